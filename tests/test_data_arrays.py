@@ -1,0 +1,147 @@
+"""Arrays from npz and npy files, and from the devices of every library to the host."""
+
+from __future__ import annotations
+
+import zipfile
+
+import array_api_strict as strict
+import numpy as np
+import pytest
+import torch
+
+from xpnn.data.arrays import as_array, load_arrays, open_memmap, to_host
+from xpnn.errors import DataError, FileFormatError, ShapeError
+
+X, Y = np.arange(12.0).reshape(4, 3), np.array([0, 1, 1, 0])
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_npz_round_trip(tmp_path, save):
+    save(tmp_path / "a.npz", X=X, y=Y, other=np.ones(2))
+    x, y = load_arrays(tmp_path / "a.npz")
+    np.testing.assert_array_equal(x, X)
+    np.testing.assert_array_equal(y, Y)
+    x, y = load_arrays(tmp_path / "a.npz", x_key="other", y_key=None)
+    np.testing.assert_array_equal(x, np.ones(2))
+    assert y is None
+
+
+def test_text_labels_are_fine(tmp_path):
+    np.savez(tmp_path / "a.npz", X=X, y=np.array(["a", "b", "a", "b"]))
+    assert load_arrays(tmp_path / "a.npz")[1].tolist() == ["a", "b", "a", "b"]
+
+
+def test_npz_missing_keys(tmp_path):
+    np.savez(tmp_path / "a.npz", X=X, labels=Y)
+    with pytest.raises(DataError, match=r"expected arrays X and y in .*a\.npz, got X, labels\. Pass x_key"):
+        load_arrays(tmp_path / "a.npz")
+    with zipfile.ZipFile(tmp_path / "empty.npz", "w"):
+        pass
+    with pytest.raises(DataError, match=r"got none\. Pass x_key"):
+        load_arrays(tmp_path / "empty.npz")
+
+
+def test_npz_of_different_lengths(tmp_path):
+    np.savez(tmp_path / "a.npz", X=X, y=Y[:3])
+    words = r"load_arrays: expected X and y with equally many rows, got shapes \(4, 3\) and \(3,\)"
+    with pytest.raises(ShapeError, match=words):
+        load_arrays(tmp_path / "a.npz")
+
+
+def test_npz_with_python_objects_is_refused_unread(tmp_path):
+    np.savez(tmp_path / "a.npz", X=X, y=np.array([{}, 1, 2, 3], dtype=object))
+    with pytest.raises(FileFormatError, match=r"arrays that cannot be read .*If it holds Python objects"):
+        load_arrays(tmp_path / "a.npz")
+
+
+def test_npz_truncated_is_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", X=X, y=Y)
+    content = (tmp_path / "a.npz").read_bytes()
+    for kept in (0, 10, len(content) // 2, len(content) - 30):
+        (tmp_path / "cut.npz").write_bytes(content[:kept])
+        with pytest.raises(FileFormatError, match=f"expected a whole .npz file, got {kept} bytes of .*no zip"):
+            load_arrays(tmp_path / "cut.npz")
+
+
+def test_npz_with_changed_bytes_is_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", X=X, y=Y)
+    content = bytearray((tmp_path / "a.npz").read_bytes())
+    content[content.index(X[2].tobytes())] ^= 255
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(FileFormatError, match=r"cannot be read .*CRC.*else the file is damaged"):
+        load_arrays(tmp_path / "a.npz")
+
+
+def test_a_zip_of_other_things_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("X", "text")
+        archive.writestr("y", "text")
+    with pytest.raises(FileFormatError, match=r"load_arrays: expected arrays in .*, got members of another kind"):
+        load_arrays(tmp_path / "a.npz")
+
+
+def test_npy_is_pointed_to_open_memmap(tmp_path):
+    np.save(tmp_path / "a.npy", X)
+    with pytest.raises(FileFormatError, match=r"for \.npy files use open_memmap"):
+        load_arrays(tmp_path / "a.npy")
+    with pytest.raises(DataError, match=r"load_arrays: expected the file .*Did you mean a\.npy"):
+        load_arrays(tmp_path / "a.npz")
+
+
+@pytest.fixture
+def pair(tmp_path):
+    np.save(tmp_path / "X.npy", X)
+    np.save(tmp_path / "y.npy", Y)
+    return tmp_path / "X.npy", tmp_path / "y.npy"
+
+
+def test_memmaps_are_lazy_and_read_only(pair):
+    x, y = open_memmap(*pair)
+    assert isinstance(x, np.memmap)
+    np.testing.assert_array_equal(x, X)
+    np.testing.assert_array_equal(y, Y)
+    with pytest.raises(ValueError, match=r"read-only"):
+        x[0, 0] = 1.0
+
+
+def test_memmaps_refuse(pair, tmp_path):
+    x_path, y_path = pair
+    np.save(tmp_path / "short.npy", Y[:2])
+    with pytest.raises(ShapeError, match=r"open_memmap: expected X and y with equally many rows.*\(2,\)"):
+        open_memmap(x_path, tmp_path / "short.npy")
+    np.save(tmp_path / "objects.npy", np.array([None] * 4, dtype=object))
+    with pytest.raises(FileFormatError, match=r"cannot be mapped .*objects.*Write it with numpy\.save"):
+        open_memmap(x_path, tmp_path / "objects.npy")
+    size = x_path.stat().st_size
+    x_path.write_bytes(x_path.read_bytes()[:-8])
+    with pytest.raises(FileFormatError, match=f"expected a whole .npy file of numbers, got {size - 8} bytes"):
+        open_memmap(x_path, y_path)
+    x_path.write_bytes(b"")
+    with pytest.raises(FileFormatError, match=r"got 0 bytes"):
+        open_memmap(x_path, y_path)
+    with pytest.raises(DataError, match=r"open_memmap: expected the file"):
+        open_memmap(tmp_path / "none.npy", y_path)
+
+
+@pytest.mark.parametrize(
+    "a",
+    [
+        X,
+        X.tolist(),
+        torch.asarray(X, requires_grad=True),
+        strict.asarray(X),
+        strict.asarray(X, device=strict.Device("device1")),
+    ],
+    ids=["numpy", "list", "torch", "strict", "strict-device1"],
+)
+def test_to_host(a):
+    host = to_host(a)
+    assert type(host) is np.ndarray
+    np.testing.assert_array_equal(host, X)
+
+
+def test_as_array_leaves_arrays_alone():
+    tensor = torch.ones(2)
+    assert as_array(tensor) is tensor
+    assert as_array(X) is X
+    assert isinstance(as_array((1, 2)), np.ndarray)

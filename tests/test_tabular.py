@@ -1,0 +1,607 @@
+"""The table encoder and the targets: what each value becomes, what is said about it, and every refusal."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xpnn.data.tabular import ClassTarget, NumberTarget, TableEncoder, infer_task, target_from_dict
+from xpnn.errors import DataError, DTypeError, FileFormatError, LabelError, OptionError, ShapeError
+
+
+def texts(*values: str | None) -> np.ndarray:
+    return np.array(values, dtype=object)
+
+
+def column_of(encoder: TableEncoder, table: dict[str, Any], name: str) -> np.ndarray:
+    return encoder.transform(table)[:, encoder.feature_names_out.index(name)]
+
+
+# numeric columns --------------------------------------------------------------------------------------------
+
+
+def test_number_is_scaled_by_median_and_quartiles_and_clipped_smoothly():
+    x = np.array([1.0, 2.0, 4.0, 8.0, 1000.0])
+    encoder = TableEncoder().fit({"x": x})
+    z = (x - 4.0) / (8.0 - 2.0)
+    np.testing.assert_allclose(encoder.transform({"x": x})[:, 0], z / np.sqrt(1 + (z / 3) ** 2), rtol=1e-6)
+    assert encoder.notes == []
+
+
+def test_scale_and_clip_are_those_of_the_training_rows():
+    encoder = TableEncoder().fit({"x": np.arange(11.0)})
+    got = encoder.transform({"x": np.array([5.0, 1e99, -1e99])})[:, 0]
+    np.testing.assert_allclose(got, [0.0, 3.0, -3.0], rtol=1e-6)
+
+
+def test_without_clip_the_scale_is_linear():
+    encoder = TableEncoder(clip=None).fit({"x": np.arange(11.0)})
+    np.testing.assert_allclose(encoder.transform({"x": np.array([105.0])}), [[20.0]])
+
+
+def test_spread_of_a_column_that_is_mostly_zero_comes_from_the_other_values():
+    x = np.array([0.0] * 20 + [100.0, 200.0, 300.0, 400.0, 500.0])
+    encoder = TableEncoder(clip=None).fit({"x": x})
+    np.testing.assert_allclose(encoder.transform({"x": np.array([0.0, 400.0])})[:, 0], [0.0, 2.0])
+
+
+def test_spread_of_two_values_is_half_their_distance():
+    encoder = TableEncoder(clip=None).fit({"x": np.array([0.0] * 9 + [10.0])})
+    np.testing.assert_allclose(encoder.transform({"x": np.array([0.0, 10.0])})[:, 0], [0.0, 2.0])
+
+
+@pytest.mark.parametrize(("impute", "fill"), [("median", 2.0), ("mean", 4.0)])
+def test_missing_numbers_are_imputed_flagged_and_told(impute, fill):
+    x = np.array([1.0, np.nan, 2.0, 9.0])
+    encoder = TableEncoder(impute=impute, clip=None).fit({"rooms": x})
+    assert encoder.feature_names_out == ["rooms", "rooms:missing"]
+    matrix = encoder.transform({"rooms": x})
+    np.testing.assert_array_equal(matrix[:, 1], [0, 1, 0, 0])
+    assert matrix[1, 0] == encoder.transform({"rooms": np.array([fill])})[0, 0]
+    assert encoder.notes == [f"rooms: 1 missing value imputed with the {impute} {fill:g}, flagged by a 0/1 column."]
+
+
+def test_a_gap_that_training_never_saw_is_imputed_and_remarked():
+    encoder = TableEncoder().fit({"x": np.arange(5.0)})
+    new = {"x": np.array([np.nan, 1.0])}
+    assert encoder.feature_names_out == ["x"]
+    np.testing.assert_array_equal(encoder.transform(new)[0], [0.0])
+    assert encoder.remarks(new) == ["x: 1 missing value imputed with 2."]
+
+
+@pytest.mark.parametrize(
+    "x", [np.array([3, 1, 2]), np.array([3, 1, 2], dtype=np.uint8), texts("3", "1", "2"), [3, 1, 2]]
+)
+def test_any_kind_of_number_is_read(x):
+    encoder = TableEncoder(numeric=["x"], clip=None).fit({"x": x})
+    np.testing.assert_array_equal(encoder.transform({"x": x}), [[1.0], [-1.0], [0.0]])
+
+
+def test_booleans_are_numbers():
+    encoder = TableEncoder(clip=None).fit({"x": np.array([True, False, False, False, False])})
+    np.testing.assert_array_equal(encoder.transform({"x": np.array([False, True])}), [[0.0], [2.0]])
+
+
+def test_constant_columns_are_left_out_and_told():
+    table = {"x": np.arange(3.0), "one": np.ones(3), "same": texts("a", "a", "a")}
+    encoder = TableEncoder().fit(table)
+    assert encoder.feature_names_out == ["x"]
+    assert encoder.notes == ["one: left out, every value is 1.", "same: left out, every value is 'a'."]
+    assert encoder.transform({"x": np.zeros(2)}).shape == (2, 1)
+
+
+def test_constant_but_for_gaps_keeps_the_flag_alone():
+    encoder = TableEncoder(bins=4).fit({"x": np.array([7.0, np.nan, 7.0])})
+    assert encoder.feature_names_out == ["x:missing"]
+    np.testing.assert_array_equal(encoder.transform({"x": np.array([np.nan, 5.0])}), [[1.0], [0.0]])
+    assert encoder.notes == ["x: left out, every value is 7; a 0/1 column flags the missing values."]
+
+
+def test_empty_columns_are_left_out_and_told():
+    table = {"x": np.arange(2.0), "nan": np.full(2, np.nan), "none": texts(None, None)}
+    encoder = TableEncoder(categorical=["none"]).fit(table)
+    assert encoder.feature_names_in == ["x"]
+    assert encoder.notes == [
+        "nan: left out, every value is missing.",
+        "none: left out, every value is missing.",
+    ]
+
+
+def test_a_row_number_is_pointed_out():
+    encoder = TableEncoder().fit({"id": np.random.default_rng(0).permutation(50) + 100.0})
+    assert encoder.notes == ["id: numbers the rows from 100 to 149; if it is an identifier, train without it."]
+
+
+# bins -------------------------------------------------------------------------------------------------------
+
+
+def test_bins_rise_from_zero_to_one_between_quantiles():
+    x = np.arange(101.0)
+    encoder = TableEncoder(bins=4).fit({"x": x})
+    assert encoder.feature_names_out == ["x", "x:bin1", "x:bin2", "x:bin3", "x:bin4"]
+    got = encoder.transform({"x": np.array([-50.0, 0.0, 10.0, 50.0, 60.0, 100.0, 900.0])})[:, 1:]
+    expected = [
+        [0, 0, 0, 0],
+        [0, 0, 0, 0],
+        [0.4, 0, 0, 0],
+        [1, 1, 0, 0],
+        [1, 1, 0.4, 0],
+        [1, 1, 1, 1],
+        [1, 1, 1, 1],
+    ]
+    np.testing.assert_allclose(got, expected, rtol=1e-6)
+
+
+def test_few_values_are_edges_themselves():
+    encoder = TableEncoder(bins=8).fit({"x": np.array([1.0, 5.0, 2.0, 1.0, 2.0])})
+    np.testing.assert_array_equal(encoder.transform({"x": np.array([1.0, 2.0, 5.0])})[:, 1:], [[0, 0], [1, 0], [1, 1]])
+
+
+def test_two_values_get_no_bins():
+    assert TableEncoder(bins=8).fit({"x": np.array([0.0, 1.0, 1.0])}).feature_names_out == ["x"]
+
+
+def test_edges_that_one_value_took_go_to_the_other_values():
+    x = np.concatenate([np.zeros(950), np.arange(1.0, 51.0)])
+    encoder = TableEncoder(bins=10).fit({"x": x})
+    assert len(encoder.feature_names_out) > 6
+    parts = encoder.transform({"x": np.arange(1.0, 51.0)})[:, 1:]
+    # Distinct rows: the fifty other values stay apart from each other.
+    assert np.unique(parts, axis=0).shape[0] == 50
+
+
+@pytest.mark.parametrize(("present", "bins"), [(59, 0), (60, 2), (300, 10), (3000, 64)])
+def test_bins_chosen_by_the_number_of_present_values(present, bins):
+    x = np.concatenate([np.sqrt(np.arange(present) + 1.0), np.full(7, np.nan)])
+    names = TableEncoder(bins="auto").fit({"x": x}).feature_names_out
+    assert names == ["x", "x:missing"] + [f"x:bin{t}" for t in range(1, bins + 1)]
+
+
+def test_bins_are_taken_from_present_values():
+    x = np.array([0.0, 1.0, 2.0, 3.0] + [np.nan] * 40)
+    encoder = TableEncoder(bins=3).fit({"x": x})
+    np.testing.assert_array_equal(column_of(encoder, {"x": np.arange(4.0)}, "x:bin2"), [0, 0, 1, 1])
+
+
+# categories -------------------------------------------------------------------------------------------------
+
+
+def test_categories_are_one_hot_most_frequent_first():
+    table = {"c": texts("b", "a", "b", "c")}
+    encoder = TableEncoder().fit(table)
+    assert encoder.feature_names_out == ["c=b", "c=a", "c=c"]
+    np.testing.assert_array_equal(encoder.transform(table), [[1, 0, 0], [0, 1, 0], [1, 0, 0], [0, 0, 1]])
+
+
+def test_missing_and_unknown_categories_are_zeros_and_remarked():
+    encoder = TableEncoder().fit({"c": texts("a", "b", "c", None)})
+    assert encoder.notes == ["c: 1 missing value encoded as zeros."]
+    new = {"c": texts(None, "new", "new", "a")}
+    np.testing.assert_array_equal(encoder.transform(new), [[0, 0, 0], [0, 0, 0], [0, 0, 0], [1, 0, 0]])
+    assert encoder.remarks(new) == [
+        "c: 2 values in categories that training did not keep ('new'), encoded as zeros.",
+        "c: 1 missing value encoded as zeros.",
+    ]
+    assert encoder.remarks({"c": texts("a", "b")}) == []
+
+
+def test_two_categories_make_one_signed_column():
+    encoder = TableEncoder().fit({"c": texts("no", "yes", "no")})
+    assert encoder.feature_names_out == ["c=yes"]
+    np.testing.assert_array_equal(encoder.transform({"c": texts("yes", "no", None, "?")}), [[1], [-1], [0], [0]])
+
+
+def test_one_category_with_gaps_is_its_own_flag():
+    encoder = TableEncoder().fit({"c": texts("a", None)})
+    np.testing.assert_array_equal(encoder.transform({"c": texts("a", None)}), [[1], [0]])
+
+
+def test_rare_categories_share_a_column_and_unknown_ones_join():
+    table = {"c": texts(*"aaabbbcd", None)}
+    encoder = TableEncoder(min_count=2).fit(table)
+    assert encoder.feature_names_out == ["c=a", "c=b", "c:rare"]
+    assert encoder.notes[0] == "c: of 4 categories the 2 rarest (2 rows) share one column."
+    new = {"c": texts("d", "z", None)}
+    np.testing.assert_array_equal(encoder.transform(new), [[0, 0, 1], [0, 0, 1], [0, 0, 0]])
+    assert encoder.remarks(new)[0] == (
+        "c: 2 values in categories that training did not keep ('d', 'z'), put with the rare ones."
+    )
+
+
+def test_a_single_rare_category_keeps_its_column():
+    encoder = TableEncoder(min_count=2).fit({"c": texts(*"aabbc")})
+    assert encoder.feature_names_out == ["c=a", "c=b", "c=c"]
+
+
+def test_at_most_max_categories_columns():
+    c = np.repeat([f"k{i:03}" for i in range(60)], 4).astype(object)
+    encoder = TableEncoder(max_categories=10).fit({"c": c})
+    assert encoder.feature_names_out == [f"c=k{i:03}" for i in range(9)] + ["c:rare"]
+    assert encoder.notes == ["c: of 60 categories the 51 rarest (204 rows) share one column."]
+
+
+def test_text_that_hardly_repeats_is_left_out():
+    table = {"x": np.arange(300) % 7, "id": np.array([f"id{i}" for i in range(300)])}
+    encoder = TableEncoder().fit(table)
+    assert encoder.feature_names_in == ["x"]
+    assert encoder.notes == ["id: left out, 300 different values in 300 rows look like an identifier or free text."]
+
+
+def test_a_column_of_rare_categories_only_is_left_out():
+    encoder = TableEncoder(min_count=5).fit({"x": np.arange(4.0), "c": texts("a", "a", "b", "b")})
+    assert encoder.feature_names_in == ["x"]
+    assert encoder.notes == ["c: left out, no category has 5 rows."]
+
+
+def test_numbers_can_be_categories():
+    encoder = TableEncoder(categorical=["zip"]).fit({"zip": np.array([1.0, 2.5, 7.0, np.nan])})
+    assert encoder.feature_names_out == ["zip=1", "zip=2.5", "zip=7"]
+    np.testing.assert_array_equal(encoder.transform({"zip": texts("2.5")}), [[0, 1, 0]])
+    np.testing.assert_array_equal(encoder.transform({"zip": np.array([7])}), [[0, 0, 1]])
+
+
+def test_the_order_of_rows_does_not_change_the_columns():
+    c = texts(*"abcabcxyz")
+    names = TableEncoder().fit({"c": c}).feature_names_out
+    assert names == TableEncoder().fit({"c": c[::-1]}).feature_names_out
+
+
+# the table --------------------------------------------------------------------------------------------------
+
+
+def test_the_matrix_is_float32_in_the_order_of_training_and_extra_columns_are_ignored():
+    table = {"a": np.arange(4.0), "c": texts(*"xyzx")}
+    encoder = TableEncoder().fit(table)
+    matrix = encoder.transform(table)
+    assert matrix.dtype == np.float32
+    assert matrix.shape == (4, 4)
+    again = encoder.transform({"c": table["c"], "more": np.zeros(99), "a": table["a"]})
+    np.testing.assert_array_equal(matrix, again)
+
+
+def test_transform_takes_no_rows_and_changes_nothing_given():
+    table = {"a": np.array([1.0, np.nan, 3.0]), "c": texts("x", None, "y")}
+    copies = {name: values.copy() for name, values in table.items()}
+    encoder = TableEncoder(bins=2).fit(table)
+    encoder.transform(table)
+    np.testing.assert_array_equal(table["a"], copies["a"])
+    assert table["c"].tolist() == copies["c"].tolist()
+    d = len(encoder.feature_names_out)
+    assert encoder.transform({"a": np.zeros(0), "c": np.zeros(0, dtype=object)}).shape == (0, d)
+
+
+def test_fit_again_forgets():
+    encoder = TableEncoder().fit({"a": np.array([1.0, np.nan, 2.0])})
+    encoder.fit({"b": np.arange(3.0)})
+    assert encoder.feature_names_out == ["b"]
+    assert encoder.notes == []
+
+
+cells = st.one_of(st.none(), st.floats(-1e99, 1e99, allow_nan=False), st.integers(-5, 5).map(float))
+
+
+@given(
+    st.lists(cells, min_size=1, max_size=30),
+    st.lists(st.one_of(st.none(), st.sampled_from("abcdefgh")), min_size=30, max_size=30),
+    st.sampled_from([0, 2, 5]),
+    st.sampled_from([1, 2]),
+    st.lists(cells, min_size=1, max_size=5),
+)
+def test_any_table_encodes_to_bounded_finite_numbers_and_survives_json(x, c, bins, min_count, new):
+    table = {
+        "x": np.array(x, dtype=np.float64),
+        "c": np.array(c[: len(x)], dtype=object),
+        "k": np.arange(len(x) + 0.0),
+    }
+    if len(x) == 1:
+        table["k"] = np.array([np.nan])
+    encoder = TableEncoder(bins=bins, min_count=min_count)
+    try:
+        encoder.fit(table)
+    except DataError as error:
+        assert "expected a column that varies" in str(error)  # noqa: PT017 - only some tables are refused
+        return
+    state = json.loads(json.dumps(encoder.to_dict(), allow_nan=False))
+    twin = TableEncoder.from_dict(state)
+    other = {
+        "x": np.array(new, dtype=np.float64),
+        "c": np.array(["a"] * len(new), dtype=object),
+        "k": np.zeros(len(new)),
+    }
+    for rows in (table, other):
+        matrix = encoder.transform(rows)
+        assert np.isfinite(matrix).all()
+        assert (np.abs(matrix) <= 3.0).all()
+        assert matrix.shape[1] == len(encoder.feature_names_out) == len(set(encoder.feature_names_out))
+        np.testing.assert_array_equal(matrix, twin.transform(rows))
+    assert twin.to_dict() == encoder.to_dict()
+    assert twin.notes == encoder.notes
+
+
+# refusals ---------------------------------------------------------------------------------------------------
+
+GOOD = {"age": np.arange(4.0), "work": texts("a", "b", "c", "a")}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"impute": "mode"}, "expected impute to be 'median' or 'mean', got 'mode'"),
+        ({"clip": 0.0}, "expected clip > 0 or None, got 0.0"),
+        ({"clip": float("nan")}, "expected clip > 0 or None, got nan"),
+        ({"bins": 1}, r"expected bins to be 0 \(none\), at least 2, or 'auto', got 1"),
+        ({"bins": -3}, r"expected bins to be 0 \(none\), at least 2, or 'auto', got -3"),
+        ({"bins": "many"}, "got 'many'. Try 'auto'"),
+        ({"min_count": 0}, "expected min_count of at least 1, got 0"),
+        ({"max_categories": 1}, "expected max_categories of at least 2, got 1"),
+        ({"categorical": ["a", "b"], "numeric": ["b"]}, "got 'b' in both. Take it out of one"),
+    ],
+)
+def test_bad_options(options, message):
+    with pytest.raises(OptionError, match=message):
+        TableEncoder(**options)
+
+
+@pytest.mark.parametrize("option", ["categorical", "numeric"])
+def test_an_override_of_an_unknown_column(option):
+    with pytest.raises(OptionError, match=r"got 'aeg'\. Did you mean 'age'\? There are 'age', 'work'\."):
+        TableEncoder(**{option: ["aeg"]}).fit(GOOD)
+
+
+@pytest.mark.parametrize(
+    ("table", "error", "message"),
+    [
+        ({}, DataError, "expected at least one column and one row, got none"),
+        ({"a": np.zeros(0)}, DataError, "expected at least one column and one row, got none"),
+        (
+            {"a": np.ones(3)},
+            DataError,
+            "expected a column that varies, got none. a: left out, every value is 1",
+        ),
+        ({"a": np.zeros((3, 1))}, ShapeError, r"column 'a': expected shape \(n,\), got \(3, 1\)"),
+        (
+            {"a": np.zeros(3), "b": np.zeros(4)},
+            ShapeError,
+            "expected columns of one length, got 3 rows in 'a' and 4 in 'b'",
+        ),
+        (
+            {"a": np.array(["2020-01-01"], dtype="datetime64[D]")},
+            DTypeError,
+            "column 'a': expected numbers or text, got dtype datetime64",
+        ),
+        (
+            {"a": np.array([1.0, np.inf, -np.inf])},
+            DataError,
+            r"column 'a': expected finite numbers .*got inf in data row 2 \(2 such rows\)",
+        ),
+        ({"a": np.array([1.0, -1e200])}, DataError, r"got -1e\+200 in data row 2 \(1 such row\)"),
+    ],
+)
+def test_bad_training_tables(table, error, message):
+    with pytest.raises(error, match=message):
+        TableEncoder().fit(table)
+
+
+def test_text_in_a_column_declared_numeric():
+    with pytest.raises(DataError, match="column 'work': expected a number, got 'a' in data row 1"):
+        TableEncoder(numeric=["work"]).fit(GOOD)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"age": GOOD["age"]}, "got none named 'work'. There are 'age'. Check the header"),
+        ({}, "got none named 'age', 'work'"),
+        (
+            GOOD | {"age": texts("1", None, "old", "2")},
+            "column 'age': expected a number, got 'old' in data row 3",
+        ),
+        (GOOD | {"age": np.array([1, 2, 3, np.inf])}, "column 'age': expected finite numbers"),
+        (
+            GOOD | {"work": np.array([np.nan, 7, 8, 9])},
+            "column 'work': expected the categories 'a', 'b', 'c', got numbers such as 7 in data row 2",
+        ),
+    ],
+)
+def test_bad_tables_at_transform(table, message):
+    encoder = TableEncoder().fit(GOOD)
+    with pytest.raises(DataError, match=message):
+        encoder.transform(table)
+
+
+def test_columns_of_different_lengths_at_transform():
+    with pytest.raises(ShapeError, match="got 2 rows in 'age' and 4 in 'work'"):
+        TableEncoder().fit(GOOD).transform(GOOD | {"age": np.zeros(2)})
+
+
+@pytest.mark.parametrize("method", ["transform", "remarks"])
+def test_an_encoder_that_was_never_fitted(method):
+    with pytest.raises(DataError, match="expected a fitted encoder, got one that never saw data"):
+        getattr(TableEncoder(), method)(GOOD)
+
+
+@pytest.mark.parametrize("damage", ["columns", "notes", "kind", "edges", "stranger"])
+def test_a_damaged_state(damage):
+    state = TableEncoder(bins=2).fit(GOOD).to_dict()
+    if damage == "kind":
+        state["columns"][0]["kind"] = "date"
+    elif damage == "edges":
+        del state["columns"][0]["edges"]
+    elif damage == "stranger":
+        state["stranger"] = 1
+    else:
+        del state[damage]
+    with pytest.raises(FileFormatError, match=r"expected what to_dict\(\) returns, got a bad entry"):
+        TableEncoder.from_dict(state)
+
+
+# targets ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("y", "task", "why"),
+    [
+        (texts("a", "b"), "classification", "holds text: 2 classes"),
+        (np.array(["a", "b"]), "classification", "holds text: 2 classes"),
+        (np.array([True, False]), "classification", "holds booleans: 2 classes"),
+        (np.array([0.5, 1.0, 2.0]), "regression", "numbers with fractions"),
+        (np.array([0.0, 1.0, 1.0]), "classification", "2 different whole numbers in 3 rows: few enough"),
+        (np.arange(3), "regression", "3 different whole numbers in 3 rows: too many"),
+        (np.arange(100) % 20, "classification", "20 different whole numbers in 100 rows: few enough"),
+        (np.arange(99) % 20, "regression", "20 different whole numbers in 99 rows: too many"),
+        (np.arange(210) % 21, "regression", "21 different whole numbers in 210 rows: too many"),
+        (np.ones((4, 1)), "classification", "1 different whole number in 4 rows"),
+    ],
+)
+def test_infer_task(y, task, why):
+    got = infer_task(y)
+    assert got.task == task
+    assert why in got.why
+
+
+@pytest.mark.parametrize("use", [infer_task, lambda y: ClassTarget().fit(y), lambda y: NumberTarget().fit(y)])
+@pytest.mark.parametrize("y", [texts("1", None, None), np.array([1.0, np.nan, np.nan]), texts("1", "", "")])
+def test_missing_targets_are_counted(use, y):
+    message = r"target: expected a value in every row, got none in 2 of 3 rows \(the first is data row 2\)"
+    with pytest.raises(DataError, match=message):
+        use(y)
+
+
+@pytest.mark.parametrize("use", [infer_task, lambda y: ClassTarget().fit(y), lambda y: NumberTarget().fit(y)])
+def test_no_targets(use):
+    with pytest.raises(DataError, match="target: expected at least one row, got none"):
+        use(np.zeros(0))
+
+
+def test_a_target_of_two_columns():
+    with pytest.raises(ShapeError, match=r"column 'target': expected shape \(n,\), got \(3, 2\)"):
+        infer_task(np.zeros((3, 2)))
+
+
+@pytest.mark.parametrize(
+    ("y", "classes", "codes"),
+    [
+        (texts("no", "yes", "no"), ("no", "yes"), [0, 1, 0]),
+        (np.array([10.0, 9.0, 10.0]), (9, 10), [1, 0, 1]),
+        (np.array([5, -1, 5]), (-1, 5), [1, 0, 1]),
+        (np.array([0.5, 2.0, 0.5]), (0.5, 2.0), [0, 1, 0]),
+        (np.array([True, False, True]), (False, True), [1, 0, 1]),
+    ],
+)
+def test_classes_in_order_and_back(y, classes, codes):
+    target = ClassTarget().fit(y)
+    assert target.classes == classes
+    encoded = target.encode(y)
+    assert encoded.dtype == np.int64
+    assert encoded.tolist() == codes
+    decoded = target.decode(encoded)
+    assert decoded.tolist() == y.tolist()
+    assert decoded.dtype.kind == y.dtype.kind or (y.dtype.kind, decoded.dtype.kind) == ("f", "i")
+    twin = target_from_dict(json.loads(json.dumps(target.to_dict())))
+    assert isinstance(twin, ClassTarget)
+    assert (twin.classes, twin.encode(y).tolist()) == (classes, codes)
+
+
+def test_a_label_is_the_same_as_text_and_as_number():
+    assert ClassTarget().fit(texts("0", "1", "other")).encode(np.array([1.0, 0.0])).tolist() == [1, 0]
+    assert ClassTarget().fit(np.array([0.0, 1.0])).encode(texts("1", " 0 ")).tolist() == [1, 0]
+
+
+def test_an_ending_is_stripped_in_fit_and_encode():
+    target = ClassTarget(strip=".").fit(texts("<=50K.", ">50K.", ">50K"))
+    assert target.classes == ("<=50K", ">50K")
+    assert target.encode(texts(">50K.", "<=50K")).tolist() == [1, 0]
+    assert target_from_dict(target.to_dict()).encode(texts(">50K.")).tolist() == [1]
+
+
+def test_an_ending_can_be_stripped_at_evaluation_alone():
+    target = ClassTarget().fit(texts("<=50K", ">50K"))
+    assert target.encode(texts(">50K.", "<=50K."), strip=".").tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("known", "given_", "advice"),
+    [
+        (
+            ["<=50K", ">50K"],
+            ["<=50K.", ">50K."],
+            r"The labels end in '\.'; strip it with --strip-target '\.'\.",
+        ),
+        (["<=50K.", ">50K."], ["<=50K", ">50K"], r"seen in training end in '\.'; train again with --strip"),
+        (["yes", "no"], ["Yes", "NO"], "They differ in upper and lower case"),
+        (["yes", "no"], ["maybe"], "Check that this is the right target column"),
+        (["yes", "no"], ["yes.", "no!"], "Check that this is the right target column"),
+    ],
+)
+def test_unknown_labels_get_the_advice_that_mends_them(known, given_, advice):
+    target = ClassTarget().fit(texts(*known))
+    with pytest.raises(LabelError, match=advice):
+        target.encode(texts(*given_))
+
+
+def test_an_unknown_label_is_named_with_its_row():
+    target = ClassTarget().fit(texts("a", "b"))
+    message = r"expected one of the 2 classes 'a', 'b', got 'c' in data row 2 \(1 of 3 rows with unknown"
+    with pytest.raises(LabelError, match=message):
+        target.encode(texts("a", "c", "b"))
+
+
+@pytest.mark.parametrize("use", [lambda t: t.encode(["a"]), lambda t: t.decode([0])])
+def test_classes_that_were_never_fitted(use):
+    with pytest.raises(LabelError, match="ClassTarget: expected fitted classes, got none"):
+        use(ClassTarget())
+
+
+def test_a_single_class_is_refused():
+    with pytest.raises(LabelError, match="expected at least two classes, got only 'a' in all 2 rows"):
+        ClassTarget().fit(texts("a", "a"))
+
+
+def test_labels_that_do_not_repeat_are_refused():
+    with pytest.raises(LabelError, match="expected labels that repeat, got 30 different ones in 30 rows"):
+        ClassTarget().fit(np.arange(30))
+
+
+def test_numbers_are_standardised_with_ddof_0_and_back():
+    y = np.array([1.0, 2.0, 3.0, 10.0])
+    target = NumberTarget().fit(y)
+    z = target.encode(y)
+    assert z.shape == (4, 1)
+    assert z.dtype == np.float32
+    np.testing.assert_allclose(z[:, 0], (y - y.mean()) / y.std(), rtol=1e-6)
+    np.testing.assert_allclose(target.decode(z), y, rtol=1e-6)
+    np.testing.assert_allclose(target.decode(z[:, 0]), y, rtol=1e-6)
+    np.testing.assert_allclose(target.decode([[-9.0], [9.0]], clip=True), [1.0, 10.0])
+    twin = target_from_dict(json.loads(json.dumps(target.to_dict())))
+    assert isinstance(twin, NumberTarget)
+    np.testing.assert_array_equal(twin.encode(y), z)
+    np.testing.assert_array_equal(twin.decode([[9.0]], clip=True), [10.0])
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (np.full(3, 2.0), "expected values that vary, got 2 in all 3 rows"),
+        (np.full(3, 0.1), "expected values that vary, got 0.1 in all 3 rows"),
+        (np.array([0.0, 5e-324]), "expected values that vary, got 0 in all 2 rows"),
+        (texts("1", "two", "3"), "column 'target': expected a number, got 'two' in data row 2"),
+        (np.array([1.0, np.inf]), "column 'target': expected finite numbers"),
+    ],
+)
+def test_bad_numbers(y, message):
+    with pytest.raises(DataError, match=message):
+        NumberTarget().fit(y)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [{}, {"task": "ranking"}, {"task": "classification"}, {"task": "regression", "mean": "x"}, None],
+)
+def test_a_damaged_target_state(state):
+    with pytest.raises(FileFormatError, match=r"target_from_dict: expected what to_dict\(\) returns"):
+        target_from_dict(state)

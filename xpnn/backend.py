@@ -1,0 +1,437 @@
+"""Array libraries as a value.
+
+A `Backend` says which library, device and floating type a network lives on.  It is passed explicitly: nothing
+is chosen at import, there is no global, and no library but NumPy is imported before somebody asks for it.
+Probing is staged, and each way to fail has one sentence with the command that mends it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import importlib.util
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import array_api_compat
+import array_api_compat.numpy as compat_numpy
+import numpy as np
+
+from ._typing import Array, Device, DType, Namespace
+from .errors import BackendUnavailableError, DTypeError, OptionError
+from .ops import Ops, portable_ops
+
+__all__ = ["Backend", "available_backends", "backend_of", "get_backend", "like", "namespace", "to_numpy"]
+
+_NAMES = ("numpy", "cupy", "torch", "strict")
+_DTYPES = ("float32", "float64")
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """One array library, device and floating dtype.
+
+    Attributes
+    ----------
+    name : str
+        ``"numpy"``, ``"cupy"``, ``"torch"`` or ``"strict"``.
+    xp : namespace
+        The library behind array-api-compat.
+    device : device
+        The library's own device object.
+    dtype : dtype
+        The library's own floating dtype.
+    dtype_name : str
+        ``"float32"`` or ``"float64"``.
+    index_dtype : dtype
+        The library's default dtype for labels and indices.
+    ops : Ops
+        The operations that may have faster twins.
+
+    Examples
+    --------
+    >>> backend = get_backend("numpy", dtype="float64")
+    >>> backend
+    Backend('numpy', device='cpu', dtype='float64')
+    >>> backend.asarray([1, 2])
+    array([1., 2.])
+    """
+
+    name: str
+    xp: Namespace
+    device: Device
+    dtype: DType
+    dtype_name: str
+    index_dtype: DType
+    ops: Ops = field(compare=False)
+
+    def __repr__(self) -> str:
+        return f"Backend({self.name!r}, device={str(self.device)!r}, dtype={self.dtype_name!r})"
+
+    @property
+    def spec(self) -> str:
+        """The string that `get_backend` turns into this backend, such as ``"torch:cuda"``."""
+        if self.name in ("torch", "strict"):
+            device = str(self.device)
+            return f"{self.name}:{device.split(chr(39))[1] if self.name == 'strict' else device}"
+        return f"cupy:{self.device.id}" if self.name == "cupy" else self.name
+
+    def asarray(self, a: Any, *, dtype: DType | None = None) -> Array:
+        """Bring an array of any library here, without a copy where none is needed.
+
+        Parameters
+        ----------
+        a : array-like
+            An array of any supported library, or nested numbers.
+        dtype : dtype, optional
+            A dtype of this backend's library; the backend's floating dtype by default.
+
+        Returns
+        -------
+        array
+            On this backend's device.  It may share memory with `a`.
+
+        Raises
+        ------
+        DTypeError
+            If `a` does not hold real numbers.
+        """
+        dtype = self.dtype if dtype is None else dtype
+        if type(a) is np.ndarray and self.name == "numpy" and a.dtype == dtype:
+            return a
+        if self.owns(a):
+            if self.name == "torch" and a.requires_grad:
+                a = a.detach()  # our backward is by hand: torch must not record a second one
+            _check_real(str(a.dtype).rpartition(".")[2])
+            if a.device != self.device:
+                a = self.xp.asarray(a, device=self.device) if self.name == "cupy" else _to_device(a, self.device)
+            return self.xp.astype(a, dtype, copy=False)
+        host = to_numpy(a)
+        _check_real(host.dtype.name)
+        host = host.astype(self._numpy_dtype(dtype), copy=False)
+        if self.name == "torch":
+            # torch warns of read-only memory and cannot express negative strides
+            host = np.require(host, requirements=["C", "W"])
+        with self.active():
+            return self.xp.asarray(host, dtype=dtype, device=self.device)
+
+    def copy(self, a: Any, *, dtype: DType | None = None) -> Array:
+        """Like `asarray`, but always a fresh array that shares memory with nothing."""
+        return self.xp.asarray(self.asarray(a, dtype=dtype), copy=True)
+
+    def zeros(self, shape: int | tuple[int, ...], *, dtype: DType | None = None) -> Array:
+        """A fresh array of zeros in the backend's floating dtype, or in `dtype`."""
+        with self.active():
+            return self.xp.zeros(shape, dtype=self.dtype if dtype is None else dtype, device=self.device)
+
+    def to_numpy(self, x: Array) -> np.ndarray:
+        """Copy an array to the host if it is not there; the result may share memory and be read-only."""
+        return to_numpy(x)
+
+    def owns(self, a: Any) -> bool:
+        """Whether `a` is an array of this library (on whatever device)."""
+        return _library(type(a)) == self.name
+
+    def active(self) -> contextlib.AbstractContextManager[Any]:
+        """Make the device current: CuPy allocates on the current device; a no-op elsewhere."""
+        return self.device if self.name == "cupy" else contextlib.nullcontext()
+
+    def synchronize(self) -> None:
+        """Wait until the device has finished all work given to it so far."""
+        if self.name == "cupy":
+            with self.active():
+                self.xp.cuda.get_current_stream().synchronize()
+        elif self.name == "torch" and self.device.type == "cuda":
+            importlib.import_module("torch").cuda.synchronize(self.device)
+
+    def with_dtype(self, dtype: str) -> Backend:
+        """Return the same library and device with another floating dtype."""
+        _check_dtype(dtype)
+        return replace(self, dtype=getattr(self.xp, dtype), dtype_name=dtype)
+
+    def _numpy_dtype(self, dtype: DType) -> np.dtype[Any]:
+        name = "bool" if dtype == self.xp.bool else str(dtype).rpartition(".")[2]
+        return np.dtype(dtype if self.name in ("numpy", "cupy") else name)
+
+
+# -- getting one ----------------------------------------------------------------------------------------------
+def get_backend(spec: str | Backend = "auto", dtype: str | None = None) -> Backend:
+    """Return a backend by name.
+
+    Parameters
+    ----------
+    spec : str or Backend, default="auto"
+        ``"numpy"``; ``"cupy"`` or ``"cupy:1"`` (the second GPU); ``"torch"`` (its CPU), ``"torch:cuda"``,
+        ``"torch:cuda:1"``; ``"strict"`` (array-api-strict on its ``device1``) or ``"strict:CPU_DEVICE"``;
+        ``"auto"``: CuPy if a GPU can be used, else NumPy.  A `Backend` is returned as it is, or with `dtype`.
+    dtype : {"float32", "float64"}, optional
+        Floating type of parameters and data; float32 unless a given `Backend` says otherwise.
+
+    Returns
+    -------
+    Backend
+        A value; equal arguments give equal backends.
+
+    Raises
+    ------
+    OptionError
+        If the name or the dtype is unknown.
+    BackendUnavailableError
+        If the library or the device cannot be used; the message names the mend.
+
+    Examples
+    --------
+    >>> get_backend("numpy").dtype_name
+    'float32'
+    """
+    if isinstance(spec, Backend):
+        return spec if dtype is None else spec.with_dtype(dtype)
+    dtype = "float32" if dtype is None else dtype
+    _check_dtype(dtype)
+    if not isinstance(spec, str):
+        raise OptionError(f"get_backend: expected a name or a Backend, got {type(spec).__name__}.")
+    name, _, device = spec.partition(":")
+    if name == "auto":
+        name = "cupy" if _probe("cupy", "") == "ok" else "numpy"
+    if name not in _NAMES:
+        raise OptionError(
+            f"get_backend: expected one of {', '.join(_NAMES)} or auto, got {name!r}. "
+            "`xpnn doctor` tells what each needs."
+        )
+    state = _probe(name, device)
+    if state != "ok":
+        raise BackendUnavailableError(f"get_backend({spec!r}): {state}")
+    return _make(name, device, dtype)
+
+
+def available_backends() -> dict[str, str]:
+    """Tell which backends work here.
+
+    Returns
+    -------
+    dict
+        For each backend ``"ok"``, or one sentence on what is missing and the command that mends it.
+
+    Examples
+    --------
+    >>> available_backends()["numpy"]
+    'ok'
+    """
+    return {name: _probe(name, "") for name in _NAMES} | {"torch:cuda": _probe("torch", "cuda")}
+
+
+def _check_dtype(dtype: str) -> None:
+    if dtype in ("float16", "bfloat16"):
+        raise OptionError(
+            f"get_backend: dtype {dtype!r} is not supported yet: sums in half precision lose small gradients. "
+            "Use float32."
+        )
+    if dtype not in _DTYPES:
+        raise OptionError(f"get_backend: expected dtype float32 or float64, got {dtype!r}.")
+
+
+@functools.lru_cache(maxsize=64)
+def _make(name: str, device_name: str, dtype: str) -> Backend:
+    xp: Namespace
+    device: Device
+    if name == "numpy":
+        xp, device = compat_numpy, "cpu"
+    elif name == "torch":
+        torch = importlib.import_module("torch")
+        xp = importlib.import_module("array_api_compat.torch")
+        device = torch.empty(0, device=device_name or "cpu").device  # "cuda" becomes "cuda:0"
+    elif name == "strict":
+        xp = importlib.import_module("array_api_strict")
+        device = xp.Device(device_name or "device1")
+    else:
+        cupy = importlib.import_module("cupy")
+        xp = importlib.import_module("array_api_compat.cupy")
+        device = cupy.cuda.Device(int(device_name or 0))
+    index_dtype = xp.__array_namespace_info__().default_dtypes(device=device)["indexing"]
+    return Backend(name, xp, device, getattr(xp, dtype), dtype, index_dtype, portable_ops(xp, device))
+
+
+# -- probing --------------------------------------------------------------------------------------------------
+def _probe(name: str, device: str) -> str:
+    """Return "ok", or why not and what to do."""
+    if name == "numpy":
+        return "ok" if device in ("", "cpu") else f"NumPy has no device {device!r}; use 'numpy'."
+    return {"torch": _probe_torch, "strict": _probe_strict, "cupy": _probe_cupy}[name](device)
+
+
+def _installed(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+def _probe_strict(device: str) -> str:
+    if not _installed("array_api_strict"):
+        return "not installed: pip install array-api-strict"
+    strict = importlib.import_module("array_api_strict")
+    try:
+        strict.Device(device or "device1")
+    except ValueError:
+        return f"array-api-strict has no device {device!r}; use 'strict' or 'strict:CPU_DEVICE'."
+    return "ok"
+
+
+def _probe_torch(device: str) -> str:
+    if not _installed("torch"):
+        return "not installed: pip install torch"
+    try:
+        torch = importlib.import_module("torch")
+    except (ImportError, OSError) as error:
+        return f"installed, but its import fails ({error}): pip install --force-reinstall torch"
+    try:
+        torch.zeros(1, device=device or "cpu").add_(1.0)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        return (
+            f"PyTorch cannot use the device {device!r} ({reason}): "
+            "check nvidia-smi and install a CUDA build of torch, or use 'torch'."
+        )
+    return "ok"
+
+
+def _probe_cupy(device: str) -> str:
+    if not _installed("cupy"):
+        return "not installed: pip install 'xpnn[cuda13]' (or [cuda12], to match the driver)"
+    try:
+        cupy = importlib.import_module("cupy")
+    except (ImportError, OSError) as error:
+        return f"installed, but its import fails ({error}): pip install --force-reinstall 'xpnn[cuda13]'"
+    runtime_error = cupy.cuda.runtime.CUDARuntimeError
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except runtime_error as error:
+        return f"CuPy is installed but finds no GPU ({error}): run nvidia-smi; the driver may be missing or too old."
+    try:
+        index = int(device or 0)
+    except ValueError:
+        return f"a CuPy device is a number, got {device!r}; use 'cupy:0'."
+    if not 0 <= index < count:
+        return f"GPU {index} asked for, {count} found; use 'cupy:0'."
+    try:
+        with cupy.cuda.Device(index):
+            x = cupy.zeros((2, 2), dtype="float32") + 1.0  # compiles a kernel: needs NVRTC
+    except (runtime_error, ImportError, OSError, RuntimeError) as error:
+        return f"CuPy cannot compile a kernel ({error}): pip install 'cupy-cuda13x[ctk]' brings the compiler."
+    try:
+        with cupy.cuda.Device(index):
+            (x @ x).get()  # needs cuBLAS
+    except (runtime_error, ImportError, OSError, RuntimeError) as error:
+        return f"CuPy cannot multiply matrices ({error}): pip install 'cupy-cuda13x[ctk]' brings cuBLAS."
+    return "ok"
+
+
+# -- arrays of any library ------------------------------------------------------------------------------------
+_LIBRARIES: dict[type, str | None] = {}
+
+
+def _library(kind: type) -> str | None:
+    """Name the library of an array type, without importing any."""
+    try:
+        return _LIBRARIES[kind]
+    except KeyError:
+        return _LIBRARIES.setdefault(kind, _find_library(kind))
+
+
+def _find_library(kind: type) -> str | None:
+    module = kind.__module__.partition(".")[0]
+    if issubclass(kind, np.ndarray):
+        return "numpy"
+    if module == "cupy" and kind.__name__ == "ndarray":
+        return "cupy"
+    if module == "torch" and kind.__name__ in ("Tensor", "Parameter"):
+        return "torch"
+    return "strict" if module == "array_api_strict" and kind.__name__ == "Array" else None
+
+
+_NAMESPACES: dict[type, Namespace] = {np.ndarray: compat_numpy}
+
+
+def namespace(x: Array) -> Namespace:
+    """Return the Array API namespace of an array; one dictionary look-up after the first time."""
+    try:
+        return _NAMESPACES[type(x)]
+    except KeyError:
+        if _library(type(x)) is None:
+            raise DTypeError(
+                f"expected an array of NumPy, CuPy, PyTorch or array-api-strict, got {type(x).__name__}. "
+                "Convert it with numpy.asarray."
+            ) from None
+        return _NAMESPACES.setdefault(type(x), array_api_compat.array_namespace(x))
+
+
+def ops_of(x: Array) -> Ops:
+    """Return the portable operations of an array's library and device."""
+    return portable_ops(namespace(x), array_api_compat.device(x))
+
+
+def backend_of(x: Array, default: str = "numpy") -> Backend:
+    """Return the backend an array lives on: its library, device and, if floating, its dtype.
+
+    Anything that is no array of a supported library (a list, say) gives `default`.
+    """
+    name = _library(type(x))
+    if name is None:
+        return get_backend(default)
+    dtype = str(x.dtype).rpartition(".")[2]
+    dtype = dtype if dtype in _DTYPES else "float32"
+    device = {"numpy": "", "cupy": "", "torch": str(x.device), "strict": ""}[name]
+    if name == "cupy":
+        device = str(x.device.id)
+    if name == "strict":
+        device = str(x.device).split("'")[1]
+    return get_backend(f"{name}:{device}" if device else name, dtype)
+
+
+def like(x: Array, given: Any) -> Array:
+    """Return `x` as an array of the library and device that `given` came from (NumPy for lists)."""
+    if type(x) is type(given) and (type(x) is np.ndarray or x.device == given.device):
+        return x
+    if _library(type(given)) in (None, "numpy"):
+        return to_numpy(x)
+    target = backend_of(given)
+    return target.asarray(x, dtype=getattr(target.xp, str(x.dtype).rpartition(".")[2]))
+
+
+def to_numpy(x: Any) -> np.ndarray:
+    """Copy an array of any library to the host as a NumPy array.
+
+    Parameters
+    ----------
+    x : array-like
+        An array of any supported library, or anything that NumPy turns into an array.
+
+    Returns
+    -------
+    numpy.ndarray
+        It may share memory with `x` and be read-only: copy before changing it.
+
+    Examples
+    --------
+    >>> to_numpy([[1, 2]])
+    array([[1, 2]])
+    """
+    library = _library(type(x))
+    if library == "cupy":
+        return np.asarray(x.get())
+    if library == "torch":
+        return np.asarray(x.detach().cpu().numpy())
+    if library == "strict":
+        strict = importlib.import_module("array_api_strict")
+        return np.asarray(x.to_device(strict.Device("CPU_DEVICE")))
+    return np.asarray(x)
+
+
+def _to_device(a: Array, device: Device) -> Array:
+    return array_api_compat.to_device(a, device)
+
+
+def _check_real(dtype_name: str) -> None:
+    if not dtype_name.startswith(("float", "int", "uint", "bool", "bfloat")):
+        hint = "Encode text with xpnn.data.TableEncoder" if dtype_name[0] in "osS<Ut" else "Split real and imaginary"
+        raise DTypeError(
+            f"asarray: expected real numbers, got dtype {dtype_name}. {hint} or convert with numpy.asarray(a, float)."
+        )

@@ -1,0 +1,43 @@
+"""Data on the host: toy problems, files, splits, batches and scales.
+
+Everything here is NumPy; `batches`, `train_test_split`, `one_hot` and the scalers also take arrays of any
+other library and give back arrays of that library.
+"""
+
+from __future__ import annotations
+
+from .arrays import load_arrays, open_memmap
+from .batching import batches, epoch_order, stratified_indices, train_test_split
+from .csv import Table, load_csv
+from .digits import load_digits
+from .files import data_home
+from .idx import read_idx, write_idx
+from .mnist import MNIST, load_mnist
+from .scaling import MinMax, Standardizer, one_hot
+from .toy import make_blobs, make_checkerboard, make_circles, make_moons, make_spirals, make_xor
+
+__all__ = [
+    "MNIST",
+    "MinMax",
+    "Standardizer",
+    "Table",
+    "batches",
+    "data_home",
+    "epoch_order",
+    "load_arrays",
+    "load_csv",
+    "load_digits",
+    "load_mnist",
+    "make_blobs",
+    "make_checkerboard",
+    "make_circles",
+    "make_moons",
+    "make_spirals",
+    "make_xor",
+    "one_hot",
+    "open_memmap",
+    "read_idx",
+    "stratified_indices",
+    "train_test_split",
+    "write_idx",
+]

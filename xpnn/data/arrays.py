@@ -1,0 +1,183 @@
+"""Arrays from files, and from devices: npz, memory-mapped npy, and the way back to the host."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from typing import Any
+
+import array_api_compat
+import numpy as np
+import numpy.typing as npt
+
+from .._typing import Array
+from ..errors import DataError, FileFormatError, ShapeError
+from .files import PathLike, existing_file
+
+__all__ = ["as_array", "load_arrays", "open_memmap", "to_host"]
+
+
+def as_array(a: Any) -> Array:
+    """Return `a` itself if it is an array of any library, else a NumPy array of it (lists, data frames).
+
+    Examples
+    --------
+    >>> as_array([[1.0, 2.0]]).shape
+    (1, 2)
+    """
+    return a if array_api_compat.is_array_api_obj(a) else np.asarray(a)
+
+
+def to_host(a: Any) -> npt.NDArray[Any]:
+    """Return `a`, an array of any library on any device or anything array-like, as a NumPy array.
+
+    Parameters
+    ----------
+    a : array_like
+        What to move.
+
+    Returns
+    -------
+    ndarray
+        It may share memory with `a`; do not write to it.
+
+    Examples
+    --------
+    >>> to_host([1, 2])
+    array([1, 2])
+    """
+    if isinstance(a, np.ndarray) or not array_api_compat.is_array_api_obj(a):
+        return np.asarray(a)
+    if array_api_compat.is_torch_array(a):
+        return np.asarray(a.detach().cpu())
+    xp = array_api_compat.array_namespace(a)
+    if array_api_compat.is_array_api_strict_namespace(xp):
+        return np.asarray(a.to_device(xp.Device("CPU_DEVICE")))
+    return np.asarray(array_api_compat.to_device(a, "cpu"))
+
+
+def load_arrays(
+    path: PathLike, *, x_key: str = "X", y_key: str | None = "y"
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
+    """Read `X` and `y` from an ``.npz`` file.
+
+    Parameters
+    ----------
+    path : path
+        File written by ``numpy.savez(path, X=..., y=...)`` or ``savez_compressed``.
+    x_key : str
+        Name of the inputs in the file.
+    y_key : str or None
+        Name of the targets; None reads no targets.
+
+    Returns
+    -------
+    X : ndarray of shape (n, ...)
+    y : ndarray of shape (n, ...) or None
+
+    Raises
+    ------
+    DataError
+        If the file is not there, or has no array of that name.
+    FileFormatError
+        If it is no npz file, is damaged, or holds Python objects (pickle would run code).
+    ShapeError
+        If `X` and `y` differ in their number of rows.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder) / "data.npz"
+    ...     np.savez(path, X=np.ones((3, 2)), y=np.array([0, 1, 0]))
+    ...     X, y = load_arrays(path)
+    >>> X.shape, y
+    ((3, 2), array([0, 1, 0]))
+    """
+    file = existing_file(path, "load_arrays")
+    if not zipfile.is_zipfile(file):
+        raise FileFormatError(
+            f"load_arrays: expected a whole .npz file, got {file.stat().st_size} bytes of {file} that are no "
+            f"zip archive. Write it with numpy.savez(path, X=X, y=y); for .npy files use open_memmap."
+        )
+    keys = [x_key] if y_key is None else [x_key, y_key]
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            held = list(archive.files)
+            found = [archive[key] for key in keys if key in held]
+    except (ValueError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise FileFormatError(
+            f"load_arrays: expected numbers or text in {file}, got arrays that cannot be read ({error}). "
+            f"If it holds Python objects, save them with another dtype; else the file is damaged."
+        ) from error
+    if len(found) < len(keys):
+        raise DataError(
+            f"load_arrays: expected arrays {' and '.join(keys)} in {file}, got {', '.join(held) or 'none'}. "
+            f"Pass x_key=... and y_key=... to name them (y_key=None for inputs alone)."
+        )
+    if not all(isinstance(a, np.ndarray) for a in found):
+        raise FileFormatError(
+            f"load_arrays: expected arrays in {file}, got members of another kind. "
+            f"Write the file with numpy.savez(path, X=X, y=y)."
+        )
+    X = found[0]
+    y = None if y_key is None else found[1]
+    if y is not None:
+        _check_rows("load_arrays", X, y)
+    return X, y
+
+
+def open_memmap(x_path: PathLike, y_path: PathLike) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Open two ``.npy`` files as read-only memory maps: rows are read when they are used.
+
+    Parameters
+    ----------
+    x_path, y_path : path
+        Files written by ``numpy.save``.
+
+    Returns
+    -------
+    X : memmap of shape (n, ...)
+    y : memmap of shape (n, ...)
+
+    Raises
+    ------
+    DataError
+        If a file is not there.
+    FileFormatError
+        If a file is no npy file, is truncated, or holds Python objects.
+    ShapeError
+        If `X` and `y` differ in their number of rows.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+    ...     x_path, y_path = pathlib.Path(folder) / "X.npy", pathlib.Path(folder) / "y.npy"
+    ...     np.save(x_path, np.ones((3, 2)))
+    ...     np.save(y_path, np.array([0, 1, 0]))
+    ...     X, y = open_memmap(x_path, y_path)
+    ...     X.shape, y[1:].tolist()
+    ((3, 2), [1, 0])
+    """
+    opened = []
+    for path in (x_path, y_path):
+        file = existing_file(path, "open_memmap")
+        try:
+            opened.append(np.lib.format.open_memmap(file, mode="r"))
+        except ValueError as error:
+            raise FileFormatError(
+                f"open_memmap: expected a whole .npy file of numbers, got {file.stat().st_size} bytes of "
+                f"{file} that cannot be mapped ({error}). Write it with numpy.save(path, array)."
+            ) from error
+    X, y = opened
+    _check_rows("open_memmap", X, y)
+    return X, y
+
+
+def _check_rows(where: str, X: npt.NDArray[Any], y: npt.NDArray[Any]) -> None:
+    if X.ndim == 0 or y.ndim == 0 or len(X) != len(y):
+        raise ShapeError(
+            f"{where}: expected X and y with equally many rows, got shapes {X.shape} and {y.shape}. "
+            f"Save them together, one target for each row."
+        )

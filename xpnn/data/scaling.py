@@ -1,0 +1,370 @@
+"""Columns brought to one scale, and labels to rows of zeros and ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar, Self
+
+import array_api_compat
+import numpy as np
+import numpy.typing as npt
+
+from .._typing import Array
+from ..errors import DataError, FileFormatError, LabelError, OptionError, ShapeError
+from .arrays import as_array, to_host
+
+__all__ = ["MinMax", "Standardizer", "one_hot"]
+
+# A smaller spread would become zero, or lose its digits, in float32.
+_SMALLEST_SPREAD = float(np.finfo(np.float32).tiny)
+_BLOCK_ELEMENTS = 1 << 20
+
+
+class _Affine:
+    """What both scalers share: ``(X - shift) / scale``, per column, and its state."""
+
+    kind: ClassVar[str]
+    options: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self) -> None:
+        self.shift: npt.NDArray[np.float64] | None = None
+        self.scale: npt.NDArray[np.float64] | None = None
+
+    def fit(self, X: Any) -> Self:
+        """Measure the columns of the training rows, on the host, in float64, block by block.
+
+        Parameters
+        ----------
+        X : array of shape (n, ...)
+            Rows of any array library; memory maps are not loaded whole.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        DataError
+            If there are no rows, a value is NaN or infinite, or a spread overflows.
+        ShapeError
+            If `X` has no rows axis.
+        """
+        X = as_array(X)
+        where = f"{type(self).__name__}.fit"
+        if X.ndim == 0:
+            raise ShapeError(f"{where}: expected X of shape (n, ...), got a single value. Pass an array of rows.")
+        if X.shape[0] == 0:
+            raise DataError(f"{where}: expected rows, got none. Fit on the training rows.")
+        low = np.full(X.shape[1:], np.inf)
+        high = np.full(X.shape[1:], -np.inf)
+        for start, block in _blocks(X):
+            _check_finite(where, block, start)
+            np.minimum(low, block.min(axis=0), out=low)
+            np.maximum(high, block.max(axis=0), out=high)
+        with np.errstate(over="ignore", invalid="ignore"):
+            shift, scale = self._measure(X, low, high)
+        if not np.isfinite(shift + scale).all():
+            raise DataError(
+                f"{where}: expected columns whose spread fits into float64, got values up to {high.max()}. "
+                f"Take logarithms, or choose another unit."
+            )
+        # A constant column has no scale; its shift is set too, as a mean of equal numbers may round.
+        constant = (low == high) | (scale < _SMALLEST_SPREAD)
+        self.shift, self.scale = np.where(constant, low, shift), np.where(constant, 1.0, scale)
+        return self
+
+    def _measure(
+        self, X: Array, low: npt.NDArray[np.float64], high: npt.NDArray[np.float64]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        raise NotImplementedError
+
+    def transform(self, X: Any) -> Array:
+        """Scale rows.
+
+        Parameters
+        ----------
+        X : array of shape (n, ...)
+            Rows with the columns that were fitted, of any library.
+
+        Returns
+        -------
+        array of shape (n, ...)
+            Of the library, device and floating dtype of `X`; whole numbers and booleans become float32.
+
+        Raises
+        ------
+        DataError
+            If the scaler is not fitted, or a value is NaN or infinite.
+        ShapeError
+            If the columns are not those that were fitted.
+        """
+        where = f"{type(self).__name__}.transform"
+        x, shift, scale = self._prepare(where, X)
+        xp = array_api_compat.array_namespace(x)
+        if not bool(xp.all(xp.isfinite(x))):
+            _check_finite(where, to_host(x), 0)
+        return (x - shift) / scale
+
+    def fit_transform(self, X: Any) -> Array:
+        """Fit on rows and scale them; see `fit` and `transform`."""
+        return self.fit(X).transform(X)
+
+    def inverse_transform(self, X: Any) -> Array:
+        """Bring scaled rows back.
+
+        Parameters
+        ----------
+        X : array of shape (n, ...)
+            Scaled rows, of any library, such as predictions of a scaled target.
+
+        Returns
+        -------
+        array of shape (n, ...)
+            In the unit of the rows that were fitted.
+
+        Raises
+        ------
+        DataError
+            If the scaler is not fitted.
+        ShapeError
+            If the columns are not those that were fitted.
+        """
+        x, shift, scale = self._prepare(f"{type(self).__name__}.inverse_transform", X)
+        return x * scale + shift
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the state as plain lists and numbers, which JSON keeps to the last bit.
+
+        Raises
+        ------
+        DataError
+            If the scaler is not fitted.
+        """
+        shift, scale = self._fitted(f"{type(self).__name__}.to_dict")
+        options = {name: getattr(self, name) for name in self.options}
+        return {"kind": self.kind, **options, "shift": shift.tolist(), "scale": scale.tolist()}
+
+    @classmethod
+    def from_dict(cls, state: dict[str, Any]) -> Self:
+        """Return the scaler of which `to_dict` gave the state.
+
+        Parameters
+        ----------
+        state : dict
+            From `to_dict`.
+
+        Returns
+        -------
+        scaler
+
+        Raises
+        ------
+        FileFormatError
+            If it is not the state of such a scaler.
+        """
+        try:
+            if state["kind"] != cls.kind:
+                raise ValueError(f"its kind is {state['kind']!r}")
+            scaler = cls(**{name: float(state[name]) for name in cls.options})
+            scaler.shift = np.asarray(state["shift"], dtype=np.float64)
+            scaler.scale = np.asarray(state["scale"], dtype=np.float64)
+            if scaler.shift.shape != scaler.scale.shape:
+                raise ValueError(f"shift has shape {scaler.shift.shape}, scale {scaler.scale.shape}")
+            if not (np.isfinite(scaler.shift).all() and (scaler.scale > 0.0).all()):
+                raise ValueError("shift is not finite or scale not positive")
+        except (KeyError, TypeError, ValueError) as error:
+            raise FileFormatError(
+                f"{cls.__name__}.from_dict: expected a state with kind {cls.kind!r}, shift and scale, got "
+                f"something else ({error!r}). Pass what to_dict() returned."
+            ) from error
+        return scaler
+
+    def _fitted(self, where: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        if self.shift is None or self.scale is None:
+            raise DataError(f"{where}: expected a fitted scaler, got a new one. Call fit(X) with the training rows.")
+        return self.shift, self.scale
+
+    def _prepare(self, where: str, X: Any) -> tuple[Array, Array, Array]:
+        """Return `X` as a floating array, and shift and scale beside it: same library, device, dtype."""
+        shift, scale = self._fitted(where)
+        x = as_array(X)
+        if x.ndim == 0 or tuple(x.shape[1:]) != shift.shape:
+            raise ShapeError(
+                f"{where}: expected rows of shape {('n', *shift.shape)}, as fitted, got {tuple(x.shape)}. "
+                f"Pass the same columns in the same order.".replace("'n'", "n")
+            )
+        xp, device = array_api_compat.array_namespace(x), array_api_compat.device(x)
+        if not xp.isdtype(x.dtype, "real floating"):
+            x = xp.astype(x, xp.float32)
+        return (
+            x,
+            xp.asarray(shift, dtype=x.dtype, device=device),
+            xp.asarray(scale, dtype=x.dtype, device=device),
+        )
+
+
+class Standardizer(_Affine):
+    r"""Scale each column to mean 0 and standard deviation 1.
+
+    .. math:: z = \frac{x - \bar x}{s}, \qquad s^2 = \frac1n \sum_i (x_i - \bar x)^2
+
+    Constant columns become 0.  NaN and infinite values are refused.
+
+    Attributes
+    ----------
+    shift : ndarray of shape X.shape[1:], float64, or None
+        Means; None before `fit`.
+    scale : ndarray of shape X.shape[1:], float64, or None
+        Standard deviations (1 for constant columns).
+
+    Examples
+    --------
+    >>> scaler = Standardizer().fit([[1.0, 7.0], [3.0, 7.0]])
+    >>> scaler.transform([[1.0, 7.0], [5.0, 7.0]]).tolist()
+    [[-1.0, 0.0], [3.0, 0.0]]
+    """
+
+    kind = "standardizer"
+
+    def _measure(
+        self, X: Array, low: npt.NDArray[np.float64], high: npt.NDArray[np.float64]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        n = X.shape[0]
+        mean = np.zeros_like(low)
+        for _, block in _blocks(X):
+            mean += block.sum(axis=0) / n
+        # A second pass: the mean of squares less the squared mean loses all digits where the mean is large.
+        variance = np.zeros_like(low)
+        for _, block in _blocks(X):
+            variance += ((block - mean) ** 2).sum(axis=0) / n
+        return mean, np.sqrt(variance)
+
+
+class MinMax(_Affine):
+    r"""Scale each column so that the training rows fill an interval, [0, 1] unless told.
+
+    .. math:: z = \text{low} + (\text{high} - \text{low}) \frac{x - \min x}{\max x - \min x}
+
+    Constant columns become 0.  NaN and infinite values are refused.  Rows outside the training range come to
+    lie outside the interval.
+
+    Parameters
+    ----------
+    low, high : float
+        Ends of the interval.
+
+    Attributes
+    ----------
+    shift, scale : ndarray of shape X.shape[1:], float64, or None
+        With ``z = (x - shift) / scale``; None before `fit`.
+
+    Raises
+    ------
+    OptionError
+        If `low` is not below `high`.
+
+    Examples
+    --------
+    >>> MinMax().fit_transform([[10.0, 5.0], [20.0, 5.0], [12.5, 5.0]]).tolist()
+    [[0.0, 0.0], [1.0, 0.0], [0.25, 0.0]]
+    >>> MinMax(-1.0, 1.0).fit_transform([[0.0], [1.0], [4.0]]).tolist()
+    [[-1.0], [-0.5], [1.0]]
+    """
+
+    kind = "minmax"
+    options = ("low", "high")
+
+    def __init__(self, low: float = 0.0, high: float = 1.0) -> None:
+        super().__init__()
+        if not (np.isfinite(low) and np.isfinite(high) and low < high):
+            raise OptionError(f"MinMax: expected low < high, got {low} and {high}. Try MinMax(0.0, 1.0).")
+        self.low, self.high = float(low), float(high)
+
+    def _measure(
+        self, X: Array, low: npt.NDArray[np.float64], high: npt.NDArray[np.float64]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        scale = (high - low) / (self.high - self.low)
+        return low - self.low * scale, scale
+
+
+def one_hot(y: Any, n_classes: int | None = None) -> Array:
+    r"""Return a row of zeros with a single one for each label.
+
+    .. math:: h_{ik} = [y_i = k]
+
+    Parameters
+    ----------
+    y : array of shape (n,), whole numbers or booleans
+        Labels from 0, of any array library.
+    n_classes : int, optional
+        Length of a row; default: the largest label and one.
+
+    Returns
+    -------
+    array of shape (n, n_classes), float32
+        Of the library and device of `y`.
+
+    Raises
+    ------
+    DataError
+        If there are no labels and `n_classes` is not given.
+    LabelError
+        If a label is no whole number, or not in 0..n_classes-1.
+    ShapeError
+        If `y` does not have one axis.
+
+    Examples
+    --------
+    >>> one_hot([0, 2, 1]).tolist()
+    [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]]
+    """
+    y = as_array(y)
+    if y.ndim != 1:
+        raise ShapeError(f"one_hot: expected labels of shape (n,), got {tuple(y.shape)}. For (n, 1) pass y[:, 0].")
+    xp, device = array_api_compat.array_namespace(y), array_api_compat.device(y)
+    if isinstance(y, np.ndarray) and y.dtype.kind not in "biufc":
+        raise LabelError(
+            f"one_hot: expected whole numbers, got {y.dtype}. Number the classes first: "
+            f"classes, y = numpy.unique(y, return_inverse=True)."
+        )
+    if not xp.isdtype(y.dtype, ("integral", "bool")):
+        raise LabelError(f"one_hot: expected whole numbers, got {y.dtype}. If they are whole, convert: y.astype(int).")
+    if y.shape[0] == 0 and n_classes is None:
+        raise DataError("one_hot: expected labels, got none. Pass n_classes for an empty result.")
+    # Not the dtype of y: the classes need not fit into uint8, nor do all libraries compare it.
+    labels = xp.astype(y, xp.__array_namespace_info__().default_dtypes(device=device)["indexing"])
+    low, high = (int(xp.min(labels)), int(xp.max(labels))) if y.shape[0] else (0, -1)
+    n = high + 1 if n_classes is None else n_classes
+    if low < 0 or high >= n:
+        raise LabelError(
+            f"one_hot: expected labels in 0..{n - 1}, got {low}..{high}. "
+            f"Pass n_classes={high + 1}, or number the classes from 0."
+            if low >= 0
+            else f"one_hot: expected labels from 0, got {low}..{high}. Number the classes from 0."
+        )
+    classes = xp.arange(n, dtype=labels.dtype, device=device)
+    return xp.astype(xp.expand_dims(labels, axis=1) == xp.expand_dims(classes, axis=0), xp.float32)
+
+
+def _blocks(X: Array) -> Iterator[tuple[int, npt.NDArray[np.float64]]]:
+    """Give float64 host copies of a few rows at a time, and where they start."""
+    width = max(1, int(np.prod(X.shape[1:], dtype=np.int64)))
+    step = max(1, _BLOCK_ELEMENTS // width)
+    for start in range(0, X.shape[0], step):
+        # The standard leaves a stop beyond the end undefined.
+        yield start, to_host(X[start : min(start + step, X.shape[0]), ...]).astype(np.float64)
+
+
+def _check_finite(where: str, block: npt.NDArray[Any], start: int) -> None:
+    finite = np.isfinite(block)
+    if finite.all():
+        return
+    row, *column = np.argwhere(~finite)[0].tolist()
+    at = f"row {start + row}" + (f", column {column[0] if len(column) == 1 else tuple(column)}" if column else "")
+    value = block[(row, *column)]
+    mend = (
+        "Impute missing values first (for example with the column's median), or drop the rows."
+        if np.isnan(value)
+        else "Clip or drop infinite values first."
+    )
+    raise DataError(f"{where}: expected finite numbers, got {value} in {at}. {mend}")

@@ -1,0 +1,198 @@
+"""The contract of a layer, and chains of layers."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, is_dataclass, replace
+from typing import Any, ClassVar
+
+from .._typing import Array
+from ..backend import Backend
+from ..errors import OptionError, ShapeError
+from ..initializers import Initializer
+from ..ops import Ops
+from ..params import BufferSpec, ParamSpec
+from ..random import StepKey
+
+__all__ = [
+    "Layer",
+    "backward_chain",
+    "bind_chain",
+    "chain_buffer_specs",
+    "chain_param_specs",
+    "forward_chain",
+    "walk",
+]
+
+Cache = Any
+
+
+class Layer:
+    """A differentiable map with, perhaps, parameters.
+
+    A layer is built once (`build` fixes its sizes), bound once (`bind` gives it views into the network's flat
+    buffers) and then pure over arrays: `forward` returns what `backward` will need, and keeps nothing.  Rows of
+    ``x`` are samples; further leading axes are replicas.  `backward` *assigns* the gradients of the layer's
+    parameters, so there is nothing to set to zero, and returns the gradient to its input.
+
+    Attributes
+    ----------
+    n_in, n_out : int
+        Widths, known after `build`.
+    slot : int
+        Number of the layer in its network; picks its mask stream.
+    label : str
+        Number and class, for messages: ``"2.Dropout"``.
+    """
+
+    n_in: int
+    n_out: int
+    slot: int = 0
+    label: str = ""
+    #: Initializer that suits a Linear feeding this layer; None where the layer has no say.
+    suited_init: Initializer | None = None
+    #: Whether the input holds integers (category numbers).
+    takes_integers: ClassVar[bool] = False
+    _ops: Ops | None = None
+
+    # -- sizes and parameters -------------------------------------------------------------------------------
+    def out_size(self, n_in: int) -> int:
+        """Return the width of the output for an input of width `n_in`; raise ShapeError if it cannot be."""
+        return n_in
+
+    def build(self, n_in: int) -> int:
+        """Fix the input width and return the output width."""
+        self.n_in, self.n_out = n_in, self.out_size(n_in)
+        return self.n_out
+
+    def param_specs(self) -> tuple[ParamSpec, ...]:
+        """Return what is trained, after `build`."""
+        return ()
+
+    def buffer_specs(self) -> tuple[BufferSpec, ...]:
+        """Return what is kept but not trained, after `build`."""
+        return ()
+
+    def sublayers(self) -> tuple[Layer, ...]:
+        """Return the layers inside this one."""
+        return ()
+
+    def bind(
+        self,
+        backend: Backend,
+        params: Mapping[str, Array],
+        grads: Mapping[str, Array],
+        buffers: Mapping[str, Array],
+    ) -> None:
+        """Receive views of the flat buffers, by local name; vectors come as rows (..., 1, n)."""
+        self._ops = backend.ops
+        self.params, self.grads, self.buffers = params, grads, buffers
+
+    @property
+    def ops(self) -> Ops:
+        """The backend's operations; an error before the layer is part of a network."""
+        if self._ops is None:
+            raise OptionError(
+                f"{self!r}: expected to be part of a network, but it is bound to none. "
+                "Put it into xpnn.Sequential(...)."
+            )
+        return self._ops
+
+    # -- the two passes -------------------------------------------------------------------------------------
+    def forward(self, x: Array, *, train: bool = False, key: StepKey | None = None) -> tuple[Array, Cache]:
+        """Return ``(y, cache)``: the output (..., batch, n_out), and what `backward` needs."""
+        raise NotImplementedError
+
+    def backward(self, dy: Array, cache: Cache, *, need_dx: bool = True) -> Array | None:
+        """Assign the parameters' gradients; return ∂loss/∂x (..., batch, n_in), None if not asked for."""
+        raise NotImplementedError
+
+    def check_input(self, x: Array) -> None:
+        """Raise ShapeError unless ``x`` is (..., batch, n_in)."""
+        if len(x.shape) < 2 or x.shape[-1] != self.n_in:
+            hint = ""
+            if len(x.shape) == 1 and x.shape[0] == self.n_in:
+                hint = " For one sample write x.reshape(1, -1)."
+            elif len(x.shape) == 2 and x.shape[0] == self.n_in:
+                hint = " Rows must be samples. Did you mean X.T?"
+            raise ShapeError(
+                f"{self.label or self!r}: expected x of shape (batch, {self.n_in}), got {tuple(x.shape)}.{hint}"
+            )
+
+    # -- description ----------------------------------------------------------------------------------------
+    def config(self) -> dict[str, Any]:
+        """Return the constructor's arguments as JSON-able values, to be saved and made again."""
+        names = inspect.signature(type(self)).parameters
+        return {name: _plain(getattr(self, name)) for name in names}
+
+    def __repr__(self) -> str:
+        parameters = inspect.signature(type(self)).parameters
+        shown = [
+            f"{name}={getattr(self, name)!r}"
+            for name, p in parameters.items()
+            if p.kind is not p.VAR_POSITIONAL and (p.default is p.empty or repr(getattr(self, name)) != repr(p.default))
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return {"type": type(value).__name__, **asdict(value)}
+    return value
+
+
+def walk(layers: Iterable[Layer]) -> Iterator[Layer]:
+    """Yield every layer and the layers inside it, outer before inner, in the order of computation."""
+    for layer in layers:
+        yield layer
+        yield from walk(layer.sublayers())
+
+
+def chain_param_specs(layers: Sequence[Layer]) -> tuple[ParamSpec, ...]:
+    """Return what a chain trains; layer 2's ``"weight"`` is called ``"2.weight"``."""
+    return tuple(
+        replace(spec, name=f"{j}.{spec.name}") for j, layer in enumerate(layers) for spec in layer.param_specs()
+    )
+
+
+def chain_buffer_specs(layers: Sequence[Layer]) -> tuple[BufferSpec, ...]:
+    """Return what a chain keeps untrained, named likewise."""
+    return tuple(
+        replace(spec, name=f"{j}.{spec.name}") for j, layer in enumerate(layers) for spec in layer.buffer_specs()
+    )
+
+
+def bind_chain(
+    layers: Sequence[Layer],
+    backend: Backend,
+    params: Mapping[str, Array],
+    grads: Mapping[str, Array],
+    buffers: Mapping[str, Array],
+) -> None:
+    """Give each layer of a chain its own part of the named views: ``"2.weight"`` is layer 2's ``"weight"``."""
+    for j, layer in enumerate(layers):
+        prefix = f"{j}."
+        parts = (
+            {name[len(prefix) :]: view for name, view in views.items() if name.startswith(prefix)}
+            for views in (params, grads, buffers)
+        )
+        layer.bind(backend, *parts)
+
+
+def forward_chain(layers: Sequence[Layer], x: Array, *, train: bool, key: StepKey | None) -> tuple[Array, list[Cache]]:
+    """Run layers one after the other; return the last output and every cache."""
+    caches = []
+    for layer in layers:
+        x, cache = layer.forward(x, train=train, key=key)
+        caches.append(cache)
+    return x, caches
+
+
+def backward_chain(
+    layers: Sequence[Layer], dy: Array, caches: Sequence[Cache], *, need_dx: bool, first: int = 0
+) -> Array | None:
+    """Run layers backwards down to number `first`, which gets a gradient to its input only on `need_dx`."""
+    for i in range(len(layers) - 1, first - 1, -1):
+        dy = layers[i].backward(dy, caches[i], need_dx=need_dx or i > first)
+    return dy if need_dx else None

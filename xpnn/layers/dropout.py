@@ -1,0 +1,66 @@
+"""Inverted dropout."""
+
+from __future__ import annotations
+
+from .._typing import Array
+from ..errors import OptionError
+from ..random import StepKey
+from .base import Layer
+
+__all__ = ["Dropout"]
+
+
+class Dropout(Layer):
+    r"""Drop each unit with probability `rate` while training, and scale the others up [1]_.
+
+    .. math:: y = x \odot m, \qquad m_{ij} = \frac{[u_{ij} < 1 - r]}{1 - r}, \qquad \bar x = \bar y \odot m
+
+    The scaling keeps the expected output equal to ``x``, so prediction is the identity ("inverted" dropout).
+    Masks are a function of (seed, layer, step): equal on every backend, to the bit.
+
+    Parameters
+    ----------
+    rate : float, default=0.5
+        Share of units to drop, in [0, 1).
+
+    References
+    ----------
+    .. [1] Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", JMLR 15, 2014.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpnn import Dropout, Sequential
+    >>> net = Sequential(Dropout(0.5), n_in=4, seed=1)
+    >>> y, _ = net.forward(np.ones((1, 4)), train=True, step=0)
+    >>> y
+    array([[2., 2., 2., 0.]], dtype=float32)
+    """
+
+    def __init__(self, rate: float = 0.5) -> None:
+        if not 0 <= rate < 1:
+            raise OptionError(f"Dropout: expected 0 <= rate < 1 (the share of units dropped), got {rate!r}.")
+        self.rate = float(rate)
+
+    def forward(self, x: Array, *, train: bool = False, key: StepKey | None = None) -> tuple[Array, Array | None]:
+        """Return ``x`` times the mask, which is the cache; outside training ``x`` itself."""
+        if not train or self.rate == 0.0:
+            return x, None
+        if key is None:
+            raise OptionError(
+                f"{self.label or self!r}: expected a key when train=True, got None. "
+                "Pass key=xpnn.random.StepKey(seed, step)."
+            )
+        ops = self.ops
+        pair = key[self.slot]
+        shape = tuple(x.shape)
+        if isinstance(pair[0], list) and len(shape) == 2:
+            shape = (len(pair[0]), *shape)  # rows shared by all replicas, a mask for each
+        mask = ops.keep_mask(shape, self.rate, pair, x.dtype)
+        return x * mask, mask
+
+    def backward(self, dy: Array, cache: Array | None, *, need_dx: bool = True) -> Array | None:
+        """Return ``dy`` times the mask."""
+        if not need_dx:
+            return None
+        return dy if cache is None else dy * cache

@@ -1,0 +1,98 @@
+"""The affine layer."""
+
+from __future__ import annotations
+
+from .._typing import Array
+from ..errors import OptionError
+from ..initializers import Initializer, LeCunNormal, get_initializer
+from ..params import ParamSpec
+from ..random import StepKey
+from .base import Layer
+
+__all__ = ["Linear"]
+
+
+class Linear(Layer):
+    r"""Affine map of each row.
+
+    .. math:: Y = X W + \mathbf{1} b
+
+    Backward, for :math:`\bar Y = \partial L/\partial Y`:
+    :math:`\bar W = X^\top \bar Y`, :math:`\bar b = \mathbf{1}^\top \bar Y`, :math:`\bar X = \bar Y W^\top`.
+
+    Parameters
+    ----------
+    n_out : int
+        Width of the output, number of units.
+    bias : bool, default=True
+        Whether there is a bias row.
+    init : str or Initializer, default="auto"
+        Of the weight.  ``"auto"`` takes what suits the activation that follows: He for the ReLU family, Xavier
+        for tanh and sigmoid, LeCun for SELU, and LeCun's unit variance where none follows.
+    bias_init : str or Initializer, default="zeros"
+        Of the bias.
+    lr_mult, decay_mult : float, default=1.0
+        Factors on the learning rate and on the weight decay of this layer.
+
+    Notes
+    -----
+    Parameters are ``weight`` (n_in, n_out), decayed, and ``bias`` (n_out,), not decayed.  Texts whose samples
+    are columns write the transpose, :math:`W x + b`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpnn import Linear, Sequential
+    >>> net = Sequential(Linear(1, init="zeros"), n_in=2)
+    >>> net.params["0.weight"][...] = [[2], [3]]
+    >>> y, caches = net.forward(np.asarray([[1, 10]]))
+    >>> y
+    array([[32.]], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        n_out: int,
+        *,
+        bias: bool = True,
+        init: str | Initializer = "auto",
+        bias_init: str | Initializer = "zeros",
+        lr_mult: float = 1.0,
+        decay_mult: float = 1.0,
+    ) -> None:
+        if isinstance(n_out, bool) or not isinstance(n_out, int) or n_out < 1:
+            raise OptionError(f"Linear: expected n_out to be a positive integer, got {n_out!r}.")
+        self.n_out = n_out
+        self.bias = bias
+        self.init = init if init == "auto" else get_initializer(init)
+        self.bias_init = bias_init if bias_init == "zeros" else get_initializer(bias_init)
+        self.lr_mult, self.decay_mult = float(lr_mult), float(decay_mult)
+        self.auto_init: Initializer = LeCunNormal()
+
+    def out_size(self, n_in: int) -> int:
+        return self.n_out
+
+    def param_specs(self) -> tuple[ParamSpec, ...]:
+        init = self.auto_init if isinstance(self.init, str) else self.init
+        shape = (self.n_in, self.n_out)
+        weight = ParamSpec("weight", shape, init, True, self.lr_mult, self.decay_mult)
+        if not self.bias:
+            return (weight,)
+        return weight, ParamSpec("bias", (self.n_out,), get_initializer(self.bias_init), False, self.lr_mult)
+
+    def forward(self, x: Array, *, train: bool = False, key: StepKey | None = None) -> tuple[Array, Array]:
+        """Return ``x W + b`` (..., batch, n_out); the cache is ``x`` itself, not a copy."""
+        ops = self.ops
+        self.check_input(x)
+        return ops.linear(x, self.params["weight"], self.params.get("bias")), x
+
+    def backward(self, dy: Array, cache: Array, *, need_dx: bool = True) -> Array | None:
+        """Assign the gradients of weight and bias; return ``dy Wᵀ`` (..., batch, n_in) if asked for."""
+        return self.ops.linear_backward(
+            cache,
+            dy,
+            self.params["weight"],
+            self.grads["weight"],
+            self.grads.get("bias"),
+            need_dx=need_dx,
+        )

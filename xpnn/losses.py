@@ -1,0 +1,546 @@
+r"""Losses on raw network outputs, each with its gradient.
+
+A loss takes what the last Linear layer returns ("logits") and owns the `link`: what those outputs mean to a
+person, such as probabilities.  `value_and_grad` averages over the batch and over outputs, as PyTorch does by
+default; with sample weights it is the weighted mean
+
+.. math:: L = \frac{\sum_i w_i\, \ell_i}{\sum_i w_i}.
+
+Shapes never broadcast: targets of shape ``(n,)`` against outputs ``(n, 1)`` are an error.  Values of targets
+are checked once, on the host, by `check_targets`; inside a step nothing waits for the device.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from ._typing import Array, Namespace
+from .backend import namespace, ops_of
+from .errors import DTypeError, LabelError, OptionError, ShapeError
+from .special import sigmoid, softmax, softplus
+
+__all__ = [
+    "BinaryCrossEntropy",
+    "CrossEntropy",
+    "Focal",
+    "Hinge",
+    "Huber",
+    "Loss",
+    "MeanAbsoluteError",
+    "MeanSquaredError",
+    "Pinball",
+    "PoissonNLL",
+]
+
+
+class Loss:
+    """What training makes small.
+
+    A loss of one's own defines `rows`: the loss of each row and its gradient; the weighting is done here.
+
+    Attributes
+    ----------
+    takes_labels : bool
+        Whether integer class labels of shape (batch,) are targets of this loss.
+    classifies : bool
+        Whether outputs are scores of classes, so that accuracy makes sense.
+    accuracy_rule : {"classes", "outputs"}
+        Whether one output is right, or each answers for itself; see `xpnn.metrics.Accuracy`.
+    links : tuple of str
+        Names of layers that must not end a network under this loss, because `link` already applies them.
+    """
+
+    takes_labels: ClassVar[bool] = False
+    classifies: ClassVar[bool] = False
+    accuracy_rule: ClassVar[Literal["classes", "outputs"]] = "classes"
+    links: ClassVar[tuple[str, ...]] = ()
+
+    def rows(self, xp: Namespace, pred: Array, y: Array) -> tuple[Array, Array]:
+        """Return each row's loss (..., batch) and ∂ℓᵢ/∂pred (..., batch, n_out), a fresh array."""
+        raise NotImplementedError
+
+    def link(self, pred: Array) -> Array:
+        """Turn raw outputs (..., batch, n_out) into what is predicted; the identity by default."""
+        return pred
+
+    def value_and_grad(self, pred: Array, y: Array, sample_weight: Array | None = None) -> tuple[Array, Array]:
+        """Return the mean loss and its gradient to the raw outputs.
+
+        Parameters
+        ----------
+        pred : array of shape (..., batch, n_out)
+            Raw outputs of the network.
+        y : array
+            Integer labels of shape (batch,) where the loss takes them, else targets of shape
+            (batch, n_out); leading replica axes may be absent.  Same library and device as `pred`.
+        sample_weight : array of shape (batch,), optional
+            Non-negative weights, floating, on the same device.
+
+        Returns
+        -------
+        value : 0-d array, or of the shape of the replica axes
+            The weighted mean.
+        d_pred : array of shape (..., batch, n_out)
+            Its gradient.
+
+        Raises
+        ------
+        ShapeError
+            If the shapes do not fit each other.
+        """
+        self._check_shapes(tuple(pred.shape), tuple(y.shape))
+        xp = namespace(pred)
+        losses, d = self.rows(xp, pred, y)
+        if sample_weight is None:
+            mean_factor = 1.0 / pred.shape[-2]
+            d *= mean_factor
+            return xp.sum(losses, axis=-1) * mean_factor, d
+        if tuple(sample_weight.shape) != (pred.shape[-2],):
+            raise ShapeError(
+                f"{self}: expected sample_weight of shape ({pred.shape[-2]},), got {tuple(sample_weight.shape)}."
+            )
+        # A batch in which every weight is 0 has loss 0, not nan.
+        total = xp.maximum(xp.sum(sample_weight), float(xp.finfo(pred.dtype).smallest_normal))
+        mean_weight = sample_weight / total
+        d *= mean_weight[:, None]
+        losses *= sample_weight
+        return xp.sum(losses, axis=-1) / total, d
+
+    def _check_shapes(self, pred: tuple[int, ...], y: tuple[int, ...]) -> None:
+        if len(pred) < 2:
+            raise ShapeError(f"{self}: expected outputs of shape (batch, n_out), got {pred}.")
+        if self.takes_labels and len(y) == len(pred) - 1 and y == pred[-1 - len(y) : -1]:
+            return
+        if self.takes_labels and y == pred[-2:-1]:
+            return
+        wanted = (*pred[:-1], self._n_targets(pred[-1]))
+        if y in (wanted, wanted[-2:]):
+            return
+        hint = ""
+        if y == pred[-2:-1]:
+            hint = " Broadcasting would compare every output with every target: use y.reshape(-1, 1)."
+        labels = f" or integer labels ({pred[-2]},)" if self.takes_labels else ""
+        raise ShapeError(f"{self}: expected targets of shape {wanted}{labels} for outputs {pred}, got {y}.{hint}")
+
+    def _n_targets(self, n_out: int) -> int:
+        """How many target columns go with `n_out` outputs."""
+        return n_out
+
+    def check_targets(self, y: np.ndarray, n_out: int) -> None:
+        """Check host-side targets once, before training: shape, kind and range.
+
+        Parameters
+        ----------
+        y : numpy.ndarray of shape (n,) or (n, n_targets)
+            All targets.
+        n_out : int
+            Width of the network's output.
+
+        Raises
+        ------
+        LabelError, ShapeError
+            If they do not fit this loss.
+        """
+        self._check_shapes((len(y), n_out), y.shape)
+        if y.dtype.kind not in "fiub":
+            raise DTypeError(
+                f"{self}: expected numbers as targets, got dtype {y.dtype}. "
+                "Encode labels first: classes, y = numpy.unique(y, return_inverse=True)."
+            )
+        if y.dtype.kind == "f" and not np.isfinite(y).all():
+            row = int(np.argwhere(~np.isfinite(y))[0][0])
+            raise LabelError(f"{self}: expected finite targets, got {y[row]} in row {row}. Drop or impute the row.")
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
+        return f"{type(self).__name__}({options})"
+
+
+# -- regression -------------------------------------------------------------------------------------------------
+class MeanSquaredError(Loss):
+    r"""Squared error, :math:`\ell_i = \frac1n \sum_j (p_{ij} - y_{ij})^2`, gradient :math:`\frac2n (p - y)`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> value, d = MeanSquaredError().value_and_grad(np.asarray([[3.0], [1.0]]), np.asarray([[1.0], [1.0]]))
+    >>> float(value), d.tolist()
+    (2.0, [[2.0], [0.0]])
+    """
+
+    def rows(self, xp: Namespace, pred: Array, y: Array) -> tuple[Array, Array]:
+        d = pred - y
+        losses = xp.mean(d * d, axis=-1)
+        d *= 2.0 / pred.shape[-1]
+        return losses, d
+
+
+class MeanAbsoluteError(Loss):
+    r"""Absolute error, :math:`\ell_i = \frac1n \sum_j |p_{ij} - y_{ij}|`, gradient
+    :math:`\frac1n \mathrm{sign}(p - y)` (0 at the kink).
+    """
+
+    def rows(self, xp: Namespace, pred: Array, y: Array) -> tuple[Array, Array]:
+        diff = pred - y
+        losses = xp.mean(xp.abs(diff), axis=-1)
+        d = xp.astype(diff > 0, pred.dtype)
+        d -= xp.astype(diff < 0, pred.dtype)
+        d *= 1.0 / pred.shape[-1]
+        return losses, d
+
+
+class Huber(Loss):
+    r"""Quadratic near zero, linear beyond `delta` [1]_.
+
+    With :math:`d = p - y` and :math:`c = \min(\max(d, -\delta), \delta)` both branches are
+    :math:`c\,(d - c/2)`, and the gradient is :math:`c`; both are averaged over outputs.
+
+    Parameters
+    ----------
+    delta : float, default=1.0
+        Where the linear part begins, in units of the target.
+
+    References
+    ----------
+    .. [1] Huber, "Robust estimation of a location parameter", Ann. Math. Statist. 35, 1964.
+    """
+
+    def __init__(self, delta: float = 1.0) -> None:
+        if not delta > 0:
+            raise OptionError(f"Huber: expected delta > 0, got {delta!r}.")
+        self.delta = float(delta)
+
+    def rows(self, xp: Namespace, pred: Array, y: Array) -> tuple[Array, Array]:
+        d = pred - y
+        c = xp.minimum(xp.maximum(d, -self.delta), self.delta)
+        d -= c * 0.5
+        d *= c
+        c *= 1.0 / pred.shape[-1]
+        return xp.mean(d, axis=-1), c
+
+
+class Pinball(Loss):
+    r"""Quantile loss for several quantiles at once [1]_.
+
+    For quantile `q` and :math:`e = y - p`: :math:`\max(q e, (q - 1) e)`, averaged over targets and quantiles.
+    Its minimum is the conditional `q`-quantile.
+
+    Parameters
+    ----------
+    quantiles : sequence of float, default=(0.1, 0.5, 0.9)
+        Each in (0, 1).  A target of `t` columns needs ``t * len(quantiles)`` outputs, all quantiles of the
+        first target first.
+
+    References
+    ----------
+    .. [1] Koenker and Bassett, "Regression quantiles", Econometrica 46, 1978.
+    """
+
+    def __init__(self, quantiles: tuple[float, ...] = (0.1, 0.5, 0.9)) -> None:
+        values = tuple(float(q) for q in quantiles)
+        if not values or not all(0 < q < 1 for q in values):
+            raise OptionError(f"Pinball: expected quantiles between 0 and 1, got {quantiles!r}.")
+        self.quantiles = values
+
+    def _n_targets(self, n_out: int) -> int:
+        n_targets, rest = divmod(n_out, len(self.quantiles))
+        if rest:
+            raise ShapeError(
+                f"{self}: expected a multiple of {len(self.quantiles)} outputs (one for each quantile), got {n_out}."
+            )
+        return n_targets
+
+    def rows(self, xp: Namespace, pred: Array, y: Array) -> tuple[Array, Array]:
+        n_out = pred.shape[-1]
+        quantiles = xp.asarray(self.quantiles, dtype=pred.dtype, device=pred.device)
+        # e: (..., batch, n_targets, n_quantiles)
+        e = y[..., None] - xp.reshape(pred, (*pred.shape[:-1], y.shape[-1], len(self.quantiles)))
+        over = xp.astype(e < 0, pred.dtype)
+        d = over - quantiles  # the slope to p: -q below the target, 1 - q above
+        losses = xp.sum(xp.reshape(-(d * e), tuple(pred.shape)), axis=-1)
+        losses *= 1.0 / n_out
+        # e = 0 is the kink: any slope between is right, and -q is taken
+        d *= 1.0 / n_out
+        return losses, xp.reshape(d, tuple(pred.shape))
+
+
+class PoissonNLL(Loss):
+    r"""Poisson likelihood of counts, for outputs that are log-rates.
+
+    .. math:: \ell_i = \frac1n \sum_j \bigl(e^{z_{ij}} - y_{ij} z_{ij}\bigr), \qquad
+              \frac{\partial \ell_i}{\partial z_{ij}} = \frac{e^{z_{ij}} - y_{ij}}{n}
+
+    The constant :math:`\log y!` is left out.
+    """
+
+    links: ClassVar[tuple[str, ...]] = ("Softplus",)
+
+    def link(self, pred: Array) -> Array:
+        """Return the rates, ``exp(pred)``."""
+        return namespace(pred).exp(pred)
+
+    def rows(self, xp: Namespace, pred: Array, y: Array) -> tuple[Array, Array]:
+        rate = xp.exp(pred)
+        losses = xp.mean(rate - y * pred, axis=-1)
+        rate -= y
+        rate *= 1.0 / pred.shape[-1]
+        return losses, rate
+
+    def check_targets(self, y: np.ndarray, n_out: int) -> None:
+        super().check_targets(y, n_out)
+        if (y < 0).any():
+            raise LabelError(f"{self}: expected counts >= 0, got {y.min()}. Use MeanSquaredError for signed targets.")
+
+
+# -- classification ---------------------------------------------------------------------------------------------
+class BinaryCrossEntropy(Loss):
+    r"""Cross-entropy of independent yes/no outputs, on logits.
+
+    .. math:: \ell_i = \frac1n \sum_j \log(1 + e^{z_{ij}}) - y_{ij} z_{ij}, \qquad
+              \frac{\partial \ell_i}{\partial z_{ij}} = \frac{\sigma(z_{ij}) - y_{ij}}{n}
+
+    Targets are 0 and 1, or probabilities, of the shape of the outputs: one column for a binary problem, several
+    for multi-label problems.
+
+    Parameters
+    ----------
+    multilabel : bool, default=False
+        Say True if rows that happen to hold exactly one 1 each are meant as independent labels; such targets
+        are otherwise refused, because they usually are one-hot classes, which belong under `CrossEntropy`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> value, d = BinaryCrossEntropy().value_and_grad(np.asarray([[1.0]]), np.asarray([[1.0]]))
+    >>> round(float(value), 4), round(float(d[0, 0]), 4)
+    (0.3133, -0.2689)
+    """
+
+    classifies: ClassVar[bool] = True
+    accuracy_rule: ClassVar[Literal["classes", "outputs"]] = "outputs"
+    links: ClassVar[tuple[str, ...]] = ("Sigmoid", "Softmax")
+
+    def __init__(self, *, multilabel: bool = False) -> None:
+        self.multilabel = multilabel
+
+    def link(self, pred: Array) -> Array:
+        """Return the probabilities ``σ(pred)``."""
+        return sigmoid(pred, xp=namespace(pred))
+
+    def rows(self, xp: Namespace, pred: Array, y: Array) -> tuple[Array, Array]:
+        losses = softplus(pred, xp=xp)
+        losses -= y * pred
+        d = sigmoid(pred, xp=xp)
+        d -= y
+        d *= 1.0 / pred.shape[-1]
+        return xp.mean(losses, axis=-1), d
+
+    def check_targets(self, y: np.ndarray, n_out: int) -> None:
+        super().check_targets(y, n_out)
+        if y.min() < 0 or y.max() > 1:
+            raise LabelError(
+                f"{self}: expected targets between 0 and 1, found {y.min()}..{y.max()}. "
+                "Map the two classes to 0 and 1, or use Hinge for -1 and +1."
+            )
+        if n_out > 1 and not self.multilabel and len(y) > 1:
+            ones = (y == 1).sum(axis=-1)
+            if (ones == 1).all() and ((y == 0).sum(axis=-1) == n_out - 1).all():
+                raise LabelError(
+                    f"{self}: every row of y holds exactly one 1: it looks one-hot, {n_out} classes of which one is "
+                    "true. Use CrossEntropy, or BinaryCrossEntropy(multilabel=True) for independent labels."
+                )
+
+
+class _ClassLoss(Loss):
+    """Common ground of losses over classes: integer labels, or rows of probabilities."""
+
+    takes_labels: ClassVar[bool] = True
+    classifies: ClassVar[bool] = True
+    links: ClassVar[tuple[str, ...]] = ("Softmax", "Sigmoid")
+
+    def link(self, pred: Array) -> Array:
+        """Return the class probabilities, softmax over the last axis."""
+        return softmax(pred, xp=namespace(pred))
+
+    def check_targets(self, y: np.ndarray, n_out: int) -> None:
+        super().check_targets(y, n_out)
+        if n_out < 2:
+            raise ShapeError(
+                f"{self}: expected at least 2 outputs, got {n_out}. End the network with one output for each class, "
+                "or use BinaryCrossEntropy."
+            )
+        if y.ndim == 2:
+            if y.min() < 0 or np.abs(y.sum(axis=-1) - 1).max() > 1e-3:
+                raise LabelError(
+                    f"{self}: expected rows of probabilities that sum to 1, got a row that sums to "
+                    f"{y.sum(axis=-1)[np.abs(y.sum(axis=-1) - 1).argmax()]:g}. "
+                    "Pass integer labels, or BinaryCrossEntropy for independent labels."
+                )
+            return
+        check_labels(y, n_out, str(self))
+
+
+def check_labels(y: np.ndarray, n_classes: int, where: str) -> None:
+    """Raise LabelError unless `y` (n,) holds whole numbers in 0..n_classes-1; CuPy would wrap silently."""
+    if y.dtype.kind == "f" and (y != np.floor(y)).any():
+        raise LabelError(
+            f"{where}: expected whole class numbers, got {y[y != np.floor(y)][0]}. "
+            "For a continuous target use MeanSquaredError and y.reshape(-1, 1)."
+        )
+    low, high = int(y.min()), int(y.max())
+    if low < 0 or high >= n_classes:
+        hint = "y - 1" if low == 1 and high == n_classes else "numpy.unique(y, return_inverse=True)[1]"
+        raise LabelError(
+            f"{where}: expected class numbers 0..{n_classes - 1} for {n_classes} outputs, found {low}..{high}. "
+            f"Use {hint}, or give the network {high + 1} outputs."
+        )
+
+
+def one_hot_like(xp: Namespace, labels: Array, pred: Array) -> Array:
+    """Return one-hot rows of the integer `labels` (..., batch) in the dtype and width of `pred`."""
+    numbers = xp.arange(pred.shape[-1], dtype=labels.dtype, device=pred.device)
+    return xp.astype(labels[..., None] == numbers, pred.dtype)
+
+
+class CrossEntropy(_ClassLoss):
+    r"""Softmax cross-entropy on logits.
+
+    .. math:: \ell_i = -\sum_j t_{ij} \log \mathrm{softmax}(z_i)_j, \qquad
+              \frac{\partial \ell_i}{\partial z_{ij}} = \mathrm{softmax}(z_i)_j - t_{ij}
+
+    where :math:`t` is the one-hot label, or the given row of probabilities, smoothed to
+    :math:`(1 - \epsilon)\, t + \epsilon / C` [1]_.
+
+    Parameters
+    ----------
+    label_smoothing : float, default=0.0
+        The share :math:`\epsilon` spread evenly over the classes, in [0, 1).
+
+    References
+    ----------
+    .. [1] Szegedy et al., "Rethinking the Inception architecture", CVPR 2016.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> logits = np.asarray([[2.0, 0.0, 0.0]])
+    >>> value, d = CrossEntropy().value_and_grad(logits, np.asarray([0]))
+    >>> round(float(value), 4), d.round(3).tolist()
+    (0.2395, [[-0.213, 0.107, 0.107]])
+    """
+
+    def __init__(self, *, label_smoothing: float = 0.0) -> None:
+        if not 0 <= label_smoothing < 1:
+            raise OptionError(f"CrossEntropy: expected 0 <= label_smoothing < 1, got {label_smoothing!r}.")
+        self.label_smoothing = float(label_smoothing)
+
+    def rows(self, xp: Namespace, pred: Array, y: Array) -> tuple[Array, Array]:
+        # Labels and rows of probabilities are told apart by shape alone: no look at the values.
+        is_rows = y.shape[-1:] == pred.shape[-1:] and len(y.shape) >= 2 and y.shape[-2] == pred.shape[-2]
+        target = y if is_rows else one_hot_like(xp, y, pred)
+        if self.label_smoothing:
+            target = target * (1.0 - self.label_smoothing)
+            target += self.label_smoothing / pred.shape[-1]
+        return ops_of(pred).softmax_cross_entropy(pred, target)
+
+
+class Focal(_ClassLoss):
+    r"""Focal loss: cross-entropy that fades for examples already right [1]_.
+
+    With :math:`p` the probability of the true class:
+
+    .. math:: \ell = -(1 - p)^\gamma \log p, \qquad
+              \frac{\partial \ell}{\partial z_j} =
+              \bigl[(1 - p)^\gamma - \gamma\, p\, (1 - p)^{\gamma - 1} \log p\bigr]\,
+              (\mathrm{softmax}(z)_j - t_j)
+
+    Parameters
+    ----------
+    gamma : float, default=2.0
+        0 gives cross-entropy; else at least 1, where the gradient is bounded.
+
+    References
+    ----------
+    .. [1] Lin, Goyal, Girshick, He and Dollár, "Focal loss for dense object detection", ICCV 2017; the softmax
+       form, without class weights (`Trainer.fit` takes those).
+    """
+
+    def __init__(self, gamma: float = 2.0) -> None:
+        if not (gamma == 0 or gamma >= 1):
+            raise OptionError(f"Focal: expected gamma of 0 or at least 1, got {gamma!r}.")
+        self.gamma = float(gamma)
+
+    def check_targets(self, y: np.ndarray, n_out: int) -> None:
+        super().check_targets(y, n_out)
+        if y.ndim != 1:
+            raise LabelError(f"{self}: expected integer labels of shape (n,), got {y.shape}. Use y.argmax(axis=-1).")
+
+    def rows(self, xp: Namespace, pred: Array, y: Array) -> tuple[Array, Array]:
+        ce, d = ops_of(pred).softmax_cross_entropy(pred, one_hot_like(xp, y, pred))
+        if self.gamma == 0:
+            return ce, d
+        p = xp.exp(-ce)
+        miss = -xp.expm1(-ce)  # 1 - p, accurate where p is near 1
+        slope = miss ** (self.gamma - 1.0)
+        factor = p * ce
+        factor *= self.gamma
+        factor += miss
+        factor *= slope
+        d *= factor[..., None]
+        slope *= miss
+        slope *= ce
+        return slope, d
+
+
+class Hinge(Loss):
+    r"""Margin loss of support vector machines.
+
+    Targets -1 and +1 of the shape of the outputs: :math:`\frac1n \sum_j \max(0, m - y_j z_j)`.  Integer labels
+    (batch,) over C classes: :math:`\frac1C \sum_{j \ne y} \max(0, m - z_y + z_j)` [1]_, as PyTorch's
+    ``MultiMarginLoss``.
+
+    Parameters
+    ----------
+    margin : float, default=1.0
+        The margin `m`.
+
+    References
+    ----------
+    .. [1] Weston and Watkins, "Support vector machines for multi-class pattern recognition", ESANN 1999.
+    """
+
+    takes_labels: ClassVar[bool] = True
+    classifies: ClassVar[bool] = True
+    accuracy_rule: ClassVar[Literal["classes", "outputs"]] = "outputs"
+    links: ClassVar[tuple[str, ...]] = ("Softmax", "Sigmoid")
+
+    def __init__(self, margin: float = 1.0) -> None:
+        if not margin > 0:
+            raise OptionError(f"Hinge: expected margin > 0, got {margin!r}.")
+        self.margin = float(margin)
+
+    def rows(self, xp: Namespace, pred: Array, y: Array) -> tuple[Array, Array]:
+        n_out = pred.shape[-1]
+        if len(y.shape) >= 2 and tuple(y.shape[-2:]) == tuple(pred.shape[-2:]):
+            gap = self.margin - y * pred
+            d = xp.astype(gap > 0, pred.dtype)
+            d *= y
+            d *= -1.0 / n_out
+            return xp.mean(xp.maximum(gap, 0.0), axis=-1), d
+        target = one_hot_like(xp, y, pred)
+        gap = pred - xp.sum(pred * target, axis=-1, keepdims=True)
+        gap += self.margin
+        gap *= 1.0 - target
+        d = xp.astype(gap > 0, pred.dtype)
+        d -= target * xp.sum(d, axis=-1, keepdims=True)
+        d *= 1.0 / n_out
+        return xp.mean(xp.maximum(gap, 0.0), axis=-1), d
+
+    def check_targets(self, y: np.ndarray, n_out: int) -> None:
+        super().check_targets(y, n_out)
+        if y.ndim == 1:
+            check_labels(y, n_out, str(self))
+        elif not np.isin(y, (-1, 1)).all():
+            raise LabelError(f"{self}: expected targets -1 and +1, found {y.min()}..{y.max()}. Use 2 * y - 1.")

@@ -1,0 +1,494 @@
+"""Networks: a chain of layers over one flat parameter store."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ._typing import Array
+from .backend import Backend, get_backend, like, to_numpy
+from .errors import DTypeError, FileFormatError, OptionError, ShapeError
+from .initializers import Initializer, LeCunNormal, get_initializer
+from .layers import BatchNorm, Dropout, Layer, LayerNorm, Linear, Residual, RMSNorm, get_activation
+from .layers.base import (
+    backward_chain,
+    bind_chain,
+    chain_buffer_specs,
+    chain_param_specs,
+    forward_chain,
+    walk,
+)
+from .layers.embedding import Embedding
+from .params import ParamStore
+from .random import StepKey
+
+__all__ = ["Sequential", "mlp"]
+
+# Rows are predicted in slices whose widest activation has about this many elements (16 MiB in float32).
+_SLICE_ELEMENTS = 1 << 22
+
+
+class Sequential:
+    """Layers applied one after the other.
+
+    Parameters
+    ----------
+    *layers : Layer
+        In order; each object may stand in one place of one network only.
+    n_in : int
+        Number of input features.
+    backend : str or Backend, default="numpy"
+        See `get_backend`.
+    dtype : {"float32", "float64"}, optional
+        Floating type of the parameters; float32, or the given backend's.
+    seed : int or sequence of int, default=0
+        Draws initial weights and dropout masks.  A sequence of K seeds makes K *replicas*: networks of one
+        architecture, trained at once by batched products, each with the weights that its seed would give it
+        alone.
+    replicas : int, optional
+        Short for ``seed=[seed, seed + 1, …]``.
+
+    Attributes
+    ----------
+    layers : tuple of Layer
+        As given.
+    store : ParamStore
+        The flat buffers.
+    params, grads : dict of str to array
+        Views by name: ``"0.weight"`` (n_in, n_out), ``"0.bias"`` (n_out,); with a leading axis K for replicas.
+    n_params : int
+        Number of trained parameters of one network.
+
+    Raises
+    ------
+    ShapeError
+        If the layers do not fit each other.
+    OptionError
+        If a layer object appears twice.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpnn import Linear, ReLU, Sequential
+    >>> net = Sequential(Linear(3), ReLU(), Linear(1), n_in=2, seed=0)
+    >>> y, caches = net.forward(np.zeros((5, 2)))
+    >>> y.shape
+    (5, 1)
+    >>> net.backward(np.ones((5, 1)), caches)
+    >>> net.grads["2.bias"]
+    array([5.], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        *layers: Layer,
+        n_in: int,
+        backend: str | Backend = "numpy",
+        dtype: str | None = None,
+        seed: int | Sequence[int] = 0,
+        replicas: int | None = None,
+    ) -> None:
+        if not layers:
+            raise OptionError("Sequential: expected at least one layer, got none.")
+        if isinstance(n_in, bool) or not isinstance(n_in, int | np.integer) or n_in < 1:
+            raise OptionError(f"Sequential: expected n_in to be a positive integer, got {n_in!r}.")
+        self.layers = layers
+        self.n_in = int(n_in)
+        self.backend = get_backend(backend, dtype)
+        self.seed = _seeds(seed, replicas)
+        self._build()
+        self._make_store()
+
+    def _build(self) -> None:
+        leaves = list(walk(self.layers))
+        seen: set[int] = set()
+        for layer in leaves:
+            if not isinstance(layer, Layer):
+                hint = f" Write {layer.__name__}()." if isinstance(layer, type) else ""
+                raise OptionError(f"Sequential: expected layers, got {layer!r}.{hint}")
+            if id(layer) in seen or layer._ops is not None:
+                raise OptionError(
+                    f"Sequential: {layer!r} stands in more than one place or network. "
+                    "Make a layer object for each place."
+                )
+            seen.add(id(layer))
+        for slot, layer in enumerate(leaves):
+            layer.slot = slot
+        _label(self.layers, "")
+        _choose_init(leaves)
+        width = self.n_in
+        for layer in self.layers:
+            width = layer.build(width)
+        self.n_out = width
+        trained = [i for i, layer in enumerate(self.layers) if layer.param_specs()]
+        # Nothing below the first trained layer needs a gradient in training.
+        self._first_trained = trained[0] if trained else len(self.layers)
+        self.takes_integers = self.layers[0].takes_integers
+        self._widest = max(self.n_in, *(layer.n_out for layer in leaves))
+
+    def _make_store(self) -> None:
+        replicated = not isinstance(self.seed, int)
+        seeds = (self.seed,) if isinstance(self.seed, int) else tuple(self.seed)
+        with self.backend.active():
+            self.store = ParamStore(
+                self.backend,
+                chain_param_specs(self.layers),
+                chain_buffer_specs(self.layers),
+                seeds=seeds,
+                replicated=replicated,
+            )
+        self.params, self.grads = self.store.params, self.store.param_grads
+        rows = self.store.row_view
+        bind_chain(
+            self.layers,
+            self.backend,
+            {name: rows(view) for name, view in self.params.items()},
+            {name: rows(view) for name, view in self.grads.items()},
+            {name: rows(view) for name, view in self.store.named_buffers.items()},
+        )
+        self.n_params = self.store.n_params
+
+    # -- the two passes -------------------------------------------------------------------------------------
+    def forward(self, x: Any, *, train: bool = False, step: int = 0) -> tuple[Array, list[Any]]:
+        """Run the network.
+
+        Parameters
+        ----------
+        x : array of shape (batch, n_in), or (K, batch, n_in) for replicas
+            Of any library; brought to the network's backend and dtype if it is not there.
+        train : bool, default=False
+            Whether dropout drops and batch norm uses the batch.
+        step : int, default=0
+            Number of the training step: picks the dropout masks.
+
+        Returns
+        -------
+        y : array of shape (..., batch, n_out)
+            Raw outputs, on the network's backend.
+        caches : list
+            What `backward` needs, one for each layer.
+        """
+        x = self._bring(x)
+        key = StepKey(self.seed, step) if train else None
+        return forward_chain(self.layers, x, train=train, key=key)
+
+    def backward(self, dy: Any, caches: list[Any], *, need_dx: bool = False) -> Array | None:
+        """Fill `grads` with the gradients of a loss whose gradient to the output is `dy`.
+
+        Parameters
+        ----------
+        dy : array of shape (..., batch, n_out)
+            ∂loss/∂y.
+        caches : list
+            From `forward`, unchanged.
+        need_dx : bool, default=False
+            Whether to return the gradient to the input.
+
+        Returns
+        -------
+        array of shape (..., batch, n_in) or None
+            ∂loss/∂x if asked for.
+        """
+        first = 0 if need_dx else self._first_trained
+        return backward_chain(self.layers, self.backend.asarray(dy), caches, need_dx=need_dx, first=first)
+
+    def predict(self, x: Any, *, batch_size: int | None = None) -> Array:
+        """Return the raw outputs in slices of rows, keeping no caches.
+
+        Parameters
+        ----------
+        x : array of shape (n, n_in), or (K, n, n_in) for replicas
+            Of any library.
+        batch_size : int, optional
+            Rows of one slice; by default what keeps a slice's activations within some megabytes.
+
+        Returns
+        -------
+        array of shape (..., n, n_out)
+            In the library and on the device that `x` came from.
+        """
+        if batch_size is not None and batch_size < 1:
+            raise OptionError(f"predict: expected batch_size >= 1, got {batch_size!r}.")
+        if self.takes_integers:
+            self.check_categories(x)
+        n = x.shape[-2] if hasattr(x, "shape") and len(x.shape) >= 2 else 1
+        rows = batch_size or max(_SLICE_ELEMENTS // self._widest, 1)
+        if n <= rows:
+            return like(self._predict_slice(x), x)
+        parts = [self._predict_slice(x[..., a : min(a + rows, n), :]) for a in range(0, n, rows)]
+        return like(self.backend.xp.concat(parts, axis=-2), x)
+
+    def _predict_slice(self, x: Any) -> Array:
+        x = self._bring(x)
+        for layer in self.layers:
+            x, _ = layer.forward(x)
+        return x
+
+    def _bring(self, x: Any) -> Array:
+        """Bring input to the backend, check its shape; integers stay integers only for an Embedding."""
+        x = self.backend.asarray(x, dtype=self.backend.index_dtype if self.takes_integers else None)
+        self.check_input(x)
+        return x
+
+    def check_input(self, x: Array) -> None:
+        """Raise ShapeError unless `x` is (batch, n_in), or (K, batch, n_in) for K replicas."""
+        shape = tuple(x.shape)
+        if shape[-1:] != (self.n_in,) or shape[:-2] not in ((), self.store.replicas) or len(shape) < 2:
+            self.layers[0].check_input(x)
+            raise ShapeError(
+                f"Sequential: expected x of shape {(*self.store.replicas, 'batch', self.n_in)}, got {shape}."
+            )
+
+    def check_categories(self, x: Any) -> None:
+        """Check category numbers on the host: some libraries wrap numbers that are out of range."""
+        first = self.layers[0]
+        host = to_numpy(x)
+        if isinstance(first, Embedding) and host.size:
+            if host.dtype.kind == "f" and (host != np.floor(host)).any():
+                raise DTypeError(f"{first.label}: expected whole category numbers, got fractions.")
+            first.check_range(int(host.min()), int(host.max()))
+
+    # -- state ----------------------------------------------------------------------------------------------
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Return copies of all parameters and buffers as NumPy arrays, by name."""
+        named = {**self.params, **self.store.named_buffers}
+        return {name: np.array(to_numpy(view)) for name, view in named.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Copy values in by name.
+
+        Raises
+        ------
+        FileFormatError
+            If names are missing or unknown; nothing is changed then.
+        ShapeError
+            If a shape differs; nothing is changed then.
+        """
+        named = {**self.params, **self.store.named_buffers}
+        missing, unknown = sorted(named.keys() - state.keys()), sorted(state.keys() - named.keys())
+        if missing or unknown:
+            raise FileFormatError(
+                f"load_state_dict: expected the names of this network; missing {missing}, unknown {unknown}. "
+                "Build the same architecture first."
+            )
+        for name, view in named.items():
+            if tuple(np.shape(state[name])) != tuple(view.shape):
+                raise ShapeError(
+                    f"load_state_dict: expected {name} of shape {tuple(view.shape)}, "
+                    f"got {tuple(np.shape(state[name]))}."
+                )
+        for name, view in named.items():
+            view[...] = self.backend.asarray(state[name])
+
+    def to(self, backend: str | Backend, dtype: str | None = None) -> Sequential:
+        """Return a copy of this network on another backend, with equal parameters and buffers."""
+        target = get_backend(backend, dtype or (None if isinstance(backend, Backend) else self.backend.dtype_name))
+        return self._copy(target)
+
+    def copy(self) -> Sequential:
+        """Return an independent copy on the same backend."""
+        return self._copy(self.backend)
+
+    def _copy(self, backend: Backend) -> Sequential:
+        layers = [_fresh(layer) for layer in self.layers]
+        net = Sequential(*layers, n_in=self.n_in, backend=backend, seed=self.seed)
+        net.load_state_dict(self.state_dict())
+        return net
+
+    # -- description ----------------------------------------------------------------------------------------
+    def check_shapes(self, n_in: int) -> list[tuple[str, int, int]]:
+        """Follow the widths through the layers for an input of `n_in` features.
+
+        Returns
+        -------
+        list of (layer, in, out)
+            The layer's label, such as ``"0.Linear"``, and its widths.
+
+        Raises
+        ------
+        ShapeError
+            At the first layer that cannot take what it would be given; the message names the cure.
+        """
+        rows, width = [], int(n_in)
+        for layer in self.layers:
+            if width != layer.n_in:
+                raise ShapeError(
+                    f"{layer.label}: expected {layer.n_in} features, would be given {width}. "
+                    f"Rows must be samples and columns features: pass x of shape (batch, {self.n_in}), "
+                    f"or build the network with n_in={n_in}."
+                )
+            rows.append((layer.label, width, layer.n_out))
+            width = layer.n_out
+        return rows
+
+    def summary(self) -> str:
+        """Return a table of layers, widths and parameter counts.
+
+        Examples
+        --------
+        >>> from xpnn import mlp
+        >>> print(mlp([784, 256, 128, 10]).summary())
+        layer        in    out    parameters
+        ---------  ----  -----  ------------
+        0.Linear    784    256       200,960
+        1.ReLU      256    256             0
+        2.Linear    256    128        32,896
+        3.ReLU      128    128             0
+        4.Linear    128     10         1,290
+        total       784     10       235,146
+        """
+        from tabulate import tabulate
+
+        rows = [
+            (layer.label, layer.n_in, layer.n_out, sum(int(np.prod(s.shape)) for s in layer.param_specs()))
+            for layer in self.layers
+        ]
+        rows.append(("total", self.n_in, self.n_out, self.n_params))
+        return tabulate(rows, headers=("layer", "in", "out", "parameters"), intfmt=",")
+
+    def config(self) -> dict[str, Any]:
+        """Return the architecture as JSON-able values; `xpnn.load` builds it again."""
+        return {
+            "layers": [{"type": type(layer).__name__, **layer.config()} for layer in self.layers],
+            "n_in": self.n_in,
+            "dtype": self.backend.dtype_name,
+            "seed": self.seed if isinstance(self.seed, int) else list(self.seed),
+        }
+
+    def __repr__(self) -> str:
+        layers = ", ".join(map(repr, self.layers))
+        return f"Sequential({layers}, n_in={self.n_in}, backend={self.backend.spec!r})"
+
+
+def _seeds(seed: int | Sequence[int], replicas: int | None) -> int | tuple[int, ...]:
+    if isinstance(seed, int | np.integer):
+        if replicas is None:
+            return int(seed)
+        if replicas < 1:
+            raise OptionError(f"Sequential: expected replicas >= 1, got {replicas!r}.")
+        return tuple(int(seed) + k for k in range(replicas))
+    seeds = tuple(int(s) for s in seed)
+    if not seeds or replicas not in (None, len(seeds)):
+        raise OptionError(f"Sequential: got {len(seeds)} seeds for {replicas} replicas; give one for each.")
+    return seeds
+
+
+def _label(layers: Sequence[Layer], prefix: str) -> None:
+    for j, layer in enumerate(layers):
+        layer.label = f"{prefix}{j}.{type(layer).__name__}"
+        _label(layer.sublayers(), f"{prefix}{j}.")
+
+
+def _choose_init(leaves: Sequence[Layer]) -> None:
+    """Give each Linear with ``init="auto"`` the initializer that suits the activation it feeds."""
+    suited: Initializer | None = None
+    for layer in reversed(leaves):
+        if isinstance(layer, Linear):
+            layer.auto_init = suited or LeCunNormal()
+            suited = None
+        elif layer.suited_init is not None:
+            suited = layer.suited_init
+
+
+def _fresh(layer: Layer) -> Layer:
+    """Return an unbound layer with the same options."""
+    if isinstance(layer, Residual):
+        return Residual(*(_fresh(inner) for inner in layer.layers))
+    new = copy.copy(layer)
+    new._ops = None
+    for name in ("params", "grads", "buffers"):
+        vars(new).pop(name, None)
+    return new
+
+
+def mlp(
+    sizes: Sequence[int],
+    activation: str | Layer | Sequence[str | Layer] = "relu",
+    *,
+    norm: str | None = None,
+    dropout: float | Sequence[float] = 0.0,
+    residual: bool = False,
+    init: str | Initializer = "auto",
+    backend: str | Backend = "numpy",
+    dtype: str | None = None,
+    seed: int | Sequence[int] = 0,
+    replicas: int | None = None,
+) -> Sequential:
+    """Build a multilayer perceptron.
+
+    Each hidden block is Linear, norm, activation, dropout, each its own numbered layer (those not asked for are
+    left out); a last Linear gives the raw outputs.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Widths from input to output, such as ``[784, 256, 128, 10]``.
+    activation : str, Layer, or one for each hidden layer, default="relu"
+        A name (`get_activation`) or a layer whose options are copied.
+    norm : {None, "batch", "layer", "rms"}, default=None
+        Normalization between Linear and activation.
+    dropout : float or one for each hidden layer, default=0.0
+        Share of units dropped after each activation.
+    residual : bool, default=False
+        Put a skip around each hidden block whose input is as wide as its output.
+    init : str or Initializer, default="auto"
+        Of all weights; see `Linear`.
+    backend, dtype, seed, replicas
+        See `Sequential`.
+
+    Returns
+    -------
+    Sequential
+        The network.
+
+    Examples
+    --------
+    >>> net = mlp([784, 256, 128, 10])
+    >>> net.n_params
+    235146
+    >>> list(net.params)
+    ['0.weight', '0.bias', '2.weight', '2.bias', '4.weight', '4.bias']
+    """
+    sizes = [int(n) for n in sizes]
+    if len(sizes) < 2 or min(sizes) < 1:
+        raise OptionError(
+            f"mlp: expected at least two positive widths, input and output, got {sizes}. Try [784, 128, 10]."
+        )
+    if not isinstance(init, str):
+        init = get_initializer(init)
+    hidden = len(sizes) - 2
+    activations = _per_layer("activation", activation, hidden)
+    rates = _per_layer("dropout", dropout, hidden)
+    if norm not in (None, *_NORMS):
+        raise OptionError(f"mlp: expected norm to be None or one of {', '.join(_NORMS)}, got {norm!r}.")
+    layers: list[Layer] = []
+    for i in range(hidden):
+        block: list[Layer] = [Linear(sizes[i + 1], init=init)]
+        if norm is not None:
+            block.append(_NORMS[norm]())
+        chosen = activations[i]
+        block.append(get_activation(chosen) if isinstance(chosen, str) else _fresh(chosen))
+        if rates[i]:
+            block.append(Dropout(rates[i]))
+        if residual and sizes[i] == sizes[i + 1]:
+            layers.append(Residual(*block))
+        else:
+            layers.extend(block)
+    layers.append(Linear(sizes[-1], init=init))
+    return Sequential(*layers, n_in=sizes[0], backend=backend, dtype=dtype, seed=seed, replicas=replicas)
+
+
+_NORMS: dict[str, type[Layer]] = {"batch": BatchNorm, "layer": LayerNorm, "rms": RMSNorm}
+
+
+def _per_layer(name: str, value: Any, hidden: int) -> list[Any]:
+    """Spread one value over the hidden layers, or check that there is one for each."""
+    if isinstance(value, str | Layer | int | float):
+        return [value] * hidden
+    values = list(value)
+    if len(values) != hidden:
+        raise OptionError(f"mlp: expected one {name}, or one for each of {hidden} hidden layers, got {len(values)}.")
+    return values

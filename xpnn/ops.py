@@ -1,0 +1,244 @@
+r"""The few operations that a faster twin may replace.
+
+A layer, a loss or an optimizer reaches these through ``backend.ops`` and never asks which library it runs on.
+The class here is the definition: standard Array API, one fresh temporary, then in-place operators.  A twin
+for one library overrides single methods and is bound to this one by a parity test.
+
+Legend for all shapes: ``...`` are replica axes (none for a single network), ``batch`` rows are samples.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+from . import random
+from ._typing import Array, Device, DType, Namespace, Shape
+
+__all__ = ["Ops", "portable_ops"]
+
+Scalar = float | Array
+
+
+class Ops:
+    """Portable operations on one namespace and device.
+
+    Parameters
+    ----------
+    xp : namespace
+        Array API namespace.
+    device : device
+        Where new arrays are made.
+    """
+
+    name = "portable"
+
+    def __init__(self, xp: Namespace, device: Device) -> None:
+        self.xp = xp
+        self.device = device
+
+    # -- linear ---------------------------------------------------------------------------------------------
+    def linear(self, x: Array, weight: Array, bias: Array | None) -> Array:
+        r"""Affine map, :math:`Y = X W + \mathbf{1} b`.
+
+        Parameters
+        ----------
+        x : array of shape (..., batch, n_in)
+            Rows are samples.
+        weight : array of shape (..., n_in, n_out)
+            The matrix.
+        bias : array of shape (..., 1, n_out) or None
+            One row.
+
+        Returns
+        -------
+        array of shape (..., batch, n_out)
+            A fresh array.
+        """
+        y = x @ weight
+        if bias is not None:
+            y += bias
+        return y
+
+    def linear_backward(
+        self,
+        x: Array,
+        dy: Array,
+        weight: Array,
+        d_weight: Array,
+        d_bias: Array | None,
+        *,
+        need_dx: bool,
+    ) -> Array | None:
+        r"""Gradients of `linear`.
+
+        :math:`\bar W = X^\top \bar Y`, :math:`\bar b = \mathbf{1}^\top \bar Y`, :math:`\bar X = \bar Y W^\top`.
+
+        Assigns `d_weight` (..., n_in, n_out) and `d_bias` (..., 1, n_out); returns ``dx`` of shape
+        (..., batch, n_in), or None where it is not asked for.
+        """
+        d_weight[...] = x.mT @ dy
+        if d_bias is not None:
+            d_bias[...] = self.xp.sum(dy, axis=-2, keepdims=True)
+        return dy @ weight.mT if need_dx else None
+
+    # -- dropout --------------------------------------------------------------------------------------------
+    def keep_mask(self, shape: Shape, rate: float, key: tuple[Any, Any], dtype: DType) -> Array:
+        """Inverted-dropout mask of `shape` from a `StepKey` pair (`xpnn.random.keep_mask`)."""
+        if isinstance(key[0], list):  # one key for each replica
+            xp = self.xp
+            key = (
+                xp.asarray(key[0], dtype=xp.int32, device=self.device),
+                xp.asarray(key[1], dtype=xp.int32, device=self.device),
+            )
+        return random.keep_mask(self.xp, shape, rate, key, dtype, self.device)
+
+    # -- normalization --------------------------------------------------------------------------------------
+    def normalize(self, x: Array, axis: int, eps: float, *, center: bool) -> tuple[Array, Array, Array, Array]:
+        r"""Standardize along `axis`: :math:`\hat x = (x - \mu) / \sqrt{\sigma^2 + \epsilon}`.
+
+        Parameters
+        ----------
+        x : array of shape (..., batch, n)
+            Input.
+        axis : int
+            -1 for layer norms, -2 for batch norm.
+        eps : float
+            Added to the variance.
+        center : bool
+            Whether to subtract the mean (False gives the root-mean-square form, :math:`\mu = 0`).
+
+        Returns
+        -------
+        x_hat : array of shape (..., batch, n)
+            The standardized input.
+        inv_std : array, size 1 along `axis`
+            :math:`1 / \sqrt{\sigma^2 + \epsilon}`.
+        mean, var : arrays, size 1 along `axis`
+            The moments (variance divided by the count).
+        """
+        xp = self.xp
+        if center:
+            mean = xp.mean(x, axis=axis, keepdims=True)
+            x_hat = x - mean
+            var = xp.mean(x_hat * x_hat, axis=axis, keepdims=True)
+        else:
+            var = xp.mean(x * x, axis=axis, keepdims=True)
+            mean = xp.zeros_like(var)
+            x_hat = x + 0.0
+        inv_std = 1.0 / xp.sqrt(var + eps)
+        x_hat *= inv_std
+        return x_hat, inv_std, mean, var
+
+    def normalize_backward(self, d_hat: Array, x_hat: Array, inv_std: Array, axis: int, *, center: bool) -> Array:
+        r"""Gradient of `normalize` to its input, for :math:`\bar{\hat x}` = `d_hat`.
+
+        .. math:: \bar x = \frac{1}{\sigma}\Bigl(\bar{\hat x} - \overline{\bar{\hat x}}
+                  - \hat x\,\overline{\bar{\hat x}\,\hat x}\Bigr)
+
+        The bars over products are means along `axis`; without centring the first mean is absent.
+        """
+        xp = self.xp
+        dx = x_hat * xp.mean(d_hat * x_hat, axis=axis, keepdims=True)
+        if center:
+            dx += xp.mean(d_hat, axis=axis, keepdims=True)
+        dx = d_hat - dx
+        dx *= inv_std
+        return dx
+
+    # -- losses ---------------------------------------------------------------------------------------------
+    def softmax_cross_entropy(self, logits: Array, target: Array) -> tuple[Array, Array]:
+        r"""Row losses of softmax cross-entropy and their gradients.
+
+        .. math:: \ell_i = \log\sum_j e^{z_{ij}} - \sum_j t_{ij} z_{ij}, \qquad
+                  \frac{\partial \ell_i}{\partial z_{ij}} = \mathrm{softmax}(z_i)_j - t_{ij}
+
+        Parameters
+        ----------
+        logits : array of shape (..., batch, n_classes)
+            Scores.
+        target : array of shape (..., batch, n_classes)
+            Rows of probabilities, each summing to 1.
+
+        Returns
+        -------
+        losses : array of shape (..., batch)
+            Finite for any finite logits: the row maximum is subtracted first.
+        d_logits : array of shape (..., batch, n_classes)
+            Softmax minus target, not yet divided by the batch.
+        """
+        xp = self.xp
+        z = logits - xp.max(logits, axis=-1, keepdims=True)
+        d = xp.exp(z)
+        total = xp.sum(d, axis=-1, keepdims=True)
+        d /= total
+        d -= target
+        z *= target
+        losses = xp.log(total[..., 0])
+        losses -= xp.sum(z, axis=-1)
+        return losses, d
+
+    # -- the optimizer's side -------------------------------------------------------------------------------
+    def global_norm(self, grads: Array) -> Array:
+        """Euclidean norm of the flat gradients: (..., n) to (..., 1), with no host synchronization."""
+        return self.xp.sqrt(self.xp.sum(grads * grads, axis=-1, keepdims=True))
+
+    def clip_norm(self, grads: Array, norm: Array, max_norm: float) -> None:
+        r"""Scale `grads` in place by :math:`\min(1, c / (\lVert g\rVert + 10^{-6}))`.
+
+        The small constant is PyTorch's.  A norm that is not finite leaves gradients that are not finite,
+        which the loss then shows.
+        """
+        grads *= self.xp.minimum(max_norm / (norm + 1e-6), 1.0)
+
+    def adam(
+        self,
+        values: Array,
+        grads: Array,
+        m: Array,
+        v: Array,
+        scalars: Sequence[Scalar],
+        lr_factors: Array | None = None,
+    ) -> None:
+        r"""One Adam step in place on flat buffers, with scaled moments.
+
+        With :math:`M = m/(1-\beta_1)` and :math:`V = v/(1-\beta_2)` two passes over the parameters fall
+        away and the update is the textbook's:
+
+        .. math:: M \leftarrow \beta_1 M + g, \quad V \leftarrow \beta_2 V + g^2, \quad
+                  p \leftarrow p - \rho\,\frac{M}{\sqrt V + \epsilon'}
+
+        Parameters
+        ----------
+        values, grads, m, v : arrays of shape (..., n)
+            Flat buffers.
+        scalars : (beta1, beta2, epsilon', rho)
+            This step's numbers, from `Adam.scalars`.
+        lr_factors : array of shape (..., n), optional
+            A learning-rate factor for each parameter.
+        """
+        beta1, beta2, eps, rate = scalars
+        m *= beta1
+        m += grads
+        v *= beta2
+        t = grads * grads
+        v += t
+        t = self.xp.sqrt(v)
+        t += eps
+        u = m / t
+        u *= rate
+        if lr_factors is not None:
+            u *= lr_factors
+        values -= u
+
+    # -- data -----------------------------------------------------------------------------------------------
+    def take_rows(self, x: Array, index: Array) -> Array:
+        """Gather rows: ``x[index]`` for x of shape (n, ...) and integer index of shape (batch,)."""
+        return self.xp.take(x, index, axis=0)
+
+
+@functools.cache
+def portable_ops(xp: Namespace, device: Device) -> Ops:
+    """Return the portable operations of a namespace and device, made once."""
+    return Ops(xp, device)

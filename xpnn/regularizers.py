@@ -1,0 +1,136 @@
+r"""Penalties on the weights: a value, and a gradient added to the store.
+
+They act on the decayed parameters (weights, not biases or norms) with a gradient through the optimizer; weight
+decay, which does not pass through the optimizer's scaling, is an option of the optimizers.
+"""
+
+from __future__ import annotations
+
+from ._typing import Array
+from .errors import OptionError
+from .params import ParamStore
+from .random import stream
+
+__all__ = ["L1", "L2", "Regularizer", "SpectralNorm"]
+
+
+class Regularizer:
+    """A penalty with strength `lam`.
+
+    Parameters
+    ----------
+    lam : float
+        The factor λ, at least 0.
+    """
+
+    def __init__(self, lam: float) -> None:
+        if not lam >= 0:
+            raise OptionError(f"{type(self).__name__}: expected lam >= 0, got {lam!r}.")
+        self.lam = float(lam)
+
+    def add(self, store: ParamStore) -> Array:
+        """Add the penalty's gradient to ``store.grads`` and return its value.
+
+        Parameters
+        ----------
+        store : ParamStore
+            After the backward pass.
+
+        Returns
+        -------
+        0-d array, or of the shape of the replica axes
+            The penalty.
+        """
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(lam={self.lam!r})"
+
+
+class L1(Regularizer):
+    r"""Sum of absolute weights, :math:`\lambda \sum |w|`, gradient :math:`\lambda\,\mathrm{sign}(w)`.
+
+    Examples
+    --------
+    >>> from xpnn import Linear, Sequential
+    >>> net = Sequential(Linear(1), n_in=2)
+    >>> net.params["0.weight"][...] = [[2], [-3]]
+    >>> net.store.grads[...] = 0
+    >>> float(L1(0.1).add(net.store)), net.grads["0.weight"].ravel().tolist()
+    (0.5, [0.10000000149011612, -0.10000000149011612])
+    """
+
+    def add(self, store: ParamStore) -> Array:
+        xp = store.backend.xp
+        w = store.values[..., : store.n_decay]
+        sign = xp.astype(w > 0, w.dtype)
+        sign -= xp.astype(w < 0, w.dtype)
+        sign *= self.lam
+        grads = store.grads[..., : store.n_decay]
+        grads += sign
+        return xp.sum(xp.abs(w), axis=-1) * self.lam
+
+
+class L2(Regularizer):
+    r"""Sum of squared weights, :math:`\lambda \sum w^2`, gradient :math:`2 \lambda w`."""
+
+    def add(self, store: ParamStore) -> Array:
+        w = store.values[..., : store.n_decay]
+        grads = store.grads[..., : store.n_decay]
+        grads += w * (2.0 * self.lam)
+        return store.backend.xp.sum(w * w, axis=-1) * self.lam
+
+
+class SpectralNorm(Regularizer):
+    r"""Sum of the largest singular values of the weight matrices, :math:`\lambda \sum_k \sigma_1(W_k)` [1]_.
+
+    The gradient is :math:`\lambda\, u v^\top` with the leading singular vectors, found by power iteration that
+    goes on from the previous step's vectors: while the weights move slowly, a few iterations a step suffice.
+
+    Parameters
+    ----------
+    lam : float
+        The factor λ.
+    n_iter : int, default=4
+        Power iterations for each call; the first call makes 50.
+
+    References
+    ----------
+    .. [1] Yoshida and Miyato, "Spectral norm regularization", arXiv:1705.10941; the norm itself here, half its
+       square there.
+    """
+
+    def __init__(self, lam: float, *, n_iter: int = 4) -> None:
+        super().__init__(lam)
+        if n_iter < 1:
+            raise OptionError(f"SpectralNorm: expected n_iter >= 1, got {n_iter!r}.")
+        self.n_iter = n_iter
+        self._vectors: dict[str, Array] = {}
+        self._store: ParamStore | None = None
+
+    def add(self, store: ParamStore) -> Array:
+        backend, xp = store.backend, store.backend.xp
+        n_iter = self.n_iter
+        if self._store is not store:
+            self._store, self._vectors, n_iter = store, {}, 50
+        value = backend.zeros(store.replicas)
+        for index, name in enumerate(store.matrices()):
+            w = store.params[name]  # (..., n_in, n_out)
+            v = self._vectors.get(name)
+            if v is None:
+                start = stream(0, "spectral", index).standard_normal((w.shape[-1], 1))
+                v = backend.asarray(start)
+            for _ in range(n_iter):
+                u = _unit(w @ v, xp)
+                v = _unit(w.mT @ u, xp)
+            self._vectors[name] = v
+            sigma = xp.sum(u * (w @ v), axis=-2)[..., 0]
+            store.param_grads[name][...] = store.param_grads[name] + (u @ v.mT) * self.lam
+            value = value + sigma * self.lam
+        return value
+
+
+def _unit(column: Array, xp: object) -> Array:
+    """Scale columns (..., n, 1) to length 1; a zero column stays zero."""
+    norm = xp.sqrt(xp.sum(column * column, axis=-2, keepdims=True))  # type: ignore[attr-defined]
+    return column / (norm + 1e-30)

@@ -1,0 +1,433 @@
+"""Trust: are the gradients right, and do all backends agree?
+
+These are for users' own layers and losses too: whatever a `Sequential` and a `Loss` can hold can be checked.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ._typing import Array
+from .backend import Backend, get_backend, to_numpy
+from .errors import OptionError, ShapeError, XpnnError
+from .losses import Loss
+from .model import Sequential
+from .optim import Optimizer
+
+__all__ = ["BackendReport", "GradientReport", "check_gradients", "compare_backends"]
+
+
+# -- gradients --------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class GradientReport:
+    r"""What `check_gradients` found.
+
+    Attributes
+    ----------
+    rel_error : dict of str to float
+        For each parameter, and ``"x"`` for the input where it was asked for,
+        :math:`\lVert a - n \rVert / \max(\lVert a \rVert + \lVert n \rVert, \tau)` of the analytic gradient `a`
+        and the numeric one `n`.
+    skipped : dict of str to int
+        Elements left out because a kink lies within the difference's reach.
+    n_checked : int
+        Elements compared.
+    """
+
+    rel_error: dict[str, float]
+    skipped: dict[str, int]
+    n_checked: int
+
+    @property
+    def max_rel_error(self) -> float:
+        """The largest error of all."""
+        return max(self.rel_error.values(), default=0.0)
+
+    @property
+    def verdict(self) -> str:
+        """``"excellent"`` (below 1e-7), ``"good"`` (1e-5), ``"suspicious"`` (1e-3) or ``"bug"``."""
+        return verdict(self.max_rel_error)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row for each parameter, as plain values."""
+        return [
+            {"parameter": name, "rel_error": error, "skipped": self.skipped[name], "verdict": verdict(error)}
+            for name, error in self.rel_error.items()
+        ]
+
+    def __str__(self) -> str:
+        from tabulate import tabulate
+
+        table = [(r["parameter"], f"{r['rel_error']:.1e}", r["skipped"], r["verdict"]) for r in self.rows()]
+        head = ("parameter", "relative error", "at a kink", "verdict")
+        return (
+            tabulate(table, headers=head, disable_numparse=True)
+            + f"\n{self.n_checked} elements, largest relative error {self.max_rel_error:.1e}: {self.verdict}"
+        )
+
+
+def verdict(error: float) -> str:
+    """Name a relative error: the customary limits of gradient checking."""
+    if not error < 1e-3:
+        return "bug"
+    return "suspicious" if error >= 1e-5 else "good" if error >= 1e-7 else "excellent"
+
+
+def check_gradients(
+    net: Sequential,
+    loss: Loss,
+    x: Any,
+    y: Any,
+    *,
+    eps: float = 1e-5,
+    sample_weight: Any = None,
+    train: bool = True,
+    step: int = 0,
+    max_elements: int = 200,
+    check_input: bool = False,
+    seed: int = 0,
+) -> GradientReport:
+    r"""Compare hand-derived gradients with central differences.
+
+    .. math:: \frac{\partial L}{\partial p_k} \approx \frac{L(p + \varepsilon e_k) - L(p - \varepsilon e_k)}
+              {2\varepsilon}
+
+    on a float64 copy of the network, with dropout masks held fixed.  Each element is tried at two distances; where
+    the two disagree a kink (of ReLU, say) lies between, and the element is left out and counted.
+
+    Parameters
+    ----------
+    net : Sequential
+        Is left untouched: a copy is checked, on the same backend.
+    loss : Loss
+        Any loss.
+    x : array of shape (batch, n_in)
+        A few rows.
+    y : array of shape (batch,) or (batch, n_targets)
+        Their targets.
+    eps : float, default=1e-5
+        Distance :math:`\varepsilon`, times :math:`\max(1, |p|)`.
+    sample_weight : array of shape (batch,), optional
+        Weights of the rows.
+    train : bool, default=True
+        Whether dropout drops and batch norm uses the batch.
+    step : int, default=0
+        The step whose dropout masks are taken.
+    max_elements : int, default=200
+        Elements of each parameter to try, drawn at random from larger ones.
+    check_input : bool, default=False
+        Whether the gradient to `x` is checked too.
+    seed : int, default=0
+        Draws the elements.
+
+    Returns
+    -------
+    GradientReport
+        Its ``str`` is a table.
+
+    Raises
+    ------
+    ShapeError
+        If the network has replicas: check one network.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpnn import CrossEntropy, mlp
+    >>> from xpnn.testing import check_gradients
+    >>> x = np.random.default_rng(0).normal(size=(5, 3))
+    >>> report = check_gradients(mlp([3, 4, 2], "tanh"), CrossEntropy(), x, np.asarray([0, 1, 0, 1, 1]))
+    >>> report.verdict
+    'excellent'
+    """
+    if net.store.replicas:
+        raise ShapeError("check_gradients: expected a single network, got replicas. Check one network of the kind.")
+    if not eps > 0:
+        raise OptionError(f"check_gradients: expected eps > 0, got {eps!r}.")
+    from .training.feed import as_rows, same_length
+
+    net = net.to(net.backend, dtype="float64") if net.backend.dtype_name != "float64" else net.copy()
+    backend = net.backend
+    x, y = as_rows(x, "check_gradients", "x"), as_rows(y, "check_gradients", "y")
+    same_length("check_gradients", x=x, y=y)
+    host_y = to_numpy(y)
+    loss.check_targets(host_y, net.n_out)
+    labels = loss.takes_labels and host_y.ndim == 1
+    y = backend.asarray(y, dtype=backend.index_dtype if labels else None)
+    weight = None if sample_weight is None else backend.asarray(sample_weight)
+    x_host = to_numpy(x).astype(np.int64 if net.takes_integers else np.float64)
+    resting = net.store.snapshot()
+
+    def value_at(values: np.ndarray, inputs: np.ndarray) -> float:
+        net.store.values[...] = backend.asarray(values)
+        net.store.buffers[...] = resting.buffers
+        pred, _ = net.forward(inputs, train=train, step=step)
+        return float(to_numpy(loss.value_and_grad(pred, y, weight)[0]))
+
+    pred, caches = net.forward(x_host, train=train, step=step)
+    _, d_pred = loss.value_and_grad(pred, y, weight)
+    dx = net.backward(d_pred, caches, need_dx=check_input)
+    start = np.array(to_numpy(resting.values))
+    grads = np.array(to_numpy(net.store.grads))
+    rng = np.random.default_rng(seed)
+
+    rel_error, skipped, n_checked = {}, {}, 0
+    for name, place in net.store.segments():
+
+        def along(k: int, h: float, place: slice = place) -> float:
+            moved = start.copy()
+            moved[place.start + k] += h
+            return value_at(moved, x_host)
+
+        rel_error[name], skipped[name], n = _compare(along, start[place], grads[place], eps, max_elements, rng)
+        n_checked += n
+    if check_input:
+        flat = x_host.reshape(-1)
+
+        def along_x(k: int, h: float) -> float:
+            moved = flat.copy()
+            moved[k] += h
+            return value_at(start, moved.reshape(x_host.shape))
+
+        analytic = to_numpy(dx).reshape(-1)
+        rel_error["x"], skipped["x"], n = _compare(along_x, flat, analytic, eps, max_elements, rng)
+        n_checked += n
+    # in the order of the network, not of the buffer
+    names = [*net.params, *(["x"] if check_input else [])]
+    return GradientReport({n: rel_error[n] for n in names}, {n: skipped[n] for n in names}, n_checked)
+
+
+def _compare(
+    along: Callable[[int, float], float],
+    values: np.ndarray,
+    analytic: np.ndarray,
+    eps: float,
+    max_elements: int,
+    rng: np.random.Generator,
+) -> tuple[float, int, int]:
+    """Relative error over some elements, how many were left out at kinks, and how many compared."""
+    indices = np.arange(len(values))
+    if len(values) > max_elements:
+        indices = np.sort(rng.choice(indices, max_elements, replace=False))
+    a, n, kinks = [], [], 0
+    for k in indices.tolist():
+        h = eps * max(1.0, abs(float(values[k])))
+        wide = (along(k, h) - along(k, -h)) / (2 * h)
+        near = (along(k, h / 4) - along(k, -h / 4)) / (h / 2)
+        # Smooth functions differ by O(h²) and rounding, here below 1e-6; a kink in reach by a share of the slope.
+        if abs(wide - near) > 1e-5 * max(abs(wide), abs(near), 1e-3):
+            kinks += 1
+            continue
+        a.append(float(analytic[k]))
+        n.append(wide)
+    difference = math.dist(a, n)
+    # Below this the difference quotient is rounding alone: 1e-16 of a loss near 1, divided by eps.
+    floor = 1e-3 * math.sqrt(max(len(a), 1)) * 1e-1
+    scale = max(math.hypot(*a) + math.hypot(*n), floor)
+    return difference / scale, kinks, len(a)
+
+
+# -- parity -----------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class BackendReport:
+    """What `compare_backends` found.
+
+    Attributes
+    ----------
+    rows : list of dict
+        For each backend and parameter: ``grad_max_abs``, ``grad_max_rel``, ``grad_max_ulp`` of the first step's
+        gradients, and ``value_…`` of the weights after all steps, against the first backend.  Relative errors
+        are to the largest element of the array; ULPs are units in the last place, elementwise.
+    losses : dict of str to list of float
+        Loss of every step.
+    skipped : dict of str to str
+        Backends that cannot be used here, and why.
+    tolerance : float
+        Largest relative error that counts as agreement.
+    """
+
+    rows: list[dict[str, Any]]
+    losses: dict[str, list[float]]
+    skipped: dict[str, str]
+    tolerance: float
+    reference: str = field(default="")
+
+    @property
+    def ok(self) -> bool:
+        """Whether all backends that could be used agree."""
+        return all(row["ok"] for row in self.rows)
+
+    def __str__(self) -> str:
+        from tabulate import tabulate
+
+        head = ("backend", "parameter", "gradient rel", "ULP", "weight rel", "ULP", "verdict")
+        table = [
+            (
+                row["backend"],
+                row["parameter"],
+                f"{row['grad_max_rel']:.1e}",
+                row["grad_max_ulp"],
+                f"{row['value_max_rel']:.1e}",
+                row["value_max_ulp"],
+                "identical" if row["identical"] else "ok" if row["ok"] else "DIFFERS",
+            )
+            for row in self.rows
+        ]
+        steps = len(next(iter(self.losses.values()), []))
+        lines = [
+            tabulate(table, headers=head, disable_numparse=True),
+            f"against {self.reference}; gradients of step 1, weights after {steps} steps; "
+            f"tolerance {self.tolerance:.1e}: {'ok' if self.ok else 'BACKENDS DIFFER'}",
+        ]
+        lines += [f"{name} skipped: {why}" for name, why in self.skipped.items()]
+        return "\n".join(lines)
+
+
+def compare_backends(
+    make_net: Callable[[Backend], Sequential],
+    loss: Loss,
+    optimizer: Optimizer | Callable[[], Optimizer],
+    X: Any,
+    y: Any,
+    *,
+    backends: Sequence[str] = ("numpy", "cupy", "torch", "strict"),
+    steps: int = 10,
+    dtype: str = "float32",
+    tolerance: float | None = None,
+) -> BackendReport:
+    """Train one network on several backends, step by step, and compare all gradients and weights.
+
+    Parameters
+    ----------
+    make_net : callable
+        Takes a `Backend` and returns the network on it, such as
+        ``lambda backend: xpnn.mlp([4, 8, 3], backend=backend)``.
+    loss : Loss
+        Any loss.
+    optimizer : Optimizer or callable
+        An optimizer that has made no step (it is copied for each backend), or a function that makes one.
+    X : array of shape (n, n_in)
+        One batch, the same in every step.
+    y : array of shape (n,) or (n, n_targets)
+        Its targets.
+    backends : sequence of str
+        The first is the reference.  Those that cannot be used are listed as skipped.
+    steps : int, default=10
+        Training steps, with dropout.
+    dtype : {"float32", "float64"}, default="float32"
+        Floating type on all backends.
+    tolerance : float, optional
+        Largest relative error; by default 1e-4 in float32 and 1e-10 in float64.
+
+    Returns
+    -------
+    BackendReport
+        Its ``str`` is a table; ``.ok`` the verdict.
+
+    Raises
+    ------
+    BackendUnavailableError
+        If the reference cannot be used.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpnn
+    >>> X, y = xpnn.data.make_moons(32, seed=0)
+    >>> make_net = lambda backend: xpnn.mlp([2, 8, 2], dropout=0.2, backend=backend)
+    >>> report = xpnn.testing.compare_backends(
+    ...     make_net, xpnn.CrossEntropy(), xpnn.Adam(), X, y, backends=("numpy", "strict"))
+    >>> report.ok, report.rows[0]["identical"]
+    (True, True)
+    """
+    import copy
+
+    if steps < 1:
+        raise OptionError(f"compare_backends: expected steps >= 1, got {steps!r}.")
+    if tolerance is None:
+        tolerance = 1e-4 if dtype == "float32" else 1e-10
+    if isinstance(optimizer, Optimizer) and optimizer.t:
+        raise OptionError("compare_backends: expected an optimizer that has made no step. Make a new one.")
+    reference, *others = backends
+    runs = {reference: _run(get_backend(reference, dtype), make_net, loss, copy.copy(optimizer), X, y, steps)}
+    skipped = {}
+    for name in others:
+        try:
+            backend = get_backend(name, dtype)
+        except XpnnError as error:
+            skipped[name] = str(error)
+            continue
+        runs[name] = _run(backend, make_net, loss, copy.copy(optimizer), X, y, steps)
+    rows = []
+    grads, values, _ = runs[reference]
+    for name, (other_grads, other_values, _) in runs.items():
+        if name == reference:
+            continue
+        for parameter in grads:
+            row: dict[str, Any] = {"backend": name, "parameter": parameter}
+            row |= _difference("grad", grads[parameter], other_grads[parameter])
+            row |= _difference("value", values[parameter], other_values[parameter])
+            row["identical"] = row["grad_max_ulp"] == row["value_max_ulp"] == 0
+            row["ok"] = bool(row["grad_max_rel"] <= tolerance and row["value_max_rel"] <= tolerance)
+            rows.append(row)
+    return BackendReport(rows, {name: run[2] for name, run in runs.items()}, skipped, tolerance, reference)
+
+
+Named = dict[str, np.ndarray]
+
+
+def _run(
+    backend: Backend,
+    make_net: Callable[[Backend], Sequential],
+    loss: Loss,
+    optimizer: Optimizer | Callable[[], Optimizer],
+    X: Any,
+    y: Any,
+    steps: int,
+) -> tuple[Named, Named, list[float]]:
+    """Train and return the first gradients, the last weights and all losses, on the host."""
+    net = make_net(backend)
+    rule = optimizer if isinstance(optimizer, Optimizer) else optimizer()
+    host_y = to_numpy(y)
+    loss.check_targets(host_y, net.n_out)
+    labels = loss.takes_labels and host_y.ndim == 1
+    targets = backend.asarray(host_y, dtype=backend.index_dtype if labels else None)
+    losses: list[Array] = []
+    first: Named = {}
+    for step in range(steps):
+        pred, caches = net.forward(X, train=True, step=step)
+        value, d_pred = loss.value_and_grad(pred, targets)
+        net.backward(d_pred, caches)
+        if step == 0:
+            first = {name: np.array(to_numpy(view)) for name, view in net.grads.items()}
+        rule.step(net.store)
+        losses.append(value)
+    last = {name: np.array(to_numpy(view)) for name, view in net.params.items()}
+    return first, last, [float(to_numpy(v)) for v in losses]
+
+
+def _difference(kind: str, a: np.ndarray, b: np.ndarray) -> dict[str, Any]:
+    absolute = float(np.abs(a.astype(np.float64) - b).max())
+    size = float(np.abs(a).max())
+    return {
+        f"{kind}_max_abs": absolute,
+        f"{kind}_max_rel": absolute / size if size else absolute,
+        f"{kind}_max_ulp": _ulp(a, b),
+    }
+
+
+def _ulp(a: np.ndarray, b: np.ndarray) -> int:
+    """Largest number of representable numbers between two arrays of one floating dtype, elementwise."""
+    bits = np.int32 if a.dtype == np.float32 else np.int64
+
+    def ordered(x: np.ndarray) -> np.ndarray:
+        whole = np.ascontiguousarray(x).view(bits).astype(object if bits is np.int64 else np.int64)
+        low = int(np.iinfo(bits).min)
+        return np.where(whole < 0, low - whole, whole)  # -0 and +0 are one
+
+    return int(np.abs(ordered(a) - ordered(b)).max()) if a.size else 0

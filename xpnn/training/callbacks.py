@@ -1,0 +1,347 @@
+"""Things that happen around training: each a small class with the hooks it needs.
+
+Hooks are called with the trainer.  ``on_fit_end`` is called however training ended; a callback ends training
+with ``trainer.stop("why")``.  Between ``on_epoch_trained`` and ``on_epoch_begin`` the network holds the weights
+that count: those which were validated.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+from .._typing import Array
+from ..errors import OptionError
+from ..files import PathLike
+from ..metrics import mode_of
+from ..params import Snapshot
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+__all__ = [
+    "EMA",
+    "CSVLogger",
+    "Callback",
+    "Checkpoint",
+    "EarlyStopping",
+    "LambdaCallback",
+    "ProgressBar",
+    "TimeLimit",
+]
+
+Mode = Literal["auto", "min", "max"]
+
+
+class Callback:
+    """Base of all callbacks: hooks that do nothing.
+
+    ``on_batch_end`` runs after every step: keep it to array operations that do not wait for the device.
+    """
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        """Before the first epoch of a fit."""
+
+    def on_epoch_begin(self, trainer: Trainer) -> None:
+        """Before each epoch."""
+
+    def on_batch_end(self, trainer: Trainer) -> None:
+        """After each step."""
+
+    def on_epoch_trained(self, trainer: Trainer) -> None:
+        """After the last step of an epoch, before validation."""
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        """After validation; the epoch's row is the last of ``trainer.history``."""
+
+    def on_fit_end(self, trainer: Trainer) -> None:
+        """At the end, however it came: last epoch, stop, Ctrl-C or an error."""
+
+
+class _Monitor(Callback):
+    """Follows one column of the history and knows when it is at its best."""
+
+    def __init__(self, monitor: str, mode: Mode, min_delta: float = 0.0) -> None:
+        if mode not in ("auto", "min", "max"):
+            raise OptionError(f"{type(self).__name__}: expected mode to be 'auto', 'min' or 'max', got {mode!r}.")
+        if not min_delta >= 0:
+            raise OptionError(f"{type(self).__name__}: expected min_delta >= 0, got {min_delta!r}.")
+        self.monitor, self.min_delta = monitor, float(min_delta)
+        self.mode = mode_of(monitor) if mode == "auto" else mode
+        self.best = math.nan
+        self.best_epoch: int | None = None
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        """Begin anew: what was best in an earlier fit does not count."""
+        self.best, self.best_epoch = math.nan, None
+
+    def improved(self, trainer: Trainer) -> bool:
+        """Read the last epoch's value; note and return whether it is the best so far."""
+        row = trainer.history.rows[-1]
+        if self.monitor not in row:
+            raise OptionError(
+                f"{type(self).__name__}: expected a column {self.monitor!r}, got {', '.join(row)}. "
+                "Pass X_val and y_val (or validation_fraction) to fit, or choose monitor=."
+            )
+        value = float(row[self.monitor])
+        sign = 1.0 if self.mode == "min" else -1.0
+        if math.isnan(value) or sign * value >= sign * self.best - self.min_delta:
+            return False
+        self.best, self.best_epoch = value, trainer.epoch
+        return True
+
+
+class EarlyStopping(_Monitor):
+    """Stop when a value has not improved for some epochs, and keep the best weights [1]_.
+
+    The best weights are restored at the end of training however it ended: by this callback, by the last epoch,
+    by a time limit, by Ctrl-C or by an error.
+
+    Parameters
+    ----------
+    monitor : str, default="val_loss"
+        Column of the history.
+    patience : int, default=10
+        Epochs without improvement before stopping.
+    min_delta : float, default=0.0
+        Smallest change that counts as improvement.
+    mode : {"auto", "min", "max"}, default="auto"
+        Which direction is better; ``"auto"`` knows the losses and metrics of xpnn.
+    restore_best : bool, default=True
+        Whether to restore the weights (and running statistics) of the best epoch.
+
+    Attributes
+    ----------
+    best : float
+        Best value so far.
+    best_epoch : int or None
+        Its epoch, from 1.
+
+    References
+    ----------
+    .. [1] Prechelt, "Early stopping — but when?", Neural Networks: Tricks of the Trade, 1998.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        patience: int = 10,
+        *,
+        min_delta: float = 0.0,
+        mode: Mode = "auto",
+        restore_best: bool = True,
+    ) -> None:
+        super().__init__(monitor, mode, min_delta)
+        if patience < 1:
+            raise OptionError(f"EarlyStopping: expected patience >= 1 epoch, got {patience!r}.")
+        self.patience, self.restore_best = int(patience), restore_best
+        self._best_weights: Snapshot | None = None
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        super().on_fit_begin(trainer)
+        self._best_weights = None
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        if self.improved(trainer):
+            if self.restore_best:
+                self._best_weights = trainer.net.store.snapshot()
+        elif self.best_epoch is not None and trainer.epoch - self.best_epoch >= self.patience:
+            restored = f"; restored epoch {self.best_epoch}" if self.restore_best else ""
+            trainer.stop(f"{self.monitor} has not improved for {self.patience} epochs{restored} ({self.best:.4g})")
+
+    def on_fit_end(self, trainer: Trainer) -> None:
+        if self._best_weights is not None:
+            trainer.net.store.restore(self._best_weights)
+
+
+class Checkpoint(_Monitor):
+    """Save the network to a file when it is at its best, or at every epoch.
+
+    Parameters
+    ----------
+    path : path
+        Written by `xpnn.save`, to a temporary name first.  ``{epoch}`` in it becomes the epoch's number.
+    monitor : str or None, default="val_loss"
+        Column of the history to follow; None saves at every epoch.
+    mode : {"auto", "min", "max"}, default="auto"
+        Which direction is better.
+    """
+
+    def __init__(self, path: PathLike, monitor: str | None = "val_loss", *, mode: Mode = "auto") -> None:
+        super().__init__(monitor or "loss", mode)
+        self.path, self.always = str(path), monitor is None
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        from ..checkpoint import save
+
+        if self.always or self.improved(trainer):
+            save(trainer.net, self.path.replace("{epoch}", str(trainer.epoch)))
+
+
+class CSVLogger(Callback):
+    """Write the history to a CSV file after every epoch; the file on disk is always whole.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    """
+
+    def __init__(self, path: PathLike) -> None:
+        self.path = path
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        trainer.history.to_csv(self.path)
+
+
+class TimeLimit(Callback):
+    """Stop at the end of the epoch in which a time is over.
+
+    Parameters
+    ----------
+    seconds : float
+        Wall-clock time from the beginning of the fit.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        if not seconds > 0:
+            raise OptionError(f"TimeLimit: expected seconds > 0, got {seconds!r}.")
+        self.seconds = float(seconds)
+        self._began = 0.0
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        self._began = time.monotonic()
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        if time.monotonic() - self._began >= self.seconds:
+            trainer.stop(f"the time limit of {self.seconds:g} seconds is over")
+
+
+class EMA(Callback):
+    r"""Validate and keep an exponential moving average of the weights.
+
+    After each step :math:`a \leftarrow d\,a + (1 - d)\,p`.  The average, divided by :math:`1 - d^t` so that its
+    beginning at zero does not count, stands in the network from the end of each epoch to the beginning of the
+    next, so validation, checkpoints and early stopping see it, and it is what training leaves.  Put it before
+    those callbacks.  Running statistics of batch norm are not averaged.  Each fit begins a new average.
+
+    Parameters
+    ----------
+    decay : float, default=0.99
+        The factor `d` for each step, in (0, 1).
+    """
+
+    def __init__(self, decay: float = 0.99) -> None:
+        if not 0 < decay < 1:
+            raise OptionError(f"EMA: expected 0 < decay < 1, got {decay!r}.")
+        self.decay = float(decay)
+        self._average: Array = None
+        self._raw: Array = None
+        self._steps = 0
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        self._average, self._raw, self._steps = trainer.net.store.zeros(), None, 0
+
+    def on_epoch_begin(self, trainer: Trainer) -> None:
+        if self._raw is not None:
+            trainer.net.store.values[...] = self._raw
+            self._raw = None
+
+    def on_batch_end(self, trainer: Trainer) -> None:
+        self._average *= self.decay
+        self._average += trainer.net.store.values * (1.0 - self.decay)
+        self._steps += 1
+
+    def on_epoch_trained(self, trainer: Trainer) -> None:
+        values = trainer.net.store.values
+        self._raw = trainer.net.backend.xp.asarray(values, copy=True)
+        values[...] = self._average / (1.0 - self.decay**self._steps)
+
+    def on_fit_end(self, trainer: Trainer) -> None:
+        if self._raw is None and self._steps:  # ended within an epoch
+            self.on_epoch_trained(trainer)
+        self._raw = None
+
+
+class ProgressBar(Callback):
+    """Show epochs, loss and metrics as they come, through tqdm: in a terminal, a notebook or a log file.
+
+    Parameters
+    ----------
+    **options
+        For ``tqdm.auto.tqdm``, such as ``file`` or ``mininterval`` (seconds).
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self.options = options
+        self._bar: Any = None
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        from tqdm.auto import tqdm
+
+        self._bar = tqdm(
+            total=trainer.epochs_planned,
+            initial=trainer.epoch,
+            **{"unit": "epoch", "dynamic_ncols": True, **self.options},
+        )
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        row = trainer.history.rows[-1]
+        shown = {
+            name: f"{value:.4g}"
+            for name, value in row.items()
+            if name not in ("epoch", "lr", "grad_norm", "seconds") and isinstance(value, float)
+        }
+        self._bar.set_postfix(shown, refresh=False)
+        self._bar.update(1)
+
+    def on_fit_end(self, trainer: Trainer) -> None:
+        self._bar.close()
+        if trainer.stop_reason:
+            self._bar.write(f"Stopped after epoch {trainer.epoch}: {trainer.stop_reason}.", file=self._bar.fp)
+
+
+class LambdaCallback(Callback):
+    """Call functions at the hooks.
+
+    Parameters
+    ----------
+    **hooks : callable
+        By the name of the hook (``on_epoch_end``, …); each is called with the trainer.
+
+    Examples
+    --------
+    >>> said = []
+    >>> callback = LambdaCallback(on_epoch_end=lambda trainer: said.append(trainer.history["loss"][-1]))
+    """
+
+    def __init__(self, **hooks: Callable[[Trainer], Any]) -> None:
+        known = sorted(name for name in vars(Callback) if name.startswith("on_"))
+        unknown = sorted(hooks.keys() - set(known))
+        if unknown:
+            raise OptionError(f"LambdaCallback: expected hooks among {', '.join(known)}, got {', '.join(unknown)}.")
+        self.hooks = hooks
+
+    def _call(self, name: str, trainer: Trainer) -> None:
+        if name in self.hooks:
+            self.hooks[name](trainer)
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        self._call("on_fit_begin", trainer)
+
+    def on_epoch_begin(self, trainer: Trainer) -> None:
+        self._call("on_epoch_begin", trainer)
+
+    def on_batch_end(self, trainer: Trainer) -> None:
+        self._call("on_batch_end", trainer)
+
+    def on_epoch_trained(self, trainer: Trainer) -> None:
+        self._call("on_epoch_trained", trainer)
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        self._call("on_epoch_end", trainer)
+
+    def on_fit_end(self, trainer: Trainer) -> None:
+        self._call("on_fit_end", trainer)

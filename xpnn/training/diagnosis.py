@@ -1,0 +1,218 @@
+"""What a look at a run can tell: the number seen, and one thing to try."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..backend import to_numpy
+from ..layers import Layer, ReLU, Sigmoid, Tanh
+from ..model import Sequential
+from .callbacks import Callback
+from .history import History
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+__all__ = ["Diagnose", "DiagnosisWarning", "Finding", "diagnose"]
+
+
+class DiagnosisWarning(UserWarning):
+    """Something about a run looks wrong."""
+
+
+class Finding(NamedTuple):
+    """One thing that looks wrong.
+
+    Attributes
+    ----------
+    name : str
+        Such as ``"overfitting"`` or ``"dead units"``.
+    evidence : str
+        The numbers seen.
+    advice : str
+        One thing to try.
+    """
+
+    name: str
+    evidence: str
+    advice: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.evidence} {self.advice}"
+
+
+def diagnose(history: History, net: Sequential | None = None, X: Any = None) -> list[Finding]:
+    """Read a run and say what looks wrong.
+
+    Parameters
+    ----------
+    history : History
+        At least some epochs; curves are judged from 5 epochs on.
+    net : Sequential, optional
+        The trained network; its last gradients are read.
+    X : array of shape (n, n_in), optional
+        A few hundred inputs for a look at the layers' outputs.
+
+    Returns
+    -------
+    list of Finding
+        Empty if nothing was found.
+
+    Examples
+    --------
+    >>> rows = [{"epoch": e, "loss": 1 / e, "val_loss": 0.5 + 0.05 * e} for e in range(1, 11)]
+    >>> diagnose(History(rows))[0].name
+    'overfitting'
+    """
+    found = [*_curves(history)]
+    if net is not None:
+        found += _gradients(net)
+        if X is not None:
+            found += _outputs(net, X)
+    return found
+
+
+def _curves(history: History) -> list[Finding]:
+    found = []
+    loss = [float(v) for v in history["loss"]] if "loss" in history else []
+    if len(loss) < 5:
+        return []
+    falls = loss[0] - loss[-1]
+    changes = np.diff(loss[-10:])
+    turns = int((changes[1:] * changes[:-1] < 0).sum())
+    swing = float(np.abs(changes).mean()) / max(abs(float(np.mean(loss[-10:]))), 1e-12)
+    if turns >= 0.6 * (len(changes) - 1) and swing > 0.1:
+        found.append(
+            Finding(
+                "oscillating",
+                f"the loss turned {turns} times in {len(changes)} epochs and moves by {swing:.0%} an epoch.",
+                "Try a learning rate three times smaller, or a larger batch.",
+            )
+        )
+    elif 0 <= falls < 0.02 * abs(loss[0]):
+        found.append(
+            Finding(
+                "too slow",
+                f"the loss fell from {loss[0]:.4g} to {loss[-1]:.4g} in {len(loss)} epochs.",
+                "Try a learning rate ten times larger; check that inputs are scaled.",
+            )
+        )
+    if "val_loss" in history:
+        val = [float(v) for v in history["val_loss"]]
+        best = int(np.argmin(val))
+        if len(val) - 1 - best >= 3 and val[-1] > 1.1 * val[best] and loss[-1] < loss[best]:
+            found.append(
+                Finding(
+                    "overfitting",
+                    f"val_loss was best at epoch {best + 1} ({val[best]:.4g}) and is {val[-1]:.4g} now, "
+                    f"while the loss fell on to {loss[-1]:.4g}.",
+                    "Try EarlyStopping, dropout, weight decay or more data.",
+                )
+            )
+    name = "val_accuracy" if "val_accuracy" in history else "accuracy"
+    if "accuracy" in history and name in history:
+        train, shown = history["accuracy"][-1], history[name][-1]
+        recent = loss[-4] - loss[-1]
+        if train < 0.8 and shown < 0.8 and 0 <= recent < 0.01 * abs(loss[-1]):
+            found.append(
+                Finding(
+                    "underfitting",
+                    f"accuracy is {train:.3f} on the training rows and the loss has stopped falling ({loss[-1]:.4g}).",
+                    "Try a wider or deeper network, less regularization, or better features.",
+                )
+            )
+    return found
+
+
+def _gradients(net: Sequential) -> list[Finding]:
+    sizes = {
+        name: float(np.sqrt(np.mean(np.square(to_numpy(net.grads[name]).astype(np.float64)))))
+        for name in net.store.matrices()
+    }
+    if len(sizes) < 3 or not any(sizes.values()):
+        return []
+    (first, low), (last, high) = next(iter(sizes.items())), list(sizes.items())[-1]
+    ratio = low / high if high else math.inf
+    evidence = f"gradients of {first} are {low:.1e}, of {last} {high:.1e} (root mean square)."
+    if ratio < 1e-4:
+        return [Finding("vanishing gradients", evidence, "Try ReLU with He initialization, norm layers or residual.")]
+    if ratio > 1e4:
+        return [Finding("exploding gradients", evidence, "Try clip_norm=1, a smaller initialization or norm layers.")]
+    return []
+
+
+def _outputs(net: Sequential, X: Any) -> list[Finding]:
+    found: list[Finding] = []
+    x = net.backend.asarray(X, dtype=net.backend.index_dtype if net.takes_integers else None)
+    for layer in net.layers:
+        x, _ = layer.forward(x)
+        host = to_numpy(x)
+        rows = host.reshape(-1, host.shape[-1])
+        share, name, advice = _idle_units(layer, rows)
+        if share > 0.4:
+            found.append(Finding(name, f"{share:.0%} of the units of {layer.label}.", advice))
+    spread, size = float(rows.std(axis=0).max()), float(np.abs(rows).max())
+    if len(rows) > 1 and spread < 1e-3 * max(size, 1e-3):
+        found.append(
+            Finding(
+                "constant prediction",
+                f"over {len(rows)} rows the outputs vary by {spread:.1e}.",
+                "Check that inputs are scaled and not all alike; try a larger learning rate, and class_weight "
+                "if one class is rare.",
+            )
+        )
+    return found
+
+
+def _idle_units(layer: Layer, rows: np.ndarray) -> tuple[float, str, str]:
+    """Share of the units of an activation layer that do nothing on these rows."""
+    if isinstance(layer, ReLU):
+        return (
+            float((rows <= 0).all(axis=0).mean()),
+            "dead units",
+            "Try LeakyReLU, a smaller learning rate, or He initialization.",
+        )
+    if isinstance(layer, Sigmoid | Tanh):
+        low = 0.0 if isinstance(layer, Sigmoid) else -1.0
+        saturated = (rows < low + 0.01) | (rows > 0.99)
+        return (
+            float((saturated.mean(axis=0) > 0.95).mean()),
+            "saturated units",
+            "Scale the inputs, or start from smaller weights.",
+        )
+    return 0.0, "", ""
+
+
+class Diagnose(Callback):
+    """Look at the run every few epochs and warn once of each thing that looks wrong.
+
+    Parameters
+    ----------
+    X : array of shape (n, n_in), optional
+        Inputs for a look at the layers' outputs; without them only curves and gradients are read.
+    every : int, default=5
+        Epochs between looks.
+
+    Attributes
+    ----------
+    findings : list of Finding
+        All that was found, each name once.
+    """
+
+    def __init__(self, X: Any = None, *, every: int = 5) -> None:
+        self.X, self.every = X, max(int(every), 1)
+        self.findings: list[Finding] = []
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        if len(trainer.history) % self.every:
+            return
+        known = {finding.name for finding in self.findings}
+        for finding in diagnose(trainer.history, trainer.net, self.X):
+            if finding.name not in known:
+                known.add(finding.name)
+                self.findings.append(finding)
+                warnings.warn(f"epoch {trainer.epoch}: {finding}", DiagnosisWarning, stacklevel=2)

@@ -1,0 +1,98 @@
+"""Finding out why a loss is not finite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..backend import to_numpy
+from .feed import Batch
+
+if TYPE_CHECKING:
+    from .trainer import Restart, StepRow, Trainer
+
+__all__ = ["explain"]
+
+
+def explain(trainer: Trainer, restart: Restart, batches: Iterable[Batch], table: Sequence[StepRow], last: int) -> str:
+    """Repeat an epoch up to its first loss that is not finite, looking at every tensor.
+
+    Everything in an epoch is a function of its beginning, so the repetition meets the same failure; it is slow,
+    because each look waits for the device, but it happens once.
+
+    Parameters
+    ----------
+    trainer : Trainer
+        Is left in the state of the failing step: restore it afterwards.
+    restart : Restart
+        The state at the epoch's beginning.
+    batches : iterable of batches
+        The epoch's, in order.
+    table : sequence of StepRow
+        The epoch's.
+    last : int
+        The slot of the first loss that is not finite.
+
+    Returns
+    -------
+    str
+        Sentences naming the first tensor that is not finite, the likely cause, and what to try.
+    """
+    restart.restore(trainer)
+    rate, name = trainer.optimizer.lr, "the loss"
+    for row, (x, y, weight) in zip(table[: last + 1], batches, strict=False):
+        found = _first_activation(trainer, x, row)
+        if found is None:
+            trainer.train_step(x, y, weight, row)
+            found = _first_parameter(trainer)
+        if found is not None:
+            name = f"{found} (step {row.slot + 1})"
+            break
+    return f"First tensor that is not finite: {name}. {_cause(x, y, rate)}"
+
+
+def _finite(x: Any) -> bool:
+    return bool(np.isfinite(to_numpy(x)).all())
+
+
+def _first_activation(trainer: Trainer, x: Any, row: StepRow) -> str | None:
+    from ..random import StepKey
+
+    net = trainer.net
+    buffers = net.store.snapshot()
+    key = StepKey(net.seed, row.step)
+    found = None
+    for layer in net.layers:
+        x, _ = layer.forward(x, train=True, key=key)
+        if not _finite(x):
+            found = f"output of layer {layer.label}"
+            break
+    net.store.restore(buffers)  # batch norm has moved its running moments
+    return found
+
+
+def _first_parameter(trainer: Trainer) -> str | None:
+    store = trainer.net.store
+    for kind, views in (("gradient of", store.param_grads), ("", store.params)):
+        for name, view in reversed(views.items()):  # backwards: the order in which gradients arise
+            if not _finite(view):
+                return f"{kind} {name}".strip()
+    return None
+
+
+def _cause(x: Any, y: Any, rate: float | list[float]) -> str:
+    inputs = np.abs(to_numpy(x).reshape(-1, x.shape[-1]).astype(np.float64))
+    column = int(inputs.max(axis=0).argmax())
+    targets = np.abs(to_numpy(y).astype(np.float64)).max()
+    if inputs.max() > 100:
+        return (
+            f"Inputs reach {inputs.max():.3g} (column {column}): scale them with xpnn.data.Standardizer "
+            "(fitted on the training rows)."
+        )
+    if to_numpy(y).dtype.kind == "f" and targets > 1000:
+        return f"Targets reach {targets:.3g}: standardize them, and undo it on predictions."
+    return (
+        f"Inputs and targets are of ordinary size: try a learning rate ten times smaller than {rate}, or clip_norm=1."
+    )

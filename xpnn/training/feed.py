@@ -1,0 +1,187 @@
+"""How rows reach the training step: checked once, cast once, gathered by blocks.
+
+Data that fit stay on the device, and one gather serves several batches.  A memory map stays on disk: its rows
+come over block by block, read in ascending order, so training data may be larger than memory.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+
+from .._typing import Array, DType
+from ..backend import Backend, to_numpy
+from ..errors import DataError, ShapeError
+
+__all__ = ["Feed", "as_rows"]
+
+Indices = Any
+Batch = tuple[Array, Array, "Array | None"]
+
+# Rows gathered at once: about 1 MiB in float32, so that a batch is read while it is still in a CPU's cache.
+_STAGE_ELEMENTS = 1 << 18
+
+
+def as_rows(a: Any, where: str, name: str) -> Any:
+    """Return `a` if it is an array of any library, else NumPy's reading of it; refuse empty data."""
+    a = a if hasattr(a, "shape") and hasattr(a, "dtype") and not hasattr(a, "iloc") else np.asarray(a)
+    if len(a.shape) == 0 or a.shape[0] == 0:
+        raise DataError(f"{where}: expected at least one row in {name}, got shape {tuple(a.shape)}. Check the data.")
+    return a
+
+
+class Feed:
+    """Rows of inputs, targets and weights, ready to be cut into batches.
+
+    Parameters
+    ----------
+    backend : Backend
+        Where batches go.
+    X : array of shape (n, n_in)
+        Of any library; a `numpy.memmap` is streamed.
+    y : array of shape (n,) or (n, n_targets)
+        Targets.
+    weight : numpy.ndarray of shape (n,), optional
+        Sample weights, on the host.
+    kind_x, kind_y : {"float", "index"}
+        Whether values become the backend's floating or index dtype.
+    where : str
+        Who asks, for messages.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        X: Any,
+        y: Any,
+        weight: np.ndarray | None = None,
+        *,
+        kind_x: Literal["float", "index"] = "float",
+        kind_y: Literal["float", "index"] = "float",
+        where: str = "fit",
+    ) -> None:
+        dtypes = {"float": backend.dtype, "index": backend.index_dtype}
+        self.backend = backend
+        self._x = _column(backend, X, dtypes[kind_x], where, "X")
+        self._y = _column(backend, y, dtypes[kind_y], where, "y")
+        self.weight = weight
+        self._w = None if weight is None else _column(backend, weight, backend.dtype, where, "sample_weight")
+        self._all = True
+        self.rows = np.arange(X.shape[0], dtype=np.int64)
+        self._width = int(np.prod(X.shape[1:]))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def part(self, rows: Indices) -> Feed:
+        """Return a feed of some rows, over the same memory."""
+        feed = copy.copy(self)
+        feed.rows, feed._all = rows, False
+        return feed
+
+    def batch_weights(self, order: Indices | None, batch_size: int) -> np.ndarray:
+        """Return the total weight of each batch, float64, on the host."""
+        n = len(self)
+        starts = np.arange(0, n, batch_size)
+        if self.weight is None:
+            return np.minimum(batch_size, n - starts).astype(np.float64)
+        index = self.rows if order is None else self.rows[order]
+        return np.add.reduceat(self.weight[index].astype(np.float64), starts)
+
+    def batches(self, order: Indices | None, batch_size: int) -> Iterator[Batch]:
+        """Yield (x, y, weight) of each batch, the last short one included.
+
+        Parameters
+        ----------
+        order : numpy.ndarray of int64 or None
+            A permutation of this feed's rows; None takes them as they lie.
+        batch_size : int
+            Rows of one batch.
+        """
+        n = len(self)
+        stage = batch_size * max(_STAGE_ELEMENTS // (batch_size * self._width), 1)
+        index = None
+        if order is not None or not self._all:
+            index = self.rows if order is None else self.rows[order]
+        columns = (self._x, self._y) if self._w is None else (self._x, self._y, self._w)
+        indices = [column.ready(index) for column in columns]
+        for start in range(0, n, stage):
+            stop = min(start + stage, n)
+            block = [c.rows(i, start, stop) for c, i in zip(columns, indices, strict=True)]
+            for a in range(0, stop - start, batch_size):
+                b = min(a + batch_size, stop - start)
+                x, y, *w = (rows[a:b, ...] for rows in block)
+                yield x, y, w[0] if w else None
+
+
+class _Resident:
+    """A column on the device."""
+
+    def __init__(self, backend: Backend, values: Array, where: str, name: str) -> None:
+        self.backend, self.values = backend, values
+        xp = backend.xp
+        if xp.isdtype(values.dtype, "real floating") and not bool(xp.all(xp.isfinite(values))):
+            _refuse_non_finite(to_numpy(values), where, name)
+
+    def ready(self, index: Indices | None) -> Array | None:
+        """Return the order of one epoch as `rows` wants it: on the device, moved at once."""
+        backend = self.backend
+        return None if index is None else backend.asarray(index, dtype=backend.index_dtype)
+
+    def rows(self, index: Array | None, start: int, stop: int) -> Array:
+        """Return rows ``index[start:stop]``, or as they lie."""
+        if index is None:
+            return self.values[start:stop, ...]
+        return self.backend.ops.take_rows(self.values, index[start:stop])
+
+
+class _Streamed:
+    """A column on disk."""
+
+    def __init__(self, backend: Backend, values: np.memmap, dtype: DType, where: str, name: str) -> None:
+        self.backend, self.values, self.dtype, self._message = backend, values, dtype, (where, name)
+
+    def ready(self, index: Indices | None) -> Indices | None:
+        """Return the order of one epoch; it stays on the host."""
+        return index
+
+    def rows(self, index: Indices | None, start: int, stop: int) -> Array:
+        """Read rows ``index[start:stop]``, check them and move them to the device."""
+        if index is None:
+            block = np.array(self.values[start:stop])
+        else:
+            index = index[start:stop]
+            ascending = np.argsort(index)  # disks and page caches read forwards
+            block = np.empty((len(index), *self.values.shape[1:]), self.values.dtype)
+            block[ascending] = self.values[index[ascending]]
+        if block.dtype.kind == "f" and not np.isfinite(block).all():
+            _refuse_non_finite(block, *self._message)
+        return self.backend.asarray(block, dtype=self.dtype)
+
+
+def _column(backend: Backend, values: Any, dtype: DType, where: str, name: str) -> _Resident | _Streamed:
+    if isinstance(values, np.memmap):
+        return _Streamed(backend, values, dtype, where, name)
+    return _Resident(backend, backend.asarray(values, dtype=dtype), where, name)
+
+
+def _refuse_non_finite(host: np.ndarray, where: str, name: str) -> None:
+    bad = ~np.isfinite(host)
+    place = np.argwhere(bad)[0]
+    at = f"row {place[0]}" + (f", column {place[1]}" if len(place) > 1 else "")
+    raise DataError(
+        f"{where}: expected finite numbers in {name}, got {int(bad.sum())} that are not, first {host[tuple(place)]} "
+        f"in {at}. Impute or drop them first; xpnn.data.TableEncoder imputes."
+    )
+
+
+def same_length(where: str, **columns: Any) -> int:
+    """Return the common number of rows, or raise ShapeError naming each column's."""
+    lengths = {name: int(column.shape[0]) for name, column in columns.items() if column is not None}
+    if len(set(lengths.values())) != 1:
+        got = ", ".join(f"{name} has {n}" for name, n in lengths.items())
+        raise ShapeError(f"{where}: expected equally many rows, but {got}. Pass one target for each sample.")
+    return next(iter(lengths.values()))
