@@ -96,13 +96,13 @@ def load(
 
 def build(
     config: dict[str, Any],
-    tensors: dict[str, np.ndarray],
+    tensors: dict[str, np.ndarray] | None,
     *,
     backend: str | Backend = "numpy",
     dtype: str | None = None,
     custom_layers: tuple[type[Layer], ...] = (),
 ) -> Sequential:
-    """Make a network from `Sequential.config` and `Sequential.state_dict`."""
+    """Make a network from `Sequential.config`, and `Sequential.state_dict` unless it shall begin anew."""
     if not isinstance(backend, Backend) and dtype is None:
         dtype = config["dtype"]
     known = {name: getattr(layers, name) for name in layers.__all__} | {c.__name__: c for c in custom_layers}
@@ -113,7 +113,8 @@ def build(
         dtype=dtype,
         seed=config["seed"],
     )
-    net.load_state_dict(tensors)
+    if tensors is not None:
+        net.load_state_dict(tensors)
     return net
 
 

@@ -1,0 +1,37 @@
+# make demo   sets up, trains on the handwritten digits that ship inside scikit-learn, shows the result
+# make test   sets up and passes the tests
+# make clean  removes everything that was made here
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+# One thread for each test process: two BLAS threads beside two processes would only wait for each other.
+export OMP_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+
+.PHONY: help demo test lint coverage clean
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+$(VENV)/ok: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("xpnn needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@
+
+demo: $(VENV)/ok
+	$(BIN)/xpnn train digits --out runs/digits
+
+lint: $(VENV)/ok
+	$(BIN)/ruff format --check xpnn tests examples benchmarks ci
+	$(BIN)/ruff check xpnn tests examples benchmarks ci
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term
+
+clean:
+	rm -rf $(VENV) runs .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,124 @@
+"""``xpnn doctor`` and ``xpnn info``: what works here, and what is in a file."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import os
+import platform
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from ..backend import available_backends
+from ..checkpoint import build, read
+from ..errors import FileFormatError
+from .options import add_json, print_json
+
+__all__ = ["add_commands", "versions"]
+
+# distribution, what needs it, the command that brings it
+_OPTIONAL = (
+    ("scikit-learn", "the digits data set", "pip install 'xpnn[sklearn]'"),
+    ("matplotlib", "pictures", "pip install 'xpnn[plots]'"),
+    ("torch", "the torch backend", "pip install torch"),
+    ("array-api-strict", "the strict backend", "pip install array-api-strict"),
+)
+
+
+def add_commands(commands: Any) -> None:
+    """Add the two commands."""
+    doctor = commands.add_parser("doctor", help="tell which backends work here, and what mends the others")
+    add_json(doctor)
+    doctor.set_defaults(run=run_doctor)
+    info = commands.add_parser("info", help="tell what is in a model file, or the versions in use")
+    info.add_argument("model", nargs="?", metavar="MODEL", help="a file from xpnn train or xpnn.save")
+    add_json(info)
+    info.set_defaults(run=run_info)
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a run depends on."""
+    blas = np.__config__.show(mode="dicts")["Build Dependencies"]["blas"]
+    return {
+        "xpnn": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "array-api-compat": _version("array-api-compat") or "?",
+        "blas": f"{blas.get('name', '?')} {blas.get('version', '')}".strip(),
+        "platform": platform.platform(terse=True),
+    }
+
+
+def run_doctor(args: argparse.Namespace) -> int:
+    """Print the state of every backend and optional part."""
+    backends = available_backends()
+    optional = [(name, use, _version(name), mend) for name, use, mend in _OPTIONAL]
+    threads = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS")
+    if args.json:
+        print_json(
+            {
+                "versions": versions(),
+                "cores": os.cpu_count(),
+                "threads": threads,
+                "backends": backends,
+                "optional": {name: version for name, _, version, _ in optional},
+            }
+        )
+        return 0
+    from tabulate import tabulate
+
+    print(tabulate(versions().items(), tablefmt="plain", disable_numparse=True))
+    print(
+        f"{os.cpu_count()} cores; threads of matrix products: {threads or 'all (set OMP_NUM_THREADS to limit them)'}\n"
+    )
+    print(tabulate(backends.items(), headers=["backend", "state"], maxcolwidths=[None, 90]))
+    print()
+    rows = [(name, use, version or f"not installed: {mend}") for name, use, version, mend in optional]
+    print(tabulate(rows, headers=["optional part", "for", "version"], disable_numparse=True))
+    return 0
+
+
+def run_info(args: argparse.Namespace) -> int:
+    """Print what a model file holds."""
+    if args.model is None:
+        if args.json:
+            print_json(versions())
+        else:
+            for name, version in versions().items():
+                print(f"{name} {version}")
+        return 0
+    tensors, meta = read(args.model)
+    if "network" not in meta:
+        raise FileFormatError(f"info: {args.model} holds no network. Write it with xpnn.save or xpnn train.")
+    net = build(meta["network"], tensors)
+    predictor = meta.get("extra", {}).get("predictor")
+    facts = {
+        "written by": f"xpnn {meta['written_by']}",
+        "dtype": meta["network"]["dtype"],
+        "seed": meta["network"]["seed"],
+        "parameters": net.n_params,
+    }
+    if predictor:
+        facts |= {"loss": predictor["loss"]["type"], "task": predictor["target"]["task"]}
+        if "classes" in predictor["target"]:
+            facts["classes"] = predictor["target"]["classes"]
+        if predictor["encoder"]:
+            facts["encoder"] = predictor["encoder"]["type"]
+        facts |= predictor["info"]
+    if args.json:
+        print_json({**facts, "layers": net.config()["layers"]})
+        return 0
+    print(net.summary())
+    print()
+    for name, value in facts.items():
+        print(f"{name}: {value}")
+    return 0

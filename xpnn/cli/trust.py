@@ -1,0 +1,212 @@
+"""``xpnn gradcheck`` and ``xpnn parity``: are gradients right, and do backends agree?"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import losses, testing
+from ..backend import Backend, get_backend
+from ..checkpoint import build, read
+from ..errors import OptionError
+from ..layers import Dropout, Embedding, Layer, Linear, PReLU, Residual, get_activation
+from ..losses import Loss
+from ..model import Sequential, mlp
+from ..optim import Adam
+from ..random import stream
+from .options import add_json, positive, print_json
+
+__all__ = ["add_commands"]
+
+Make = Callable[[Backend], Sequential]
+
+
+@dataclass
+class _Case:
+    """A network, a loss, and rows to check them on."""
+
+    name: str
+    make: Make
+    loss: Loss
+    x: np.ndarray
+    y: np.ndarray
+
+
+def add_commands(commands: Any) -> None:
+    """Add the two commands."""
+    gradcheck = commands.add_parser("gradcheck", help="compare hand-derived gradients with central differences")
+    gradcheck.add_argument("--eps", type=float, default=1e-5, help="distance of the differences; default 1e-5")
+    gradcheck.add_argument("--backend", default="numpy", metavar="NAME", help="where to compute; always in float64")
+    gradcheck.set_defaults(run=run_gradcheck)
+
+    parity = commands.add_parser("parity", help="train on several backends and compare gradients and weights")
+    parity.add_argument("--backends", default="numpy,cupy,torch,strict", help="with commas; the first is the reference")
+    parity.add_argument("--steps", type=positive, default=10, help="training steps; default 10")
+    parity.add_argument("--dtype", default="float32", help="float32 (default) or float64")
+    parity.set_defaults(run=run_parity)
+
+    for command in (gradcheck, parity):
+        names = ", ".join(_BUILTIN)
+        command.add_argument("--model", metavar="FILE", help="a network saved by xpnn.save or xpnn train")
+        command.add_argument("--network", metavar="NAME", help=f"one built-in network instead of all: {names}")
+        command.add_argument("--batch-size", type=positive, default=8, metavar="N", help="rows; default 8")
+        command.add_argument("--seed", type=int, default=0, help="of weights and rows; default 0")
+        add_json(command)
+
+
+def _stack(*layers: Layer, n_in: int, seed: int) -> Make:
+    """Return a maker of a network; it copies the layers, so it can be called for each backend."""
+    config = Sequential(*layers, n_in=n_in, seed=seed).config()
+    return lambda backend: build(config, None, backend=backend)
+
+
+def _mlp(sizes: list[int], activation: str, seed: int, **options: Any) -> Make:
+    return lambda backend: mlp(sizes, activation, backend=backend, seed=seed, **options)
+
+
+_ACTIVATIONS = ("relu", "leaky_relu", "elu", "selu", "gelu", "silu", "mish", "softplus", "sigmoid", "tanh")
+
+# name: (maker of the network from a seed, loss)
+_BUILTIN: dict[str, tuple[Callable[[int], Make], Loss]] = {
+    "mlp-relu": (lambda s: _mlp([6, 16, 8, 3], "relu", s), losses.CrossEntropy()),
+    "mlp-tanh": (lambda s: _mlp([6, 16, 1], "tanh", s), losses.MeanSquaredError()),
+    "batch-norm": (lambda s: _mlp([6, 12, 12, 3], "gelu", s, norm="batch"), losses.CrossEntropy(label_smoothing=0.1)),
+    "layer-norm": (lambda s: _mlp([6, 12, 12, 2], "silu", s, norm="layer"), losses.BinaryCrossEntropy()),
+    "rms-norm": (lambda s: _mlp([6, 12, 12, 3], "mish", s, norm="rms"), losses.Focal()),
+    "dropout": (lambda s: _mlp([6, 16, 16, 1], "elu", s, dropout=0.3), losses.Huber()),
+    "residual": (lambda s: _mlp([6, 10, 10, 10, 3], "selu", s, residual=True, dropout=0.1), losses.Pinball()),
+    "prelu": (
+        lambda s: _stack(Linear(8), PReLU(), Linear(8), PReLU(per_unit=True), Linear(2), n_in=6, seed=s),
+        losses.PoissonNLL(),
+    ),
+    "embedding": (
+        lambda s: _stack(Embedding(5, 3), Dropout(0.2), Linear(8), get_activation("tanh"), Linear(4), n_in=2, seed=s),
+        losses.Hinge(),
+    ),
+    "activations": (
+        lambda s: _stack(
+            *(part for name in _ACTIVATIONS for part in (Residual(Linear(6), get_activation(name)),)),
+            Linear(3),
+            n_in=6,
+            seed=s,
+        ),
+        losses.CrossEntropy(),
+    ),
+}
+
+
+def _cases(args: argparse.Namespace) -> list[_Case]:
+    if args.model:
+        _, meta = read(args.model)
+        tensors, config = read(args.model)[0], meta["network"]
+        saved = meta.get("extra", {}).get("predictor", {}).get("loss")
+        loss: Loss = losses.CrossEntropy() if config["layers"][-1].get("n_out", 1) > 1 else losses.MeanSquaredError()
+        if saved is not None:
+            loss = getattr(losses, saved["type"])(**{k: v for k, v in saved.items() if k != "type"})
+
+        def make(backend: Backend) -> Sequential:
+            return build(config, tensors, backend=backend)
+
+        return [_case(args.model, make, loss, args)]
+    names = [args.network] if args.network else list(_BUILTIN)
+    if names[0] not in _BUILTIN:
+        raise OptionError(f"--network: expected one of {', '.join(_BUILTIN)}, got {names[0]!r}. Check the name.")
+    return [_case(name, _BUILTIN[name][0](args.seed), _BUILTIN[name][1], args) for name in names]
+
+
+def _case(name: str, make: Make, loss: Loss, args: argparse.Namespace) -> _Case:
+    """Draw rows and targets that fit the network and the loss."""
+    net = make(get_backend("numpy"))
+    rng = stream(args.seed, "check")
+    rows, n_out = args.batch_size, net.n_out
+    first = net.layers[0]
+    x: np.ndarray = rng.standard_normal((rows, net.n_in))
+    if isinstance(first, Embedding):
+        x = rng.integers(0, first.n_categories, (rows, net.n_in))
+    if isinstance(loss, losses.BinaryCrossEntropy):
+        y: np.ndarray = rng.integers(0, 2, (rows, n_out)).astype(np.float64)
+        y[0] = 1.0  # never one-hot
+    elif loss.takes_labels and n_out > 1:
+        y = rng.integers(0, n_out, rows)
+    elif isinstance(loss, losses.Hinge):
+        y = rng.integers(0, 2, (rows, n_out)) * 2.0 - 1.0
+    elif isinstance(loss, losses.PoissonNLL):
+        y = rng.poisson(2.0, (rows, n_out)).astype(np.float64)
+    elif isinstance(loss, losses.Pinball):
+        y = rng.standard_normal((rows, n_out // len(loss.quantiles)))
+    else:
+        y = rng.standard_normal((rows, n_out))
+    return _Case(name, make, loss, x, y)
+
+
+def run_gradcheck(args: argparse.Namespace) -> int:
+    """Check gradients and print a table for each network."""
+    backend = get_backend(args.backend, "float64")
+    results = []
+    for case in _cases(args):
+        net = case.make(backend)
+        report = testing.check_gradients(
+            net, case.loss, case.x, case.y, eps=args.eps, check_input=not net.takes_integers, seed=args.seed
+        )
+        results.append((case, report))
+        if not args.json:
+            print(f"{case.name}: {case.loss}\n{report}\n")
+    worst = max(report.max_rel_error for _, report in results)
+    if args.json:
+        print_json(
+            {
+                "backend": backend.spec,
+                "verdict": testing.verdict(worst),
+                "max_rel_error": worst,
+                "networks": [
+                    {"name": c.name, "loss": str(c.loss), "verdict": r.verdict, "parameters": r.rows()}
+                    for c, r in results
+                ],
+            }
+        )
+    else:
+        print(
+            f"{len(results)} networks on {backend.spec}, largest relative error {worst:.1e}: {testing.verdict(worst)}"
+        )
+    return 1 if testing.verdict(worst) in ("bug", "suspicious") else 0
+
+
+def run_parity(args: argparse.Namespace) -> int:
+    """Compare backends and print a table for each network."""
+    names = tuple(name.strip() for name in args.backends.split(","))
+    results = []
+    for case in _cases(args):
+        report = testing.compare_backends(
+            case.make,
+            case.loss,
+            lambda: Adam(lr=0.01),
+            case.x,
+            case.y,
+            backends=names,
+            steps=args.steps,
+            dtype=args.dtype,
+        )
+        results.append((case, report))
+        if not args.json:
+            print(f"{case.name}: {case.loss}\n{report}\n")
+    ok = all(report.ok for _, report in results)
+    if args.json:
+        print_json(
+            {
+                "ok": ok,
+                "steps": args.steps,
+                "dtype": args.dtype,
+                "skipped": results[0][1].skipped,
+                "networks": [
+                    {"name": c.name, "loss": str(c.loss), "ok": r.ok, "parameters": r.rows, "losses": r.losses}
+                    for c, r in results
+                ],
+            }
+        )
+    else:
+        print(f"{len(results)} networks: {'all backends agree' if ok else 'BACKENDS DIFFER'}")
+    return 0 if ok else 1

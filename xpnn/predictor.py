@@ -1,0 +1,174 @@
+"""A trained network together with what stands around it: encoding before, labels after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from . import losses
+from .backend import Backend, to_numpy
+from .checkpoint import build, read, write
+from .data.scaling import Standardizer
+from .data.tabular import ClassTarget, NumberTarget, TableEncoder, target_from_dict
+from .errors import FileFormatError, ShapeError
+from .files import PathLike
+from .losses import Loss
+from .metrics import confusion_matrix
+from .model import Sequential
+
+__all__ = ["Predictor"]
+
+Target = ClassTarget | NumberTarget
+_ENCODERS: dict[str, Any] = {"TableEncoder": TableEncoder, "Standardizer": Standardizer}
+
+
+@dataclass
+class Predictor:
+    """From raw data to answers in the target's own terms.
+
+    Parameters
+    ----------
+    net : Sequential
+        The trained network.
+    loss : Loss
+        What it was trained on; its link gives probabilities.
+    target : ClassTarget or NumberTarget
+        Turns class numbers into labels, or standardized values into the target's units.
+    encoder : TableEncoder, Standardizer or None
+        Turns raw data into inputs, as fitted on the training rows; None takes them as they are.
+    info : dict
+        JSON-able facts: name of the target column, source, options, scores, versions.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xpnn
+    >>> from xpnn.data.tabular import ClassTarget
+    >>> net = xpnn.mlp([2, 2], init="zeros")
+    >>> predictor = Predictor(net, xpnn.CrossEntropy(), ClassTarget().fit(["no", "yes"]))
+    >>> predictor.predict(np.zeros((1, 2))).tolist(), predictor.predict_proba(np.zeros((1, 2))).tolist()
+    (['no'], [[0.5, 0.5]])
+    """
+
+    net: Sequential
+    loss: Loss
+    target: Target
+    encoder: TableEncoder | Standardizer | None = None
+    info: dict[str, Any] = field(default_factory=dict)
+
+    def inputs(self, raw: Any) -> np.ndarray:
+        """Encode raw data: a mapping of column names to columns, or an array of shape (n, ...)."""
+        if isinstance(self.encoder, TableEncoder):
+            if not isinstance(raw, Mapping):
+                raise ShapeError("Predictor: this model was trained on a table. Pass a dict of columns by name.")
+            return self.encoder.transform(raw)
+        if isinstance(raw, Mapping):
+            raise ShapeError("Predictor: this model was trained on arrays, not on a table. Pass an array of rows.")
+        X = to_numpy(raw)
+        X = X.reshape(len(X), -1) if X.ndim != 2 else X
+        if X.shape[1] != self.net.n_in:
+            raise ShapeError(
+                f"Predictor: expected {self.net.n_in} features in each row, got {X.shape[1]}. "
+                "Pass data like those the model was trained on."
+            )
+        return X if self.encoder is None else np.asarray(self.encoder.transform(X))
+
+    def predict_proba(self, raw: Any) -> np.ndarray:
+        """Return what the loss's link makes of the outputs, (n, n_out), on the host."""
+        pred = self.net.predict(self.inputs(raw))
+        return to_numpy(self.loss.link(pred))
+
+    def predict(self, raw: Any) -> np.ndarray:
+        """Return labels, or values in the target's own units, of shape (n,)."""
+        return self.decode(self.predict_proba(raw))
+
+    def decode(self, out: np.ndarray) -> np.ndarray:
+        """Turn what `predict_proba` returned into labels or values."""
+        if isinstance(self.target, NumberTarget):
+            return self.target.decode(out)
+        return self.target.decode(out.argmax(axis=-1))
+
+    def score(self, raw: Any, y: Any, *, strip: str | None = None) -> dict[str, Any]:
+        """Compare predictions with the truth.
+
+        Parameters
+        ----------
+        raw : mapping of columns, or array
+            Raw data.
+        y : array of shape (n,)
+            The target in its own terms.
+        strip : str, optional
+            Ending to take off labels, as in `ClassTarget.encode`.
+
+        Returns
+        -------
+        dict
+            For classes ``accuracy``, ``cross_entropy`` and ``confusion`` (lists, rows true); for numbers
+            ``rmse``, ``mae`` and ``r2`` in the target's own units; ``rows`` in both.
+        """
+        out = self.predict_proba(raw)
+        if isinstance(self.target, NumberTarget):
+            truth = np.asarray(y, dtype=np.float64).reshape(-1)
+            self.target.encode(truth)  # refuses what is missing or infinite
+            error = self.target.decode(out) - truth
+            total = float(np.square(truth - truth.mean()).sum())
+            return {
+                "rmse": float(np.sqrt(np.square(error).mean())),
+                "mae": float(np.abs(error).mean()),
+                "r2": 1.0 - float(np.square(error).sum()) / total if total else float("nan"),
+                "rows": len(truth),
+            }
+        codes = self.target.encode(y, strip=strip)
+        matrix = confusion_matrix(codes, out.argmax(axis=-1), n_classes=len(self.target.classes))
+        likely = np.maximum(out[np.arange(len(codes)), codes].astype(np.float64), 1e-12)
+        return {
+            "accuracy": float(np.trace(matrix) / len(codes)),
+            "cross_entropy": float(-np.log(likely).mean()),
+            "confusion": matrix.tolist(),
+            "rows": len(codes),
+        }
+
+    # -- files ----------------------------------------------------------------------------------------------
+    def save(self, path: PathLike) -> None:
+        """Write network, encoding and facts to one safetensors file."""
+        encoder = None
+        if self.encoder is not None:
+            encoder = {"type": type(self.encoder).__name__, "state": self.encoder.to_dict()}
+        extra = {
+            "loss": {"type": type(self.loss).__name__, **vars(self.loss)},
+            "target": self.target.to_dict(),
+            "encoder": encoder,
+            "info": self.info,
+        }
+        write(path, self.net.state_dict(), {"network": self.net.config(), "extra": {"predictor": extra}})
+
+    @classmethod
+    def load(cls, path: PathLike, *, backend: str | Backend = "numpy") -> Predictor:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        DataError, FileFormatError
+            If the file is absent, broken, or holds a bare network.
+        """
+        tensors, meta = read(path)
+        state = meta.get("extra", {}).get("predictor")
+        if state is None:
+            raise FileFormatError(
+                f"Predictor.load: {path} holds a bare network, without the encoding of its data. "
+                "Use xpnn.load, or train with `xpnn train`."
+            )
+        options = {name: value for name, value in state["loss"].items() if name != "type"}
+        encoder = None
+        if state["encoder"] is not None:
+            encoder = _ENCODERS[state["encoder"]["type"]].from_dict(state["encoder"]["state"])
+        return cls(
+            build(meta["network"], tensors, backend=backend),
+            getattr(losses, state["loss"]["type"])(**options),
+            target_from_dict(state["target"]),
+            encoder,
+            state["info"],
+        )
