@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from xpnn.data.arrays import as_array, load_arrays, open_memmap, to_host
+from xpnn.backend import to_numpy
+from xpnn.data.arrays import as_array, load_arrays, open_memmap
 from xpnn.errors import DataError, FileFormatError, ShapeError
 
 X, Y = np.arange(12.0).reshape(4, 3), np.array([0, 1, 1, 0])
@@ -134,8 +135,8 @@ def test_memmaps_refuse(pair, tmp_path):
     ],
     ids=["numpy", "list", "torch", "strict", "strict-device1"],
 )
-def test_to_host(a):
-    host = to_host(a)
+def test_to_numpy(a):
+    host = to_numpy(a)
     assert type(host) is np.ndarray
     np.testing.assert_array_equal(host, X)
 

@@ -9,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xpnn.data.arrays import open_memmap, to_host
+from xpnn.backend import to_numpy
+from xpnn.data.arrays import open_memmap
 from xpnn.data.batching import batches, epoch_order, stratified_indices, train_test_split
 from xpnn.errors import DataError, LabelError, OptionError, ShapeError
 
@@ -72,8 +73,8 @@ def test_batches_are_the_same_on_every_library(asarray, shuffle):
         assert x_got.device == given_x.device
         assert x_got.dtype == given_x.dtype
         assert y_got.dtype == given_y.dtype
-        np.testing.assert_array_equal(to_host(x_got), x_want)
-        np.testing.assert_array_equal(to_host(y_got), y_want)
+        np.testing.assert_array_equal(to_numpy(x_got), x_want)
+        np.testing.assert_array_equal(to_numpy(y_got), y_want)
 
 
 def test_targets_may_be_of_another_library():
@@ -168,7 +169,7 @@ def test_classes_are_kept_within_one_row_and_never_emptied(counts, fraction, see
 )
 def test_each_kind_of_label_is_stratified(y):
     _, valid = stratified_indices(y, 0.4, 1)
-    assert sorted(to_host(y)[valid].tolist()) == sorted(to_host(y)[[0, 2] * 4].tolist())
+    assert sorted(to_numpy(y)[valid].tolist()) == sorted(to_numpy(y)[[0, 2] * 4].tolist())
     np.testing.assert_array_equal(valid, stratified_indices([0, 0, 1, 1] * 5, 0.4, 1)[1])
 
 
@@ -218,7 +219,7 @@ def test_splits_refuse(y, fraction, options, error, words):
 def test_train_test_split_keeps_pairs_and_weights(asarray):
     X, y = rows(40)
     parts = train_test_split(asarray(X), asarray(y), test_size=0.25, seed=3, sample_weight=np.arange(40.0))
-    X_train, X_test, y_train, y_test, w_train, w_test = (to_host(p) for p in parts)
+    X_train, X_test, y_train, y_test, w_train, w_test = (to_numpy(p) for p in parts)
     assert type(parts[0]) is type(asarray(X))
     assert X_test.shape == (10, 3)
     picked = np.concatenate([w_train, w_test]).astype(int)
@@ -232,7 +233,7 @@ def test_train_test_split_keeps_pairs_and_weights(asarray):
 def test_train_test_split_takes_the_same_rows_on_every_library(asarray):
     X, y = rows(20)
     for got, want in zip(train_test_split(asarray(X), asarray(y)), train_test_split(X, y), strict=True):
-        np.testing.assert_array_equal(to_host(got), want)
+        np.testing.assert_array_equal(to_numpy(got), want)
 
 
 def test_unshuffled_split_takes_the_last_rows_and_leaves_maps_lazy(tmp_path):

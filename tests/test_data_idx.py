@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from xpnn.data.files import data_home, existing_file, write_atomic
 from xpnn.data.idx import parse_idx, read_idx, write_idx
 from xpnn.errors import DataError, DTypeError, FileFormatError
+from xpnn.files import atomic_path, data_home, existing_file
 
 TYPES = ["uint8", "int8", "int16", "int32", "float32", "float64"]
 
@@ -143,8 +143,8 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(os, "replace", refuse)
-    with pytest.raises(OSError, match=r"disk full"):
-        write_atomic(path, b"new")
+    with pytest.raises(OSError, match=r"disk full"), atomic_path(path) as temporary:
+        temporary.write_bytes(b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
+from xpnn.backend import to_numpy
 from xpnn.data import scaling
-from xpnn.data.arrays import to_host
 from xpnn.data.scaling import MinMax, Standardizer, one_hot
 from xpnn.errors import DataError, FileFormatError, LabelError, OptionError, ShapeError
 
@@ -112,10 +112,10 @@ def test_every_library_gives_its_own_arrays(make, asarray):
         assert type(a) is type(given_x)
         assert a.device == given_x.device
         assert a.dtype == given_x.dtype
-    np.testing.assert_allclose(to_host(scaled), scaler.transform(X), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(to_numpy(scaled), scaler.transform(X), rtol=1e-6, atol=1e-6)
     # Each of four float32 roundings is relative to the largest number on the way, not to the result.
     largest = np.abs(scaler.shift) + scaler.scale * np.abs(scaler.transform(X)).max(axis=0)
-    assert (np.abs(to_host(back) - X) <= 4 * np.finfo(np.float32).eps * largest).all()
+    assert (np.abs(to_numpy(back) - X) <= 4 * np.finfo(np.float32).eps * largest).all()
 
 
 def test_floating_dtypes_are_kept_and_whole_numbers_become_float32():
@@ -233,8 +233,8 @@ def test_one_hot_on_every_library(asarray):
     h = one_hot(y, 4)
     assert type(h) is type(y)
     assert h.device == y.device
-    np.testing.assert_array_equal(to_host(h), np.eye(4, dtype=np.float32)[[2, 0, 1]])
-    np.testing.assert_array_equal(to_host(one_hot(asarray(np.array([True, False])))), [[0, 1], [1, 0]])
+    np.testing.assert_array_equal(to_numpy(h), np.eye(4, dtype=np.float32)[[2, 0, 1]])
+    np.testing.assert_array_equal(to_numpy(one_hot(asarray(np.array([True, False])))), [[0, 1], [1, 0]])
 
 
 def test_one_hot_of_small_integers_may_have_more_classes_than_they_count():

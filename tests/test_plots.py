@@ -655,8 +655,9 @@ def test_save_errors(tmp_path):
         save_figure(figure, tmp_path / "loss.xyz")
     with pytest.raises(OptionError, match=r"got 'loss'\. Add an ending such as \.png"):
         save_figure(figure, tmp_path / "loss")
-    with pytest.raises(OptionError, match=r"save_figure: expected an existing folder, got .*nowhere.* Create it first"):
-        save_figure(figure, tmp_path / "nowhere" / "loss.png")
+    (tmp_path / "a file").touch()
+    with pytest.raises(DataError, match=r"expected a folder that can be written to"):
+        save_figure(figure, tmp_path / "a file" / "loss.png")
     with pytest.raises(DTypeError, match=r"save_figure: expected a matplotlib Figure or Axes, got int"):
         save_figure(3, tmp_path / "loss.png")
 

@@ -6,15 +6,14 @@ No pickle: a file is data and cannot run code, and any safetensors reader opens 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from . import initializers, layers
 from .backend import Backend
-from .errors import DataError, FileFormatError, OptionError
-from .files import PathLike, atomic_path
+from .errors import FileFormatError, OptionError
+from .files import PathLike, atomic_path, existing_file
 from .layers import Layer
 from .model import Sequential
 
@@ -43,6 +42,7 @@ def save(net: Sequential, path: PathLike, *, extra: dict[str, Any] | None = None
     Examples
     --------
     >>> import tempfile
+    >>> from pathlib import Path
     >>> from xpnn import load, mlp, save
     >>> net = mlp([3, 4, 2], seed=5)
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -172,9 +172,7 @@ def read(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """
     from safetensors import SafetensorError, safe_open
 
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise DataError(f"load: expected a file {file}, but there is none. Check the path, or save a network first.")
+    file = existing_file(path, "load")
     try:
         with safe_open(str(file), framework="numpy") as handle:
             header = handle.metadata() or {}

@@ -103,12 +103,13 @@ class Sequential:
         self._make_store()
 
     def _build(self) -> None:
-        leaves = list(walk(self.layers))
+        leaves: list[Layer] = []
         seen: set[int] = set()
-        for layer in leaves:
+        for layer in walk(self.layers):  # lazily: what is no layer is refused before it is asked for its sublayers
             if not isinstance(layer, Layer):
                 hint = f" Write {layer.__name__}()." if isinstance(layer, type) else ""
                 raise OptionError(f"Sequential: expected layers, got {layer!r}.{hint}")
+            leaves.append(layer)
             if id(layer) in seen or layer._ops is not None:
                 raise OptionError(
                     f"Sequential: {layer!r} stands in more than one place or network. "
@@ -127,6 +128,8 @@ class Sequential:
         # Nothing below the first trained layer needs a gradient in training.
         self._first_trained = trained[0] if trained else len(self.layers)
         self.takes_integers = self.layers[0].takes_integers
+        first = next(layer for layer in leaves if not layer.sublayers())
+        self._first_has_params = bool(first.param_specs())
         self._widest = max(self.n_in, *(layer.n_out for layer in leaves))
 
     def _make_store(self) -> None:
@@ -231,6 +234,11 @@ class Sequential:
         """Bring input to the backend, check its shape; integers stay integers only for an Embedding."""
         x = self.backend.asarray(x, dtype=self.backend.index_dtype if self.takes_integers else None)
         self.check_input(x)
+        replicas = self.store.replicas
+        if replicas and len(x.shape) == 2 and not self._first_has_params:
+            # rows shared by all replicas become one set each where they meet the first weights; a layer
+            # without any would answer with one set, to which K gradients could not go back
+            x = self.backend.xp.broadcast_to(x, (*replicas, *x.shape))
         return x
 
     def check_input(self, x: Array) -> None:
@@ -331,14 +339,14 @@ class Sequential:
         --------
         >>> from xpnn import mlp
         >>> print(mlp([784, 256, 128, 10]).summary())
-        layer        in    out    parameters
-        ---------  ----  -----  ------------
-        0.Linear    784    256       200,960
-        1.ReLU      256    256             0
-        2.Linear    256    128        32,896
-        3.ReLU      128    128             0
-        4.Linear    128     10         1,290
-        total       784     10       235,146
+        layer       in    out    parameters
+        --------  ----  -----  ------------
+        0.Linear   784    256       200,960
+        1.ReLU     256    256             0
+        2.Linear   256    128        32,896
+        3.ReLU     128    128             0
+        4.Linear   128     10         1,290
+        total      784     10       235,146
         """
         from tabulate import tabulate
 

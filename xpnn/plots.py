@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import math
 import os
-import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -30,6 +29,7 @@ import numpy as np
 from ._typing import Array
 from .backend import Backend, like, to_numpy
 from .errors import BackendUnavailableError, DataError, DTypeError, LabelError, OptionError, ShapeError
+from .files import atomic_path
 from .metrics import confusion_matrix
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def save_figure(fig_or_ax: Figure | Axes, path: str | os.PathLike[str], *, dpi: 
     fig_or_ax : matplotlib Figure or Axes
         A figure, or any Axes of it.
     path : str or path
-        Where to; the ending chooses the format: ``.png``, ``.pdf``, ``.svg``, …  The folder must exist.
+        Where to; the ending chooses the format: ``.png``, ``.pdf``, ``.svg``, …  Missing folders are made.
     dpi : float, default=150
         Dots per inch of pixel formats.
 
@@ -137,7 +137,9 @@ def save_figure(fig_or_ax: Figure | Axes, path: str | os.PathLike[str], *, dpi: 
     Raises
     ------
     OptionError
-        If the ending names no format that matplotlib writes, or the folder does not exist.
+        If the ending names no format that matplotlib writes.
+    DataError
+        If the folder cannot be written to.
     DTypeError
         If `fig_or_ax` is neither a figure nor an Axes.
 
@@ -164,14 +166,8 @@ def save_figure(fig_or_ax: Figure | Axes, path: str | os.PathLike[str], *, dpi: 
             f"save_figure: expected a file name ending in one of .{', .'.join(sorted(formats))}, "
             f"got {target.name!r}. Add an ending such as .png."
         )
-    if not target.parent.is_dir():
-        raise OptionError(f"save_figure: expected an existing folder, got {str(target.parent)!r}. Create it first.")
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    try:
+    with atomic_path(target) as temporary:
         figure.savefig(temporary, format=kind, dpi=dpi, bbox_inches="tight")
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
     return target
 
 

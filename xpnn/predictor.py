@@ -88,7 +88,7 @@ class Predictor:
     def decode(self, out: np.ndarray) -> np.ndarray:
         """Turn what `predict_proba` returned into labels or values."""
         if isinstance(self.target, NumberTarget):
-            return self.target.decode(out)
+            return self.target.decode(out, clip=True)  # no larger than anything seen in training
         return self.target.decode(out.argmax(axis=-1))
 
     def score(self, raw: Any, y: Any, *, strip: str | None = None) -> dict[str, Any]:
@@ -113,7 +113,7 @@ class Predictor:
         if isinstance(self.target, NumberTarget):
             truth = np.asarray(y, dtype=np.float64).reshape(-1)
             self.target.encode(truth)  # refuses what is missing or infinite
-            error = self.target.decode(out) - truth
+            error = self.decode(out) - truth
             total = float(np.square(truth - truth.mean()).sum())
             return {
                 "rmse": float(np.sqrt(np.square(error).mean())),

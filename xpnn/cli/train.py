@@ -64,18 +64,23 @@ class _Recipe:
     batch_size: int
     epochs: int
     weight_decay: float
-    ema: float
     patience: int
-    label_smoothing: float = 0.0
+    warmup: float = 0.0  # share of the epochs
 
 
-# Chosen by measurement over several seeds; docs/architecture.md tells what was measured.
+# Chosen by measurement over several seeds; docs/architecture.md has the figures.  A batch size of 0 is taken from
+# the number of training rows.
 _RECIPES = {
-    "image": _Recipe((256, 128), "relu", 0.2, 0.001, 64, 25, 0.01, 0.0, 25),
-    "points": _Recipe((32, 32), "tanh", 0.0, 0.01, 32, 150, 0.0, 0.0, 50),
-    "table": _Recipe((256, 256), "relu", 0.1, 0.001, 256, 60, 0.01, 0.99, 15),
+    "image": _Recipe((256, 128), "relu", 0.2, 0.001, 0, 25, 0.01, 25),
+    "points": _Recipe((32, 32), "tanh", 0.0, 0.01, 32, 150, 0.0, 50),
+    "table": _Recipe((256, 128), "silu", 0.1, 0.001, 0, 40, 0.1, 10, warmup=0.05),
 }
 _RECIPES["arrays"] = _RECIPES["stream"] = _RECIPES["table"]
+
+
+def _batch_size(rows: int) -> int:
+    """Small batches for small data: about 30 to 100 steps an epoch."""
+    return next((size for most, size in ((1000, 32), (4000, 64), (10_000, 128)) if rows <= most), 256)
 
 
 def add_commands(commands: Any) -> None:
@@ -133,15 +138,17 @@ def add_commands(commands: Any) -> None:
     group.add_argument("--optimizer", choices=list(_OPTIMIZERS), default="adamw")
     group.add_argument("--lr", type=float, metavar="X", help="learning rate")
     group.add_argument("--schedule", choices=list(_SCHEDULES), default="cosine", help="of the learning rate")
-    group.add_argument("--warmup", type=float, default=0.0, metavar="EPOCHS", help="epochs of linear warm-up")
+    group.add_argument("--warmup", type=float, metavar="EPOCHS", help="epochs of linear warm-up")
     group.add_argument("--batch-size", type=positive, metavar="N")
     group.add_argument("--epochs", type=positive, metavar="N", help="at most so many passes over the data")
     group.add_argument("--patience", type=positive, metavar="N", help="epochs without improvement before stopping")
     group.add_argument("--weight-decay", type=float, metavar="X")
-    group.add_argument("--label-smoothing", type=share, metavar="P")
+    group.add_argument("--label-smoothing", type=share, default=0.0, metavar="P")
     group.add_argument("--clip-norm", type=float, metavar="X", help="largest norm of all gradients")
     group.add_argument("--clip-value", type=float, metavar="X", help="largest absolute gradient")
-    group.add_argument("--ema", type=share, metavar="D", help="average the weights with this decay a step; 0 for none")
+    group.add_argument(
+        "--ema", type=share, default=0.0, metavar="D", help="average the weights with this decay a step; 0 for none"
+    )
     group.add_argument("--max-seconds", type=float, metavar="S", help="stop at the end of the epoch after so long")
     group.add_argument("--seed", type=int, default=0, help="of splits, weights, shuffles and dropout; default 0")
     add_backend(group)
@@ -169,6 +176,9 @@ def run_train(args: argparse.Namespace) -> int:
     for note in getattr(encoder, "notes", []):
         say(note)
 
+    if source.raw_test is not None:
+        _check_test_file(source, encoder, target, args)
+
     X, y = _encoded(source, encoder, target, parts["train"])
     valid: dict[str, Any] = {}
     if source.kind == "stream":
@@ -177,7 +187,7 @@ def run_train(args: argparse.Namespace) -> int:
         X_val, y_val = _encoded(source, encoder, target, parts["valid"])
         valid = {"X_val": X_val, "y_val": y_val}
 
-    loss = _loss(task, args, recipe)
+    loss = _loss(task, args)
     n_out = len(target.classes) if isinstance(target, ClassTarget) else 1
     hidden = list(recipe.hidden) if args.hidden is None else args.hidden
     net = mlp(
@@ -192,6 +202,7 @@ def run_train(args: argparse.Namespace) -> int:
     )
     say(f"{len(X):,} training rows, {X.shape[1]} inputs, {net.n_params:,} parameters, {backend.spec} {args.dtype}")
 
+    epochs = args.epochs or recipe.epochs
     out = Path(args.out or Path("runs", source.name))
     trainer = Trainer(
         net,
@@ -199,7 +210,7 @@ def run_train(args: argparse.Namespace) -> int:
         _OPTIMIZERS[args.optimizer](
             _given(args.lr, recipe.lr), weight_decay=_given(args.weight_decay, recipe.weight_decay)
         ),
-        schedule=_schedule(args, bool(valid)),
+        schedule=_schedule(args, _given(args.warmup, recipe.warmup * epochs), bool(valid)),
         clip_norm=args.clip_norm,
         clip_value=args.clip_value,
         metrics=("accuracy",) if task == "classification" else ("rmse",),
@@ -212,8 +223,8 @@ def run_train(args: argparse.Namespace) -> int:
         trainer.fit(
             X,
             y,
-            epochs=args.epochs or recipe.epochs,
-            batch_size=args.batch_size or recipe.batch_size,
+            epochs=epochs,
+            batch_size=args.batch_size or recipe.batch_size or _batch_size(len(X)),
             class_weight=None if args.class_weight == "none" else "balanced",
             **valid,
         )
@@ -293,6 +304,17 @@ def _fit_encoder(source: Source, rows: np.ndarray, args: argparse.Namespace) -> 
     return None
 
 
+def _check_test_file(source: Source, encoder: Any, target: Target, args: argparse.Namespace) -> None:
+    """Encode the test data before training, so that what does not fit is said at once."""
+    y_test = np.asarray(source.y_test)
+    if isinstance(target, ClassTarget):
+        target.encode(y_test, strip=args.strip_target)
+    else:
+        target.encode(y_test)
+    if isinstance(encoder, TableEncoder):
+        encoder.transform(source.raw_test)
+
+
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
@@ -320,26 +342,25 @@ def _score(
 
 
 # -- training ---------------------------------------------------------------------------------------------------
-def _loss(task: str, args: argparse.Namespace, recipe: _Recipe) -> Loss:
+def _loss(task: str, args: argparse.Namespace) -> Loss:
     if task == "classification":
         if args.loss != "auto":
             raise OptionError(f"--loss {args.loss}: expected a regression target, got classes. Leave --loss out.")
-        return CrossEntropy(label_smoothing=_given(args.label_smoothing, recipe.label_smoothing))
+        return CrossEntropy(label_smoothing=args.label_smoothing)
     return _REGRESSION["mse" if args.loss == "auto" else args.loss]()
 
 
-def _schedule(args: argparse.Namespace, validates: bool) -> schedules.Schedule:
+def _schedule(args: argparse.Namespace, warmup: float, validates: bool) -> schedules.Schedule:
     if args.schedule == "plateau" and not validates:
         raise OptionError("--schedule plateau: expected validation rows, got none. Raise --validation.")
     schedule = _SCHEDULES[args.schedule]()
-    return schedules.Warmup(schedule, duration=args.warmup) if args.warmup else schedule
+    return schedules.Warmup(schedule, duration=warmup) if warmup else schedule
 
 
 def _callbacks(args: argparse.Namespace, recipe: _Recipe, out: Path, validates: bool) -> list[Callback]:
     callbacks: list[Callback] = []
-    ema = _given(args.ema, recipe.ema)
-    if ema:
-        callbacks.append(EMA(ema))
+    if args.ema:
+        callbacks.append(EMA(args.ema))
     if validates:
         callbacks.append(EarlyStopping("val_loss", args.patience or recipe.patience))
     if args.max_seconds:

@@ -16,7 +16,7 @@ from ..errors import OptionError
 from ..layers import Dropout, Embedding, Layer, Linear, PReLU, Residual, get_activation
 from ..losses import Loss
 from ..model import Sequential, mlp
-from ..optim import Adam
+from ..optim import SGD
 from ..random import stream
 from .options import add_json, positive, print_json
 
@@ -183,7 +183,7 @@ def run_parity(args: argparse.Namespace) -> int:
         report = testing.compare_backends(
             case.make,
             case.loss,
-            lambda: Adam(lr=0.01),
+            lambda: SGD(lr=0.05, momentum=0.9),
             case.x,
             case.y,
             backends=names,

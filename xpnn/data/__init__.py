@@ -6,24 +6,30 @@ other library and give back arrays of that library.
 
 from __future__ import annotations
 
+from ..files import data_home
 from .arrays import load_arrays, open_memmap
 from .batching import batches, epoch_order, stratified_indices, train_test_split
 from .csv import Table, load_csv
 from .digits import load_digits
-from .files import data_home
 from .idx import read_idx, write_idx
 from .mnist import MNIST, load_mnist
 from .scaling import MinMax, Standardizer, one_hot
+from .tabular import ClassTarget, InferredTask, NumberTarget, TableEncoder, infer_task, target_from_dict
 from .toy import make_blobs, make_checkerboard, make_circles, make_moons, make_spirals, make_xor
 
 __all__ = [
     "MNIST",
+    "ClassTarget",
+    "InferredTask",
     "MinMax",
+    "NumberTarget",
     "Standardizer",
     "Table",
+    "TableEncoder",
     "batches",
     "data_home",
     "epoch_order",
+    "infer_task",
     "load_arrays",
     "load_csv",
     "load_digits",
@@ -38,6 +44,7 @@ __all__ = [
     "open_memmap",
     "read_idx",
     "stratified_indices",
+    "target_from_dict",
     "train_test_split",
     "write_idx",
 ]

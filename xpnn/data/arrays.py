@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from .._typing import Array
 from ..errors import DataError, FileFormatError, ShapeError
-from .files import PathLike, existing_file
+from ..files import PathLike, existing_file
 
-__all__ = ["as_array", "load_arrays", "open_memmap", "to_host"]
+__all__ = ["as_array", "load_arrays", "open_memmap"]
 
 
 def as_array(a: Any) -> Array:
@@ -26,34 +26,6 @@ def as_array(a: Any) -> Array:
     (1, 2)
     """
     return a if array_api_compat.is_array_api_obj(a) else np.asarray(a)
-
-
-def to_host(a: Any) -> npt.NDArray[Any]:
-    """Return `a`, an array of any library on any device or anything array-like, as a NumPy array.
-
-    Parameters
-    ----------
-    a : array_like
-        What to move.
-
-    Returns
-    -------
-    ndarray
-        It may share memory with `a`; do not write to it.
-
-    Examples
-    --------
-    >>> to_host([1, 2])
-    array([1, 2])
-    """
-    if isinstance(a, np.ndarray) or not array_api_compat.is_array_api_obj(a):
-        return np.asarray(a)
-    if array_api_compat.is_torch_array(a):
-        return np.asarray(a.detach().cpu())
-    xp = array_api_compat.array_namespace(a)
-    if array_api_compat.is_array_api_strict_namespace(xp):
-        return np.asarray(a.to_device(xp.Device("CPU_DEVICE")))
-    return np.asarray(array_api_compat.to_device(a, "cpu"))
 
 
 def load_arrays(

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from .._typing import Array
+from ..backend import to_numpy
 from ..errors import DataError, LabelError, OptionError, ShapeError
 from ..random import stream
-from .arrays import as_array, to_host
+from .arrays import as_array
 
 __all__ = ["batches", "epoch_order", "stratified_indices", "train_test_split"]
 
@@ -155,7 +156,7 @@ def stratified_indices(
     >>> np.bincount(y[valid]).tolist(), len(train)
     ([2, 1], 3)
     """
-    labels = None if isinstance(y_or_n, int) else to_host(y_or_n)
+    labels = None if isinstance(y_or_n, int) else to_numpy(y_or_n)
     n = int(y_or_n) if labels is None else _common_length("stratified_indices", y=labels)
     if n < 2:
         raise DataError(f"stratified_indices: expected at least 2 rows, got {n}. One row cannot be split.")

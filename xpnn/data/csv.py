@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DataError, FileFormatError, OptionError
-from .files import PathLike, read_content
+from ..files import PathLike, read_content
 
 __all__ = ["MISSING", "Table", "load_csv"]
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DTypeError, FileFormatError
-from .files import PathLike, read_content, write_atomic
+from ..files import PathLike, atomic_path, read_content
 
 __all__ = ["parse_idx", "read_idx", "write_idx"]
 
@@ -149,4 +149,5 @@ def write_idx(path: PathLike, array: npt.ArrayLike) -> None:
     if str(path).endswith(".gz"):
         # A time stamp in the header would make equal arrays differ on disk.
         content = gzip.compress(content, mtime=0)
-    write_atomic(path, content)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DataError, FileFormatError
-from .files import PathLike, data_home, read_content
+from ..files import PathLike, data_home, read_content
 from .idx import parse_idx
 
 __all__ = ["MIRRORS", "MNIST", "load_mnist"]

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .._typing import Array
+from ..backend import to_numpy
 from ..errors import DataError, FileFormatError, LabelError, OptionError, ShapeError
-from .arrays import as_array, to_host
+from .arrays import as_array
 
 __all__ = ["MinMax", "Standardizer", "one_hot"]
 
@@ -102,7 +103,7 @@ class _Affine:
         x, shift, scale = self._prepare(where, X)
         xp = array_api_compat.array_namespace(x)
         if not bool(xp.all(xp.isfinite(x))):
-            _check_finite(where, to_host(x), 0)
+            _check_finite(where, to_numpy(x), 0)
         return (x - shift) / scale
 
     def fit_transform(self, X: Any) -> Array:
@@ -352,7 +353,7 @@ def _blocks(X: Array) -> Iterator[tuple[int, npt.NDArray[np.float64]]]:
     step = max(1, _BLOCK_ELEMENTS // width)
     for start in range(0, X.shape[0], step):
         # The standard leaves a stop beyond the end undefined.
-        yield start, to_host(X[start : min(start + step, X.shape[0]), ...]).astype(np.float64)
+        yield start, to_numpy(X[start : min(start + step, X.shape[0]), ...]).astype(np.float64)
 
 
 def _check_finite(where: str, block: npt.NDArray[Any], start: int) -> None:

@@ -117,7 +117,7 @@ class Layer:
             elif len(x.shape) == 2 and x.shape[0] == self.n_in:
                 hint = " Rows must be samples. Did you mean X.T?"
             raise ShapeError(
-                f"{self.label or self!r}: expected x of shape (batch, {self.n_in}), got {tuple(x.shape)}.{hint}"
+                f"{self.label or repr(self)}: expected x of shape (batch, {self.n_in}), got {tuple(x.shape)}.{hint}"
             )
 
     # -- description ----------------------------------------------------------------------------------------

@@ -48,7 +48,7 @@ class Dropout(Layer):
             return x, None
         if key is None:
             raise OptionError(
-                f"{self.label or self!r}: expected a key when train=True, got None. "
+                f"{self.label or repr(self)}: expected a key when train=True, got None. "
                 "Pass key=xpnn.random.StepKey(seed, step)."
             )
         ops = self.ops

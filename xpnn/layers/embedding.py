@@ -59,7 +59,7 @@ class Embedding(Layer):
         """Raise LabelError unless 0 <= lowest and highest < n_categories; some libraries wrap silently."""
         if lowest < 0 or highest >= self.n_categories:
             raise LabelError(
-                f"{self.label or self!r}: expected category numbers 0..{self.n_categories - 1}, "
+                f"{self.label or repr(self)}: expected category numbers 0..{self.n_categories - 1}, "
                 f"found {lowest}..{highest}. Renumber the categories or raise n_categories."
             )
 

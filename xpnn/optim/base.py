@@ -46,12 +46,16 @@ class Optimizer:
     decoupled: ClassVar[bool] = False
 
     def __init__(self, lr: float | Sequence[float], *, weight_decay: float = 0.0) -> None:
-        rates = [float(r) for r in lr] if isinstance(lr, Sequence | np.ndarray) else [float(lr)]
+        given = lr if isinstance(lr, Sequence | np.ndarray) else [lr]
+        try:
+            rates = [float(r) for r in given]
+        except (TypeError, ValueError):
+            rates = []
         if not rates or not all(0 <= r < float("inf") for r in rates):
             raise OptionError(f"{type(self).__name__}: expected lr >= 0 and finite, got {lr!r}.")
         if not 0 <= weight_decay < float("inf"):
             raise OptionError(f"{type(self).__name__}: expected weight_decay >= 0, got {weight_decay!r}.")
-        self.lr: float | list[float] = rates if isinstance(lr, Sequence | np.ndarray) else rates[0]
+        self.lr: float | list[float] = rates if given is lr else rates[0]
         self.weight_decay = float(weight_decay)
         self.state: dict[str, Array] = {}
         self.t = 0
@@ -69,6 +73,7 @@ class Optimizer:
     # -- what all share -------------------------------------------------------------------------------------
     def rate(self, factor: float = 1.0) -> Number:
         """Return the learning rate times a schedule's `factor`; (K, 1) where replicas have their own."""
+        factor = float(factor)  # a NumPy scalar would turn float32 arrays into float64
         if isinstance(self.lr, list):
             return np.asarray(self.lr)[:, None] * factor
         return self.lr * factor

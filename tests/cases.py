@@ -1,0 +1,191 @@
+"""The tables that several test files walk through: every layer and every loss, with their options."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+import xpnn
+from xpnn import initializers, layers, losses
+from xpnn.layers import (
+    ELU,
+    GELU,
+    SELU,
+    BatchNorm,
+    Dropout,
+    Embedding,
+    Identity,
+    LayerNorm,
+    LeakyReLU,
+    Linear,
+    Mish,
+    PReLU,
+    ReLU,
+    Residual,
+    RMSNorm,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Step,
+    Tanh,
+)
+
+BATCH, N_IN, N_CATEGORIES = 5, 6, 7
+
+
+@dataclass(frozen=True)
+class LayerCase:
+    """One layer with its options, and what kind of function it is."""
+
+    make: Callable[[], layers.Layer]
+    n_out: int = N_IN
+    by_row: bool = True  # in training, row i of the output depends on row i of the input alone
+    kinked: bool = False  # the derivative jumps at 0
+    n_in: int = N_IN
+
+    @property
+    def integers(self) -> bool:
+        return self.make().takes_integers
+
+    def __str__(self) -> str:
+        return repr(self.make())
+
+    def net(self, backend="numpy", **options) -> xpnn.Sequential:
+        return xpnn.Sequential(self.make(), n_in=self.n_in, backend=backend, **{"seed": 3, **options})
+
+    def x(self, batch: int = BATCH, *leading: int, seed: int = 0) -> np.ndarray:
+        rng = np.random.default_rng(seed)
+        shape = (*leading, batch, self.n_in)
+        return rng.integers(0, N_CATEGORIES, shape) if self.integers else rng.normal(size=shape)
+
+    def dy(self, batch: int = BATCH, *leading: int, seed: int = 1) -> np.ndarray:
+        return np.random.default_rng(seed).normal(size=(*leading, batch, self.n_out))
+
+
+LAYERS = [
+    LayerCase(lambda: Linear(4), n_out=4),
+    LayerCase(lambda: Linear(4, bias=False), n_out=4),
+    LayerCase(lambda: Linear(8, init="orthogonal", bias_init=initializers.Normal(0.1), lr_mult=0.5), n_out=8),
+    LayerCase(lambda: Linear(3, init=initializers.HeNormal(slope=0.2), decay_mult=0.0), n_out=3),
+    LayerCase(Identity),
+    LayerCase(ReLU, kinked=True),
+    LayerCase(LeakyReLU, kinked=True),
+    LayerCase(lambda: LeakyReLU(0.3), kinked=True),
+    LayerCase(PReLU, kinked=True),
+    LayerCase(lambda: PReLU(0.1, per_unit=True), kinked=True),
+    LayerCase(ELU),
+    LayerCase(lambda: ELU(0.5), kinked=True),
+    LayerCase(SELU, kinked=True),
+    LayerCase(GELU),
+    LayerCase(lambda: GELU(approximate="tanh")),
+    LayerCase(SiLU),
+    LayerCase(Mish),
+    LayerCase(Softplus),
+    LayerCase(Sigmoid),
+    LayerCase(Tanh),
+    LayerCase(Softmax),
+    LayerCase(lambda: Softmax(0.5)),
+    LayerCase(Step, kinked=True),
+    LayerCase(lambda: Dropout(0.0)),
+    LayerCase(lambda: Dropout(0.3), by_row=False),
+    LayerCase(lambda: Dropout(0.9), by_row=False),
+    LayerCase(BatchNorm, by_row=False),
+    LayerCase(lambda: BatchNorm(eps=1e-3, momentum=0.3), by_row=False),
+    LayerCase(LayerNorm),
+    LayerCase(lambda: LayerNorm(eps=1e-2)),
+    LayerCase(RMSNorm),
+    LayerCase(lambda: RMSNorm(eps=1e-2)),
+    LayerCase(lambda: Residual(Linear(N_IN), Tanh())),
+    LayerCase(lambda: Residual(BatchNorm(), ReLU(), Dropout(0.4), Linear(N_IN)), by_row=False, kinked=True),
+    LayerCase(lambda: Residual(Residual(Linear(9), PReLU(), Linear(N_IN)), LayerNorm()), kinked=True),
+    LayerCase(lambda: Embedding(N_CATEGORIES, 2), n_in=3),
+    LayerCase(lambda: Embedding(N_CATEGORIES, 1, init="xavier_uniform"), n_in=6),
+]
+
+
+@dataclass(frozen=True)
+class LossCase:
+    """One loss with its options, and targets that suit it."""
+
+    loss: losses.Loss
+    n_out: int
+    targets: Callable[[np.random.Generator, int], np.ndarray]
+    kind: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.loss!r}{self.kind}"
+
+    def y(self, batch: int = BATCH, seed: int = 2) -> np.ndarray:
+        return self.targets(np.random.default_rng(seed), batch)
+
+    def on(self, backend, y: np.ndarray):
+        """Bring targets to a backend: labels as integers, everything else floating."""
+        labels = self.loss.takes_labels and y.ndim == 1
+        return backend.asarray(y, dtype=backend.index_dtype if labels else None)
+
+
+def reals(n):
+    return lambda rng, batch: rng.normal(size=(batch, n))
+
+
+def labels(n):
+    return lambda rng, batch: rng.integers(0, n, batch)
+
+
+def soft(n):
+    return lambda rng, batch: rng.dirichlet(np.ones(n), batch)
+
+
+def shares(n):
+    return lambda rng, batch: rng.random((batch, n))
+
+
+def bits(n):
+    return lambda rng, batch: rng.integers(0, 2, (batch, n)).astype(float)
+
+
+def signs(n):
+    return lambda rng, batch: rng.choice([-1.0, 1.0], (batch, n))
+
+
+def counts(n):
+    return lambda rng, batch: rng.poisson(2.0, (batch, n)).astype(float)
+
+
+LOSSES = [
+    LossCase(losses.MeanSquaredError(), 1, reals(1)),
+    LossCase(losses.MeanSquaredError(), 3, reals(3), " of 3"),
+    LossCase(losses.MeanAbsoluteError(), 2, reals(2)),
+    LossCase(losses.Huber(), 2, reals(2)),
+    LossCase(losses.Huber(0.3), 2, reals(2)),
+    LossCase(losses.Pinball(), 3, reals(1)),
+    LossCase(losses.Pinball((0.25, 0.9)), 4, reals(2), " of 2 targets"),
+    LossCase(losses.PoissonNLL(), 2, counts(2)),
+    LossCase(losses.BinaryCrossEntropy(), 1, bits(1)),
+    LossCase(losses.BinaryCrossEntropy(), 2, shares(2), " soft"),
+    LossCase(losses.BinaryCrossEntropy(multilabel=True), 3, bits(3)),
+    LossCase(losses.CrossEntropy(), 2, labels(2), " of 2"),
+    LossCase(losses.CrossEntropy(), 4, labels(4)),
+    LossCase(losses.CrossEntropy(), 4, soft(4), " soft"),
+    LossCase(losses.CrossEntropy(label_smoothing=0.1), 4, labels(4)),
+    LossCase(losses.CrossEntropy(label_smoothing=0.3), 4, soft(4), " soft"),
+    LossCase(losses.Focal(), 4, labels(4)),
+    LossCase(losses.Focal(0), 4, labels(4)),
+    LossCase(losses.Focal(1), 4, labels(4)),
+    LossCase(losses.Focal(3.5), 4, labels(4)),
+    LossCase(losses.Hinge(), 2, signs(2)),
+    LossCase(losses.Hinge(0.5), 1, signs(1)),
+    LossCase(losses.Hinge(), 4, labels(4), " of classes"),
+    LossCase(losses.Hinge(2.0), 4, labels(4), " of classes"),
+]
+
+
+def relative_error(a, n) -> float:
+    """|a - n| / (|a| + |n|) of two arrays as vectors; 0 where both are 0."""
+    a, n = (np.asarray(v, dtype=np.float64).ravel() for v in (a, n))
+    size = math.hypot(*a) + math.hypot(*n)
+    return math.dist(a, n) / size if size else 0.0

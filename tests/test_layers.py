@@ -1,0 +1,671 @@
+"""One contract for every layer, on every array library; then what is special to some."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from cases import BATCH, LAYERS, LayerCase
+from conftest import assert_close
+
+import xpnn
+from xpnn import initializers, layers
+from xpnn.checkpoint import build
+from xpnn.errors import DTypeError, LabelError, OptionError, ShapeError
+from xpnn.initializers import Constant, HeNormal, LeCunNormal, XavierNormal
+from xpnn.layers import (
+    ELU,
+    GELU,
+    SELU,
+    BatchNorm,
+    Dropout,
+    Embedding,
+    Identity,
+    LayerNorm,
+    LeakyReLU,
+    Linear,
+    Mish,
+    PReLU,
+    ReLU,
+    Residual,
+    RMSNorm,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Step,
+    Tanh,
+)
+from xpnn.random import StepKey
+
+every_layer = pytest.mark.parametrize("case", LAYERS, ids=str)
+to_numpy = xpnn.to_numpy
+
+
+def same(a, b) -> bool:
+    """Equal to the bit."""
+    a, b = to_numpy(a), to_numpy(b)
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+def bring(case: LayerCase, backend, given, a):
+    return given(a, dtype=backend.index_dtype) if case.integers else given(a)
+
+
+def grads_of(net) -> dict[str, np.ndarray]:
+    return {name: np.array(to_numpy(g)) for name, g in net.grads.items()}
+
+
+def same_dicts(a, b) -> bool:
+    return a.keys() == b.keys() and all(same(a[name], b[name]) for name in a)
+
+
+def test_the_table_holds_every_layer():
+    def kinds(layer):
+        yield type(layer).__name__
+        for inner in layer.sublayers():
+            yield from kinds(inner)
+
+    named = {kind for case in LAYERS for kind in kinds(case.make())}
+    assert named == set(layers.__all__) - {"Layer", "get_activation"}
+
+
+# -- the contract -----------------------------------------------------------------------------------------------
+@every_layer
+def test_shapes_dtypes_and_inputs_left_alone(case, backend, given):
+    net = case.net(backend)
+    assert net.n_out == case.n_out
+    host = case.x()
+    x, dy = bring(case, backend, given, host), given(case.dy())
+    rows = np.array(to_numpy(x)), np.array(to_numpy(dy))
+    for train in (True, False):
+        y, caches = net.forward(x, train=train, step=1)
+        assert tuple(y.shape) == (BATCH, case.n_out)
+        assert y.dtype == backend.dtype
+        assert y.device == x.device
+        dx = net.backward(dy, caches, need_dx=not case.integers)
+        if not case.integers:
+            assert tuple(dx.shape) == tuple(x.shape)
+            assert dx.dtype == backend.dtype
+            assert dx.device == x.device
+        assert same(x, rows[0])
+        assert same(dy, rows[1])
+
+
+@every_layer
+def test_a_cache_serves_again_and_gradients_are_assigned(case, backend, given):
+    net = case.net(backend)
+    x, dy = bring(case, backend, given, case.x()), given(case.dy())
+    y, caches = net.forward(x, train=True, step=1)
+    want_dx = not case.integers
+    first_dx = net.backward(dy, caches, need_dx=want_dx)
+    first = grads_of(net)
+    kept = np.array(to_numpy(y))
+    net.store.grads[...] = 99.0  # whatever was there must not show
+    second_dx = net.backward(dy, caches, need_dx=want_dx)
+    assert same_dicts(first, grads_of(net))
+    assert not want_dx or same(first_dx, second_dx)
+    assert same(y, kept)
+
+    net.store.grads[...] = 99.0
+    assert net.layers[0].backward(dy, caches[0], need_dx=False) is None
+    assert same_dicts(first, grads_of(net))
+
+
+@every_layer
+def test_prediction_is_deterministic_and_changes_no_state(case, backend, given):
+    net = case.net(backend)
+    x = bring(case, backend, given, case.x())
+    net.forward(x, train=True, step=0)
+    state = net.state_dict()
+    y = net.forward(x)[0]
+    assert same(y, net.forward(x, step=7)[0])
+    assert same(y, net.predict(x))
+    assert same_dicts(state, net.state_dict())
+
+
+@every_layer
+def test_a_training_step_is_repeatable(case, backend, given):
+    x = bring(case, backend, given, case.x())
+    a, b = (case.net(backend).forward(x, train=True, step=4)[0] for _ in range(2))
+    assert same(a, b)
+
+
+@pytest.mark.parametrize("case", [c for c in LAYERS if not c.integers], ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_finite_at_ten_thousand(case, dtype):
+    net = case.net("numpy", dtype=dtype)
+    x = np.asarray([[1e4, -1e4, 0.0, -0.0, 9e3, -9e3], [-1e4, 1e4, 1e4, 1.0, 1.0, 1.0], [1e4] * 6, [-1e4] * 6])
+    for train in (True, False):
+        y, caches = net.forward(x, train=train)
+        dx = net.backward(np.ones_like(y), caches, need_dx=True)
+        assert np.isfinite(y).all()
+        assert np.isfinite(dx).all()
+        assert np.isfinite(net.store.grads).all()
+
+
+@every_layer
+def test_rows_do_not_meet(case, backend, given):
+    """Row by row, a slice of the batch gives a slice of the output: in prediction always, in training mostly."""
+    net = case.net(backend)
+    x = bring(case, backend, given, case.x(8))
+    for train in (False, True) if case.by_row else (False,):
+        whole = to_numpy(net.forward(x, train=train)[0])
+        parts = [to_numpy(net.forward(x[a:b, ...], train=train)[0]) for a, b in ((0, 1), (1, 5), (5, 8))]
+        assert_close(np.concatenate(parts), whole, 1e-6)
+
+
+@every_layer
+@pytest.mark.parametrize("shared", [False, True], ids=["own rows", "shared rows"])
+def test_replicas_are_three_networks(case, shared, backend, given):
+    """K networks at once: each with the weights, masks, outputs and gradients that it has alone."""
+    seeds = (3, 4, 11)
+    together = case.net(backend, seed=seeds)
+    host_x = case.x(BATCH) if shared else case.x(BATCH, 3)
+    host_dy = case.dy(BATCH, 3)
+    x, dy = bring(case, backend, given, host_x), given(host_dy)
+    y, caches = together.forward(x, train=True, step=2)
+    dx = together.backward(dy, caches, need_dx=not case.integers)
+    assert tuple(y.shape) == (3, BATCH, case.n_out)
+    y = to_numpy(y)
+
+    def agree(a, b):
+        if backend.name == "numpy":
+            assert same(np.ascontiguousarray(a), b)
+        else:
+            assert_close(a, b, 2e-6)
+
+    for k, seed in enumerate(seeds):
+        alone = case.net(backend, seed=seed)
+        x_k = bring(case, backend, given, host_x if shared else host_x[k])
+        y_k, caches_k = alone.forward(x_k, train=True, step=2)
+        dx_k = alone.backward(given(host_dy[k]), caches_k, need_dx=not case.integers)
+        agree(y[k], to_numpy(y_k))
+        if not case.integers:
+            agree(to_numpy(dx)[k], to_numpy(dx_k))
+        for name in alone.params:
+            agree(to_numpy(together.params[name])[k], to_numpy(alone.params[name]))
+            agree(to_numpy(together.grads[name])[k], to_numpy(alone.grads[name]))
+        for name, value in alone.store.named_buffers.items():
+            agree(to_numpy(together.store.named_buffers[name])[k], to_numpy(value))
+
+
+@every_layer
+def test_strict_needs_no_host(case, no_host_sync):
+    backend = pytest.importorskip("conftest").backend_or_skip("strict")
+    net = case.net(backend)
+    x = backend.asarray(case.x(), dtype=backend.index_dtype if case.integers else None)
+    dy = backend.asarray(case.dy())
+    with no_host_sync():
+        _, caches = net.forward(x, train=True, step=0)
+        net.backward(dy, caches, need_dx=not case.integers)
+
+
+# -- descriptions -----------------------------------------------------------------------------------------------
+@every_layer
+def test_config_builds_the_same_network(case):
+    net = case.net(dtype="float64")
+    config = json.loads(json.dumps(net.config()))
+    again = build(config, net.state_dict())
+    assert repr(again) == repr(net)
+    assert json.loads(json.dumps(again.config())) == config
+    assert same_dicts(again.state_dict(), net.state_dict())
+    x = case.x()
+    assert same(again.forward(x, train=True)[0], net.forward(x, train=True)[0])
+    assert again.store.specs == net.store.specs  # initializers, decay and learning-rate factors too
+
+
+@every_layer
+def test_repr_is_the_call_that_makes_it(case):
+    layer = case.make()
+    names = {**vars(xpnn.layers), **vars(initializers)}
+    assert repr(eval(repr(layer), names)) == repr(layer)
+
+
+def test_repr_shows_what_differs_from_the_default():
+    assert repr(Linear(4)) == "Linear(n_out=4)"
+    assert repr(Linear(4, bias=False, init="zeros")) == "Linear(n_out=4, bias=False, init=Zeros())"
+    assert repr(Residual(Linear(4), ReLU())) == "Residual(Linear(n_out=4), ReLU())"
+
+
+@pytest.mark.parametrize("name", sorted(layers.activations._BY_NAME))
+def test_activations_by_name(name):
+    layer = layers.get_activation(name)
+    aliases = {"swish": "SiLU", "logistic": "Sigmoid"}
+    assert type(layer).__name__.lower() == aliases.get(name, name.replace("_", "")).lower()
+    assert layer is not layers.get_activation(name)
+
+
+# -- errors -----------------------------------------------------------------------------------------------------
+def wrong_widths():
+    xpnn.Sequential(Residual(Linear(5)), n_in=4)
+
+
+def feed(n_in, x, *first):
+    return lambda: xpnn.Sequential(*(first or (Linear(2),)), n_in=n_in).forward(np.zeros(x))
+
+
+ERRORS = [
+    (lambda: Linear(0), OptionError, r"Linear: expected n_out to be a positive integer, got 0\."),
+    (lambda: Linear(2.0), OptionError, r"Linear: expected n_out to be a positive integer, got 2\.0\."),
+    (lambda: Linear(True), OptionError, r"Linear: expected n_out to be a positive integer, got True\."),
+    (lambda: Linear(2, init="hee"), OptionError, r"hee"),
+    (lambda: GELU(approximate="yes"), OptionError, r"GELU: expected approximate to be 'none' or 'tanh', got 'yes'\."),
+    (lambda: Softmax(0.0), OptionError, r"Softmax: expected temperature > 0, got 0\.0\."),
+    (lambda: Dropout(1.0), OptionError, r"Dropout: expected 0 <= rate < 1 \(the share of units dropped\), got 1\.0\."),
+    (lambda: Dropout(-0.1), OptionError, r"Dropout: expected 0 <= rate < 1 .*, got -0\.1\."),
+    (lambda: Dropout(math.nan), OptionError, r"Dropout: expected 0 <= rate < 1 .*, got nan\."),
+    (lambda: BatchNorm(eps=0.0), OptionError, r"BatchNorm: expected eps > 0, got 0\.0\."),
+    (lambda: LayerNorm(eps=-1.0), OptionError, r"LayerNorm: expected eps > 0, got -1\.0\."),
+    (lambda: RMSNorm(eps=math.nan), OptionError, r"RMSNorm: expected eps > 0, got nan\."),
+    (lambda: BatchNorm(momentum=0.0), OptionError, r"BatchNorm: expected 0 < momentum <= 1, got 0\.0\."),
+    (lambda: BatchNorm(momentum=1.5), OptionError, r"BatchNorm: expected 0 < momentum <= 1, got 1\.5\."),
+    (lambda: Residual(), OptionError, r"Residual: expected at least one layer, got none\."),
+    (
+        wrong_widths,
+        ShapeError,
+        r"Residual: expected layers that map 4 features to 4, got 5\. End the block with Linear\(4\), or leave",
+    ),
+    (
+        lambda: Embedding(0, 3),
+        OptionError,
+        r"Embedding: expected n_categories and dim to be positive, got 0 and 3\.",
+    ),
+    (lambda: Embedding(3, 0), OptionError, r"Embedding: expected n_categories and dim to be positive, got 3 and 0\."),
+    (
+        lambda: xpnn.Sequential(Embedding(3, 2), n_in=1).predict(np.asarray([[0], [3]])),
+        LabelError,
+        r"0\.Embedding: expected category numbers 0\.\.2, found 0\.\.3\. Renumber the categories or raise",
+    ),
+    (
+        lambda: xpnn.Sequential(Embedding(3, 2), n_in=1).predict(np.asarray([[-1]])),
+        LabelError,
+        r"0\.Embedding: expected category numbers 0\.\.2, found -1\.\.-1\.",
+    ),
+    (
+        lambda: xpnn.Sequential(Embedding(3, 2), n_in=1).predict(np.asarray([[0.5]])),
+        DTypeError,
+        r"0\.Embedding: expected whole category numbers, got fractions\.",
+    ),
+    (
+        lambda: layers.get_activation("rellu"),
+        OptionError,
+        r"activation: expected one of identity, relu, .*, got 'rellu'\.",
+    ),
+    (feed(3, (5, 4)), ShapeError, r"0\.Linear: expected x of shape \(batch, 3\), got \(5, 4\)\.$"),
+    (feed(3, (3,)), ShapeError, r"got \(3,\)\. For one sample write x\.reshape\(1, -1\)\."),
+    (feed(3, (3, 5)), ShapeError, r"got \(3, 5\)\. Rows must be samples\. Did you mean X\.T\?"),
+    (feed(3, (2, 4), BatchNorm()), ShapeError, r"0\.BatchNorm: expected x of shape \(batch, 3\), got \(2, 4\)\."),
+    (feed(3, (2, 4), Embedding(2, 2)), ShapeError, r"0\.Embedding: expected x of shape \(batch, 3\), got \(2, 4\)\."),
+    (feed(3, (2, 4), Tanh()), ShapeError, r"0\.Tanh: expected x of shape \(batch, 3\), got \(2, 4\)\."),
+    (
+        feed(3, (2, 4, 3)),
+        ShapeError,
+        r"Sequential: expected x of shape \('batch', 3\), got \(2, 4, 3\)\.",
+    ),
+    (
+        lambda: Linear(2).forward(np.zeros((1, 1))),
+        OptionError,
+        r"Linear\(n_out=2\): expected to be part of a network, but it is bound to none\. Put it into xpnn\.Sequential",
+    ),
+    (
+        lambda: xpnn.Sequential(Dropout(), n_in=2).layers[0].forward(np.zeros((1, 2)), train=True),
+        OptionError,
+        r"0\.Dropout: expected a key when train=True, got None\. Pass key=xpnn\.random\.StepKey\(seed, step\)\.",
+    ),
+    (lambda: xpnn.Sequential(n_in=2), OptionError, r"Sequential: expected at least one layer, got none\."),
+    (
+        lambda: xpnn.Sequential(ReLU(), n_in=0),
+        OptionError,
+        r"Sequential: expected n_in to be a positive integer, got 0\.",
+    ),
+    (
+        lambda: xpnn.Sequential(ReLU, n_in=2),
+        OptionError,
+        r"Sequential: expected layers, got <class .*ReLU'>\. Write ReLU\(\)\.",
+    ),
+    (
+        lambda: xpnn.Sequential(*[ReLU()] * 2, n_in=2),
+        OptionError,
+        r"Sequential: ReLU\(\) stands in more than one place or network\. Make a layer object for each place\.",
+    ),
+    (
+        lambda: xpnn.Sequential(xpnn.mlp([2, 2]).layers[0], n_in=2),
+        OptionError,
+        r"Sequential: Linear\(n_out=2\) stands in more than one place or network\.",
+    ),
+    (
+        lambda: xpnn.mlp([2, 2], replicas=0),
+        OptionError,
+        r"Sequential: expected replicas >= 1, got 0\.",
+    ),
+    (
+        lambda: xpnn.mlp([2, 2], seed=[1, 2], replicas=3),
+        OptionError,
+        r"Sequential: got 2 seeds for 3 replicas; give one for each\.",
+    ),
+    (lambda: xpnn.mlp([2]), OptionError, r"mlp: expected at least two positive widths, input and output, got \[2\]\."),
+    (lambda: xpnn.mlp([2, 0, 1]), OptionError, r"mlp: expected at least two positive widths.*got \[2, 0, 1\]\."),
+    (
+        lambda: xpnn.mlp([2, 3, 1], norm="group"),
+        OptionError,
+        r"mlp: expected norm to be None or one of batch, layer, rms, got 'group'\.",
+    ),
+    (
+        lambda: xpnn.mlp([2, 3, 3, 1], ["relu"]),
+        OptionError,
+        r"mlp: expected one activation, or one for each of 2 hidden layers, got 1\.",
+    ),
+    (
+        lambda: xpnn.mlp([2, 3, 1], dropout=[0.1, 0.2]),
+        OptionError,
+        r"mlp: expected one dropout, or one for each of 1 hidden layers, got 2\.",
+    ),
+    (
+        lambda: xpnn.mlp([2, 3, 1]).check_shapes(5),
+        ShapeError,
+        r"0\.Linear: expected 2 features, would be given 5\. .*pass x of shape \(batch, 2\), or build .* n_in=5\.",
+    ),
+    (
+        lambda: xpnn.mlp([2, 1]).predict(np.zeros((3, 2)), batch_size=0),
+        OptionError,
+        r"predict: expected batch_size >= 1, got 0\.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "kind", "text"), ERRORS, ids=[e[2][:48] for e in ERRORS])
+def test_errors(call, kind, text):
+    with pytest.raises(kind, match=text):
+        call()
+
+
+# -- values -----------------------------------------------------------------------------------------------------
+def test_activations_against_their_formulas():
+    """Each formula as the books write it, in float64, at points where it overflows nowhere."""
+    x = np.linspace(-6, 6, 241).reshape(-1, 1)
+    cdf = np.vectorize(lambda v: 0.5 * (1 + math.erf(v / math.sqrt(2))))(x)
+    formulas = [
+        (Identity(), x),
+        (ReLU(), np.where(x > 0, x, 0)),
+        (LeakyReLU(0.2), np.where(x > 0, x, 0.2 * x)),
+        (ELU(0.7), np.where(x > 0, x, 0.7 * (np.exp(x) - 1))),
+        (SELU(), 1.0507009873554804934 * np.where(x > 0, x, 1.6732632423543772848 * (np.exp(x) - 1))),
+        (GELU(), x * cdf),
+        (
+            GELU(approximate="tanh"),
+            0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
+        ),
+        (SiLU(), x / (1 + np.exp(-x))),
+        (Mish(), x * np.tanh(np.log(1 + np.exp(x)))),
+        (Softplus(), np.log(1 + np.exp(x))),
+        (Sigmoid(), 1 / (1 + np.exp(-x))),
+        (Tanh(), np.tanh(x)),
+        (Step(), (x >= 0).astype(float)),
+    ]
+    for layer, expected in formulas:
+        y, _ = layer.forward(x)
+        np.testing.assert_allclose(y, expected, rtol=1e-12, atol=1e-14, err_msg=repr(layer))
+
+
+@pytest.mark.parametrize("slope", [0.01, 0.1, 0.3, 0.25, 1 / 3])
+def test_leaky_relu_passes_positive_values(slope):
+    for dtype, ulp in ((np.float32, 2e-7), (np.float64, 0.0)):
+        x = np.linspace(0.01, 3, 50, dtype=dtype).reshape(-1, 1)
+        np.testing.assert_allclose(LeakyReLU(slope).forward(x)[0], x, rtol=ulp)
+
+
+def test_softmax_temperature():
+    x = np.asarray([[1.0, 2.0, 4.0]])
+    for t in (0.5, 1.0, 3.0):
+        e = np.exp(x / t)
+        np.testing.assert_allclose(Softmax(t).forward(x)[0], e / e.sum(), rtol=1e-14)
+
+
+def test_prelu_counts_its_slopes():
+    shared, own = (xpnn.Sequential(PReLU(0.5, per_unit=p), n_in=4) for p in (False, True))
+    assert shared.n_params == 1
+    assert own.n_params == 4
+    x = np.asarray([[-2.0, 1.0, -4.0, 3.0]])
+    for net in (shared, own):
+        assert net.forward(x)[0].tolist() == [[-1.0, 1.0, -2.0, 3.0]]
+        assert net.store.n_decay == 0
+
+
+def test_layer_and_rms_norm_rows():
+    x = np.random.default_rng(0).normal(2, 3, size=(4, 50))
+    y = xpnn.Sequential(LayerNorm(eps=1e-12), n_in=50, dtype="float64").forward(x)[0]
+    np.testing.assert_allclose(y.mean(-1), 0, atol=1e-12)
+    np.testing.assert_allclose((y * y).mean(-1), 1, rtol=1e-10)
+    y = xpnn.Sequential(RMSNorm(eps=1e-12), n_in=50, dtype="float64").forward(x)[0]
+    np.testing.assert_allclose((y * y).mean(-1), 1, rtol=1e-10)
+    np.testing.assert_allclose(y / x, (y / x)[:, :1] * np.ones(50), rtol=1e-12)
+
+
+def test_embedding_looks_rows_up(backend, given):
+    net = xpnn.Sequential(Embedding(5, 3), n_in=2, backend=backend)
+    table = to_numpy(net.params["0.weight"])
+    x = np.asarray([[0, 4], [2, 2], [4, 1]])
+    y, caches = net.forward(given(x, dtype=backend.index_dtype))
+    assert to_numpy(y).tolist() == table[x].reshape(3, 6).tolist()
+    net.backward(given(np.ones((3, 6))), caches)
+    # the gradient of a row is the number of times it was looked up
+    assert to_numpy(net.grads["0.weight"])[:, 0].tolist() == np.bincount(x.ravel(), minlength=5).tolist()
+    assert net.takes_integers
+
+
+def test_residual_with_zero_weights_is_the_identity():
+    x = np.random.default_rng(0).normal(size=(3, 4))
+    net = xpnn.Sequential(Residual(Linear(4, init="zeros")), n_in=4, dtype="float64")
+    y, caches = net.forward(x)
+    assert same(y, x)
+    dy = np.ones((3, 4))
+    assert same(net.backward(dy, caches, need_dx=True), dy)
+
+
+# -- batch norm -------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("options", [{}, {"momentum": 0.3, "eps": 1e-3}, {"momentum": 1.0}], ids=str)
+def test_batch_norm_against_torch(options):
+    torch = pytest.importorskip("torch", reason="needs torch: pip install torch")
+    rng = np.random.default_rng(5)
+    net = xpnn.Sequential(BatchNorm(**options), n_in=3, dtype="float64")
+    theirs = torch.nn.BatchNorm1d(3, dtype=torch.float64, **options)
+    net.params["0.weight"][...] = rng.normal(size=3)
+    net.params["0.bias"][...] = rng.normal(size=3)
+    with torch.no_grad():
+        theirs.weight.copy_(torch.asarray(net.params["0.weight"]))
+        theirs.bias.copy_(torch.asarray(net.params["0.bias"]))
+    for batch in (8, 8, 2, 5):
+        x, dy = rng.normal(3, 2, size=(batch, 3)), rng.normal(size=(batch, 3))
+        y, caches = net.forward(x, train=True)
+        dx = net.backward(dy, caches, need_dx=True)
+        tx = torch.tensor(x, requires_grad=True)
+        ty = theirs(tx)
+        theirs.zero_grad()
+        ty.backward(torch.asarray(dy))
+        assert_close(y, ty.detach(), 1e-12)
+        # two rows make x̂ = ±1, where the gradient to x is a difference of near equals
+        assert_close(dx, tx.grad, 1e-11, atol=1e-11)
+        assert_close(net.grads["0.weight"], theirs.weight.grad, 1e-11)
+        assert_close(net.grads["0.bias"], theirs.bias.grad, 1e-11)
+        for name in ("running_mean", "running_var"):
+            assert_close(net.store.named_buffers[f"0.{name}"], getattr(theirs, name), 1e-13)
+    theirs.eval()
+    x = rng.normal(size=(4, 3))
+    assert_close(net.forward(x)[0], theirs(torch.asarray(x)).detach(), 1e-13)
+
+
+def test_batch_norm_of_one_row_uses_and_keeps_the_running_moments(backend, given):
+    net = xpnn.Sequential(BatchNorm(), n_in=3, backend=backend)
+    rng = np.random.default_rng(0)
+    net.forward(given(rng.normal(2, 3, size=(16, 3))), train=True)
+    before = net.state_dict()
+    row = given(rng.normal(size=(1, 3)))
+    y, caches = net.forward(row, train=True)
+    assert same(y, net.forward(row)[0])
+    assert same_dicts(before, net.state_dict())
+    dx = net.backward(given(np.ones((1, 3))), caches, need_dx=True)
+    expected = 1 / np.sqrt(before["0.running_var"] + 1e-5)
+    assert_close(to_numpy(dx)[0], expected, 1e-6)
+
+
+def test_batch_norm_trains_with_a_last_batch_of_one_row():
+    rng = np.random.default_rng(1)
+    X, y = rng.normal(size=(33, 2)), rng.integers(0, 2, 33)
+    trainer = xpnn.Trainer(xpnn.mlp([2, 8, 2], norm="batch"), xpnn.CrossEntropy(), xpnn.Adam())
+    history = trainer.fit(X, y, epochs=3, batch_size=16)
+    assert all(math.isfinite(row["loss"]) for row in history.rows)
+
+
+# -- dropout ----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9, 0.999])
+def test_dropout_drops_its_share_and_scales_the_rest(rate):
+    n = 200_000
+    net = xpnn.Sequential(Dropout(rate), n_in=1000, dtype="float64", seed=8)
+    y = net.forward(np.ones((n // 1000, 1000)), train=True, step=3)[0]
+    values = np.unique(y)
+    assert len(values) == 2
+    assert values[0] == 0.0
+    assert values[1] == pytest.approx(1 / (1 - rate), rel=1e-2 if rate > 0.99 else 1e-4)
+    dropped = (y == 0).mean()
+    assert abs(dropped - rate) < 5 * math.sqrt(rate * (1 - rate) / n) + 1 / 65536
+
+
+def test_dropout_of_nothing_and_prediction_are_the_identity(backend, given):
+    x = given(np.random.default_rng(0).normal(size=(3, 4)))
+    for rate, train in ((0.0, True), (0.0, False), (0.7, False)):
+        net = xpnn.Sequential(Dropout(rate), n_in=4, backend=backend)
+        y, caches = net.forward(x, train=train)
+        assert same(y, x)
+        assert same(net.backward(x, caches, need_dx=True), x)
+
+
+def test_dropout_masks_are_equal_on_all_libraries(backend, given):
+    x = np.ones((16, 33))
+    here = xpnn.Sequential(Identity(), Dropout(0.4), n_in=33, backend=backend, seed=2)
+    numpy = xpnn.Sequential(Identity(), Dropout(0.4), n_in=33, seed=2)
+    for step in (0, 1, 1000):
+        assert same(here.forward(given(x), train=True, step=step)[0], numpy.forward(x, train=True, step=step)[0])
+
+
+def test_dropout_masks_differ_by_step_layer_and_seed():
+    def mask(slot=0, seed=0, step=0):
+        net = xpnn.Sequential(*(Identity() for _ in range(slot)), Dropout(), n_in=64, seed=seed)
+        return net.forward(np.ones((16, 64)), train=True, step=step)[0]
+
+    masks = [mask(), mask(slot=1), mask(seed=1), mask(step=1), mask(seed=-1)]
+    for i, a in enumerate(masks):
+        for b in masks[:i]:
+            assert 0.4 < (a == b).mean() < 0.6
+
+
+def test_dropout_backward_takes_the_mask_of_its_forward():
+    net = xpnn.Sequential(Dropout(0.5), n_in=64, dtype="float64")
+    x = np.ones((4, 64))
+    y, caches = net.forward(x, train=True, step=5)
+    net.forward(x, train=True, step=6)
+    assert same(net.backward(x, caches, need_dx=True), y)
+
+
+def test_one_dropout_stream_for_each_layer_inside_a_residual():
+    net = xpnn.Sequential(Residual(Dropout(0.5)), Residual(Dropout(0.5)), n_in=64, dtype="float64")
+    a, b = net.layers[0].layers[0], net.layers[1].layers[0]
+    key = StepKey(0, 0)
+    x = np.ones((8, 64))
+    assert (a.forward(x, train=True, key=key)[0] != b.forward(x, train=True, key=key)[0]).any()
+
+
+# -- initial weights --------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("followers", "expected"),
+    [
+        ((ReLU(),), HeNormal()),
+        ((LeakyReLU(0.3),), HeNormal(slope=0.3)),
+        ((PReLU(),), HeNormal(slope=0.25)),
+        ((ELU(),), HeNormal()),
+        ((GELU(),), HeNormal()),
+        ((SiLU(),), HeNormal()),
+        ((Mish(),), HeNormal()),
+        ((Softplus(),), HeNormal()),
+        ((SELU(),), LeCunNormal()),
+        ((Tanh(),), XavierNormal()),
+        ((Sigmoid(),), XavierNormal()),
+        ((Softmax(),), XavierNormal()),
+        ((Step(),), XavierNormal()),
+        ((), LeCunNormal()),
+        ((Linear(3), ReLU()), LeCunNormal()),
+        ((BatchNorm(), ReLU()), HeNormal()),
+        ((LayerNorm(), Dropout(), Tanh()), XavierNormal()),
+        ((Identity(), ReLU()), HeNormal()),
+        ((Residual(ReLU(), Linear(5)),), HeNormal()),
+        ((Dropout(),), LeCunNormal()),
+    ],
+    ids=str,
+)
+def test_auto_init_looks_at_what_follows(followers, expected):
+    net = xpnn.Sequential(Linear(5), *followers, n_in=3)
+    assert net.store.specs["0.weight"].init == expected
+    assert net.params["0.bias"].tolist() == [0.0] * 5
+
+
+def test_auto_init_inside_a_residual_and_explicit_init():
+    net = xpnn.Sequential(Residual(Linear(4), Tanh()), Linear(4, init="he_normal"), Tanh(), n_in=4)
+    assert net.store.specs["0.0.weight"].init == XavierNormal()
+    assert net.store.specs["1.weight"].init == HeNormal()
+
+
+@pytest.mark.parametrize(
+    ("activation", "variance"),
+    [("relu", 2 / 400), ("tanh", 2 / (400 + 256)), ("selu", 1 / 400), ("sigmoid", 2 / (400 + 256))],
+)
+def test_variance_of_the_drawn_weights(activation, variance):
+    w = xpnn.mlp([400, 256, 2], activation, seed=9).params["0.weight"]
+    assert w.var() == pytest.approx(variance, rel=0.03)  # 5 standard deviations at 102,400 draws are 2.2 %
+    assert abs(w.mean()) < 5 * math.sqrt(variance / w.size)
+
+
+def test_bias_init():
+    net = xpnn.Sequential(Linear(3, bias_init=Constant(0.5)), n_in=2)
+    assert net.params["0.bias"].tolist() == [0.5] * 3
+    assert "0.bias" not in xpnn.Sequential(Linear(3, bias=False), n_in=2).params
+
+
+# -- networks ---------------------------------------------------------------------------------------------------
+def test_mlp_builds_blocks():
+    net = xpnn.mlp([6, 6, 4, 2], ["relu", Tanh()], norm="layer", dropout=[0.1, 0.0], residual=True)
+    assert [type(layer).__name__ for layer in net.layers] == ["Residual", "Linear", "LayerNorm", "Tanh", "Linear"]
+    assert [type(layer).__name__ for layer in net.layers[0].layers] == ["Linear", "LayerNorm", "ReLU", "Dropout"]
+    assert net.layers[0].layers[3].label == "0.3.Dropout"
+    assert net.n_params == 6 * 6 + 6 + 12 + 6 * 4 + 4 + 8 + 4 * 2 + 2
+
+
+def test_a_copy_is_independent_and_moves_between_libraries(backend):
+    net = xpnn.mlp([4, 5, 3], "prelu", norm="batch", dropout=0.2, residual=True, seed=4)
+    x = np.random.default_rng(0).normal(size=(7, 4)).astype("float32")
+    net.forward(x, train=True)
+    there = net.to(backend)
+    assert there.backend == backend
+    assert_close(there.predict(x), net.predict(x), 1e-5)
+    there.store.values[...] = 0.0
+    assert net.store.values.any()
+    assert same_dicts(net.copy().state_dict(), net.state_dict())
+
+
+def test_prediction_in_slices_comes_back_to_the_library_of_the_input(backend, given):
+    net = xpnn.mlp([4, 6, 3], backend=backend)
+    x = np.random.default_rng(0).normal(size=(11, 4)).astype("float32")
+    whole = net.predict(x)
+    assert type(whole) is np.ndarray
+    assert_close(net.predict(x, batch_size=4), whole, 1e-6)
+    there = given(x)
+    assert type(net.predict(there)) is type(there)
+    many = xpnn.mlp([4, 6, 3], backend=backend, replicas=2)
+    assert many.predict(x, batch_size=4).shape == (2, 11, 3)
+    assert_close(many.predict(x, batch_size=4)[0], whole, 1e-6)
+
+
+def test_the_table_of_shapes():
+    rows = xpnn.mlp([4, 6, 3]).check_shapes(4)
+    assert rows == [("0.Linear", 4, 6), ("1.ReLU", 6, 6), ("2.Linear", 6, 3)]
