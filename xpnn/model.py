@@ -403,9 +403,9 @@ def _choose_init(leaves: Sequence[Layer]) -> None:
 
 def _fresh(layer: Layer) -> Layer:
     """Return an unbound layer with the same options."""
-    if isinstance(layer, Residual):
-        return Residual(*(_fresh(inner) for inner in layer.layers))
     new = copy.copy(layer)
+    if isinstance(new, Residual):
+        new.layers = tuple(_fresh(inner) for inner in new.layers)
     new._ops = None
     for name in ("params", "grads", "buffers"):
         vars(new).pop(name, None)

@@ -39,7 +39,8 @@ def stream(seed: int, name: str, *index: int) -> np.random.Generator:
         What the numbers are for, such as ``"init"`` or ``"shuffle"``.  Streams of different names are
         independent: drawing more from one changes nothing in another.
     *index : int
-        Further coordinates, such as the epoch or the layer; non-negative.
+        Further coordinates, such as the epoch or the layer; non-negative.  Use a name always with equally many:
+        NumPy's seed sequence pads with zeros, so a last coordinate of 0 counts as absent.
 
     Returns
     -------

@@ -105,6 +105,7 @@ class SpectralNorm(Regularizer):
         if n_iter < 1:
             raise OptionError(f"SpectralNorm: expected n_iter >= 1, got {n_iter!r}.")
         self.n_iter = n_iter
+        self._starts: dict[str, Array] = {}
         self._vectors: dict[str, Array] = {}
         self._store: ParamStore | None = None
 
@@ -112,18 +113,20 @@ class SpectralNorm(Regularizer):
         backend, xp = store.backend, store.backend.xp
         n_iter = self.n_iter
         if self._store is not store:
-            self._store, self._vectors, n_iter = store, {}, 50
+            self._store, self._starts, self._vectors, n_iter = store, {}, {}, 50
         value = backend.zeros(store.replicas)
         for index, name in enumerate(store.matrices()):
             w = store.params[name]  # (..., n_in, n_out)
-            v = self._vectors.get(name)
-            if v is None:
-                start = stream(0, "spectral", index).standard_normal((w.shape[-1], 1))
-                v = backend.asarray(start)
+            if name not in self._starts:
+                drawn = stream(0, "spectral", index).standard_normal((w.shape[-1], 1))
+                self._starts[name] = self._vectors[name] = backend.asarray(drawn)
+            v = self._vectors[name]
             for _ in range(n_iter):
                 u = _unit(w @ v, xp)
                 v = _unit(w.mT @ u, xp)
-            self._vectors[name] = v
+            # weights of zero leave no direction to go on from: begin anew, told by a factor, not by a branch
+            lost = xp.astype(xp.sum(v * v, axis=-2, keepdims=True) == 0.0, v.dtype)
+            self._vectors[name] = v + self._starts[name] * lost
             sigma = xp.sum(u * (w @ v), axis=-2)[..., 0]
             store.param_grads[name][...] = store.param_grads[name] + (u @ v.mT) * self.lam
             value = value + sigma * self.lam

@@ -35,7 +35,7 @@ class Source:
     ----------
     name : str
         For the run's folder.
-    kind : {"table", "image", "points", "arrays", "stream"}
+    kind : {"digits", "mnist", "points", "table", "arrays", "stream"}
         Picks the recipe; a stream is a memory map that is neither scaled nor split by copying.
     raw : dict of columns, or array of shape (n, ...)
         All rows but those of a test file.
@@ -110,10 +110,10 @@ def open_source(args: argparse.Namespace) -> Source:
         return Source(name, "points", X, y)
     if name == "digits":
         X, y = data.load_digits()
-        return Source(name, "image", X, y)
+        return Source(name, "digits", X, y)
     if name == "mnist":
         X, y, X_test, y_test = data.load_mnist(args.data_dir, download=not args.no_download)
-        return Source(name, "image", X, y, X_test, y_test)
+        return Source(name, "mnist", X, y, X_test, y_test)
     path = Path(name)
     if not path.suffix:
         raise OptionError(

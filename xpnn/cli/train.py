@@ -71,7 +71,8 @@ class _Recipe:
 # Chosen by measurement over several seeds; docs/architecture.md has the figures.  A batch size of 0 is taken from
 # the number of training rows.
 _RECIPES = {
-    "image": _Recipe((256, 128), "relu", 0.2, 0.001, 0, 25, 0.01, 25),
+    "digits": _Recipe((256, 128), "relu", 0.3, 0.001, 32, 60, 0.1, 60),
+    "mnist": _Recipe((256, 128), "relu", 0.2, 0.001, 128, 25, 0.1, 25),
     "points": _Recipe((32, 32), "tanh", 0.0, 0.01, 32, 150, 0.0, 50),
     "table": _Recipe((256, 128), "silu", 0.1, 0.001, 0, 40, 0.1, 10, warmup=0.05),
 }

@@ -65,9 +65,14 @@ class _Monitor(Callback):
 
     def __init__(self, monitor: str, mode: Mode, min_delta: float = 0.0) -> None:
         if mode not in ("auto", "min", "max"):
-            raise OptionError(f"{type(self).__name__}: expected mode to be 'auto', 'min' or 'max', got {mode!r}.")
+            raise OptionError(
+                f"{type(self).__name__}: expected mode to be 'auto', 'min' or 'max', got {mode!r}. "
+                "Choose 'min' where small values are good."
+            )
         if not min_delta >= 0:
-            raise OptionError(f"{type(self).__name__}: expected min_delta >= 0, got {min_delta!r}.")
+            raise OptionError(
+                f"{type(self).__name__}: expected min_delta >= 0, got {min_delta!r}. Pass the change, without a sign."
+            )
         self.monitor, self.min_delta = monitor, float(min_delta)
         self.mode = mode_of(monitor) if mode == "auto" else mode
         self.best = math.nan
@@ -135,7 +140,7 @@ class EarlyStopping(_Monitor):
     ) -> None:
         super().__init__(monitor, mode, min_delta)
         if patience < 1:
-            raise OptionError(f"EarlyStopping: expected patience >= 1 epoch, got {patience!r}.")
+            raise OptionError(f"EarlyStopping: expected patience >= 1 epoch, got {patience!r}. Try 10.")
         self.patience, self.restore_best = int(patience), restore_best
         self._best_weights: Snapshot | None = None
 
@@ -207,7 +212,7 @@ class TimeLimit(Callback):
 
     def __init__(self, seconds: float) -> None:
         if not seconds > 0:
-            raise OptionError(f"TimeLimit: expected seconds > 0, got {seconds!r}.")
+            raise OptionError(f"TimeLimit: expected seconds > 0, got {seconds!r}. Try 60.")
         self.seconds = float(seconds)
         self._began = 0.0
 
@@ -235,18 +240,22 @@ class EMA(Callback):
 
     def __init__(self, decay: float = 0.99) -> None:
         if not 0 < decay < 1:
-            raise OptionError(f"EMA: expected 0 < decay < 1, got {decay!r}.")
+            raise OptionError(f"EMA: expected 0 < decay < 1, got {decay!r}. Try 0.99.")
         self.decay = float(decay)
         self._average: Array = None
         self._raw: Array = None
-        self._steps = 0
+        self._shown: Array = None
+        self._steps = self._epoch_began = 0
 
     def on_fit_begin(self, trainer: Trainer) -> None:
-        self._average, self._raw, self._steps = trainer.net.store.zeros(), None, 0
+        self._average, self._raw, self._shown, self._steps = trainer.net.store.zeros(), None, None, 0
 
     def on_epoch_begin(self, trainer: Trainer) -> None:
+        self._epoch_began = trainer.step
         if self._raw is not None:
-            trainer.net.store.values[...] = self._raw
+            values = trainer.net.store.values
+            self._shown = trainer.net.backend.xp.asarray(values, copy=True)
+            values[...] = self._raw
             self._raw = None
 
     def on_batch_end(self, trainer: Trainer) -> None:
@@ -261,8 +270,11 @@ class EMA(Callback):
 
     def on_fit_end(self, trainer: Trainer) -> None:
         if self._raw is None and self._steps:  # ended within an epoch
-            self.on_epoch_trained(trainer)
-        self._raw = None
+            if trainer.step > self._epoch_began:
+                self.on_epoch_trained(trainer)
+            elif self._shown is not None:  # the epoch diverged and was undone, but not in the running average
+                trainer.net.store.values[...] = self._shown
+        self._raw = self._shown = None
 
 
 class ProgressBar(Callback):
@@ -299,7 +311,7 @@ class ProgressBar(Callback):
 
     def on_fit_end(self, trainer: Trainer) -> None:
         self._bar.close()
-        if trainer.stop_reason:
+        if trainer.stop_reason and not self._bar.disable:
             self._bar.write(f"Stopped after epoch {trainer.epoch}: {trainer.stop_reason}.", file=self._bar.fp)
 
 
@@ -321,7 +333,10 @@ class LambdaCallback(Callback):
         known = sorted(name for name in vars(Callback) if name.startswith("on_"))
         unknown = sorted(hooks.keys() - set(known))
         if unknown:
-            raise OptionError(f"LambdaCallback: expected hooks among {', '.join(known)}, got {', '.join(unknown)}.")
+            raise OptionError(
+                f"LambdaCallback: expected hooks among {', '.join(known)}, got {', '.join(unknown)}. "
+                "Choose one of these."
+            )
         self.hooks = hooks
 
     def _call(self, name: str, trainer: Trainer) -> None:

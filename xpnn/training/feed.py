@@ -14,7 +14,7 @@ import numpy as np
 
 from .._typing import Array, DType
 from ..backend import Backend, to_numpy
-from ..errors import DataError, ShapeError
+from ..errors import DataError, DTypeError, ShapeError
 
 __all__ = ["Feed", "as_rows"]
 
@@ -26,10 +26,22 @@ _STAGE_ELEMENTS = 1 << 18
 
 
 def as_rows(a: Any, where: str, name: str) -> Any:
-    """Return `a` if it is an array of any library, else NumPy's reading of it; refuse empty data."""
-    a = a if hasattr(a, "shape") and hasattr(a, "dtype") and not hasattr(a, "iloc") else np.asarray(a)
+    """Return `a` if it is an array of any library, else NumPy's reading of it; refuse empty data, and text as `X`."""
+    if not hasattr(a, "shape") or not hasattr(a, "dtype") or hasattr(a, "iloc"):
+        try:
+            a = np.asarray(a)
+        except ValueError as error:
+            raise ShapeError(
+                f"{where}: expected rows of equal length in {name}, got rows of different lengths. Pad or cut them."
+            ) from error
     if len(a.shape) == 0 or a.shape[0] == 0:
         raise DataError(f"{where}: expected at least one row in {name}, got shape {tuple(a.shape)}. Check the data.")
+    if name.startswith("X") and isinstance(a, np.ndarray) and a.dtype.kind not in "fiub":
+        hint = "Split real and imaginary parts" if a.dtype.kind == "c" else "Encode text with xpnn.data.TableEncoder"
+        raise DTypeError(
+            f"{where}: expected real numbers in {name}, got dtype {a.dtype}. "
+            f"{hint}, or convert with {name}.astype(float)."
+        )
     return a
 
 
@@ -151,30 +163,36 @@ class _Streamed:
     def rows(self, index: Indices | None, start: int, stop: int) -> Array:
         """Read rows ``index[start:stop]``, check them and move them to the device."""
         if index is None:
+            index = np.arange(start, stop)
             block = np.array(self.values[start:stop])
         else:
             index = index[start:stop]
             ascending = np.argsort(index)  # disks and page caches read forwards
             block = np.empty((len(index), *self.values.shape[1:]), self.values.dtype)
             block[ascending] = self.values[index[ascending]]
-        if block.dtype.kind == "f" and not np.isfinite(block).all():
-            _refuse_non_finite(block, *self._message)
+        # Not isfinite: a float64 may be too large for float32.
+        if block.dtype.kind == "f" and not (np.abs(block) <= np.finfo(self.backend.dtype_name).max).all():
+            with np.errstate(over="ignore"):
+                block = block.astype(self.backend.dtype_name)
+            _refuse_non_finite(block, *self._message, index)
         return self.backend.asarray(block, dtype=self.dtype)
 
 
 def _column(backend: Backend, values: Any, dtype: DType, where: str, name: str) -> _Resident | _Streamed:
     if isinstance(values, np.memmap):
         return _Streamed(backend, values, dtype, where, name)
-    return _Resident(backend, backend.asarray(values, dtype=dtype), where, name)
+    with np.errstate(over="ignore"):  # what is too large for float32 becomes inf, and is refused as such
+        return _Resident(backend, backend.asarray(values, dtype=dtype), where, name)
 
 
-def _refuse_non_finite(host: np.ndarray, where: str, name: str) -> None:
+def _refuse_non_finite(host: np.ndarray, where: str, name: str, numbers: Indices | None = None) -> None:
     bad = ~np.isfinite(host)
     place = np.argwhere(bad)[0]
-    at = f"row {place[0]}" + (f", column {place[1]}" if len(place) > 1 else "")
+    row = place[0] if numbers is None else numbers[place[0]]
+    at = f"row {row}" + (f", column {place[1]}" if len(place) > 1 else "")
     raise DataError(
-        f"{where}: expected finite numbers in {name}, got {int(bad.sum())} that are not, first {host[tuple(place)]} "
-        f"in {at}. Impute or drop them first; xpnn.data.TableEncoder imputes."
+        f"{where}: expected finite {host.dtype} numbers in {name}, got {int(bad.sum())} that are not, first "
+        f"{host[tuple(place)]} in {at}. Impute or drop them first; xpnn.data.TableEncoder imputes."
     )
 
 

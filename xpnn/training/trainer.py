@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ from ..regularizers import Regularizer
 from ..schedules import Constant, Schedule
 from .callbacks import Callback
 from .divergence import explain
-from .feed import Feed, as_rows, same_length
+from .feed import Batch, Feed, as_rows, same_length
 from .history import History
 
 __all__ = ["Trainer"]
@@ -103,6 +104,13 @@ class Trainer:
         _expect(net, Sequential, "net", "a network")
         _expect(loss, Loss, "loss", "a loss object such as xpnn.CrossEntropy()")
         _expect(optimizer, Optimizer, "optimizer", "an optimizer object such as xpnn.Adam(lr=0.001)")
+        if schedule is not None:
+            _expect(schedule, Schedule, "schedule", "a schedule object such as xpnn.CosineDecay(), or None")
+        if regularizer is not None:
+            _expect(regularizer, Regularizer, "regularizer", "a penalty object such as xpnn.L2(1e-4), or None")
+        _expect(callbacks, Sequence, "callbacks", "a list of callbacks")
+        for callback in callbacks:
+            _expect(callback, Callback, "each callback", "an object such as xpnn.EarlyStopping()")
         last = type(net.layers[-1]).__name__
         if last in loss.links:
             raise OptionError(
@@ -111,7 +119,7 @@ class Trainer:
             )
         for name, value in (("clip_norm", clip_norm), ("clip_value", clip_value)):
             if value is not None and not value > 0:
-                raise OptionError(f"Trainer: expected {name} > 0 or None, got {value!r}.")
+                raise OptionError(f"Trainer: expected {name} > 0 or None, got {value!r}. Try 1.0.")
         self.net, self.loss, self.optimizer = net, loss, optimizer
         self.schedule = Constant() if schedule is None else schedule
         self.regularizer, self.clip_norm, self.clip_value = regularizer, clip_norm, clip_value
@@ -182,10 +190,12 @@ class Trainer:
         DivergenceError
             If a loss is not finite; the weights from before that epoch are restored, then callbacks end.
         """
-        if epochs < 1 or batch_size < 1:
-            raise OptionError(
-                f"fit: expected epochs and batch_size of at least 1, got epochs={epochs!r}, batch_size={batch_size!r}."
-            )
+        for name, count in (("epochs", epochs), ("batch_size", batch_size)):
+            if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
+                raise OptionError(
+                    f"fit: expected {name} to be a whole number of at least 1, got {count!r}. Try {name}="
+                    f"{max(round(count), 1) if isinstance(count, float) else 32}."
+                )
         train, valid = self._prepare(
             X, y, X_val, y_val, validation_fraction, sample_weight, sample_weight_val, class_weight
         )
@@ -203,7 +213,9 @@ class Trainer:
                 self.history.append(self.run_epoch(train, valid, batch_size, schedule, shuffle))
                 self._notify("on_epoch_end")
         finally:
-            self._notify("on_fit_end")
+            with contextlib.ExitStack() as stack:  # what one callback raises at its end keeps no other from its own
+                for callback in reversed(self.callbacks):
+                    stack.callback(callback.on_fit_end, self)
         return self.history
 
     def stop(self, reason: str) -> None:
@@ -231,16 +243,10 @@ class Trainer:
                     callback.on_batch_end(self)
 
         losses = tally.losses()
-        if not np.isfinite(losses).all():
-            slot = int(np.argwhere(~np.isfinite(losses))[0][0])
-            value = losses[slot]
-            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-                report = explain(self, restart, train.batches(order, batch_size), table, slot)
-            restart.restore(self)
-            raise DivergenceError(
-                f"fit: loss is {np.ravel(value)[~np.isfinite(np.ravel(value))][0]} at epoch {self.epoch + 1}, "
-                f"step {slot + 1} of it. {report} The weights from before this epoch are restored."
-            )
+        xp, values = self.net.backend.xp, self.net.store.values
+        # The last step may spoil the weights after its loss was taken: no later loss of this epoch would tell.
+        if not np.isfinite(losses).all() or not bool(xp.all(xp.isfinite(values))):
+            raise self._divergence(losses, restart, train.batches(order, batch_size), table)
         self.epoch += 1
         self._notify("on_epoch_trained")
         row_out: dict[str, Any] = {"epoch": self.epoch, **tally.row(weights)}
@@ -253,6 +259,21 @@ class Trainer:
             row_out["penalty"] = float(np.mean(to_numpy(self._penalty)))
         row_out["seconds"] = time.perf_counter() - began
         return row_out
+
+    def _divergence(
+        self, losses: np.ndarray, restart: Restart, batches: Iterable[Batch], table: Sequence[StepRow]
+    ) -> DivergenceError:
+        """Find out what is not finite, undo the epoch, and return the error that tells it."""
+        bad = np.argwhere(~np.isfinite(losses))
+        slot = int(bad[0][0]) if len(bad) else len(table) - 1
+        what = f"loss is {losses[tuple(bad[0])]} at" if len(bad) else "weights are not finite after"
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            report = explain(self, restart, batches, table, slot)
+        restart.restore(self)
+        return DivergenceError(
+            f"fit: {what} epoch {self.epoch + 1}, step {slot + 1} of it. {report} "
+            "The weights from before this epoch are restored."
+        )
 
     def train_step(self, x: Array, y: Array, weight: Array | None, row: StepRow) -> tuple[Array, Array]:
         """Make one step: forward, loss, backward, update.  No value leaves the device.
@@ -341,6 +362,12 @@ class Trainer:
         t = epoch + slot / steps if schedule.unit == "epoch" else epoch * steps + slot
         earned = 1.0
         if schedule.watches is not None and len(self.history):
+            if schedule.watches not in self.history:
+                raise OptionError(
+                    f"{type(schedule).__name__}: expected a column {schedule.watches!r}, got "
+                    f"{', '.join(self.history.names)}. Pass X_val and y_val (or validation_fraction) to fit, or "
+                    "choose monitor=."
+                )
             earned = schedule.after(self.history[schedule.watches])
         return schedule(t) * earned
 
@@ -361,10 +388,11 @@ class Trainer:
         batch_size = max(batch_size, 1024)  # no gradients are kept, so larger slices cost nothing
         weights = feed.batch_weights(None, batch_size)
         tally = _Tally(self, len(weights))
-        for slot, (x, y, weight) in enumerate(feed.batches(None, batch_size)):
-            pred = self.net.predict(x)
-            value, _ = self.loss.value_and_grad(pred, y, weight)
-            tally.add(slot, value, pred, y, weight)
+        with np.errstate(over="ignore", invalid="ignore"):  # a loss of inf tells it
+            for slot, (x, y, weight) in enumerate(feed.batches(None, batch_size)):
+                pred = self.net.predict(x)
+                value, _ = self.loss.value_and_grad(pred, y, weight)
+                tally.add(slot, value, pred, y, weight)
         return tally.row(weights)
 
     # -- checking -------------------------------------------------------------------------------------------
@@ -381,26 +409,31 @@ class Trainer:
     ) -> tuple[Feed, Feed | None]:
         """Check all data once, on the host, and make the feeds of training and validation."""
         if (X_val is None) != (y_val is None):
-            raise OptionError("fit: expected X_val and y_val together, got only one of them.")
-        if not 0 <= validation_fraction < 1:
-            raise OptionError(f"fit: expected 0 <= validation_fraction < 1, got {validation_fraction!r}.")
+            raise OptionError(
+                f"fit: expected X_val and y_val together, got only {'X_val' if y_val is None else 'y_val'}. "
+                "Pass both, or a validation_fraction."
+            )
+        if not isinstance(validation_fraction, int | float | np.floating) or not 0 <= validation_fraction < 1:
+            raise OptionError(
+                f"fit: expected 0 <= validation_fraction < 1, got {validation_fraction!r}. Pass 0.2 for a fifth."
+            )
         X, y = as_rows(X, "fit", "X"), as_rows(y, "fit", "y")
         host_y = self._check_data("fit", X, y)
         weight = _check_weight("fit", sample_weight, len(host_y))
-        table = _class_weights(class_weight, host_y, self.net.n_out)
+        labels = _labels(host_y) if self.loss.classifies else None
+        table = None if class_weight is None else _class_weights(class_weight, labels, self.net.n_out)
         weight = _times(weight, table, host_y)
         if X_val is not None:
             X_val, y_val = as_rows(X_val, "fit", "X_val"), as_rows(y_val, "fit", "y_val")
             host_val = self._check_data("fit (validation)", X_val, y_val)
             weight_val = _check_weight("fit (validation)", sample_weight_val, len(host_val))
             valid = self._feed(X_val, y_val, _times(weight_val, table, host_val), "fit (validation)")
-            return self._feed(X, y, weight, "fit"), valid
-        if not validation_fraction:
-            return self._feed(X, y, weight, "fit"), None
-        by_class = host_y if host_y.ndim == 1 else len(host_y)
-        rows, held_out = stratified_indices(by_class, validation_fraction, self.seed)
+            return _weighty(self._feed(X, y, weight, "fit")), _weighty(valid, "validation ")
         whole = self._feed(X, y, weight, "fit")
-        return whole.part(rows), whole.part(held_out)
+        if not validation_fraction:
+            return _weighty(whole), None
+        rows, held_out = stratified_indices(len(host_y) if labels is None else labels, validation_fraction, self.seed)
+        return _weighty(whole.part(rows)), _weighty(whole.part(held_out), "held-out ")
 
     def _check_data(self, where: str, X: Any, y: Any) -> np.ndarray:
         """Check inputs and targets against network and loss; return the targets on the host."""
@@ -492,8 +525,13 @@ class Restart:
 
 def _expect(value: Any, kind: type, name: str, what: str) -> None:
     if not isinstance(value, kind):
-        hint = f" Write {value.__name__}()." if isinstance(value, type) and issubclass(value, kind) else ""
-        raise OptionError(f"Trainer: expected {name} to be {what}, got {value!r}.{hint}")
+        if isinstance(value, type):
+            got, hint = f"the class {value.__name__}", f"Write {value.__name__}(...)."
+        else:
+            shown = repr(value)
+            got = shown if len(shown) <= 60 else f"{type(value).__name__} object"
+            hint = "Put it in brackets, [...]." if isinstance(value, Callback) else "Pass such an object."
+        raise OptionError(f"Trainer: expected {name} to be {what}, got {got}. {hint}")
 
 
 def _check_weight(where: str, weight: Any, n: int) -> np.ndarray | None:
@@ -503,36 +541,46 @@ def _check_weight(where: str, weight: Any, n: int) -> np.ndarray | None:
     if host.shape != (n,):
         raise ShapeError(f"{where}: expected sample_weight of shape ({n},), got {host.shape}. One weight a row.")
     if not np.isfinite(host).all() or (host < 0).any() or not host.sum() > 0:
-        raise DataError(f"{where}: expected sample weights that are finite, at least 0 and not all 0.")
+        raise DataError(
+            f"{where}: expected sample weights that are finite, at least 0 and not all 0, got {host.min():g} to "
+            f"{host.max():g}. Give a row that shall not count weight 0."
+        )
     return host
 
 
-def _class_weights(
-    class_weight: Mapping[int, float] | Literal["balanced"] | None, y: np.ndarray, n_out: int
-) -> np.ndarray | None:
-    """The weight of each class; of classes not named, 1."""
-    if class_weight is None:
+def _labels(y: np.ndarray) -> np.ndarray | None:
+    """The class number of each row, where `y` is one column of whole numbers."""
+    column = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+    if column.ndim != 1 or (column != np.floor(column)).any():
         return None
-    labels = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
-    if labels.ndim != 1:
+    return column.astype(np.int64)
+
+
+def _class_weights(
+    class_weight: Mapping[int, float] | Literal["balanced"], labels: np.ndarray | None, n_out: int
+) -> np.ndarray:
+    """The weight of each class; of classes not named, 1."""
+    n_classes = max(n_out, 2)
+    if labels is None or labels.min() < 0 or labels.max() >= n_classes:
         raise LabelError(
-            f"fit: class_weight expects one class label for each row, got y of shape {y.shape}. "
+            f"fit: class_weight expects a loss over classes and one class number, 0..{n_classes - 1}, for each row. "
             "Use sample_weight instead."
         )
-    n_classes = max(n_out, 2)
-    labels = labels.astype(np.int64)
-    if isinstance(class_weight, str):
+    if not isinstance(class_weight, Mapping):
         if class_weight != "balanced":
-            raise OptionError(f"fit: expected class_weight to be a dict, 'balanced' or None, got {class_weight!r}.")
+            raise OptionError(
+                f"fit: expected class_weight to be a dict, 'balanced' or None, got {class_weight!r}. "
+                "Try {0: 1.0, 1: 5.0}."
+            )
         counts = np.bincount(labels, minlength=n_classes)
         present = max(int((counts > 0).sum()), 1)
         return np.where(counts > 0, len(labels) / (present * np.maximum(counts, 1)), 1.0)
     table = np.ones(n_classes)
     for label, value in class_weight.items():
-        if label not in range(n_classes) or not value >= 0:
+        if label not in range(n_classes) or not 0 <= value < np.inf:
             raise OptionError(
-                f"fit: expected class_weight for classes 0..{n_classes - 1} with weights >= 0, "
-                f"got {label!r}: {value!r}."
+                f"fit: expected class_weight for classes 0..{n_classes - 1} with finite weights >= 0, "
+                f"got {label!r}: {value!r}. Classes not named have weight 1."
             )
         table[label] = value
     return table
@@ -543,3 +591,13 @@ def _times(weight: np.ndarray | None, table: np.ndarray | None, y: np.ndarray) -
         return weight
     by_class: np.ndarray = table[np.ravel(y).astype(np.int64)]
     return by_class if weight is None else weight * by_class
+
+
+def _weighty(feed: Feed, which: str = "") -> Feed:
+    """Return the feed, if there is a row in it that counts."""
+    if feed.weight is not None and not feed.weight[feed.rows].sum() > 0:
+        raise DataError(
+            f"fit: expected a {which}row of weight above 0, got {len(feed)} rows of weight 0. "
+            "Look at sample_weight and class_weight."
+        )
+    return feed
