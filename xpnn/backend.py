@@ -227,7 +227,7 @@ def _check_dtype(dtype: str) -> None:
             f"get_backend: dtype {dtype!r} is not supported yet: sums in half precision lose small gradients. "
             "Use float32."
         )
-    if dtype not in _DTYPES:
+    if not isinstance(dtype, str) or dtype not in _DTYPES:
         raise OptionError(f"get_backend: expected dtype float32 or float64, got {dtype!r}.")
 
 
@@ -418,7 +418,8 @@ def to_numpy(x: Any) -> np.ndarray:
     if library == "cupy":
         return np.asarray(x.get())
     if library == "torch":
-        return np.asarray(x.detach().cpu().numpy())
+        x = x.detach().cpu()
+        return np.asarray((x.float() if str(x.dtype) == "torch.bfloat16" else x).numpy())  # NumPy has no bfloat16
     if library == "strict":
         strict = importlib.import_module("array_api_strict")
         return np.asarray(x.to_device(strict.Device("CPU_DEVICE")))
@@ -431,7 +432,11 @@ def _to_device(a: Array, device: Device) -> Array:
 
 def _check_real(dtype_name: str) -> None:
     if not dtype_name.startswith(("float", "int", "uint", "bool", "bfloat")):
-        hint = "Encode text with xpnn.data.TableEncoder" if dtype_name[0] in "osS<Ut" else "Split real and imaginary"
+        hint = "Encode text with xpnn.data.TableEncoder"
+        if dtype_name.startswith("complex"):
+            hint = "Split real and imaginary parts"
+        elif dtype_name.startswith(("datetime", "timedelta")):
+            hint = "Count time from a date of your choice"
         raise DTypeError(
             f"asarray: expected real numbers, got dtype {dtype_name}. {hint} or convert with numpy.asarray(a, float)."
         )
