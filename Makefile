@@ -25,8 +25,8 @@ demo: $(VENV)/ok
 	$(BIN)/xpnn train digits --out runs/digits
 
 lint: $(VENV)/ok
-	$(BIN)/ruff format --check xpnn tests examples benchmarks ci
-	$(BIN)/ruff check xpnn tests examples benchmarks ci
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
 	$(BIN)/mypy
 
 test: lint

@@ -171,8 +171,8 @@ def test_torch_without_a_gpu_says_so():
         pytest.skip("there is a GPU")
     with pytest.raises(
         BackendUnavailableError,
-        match=r"^get_backend\('torch:cuda'\): PyTorch cannot use the device 'cuda' \(.+\): check nvidia-smi and install "
-        r"a CUDA build of torch, or use 'torch'\.$",
+        match=r"^get_backend\('torch:cuda'\): PyTorch cannot use the device 'cuda' \(.+\): check nvidia-smi and "
+        r"install a CUDA build of torch, or use 'torch'\.$",
     ):
         get_backend("torch:cuda")
     assert available_backends()["torch:cuda"].startswith("PyTorch cannot use the device 'cuda'")
@@ -324,12 +324,14 @@ def test_libraries_whose_import_fails_say_why(monkeypatch, tmp_path, module, err
 
 
 # -- arrays of any library in any other ------------------------------------------------------------------------
-@pytest.mark.parametrize("dtype", ["bool", "int8", "uint8", "int32", "int64", "float16", "float32", "float64"])
+DTYPES = ["bool", "int8", "uint8", "int32", "int64", "float16", "float32", "float64"]
+
+
 @pytest.mark.parametrize("target", SPECS)
-@pytest.mark.parametrize("source", SPECS)
+@pytest.mark.parametrize(
+    ("source", "dtype"), [(s, d) for s in SPECS for d in DTYPES if (s, d) != ("strict", "float16")]
+)
 def test_arrays_come_from_each_library_to_each(source, target, dtype):
-    if source == "strict" and dtype == "float16":
-        pytest.skip("the standard has no float16")
     host = (np.arange(6).reshape(2, 3) % 2 if dtype == "bool" else np.arange(6).reshape(2, 3)).astype(dtype)
     given, backend = made_of(source, host), backend_or_skip(target)
     for wanted in (None, backend.xp.float64, backend.index_dtype, backend.xp.bool):
@@ -397,8 +399,8 @@ def test_read_only_arrays_are_taken_without_a_warning_and_stay_as_they_are(backe
         spread = backend.asarray(np.broadcast_to(np.asarray(2.0, dtype), (3, 2)))
     np.testing.assert_array_equal(backend.to_numpy(got), [0, 1, 2, 3])
     np.testing.assert_array_equal(backend.to_numpy(spread), np.full((3, 2), 2))
-    if backend.name != "numpy":
-        got[...] = backend.zeros(4)
+    if backend.name == "torch":
+        got[...] = 0.0  # torch knows no read-only memory, so this must be memory of its own
     np.testing.assert_array_equal(host, [0, 1, 2, 3])
 
 
@@ -610,7 +612,7 @@ def test_importing_xpnn_imports_nothing_heavy_and_writes_nothing(tmp_path):
         **os.environ,
         "HOME": str(tmp_path),
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
-        "PYTHONPATH": str(Path(xpnn.__file__).parents[1]),
+        "PYTHONPATH": os.pathsep.join([str(Path(xpnn.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     environment.pop("COVERAGE_PROCESS_START", None)

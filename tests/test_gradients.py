@@ -18,7 +18,7 @@ from xpnn.errors import LabelError, OptionError, ShapeError
 from xpnn.layers import BatchNorm, Dropout, Linear, PReLU, ReLU, Residual, Sigmoid, Softmax, Step, Tanh
 from xpnn.regularizers import L1, L2, SpectralNorm
 from xpnn.special import softmax
-from xpnn.testing import check_gradients
+from xpnn.testing import GradientReport, check_gradients, verdict
 
 LIMIT = 1e-7
 every_layer = pytest.mark.parametrize("case", LAYERS, ids=str)
@@ -540,7 +540,6 @@ def test_kinks_are_left_out_and_counted():
     assert "at a kink" in str(report)
 
 
-@pytest.mark.xfail(reason="central differences of both widths agree on half the slope when the kink is hit exactly")
 def test_kinks_hit_exactly_are_left_out_and_counted():
     """Zero biases and a dead row of units below put sums exactly at 0, so this is no rare case."""
     assert near_the_kink(0.0).skipped == {"0.weight": 0, "0.bias": 1, "x": 4}
@@ -589,6 +588,25 @@ def test_step_has_slope_zero():
 def test_check_gradients_errors(call, kind, text):
     with pytest.raises(kind, match=text):
         call(*problem(CE))
+
+
+@pytest.mark.parametrize(
+    ("error", "word"),
+    [
+        (0.0, "excellent"),
+        (0.99e-7, "excellent"),
+        (1e-7, "good"),
+        (0.99e-5, "good"),
+        (1e-5, "suspicious"),
+        (0.99e-3, "suspicious"),
+        (1e-3, "bug"),
+        (float("nan"), "bug"),
+        (float("inf"), "bug"),
+    ],
+)
+def test_the_customary_verdicts(error, word):
+    assert verdict(error) == word
+    assert GradientReport({"0.weight": error}, {"0.weight": 0}, 1).verdict == word
 
 
 def test_softmax_helper_agrees_with_the_layer():

@@ -8,12 +8,12 @@ import math
 import numpy as np
 import pytest
 from cases import BATCH, LAYERS, LayerCase
-from conftest import assert_close
+from conftest import assert_close, backend_or_skip
 
 import xpnn
 from xpnn import initializers, layers
 from xpnn.checkpoint import build
-from xpnn.errors import DTypeError, LabelError, OptionError, ShapeError
+from xpnn.errors import DTypeError, FileFormatError, LabelError, OptionError, ShapeError
 from xpnn.initializers import Constant, HeNormal, LeCunNormal, XavierNormal
 from xpnn.layers import (
     ELU,
@@ -194,7 +194,7 @@ def test_replicas_are_three_networks(case, shared, backend, given):
 
 @every_layer
 def test_strict_needs_no_host(case, no_host_sync):
-    backend = pytest.importorskip("conftest").backend_or_skip("strict")
+    backend = backend_or_skip("strict")
     net = case.net(backend)
     x = backend.asarray(case.x(), dtype=backend.index_dtype if case.integers else None)
     dy = backend.asarray(case.dy())
@@ -569,6 +569,15 @@ def test_dropout_backward_takes_the_mask_of_its_forward():
     assert same(net.backward(x, caches, need_dx=True), y)
 
 
+def test_dropout_by_itself_draws_a_mask_for_each_replica():
+    layer = xpnn.Sequential(Dropout(0.5), n_in=32, replicas=3).layers[0]
+    x = np.ones((4, 32))
+    y, _ = layer.forward(x, train=True, key=StepKey((5, 6, 7), 2))
+    assert y.shape == (3, 4, 32)
+    for k, seed in enumerate((5, 6, 7)):
+        assert same(y[k], layer.forward(x, train=True, key=StepKey(seed, 2))[0])
+
+
 def test_one_dropout_stream_for_each_layer_inside_a_residual():
     net = xpnn.Sequential(Residual(Dropout(0.5)), Residual(Dropout(0.5)), n_in=64, dtype="float64")
     a, b = net.layers[0].layers[0], net.layers[1].layers[0]
@@ -664,6 +673,41 @@ def test_prediction_in_slices_comes_back_to_the_library_of_the_input(backend, gi
     many = xpnn.mlp([4, 6, 3], backend=backend, replicas=2)
     assert many.predict(x, batch_size=4).shape == (2, 11, 3)
     assert_close(many.predict(x, batch_size=4)[0], whole, 1e-6)
+
+
+def test_replicas_are_counted_from_the_seed():
+    x = np.random.default_rng(0).normal(size=(5, 3)).astype("float32")
+    many = xpnn.mlp([3, 4, 2], seed=7, replicas=3)
+    assert many.seed == (7, 8, 9)
+    assert same_dicts(many.state_dict(), xpnn.mlp([3, 4, 2], seed=[7, 8, 9]).state_dict())
+    assert same(many.predict(x)[2], xpnn.mlp([3, 4, 2], seed=9).predict(x))
+
+
+@pytest.mark.parametrize("init", ["orthogonal", initializers.Orthogonal()], ids=["name", "object"])
+def test_mlp_takes_one_initializer_for_all(init):
+    net = xpnn.mlp([3, 4, 2], init=init)
+    assert {spec.init for name, spec in net.store.specs.items() if "weight" in name} == {initializers.Orthogonal()}
+
+
+def test_state_goes_in_whole_or_not_at_all(backend):
+    net = xpnn.mlp([3, 4, 2], norm="batch", backend=backend, seed=1)
+    other = xpnn.mlp([3, 4, 2], norm="batch", seed=2)
+    before = net.state_dict()
+    for change, kind, text in (
+        ({"9.weight": np.zeros(1)}, FileFormatError, r"missing \[\], unknown \['9\.weight'\]\. Build the same"),
+        (
+            {"1.running_mean": np.zeros(5)},
+            ShapeError,
+            r"load_state_dict: expected 1\.running_mean of shape \(4,\), got \(5,\)\.",
+        ),
+    ):
+        with pytest.raises(kind, match=text):
+            net.load_state_dict({**other.state_dict(), **change})
+        assert same_dicts(net.state_dict(), before)
+    with pytest.raises(FileFormatError, match=r"missing \['0\.bias'\], unknown \[\]"):
+        net.load_state_dict({k: v for k, v in other.state_dict().items() if k != "0.bias"})
+    net.load_state_dict(other.state_dict())
+    assert same_dicts(net.state_dict(), other.state_dict())
 
 
 def test_the_table_of_shapes():

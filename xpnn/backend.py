@@ -60,7 +60,7 @@ class Backend:
 
     name: str
     xp: Namespace
-    device: Device
+    device: Device = field(hash=False)  # CuPy's devices compare, but cannot be hashed
     dtype: DType
     dtype_name: str
     index_dtype: DType
@@ -68,6 +68,10 @@ class Backend:
 
     def __repr__(self) -> str:
         return f"Backend({self.name!r}, device={str(self.device)!r}, dtype={self.dtype_name!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Modules and device handles cannot be pickled; the name says it all.
+        return get_backend, (self.spec, self.dtype_name)
 
     @property
     def spec(self) -> str:
@@ -103,8 +107,10 @@ class Backend:
         if self.owns(a):
             if self.name == "torch" and a.requires_grad:
                 a = a.detach()  # our backward is by hand: torch must not record a second one
-            _check_real(str(a.dtype).rpartition(".")[2])
+            _check_real(getattr(a.dtype, "name", str(a.dtype).rpartition(".")[2]))
             if a.device != self.device:
+                if dtype != self.xp.float64:  # not every device has it: narrow before the move
+                    a = self.xp.astype(a, dtype, copy=False)
                 a = self.xp.asarray(a, device=self.device) if self.name == "cupy" else _to_device(a, self.device)
             return self.xp.astype(a, dtype, copy=False)
         host = to_numpy(a)
@@ -118,7 +124,8 @@ class Backend:
 
     def copy(self, a: Any, *, dtype: DType | None = None) -> Array:
         """Like `asarray`, but always a fresh array that shares memory with nothing."""
-        return self.xp.asarray(self.asarray(a, dtype=dtype), copy=True)
+        with self.active():
+            return self.xp.asarray(self.asarray(a, dtype=dtype), copy=True)
 
     def zeros(self, shape: int | tuple[int, ...], *, dtype: DType | None = None) -> Array:
         """A fresh array of zeros in the backend's floating dtype, or in `dtype`."""
@@ -314,12 +321,12 @@ def _probe_cupy(device: str) -> str:
     try:
         with cupy.cuda.Device(index):
             x = cupy.zeros((2, 2), dtype="float32") + 1.0  # compiles a kernel: needs NVRTC
-    except (runtime_error, ImportError, OSError, RuntimeError) as error:
+    except Exception as error:  # of many kinds: a failed compilation, say, is no RuntimeError
         return f"CuPy cannot compile a kernel ({error}): pip install 'cupy-cuda13x[ctk]' brings the compiler."
     try:
         with cupy.cuda.Device(index):
             (x @ x).get()  # needs cuBLAS
-    except (runtime_error, ImportError, OSError, RuntimeError) as error:
+    except Exception as error:
         return f"CuPy cannot multiply matrices ({error}): pip install 'cupy-cuda13x[ctk]' brings cuBLAS."
     return "ok"
 

@@ -6,20 +6,24 @@ No pickle: a file is data and cannot run code, and any safetensors reader opens 
 from __future__ import annotations
 
 import json
-from typing import Any
+from types import ModuleType
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from . import initializers, layers
 from .backend import Backend
-from .errors import FileFormatError, OptionError
+from .errors import FileFormatError, OptionError, XpnnError
 from .files import PathLike, atomic_path, existing_file
+from .initializers import Initializer
 from .layers import Layer
 from .model import Sequential
 
 __all__ = ["load", "read", "save", "write"]
 
 _VERSION = 1
+
+Custom: TypeAlias = tuple[type[Layer] | type[Initializer], ...]
 
 
 def save(net: Sequential, path: PathLike, *, extra: dict[str, Any] | None = None) -> None:
@@ -38,6 +42,8 @@ def save(net: Sequential, path: PathLike, *, extra: dict[str, Any] | None = None
     ------
     DataError
         If the folder cannot be written to.
+    OptionError
+        If JSON cannot hold `extra`, or an option of a layer of your own.
 
     Examples
     --------
@@ -59,7 +65,7 @@ def load(
     *,
     backend: str | Backend = "numpy",
     dtype: str | None = None,
-    custom_layers: tuple[type[Layer], ...] = (),
+    custom_layers: Custom = (),
 ) -> Sequential:
     """Read a network from a file that `save` wrote.
 
@@ -71,8 +77,8 @@ def load(
         Where the network shall live; it need not be where it was trained.
     dtype : {"float32", "float64"}, optional
         Floating type; the saved one by default.
-    custom_layers : tuple of Layer classes, default=()
-        Layers of your own that the network contains.
+    custom_layers : tuple of classes, default=()
+        Layers, and initializers, of your own that the network contains.
 
     Returns
     -------
@@ -85,6 +91,8 @@ def load(
         If there is no such file.
     FileFormatError
         If it is truncated, corrupt, or not a network of xpnn.
+    OptionError
+        If it contains a layer or an initializer that is not xpnn's, and not given.
     """
     tensors, meta = read(path)
     if "network" not in meta:
@@ -100,44 +108,51 @@ def build(
     *,
     backend: str | Backend = "numpy",
     dtype: str | None = None,
-    custom_layers: tuple[type[Layer], ...] = (),
+    custom_layers: Custom = (),
 ) -> Sequential:
     """Make a network from `Sequential.config`, and `Sequential.state_dict` unless it shall begin anew."""
-    if not isinstance(backend, Backend) and dtype is None:
-        dtype = config["dtype"]
-    known = {name: getattr(layers, name) for name in layers.__all__} | {c.__name__: c for c in custom_layers}
-    net = Sequential(
-        *(_layer(item, known) for item in config["layers"]),
-        n_in=config["n_in"],
-        backend=backend,
-        dtype=dtype,
-        seed=config["seed"],
-    )
-    if tensors is not None:
-        net.load_state_dict(tensors)
+    known = _classes(layers, Layer) | _classes(initializers, Initializer) | {c.__name__: c for c in custom_layers}
+    try:
+        if not isinstance(backend, Backend) and dtype is None:
+            dtype = config["dtype"]
+        net = Sequential(
+            *(_make(item, known) for item in config["layers"]),
+            n_in=config["n_in"],
+            backend=backend,
+            dtype=dtype,
+            seed=config["seed"],
+        )
+        if tensors is not None:
+            net.load_state_dict(tensors)
+    except XpnnError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise FileFormatError(
+            f"load: expected the description of a network that can be built, but got {error!r}. "
+            "The file is corrupt, or a class of your own has other options now."
+        ) from error
     return net
 
 
-def _layer(config: dict[str, Any], known: dict[str, Any]) -> Layer:
-    options = {name: _value(value) for name, value in config.items() if name != "type"}
-    kind = known.get(config["type"])
-    if kind is None:
+def _classes(module: ModuleType, base: type) -> dict[str, Any]:
+    """Return the public classes of a module that may stand in a file, by name."""
+    public = {name: getattr(module, name) for name in module.__all__}
+    return {name: kind for name, kind in public.items() if isinstance(kind, type) and issubclass(kind, base)}
+
+
+def _make(config: Any, known: dict[str, Any]) -> Any:
+    """Make a layer or an initializer from its description; other values stay as they are."""
+    if not isinstance(config, dict) or "type" not in config:
+        return config
+    name = config["type"]
+    if name not in known:
         raise OptionError(
-            f"load: the network has a layer {config['type']!r} that is not xpnn's. "
-            f"Pass custom_layers=({config['type']},)."
+            f"load: the network contains {name!r}, which is not xpnn's. Import that class and pass "
+            f"custom_layers=({name},)."
         )
-    if config["type"] == "Residual":
-        return layers.Residual(*(_layer(inner, known) for inner in config["layers"]))
-    layer: Layer = kind(**options)
-    return layer
-
-
-def _value(value: Any) -> Any:
-    """Turn the description of an initializer back into one."""
-    if isinstance(value, dict) and "type" in value:
-        kind = getattr(initializers, value["type"])
-        return kind(**{k: v for k, v in value.items() if k != "type"})
-    return value
+    if known[name] is layers.Residual:
+        return layers.Residual(*(_make(inner, known) for inner in config["layers"]))
+    return known[name](**{option: _make(value, known) for option, value in config.items() if option != "type"})
 
 
 # -- the file format --------------------------------------------------------------------------------------------
@@ -147,10 +162,24 @@ def write(path: PathLike, tensors: dict[str, np.ndarray], meta: dict[str, Any]) 
 
     from . import __version__
 
-    header = {"xpnn": json.dumps({"version": _VERSION, "written_by": __version__, **meta})}
+    try:
+        text = json.dumps({"version": _VERSION, "written_by": __version__, **meta}, default=_plain_number)
+    except (TypeError, ValueError) as error:
+        raise OptionError(
+            f"save: expected values that JSON can hold in extra and in the options of layers, got: {error}. "
+            "Turn them into numbers, text, lists and dicts."
+        ) from error
+    header = {"xpnn": text}
     arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     with atomic_path(path) as temporary:
         temporary.write_bytes(to_bytes(arrays, metadata=header))
+
+
+def _plain_number(value: Any) -> Any:
+    """Turn NumPy's numbers, which JSON does not know, into Python's."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"an object of type {type(value).__name__}")
 
 
 def read(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -176,17 +205,22 @@ def read(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     try:
         with safe_open(str(file), framework="numpy") as handle:
             header = handle.metadata() or {}
+            if "xpnn" not in header:
+                raise FileFormatError(
+                    f"load: {file} is a safetensors file, but not one of xpnn. Write it with xpnn.save."
+                )
             tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
+        meta = json.loads(header["xpnn"])
+        newer = meta["version"] > _VERSION
+    except FileFormatError:
+        raise
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise FileFormatError(
             f"load: expected a whole safetensors file, but {file} cannot be read ({error}). "
             "It is truncated or of another format; copy it again, or save the network again."
         ) from error
-    if "xpnn" not in header:
-        raise FileFormatError(f"load: {file} is a safetensors file, but not one of xpnn. Write it with xpnn.save.")
-    meta = json.loads(header["xpnn"])
-    if meta["version"] > _VERSION:
+    if newer:
         raise FileFormatError(
-            f"load: {file} was written by xpnn {meta['written_by']} in a newer format. Run: pip install -U xpnn"
+            f"load: {file} was written by xpnn {meta.get('written_by')} in a newer format. Run: pip install -U xpnn"
         )
     return tensors, meta

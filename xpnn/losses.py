@@ -103,10 +103,11 @@ class Loss:
             )
         # A batch in which every weight is 0 has loss 0, not nan.
         total = xp.maximum(xp.sum(sample_weight), float(xp.finfo(pred.dtype).smallest_normal))
-        mean_weight = sample_weight / total
+        scale = 1.0 / total  # a factor, as above: so weights of one change no bit
+        mean_weight = sample_weight * scale
         d *= mean_weight[:, None]
         losses *= sample_weight
-        return xp.sum(losses, axis=-1) / total, d
+        return xp.sum(losses, axis=-1) * scale, d
 
     def _check_shapes(self, pred: tuple[int, ...], y: tuple[int, ...]) -> None:
         if len(pred) < 2:
@@ -178,8 +179,9 @@ class MeanSquaredError(Loss):
 
 
 class MeanAbsoluteError(Loss):
-    r"""Absolute error, :math:`\ell_i = \frac1n \sum_j |p_{ij} - y_{ij}|`, gradient
-    :math:`\frac1n \mathrm{sign}(p - y)` (0 at the kink).
+    r"""Absolute error, :math:`\ell_i = \frac1n \sum_j |p_{ij} - y_{ij}|`.
+
+    The gradient is :math:`\frac1n \mathrm{sign}(p - y)`, 0 at the kink.
     """
 
     def rows(self, xp: Namespace, pred: Array, y: Array) -> tuple[Array, Array]:
@@ -398,6 +400,17 @@ def check_labels(y: np.ndarray, n_classes: int, where: str) -> None:
         )
 
 
+def holds_rows(xp: Namespace, y: Array, pred: Array) -> bool:
+    """Whether `y` holds a row of numbers for each row of `pred`, rather than labels (..., batch).
+
+    Told by shape, without a look at the values; by dtype only for K replicas with K = batch = n_out.
+    """
+    shape = tuple(y.shape)
+    if len(shape) < 2 or shape[-2:] != tuple(pred.shape[-2:]):
+        return False
+    return shape != tuple(pred.shape[:-1]) or not xp.isdtype(y.dtype, "integral")
+
+
 def one_hot_like(xp: Namespace, labels: Array, pred: Array) -> Array:
     """Return one-hot rows of the integer `labels` (..., batch) in the dtype and width of `pred`."""
     numbers = xp.arange(pred.shape[-1], dtype=labels.dtype, device=pred.device)
@@ -437,9 +450,7 @@ class CrossEntropy(_ClassLoss):
         self.label_smoothing = float(label_smoothing)
 
     def rows(self, xp: Namespace, pred: Array, y: Array) -> tuple[Array, Array]:
-        # Labels and rows of probabilities are told apart by shape alone: no look at the values.
-        is_rows = y.shape[-1:] == pred.shape[-1:] and len(y.shape) >= 2 and y.shape[-2] == pred.shape[-2]
-        target = y if is_rows else one_hot_like(xp, y, pred)
+        target = y if holds_rows(xp, y, pred) else one_hot_like(xp, y, pred)
         if self.label_smoothing:
             target = target * (1.0 - self.label_smoothing)
             target += self.label_smoothing / pred.shape[-1]
@@ -523,7 +534,7 @@ class Hinge(Loss):
 
     def rows(self, xp: Namespace, pred: Array, y: Array) -> tuple[Array, Array]:
         n_out = pred.shape[-1]
-        if len(y.shape) >= 2 and tuple(y.shape[-2:]) == tuple(pred.shape[-2:]):
+        if holds_rows(xp, y, pred):
             gap = self.margin - y * pred
             d = xp.astype(gap > 0, pred.dtype)
             d *= y

@@ -301,10 +301,13 @@ class Sequential:
         return self._copy(self.backend)
 
     def _copy(self, backend: Backend) -> Sequential:
-        layers = [_fresh(layer) for layer in self.layers]
-        net = Sequential(*layers, n_in=self.n_in, backend=backend, seed=self.seed)
-        net.load_state_dict(self.state_dict())
-        return net
+        layers = tuple(_fresh(layer) for layer in self.layers)
+        return _rebuild(layers, self.n_in, backend, self.seed, self.state_dict())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Views into one buffer would come back as arrays of their own: carry the values, build anew.
+        layers = tuple(_fresh(layer) for layer in self.layers)
+        return _rebuild, (layers, self.n_in, self.backend, self.seed, self.state_dict())
 
     # -- description ----------------------------------------------------------------------------------------
     def check_shapes(self, n_in: int) -> list[tuple[str, int, int]]:
@@ -369,6 +372,14 @@ class Sequential:
     def __repr__(self) -> str:
         layers = ", ".join(map(repr, self.layers))
         return f"Sequential({layers}, n_in={self.n_in}, backend={self.backend.spec!r})"
+
+
+def _rebuild(
+    layers: tuple[Layer, ...], n_in: int, backend: Backend, seed: int | Sequence[int], state: dict[str, Any]
+) -> Sequential:
+    net = Sequential(*layers, n_in=n_in, backend=backend, seed=seed)
+    net.load_state_dict(state)
+    return net
 
 
 def _seeds(seed: int | Sequence[int], replicas: int | None) -> int | tuple[int, ...]:

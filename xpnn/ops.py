@@ -9,7 +9,6 @@ Legend for all shapes: ``...`` are replica axes (none for a single network), ``b
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -238,7 +237,13 @@ class Ops:
         return self.xp.take(x, index, axis=0)
 
 
-@functools.cache
+_MADE: dict[tuple[Namespace, str], Ops] = {}
+
+
 def portable_ops(xp: Namespace, device: Device) -> Ops:
     """Return the portable operations of a namespace and device, made once."""
-    return Ops(xp, device)
+    key = xp, str(device)  # by name: CuPy's devices compare, but cannot be hashed
+    try:
+        return _MADE[key]
+    except KeyError:
+        return _MADE.setdefault(key, Ops(xp, device))

@@ -193,8 +193,7 @@ class ParamStore:
 
     def snapshot(self) -> Snapshot:
         """Return copies of values and buffers, to `restore` later."""
-        xp = self.backend.xp
-        return Snapshot(xp.asarray(self.values, copy=True), xp.asarray(self.buffers, copy=True))
+        return Snapshot(self.backend.copy(self.values), self.backend.copy(self.buffers))
 
     def restore(self, snapshot: Snapshot) -> None:
         """Copy a snapshot back, in place: all views stay valid."""

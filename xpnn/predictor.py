@@ -19,7 +19,7 @@ from .losses import Loss
 from .metrics import confusion_matrix
 from .model import Sequential
 
-__all__ = ["Predictor"]
+__all__ = ["Predictor", "Target", "loss_from_dict"]
 
 Target = ClassTarget | NumberTarget
 _ENCODERS: dict[str, Any] = {"TableEncoder": TableEncoder, "Standardizer": Standardizer}
@@ -111,8 +111,9 @@ class Predictor:
         """
         out = self.predict_proba(raw)
         if isinstance(self.target, NumberTarget):
-            truth = np.asarray(y, dtype=np.float64).reshape(-1)
-            self.target.encode(truth)  # refuses what is missing or infinite
+            self.target.encode(y)  # refuses what is missing, infinite or no number
+            truth = np.asarray(y).astype(np.float64).reshape(-1)
+            _check_rows(out, truth)
             error = self.decode(out) - truth
             total = float(np.square(truth - truth.mean()).sum())
             return {
@@ -122,6 +123,7 @@ class Predictor:
                 "rows": len(truth),
             }
         codes = self.target.encode(y, strip=strip)
+        _check_rows(out, codes)
         matrix = confusion_matrix(codes, out.argmax(axis=-1), n_classes=len(self.target.classes))
         likely = np.maximum(out[np.arange(len(codes)), codes].astype(np.float64), 1e-12)
         return {
@@ -149,6 +151,18 @@ class Predictor:
     def load(cls, path: PathLike, *, backend: str | Backend = "numpy") -> Predictor:
         """Read what `save` wrote.
 
+        Parameters
+        ----------
+        path : path
+            The file.
+        backend : str or Backend, default="numpy"
+            Where the network shall live: by name in the dtype it was saved with, as a `Backend` in its dtype.
+
+        Returns
+        -------
+        Predictor
+            As it was saved.
+
         Raises
         ------
         DataError, FileFormatError
@@ -158,17 +172,47 @@ class Predictor:
         state = meta.get("extra", {}).get("predictor")
         if state is None:
             raise FileFormatError(
-                f"Predictor.load: {path} holds a bare network, without the encoding of its data. "
-                "Use xpnn.load, or train with `xpnn train`."
+                f"Predictor.load: expected a model from `xpnn train`, got {path}, which holds a bare network without "
+                "the encoding of its data. Use xpnn.load in Python, or train with `xpnn train`."
             )
-        options = {name: value for name, value in state["loss"].items() if name != "type"}
-        encoder = None
-        if state["encoder"] is not None:
-            encoder = _ENCODERS[state["encoder"]["type"]].from_dict(state["encoder"]["state"])
-        return cls(
-            build(meta["network"], tensors, backend=backend),
-            getattr(losses, state["loss"]["type"])(**options),
-            target_from_dict(state["target"]),
-            encoder,
-            state["info"],
+        try:
+            encoder = state["encoder"]
+            return cls(
+                build(meta["network"], tensors, backend=backend),
+                loss_from_dict(state["loss"]),
+                target_from_dict(state["target"]),
+                None if encoder is None else _ENCODERS[encoder["type"]].from_dict(encoder["state"]),
+                state["info"],
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise FileFormatError(
+                f"Predictor.load: expected what Predictor.save writes, got a bad entry in {path} ({error!r}). "
+                "The file is damaged or of another version; train again."
+            ) from error
+
+
+def loss_from_dict(state: Mapping[str, Any]) -> Loss:
+    """Rebuild the loss that `Predictor.save` described.
+
+    Raises
+    ------
+    FileFormatError
+        If there is no such loss.
+
+    Examples
+    --------
+    >>> loss_from_dict({"type": "Huber", "delta": 2.0})
+    Huber(delta=2.0)
+    """
+    options = {name: value for name, value in state.items() if name != "type"}
+    if state["type"] not in losses.__all__:
+        raise FileFormatError(f"Predictor.load: expected a loss of xpnn, got {state['type']!r}. Train again.")
+    loss: Loss = getattr(losses, state["type"])(**options)
+    return loss
+
+
+def _check_rows(out: np.ndarray, y: np.ndarray) -> None:
+    if len(out) != len(y):
+        raise ShapeError(
+            f"Predictor.score: expected one target for each row, got {len(y)} for {len(out)} rows. Pass them together."
         )

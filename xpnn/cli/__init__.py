@@ -6,19 +6,31 @@ Exit status 0 is success, 1 a check that failed, 2 bad input (one line on stderr
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ..errors import XpnnError
 from . import score, system, train, trust
+from .options import in_options
 
 __all__ = ["main"]
 
 
 class _Parser(argparse.ArgumentParser):
+    def __init__(self, **options: Any) -> None:
+        # No abbreviations: a script that says --test would break the day --test-something is added.
+        super().__init__(
+            **{"allow_abbrev": False, **options},
+            formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=28),
+        )
+
     def error(self, message: str) -> NoReturn:
         """Say what is wrong in one line, and where help is."""
+        if message.endswith("expected one argument"):
+            message += ", and one that begins with - after =, as in --missing=-999,NA"
         print(f"{self.prog}: {message}. See {self.prog} --help", file=sys.stderr)
         raise SystemExit(2)
 
@@ -29,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Neural networks on any array library: train, predict, and check that it is right.",
         epilog="`xpnn COMMAND --help` tells all options of a command.",
     )
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, prog="xpnn")
     for module in (train, score, trust, system):
         module.add_commands(commands)
     return parser
@@ -47,6 +59,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------
     int
         The exit status.
+
+    Raises
+    ------
+    SystemExit
+        After ``--help`` (0), or if the arguments themselves are wrong (2).
     """
     args = _parser().parse_args(argv)
     try:
@@ -54,21 +71,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except XpnnError as error:
-        print(f"xpnn {args.command}: {error}", file=sys.stderr)
-        return 2
+        problem = in_options(str(error))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `xpnn ... | head`: the reader has seen enough
-        sys.stderr.close()
+        with contextlib.suppress(OSError, ValueError):  # what is left is dropped, also when Python flushes at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        print(f"xpnn {args.command}: {error.filename or 'file'}: {error.strerror or error}.", file=sys.stderr)
-        return 2
+        problem = f"{error.filename or 'file'}: {error.strerror or error}."
     except MemoryError:
-        print(
-            f"xpnn {args.command}: out of memory. Try a smaller --batch-size, or data as .npy files, "
-            "which are read from disk as needed.",
-            file=sys.stderr,
+        problem = (
+            "out of memory. Try a smaller --batch-size, or data as .npy files, which are read from disk as needed."
         )
-        return 2
+    print(f"xpnn {args.command}: {problem}", file=sys.stderr)
+    return 2

@@ -1,23 +1,44 @@
-"""Options that several commands share."""
+"""Options that several commands share, and the kinds of values they take."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
+import math
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 from ..data.csv import MISSING
 
 __all__ = [
+    "above_zero",
     "add_backend",
     "add_json",
     "add_network",
     "add_table",
-    "floats",
-    "positive",
+    "at_least_zero",
+    "bins",
+    "finite",
+    "in_options",
     "print_json",
     "share",
     "sizes",
+    "whole",
 ]
+
+
+# -- values -----------------------------------------------------------------------------------------------------
+def _refuse(expected: str, text: str) -> NoReturn:
+    raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+
+
+def _number(text: str, expected: str, fits: Callable[[float], bool]) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        _refuse(expected, text)
+    if not (math.isfinite(value) and fits(value)):
+        _refuse(expected, text)
+    return value
 
 
 def sizes(text: str) -> list[int]:
@@ -25,43 +46,53 @@ def sizes(text: str) -> list[int]:
     try:
         values = [int(part) for part in text.split(",") if part.strip()]
     except ValueError:
-        raise argparse.ArgumentTypeError(f"expected widths such as 256,128, got {text!r}") from None
+        _refuse("widths such as 256,128", text)
     if any(v < 1 for v in values):
-        raise argparse.ArgumentTypeError(f"expected positive widths, got {text!r}")
+        _refuse("positive widths", text)
     return values
 
 
-def floats(text: str) -> tuple[float, ...]:
-    """Read ``0.1,0.5,0.9``."""
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected numbers such as 0.1,0.5,0.9, got {text!r}") from None
-
-
-def positive(text: str) -> int:
+def whole(text: str) -> int:
     """Read a whole number of at least 1."""
     try:
         value = int(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"expected a whole number, got {text!r}") from None
+        value = 0
     if value < 1:
-        raise argparse.ArgumentTypeError(f"expected at least 1, got {value}")
+        _refuse("a whole number of at least 1", text)
     return value
 
 
 def share(text: str) -> float:
     """Read a share in [0, 1)."""
+    return _number(text, "a share of at least 0 and below 1", lambda v: 0 <= v < 1)
+
+
+def above_zero(text: str) -> float:
+    """Read a number above 0."""
+    return _number(text, "a number above 0", lambda v: v > 0)
+
+
+def at_least_zero(text: str) -> float:
+    """Read a number of at least 0."""
+    return _number(text, "a number of at least 0", lambda v: v >= 0)
+
+
+def bins(text: str) -> int | str:
+    """Read ``auto``, 0 or a number of bins."""
+    if text == "auto":
+        return text
     try:
-        value = float(text)
+        value = int(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"expected a number, got {text!r}") from None
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"expected a share of at least 0 and below 1, got {text}")
+        value = -1
+    if value < 0 or value == 1:
+        _refuse("auto, 0 for none, or at least 2", text)
     return value
 
 
-def add_backend(parser: argparse.ArgumentParser) -> None:
+# -- groups of options ------------------------------------------------------------------------------------------
+def add_backend(parser: Any, dtype_default: str = "float32") -> None:
     """Add --backend and --dtype."""
     parser.add_argument(
         "--backend",
@@ -69,44 +100,104 @@ def add_backend(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="numpy (default), cupy, cupy:1, torch, torch:cuda, strict, or auto: a GPU if one can be used",
     )
-    parser.add_argument("--dtype", default="float32", help="float32 (default) or float64")
+    parser.add_argument("--dtype", metavar="NAME", help=f"float32 or float64; default {dtype_default}")
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Add --json."""
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout instead of tables")
 
 
-def add_network(parser: argparse.ArgumentParser) -> None:
-    """Add the options that describe a network."""
+def add_network(parser: argparse.ArgumentParser, hidden: str, activation: str, dropout: str) -> None:
+    """Add the options that describe a network; the strings tell the defaults."""
     group = parser.add_argument_group("network")
-    group.add_argument("--hidden", type=sizes, metavar="N,N", help="widths of the hidden layers, such as 256,128")
-    group.add_argument("--activation", metavar="NAME", help="relu, tanh, gelu, selu, silu, mish, …")
-    group.add_argument("--norm", choices=["none", "batch", "layer", "rms"], default="none", help="normalization layers")
-    group.add_argument("--dropout", type=share, metavar="P", help="share of units dropped after each hidden layer")
-    group.add_argument("--residual", action="store_true", help="skip connections between layers of equal width")
-    group.add_argument("--init", default="auto", metavar="NAME", help="he_normal, xavier_uniform, …; default auto")
+    group.add_argument(
+        "--hidden", type=sizes, metavar="N,N", help=f"widths of the hidden layers, '' for none; default {hidden}"
+    )
+    group.add_argument(
+        "--activation", metavar="NAME", help=f"relu, tanh, gelu, selu, silu, mish, …; default {activation}"
+    )
+    group.add_argument(
+        "--norm",
+        choices=["none", "batch", "layer", "rms"],
+        default="none",
+        help="normalization before each activation; default none",
+    )
+    group.add_argument(
+        "--dropout",
+        type=share,
+        metavar="P",
+        help=f"share of units dropped after each hidden layer; default {dropout}",
+    )
+    group.add_argument(
+        "--residual", action="store_true", help="a skip around each hidden layer as wide as what comes before it"
+    )
+    group.add_argument(
+        "--init",
+        default="auto",
+        metavar="NAME",
+        help="he_normal, xavier_uniform, lecun_normal, orthogonal, …; default auto, to suit the activation",
+    )
 
 
-def add_table(parser: argparse.ArgumentParser) -> None:
-    """Add the options of reading a CSV file."""
+def add_table(parser: argparse.ArgumentParser, *, labels: bool = True, trained: bool = False) -> None:
+    """Add the options of reading a CSV file; a trained model brings defaults of its own."""
     group = parser.add_argument_group("reading a table")
+    told = "as in training" if trained else "told from the file"
+    words = "as in training" if trained else ",".join(word for word in MISSING if word)
     group.add_argument(
-        "--header", choices=["auto", "yes", "no"], default="auto", help="whether the first row names the columns"
+        "--header",
+        choices=["auto", "yes", "no"],
+        help=f"whether the first row names the columns; default {'as in training' if trained else 'auto'}",
     )
+    group.add_argument("--delimiter", metavar="CHAR", help=f"one character, or auto; default {told}")
     group.add_argument(
-        "--delimiter", default="auto", metavar="CHAR", help="one character; told from the file by default"
+        "--missing",
+        metavar="WORDS",
+        help=f"cells that mean no value, as an empty cell always does, with commas; default {words}",
     )
-    group.add_argument(
-        "--missing", metavar="WORDS", help=f"cells that mean no value, with commas; default {','.join(MISSING)!r}"
-    )
-    group.add_argument(
-        "--strip-target", default=None, metavar="ENDING", help="ending to take off every label, such as '.'"
-    )
+    if labels:
+        group.add_argument("--strip-target", metavar="ENDING", help="ending to take off every label, such as '.'")
 
 
+# The library speaks Python; here the same is said with options.
+_SPELLINGS = (
+    ("Pass header=False", "Pass --header no"),
+    ("pass header=False", "pass --header no"),
+    ("add it to missing=(...)", "name it with --missing"),
+    (
+        "Pass x_key=... and y_key=... to name them (y_key=None for inputs alone).",
+        "Name the inputs X; --target names the targets, y by default.",
+    ),
+    ("Pass download=True, or fetch", "Leave out --no-download, or fetch"),
+    ("Pass another data_dir, or set XPNN_DATA", "Pass another --data-dir, or set XPNN_DATA"),
+    ("pass other mirrors", "try again later"),
+    ("or clip_norm=1.", "or --clip-norm 1."),
+    ("a learning rate ten times smaller than", "a --lr ten times smaller than"),
+    ("one of categorical= and numeric=", "one of --categorical and --numeric"),
+    ("a quantity needs the regression task", "a quantity needs --task regression"),
+)
+
+
+def in_options(message: str) -> str:
+    """Word a message of the library for somebody at the command line, in one line."""
+    for python, option in _SPELLINGS:
+        message = message.replace(python, option)
+    return " ".join(message.split("\n"))
+
+
+# -- output -----------------------------------------------------------------------------------------------------
 def print_json(value: Any) -> None:
     """Print a JSON object."""
     import json
 
-    print(json.dumps(value, indent=1))
+    print(json.dumps(finite(value), indent=1, allow_nan=False))
+
+
+def finite(value: Any) -> Any:
+    """Return plain values with None for numbers that JSON does not know: NaN and infinity."""
+    if isinstance(value, dict):
+        return {key: finite(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

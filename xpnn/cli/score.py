@@ -5,89 +5,151 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
-from .. import data
 from ..backend import get_backend
-from ..data.csv import Table
 from ..data.tabular import ClassTarget, TableEncoder
-from ..errors import DataError, OptionError
+from ..errors import OptionError
 from ..files import atomic_path
-from ..metrics import most_confused
 from ..predictor import Predictor
-from .options import add_backend, add_json, add_table, print_json
-from .sources import BUILTIN, is_arrays, read_arrays, read_table
+from .options import add_backend, add_json, add_table, finite, print_json
+from .recipe import refuse_idle
+from .results import report_scores
+from .sources import BUILTIN, Kind, kind_of, open_source, read_arrays, read_table, stem_of, take
 
-__all__ = ["add_commands", "report_scores"]
+__all__ = ["add_commands"]
+
+_ACTS_ON: dict[str, tuple[Kind, ...]] = {
+    "target": ("table", "arrays", "stream"),
+    "data_dir": ("mnist",),
+    **dict.fromkeys(("header", "delimiter", "missing"), ("table",)),
+}
 
 
 def add_commands(commands: Any) -> None:
     """Add the two commands."""
-    predict = commands.add_parser("predict", help="write a saved model's predictions for a file")
-    predict.add_argument("model", metavar="MODEL", help="model.safetensors, from xpnn train")
-    predict.add_argument("file", metavar="FILE", help="a table (.csv) or arrays (.npz, .npy) like the training data")
+    predict = commands.add_parser(
+        "predict",
+        usage="xpnn predict MODEL FILE [options]",
+        help="write a saved model's predictions for a file",
+        description="Write a CSV file with a header and one prediction for each row of FILE, in its order.",
+    )
+    evaluate = commands.add_parser(
+        "evaluate",
+        usage="xpnn evaluate MODEL FILE [options]",
+        help="score a saved model on data with known answers",
+        description="Print how well a model predicts the target of FILE.",
+    )
+    evaluate.add_argument(
+        "--target",
+        metavar="COLUMN",
+        help="column of a table, default as in training; array in an .npz file, default y; y.npy for X.npy",
+    )
     predict.add_argument("--out", metavar="PATH", help="CSV to write; default FILE-predictions.csv here, - for stdout")
     predict.add_argument("--proba", action="store_true", help="also write the probability of each class")
-    add_backend(predict)
-    add_table(predict)
-    predict.set_defaults(run=run_predict)
-
-    evaluate = commands.add_parser("evaluate", help="score a saved model on data with known answers")
-    evaluate.add_argument("model", metavar="MODEL", help="model.safetensors, from xpnn train")
-    evaluate.add_argument("file", metavar="FILE", help="a table or arrays with the target, or mnist: its test images")
-    evaluate.add_argument("--target", metavar="COLUMN", help="target column (or y.npy), if not the one trained on")
-    evaluate.add_argument("--data-dir", metavar="DIR", help="folder with the MNIST files; default $XPNN_DATA")
-    add_backend(evaluate)
-    add_table(evaluate)
+    for command in (predict, evaluate):
+        command.add_argument("model", metavar="MODEL", help="model.safetensors, from xpnn train")
+        command.add_argument(
+            "file",
+            metavar="FILE",
+            help="a table (.csv) or arrays (.npz, .npy) like those of the training; or, for a model trained on one of "
+            f"{', '.join(BUILTIN)}, that name: the rows that training held out",
+        )
+        command.add_argument("--data-dir", metavar="DIR", help="folder with the MNIST files; default $XPNN_DATA")
+        add_backend(command, "that of the training")
+        add_table(command, labels=command is evaluate, trained=True)
     add_json(evaluate)
+    predict.set_defaults(run=run_predict)
     evaluate.set_defaults(run=run_evaluate)
 
 
 def _load(args: argparse.Namespace) -> Predictor:
-    return Predictor.load(args.model, backend=get_backend(args.backend, args.dtype))
+    """Read the model, and take from it how its table was read where the command line is silent."""
+    backend = args.backend if args.dtype is None else get_backend(args.backend, args.dtype)
+    predictor = Predictor.load(args.model, backend=backend)
+    refuse_idle(args, kind_of(args.file), _ACTS_ON, args.file)
+    trained = predictor.info.get("options", {})
+    for name in ("header", "delimiter", "missing"):
+        if getattr(args, name) is None:
+            setattr(args, name, trained.get(name))
+    return predictor
 
 
-def _read(args: argparse.Namespace, predictor: Predictor, target: str | None) -> tuple[Any, Any]:
+def _read(args: argparse.Namespace, predictor: Predictor, *, targets: bool) -> tuple[Any, Any]:
     """Read a file as the model wants it: (raw, y or None)."""
+    kind = kind_of(args.file)
+    if args.file in BUILTIN:
+        return _held_out(args, predictor)
     wants_table = isinstance(predictor.encoder, TableEncoder)
-    if is_arrays(args.file):
-        if wants_table:
-            raise OptionError(
-                f"{args.file}: this model was trained on a table. Pass a .csv file with the same columns."
-            )
-        return read_arrays(args.file, target, targets=target is not None)
+    if wants_table and kind != "table":
+        raise OptionError(
+            f"expected a table, as in training, got the arrays {args.file}. Pass a .csv file with the same columns."
+        )
+    if not wants_table and kind == "table":
+        raise OptionError(
+            f"expected arrays, as in training, got the table {args.file}. Pass an .npz or .npy file with "
+            f"{predictor.net.n_in} columns."
+        )
+    target = None
+    if targets:
+        target = args.target or (predictor.info.get("target") if wants_table else "y" if kind == "arrays" else None)
+        if target is None:
+            raise OptionError(f"expected the target of {args.file}, got none. Add --target.")
     if not wants_table:
-        raise OptionError(f"{args.file}: this model was trained on arrays. Pass an .npz or .npy file.")
-    table: Table = read_table(args.file, args, target)
+        return read_arrays(args.file, target)
+    table = read_table(args.file, args, target)
+    if isinstance(predictor.encoder, TableEncoder):
+        for remark in predictor.encoder.remarks(table.columns):
+            print(remark, file=sys.stderr)
     return table.columns, table.y
+
+
+def _held_out(args: argparse.Namespace, predictor: Predictor) -> tuple[Any, Any]:
+    """Make a built-in data set again and return the rows that training did not see."""
+    trained = predictor.info.get("options", {})
+    if predictor.info.get("source") != args.file or "test_size" not in trained:
+        raise OptionError(
+            f"expected a model that `xpnn train {args.file}` wrote, got one of {predictor.info.get('source')}. "
+            "Pass a file with rows like those of its training."
+        )
+    source = open_source(
+        argparse.Namespace(source=args.file, seed=trained["seed"], data_dir=args.data_dir, no_download=True)
+    )
+    if source.raw_test is not None:
+        return source.raw_test, source.y_test
+    rows = source.split(trained["test_size"], 0.0, trained["seed"], by_class=predictor.target.task == "classification")
+    if not len(rows["test"]):
+        raise OptionError(f"expected rows of {args.file} that training held out, got --test-size 0. Pass a file.")
+    return take(source.raw, rows["test"]), source.y[rows["test"]]
 
 
 def run_predict(args: argparse.Namespace) -> int:
     """Write predictions."""
     predictor = _load(args)
-    raw, _ = _read(args, predictor, None)
+    if args.proba and not isinstance(predictor.target, ClassTarget):
+        raise OptionError("--proba: expected a classifier, got a model of numbers. Leave the option out.")
+    raw, _ = _read(args, predictor, targets=False)
     out = predictor.predict_proba(raw)
     header, columns = ["prediction"], [predictor.decode(out).tolist()]
-    if args.proba:
-        if not isinstance(predictor.target, ClassTarget):
-            raise OptionError("--proba: expected a classifier, but this model predicts numbers. Leave the option out.")
+    if args.proba and isinstance(predictor.target, ClassTarget):
         header += [f"p({label})" for label in predictor.target.classes]
         columns += [[f"{p:.6g}" for p in column] for column in out.T]
     rows = zip(*columns, strict=True)
     if args.out == "-":
         _write(sys.stdout, header, rows)
         return 0
-    path = Path(args.out or f"{Path(args.file).name.removesuffix('.gz').rpartition('.')[0]}-predictions.csv")
-    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
+    path = Path(args.out or f"{stem_of(args.file)}-predictions.csv").expanduser()
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         _write(file, header, rows)
-    print(f"{len(columns[0])} predictions written to {path}")
+    print(f"{len(columns[0]):,} predictions written to {path}")
     return 0
 
 
-def _write(file: Any, header: list[str], rows: Any) -> None:
+def _write(file: TextIO, header: list[str], rows: Iterable[Any]) -> None:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)
@@ -96,41 +158,12 @@ def _write(file: Any, header: list[str], rows: Any) -> None:
 def run_evaluate(args: argparse.Namespace) -> int:
     """Print scores."""
     predictor = _load(args)
-    if args.file in BUILTIN:
-        if args.file != "mnist":
-            raise OptionError(f"evaluate: {args.file} has no test file of its own. Pass a file, or mnist.")
-        mnist = data.load_mnist(args.data_dir, download=False)
-        raw, y = mnist.X_test, mnist.y_test
-    else:
-        target = args.target or predictor.info.get("target") or ("y" if Path(args.file).suffix == ".npz" else None)
-        if target is None:
-            raise OptionError("evaluate: expected a target. Add --target COLUMN, or y.npy for .npy files.")
-        raw, y = _read(args, predictor, target)
-    if y is None:
-        raise DataError(f"evaluate: expected targets in {args.file}, got none. Name them with --target.")
+    if args.strip_target is not None and not isinstance(predictor.target, ClassTarget):
+        raise OptionError("--strip-target: expected a classifier, got a model of numbers. Leave the option out.")
+    raw, y = _read(args, predictor, targets=True)
     scores = predictor.score(raw, np.asarray(y), strip=args.strip_target)
     if args.json:
-        print_json(scores)
+        print_json({"file": args.file, **finite(scores)})
     else:
         report_scores(predictor, scores, Path(args.file).name)
     return 0
-
-
-def report_scores(predictor: Predictor, scores: dict[str, Any], name: str) -> None:
-    """Print scores as a person reads them."""
-    from tabulate import tabulate
-
-    if not isinstance(predictor.target, ClassTarget):
-        shown = f"RMSE {scores['rmse']:,.6g}, MAE {scores['mae']:,.6g}, R² {scores['r2']:.4f}"
-        print(f"{name}: {shown} on {scores['rows']:,} rows")
-        return
-    shown = f"accuracy {scores['accuracy']:.2%}, cross-entropy {scores['cross_entropy']:.4f}"
-    print(f"{name}: {shown} on {scores['rows']:,} rows")
-    matrix, names = np.asarray(scores["confusion"]), [str(c) for c in predictor.target.classes]
-    if len(names) <= 20:
-        print("\nConfusion matrix (rows: truth, columns: prediction)")
-        print(tabulate([[n, *row] for n, row in zip(names, matrix.tolist(), strict=True)], headers=["", *names]))
-    pairs = most_confused(matrix, top=5, class_names=names)
-    if pairs:
-        print("\nMost confused")
-        print(tabulate(pairs, headers=["truth", "taken for", "times"], disable_numparse=[0, 1]))

@@ -1,4 +1,4 @@
-"""Where `xpnn train` gets its data from."""
+"""Where the commands get their data from."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from .. import data
+from ..data.batching import stratified_indices
 from ..data.csv import MISSING, Table
 from ..errors import DataError, OptionError
 
-__all__ = ["BUILTIN", "Source", "is_arrays", "open_source", "read_arrays", "read_table", "take"]
+__all__ = ["BUILTIN", "Kind", "Source", "kind_of", "open_source", "read_arrays", "read_table", "take"]
+
+Kind = Literal["digits", "mnist", "points", "table", "arrays", "stream"]
 
 _TOYS: dict[str, Callable[[int], tuple[np.ndarray, np.ndarray]]] = {
     "xor": lambda seed: data.make_xor(400, 0.1, seed),
@@ -50,13 +53,36 @@ class Source:
     """
 
     name: str
-    kind: str
+    kind: Kind
     raw: Any
     y: np.ndarray
     raw_test: Any = None
     y_test: np.ndarray | None = None
     target_name: str | None = None
     notes: list[str] = field(default_factory=list)
+
+    def split(self, test_size: float, validation_size: float, seed: int, *, by_class: bool) -> dict[str, np.ndarray]:
+        """Divide the rows: test first, then validation, the rest to train on.
+
+        A stream is not divided by copying: its trainer holds the validation rows out, by the same draw as here.
+        """
+        rows = np.arange(len(self.y))
+        none = rows[:0]
+
+        def draw(among: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+            if not fraction:
+                return among, none
+            rest, drawn = stratified_indices(self.y[among] if by_class else len(among), fraction, seed)
+            return among[rest], among[drawn]
+
+        if self.kind == "stream":
+            rows, valid = draw(rows, validation_size, seed)
+            return {"train": rows, "valid": valid, "test": none}
+        test = none
+        if self.raw_test is None:
+            rows, test = draw(rows, test_size, seed)
+        rows, valid = draw(rows, validation_size, seed + 1)
+        return {"train": rows, "valid": valid, "test": test}
 
 
 def take(raw: Any, index: np.ndarray) -> Any:
@@ -66,9 +92,22 @@ def take(raw: Any, index: np.ndarray) -> Any:
     return raw[index]
 
 
-def is_arrays(path: str) -> bool:
-    """Whether a file holds arrays (.npz, .npy) and not a table."""
-    return bool({".npz", ".npy"} & set(Path(path).suffixes))
+def kind_of(name: str) -> Kind:
+    """Tell from its name what a data set or file is."""
+    if name in BUILTIN:
+        return "digits" if name == "digits" else "mnist" if name == "mnist" else "points"
+    suffix = Path(name).suffix
+    if not suffix and not Path(name).expanduser().exists():
+        raise OptionError(
+            f"expected a file (.csv, .npz, .npy) or one of {', '.join(BUILTIN)}, got {name!r}. Check the name."
+        )
+    return "arrays" if suffix == ".npz" else "stream" if suffix == ".npy" else "table"
+
+
+def stem_of(path: str) -> str:
+    """Return the name of a file without its folder and endings: ``a/b.csv.gz`` becomes ``b``."""
+    name = Path(path).name.removesuffix(".gz")
+    return Path(name).stem
 
 
 def read_table(path: str, args: argparse.Namespace, target: str | None) -> Table:
@@ -76,68 +115,76 @@ def read_table(path: str, args: argparse.Namespace, target: str | None) -> Table
     return data.load_csv(
         path,
         target=target,
-        header="auto" if args.header == "auto" else args.header == "yes",
-        delimiter=args.delimiter,
-        missing=MISSING if args.missing is None else args.missing.split(","),
+        header=args.header == "yes" if args.header in ("yes", "no") else "auto",
+        delimiter=args.delimiter or "auto",
+        missing=MISSING if args.missing is None else ("", *(word.strip() for word in args.missing.split(","))),
     )
 
 
-def read_arrays(path: str, y_path: str | None, *, targets: bool) -> tuple[Any, Any]:
-    """Read X (and y) from an .npz file, or from .npy files as memory maps."""
-    if Path(path).suffix == ".npz":
-        return data.load_arrays(path, y_key="y" if targets else None)
-    if y_path is not None:
-        return data.open_memmap(path, y_path)
-    return data.open_memmap(path, path)[0], None
+def read_arrays(path: str, target: str | None) -> tuple[Any, Any]:
+    """Read X and, if a target is named, y: an array in the same .npz file, or the .npy file beside X.npy."""
+    if kind_of(path) == "arrays":
+        X, y = data.load_arrays(path, y_key=target)
+    elif target is not None:
+        X, y = data.open_memmap(path, target)
+    else:
+        X, y = data.open_memmap(path, path)[0], None
+    return X if X.ndim == 2 else X.reshape(len(X), -1), y
 
 
-def columns_of(table: Table, drop: str) -> dict[str, np.ndarray]:
+def names(text: str | None) -> list[str]:
+    """Read a list of columns."""
+    return [name.strip() for name in (text or "").split(",") if name.strip()]
+
+
+def _columns(table: Table, drop: list[str]) -> dict[str, np.ndarray]:
     """Return the feature columns but those to drop."""
-    dropped = {name.strip() for name in drop.split(",") if name.strip()}
-    unknown = sorted(dropped - set(table.features))
+    unknown = sorted(set(drop) - set(table.features))
     if unknown:
         raise DataError(
             f"--drop: expected columns among {', '.join(table.features)}, got {', '.join(unknown)}. Check the names."
         )
-    return {name: table.columns[name] for name in table.features if name not in dropped}
+    return {name: table.columns[name] for name in table.features if name not in drop}
 
 
 def open_source(args: argparse.Namespace) -> Source:
     """Return the data that the command line names."""
     name: str = args.source
+    kind = kind_of(name)
     if name in _TOYS:
-        X, y = _TOYS[name](args.seed)
-        return Source(name, "points", X, y)
-    if name == "digits":
-        X, y = data.load_digits()
-        return Source(name, "digits", X, y)
-    if name == "mnist":
-        X, y, X_test, y_test = data.load_mnist(args.data_dir, download=not args.no_download)
-        return Source(name, "mnist", X, y, X_test, y_test)
-    path = Path(name)
-    if not path.suffix:
-        raise OptionError(
-            f"train: expected a file (.csv, .npz, .npy) or one of {', '.join(BUILTIN)}, got {name!r}. Check the name."
+        return Source(name, kind, *_TOYS[name](args.seed))
+    if kind == "digits":
+        return Source(name, kind, *data.load_digits())
+    if kind == "mnist":
+        return Source(name, kind, *data.load_mnist(args.data_dir, download=not args.no_download))
+    if kind == "table":
+        return _open_table(args)
+    if kind == "stream" and args.target is None:
+        raise OptionError(f"{name} needs the file of its targets. Add --target y.npy.")
+    X, y = read_arrays(name, args.target or "y")
+    source = Source(stem_of(name), kind, X, np.asarray(y))
+    if kind == "stream":
+        head = np.abs(X[:1000].astype(np.float64))
+        source.notes.append(
+            f"rows are read from disk as needed and not scaled: the first {len(head):,} reach {head.max(initial=0):.4g}"
         )
-    stem = path.name.removesuffix(".gz").rpartition(".")[0]
-    if is_arrays(name):
-        if path.suffix == ".npy" and args.target is None:
-            raise OptionError(f"train: {name} needs the file of its targets. Add --target y.npy.")
-        X, y = read_arrays(name, args.target, targets=True)
-        source = Source(stem, "stream" if path.suffix == ".npy" else "arrays", X, np.asarray(y))
-        if args.test_file:
-            source.raw_test, source.y_test = read_arrays(args.test_file, args.test_target, targets=True)
-        return source
+    if args.test_file:
+        source.raw_test, y_test = read_arrays(args.test_file, args.test_target or args.target or "y")
+        source.y_test = np.asarray(y_test)
+    return source
+
+
+def _open_table(args: argparse.Namespace) -> Source:
     if args.target is None:
-        raise OptionError(f"train: {name} needs the column to predict. Add --target COLUMN (a name or a position).")
-    table = read_table(name, args, args.target)
+        raise OptionError(f"{args.source} needs the column to predict. Add --target COLUMN (a name or a position).")
+    table = read_table(args.source, args, args.target)
     source = Source(
-        stem,
+        stem_of(args.source),
         "table",
-        columns_of(table, args.drop),
+        _columns(table, names(args.drop)),
         np.asarray(table.y),
         target_name=table.target_name,
-        notes=table.notes,
+        notes=list(table.notes),
     )
     if args.test_file:
         test = read_table(args.test_file, args, table.target_name)

@@ -29,10 +29,14 @@ _OPTIONAL = (
 
 def add_commands(commands: Any) -> None:
     """Add the two commands."""
-    doctor = commands.add_parser("doctor", help="tell which backends work here, and what mends the others")
+    doctor = commands.add_parser(
+        "doctor", usage="xpnn doctor [--json]", help="tell which backends work here, and what mends the others"
+    )
     add_json(doctor)
     doctor.set_defaults(run=run_doctor)
-    info = commands.add_parser("info", help="tell what is in a model file, or the versions in use")
+    info = commands.add_parser(
+        "info", usage="xpnn info [MODEL] [--json]", help="tell what is in a model file, or the versions in use"
+    )
     info.add_argument("model", nargs="?", metavar="MODEL", help="a file from xpnn train or xpnn.save")
     add_json(info)
     info.set_defaults(run=run_info)
@@ -98,7 +102,7 @@ def run_info(args: argparse.Namespace) -> int:
         return 0
     tensors, meta = read(args.model)
     if "network" not in meta:
-        raise FileFormatError(f"info: {args.model} holds no network. Write it with xpnn.save or xpnn train.")
+        raise FileFormatError(f"{args.model} holds no network. Write it with xpnn.save or xpnn train.")
     net = build(meta["network"], tensors)
     predictor = meta.get("extra", {}).get("predictor")
     facts = {
@@ -120,5 +124,21 @@ def run_info(args: argparse.Namespace) -> int:
     print(net.summary())
     print()
     for name, value in facts.items():
-        print(f"{name}: {value}")
+        _print_fact(name, value)
     return 0
+
+
+def _print_fact(name: str, value: Any, indent: str = "") -> None:
+    """Print a value in one line; a dictionary, or several sentences, in a line each below their name."""
+    if isinstance(value, dict):
+        print(f"{indent}{name}:")
+        for inner, what in value.items():
+            _print_fact(inner, what, indent + "  ")
+    elif name == "notes" and value:
+        print(f"{indent}{name}:", *value, sep=f"\n{indent}  ")
+    elif isinstance(value, list):
+        # a confusion matrix is shown by `xpnn evaluate`
+        if not any(isinstance(item, list) for item in value):
+            print(f"{indent}{name}: {', '.join(map(str, value))}")
+    elif value is not None:
+        print(f"{indent}{name}: {value}")

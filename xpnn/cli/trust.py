@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,13 +13,14 @@ import numpy as np
 from .. import losses, testing
 from ..backend import Backend, get_backend
 from ..checkpoint import build, read
-from ..errors import OptionError
+from ..errors import BackendUnavailableError, FileFormatError, OptionError
 from ..layers import Dropout, Embedding, Layer, Linear, PReLU, Residual, get_activation
 from ..losses import Loss
 from ..model import Sequential, mlp
 from ..optim import SGD
+from ..predictor import loss_from_dict
 from ..random import stream
-from .options import add_json, positive, print_json
+from .options import above_zero, add_json, print_json, whole
 
 __all__ = ["add_commands"]
 
@@ -38,23 +40,44 @@ class _Case:
 
 def add_commands(commands: Any) -> None:
     """Add the two commands."""
-    gradcheck = commands.add_parser("gradcheck", help="compare hand-derived gradients with central differences")
-    gradcheck.add_argument("--eps", type=float, default=1e-5, help="distance of the differences; default 1e-5")
-    gradcheck.add_argument("--backend", default="numpy", metavar="NAME", help="where to compute; always in float64")
+    gradcheck = commands.add_parser(
+        "gradcheck",
+        usage="xpnn gradcheck [options]",
+        help="compare hand-derived gradients with central differences",
+        description="Compare the gradient of every parameter with central differences, in float64. Exit status 1 if "
+        "one is suspicious or wrong.",
+    )
+    gradcheck.add_argument(
+        "--eps", type=above_zero, default=1e-5, metavar="X", help="distance of the differences; default 1e-5"
+    )
+    gradcheck.add_argument(
+        "--backend", default="numpy", metavar="NAME", help="where to compute: numpy (default), cupy, torch, strict"
+    )
     gradcheck.set_defaults(run=run_gradcheck)
 
-    parity = commands.add_parser("parity", help="train on several backends and compare gradients and weights")
-    parity.add_argument("--backends", default="numpy,cupy,torch,strict", help="with commas; the first is the reference")
-    parity.add_argument("--steps", type=positive, default=10, help="training steps; default 10")
-    parity.add_argument("--dtype", default="float32", help="float32 (default) or float64")
+    parity = commands.add_parser(
+        "parity",
+        usage="xpnn parity [options]",
+        help="train on several backends and compare gradients and weights",
+        description="Train on several backends from one seed and compare gradients and weights. Exit status 1 if they "
+        "differ by more than rounding, 2 if there is nothing to compare.",
+    )
+    parity.add_argument(
+        "--backends",
+        default="numpy,cupy,torch,strict",
+        metavar="NAMES",
+        help="with commas; the first is the reference, those not usable here are skipped; default %(default)s",
+    )
+    parity.add_argument("--steps", type=whole, default=10, metavar="N", help="training steps; default 10")
+    parity.add_argument("--dtype", default="float32", metavar="NAME", help="float32 (default) or float64")
     parity.set_defaults(run=run_parity)
 
     for command in (gradcheck, parity):
         names = ", ".join(_BUILTIN)
         command.add_argument("--model", metavar="FILE", help="a network saved by xpnn.save or xpnn train")
         command.add_argument("--network", metavar="NAME", help=f"one built-in network instead of all: {names}")
-        command.add_argument("--batch-size", type=positive, default=8, metavar="N", help="rows; default 8")
-        command.add_argument("--seed", type=int, default=0, help="of weights and rows; default 0")
+        command.add_argument("--batch-size", type=whole, default=8, metavar="N", help="rows; default 8")
+        command.add_argument("--seed", type=int, default=0, metavar="N", help="of weights and rows; default 0")
         add_json(command)
 
 
@@ -100,13 +123,17 @@ _BUILTIN: dict[str, tuple[Callable[[int], Make], Loss]] = {
 
 
 def _cases(args: argparse.Namespace) -> list[_Case]:
+    if args.model and args.network:
+        raise OptionError("--network: expected no --model beside it, got both. Leave one out.")
     if args.model:
-        _, meta = read(args.model)
-        tensors, config = read(args.model)[0], meta["network"]
+        tensors, meta = read(args.model)
+        if "network" not in meta:
+            raise FileFormatError(f"{args.model} holds no network. Write it with xpnn.save or xpnn train.")
+        config = meta["network"]
         saved = meta.get("extra", {}).get("predictor", {}).get("loss")
         loss: Loss = losses.CrossEntropy() if config["layers"][-1].get("n_out", 1) > 1 else losses.MeanSquaredError()
         if saved is not None:
-            loss = getattr(losses, saved["type"])(**{k: v for k, v in saved.items() if k != "type"})
+            loss = loss_from_dict(saved)
 
         def make(backend: Backend) -> Sequential:
             return build(config, tensors, backend=backend)
@@ -169,15 +196,13 @@ def run_gradcheck(args: argparse.Namespace) -> int:
             }
         )
     else:
-        print(
-            f"{len(results)} networks on {backend.spec}, largest relative error {worst:.1e}: {testing.verdict(worst)}"
-        )
+        print(f"{_count(results)} on {backend.spec}, largest relative error {worst:.1e}: {testing.verdict(worst)}")
     return 1 if testing.verdict(worst) in ("bug", "suspicious") else 0
 
 
 def run_parity(args: argparse.Namespace) -> int:
     """Compare backends and print a table for each network."""
-    names = tuple(name.strip() for name in args.backends.split(","))
+    names = _usable(args)
     results = []
     for case in _cases(args):
         report = testing.compare_backends(
@@ -208,5 +233,25 @@ def run_parity(args: argparse.Namespace) -> int:
             }
         )
     else:
-        print(f"{len(results)} networks: {'all backends agree' if ok else 'BACKENDS DIFFER'}")
+        print(f"{_count(results)}: {'all backends agree' if ok else 'BACKENDS DIFFER'}")
     return 0 if ok else 1
+
+
+def _usable(args: argparse.Namespace) -> tuple[str, ...]:
+    """Return the backends to compare; refuse unknown ones, and a comparison of one backend with nothing."""
+    names = tuple(dict.fromkeys(name.strip() for name in args.backends.split(",") if name.strip()))
+    usable = []
+    for name in names:
+        with contextlib.suppress(BackendUnavailableError):
+            get_backend(name, args.dtype)
+            usable.append(name)
+    if names[:1] != tuple(usable[:1]) or len(usable) < 2:
+        raise OptionError(
+            f"--backends: expected a reference and one more that can be used here, got {args.backends}, of which "
+            f"{', '.join(usable) or 'none'} can. `xpnn doctor` tells what the others need."
+        )
+    return names
+
+
+def _count(results: list[Any]) -> str:
+    return "1 network" if len(results) == 1 else f"{len(results)} networks"

@@ -2,5 +2,18 @@
 
 from .base import Optimizer
 from .first_order import SGD, AdaGrad, Adam, AdamW, Lion, Momentum, NAdam, RMSProp
+from .lbfgs import LBFGS, LBFGSResult
 
-__all__ = ["SGD", "AdaGrad", "Adam", "AdamW", "Lion", "Momentum", "NAdam", "Optimizer", "RMSProp"]
+__all__ = [
+    "LBFGS",
+    "SGD",
+    "AdaGrad",
+    "Adam",
+    "AdamW",
+    "LBFGSResult",
+    "Lion",
+    "Momentum",
+    "NAdam",
+    "Optimizer",
+    "RMSProp",
+]

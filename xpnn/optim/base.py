@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .._typing import Array
+from ..backend import to_numpy
 from ..errors import OptionError
 from ..params import ParamStore
 
@@ -93,11 +94,19 @@ class Optimizer:
                 "Pass one rate, or one for each replica."
             )
         self._store = store
-        self.state = {name: store.zeros() for name in self.slots}
+        if self.state:  # from a pickle
+            self.state = {name: store.backend.copy(array) for name, array in self.state.items()}
+        else:
+            self.state = {name: store.zeros() for name in self.slots}
 
     def reset(self) -> None:
         """Forget state, step count and store."""
         self.state, self.t, self._store = {}, 0, None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The store is left behind, the state goes along on the host; `bind` takes it up again.
+        state = {name: np.array(to_numpy(array)) for name, array in self.state.items()}
+        return {**vars(self), "state": state, "_store": None}
 
     def numbers(self, t: int, factor: float = 1.0) -> tuple[Number, ...]:
         """Return everything that step `t` (from 1) needs beside arrays, for `update`.

@@ -310,8 +310,9 @@ class ProgressBar(Callback):
         self._bar.update(1)
 
     def on_fit_end(self, trainer: Trainer) -> None:
+        shown = not self._bar.disable  # close() sets it
         self._bar.close()
-        if trainer.stop_reason and not self._bar.disable:
+        if shown and trainer.stop_reason:
             self._bar.write(f"Stopped after epoch {trainer.epoch}: {trainer.stop_reason}.", file=self._bar.fp)
 
 

@@ -101,6 +101,14 @@ def _curves(history: History) -> list[Finding]:
                 "Try a learning rate ten times larger; check that inputs are scaled.",
             )
         )
+    elif falls < -0.1 * abs(loss[0]):
+        found.append(
+            Finding(
+                "diverging",
+                f"the loss rose from {loss[0]:.4g} to {loss[-1]:.4g} in {len(loss)} epochs.",
+                "Try a learning rate ten times smaller; check that inputs and targets are scaled.",
+            )
+        )
     if "val_loss" in history:
         val = [float(v) for v in history["val_loss"]]
         best = int(np.argmin(val))
@@ -129,10 +137,7 @@ def _curves(history: History) -> list[Finding]:
 
 
 def _gradients(net: Sequential) -> list[Finding]:
-    sizes = {
-        name: float(np.sqrt(np.mean(np.square(to_numpy(net.grads[name]).astype(np.float64)))))
-        for name in net.store.matrices()
-    }
+    sizes = {name: _root_mean_square(net.grads[name]) for name in net.store.matrices()}
     if len(sizes) < 3 or not any(sizes.values()):
         return []
     (first, low), (last, high) = next(iter(sizes.items())), list(sizes.items())[-1]
@@ -140,9 +145,19 @@ def _gradients(net: Sequential) -> list[Finding]:
     evidence = f"gradients of {first} are {low:.1e}, of {last} {high:.1e} (root mean square)."
     if ratio < 1e-4:
         return [Finding("vanishing gradients", evidence, "Try ReLU with He initialization, norm layers or residual.")]
+    # Where outputs grow from layer to layer as gradients do backwards, all gradients are alike, and too large.
+    largest = max(sizes, key=lambda name: sizes[name])
+    weights = _root_mean_square(net.params[largest])
+    if ratio <= 1e4 and sizes[largest] > 1e3 * max(weights, 1e-2):
+        evidence = f"gradients of {largest} are {sizes[largest]:.1e}, its weights {weights:.1e} (root mean square)."
+        ratio = math.inf
     if ratio > 1e4:
         return [Finding("exploding gradients", evidence, "Try clip_norm=1, a smaller initialization or norm layers.")]
     return []
+
+
+def _root_mean_square(array: Any) -> float:
+    return float(np.sqrt(np.mean(np.square(to_numpy(array).astype(np.float64)))))
 
 
 def _outputs(net: Sequential, X: Any) -> list[Finding]:

@@ -151,10 +151,12 @@ class _Resident:
 
 
 class _Streamed:
-    """A column on disk."""
+    """A column that stays on the host: a memory map, or a sparse matrix whose rows become dense in blocks."""
 
-    def __init__(self, backend: Backend, values: np.memmap, dtype: DType, where: str, name: str) -> None:
-        self.backend, self.values, self.dtype, self._message = backend, values, dtype, (where, name)
+    def __init__(self, backend: Backend, values: Any, dtype: DType, where: str, name: str) -> None:
+        self.backend, self.dtype, self._message = backend, dtype, (where, name)
+        self._sparse = hasattr(values, "tocsr")
+        self.values = values.tocsr() if self._sparse else values
 
     def ready(self, index: Indices | None) -> Indices | None:
         """Return the order of one epoch; it stays on the host."""
@@ -162,24 +164,26 @@ class _Streamed:
 
     def rows(self, index: Indices | None, start: int, stop: int) -> Array:
         """Read rows ``index[start:stop]``, check them and move them to the device."""
-        if index is None:
-            index = np.arange(start, stop)
-            block = np.array(self.values[start:stop])
-        else:
-            index = index[start:stop]
-            ascending = np.argsort(index)  # disks and page caches read forwards
-            block = np.empty((len(index), *self.values.shape[1:]), self.values.dtype)
-            block[ascending] = self.values[index[ascending]]
-        # Not isfinite: a float64 may be too large for float32.
-        if block.dtype.kind == "f" and not (np.abs(block) <= np.finfo(self.backend.dtype_name).max).all():
+        index = np.arange(start, stop) if index is None else index[start:stop]
+        block = self._read(index)
+        limit = np.finfo(self.backend.dtype_name).max  # a finite float64 may be too large for float32
+        if block.dtype.kind == "f" and not (-limit <= block.min() and block.max() <= limit):  # False for NaN too
             with np.errstate(over="ignore"):
                 block = block.astype(self.backend.dtype_name)
             _refuse_non_finite(block, *self._message, index)
         return self.backend.asarray(block, dtype=self.dtype)
 
+    def _read(self, index: Indices) -> np.ndarray:
+        if self._sparse:
+            return np.asarray(self.values[index].toarray())
+        ascending = np.argsort(index)  # disks and page caches read forwards
+        block = np.empty((len(index), *self.values.shape[1:]), self.values.dtype)
+        block[ascending] = self.values[index[ascending]]
+        return block
+
 
 def _column(backend: Backend, values: Any, dtype: DType, where: str, name: str) -> _Resident | _Streamed:
-    if isinstance(values, np.memmap):
+    if isinstance(values, np.memmap) or hasattr(values, "tocsr"):
         return _Streamed(backend, values, dtype, where, name)
     with np.errstate(over="ignore"):  # what is too large for float32 becomes inf, and is refused as such
         return _Resident(backend, backend.asarray(values, dtype=dtype), where, name)

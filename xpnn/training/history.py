@@ -21,7 +21,8 @@ class History:
     rows : list of dict
         ``epoch`` (from 1), ``loss``, the metrics, ``val_…`` of each where there are validation data, ``lr`` (at
         the epoch's last step), ``grad_norm`` (Euclidean norm of all gradients at the epoch's last step, before
-        clipping), ``seconds``.  For replicas a value is the mean, and ``…_replicas`` holds the list.
+        clipping), ``penalty`` (the regularizer's, at the last step), ``seconds``.  For replicas a value is the
+        mean, and ``…_replicas`` holds the list.
 
     Examples
     --------
@@ -46,7 +47,10 @@ class History:
     def __getitem__(self, name: str) -> list[Any]:
         values = [row[name] for row in self.rows if name in row]
         if not values and self.rows:
-            raise OptionError(f"History: expected one of {', '.join(self.names)}, got {name!r}.")
+            raise OptionError(
+                f"History: expected one of {', '.join(self.names)}, got {name!r}. "
+                "Choose one of these; columns of validation need validation data in fit."
+            )
         return values
 
     def __contains__(self, name: object) -> bool:

@@ -33,6 +33,7 @@ class StepRow(NamedTuple):
     step: int  # picks the dropout masks
     slot: int  # where the step's loss goes
     last: bool  # whether the epoch ends with it
+    weight: float  # total sample weight of its batch
     numbers: tuple[Any, ...]  # the optimizer's
 
 
@@ -186,9 +187,11 @@ class Trainer:
         Raises
         ------
         ShapeError, LabelError, DataError, OptionError
-            If the data or options do not fit; nothing has been trained then.
+            If the data or options do not fit; nothing has been trained then.  (A bad value in a memory map is
+            found when it is read.)
         DivergenceError
-            If a loss is not finite; the weights from before that epoch are restored, then callbacks end.
+            If a loss, or a weight after an epoch's last step, is not finite; the weights from before that epoch are
+            restored, then callbacks end.
         """
         for name, count in (("epochs", epochs), ("batch_size", batch_size)):
             if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
@@ -229,7 +232,7 @@ class Trainer:
         began = time.perf_counter()
         order = epoch_order(len(train), self.seed, self.epoch) if shuffle else None
         weights = train.batch_weights(order, batch_size)
-        table = self._step_table(len(weights), schedule)
+        table = self._step_table(weights, schedule)
         tally = _Tally(self, len(weights))
         restart = Restart(self)
         batch_callbacks = [c for c in self.callbacks if type(c).on_batch_end is not Callback.on_batch_end]
@@ -371,14 +374,15 @@ class Trainer:
             earned = schedule.after(self.history[schedule.watches])
         return schedule(t) * earned
 
-    def _step_table(self, steps: int, schedule: Schedule) -> list[StepRow]:
+    def _step_table(self, weights: np.ndarray, schedule: Schedule) -> list[StepRow]:
         """Everything that changes within the coming epoch, step by step."""
-        t = self.optimizer.t
+        t, steps = self.optimizer.t, len(weights)
         return [
             StepRow(
                 self.step + slot,
                 slot,
                 slot == steps - 1,
+                float(weights[slot]),
                 self.optimizer.numbers(t + slot + 1, self._factor(slot, steps, schedule, self.epoch)),
             )
             for slot in range(steps)
@@ -529,7 +533,7 @@ def _expect(value: Any, kind: type, name: str, what: str) -> None:
             got, hint = f"the class {value.__name__}", f"Write {value.__name__}(...)."
         else:
             shown = repr(value)
-            got = shown if len(shown) <= 60 else f"{type(value).__name__} object"
+            got = shown if len(shown) <= 60 and shown[0] != "<" else f"{type(value).__name__} object"
             hint = "Put it in brackets, [...]." if isinstance(value, Callback) else "Pass such an object."
         raise OptionError(f"Trainer: expected {name} to be {what}, got {got}. {hint}")
 

@@ -1,0 +1,400 @@
+"""Time of a training step on one device, beside PyTorch and JAX, and MNIST accuracy over time.
+
+    python ci/gpu_bench.py --backend cupy --out bench.json
+
+All train one network from the same weights on the same batches, which lie on the device: softmax cross-entropy, Adam,
+float32 with full-precision products.  Losses after some steps are compared before anything is timed.  Rounds of all
+competitors are interleaved, and each wait for the device is within the time.  A competitor that is not installed, or
+fails, is named with the reason; the file is written anew after each part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import xpnn
+from xpnn.backend import Backend
+
+PROBLEMS = [([784, 256, 128, 10], 128), ([784, 256, 128, 10], 1024), ([784, 2048, 2048, 10], 1024)]
+MNIST = [(128, 3e-3, 4), (1024, 8e-3, 8)]  # batch size, peak learning rate, epochs
+LR, BETA1, BETA2, EPS = 1e-3, 0.9, 0.999, 1e-8
+N_BATCHES = 8
+STEPS_COMPARED = 5
+
+
+@dataclass
+class Problem:
+    """A network, its first weights, and batches on the host."""
+
+    sizes: list[int]
+    batch_size: int
+    weights: list[tuple[np.ndarray, np.ndarray]]  # (n_in, n_out) and (n_out,) of each layer
+    batches: list[tuple[np.ndarray, np.ndarray]]
+
+    def __str__(self) -> str:
+        return f"{'-'.join(map(str, self.sizes))}, batch {self.batch_size}"
+
+
+@dataclass
+class Competitor:
+    """What makes a step, what waits for the device, and the loss of the last step."""
+
+    step: Callable[[int], None]
+    wait: Callable[[], None]
+    loss: Callable[[], float]
+
+
+class NotHereError(Exception):
+    """A competitor is not here; the message says why."""
+
+
+def make_problem(sizes: list[int], batch_size: int) -> Problem:
+    rng = np.random.default_rng(0)
+    net = xpnn.mlp(sizes, seed=0)
+    params = [np.array(p) for p in net.params.values()]
+    weights = list(zip(params[::2], params[1::2], strict=True))
+    batches = [
+        (rng.random((batch_size, sizes[0]), dtype=np.float32), rng.integers(0, sizes[-1], batch_size))
+        for _ in range(N_BATCHES)
+    ]
+    return Problem(sizes, batch_size, weights, batches)
+
+
+# -- competitors ------------------------------------------------------------------------------------------------
+def with_xpnn(problem: Problem, backend: Backend) -> Competitor:
+    net = xpnn.mlp(problem.sizes, backend=backend, seed=0)
+    loss, rule = xpnn.CrossEntropy(), xpnn.Adam(LR, BETA1, BETA2, eps=EPS)
+    batches = [(backend.asarray(x), backend.asarray(y, dtype=backend.index_dtype)) for x, y in problem.batches]
+    last: list[Any] = [None]
+
+    def step(t: int) -> None:
+        x, y = batches[t % N_BATCHES]
+        pred, caches = net.forward(x, train=True, step=t)
+        last[0], d_pred = loss.value_and_grad(pred, y)
+        net.backward(d_pred, caches)
+        rule.step(net.store)
+
+    return Competitor(step, backend.synchronize, lambda: float(backend.to_numpy(last[0])))
+
+
+def torch_parts(problem: Problem, device: str) -> tuple[Any, Any, Any, list[tuple[Any, Any]]]:
+    try:
+        torch = importlib.import_module("torch")
+    except ImportError as error:
+        raise NotHereError(f"not installed ({error})") from error
+    if device == "cuda" and not torch.cuda.is_available():
+        raise NotHereError("this PyTorch finds no GPU")
+    torch.set_float32_matmul_precision("highest")
+    layers: list[Any] = []
+    for weight, bias in problem.weights:
+        linear = torch.nn.Linear(*weight.shape)
+        with torch.no_grad():
+            linear.weight.copy_(torch.from_numpy(weight.T.copy()))
+            linear.bias.copy_(torch.from_numpy(bias))
+        layers += [linear, torch.nn.ReLU()]
+    net = torch.nn.Sequential(*layers[:-1]).to(device)
+    options = {"fused": True, "capturable": True} if device == "cuda" else {}
+    rule = torch.optim.Adam(net.parameters(), LR, (BETA1, BETA2), EPS, **options)
+    batches = [(torch.from_numpy(x).to(device), torch.from_numpy(y).to(device)) for x, y in problem.batches]
+    return torch, net, rule, batches
+
+
+def with_torch(problem: Problem, device: str) -> Competitor:
+    torch, net, rule, batches = torch_parts(problem, device)
+    last: list[Any] = [None]
+
+    def step(t: int) -> None:
+        x, y = batches[t % N_BATCHES]
+        rule.zero_grad(set_to_none=True)
+        last[0] = torch.nn.functional.cross_entropy(net(x), y)
+        last[0].backward()
+        rule.step()
+
+    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+    return Competitor(step, wait, lambda: float(last[0].detach()))
+
+
+def with_torch_graph(problem: Problem, device: str) -> Competitor:
+    if device != "cuda":
+        raise NotHereError("CUDA graphs need a GPU")
+    torch, net, rule, batches = torch_parts(problem, device)
+    x, y = batches[0][0].clone(), batches[0][1].clone()
+    first = [p.detach().clone() for p in net.parameters()]
+
+    def whole_step() -> Any:
+        rule.zero_grad(set_to_none=True)
+        loss = torch.nn.functional.cross_entropy(net(x), y)
+        loss.backward()
+        rule.step()
+        return loss
+
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            whole_step()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        loss = whole_step()
+    with torch.no_grad():  # the warm-up moved the weights
+        for p, start in zip(net.parameters(), first, strict=True):
+            p.copy_(start)
+        for state in rule.state.values():
+            for value in state.values():
+                value.zero_()
+
+    def step(t: int) -> None:
+        new_x, new_y = batches[t % N_BATCHES]
+        x.copy_(new_x)
+        y.copy_(new_y)
+        graph.replay()
+
+    return Competitor(step, torch.cuda.synchronize, lambda: float(loss.detach()))
+
+
+def with_jax(problem: Problem, device: str) -> Competitor:
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the others need memory too
+    if device == "cpu":
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    try:
+        jax = importlib.import_module("jax")
+    except ImportError as error:
+        raise NotHereError(f"not installed ({error})") from error
+    jnp = importlib.import_module("jax.numpy")
+    if device == "cuda" and jax.default_backend() not in ("gpu", "cuda"):
+        raise NotHereError(f"this JAX finds no GPU, only {jax.default_backend()}")
+    jax.config.update("jax_default_matmul_precision", "highest")
+
+    def mean_loss(params: Any, x: Any, y: Any) -> Any:
+        for weight, bias in params[:-1]:
+            x = jax.nn.relu(x @ weight + bias)
+        logits = x @ params[-1][0] + params[-1][1]
+        picked = jnp.take_along_axis(logits, y[:, None], axis=1)[:, 0]
+        return jnp.mean(jax.nn.logsumexp(logits, axis=1) - picked)
+
+    def whole_step(state: Any, x: Any, y: Any) -> Any:
+        params, m, v, t = state
+        value, grads = jax.value_and_grad(mean_loss)(params, x, y)
+        t = t + 1
+        m = jax.tree.map(lambda a, g: BETA1 * a + (1 - BETA1) * g, m, grads)
+        v = jax.tree.map(lambda a, g: BETA2 * a + (1 - BETA2) * g * g, v, grads)
+        c1, c2 = 1 - BETA1**t, 1 - BETA2**t
+        params = jax.tree.map(lambda p, a, b: p - LR * (a / c1) / (jnp.sqrt(b / c2) + EPS), params, m, v)
+        return (params, m, v, t), value
+
+    compiled = jax.jit(whole_step, donate_argnums=0)
+    params = [(jnp.asarray(w), jnp.asarray(b)) for w, b in problem.weights]
+    moments = [jax.tree.map(jnp.zeros_like, params) for _ in range(2)]
+    state: list[Any] = [(params, *moments, jnp.float32(0.0)), None]
+    batches = [(jnp.asarray(x), jnp.asarray(y.astype(np.int32))) for x, y in problem.batches]
+
+    def step(t: int) -> None:
+        state[:] = compiled(state[0], *batches[t % N_BATCHES])
+
+    return Competitor(step, lambda: jax.block_until_ready(state), lambda: float(state[1]))
+
+
+# -- measuring --------------------------------------------------------------------------------------------------
+def measure(problem: Problem, backend: Backend, seconds: float, round_seconds: float) -> dict[str, Any]:
+    """Compare the losses, then time interleaved rounds of all competitors for about `seconds`."""
+    device = "cpu" if str(backend.device).startswith("cpu") or backend.name in ("numpy", "strict") else "cuda"
+    makers: dict[str, Callable[[], Competitor]] = {
+        f"xpnn {backend.spec}": lambda: with_xpnn(problem, backend),
+        "torch eager": lambda: with_torch(problem, device),
+        "torch CUDA graph": lambda: with_torch_graph(problem, device),
+        "jax jit": lambda: with_jax(problem, device),
+    }
+    out: dict[str, Any] = {"problem": str(problem), "steps": {}, "missing": {}}
+    running: dict[str, tuple[Competitor, int]] = {}
+    reference = None
+    for name, make in makers.items():
+        try:
+            competitor = make()
+            for t in range(STEPS_COMPARED):
+                competitor.step(t)
+            loss = competitor.loss()
+            reference = loss if reference is None else reference
+            off = abs(loss - reference) / abs(reference)
+            if not off < 1e-3:
+                raise RuntimeError(f"loss {loss:.6f} after {STEPS_COMPARED} steps, expected {reference:.6f}")
+            running[name] = competitor, steps_per_round(competitor, round_seconds)
+            out["steps"][name] = {"loss_off": off}
+        except NotHereError as error:
+            out["missing"][name] = str(error)
+        except Exception as error:  # whatever one cannot do must not keep the others from their turn
+            out["missing"][name] = f"{type(error).__name__}: {error}".splitlines()[0]
+    times: dict[str, list[float]] = {name: [] for name in running}
+    issued: dict[str, list[float]] = {name: [] for name in running}
+    deadline = time.perf_counter() + seconds
+    rounds = 0
+    while rounds < 3 or (rounds < 25 and time.perf_counter() < deadline):
+        names = list(running)
+        for name in names[rounds % len(names) :] + names[: rounds % len(names)]:  # each is first in its turn
+            competitor, n = running[name]
+            began = time.perf_counter()
+            for t in range(n):
+                competitor.step(t)
+            issued[name].append((time.perf_counter() - began) / n * 1e6)
+            competitor.wait()
+            times[name].append((time.perf_counter() - began) / n * 1e6)
+        rounds += 1
+    for name, (_, n) in running.items():
+        out["steps"][name] |= {
+            "us": round(statistics.median(times[name]), 2),
+            "us_min": round(min(times[name]), 2),
+            "us_max": round(max(times[name]), 2),
+            "us_host": round(statistics.median(issued[name]), 2),  # until the last step is handed over
+            "rounds": rounds,
+            "steps_per_round": n,
+        }
+    return out
+
+
+def steps_per_round(competitor: Competitor, seconds: float) -> int:
+    """Warm up, and return how many steps take about `seconds`."""
+    n = 1
+    while True:
+        competitor.wait()
+        began = time.perf_counter()
+        for t in range(n):
+            competitor.step(t)
+        competitor.wait()
+        spent = time.perf_counter() - began
+        if spent > seconds / 4 or n >= 4096:
+            return max(round(n * seconds / spent), 1)
+        n *= 2
+
+
+def mnist(backend: Backend, folder: str, seeds: int, epochs: int | None) -> list[dict[str, Any]]:
+    """Train on MNIST that lies on the device; test accuracy after each epoch, over time."""
+    data = xpnn.data.load_mnist(folder, download=False)
+    X, X_test = backend.asarray(data.X_train), backend.asarray(data.X_test)
+    runs = []
+    for batch_size, lr, planned in MNIST:
+        for seed in range(seeds):
+            net = xpnn.mlp([784, 256, 128, 10], backend=backend, seed=seed)
+            schedule = xpnn.OneCycle(warmup=0.2)
+            trainer = xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.Adam(lr), schedule=schedule, seed=seed)
+            began = time.perf_counter()
+            history = trainer.fit(
+                X, data.y_train, epochs=epochs or planned, batch_size=batch_size, X_val=X_test, y_val=data.y_test
+            )
+            runs.append(
+                {
+                    "batch_size": batch_size,
+                    "lr": lr,
+                    "seed": seed,
+                    "test_accuracy": history["val_accuracy"],
+                    "seconds": np.cumsum(history["seconds"]).round(4).tolist(),
+                    "fit_seconds": round(time.perf_counter() - began, 4),
+                }
+            )
+    return runs
+
+
+# -- where ------------------------------------------------------------------------------------------------------
+def device_name(backend: Backend) -> str:
+    if backend.name == "cupy":
+        properties = importlib.import_module("cupy").cuda.runtime.getDeviceProperties(backend.device.id)
+        return str(properties["name"].decode())
+    if backend.name == "torch" and backend.device.type == "cuda":
+        return str(importlib.import_module("torch").cuda.get_device_name(backend.device))
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        model = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        model = platform.processor() or platform.machine()
+    return f"no GPU: {model}, {os.cpu_count()} cores"
+
+
+def versions(backend: Backend) -> dict[str, str]:
+    found = {"xpnn": xpnn.__version__, "python": platform.python_version()}
+    distributions = ("numpy", "array-api-compat", "cupy-cuda13x", "cupy-cuda12x", "torch", "jax")
+    for name in distributions:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    if backend.name == "cupy":
+        runtime = importlib.import_module("cupy").cuda.runtime
+        found |= {"CUDA driver": str(runtime.driverGetVersion()), "CUDA runtime": str(runtime.runtimeGetVersion())}
+    return found
+
+
+def write(path: Path, results: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def show(result: dict[str, Any]) -> None:
+    print(f"\n{result['problem']}\n  {'':<20}{'µs/step':>10}{'min':>10}{'max':>10}{'host':>10}")
+    for name, row in result["steps"].items():
+        print(f"  {name:<20}" + "".join(f"{row[key]:>10.1f}" for key in ("us", "us_min", "us_max", "us_host")))
+    for name, why in result["missing"].items():
+        print(f"  {name:<20} {why}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--backend", default="cupy")
+    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
+    parser.add_argument("--seconds", type=float, default=120.0, help="time for the rounds of all problems")
+    parser.add_argument("--quick", action="store_true", help="the first problem in seconds, MNIST for one epoch")
+    args = parser.parse_args()
+    backend = xpnn.get_backend(args.backend)
+    problems = PROBLEMS[:1] if args.quick else PROBLEMS
+    results: dict[str, Any] = {
+        "device": device_name(backend),
+        "backend": backend.spec,
+        "precision": "float32, full-precision products",
+        "problems": [],
+        "mnist": "XPNN_DATA is not set",
+        "versions": versions(backend),
+    }
+    print(results["device"], results["versions"])
+    failed = []
+    for sizes, batch_size in problems:
+        result = measure(
+            make_problem(sizes, batch_size),
+            backend,
+            1.0 if args.quick else args.seconds / len(problems),
+            0.05 if args.quick else 0.2,
+        )
+        results["problems"].append(result)
+        failed += [why for name, why in result["missing"].items() if name.startswith("xpnn")]
+        write(args.out, results)
+        show(result)
+    folder = os.environ.get("XPNN_DATA")
+    if folder:
+        try:
+            results["mnist"] = mnist(backend, folder, 1 if args.quick else 3, 1 if args.quick else None)
+            for run in results["mnist"]:
+                print(f"MNIST batch {run['batch_size']}: {run['test_accuracy'][-1]:.4f} in {run['fit_seconds']} s")
+        except Exception as error:
+            results["mnist"] = f"{type(error).__name__}: {error}"
+            failed.append(results["mnist"])
+        write(args.out, results)
+    for why in failed:
+        print(f"failed: {why}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

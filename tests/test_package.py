@@ -1,0 +1,396 @@
+"""The package as a whole: who imports whom, what is public, and that all of it is described."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib
+import inspect
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import xpnn
+
+ROOT = Path(xpnn.__file__).parent
+FILES = {
+    ".".join(("xpnn", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__"): path
+    for path in sorted(ROOT.rglob("*.py"))
+}
+each_module = pytest.mark.parametrize("module", FILES)
+
+# A module may import from lower levels, and from its own package; modules of one level do not know each other.
+LEVELS = (
+    {"_typing", "errors"},
+    {"files", "random", "special", "initializers", "metrics"},
+    {"ops", "schedules"},
+    {"backend"},
+    {"params", "data"},
+    {"layers", "losses", "regularizers"},
+    {"model"},
+    {"checkpoint", "optim"},
+    {"accel", "training", "plots"},
+    {"predictor", "testing"},
+    {"estimators"},
+    {"cli"},
+    {"__main__"},
+)
+LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
+HEAVY = {
+    "array_api_strict",
+    "cupy",
+    "matplotlib",
+    "pandas",
+    "pooch",
+    "safetensors",
+    "scipy",
+    "sklearn",
+    "tabulate",
+    "torch",
+    "tqdm",
+}
+
+
+@functools.cache
+def tree(module: str) -> ast.Module:
+    return ast.parse(FILES[module].read_text(encoding="utf-8"))
+
+
+def is_typing_only(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+
+
+def imports(node: ast.AST, *, when_imported: bool) -> Iterator[ast.Import | ast.ImportFrom]:
+    """Walk to all imports, or to those that run when the module is imported."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import | ast.ImportFrom):
+            yield child
+        elif not (when_imported and (isinstance(child, ast.FunctionDef) or is_typing_only(child))):
+            yield from imports(child, when_imported=when_imported)
+
+
+def inner_imports(module: str, *, when_imported: bool = False) -> list[tuple[str, str]]:
+    """All modules of xpnn that a module imports, with the name it takes from each."""
+    package = module if FILES[module].name == "__init__.py" else module.rpartition(".")[0]
+    found = []
+    for node in imports(tree(module), when_imported=when_imported):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, "") for alias in node.names if alias.name.partition(".")[0] == "xpnn"]
+            continue
+        above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+        source = ".".join([*above, *([node.module] if node.module else [])])
+        if source.partition(".")[0] != "xpnn":
+            continue
+        for alias in node.names:
+            whole = f"{source}.{alias.name}"
+            found.append((whole, "") if whole in FILES else (source, alias.name))
+    return found
+
+
+def part(module: str) -> str:
+    """The file or folder of the package in which a module lies; "" for the package itself."""
+    return module.partition(".")[2].partition(".")[0]
+
+
+# -- directions ----------------------------------------------------------------------------------------------
+def test_every_part_has_a_level():
+    parts = {part(module) for module in FILES} - {""}
+    assert parts <= LEVEL.keys(), "say in LEVELS where the new part belongs"
+
+
+@each_module
+def test_imports_point_one_way(module):
+    """From the bottom up; imports inside functions and for types count too."""
+    here = part(module)
+    if not here:
+        return  # the package itself gathers all
+    for target, name in inner_imports(module):
+        there = part(target)
+        if not there:
+            assert name == "__version__", f"{module} imports {name} from the package: name the module"
+            continue
+        assert there == here or LEVEL[there] < LEVEL[here], f"{module} must not import {target}"
+
+
+def test_the_walk_sees_every_kind_of_import():
+    """The checker itself: a function's import, one for types, one of a module, and one of the version."""
+    assert ("xpnn.checkpoint", "save") in inner_imports("xpnn.training.callbacks")
+    assert ("xpnn.checkpoint", "save") not in inner_imports("xpnn.training.callbacks", when_imported=True)
+    assert ("xpnn.training.trainer", "Trainer") in inner_imports("xpnn.training.callbacks")
+    assert ("xpnn.random", "") in inner_imports("xpnn.ops", when_imported=True)
+    assert ("xpnn", "__version__") in inner_imports("xpnn.checkpoint")
+    assert ("xpnn.layers.base", "Layer") in inner_imports("xpnn.layers", when_imported=True)
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " imports ".join((*path[path.index(module) :], module))
+        if module not in done:
+            for target, _ in inner_imports(module, when_imported=True):
+                if target not in ("xpnn", module):
+                    visit(target, (*path, module))
+            done.add(module)
+
+    for module in FILES:
+        visit(module, ())
+
+
+@each_module
+def test_nothing_heavy_is_imported_with_a_module(module):
+    allowed = {"sklearn", "scipy"} if part(module) == "estimators" else set()  # its base classes are sklearn's
+    for node in imports(tree(module), when_imported=True):
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+        if isinstance(node, ast.ImportFrom) and node.level:
+            continue
+        heavy = {name.partition(".")[0] for name in names} & HEAVY - allowed
+        assert not heavy, f"line {node.lineno}: import {heavy} inside the function that needs it"
+
+
+# -- what is public --------------------------------------------------------------------------------------------
+def declared(module: str) -> list[str]:
+    """The literal ``__all__``."""
+    for node in tree(module).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return ast.literal_eval(node.value)
+    raise AssertionError(f"{module} has no literal __all__")
+
+
+def order(name: str) -> tuple[int, str]:
+    """CONSTANTS, then Classes, then the rest: the order that ruff keeps."""
+    return (0 if name.isupper() else 1 if name[0].isupper() else 2), name
+
+
+needs_all = pytest.mark.parametrize("module", [m for m in FILES if not m.endswith("__main__")])
+
+
+@needs_all
+def test_all_is_sorted_and_true(module):
+    names = declared(module)
+    assert names == sorted(set(names), key=order)
+    if part(module) == "estimators":
+        pytest.importorskip("sklearn", reason="needs scikit-learn: pip install 'xpnn[sklearn]'")
+    loaded = importlib.import_module(module)
+    assert [name for name in names if not hasattr(loaded, name)] == []
+
+
+@needs_all
+def test_all_is_what_a_module_defines(module):
+    """A package exports what it imports; a module exports what it defines, and what it does not export is used."""
+    names = set(declared(module))
+    body = tree(module).body
+    if FILES[module].name == "__init__.py":
+        taken = {alias.asname or alias.name for n in body if isinstance(n, ast.ImportFrom) for alias in n.names}
+        public = {name for name in taken - {"annotations"} if not name.startswith("_")}
+        defined = {n.name for n in body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+        assert names - {"__version__"} <= public | defined
+        if module in ("xpnn", "xpnn.layers", "xpnn.optim", "xpnn.training", "xpnn.data"):
+            assert names - {"__version__"} == public
+        return
+    defined = {n.name for n in body if isinstance(n, ast.FunctionDef | ast.ClassDef) and n.name[0] != "_"}
+    used = {name for other in FILES for name in mentioned(other)}
+    assert defined - names - used == set(), "neither exported nor used: export it, or take it away"
+    top = list(statements(tree(module)))
+    made = {n.name for n in top if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+    made |= {ast.unparse(t) for n in top for t in assigned(n)}
+    assert names <= made, "exported, but from elsewhere"
+
+
+def statements(node: ast.AST) -> Iterator[ast.stmt]:
+    """All statements that run when a module is imported, also under ``try`` and ``if``."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.stmt):
+            yield child
+        if not isinstance(child, ast.FunctionDef | ast.ClassDef):
+            yield from statements(child)
+
+
+@functools.cache
+def mentioned(module: str) -> frozenset[str]:
+    """All names that a module reads."""
+    nodes = list(ast.walk(tree(module)))
+    plain = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    return frozenset(plain | {n.attr for n in nodes if isinstance(n, ast.Attribute)})
+
+
+def assigned(node: ast.stmt) -> list[ast.expr]:
+    return node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+
+
+PROMISED = {
+    "xpnn": """
+        Backend get_backend available_backends to_numpy XpnnError
+        mlp Sequential
+        Layer Linear Identity ReLU LeakyReLU PReLU ELU SELU GELU SiLU Mish Softplus Sigmoid Tanh Softmax Step
+        Dropout BatchNorm LayerNorm RMSNorm Residual Embedding
+        Loss MeanSquaredError MeanAbsoluteError Huber Pinball PoissonNLL BinaryCrossEntropy CrossEntropy Focal Hinge
+        L1 L2 SpectralNorm
+        Optimizer SGD Momentum RMSProp AdaGrad Adam AdamW NAdam Lion
+        Constant StepDecay ExponentialDecay InverseTimeDecay CosineDecay WarmRestarts OneCycle Warmup Plateau
+        Callback EarlyStopping Checkpoint ProgressBar CSVLogger TimeLimit EMA Diagnose LambdaCallback
+        Trainer History save load
+        data errors initializers metrics plots regularizers schedules testing __version__
+    """,
+    "xpnn.initializers": """
+        Zeros Constant Normal Uniform XavierNormal XavierUniform HeNormal HeUniform LeCunNormal Orthogonal
+    """,
+    "xpnn.regularizers": "L1 L2 SpectralNorm",
+    "xpnn.schedules": """
+        Constant StepDecay ExponentialDecay InverseTimeDecay CosineDecay WarmRestarts OneCycle Warmup Plateau
+    """,
+    "xpnn.testing": "check_gradients compare_backends",
+    "xpnn.data": """
+        make_xor make_moons make_circles make_spirals make_checkerboard make_blobs
+        load_digits load_mnist load_csv batches train_test_split one_hot Standardizer MinMax
+    """,
+    "xpnn.plots": "plot_history plot_decision_boundary plot_confusion_matrix",
+    "xpnn.errors": """
+        XpnnError ShapeError DTypeError LabelError DataError OptionError FileFormatError BackendUnavailableError
+        DivergenceError
+    """,
+}
+
+
+@pytest.mark.parametrize(("module", "names"), [(m, n) for m, text in PROMISED.items() for n in text.split()])
+def test_promised_names_are_there(module, names):
+    loaded = importlib.import_module(module)
+    assert hasattr(loaded, names)
+    assert names in loaded.__all__
+
+
+SIGNATURES = {
+    "xpnn.get_backend": "spec dtype",
+    "xpnn.mlp": "sizes activation norm dropout residual init backend dtype seed",
+    "xpnn.Sequential": "layers n_in backend dtype seed",
+    "xpnn.Sequential.forward": "x train step",
+    "xpnn.Sequential.backward": "dy caches need_dx",
+    "xpnn.Sequential.predict": "x batch_size",
+    "xpnn.Sequential.summary": "",
+    "xpnn.Sequential.state_dict": "",
+    "xpnn.Sequential.load_state_dict": "state",
+    "xpnn.Sequential.to": "backend",
+    "xpnn.Sequential.check_shapes": "n_in",
+    "xpnn.Softmax": "temperature",
+    "xpnn.initializers.Normal": "std",
+    "xpnn.Pinball": "quantiles",
+    "xpnn.CrossEntropy": "label_smoothing",
+    "xpnn.Loss.value_and_grad": "y sample_weight",
+    "xpnn.Loss.link": "",
+    "xpnn.L1": "lam",
+    "xpnn.L2": "lam",
+    "xpnn.SpectralNorm": "lam",
+    "xpnn.SGD": "lr momentum nesterov",
+    "xpnn.Momentum": "lr beta",
+    "xpnn.Warmup": "then",
+    "xpnn.Trainer": "net loss optimizer schedule regularizer clip_norm clip_value metrics callbacks seed",
+    "xpnn.Trainer.fit": """X y epochs batch_size X_val y_val validation_fraction sample_weight class_weight
+        shuffle""",
+    "xpnn.Trainer.evaluate": "X y",
+    "xpnn.Trainer.predict_proba": "X",
+    "xpnn.History.to_csv": "path",
+    "xpnn.save": "net path",
+    "xpnn.load": "path",
+    "xpnn.testing.check_gradients": "net loss x y eps",
+    "xpnn.testing.compare_backends": "make_net loss optimizer X y backends steps",
+    "xpnn.data.load_mnist": "data_dir download",
+    "xpnn.data.load_csv": "path target",
+    "xpnn.data.batches": "X y batch_size seed epoch",
+    **{f"xpnn.data.make_{kind}": "n noise seed" for kind in ("xor", "moons", "circles", "spirals", "checkerboard")},
+    "xpnn.data.make_blobs": "n seed",
+}
+DEFAULTS = {
+    "xpnn.mlp": {"activation": "relu", "norm": None, "dropout": 0.0, "residual": False, "init": "auto", "seed": 0},
+    "xpnn.LeakyReLU": {"slope": 0.01},
+    "xpnn.ELU": {"alpha": 1.0},
+    "xpnn.BatchNorm": {"eps": 1e-5, "momentum": 0.1},
+    "xpnn.Huber": {"delta": 1.0},
+    "xpnn.Adam": {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
+    "xpnn.Trainer": {"metrics": ("accuracy",), "callbacks": (), "seed": 0, "clip_norm": None},
+    "xpnn.Trainer.fit": {"epochs": 10, "batch_size": 128, "validation_fraction": 0.0, "shuffle": True},
+    "xpnn.testing.check_gradients": {"eps": 1e-5},
+    "xpnn.testing.compare_backends": {"backends": ("numpy", "cupy", "torch", "strict"), "steps": 10},
+}
+
+
+def find(path: str) -> object:
+    return functools.reduce(getattr, path.split(".")[1:], xpnn)
+
+
+@pytest.mark.parametrize(("path", "names"), SIGNATURES.items(), ids=SIGNATURES)
+def test_promised_arguments_are_there(path, names):
+    parameters = inspect.signature(find(path)).parameters
+    assert [name for name in names.split() if name not in parameters] == []
+
+
+@pytest.mark.parametrize(("path", "defaults"), DEFAULTS.items(), ids=DEFAULTS)
+def test_promised_defaults_hold(path, defaults):
+    parameters = inspect.signature(find(path)).parameters
+    assert {name: parameters[name].default for name in defaults} == defaults
+
+
+def test_promised_attributes_are_there():
+    backend, net = xpnn.get_backend("numpy"), xpnn.mlp([784, 256, 128, 10])
+    for name in ("name", "xp", "device", "dtype", "asarray", "to_numpy", "synchronize"):
+        assert hasattr(backend, name)
+    assert net.n_params == 235146
+    assert list(net.params) == list(net.grads) == [f"{i}.{p}" for i in (0, 2, 4) for p in ("weight", "bias")]
+    assert net.params["0.weight"].shape == (784, 256)
+    assert net.params["0.bias"].shape == (256,)
+    history = xpnn.Trainer(xpnn.mlp([2, 2]), xpnn.CrossEntropy(), xpnn.SGD(0.1)).fit(
+        *xpnn.data.make_moons(20), epochs=2, validation_fraction=0.2
+    )
+    for column in ("loss", "val_loss", "accuracy", "lr", "grad_norm", "seconds"):
+        assert len(history[column]) == 2
+    assert [type(row) for row in history.rows] == [dict, dict]
+
+
+# -- descriptions ----------------------------------------------------------------------------------------------
+def public_things(module: str) -> Iterator[tuple[str, object]]:
+    """Public classes and functions that a module defines, and the methods that its classes define."""
+    loaded = importlib.import_module(module)
+    for name in declared(module):
+        thing = getattr(loaded, name)
+        if getattr(thing, "__module__", None) != module or not (inspect.isclass(thing) or callable(thing)):
+            continue
+        yield name, thing
+        for attribute, value in vars(thing).items() if inspect.isclass(thing) else ():
+            if attribute[0] != "_" and (inspect.isfunction(value) or isinstance(value, property | classmethod)):
+                yield f"{name}.{attribute}", getattr(thing, attribute)
+
+
+@needs_all
+def test_everything_public_is_described_in_a_line(module):
+    if part(module) == "estimators":
+        pytest.importorskip("sklearn", reason="needs scikit-learn: pip install 'xpnn[sklearn]'")
+    doc = ast.get_docstring(tree(module))
+    assert doc, "a module says what it is for"
+    wanting = []
+    for name, thing in public_things(module):
+        lines = (inspect.getdoc(thing) or "").splitlines()
+        summary = re.sub(r"\s*\[\d+\]_", "", lines[0]) if lines else ""
+        if not summary.rstrip().endswith((".", "`")) or (len(lines) > 1 and lines[1]):
+            wanting.append((name, summary))
+    assert wanting == []
+
+
+def test_types_are_shipped():
+    assert ROOT.joinpath("py.typed").is_file()
+    pyproject = ROOT.parent / "pyproject.toml"
+    if pyproject.is_file():
+        build = tomllib.loads(pyproject.read_text())["tool"]["hatch"]["build"]["targets"]
+        assert build["wheel"]["packages"] == ["xpnn"], "the whole folder, with py.typed"
+
+
+def test_one_version():
+    assert re.fullmatch(r"\d+\.\d+\.\d+", xpnn.__version__)
+    pyproject = ROOT.parent / "pyproject.toml"
+    if pyproject.is_file():
+        assert tomllib.loads(pyproject.read_text())["project"]["version"] == xpnn.__version__
+
+
+def test_every_folder_is_a_package():
+    assert {path.parent for path in FILES.values()} == {path.parent for path in ROOT.rglob("__init__.py")}

@@ -1,0 +1,177 @@
+"""What `xpnn train` does where the command line is silent, and which options act on which data."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+
+from .. import schedules
+from ..errors import OptionError
+from ..losses import Huber, Loss, MeanAbsoluteError, MeanSquaredError
+from ..optim import SGD, AdaGrad, Adam, AdamW, Lion, Momentum, NAdam, Optimizer, RMSProp
+from .sources import Kind, kind_of
+
+__all__ = ["LOSSES", "OPTIMIZERS", "SCHEDULES", "check_task", "default_of", "rows_a_batch", "settle"]
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    "sgd": SGD,
+    "momentum": Momentum,
+    "rmsprop": RMSProp,
+    "adagrad": AdaGrad,
+    "adam": Adam,
+    "adamw": AdamW,
+    "nadam": NAdam,
+    "lion": Lion,
+}
+# The recipes' learning rates are Adam's; rules that divide by no or another norm of the gradients need others.
+_RATES = {"sgd": 100.0, "momentum": 100.0, "adagrad": 10.0, "lion": 0.1}
+SCHEDULES: dict[str, type[schedules.Schedule]] = {
+    "constant": schedules.Constant,
+    "step": schedules.StepDecay,
+    "exponential": schedules.ExponentialDecay,
+    "inverse": schedules.InverseTimeDecay,
+    "cosine": schedules.CosineDecay,
+    "restarts": schedules.WarmRestarts,
+    "onecycle": schedules.OneCycle,
+    "plateau": schedules.Plateau,
+}
+LOSSES: dict[str, type[Loss]] = {"mse": MeanSquaredError, "mae": MeanAbsoluteError, "huber": Huber}
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    hidden: tuple[int, ...]
+    activation: str
+    dropout: float
+    lr: float
+    batch_size: int  # 0: from the number of training rows
+    epochs: int
+    weight_decay: float
+    patience: int
+    warmup: float = 0.0  # share of the epochs
+
+
+# Chosen by measurement over several seeds; docs/architecture.md has the figures.
+_RECIPES: dict[Kind, _Recipe] = {
+    "digits": _Recipe((256, 128), "relu", 0.3, 0.001, 32, 60, 0.1, 60),
+    "mnist": _Recipe((256, 128), "relu", 0.2, 0.001, 128, 25, 0.1, 25),
+    "points": _Recipe((32, 32), "tanh", 0.0, 0.01, 32, 150, 0.0, 50),
+    "table": _Recipe((256, 128), "silu", 0.1, 0.001, 0, 40, 0.1, 10, warmup=0.05),
+}
+_RECIPES["arrays"] = _RECIPES["stream"] = _RECIPES["table"]
+
+_KINDS: dict[Kind, str] = {
+    "digits": "digits",
+    "mnist": "mnist",
+    "points": "points made in code",
+    "table": "a table",
+    "arrays": "an .npz file",
+    "stream": ".npy files",
+}
+_FILES: tuple[Kind, ...] = ("table", "arrays", "stream")
+_TABLES: tuple[Kind, ...] = ("table",)
+_ACTS_ON: dict[str, tuple[Kind, ...]] = {
+    "target": _FILES,
+    "test_file": _FILES,
+    "test_target": ("stream", "arrays"),
+    "test_size": ("digits", "points", "table", "arrays"),
+    "data_dir": ("mnist",),
+    "no_download": ("mnist",),
+    "strip_target": _FILES,
+    **dict.fromkeys(("header", "delimiter", "missing", "drop", "categorical", "numeric", "bins"), _TABLES),
+}
+
+
+def default_of(name: str) -> str:
+    """Tell an option's default for each kind of data, for the help."""
+
+    def shown(recipe: _Recipe) -> str:
+        value = getattr(recipe, name)
+        if isinstance(value, tuple):
+            return ",".join(map(str, value))
+        return value if isinstance(value, str) else f"{value:g}"
+
+    usual = shown(_RECIPES["table"])
+    others = {kind: shown(_RECIPES[kind]) for kind in ("digits", "mnist", "points")}
+    return "; ".join([usual, *(f"{kind} {value}" for kind, value in others.items() if value != usual)])
+
+
+def rows_a_batch(rows: int) -> int:
+    """Small batches for small data: about 30 to 100 steps an epoch."""
+    return next((size for most, size in ((1000, 32), (4000, 64), (10_000, 128)) if rows <= most), 256)
+
+
+def option(name: str) -> str:
+    """Spell an attribute as on the command line."""
+    return f"--{name.replace('_', '-')}"
+
+
+def refuse_idle(args: argparse.Namespace, kind: Kind, acts_on: dict[str, tuple[Kind, ...]], name: str) -> None:
+    """Refuse options that were given and would do nothing."""
+    for attribute, kinds in acts_on.items():
+        if getattr(args, attribute, None) not in (None, False) and kind not in kinds:
+            wanted = " or ".join(dict.fromkeys(_KINDS[k] for k in kinds))
+            raise OptionError(f"{option(attribute)}: expected {wanted}, got {name}. Leave the option out.")
+
+
+def settle(args: argparse.Namespace) -> None:
+    """Refuse options that would do nothing, and fill in what the command line leaves open.
+
+    Afterwards `args` says what is done, but for the batch size, which may depend on the number of rows.
+    """
+    kind = kind_of(args.source)
+    refuse_idle(args, kind, _ACTS_ON, args.source)
+    if args.test_file and args.test_size is not None:
+        raise OptionError("--test-size: expected no --test-file beside it, got both. Leave one out.")
+    if args.test_target and not args.test_file:
+        raise OptionError("--test-target: expected a --test-file that it belongs to, got none. Add --test-file X.npy.")
+    if kind == "stream" and args.test_file and not args.test_target:
+        raise OptionError(f"--test-file: {args.test_file} needs the file of its targets. Add --test-target y.npy.")
+    if args.validation_size == 0:
+        for name, given in (("patience", args.patience), ("schedule plateau", args.schedule == "plateau")):
+            if given:
+                raise OptionError(f"--{name}: expected validation rows, got none. Raise --validation-size.")
+
+    recipe = _RECIPES[kind]
+    hidden = list(recipe.hidden) if args.hidden is None else args.hidden
+    if not hidden:
+        for name in ("activation", "dropout", "residual", "norm"):
+            if getattr(args, name) not in (None, False, 0.0, "none"):
+                raise OptionError(f"--{name}: expected a hidden layer to act on, got none. Widen --hidden.")
+    epochs = args.epochs or recipe.epochs
+    # One cycle begins with a rise of its own; and coupled decay (L2) as strong as AdamW's would stop all learning.
+    warmup = 0.0 if args.schedule == "onecycle" else recipe.warmup * epochs
+    decay = recipe.weight_decay if OPTIMIZERS[args.optimizer].decoupled else 0.0
+    defaults = {
+        "test_size": 0.0 if args.test_file or kind not in _ACTS_ON["test_size"] else 0.2,
+        "hidden": hidden,
+        "activation": recipe.activation,
+        "dropout": recipe.dropout,
+        "lr": recipe.lr * _RATES.get(args.optimizer, 1.0),
+        "batch_size": recipe.batch_size,
+        "epochs": epochs,
+        "warmup": warmup,
+        "weight_decay": decay,
+        "patience": recipe.patience if args.validation_size else None,
+        "dtype": "float32",
+        "bins": "auto" if kind == "table" else None,
+    }
+    for name, value in defaults.items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
+
+
+def check_task(args: argparse.Namespace, task: str) -> None:
+    """Refuse options of the other task."""
+    idle = {
+        "regression": {
+            "class_weight": args.class_weight != "none",
+            "label_smoothing": args.label_smoothing > 0,
+            "strip_target": args.strip_target is not None,
+        },
+        "classification": {"loss": args.loss != "auto"},
+    }[task]
+    wanted, got = ("numbers", "classes") if task == "classification" else ("classes", "numbers")
+    for name, given in idle.items():
+        if given:
+            raise OptionError(f"{option(name)}: expected a target of {wanted}, got {got}. Leave the option out.")

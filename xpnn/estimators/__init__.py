@@ -1,0 +1,11 @@
+"""The scikit-learn face of xpnn: change one import line, keep the rest.
+
+Needs scikit-learn: ``pip install 'xpnn[sklearn]'``.
+"""
+
+from ._classifier import MLPClassifier
+from ._convert import from_sklearn, to_sklearn
+from ._perceptron import Perceptron
+from ._regressor import MLPRegressor
+
+__all__ = ["MLPClassifier", "MLPRegressor", "Perceptron", "from_sklearn", "to_sklearn"]

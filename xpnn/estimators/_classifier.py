@@ -1,0 +1,402 @@
+"""The classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any, ClassVar
+
+import numpy as np
+import scipy.sparse
+from sklearn.base import ClassifierMixin, _fit_context
+from sklearn.metrics import accuracy_score
+from sklearn.utils import column_or_1d
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
+
+from .._typing import Array
+from ..backend import backend_of, to_numpy
+from ..losses import CrossEntropy, Focal, Loss
+from ._base import BaseMLP, is_foreign
+from ._losses import SummedBinaryCrossEntropy
+
+__all__ = ["MLPClassifier"]
+
+
+class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
+    """Multilayer perceptron classifier: scikit-learn's, and more.
+
+    Every argument, method and fitted attribute of ``sklearn.neural_network.MLPClassifier`` exists with the same
+    meaning; the arguments from `dropout` on are further ones.  Binary problems train a single logit,
+    multi-label ones a logit for each label, others a softmax.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or sequence of int, default=(100,)
+        Widths of the hidden layers; ``()`` for none.
+    activation : str, Layer, or one for each hidden layer, default="relu"
+        ``"identity"``, ``"logistic"``, ``"tanh"``, ``"relu"``, or any of xpnn's.
+    solver : {"adam", "sgd", "lbfgs"}, default="adam"
+        The optimizer.
+    alpha : float, default=0.0001
+        L2 penalty: alpha/2 · Σ w², divided by the sample weight of the batch.
+    batch_size : int or "auto", default="auto"
+        Rows of a step; ``"auto"`` is min(200, n_samples).
+    learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
+        Of ``solver="sgd"``; see also `schedule`.
+    learning_rate_init : float, default=0.001
+        Learning rate.
+    power_t : float, default=0.5
+        Exponent of ``"invscaling"``.
+    max_iter : int, default=200
+        Epochs, or iterations of L-BFGS, at most.
+    shuffle : bool, default=True
+        Whether each epoch takes the rows in a new order.
+    random_state : int, RandomState or None, default=None
+        Draws weights, validation split, shuffles and dropout masks.
+    tol : float, default=1e-4
+        Improvement that counts; for L-BFGS the largest gradient that counts as zero.
+    verbose : bool or int, default=False
+        Print the progress.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the last solution, the optimizer's state included.
+    momentum : float, default=0.9
+        Of ``solver="sgd"``.
+    nesterovs_momentum : bool, default=True
+        Of ``solver="sgd"``.
+    early_stopping : bool, default=False
+        Hold out a stratified fraction, stop when its accuracy stops rising, restore the best weights.
+    validation_fraction : float, default=0.1
+        The fraction.
+    beta_1, beta_2, epsilon : float, default=0.9, 0.999, 1e-8
+        Of ``solver="adam"``.
+    n_iter_no_change : int or inf, default=10
+        Epochs without improvement before stopping.
+    max_fun : int, default=15000
+        Evaluations of L-BFGS at most.
+    dropout : float or one for each hidden layer, default=0.0
+        Share of units dropped in training.
+    norm : {"batch", "layer", "rms"} or None, default=None
+        Normalization before each activation.
+    residual : bool, default=False
+        Skip connections around hidden layers whose input is as wide as their output.
+    init : str or Initializer, default="auto"
+        Of the weights.
+    optimizer : Optimizer, optional
+        In place of `solver` (which then must not be ``"lbfgs"``); copied for each fit.
+    schedule : Schedule, optional
+        Factor on the learning rate, by epoch or by step.
+    callbacks : sequence of Callback, optional
+        xpnn's.
+    clip_norm : float, optional
+        Largest norm of all gradients together.
+    standardize : bool, default=False
+        Scale inputs to mean 0 and variance 1, fitted on the training rows.
+    max_seconds : float, optional
+        Stop at the end of the epoch after so long.
+    n_ensemble : int, optional
+        Train so many networks at once, which differ in their seed; predictions are means.
+    n_layers, width : int, optional
+        In place of `hidden_layer_sizes`: so many layers of equal width; handy in searches.
+    backend : str, Backend or None, default=None
+        Where to compute; by default where the data are.
+    dtype : {"float32", "float64"}, optional
+        By default that of the data.
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes, by label, multiplied with `sample_weight`.
+    label_smoothing : float, default=0.0
+        Share of probability spread over all classes; multiclass only.
+    loss : "log_loss", "focal" or Loss, default="log_loss"
+        What is made small.
+
+    Attributes
+    ----------
+    classes_ : array of shape (n_classes,)
+        The labels.
+    coefs_, intercepts_ : list of array
+        Weights (n_in, n_out) and biases of the Linear layers; views, so that changes take effect.
+    loss_, best_loss_ : float
+        Training loss of the last epoch, and the least of all.
+    loss_curve_ : list of float
+        Training loss of every epoch, the penalty included.
+    validation_scores_, best_validation_score_ : list of float, float
+        Accuracy of the held-out rows, with ``early_stopping=True``.
+    n_iter_, t_ : int
+        Epochs of the last fit, and training samples seen.
+    n_layers_, n_outputs_, out_activation_ : int, int, str
+        The architecture; layers are counted as layers of units.
+    n_features_in_, feature_names_in_ : int, array of str
+        The inputs.
+    history_ : History
+        All that was recorded, epoch by epoch.
+    net_ : Sequential
+        The network.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_moons
+    >>> from xpnn.estimators import MLPClassifier
+    >>> X, y = make_moons(200, noise=0.1, random_state=0)
+    >>> model = MLPClassifier((16, 16), solver="lbfgs", max_iter=100, random_state=0).fit(X, y)
+    >>> model.score(X, y) > 0.98
+    True
+    """
+
+    _targets_are_numbers = False
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **BaseMLP._parameter_constraints,
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
+        "loss": [StrOptions({"log_loss", "focal"}), Loss],
+    }
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Any = (100,),
+        activation: Any = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: Any = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: Any = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: Any = 10,
+        max_fun: int = 15000,
+        dropout: Any = 0.0,
+        norm: str | None = None,
+        residual: bool = False,
+        init: Any = "auto",
+        optimizer: Any = None,
+        schedule: Any = None,
+        callbacks: Any = None,
+        clip_norm: float | None = None,
+        standardize: bool = False,
+        max_seconds: float | None = None,
+        n_ensemble: int | None = None,
+        n_layers: int | None = None,
+        width: int | None = None,
+        backend: Any = None,
+        dtype: str | None = None,
+        class_weight: Mapping[Any, float] | str | None = None,
+        label_smoothing: float = 0.0,
+        loss: Any = "log_loss",
+    ) -> None:
+        super().__init__(
+            hidden_layer_sizes,
+            activation,
+            solver=solver,
+            alpha=alpha,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            learning_rate_init=learning_rate_init,
+            power_t=power_t,
+            max_iter=max_iter,
+            shuffle=shuffle,
+            random_state=random_state,
+            tol=tol,
+            verbose=verbose,
+            warm_start=warm_start,
+            momentum=momentum,
+            nesterovs_momentum=nesterovs_momentum,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+            n_iter_no_change=n_iter_no_change,
+            max_fun=max_fun,
+            dropout=dropout,
+            norm=norm,
+            residual=residual,
+            init=init,
+            optimizer=optimizer,
+            schedule=schedule,
+            callbacks=callbacks,
+            clip_norm=clip_norm,
+            standardize=standardize,
+            max_seconds=max_seconds,
+            n_ensemble=n_ensemble,
+            n_layers=n_layers,
+            width=width,
+            backend=backend,
+            dtype=dtype,
+        )
+        self.class_weight = class_weight
+        self.label_smoothing = label_smoothing
+        self.loss = loss
+
+    # -- targets --------------------------------------------------------------------------------------------
+    def _encode(self, y: np.ndarray, *, first: bool, incremental: bool) -> np.ndarray:
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        kind = type_of_target(y, input_name="y", raise_unknown=True)
+        if kind not in ("binary", "multiclass", "multilabel-indicator"):
+            raise ValueError(
+                f"Unknown label type: {kind}. MLPClassifier expects one label for each row, or a 0/1 indicator matrix. "
+                "Maybe you are trying to fit a classifier on a regression target with continuous values."
+            )
+        if not hasattr(self, "classes_") or (first and not incremental):
+            self.classes_ = unique_labels(y)
+        else:
+            self._check_classes(unique_labels(y))
+        if kind == "multilabel-indicator":
+            self.out_activation_, self.n_outputs_ = "logistic", y.shape[1]
+            return np.asarray(y, dtype=np.float64)
+        codes = np.searchsorted(self.classes_, y)
+        if len(self.classes_) <= 2:
+            self.out_activation_, self.n_outputs_ = "logistic", 1
+            return np.asarray(codes, dtype=np.float64)[:, None]
+        self.out_activation_, self.n_outputs_ = "softmax", len(self.classes_)
+        return np.asarray(codes, dtype=np.int64)
+
+    def _check_classes(self, classes: np.ndarray) -> None:
+        if self.warm_start and set(classes.tolist()) != set(self.classes_.tolist()):
+            raise ValueError(
+                "warm_start can only be used where `y` has the same classes as in the previous call to fit. Previously "
+                f"got {self.classes_}, `y` has {classes}"
+            )
+        if len(np.setdiff1d(classes, self.classes_)):
+            raise ValueError(
+                f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {classes}."
+            )
+
+    def _make_loss(self) -> Loss:
+        if isinstance(self.loss, Loss):
+            return self.loss
+        if self.out_activation_ == "logistic":
+            return SummedBinaryCrossEntropy()
+        return Focal() if self.loss == "focal" else CrossEntropy(label_smoothing=self.label_smoothing)
+
+    def _codes(self, targets: np.ndarray) -> np.ndarray:
+        """Class numbers of single-label targets."""
+        return targets if targets.ndim == 1 else targets[:, 0].astype(np.int64)
+
+    def _weigh(self, y: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray | None:
+        if self.class_weight is None:
+            return sample_weight
+        if y.ndim == 2 and y.shape[1] > 1:
+            raise ValueError("class_weight expects one label for each row, got an indicator matrix. Use sample_weight.")
+        codes = self._codes(y)
+        present = np.unique(codes)
+        weights = np.ones(len(self.classes_))
+        weights[present] = compute_class_weight(
+            self.class_weight, classes=self.classes_[present], y=self.classes_[codes]
+        )
+        by_row: np.ndarray = weights[codes]
+        return by_row if sample_weight is None else by_row * sample_weight
+
+    def _stratify(self, targets: np.ndarray) -> np.ndarray | None:
+        if targets.ndim == 2 and targets.shape[1] > 1:
+            return None
+        return targets.astype(bool) if targets.ndim == 2 else targets
+
+    def _score_rows(self, X: Any, targets: np.ndarray, sample_weight: np.ndarray | None) -> float:
+        out = to_numpy(self._linked(X))
+        if not np.isfinite(out).all():
+            return float("nan")
+        if self.out_activation_ == "softmax":
+            return float(accuracy_score(targets, out.argmax(axis=1), sample_weight=sample_weight))
+        return float(accuracy_score(targets > 0.5, out > 0.5, sample_weight=sample_weight))
+
+    # -- public ---------------------------------------------------------------------------------------------
+    @available_if(lambda est: est._check_solver())  # type: ignore[untyped-decorator]
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Any:
+        """Train for one epoch over the given rows.
+
+        Parameters
+        ----------
+        X : array or sparse matrix of shape (n_samples, n_features)
+            Inputs.
+        y : array of shape (n_samples,) or (n_samples, n_outputs)
+            Labels.
+        sample_weight : array of shape (n_samples,), optional
+            Weights of the rows.
+        classes : array of shape (n_classes,), optional
+            All labels there will be; needed in the first call.
+
+        Returns
+        -------
+        self
+        """
+        if _check_partial_fit_first_call(self, classes) and type_of_target(to_numpy(y)).startswith("multilabel"):
+            self.classes_ = np.arange(np.shape(y)[1])
+        return self._fit(X, y, sample_weight, incremental=True)
+
+    def predict_proba(self, X: Any) -> Array:
+        """Return probabilities.
+
+        Parameters
+        ----------
+        X : array or sparse matrix of shape (n_samples, n_features)
+            Inputs.
+
+        Returns
+        -------
+        array of shape (n_samples, n_classes)
+            In the order of ``classes_``; for multi-label problems each column by itself.  In the library of `X`.
+        """
+        return self._proba(X, "predict_proba")
+
+    def _proba(self, X: Any, method: str) -> Array:
+        out = self._linked(self._inputs(X, method))
+        xp = backend_of(out).xp
+        if self.out_activation_ == "logistic":  # never certain: rounding alone would say 0 or 1
+            eps = float(xp.finfo(out.dtype).eps) / 2
+            out = xp.minimum(xp.maximum(out, eps), 1.0 - eps)
+        if self.n_outputs_ > 1:
+            return out
+        return xp.concat([1.0 - out, out], axis=1)
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """Return the logarithms of `predict_proba`, of shape (n_samples, n_classes)."""
+        proba = self._proba(X, "predict_log_proba")
+        return backend_of(proba).xp.log(proba)
+
+    def predict(self, X: Any) -> Array:
+        """Return labels.
+
+        Parameters
+        ----------
+        X : array or sparse matrix of shape (n_samples, n_features)
+            Inputs.
+
+        Returns
+        -------
+        array of shape (n_samples,), or (n_samples, n_labels) for multi-label problems
+            In the library of `X` if the labels are numbers.
+        """
+        out = to_numpy(self._linked(self._inputs(X, "predict")))
+        if self.out_activation_ == "logistic" and self.n_outputs_ > 1:
+            labels: np.ndarray = (out > 0.5).astype(np.int64)
+        elif self.n_outputs_ == 1:
+            labels = self.classes_[
+                (out[:, 0] > 0.5).astype(np.int64) if len(self.classes_) > 1 else np.zeros(len(out), int)
+            ]
+        else:
+            labels = self.classes_[out.argmax(axis=1)]
+        if scipy.sparse.issparse(X) or not is_foreign(X) or labels.dtype.kind not in "biuf":
+            return labels
+        backend = backend_of(X)
+        return backend.xp.asarray(labels, device=backend.device)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags

@@ -1,0 +1,131 @@
+"""Fitted networks from scikit-learn, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn import neural_network
+from sklearn.preprocessing import LabelBinarizer
+
+from ..backend import to_numpy
+from ..errors import OptionError
+from ._base import BaseMLP
+from ._classifier import MLPClassifier
+from ._regressor import MLPRegressor
+
+__all__ = ["from_sklearn", "to_sklearn"]
+
+_RECORDS = ("loss_", "best_loss_", "loss_curve_", "validation_scores_", "best_validation_score_", "n_iter_", "t_")
+
+
+def from_sklearn(estimator: Any) -> BaseMLP:
+    """Return our estimator with the weights of a fitted scikit-learn perceptron.
+
+    Parameters
+    ----------
+    estimator : sklearn.neural_network.MLPClassifier or MLPRegressor
+        Fitted.
+
+    Returns
+    -------
+    MLPClassifier or MLPRegressor
+        With the same arguments, weights, classes and loss curve; predictions are equal to rounding.  Training it
+        on (``warm_start``, ``partial_fit``) begins with a fresh optimizer.
+
+    Raises
+    ------
+    OptionError
+        If `estimator` is something else, or not fitted.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.neural_network import MLPClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> theirs = MLPClassifier((5,), solver="lbfgs", random_state=0, max_iter=1000).fit(X, y)
+    >>> ours = from_sklearn(theirs)
+    >>> bool((ours.predict(X) == theirs.predict(X)).all())
+    True
+    """
+    kinds = {neural_network.MLPClassifier: MLPClassifier, neural_network.MLPRegressor: MLPRegressor}
+    kind = kinds.get(type(estimator))
+    if kind is None:
+        raise OptionError(
+            f"from_sklearn: expected a MLPClassifier or MLPRegressor of scikit-learn, got {type(estimator).__name__}."
+        )
+    if not hasattr(estimator, "coefs_"):
+        raise OptionError("from_sklearn: expected a fitted estimator, got one without weights. Call fit first.")
+    ours: BaseMLP = kind(**estimator.get_params())
+    for name in ("n_features_in_", "feature_names_in_", "classes_", "n_outputs_", "out_activation_"):
+        if hasattr(estimator, name):
+            setattr(ours, name, getattr(estimator, name))
+    records = {name: getattr(estimator, name) for name in _RECORDS if hasattr(estimator, name)}
+    hidden = [coef.shape[1] for coef in estimator.coefs_[:-1]]
+    ours._start(np.empty((1, estimator.n_features_in_), estimator.coefs_[0].dtype), hidden, np.random.RandomState(0))
+    ours.coefs_, ours.intercepts_ = estimator.coefs_, estimator.intercepts_
+    for name, value in records.items():
+        setattr(ours, name, value)
+    return ours
+
+
+def to_sklearn(estimator: BaseMLP) -> Any:
+    """Return scikit-learn's estimator with the weights of a fitted one of ours.
+
+    Parameters
+    ----------
+    estimator : MLPClassifier or MLPRegressor
+        Fitted, with an architecture that scikit-learn has: one of its four activations, no norms, no skips, no
+        ensemble, no scaler; dropout is left behind, for it acts in training only.
+
+    Returns
+    -------
+    sklearn.neural_network.MLPClassifier or MLPRegressor
+        Predictions are equal to rounding.
+
+    Raises
+    ------
+    OptionError
+        If scikit-learn has no such network; the message names the part.
+    """
+    if not isinstance(estimator, BaseMLP) or not hasattr(estimator, "net_"):
+        raise OptionError("to_sklearn: expected a fitted estimator of xpnn. Call fit first.")
+    _check_convertible(estimator)
+    classifies = isinstance(estimator, MLPClassifier)
+    kind = neural_network.MLPClassifier if classifies else neural_network.MLPRegressor
+    names = kind().get_params()
+    theirs = kind(**{name: value for name, value in estimator.get_params(deep=False).items() if name in names})
+    theirs.set_params(hidden_layer_sizes=tuple(estimator._hidden_sizes()))
+    if theirs.activation == "sigmoid":
+        theirs.set_params(activation="logistic")
+    for name in ("n_features_in_", "feature_names_in_", "classes_", "n_outputs_", "out_activation_", *_RECORDS):
+        if hasattr(estimator, name):
+            setattr(theirs, name, getattr(estimator, name))
+    theirs.n_layers_ = estimator.n_layers_
+    theirs.coefs_ = [np.array(to_numpy(w)) for w in estimator.coefs_]
+    theirs.intercepts_ = [np.array(to_numpy(b)) for b in estimator.intercepts_]
+    if classifies:
+        binarizer = LabelBinarizer()
+        multilabel = estimator.out_activation_ == "logistic" and estimator.n_outputs_ > 1
+        labels = np.eye(estimator.n_outputs_, dtype=np.int64) if multilabel else estimator.classes_
+        theirs._label_binarizer = binarizer.fit(labels)
+        if multilabel:
+            binarizer.y_type_ = "multilabel-indicator"
+            binarizer.classes_ = estimator.classes_
+    theirs._no_improvement_count = getattr(estimator, "_no_improvement_count", 0)
+    return theirs
+
+
+def _check_convertible(estimator: BaseMLP) -> None:
+    activation, loss = estimator.activation, estimator.loss
+    problems = {
+        f"the activation {activation!r}": activation not in ("identity", "logistic", "sigmoid", "tanh", "relu"),
+        "normalization layers": estimator.norm is not None,
+        "residual connections": estimator.residual and len(estimator._hidden_sizes()) > 1,
+        "an ensemble": estimator.n_ensemble is not None,
+        "standardize=True": estimator.scaler_ is not None,
+        f"the loss {loss!r}": loss not in ("log_loss", "squared_error", "poisson"),
+    }
+    found = [what for what, there in problems.items() if there]
+    if found:
+        raise OptionError(f"to_sklearn: expected a network that scikit-learn has, got {' and '.join(found)}.")

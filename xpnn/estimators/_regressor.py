@@ -1,0 +1,250 @@
+"""The regressor."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import scipy.sparse
+from sklearn.base import RegressorMixin, _fit_context
+from sklearn.metrics import r2_score
+from sklearn.utils import column_or_1d
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.metaestimators import available_if
+
+from .._typing import Array
+from ..backend import backend_of, like, to_numpy
+from ..losses import Loss, Pinball
+from ._base import BaseMLP
+from ._losses import named_loss
+
+__all__ = ["MLPRegressor"]
+
+
+class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
+    """Multilayer perceptron regressor: scikit-learn's, and more.
+
+    Every argument, method and fitted attribute of ``sklearn.neural_network.MLPRegressor`` exists with the same
+    meaning, and those that `MLPClassifier` adds exist too.
+
+    Parameters
+    ----------
+    loss : {"squared_error", "poisson", "absolute_error", "huber", "pinball"} or Loss, default="squared_error"
+        What is made small.  ``"squared_error"`` and ``"poisson"`` are half the squared error and half the
+        deviance, as in scikit-learn.  A `Pinball` loss of several quantiles makes `predict` return a column for
+        each; ``"pinball"`` is 10, 50 and 90 %.
+    hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, learning_rate_init, power_t, \
+max_iter, shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, early_stopping, \
+validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, max_fun, dropout, norm, residual, init, \
+optimizer, schedule, callbacks, clip_norm, standardize, max_seconds, n_ensemble, n_layers, width, backend, dtype
+        As in `MLPClassifier`.  Early stopping watches R².
+
+    Attributes
+    ----------
+    coefs_, intercepts_, loss_, best_loss_, loss_curve_, validation_scores_, best_validation_score_, n_iter_, \
+t_, n_layers_, n_outputs_, out_activation_, n_features_in_, feature_names_in_, history_, net_
+        As in `MLPClassifier`; scores are R².
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpnn.estimators import MLPRegressor
+    >>> X = np.linspace(-2, 2, 100)[:, None]
+    >>> model = MLPRegressor(activation="tanh", solver="lbfgs", random_state=0).fit(X, np.sin(2 * X[:, 0]))
+    >>> model.score(X, np.sin(2 * X[:, 0])) > 0.99
+    True
+    """
+
+    _targets_are_numbers = True
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **BaseMLP._parameter_constraints,
+        "loss": [StrOptions({"squared_error", "poisson", "absolute_error", "huber", "pinball"}), Loss],
+    }
+
+    def __init__(
+        self,
+        loss: Any = "squared_error",
+        hidden_layer_sizes: Any = (100,),
+        activation: Any = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: Any = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: Any = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: Any = 10,
+        max_fun: int = 15000,
+        dropout: Any = 0.0,
+        norm: str | None = None,
+        residual: bool = False,
+        init: Any = "auto",
+        optimizer: Any = None,
+        schedule: Any = None,
+        callbacks: Any = None,
+        clip_norm: float | None = None,
+        standardize: bool = False,
+        max_seconds: float | None = None,
+        n_ensemble: int | None = None,
+        n_layers: int | None = None,
+        width: int | None = None,
+        backend: Any = None,
+        dtype: str | None = None,
+    ) -> None:
+        super().__init__(
+            hidden_layer_sizes,
+            activation,
+            solver=solver,
+            alpha=alpha,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            learning_rate_init=learning_rate_init,
+            power_t=power_t,
+            max_iter=max_iter,
+            shuffle=shuffle,
+            random_state=random_state,
+            tol=tol,
+            verbose=verbose,
+            warm_start=warm_start,
+            momentum=momentum,
+            nesterovs_momentum=nesterovs_momentum,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+            n_iter_no_change=n_iter_no_change,
+            max_fun=max_fun,
+            dropout=dropout,
+            norm=norm,
+            residual=residual,
+            init=init,
+            optimizer=optimizer,
+            schedule=schedule,
+            callbacks=callbacks,
+            clip_norm=clip_norm,
+            standardize=standardize,
+            max_seconds=max_seconds,
+            n_ensemble=n_ensemble,
+            n_layers=n_layers,
+            width=width,
+            backend=backend,
+            dtype=dtype,
+        )
+        self.loss = loss
+
+    # -- targets --------------------------------------------------------------------------------------------
+    def _make_loss(self) -> Loss:
+        return self.loss if isinstance(self.loss, Loss) else named_loss(self.loss)
+
+    def _encode(self, y: np.ndarray, *, first: bool, incremental: bool) -> np.ndarray:
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        targets = np.asarray(y, dtype=np.float64)
+        targets = targets[:, None] if targets.ndim == 1 else targets
+        loss = self._make_loss()
+        self.out_activation_ = "exp" if self.loss == "poisson" else "identity"
+        quantiles = len(loss.quantiles) if isinstance(loss, Pinball) else 1
+        self.n_outputs_ = targets.shape[1] * quantiles
+        return targets
+
+    def _score_rows(self, X: Any, targets: np.ndarray, sample_weight: np.ndarray | None) -> float:
+        out = to_numpy(self._linked(X))
+        loss = self._make_loss()
+        if isinstance(loss, Pinball):  # the middle quantile of each target
+            out = out[:, len(loss.quantiles) // 2 :: len(loss.quantiles)]
+        if not np.isfinite(out).all():
+            return float("nan")
+        return float(r2_score(targets, out, sample_weight=sample_weight))
+
+    # -- public ---------------------------------------------------------------------------------------------
+    @available_if(lambda est: est._check_solver())  # type: ignore[untyped-decorator]
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+        """Train for one epoch over the given rows.
+
+        Parameters
+        ----------
+        X : array or sparse matrix of shape (n_samples, n_features)
+            Inputs.
+        y : array of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        sample_weight : array of shape (n_samples,), optional
+            Weights of the rows.
+
+        Returns
+        -------
+        self
+        """
+        return self._fit(X, y, sample_weight, incremental=True)
+
+    def predict(self, X: Any, return_std: bool = False) -> Any:
+        """Return predicted values.
+
+        Parameters
+        ----------
+        X : array or sparse matrix of shape (n_samples, n_features)
+            Inputs.
+        return_std : bool, default=False
+            Whether to return the standard deviation over the networks of an ensemble too.
+
+        Returns
+        -------
+        array of shape (n_samples,) or (n_samples, n_outputs)
+            In the library of `X`; with `return_std` a pair of such arrays.
+
+        Raises
+        ------
+        ValueError
+            If `return_std` is asked of a single network.
+        """
+        X = self._inputs(X, "predict")
+        mean = _one_column(self._linked(X))
+        if not return_std:
+            return mean
+        net = self.net_
+        if not net.store.replicas:
+            raise ValueError("predict: return_std=True expects an ensemble. Pass n_ensemble=8, say, and fit again.")
+        out = self._make_loss().link(net.backend.asarray(self._raw(X)))
+        spread = net.backend.xp.std(out, axis=0)
+        return mean, _one_column(to_numpy(spread) if scipy.sparse.issparse(X) else like(spread, X))
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return R², 1 - Σ w (y - p)² / Σ w (y - ȳ)², the mean over outputs.
+
+        Parameters
+        ----------
+        X : array or sparse matrix of shape (n_samples, n_features)
+            Inputs.
+        y : array of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        sample_weight : array of shape (n_samples,), optional
+            Weights of the rows.
+
+        Returns
+        -------
+        float
+            At most 1; of a `Pinball` network it is that of the middle quantile.
+        """
+        loss = self._make_loss()
+        if isinstance(loss, Pinball):
+            out = to_numpy(self._linked(self._inputs(X, "score")))[:, len(loss.quantiles) // 2 :: len(loss.quantiles)]
+            return float(r2_score(to_numpy(y), out, sample_weight=sample_weight))
+        return float(super().score(X, y, sample_weight))
+
+
+def _one_column(out: Array) -> Array:
+    return out if out.shape[1] != 1 else backend_of(out).xp.reshape(out, (out.shape[0],))
