@@ -122,13 +122,40 @@ WRONG: dict[str, Wrong] = {
         ShapeError, r"0\.Linear: expected .*\(batch, 4\), got \(4, 20\)\. .*X\.T", lambda _: classes().fit(X.T, Y[:4])
     ),
     "X too narrow": Wrong(
-        ShapeError, r"0\.Linear: expected x of shape \(batch, 4\), got \(20, 3\)", lambda _: classes().fit(X[:, :3], Y)
+        ShapeError,
+        r"0\.Linear: expected x of shape \(batch, 4\), got \(20, 3\)\. Pass 4 features a row, or .* n_in=3\.",
+        lambda _: classes().fit(X[:, :3], Y),
     ),
     "X of three axes": Wrong(
-        ShapeError, r"expected x of shape .*batch.*4\), got \(1, 20, 4\)", lambda _: classes().fit(X[None], Y[:1])
+        ShapeError,
+        r"Sequential: expected x of shape \(batch, 4\), got \(1, 20, 4\)\. .*X\.reshape\(-1, 4\)",
+        lambda _: classes().fit(X[None], Y[:1]),
+    ),
+    "images": Wrong(
+        ShapeError,
+        r"0\.Linear: expected x of shape \(batch, 4\), got \(20, 2, 2\)\. Flatten .*: X\.reshape\(len\(X\), -1\)\.$",
+        lambda _: classes().fit(X.reshape(20, 2, 2), Y),
+    ),
+    "images of another size": Wrong(
+        ShapeError,
+        r"got \(10, 2, 2, 2\)\. Flatten each sample: .* Pass 4 features a row, or .* n_in=8\.",
+        lambda _: classes().fit(X.reshape(10, 2, 2, 2), Y[:10]),
+    ),
+    "sets of rows for other replicas": Wrong(
+        ShapeError,
+        r"Sequential: expected x of shape \(2, batch, 4\), got \(3, 20, 4\)\. Give each replica",
+        lambda _: two_replicas(0.1).net.predict(np.stack([X] * 3)),
     ),
     "X to predict too narrow": Wrong(
-        ShapeError, r"0\.Linear: expected .* got \(20, 2\)", lambda _: classes().predict_proba(X[:, :2])
+        ShapeError, r"0\.Linear: expected .* got \(20, 2\)\. .*n_in=2", lambda _: classes().predict_proba(X[:, :2])
+    ),
+    "X to predict ragged": Wrong(
+        ShapeError, r"predict: expected rows of equal length in X", lambda _: xpnn.mlp([2, 1]).predict([[1, 2], [1]])
+    ),
+    "X to predict of strings": Wrong(
+        DTypeError,
+        r"predict: expected real numbers in X, got dtype <U1\. Encode text",
+        lambda _: xpnn.mlp([2, 1]).predict([["a", "b"]]),
     ),
     "X ragged": Wrong(
         ShapeError, r"fit: expected rows of equal length in X", lambda _: classes().fit([[1, 2, 3, 4], [1]], [0, 1])
@@ -147,7 +174,9 @@ WRONG: dict[str, Wrong] = {
         lambda _: numbers().fit(X, T[:, 0]),
     ),
     "labels in a column": Wrong(
-        ShapeError, r"CrossEntropy.*integer labels \(20,\).* got \(20, 1\)", lambda _: classes().fit(X, Y[:, None])
+        ShapeError,
+        r"CrossEntropy\(\): .*integer labels \(20,\).* got \(20, 1\)\. Use y\[:, 0\] \(or y\.ravel\(\)\)\.",
+        lambda _: classes().fit(X, Y[:, None]),
     ),
     "one output for classes": Wrong(
         ShapeError,
@@ -155,7 +184,9 @@ WRONG: dict[str, Wrong] = {
         lambda _: numbers(loss=xpnn.CrossEntropy()).fit(X, Y),
     ),
     "two outputs for three quantiles": Wrong(
-        ShapeError, r"Pinball.*multiple of 3 outputs .* got 2", lambda _: numbers(2, xpnn.Pinball()).fit(X, T)
+        ShapeError,
+        r"Pinball\(\): .* got 2\. End the network with Linear\(3\)\.",
+        lambda _: numbers(2, xpnn.Pinball()).fit(X, T),
     ),
     "sample_weight too short": Wrong(
         ShapeError,
@@ -197,7 +228,9 @@ WRONG: dict[str, Wrong] = {
         lambda _: classes().fit(X, np.array(["a", "b"] * 10)),
     ),
     "y complex": Wrong(
-        DTypeError, r"expected numbers as targets, got dtype complex", lambda _: numbers().fit(X, T + 1j)
+        DTypeError,
+        r"expected numbers as targets, got dtype complex64\. Take the real part: y\.real\.",
+        lambda _: numbers().fit(X, T + 1j),
     ),
     "float16 network": Wrong(
         OptionError,
@@ -213,7 +246,17 @@ WRONG: dict[str, Wrong] = {
         lambda _: categories().fit(np.arange(14).reshape(7, 2) % 7, Y[:7]),
     ),
     "categories with fractions": Wrong(
-        DTypeError, r"0\.Embedding: expected whole category numbers", lambda _: categories().fit(X[:, :2], Y)
+        DTypeError,
+        r"0\.Embedding: expected whole category numbers, got fractions\. Convert with X\.astype\(int\)\.",
+        lambda _: categories().fit(X[:, :2], Y),
+    ),
+    "infinite categories": Wrong(
+        DTypeError, r"0\.Embedding: expected whole", lambda _: categories().predict_proba([[np.inf, 1.0]])
+    ),
+    "categories of text": Wrong(
+        DTypeError,
+        r"0\.Embedding: expected real numbers in X, got dtype <U1\. Encode text",
+        lambda _: categories().net.check_categories([["a", "b"]]),
     ),
     "categories to predict out of range": Wrong(
         LabelError, r"0\.Embedding: expected .* found -1\.\.1", lambda _: categories().predict_proba([[0, 1], [-1, 0]])
@@ -227,7 +270,11 @@ WRONG: dict[str, Wrong] = {
     "labels out of range": Wrong(
         LabelError, r"0\.\.2 for 3 outputs, found 0\.\.20\. .*21 outputs", lambda _: classes().fit(X, Y * 10)
     ),
-    "labels below 0": Wrong(LabelError, r"found -1\.\.1\.", lambda _: classes().fit(X, Y - 1)),
+    "labels below 0": Wrong(
+        LabelError,
+        r"found -1\.\.1\. Use numpy\.unique\(y, return_inverse=True\)\[1\]\.$",
+        lambda _: classes().fit(X, Y - 1),
+    ),
     "labels with fractions": Wrong(
         LabelError,
         r"expected whole class numbers, got 0\.5\. .*MeanSquaredError",
@@ -261,7 +308,7 @@ WRONG: dict[str, Wrong] = {
     ),
     "NaN in y": Wrong(
         LabelError,
-        r"expected finite targets, got .*nan.* in row 3",
+        r"expected finite targets, got nan in row 3, column 0\. Drop or impute",
         lambda _: numbers().fit(X, WITH_NAN[:, 2:3]),
     ),
     # -- values
@@ -292,7 +339,9 @@ WRONG: dict[str, Wrong] = {
         DataError, r"evaluate: expected at least one row", lambda _: classes().evaluate(X[:0], Y[:0])
     ),
     "one row to split": Wrong(
-        DataError, r"expected at least 2 rows, got 1", lambda _: classes().fit(X[:1], Y[:1], validation_fraction=0.5)
+        DataError,
+        r"fit: validation_fraction needs 2 rows, got 1\.",
+        lambda _: classes().fit(X[:1], Y[:1], validation_fraction=0.5),
     ),
     "NaN for the Standardizer": Wrong(
         DataError,
@@ -322,7 +371,17 @@ WRONG: dict[str, Wrong] = {
     ),
     # -- names and options
     "unknown activation": Wrong(
-        OptionError, r"activation: expected one of identity, relu, .* got 'rleu'", lambda _: xpnn.mlp([2, 2, 2], "rleu")
+        OptionError,
+        r"activation: expected one of identity, relu, .* got 'rleu'\. Did you mean 'relu'\?",
+        lambda _: xpnn.mlp([2, 2, 2], "rleu"),
+    ),
+    "class of an activation": Wrong(
+        OptionError,
+        r"mlp: expected activation to be a name or a layer object, got .*ReLU.* Write ReLU\(\)\.",
+        lambda _: xpnn.mlp([2, 2, 2], xpnn.ReLU),
+    ),
+    "number as an activation": Wrong(
+        OptionError, r"mlp: expected activation .* got 5\. Try 'relu'", lambda _: xpnn.mlp([2, 2, 2], 5)
     ),
     "unknown initializer": Wrong(
         OptionError,
@@ -331,7 +390,7 @@ WRONG: dict[str, Wrong] = {
     ),
     "unknown norm": Wrong(
         OptionError,
-        r"mlp: expected norm to be None or one of batch, layer, rms, got 'bach'",
+        r"mlp: expected norm to be None or one of batch, layer, rms, got 'bach'\. Did you mean 'batch'\?",
         lambda _: xpnn.mlp([2, 2, 2], norm="bach"),
     ),
     "unknown metric": Wrong(
@@ -348,21 +407,48 @@ WRONG: dict[str, Wrong] = {
         lambda _: xpnn.get_backend("numpy:1"),
     ),
     "learning rate below 0": Wrong(
-        OptionError, r"Adam: expected lr >= 0 and finite, got -1", lambda _: xpnn.Adam(lr=-1)
+        OptionError, r"Adam: expected lr >= 0 and finite, got -1\. Try lr=0\.001\.", lambda _: xpnn.Adam(lr=-1)
     ),
-    "beta1 of 1": Wrong(OptionError, r"Adam: expected 0 <= beta1 < 1, got 1", lambda _: xpnn.Adam(beta1=1)),
-    "eps of 0": Wrong(OptionError, r"RMSProp: expected eps > 0, got 0", lambda _: xpnn.RMSProp(eps=0)),
+    "beta1 of 1": Wrong(
+        OptionError, r"Adam: expected 0 <= beta1 < 1, got 1\. Try 0\.9\.", lambda _: xpnn.Adam(beta1=1)
+    ),
+    "momentum of text": Wrong(
+        OptionError, r"SGD: expected 0 <= momentum < 1, got 'high'\. Try", lambda _: xpnn.SGD(momentum="high")
+    ),
+    "eps of 0": Wrong(OptionError, r"RMSProp: expected eps > 0, got 0\. Try eps=1e-8\.", lambda _: xpnn.RMSProp(eps=0)),
     "Nesterov without momentum": Wrong(
         OptionError,
         r"SGD: nesterov=True expects momentum > 0, got 0\. Try momentum=0\.9",
         lambda _: xpnn.SGD(nesterov=True),
     ),
     "weight decay below 0": Wrong(
-        OptionError, r"AdamW: expected weight_decay >= 0, got -0\.1", lambda _: xpnn.AdamW(weight_decay=-0.1)
+        OptionError, r"AdamW: expected weight_decay >= 0, got -0\.1\. Try", lambda _: xpnn.AdamW(weight_decay=-0.1)
     ),
-    "dropout of 1": Wrong(OptionError, r"Dropout: expected 0 <= rate < 1 .*got 1", lambda _: xpnn.Dropout(1)),
+    "dropout of 1": Wrong(
+        OptionError,
+        r"Dropout: expected 0 <= rate < 1 .*got 1\. 0\.5 drops half; 0 drops none\.",
+        lambda _: xpnn.Dropout(1),
+    ),
+    "dropout of text": Wrong(OptionError, r"Dropout: expected .*got 'a'\.", lambda _: xpnn.Dropout("a")),
+    "dropout of text in mlp": Wrong(
+        OptionError, r"Dropout: expected .*got 'a'\.", lambda _: xpnn.mlp([2, 2, 2], dropout="a")
+    ),
+    "a width with a fraction": Wrong(
+        OptionError, r"mlp: expected .* got \[4\.5, 3\]\. Try whole numbers", lambda _: xpnn.mlp([4.5, 3])
+    ),
+    "one number for all widths": Wrong(
+        OptionError, r"mlp: expected at least two .* got \[5\]\. Try", lambda _: xpnn.mlp(5)
+    ),
+    "a seed with a fraction": Wrong(
+        OptionError,
+        r"Sequential: expected seed to be an integer, or one for each replica, got 1\.5\. Try seed=0\.",
+        lambda _: xpnn.mlp([2, 2], seed=1.5),
+    ),
+    "a seed with a fraction for the trainer": Wrong(
+        OptionError, r"Trainer: expected seed to be an integer, got 1\.5\. Try", lambda _: classes(seed=1.5)
+    ),
     "a layer of no units": Wrong(
-        OptionError, r"Linear: expected n_out to be a positive integer, got 0", lambda _: xpnn.Linear(0)
+        OptionError, r"Linear: expected n_out to be a positive integer, got 0\. Try n_out=", lambda _: xpnn.Linear(0)
     ),
     "a network of one width": Wrong(
         OptionError, r"mlp: expected at least two positive widths.* got \[2\]\. Try", lambda _: xpnn.mlp([2])
@@ -455,7 +541,7 @@ WRONG: dict[str, Wrong] = {
     # -- fit
     "no epochs": Wrong(
         OptionError,
-        r"fit: expected epochs to be a whole number of at least 1, got 0",
+        r"fit: expected epochs to be a positive integer, got 0",
         lambda _: classes().fit(X, Y, epochs=0),
     ),
     "half an epoch": Wrong(
@@ -482,6 +568,7 @@ WRONG: dict[str, Wrong] = {
         lambda _: classes().fit(X, Y, class_weight={7: 1}),
     ),
     "class weight below 0": Wrong(OptionError, r"got 1: -2", lambda _: classes().fit(X, Y, class_weight={1: -2})),
+    "class weight of text": Wrong(OptionError, r"got 1: 'a'", lambda _: classes().fit(X, Y, class_weight={1: "a"})),
     "class weights in a list": Wrong(
         OptionError,
         r"class_weight to be a dict, 'balanced' or None, got \[1, 2, 3\]",
@@ -521,7 +608,9 @@ WRONG: dict[str, Wrong] = {
         lambda _: classes().fit(X, Y, epochs=1)["val_loss"],
     ),
     "patience of 0": Wrong(
-        OptionError, r"EarlyStopping: expected patience >= 1", lambda _: xpnn.EarlyStopping(patience=0)
+        OptionError,
+        r"EarlyStopping: expected patience to be a positive integer, got 0",
+        lambda _: xpnn.EarlyStopping(patience=0),
     ),
     "mode by another name": Wrong(OptionError, r"'min' or 'max', got 'low'", lambda _: xpnn.EarlyStopping(mode="low")),
     "min_delta below 0": Wrong(
@@ -530,7 +619,9 @@ WRONG: dict[str, Wrong] = {
     "decay of 1": Wrong(OptionError, r"EMA: expected 0 < decay < 1, got 1", lambda _: xpnn.EMA(1)),
     "no time": Wrong(OptionError, r"TimeLimit: expected seconds > 0, got 0", lambda _: xpnn.TimeLimit(0)),
     "slices of 0 rows": Wrong(
-        OptionError, r"predict: expected batch_size >= 1, got 0", lambda _: xpnn.mlp([4, 3]).predict(X, batch_size=0)
+        OptionError,
+        r"predict: expected batch_size to be a positive integer, got 0",
+        lambda _: xpnn.mlp([4, 3]).predict(X, batch_size=0),
     ),
     # -- files
     "a network file that is not there": Wrong(
@@ -561,8 +652,13 @@ WRONG: dict[str, Wrong] = {
     ),
     "weights of another shape": Wrong(
         ShapeError,
-        r"load_state_dict: expected 0\.\w+ of shape .*3\S*\), got .*2\S*\)",
+        r"load_state_dict: expected 0\.\w+ of shape .*3\S*\), got .*2\S*\)\. Build the network with the same sizes\.",
         lambda _: xpnn.mlp([4, 3]).load_state_dict(xpnn.mlp([4, 2]).state_dict()),
+    ),
+    "weights that are none": Wrong(
+        OptionError,
+        r"load_state_dict: expected a dict of arrays by name, got int\. Pass what state_dict",
+        lambda _: xpnn.mlp([4, 3]).load_state_dict(5),
     ),
     "an IDX file cut short": Wrong(
         FileFormatError,
@@ -620,26 +716,8 @@ WRONG: dict[str, Wrong] = {
 
 # These do not yet tell what to do; the others must.
 TERSE = {
-    "X too narrow",
-    "X of three axes",
-    "X to predict too narrow",
-    "labels in a column",
     "integer network",
-    "categories with fractions",
-    "unknown activation",
-    "unknown norm",
-    "learning rate below 0",
-    "beta1 of 1",
-    "eps of 0",
-    "weight decay below 0",
-    "two outputs for three quantiles",
-    "dropout of 1",
-    "dropout for too many layers",
-    "a layer of no units",
-    "a network of no layers",
     "regularizer below 0",
-    "slices of 0 rows",
-    "weights of another shape",
     "a device that is not there",
 }
 
@@ -688,6 +766,43 @@ def test_weights_are_untouched_by_weights_that_do_not_fit():
     with pytest.raises(ShapeError, match=r"expected 0\.bias of shape \(3,\), got \(7,\)"):
         net.load_state_dict(other)
     np.testing.assert_array_equal(net.params["0.weight"], before["0.weight"])
+
+
+@pytest.mark.parametrize("options", [{"callbacks": True}, {"schedule": xpnn.Plateau()}], ids=lambda o: next(iter(o)))
+def test_missing_validation_data_are_found_before_the_first_epoch(options):
+    ended = []
+    if "callbacks" in options:
+        first = xpnn.LambdaCallback(on_fit_end=ended.append)
+        options = {"callbacks": [first, xpnn.EarlyStopping(), xpnn.LambdaCallback(on_fit_begin=ended.append)]}
+    run = classes(**options)
+    before = run.net.state_dict()
+    with pytest.raises(OptionError, match=r"expected a column 'val_loss', got epoch, loss, accuracy, lr"):
+        run.fit(X, Y)
+    assert (run.epoch, run.step, len(run.history)) == (0, 0, 0)
+    for name, value in run.net.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+    assert ended == ([run] if "callbacks" in options else []), "who began, ends; who did not begin, does not"
+    run.fit(X, Y, epochs=2, validation_fraction=0.2)
+
+
+@pytest.mark.parametrize("path", ["/proc/nope/net", "/dev/full/net"])
+def test_places_that_the_system_refuses_are_told(path):
+    if not Path(path).parent.parent.exists():
+        pytest.skip("the system has no such place")
+    with pytest.raises(DataError, match=rf"^writing {path}: expected a folder that can be written to, got: ") as caught:
+        xpnn.save(xpnn.mlp([2, 2]), path)
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+def test_integers_of_numpy_are_integers():
+    three = np.int64(3)
+    net = xpnn.Sequential(xpnn.Embedding(three, np.uint8(2)), xpnn.Linear(three), n_in=np.int32(4), seed=np.int64(7))
+    assert [type(n) for n in (net.n_in, net.seed, net.layers[0].dim, net.layers[1].n_out)] == [int] * 4
+    assert repr(xpnn.mlp(np.asarray([4, 3, 2]))) == repr(xpnn.mlp([4, 3, 2]))
+    assert xpnn.mlp([2, 2], seed=np.arange(3)).seed == xpnn.mlp([2, 2], replicas=three).seed == (0, 1, 2)
+    assert net.predict(np.zeros((5, 4)), batch_size=three).shape == (5, 3)
+    run = classes(callbacks=[xpnn.EarlyStopping("loss", patience=three)])
+    assert len(run.fit(X, Y, epochs=three, batch_size=np.int16(8))) == 3
 
 
 def test_a_constant_column_becomes_zero_and_trains():

@@ -51,6 +51,9 @@ class Script(Callback):
     def __init__(self, values, column="val_loss"):
         self.values, self.column, self.weights = values, column, []
 
+    def on_fit_begin(self, trainer):
+        trainer.columns.append(self.column)
+
     def on_epoch_end(self, trainer):
         trainer.history.rows[-1][self.column] = self.values[trainer.epoch - 1]
         self.weights.append(trainer.net.state_dict())
@@ -510,6 +513,13 @@ def test_vanishing_gradients_are_found():
 def test_exploding_gradients_are_found():
     net = xpnn.mlp([3, *[8] * 8, 2], activation="identity", init=xpnn.initializers.Normal(8.0))
     assert "exploding gradients" in names(trained(net, lr=1e-30))
+
+
+def test_residuals_are_looked_into():
+    net = xpnn.Sequential(xpnn.Residual(xpnn.Linear(3), xpnn.ReLU(), xpnn.Linear(3)), xpnn.Linear(2), n_in=3)
+    net.params["0.0.bias"][...] = -50.0
+    found = {finding.name: finding.evidence for finding in diagnose(xpnn.History(), net, table()[0])}
+    assert found["dead units"] == "100% of the units of 0.1.ReLU."
 
 
 def test_a_constant_prediction_is_found():

@@ -143,8 +143,9 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(os, "replace", refuse)
-    with pytest.raises(OSError, match=r"disk full"), atomic_path(path) as temporary:
+    with pytest.raises(DataError, match=r"writing .*: .* got: disk full\.") as caught, atomic_path(path) as temporary:
         temporary.write_bytes(b"new")
+    assert isinstance(caught.value.__cause__, OSError)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -271,9 +271,9 @@ ERRORS = [
     (
         lambda: Embedding(0, 3),
         OptionError,
-        r"Embedding: expected n_categories and dim to be positive, got 0 and 3\.",
+        r"Embedding: expected n_categories to be a positive integer, got 0\.",
     ),
-    (lambda: Embedding(3, 0), OptionError, r"Embedding: expected n_categories and dim to be positive, got 3 and 0\."),
+    (lambda: Embedding(3, 0), OptionError, r"Embedding: expected dim to be a positive integer, got 0\."),
     (
         lambda: xpnn.Sequential(Embedding(3, 2), n_in=1).predict(np.asarray([[0], [3]])),
         LabelError,
@@ -294,7 +294,12 @@ ERRORS = [
         OptionError,
         r"activation: expected one of identity, relu, .*, got 'rellu'\.",
     ),
-    (feed(3, (5, 4)), ShapeError, r"0\.Linear: expected x of shape \(batch, 3\), got \(5, 4\)\.$"),
+    (
+        feed(3, (5, 4)),
+        ShapeError,
+        r"0\.Linear: expected x of shape \(batch, 3\), got \(5, 4\)\. Pass 3 features a row, or .* n_in=4\.$",
+    ),
+    (feed(3, (6,)), ShapeError, r"got \(6,\)\. Pass rows: x\.reshape\(-1, 3\)\.$"),
     (feed(3, (3,)), ShapeError, r"got \(3,\)\. For one sample write x\.reshape\(1, -1\)\."),
     (feed(3, (3, 5)), ShapeError, r"got \(3, 5\)\. Rows must be samples\. Did you mean X\.T\?"),
     (feed(3, (2, 4), BatchNorm()), ShapeError, r"0\.BatchNorm: expected x of shape \(batch, 3\), got \(2, 4\)\."),
@@ -303,7 +308,7 @@ ERRORS = [
     (
         feed(3, (2, 4, 3)),
         ShapeError,
-        r"Sequential: expected x of shape \('batch', 3\), got \(2, 4, 3\)\.",
+        r"Sequential: expected x of shape \(batch, 3\), got \(2, 4, 3\)\. .*: X\.reshape\(-1, 3\)\.",
     ),
     (
         lambda: Linear(2).forward(np.zeros((1, 1))),
@@ -339,7 +344,7 @@ ERRORS = [
     (
         lambda: xpnn.mlp([2, 2], replicas=0),
         OptionError,
-        r"Sequential: expected replicas >= 1, got 0\.",
+        r"Sequential: expected replicas to be a positive integer, got 0\.",
     ),
     (
         lambda: xpnn.mlp([2, 2], seed=[1, 2], replicas=3),
@@ -371,7 +376,7 @@ ERRORS = [
     (
         lambda: xpnn.mlp([2, 1]).predict(np.zeros((3, 2)), batch_size=0),
         OptionError,
-        r"predict: expected batch_size >= 1, got 0\.",
+        r"predict: expected batch_size to be a positive integer, got 0\.",
     ),
 ]
 

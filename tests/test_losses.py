@@ -323,7 +323,8 @@ def test_pinball_orders_outputs_by_target():
         (CrossEntropy(label_smoothing=0.1), "CrossEntropy(label_smoothing=0.1)"),
         (BinaryCrossEntropy(multilabel=True), "BinaryCrossEntropy(multilabel=True)"),
         (Focal(1), "Focal(gamma=1.0)"),
-        (Hinge(), "Hinge(margin=1.0)"),
+        (Hinge(0.5), "Hinge(margin=0.5)"),
+        *((kind(), f"{kind.__name__}()") for kind in (Hinge, Huber, Pinball, CrossEntropy, BinaryCrossEntropy, Focal)),
     ],
 )
 def test_repr(loss, text):
@@ -409,7 +410,7 @@ TARGETS = [
         DTypeError,
         r"expected numbers as targets, got dtype <U3\. Encode labels first",
     ),
-    (MeanSquaredError(), [[1.0], [np.nan]], 1, LabelError, r"expected finite targets, got \[nan\] in row 1\. Drop or"),
+    (MeanSquaredError(), [[1.0], [np.nan]], 1, LabelError, r"finite targets, got nan in row 1, column 0\. Drop or"),
     (CrossEntropy(), [0.0, np.inf], 2, LabelError, r"expected finite targets, got inf in row 1\."),
     (
         PoissonNLL(),
@@ -472,8 +473,8 @@ TARGETS = [
         LabelError,
         r"expected integer labels of shape \(n,\), got \(2, 2\)\. Use y\.a",
     ),
-    (Focal(), [0, 2], 2, LabelError, r"Focal\(gamma=2\.0\): expected class numbers 0\.\.1"),
-    (Hinge(), [0, 3], 3, LabelError, r"Hinge\(margin=1\.0\): expected class numbers 0\.\.2 for 3 outputs"),
+    (Focal(), [0, 2], 2, LabelError, r"Focal\(\): expected class numbers 0\.\.1"),
+    (Hinge(), [0, 3], 3, LabelError, r"Hinge\(\): expected class numbers 0\.\.2 for 3 outputs"),
     (Hinge(), [[0.0], [1.0]], 1, LabelError, r"expected targets -1 and \+1, found 0\.0\.\.1\.0\. Use 2 \* y - 1\."),
     (CrossEntropy(), [[0], [1]], 2, ShapeError, r"expected targets of shape \(2, 2\) or integer labels \(2,\)"),
 ]

@@ -25,7 +25,7 @@ each_module = pytest.mark.parametrize("module", FILES)
 # A module may import from lower levels, and from its own package; modules of one level do not know each other.
 LEVELS = (
     {"_typing", "errors"},
-    {"files", "random", "special", "initializers", "metrics"},
+    {"files", "arguments", "random", "special", "initializers", "metrics"},
     {"ops", "schedules"},
     {"backend"},
     {"params", "data"},

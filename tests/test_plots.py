@@ -641,7 +641,7 @@ def test_saving_replaces_whole_files_only(tmp_path, monkeypatch):
             raise OSError("disk full")
 
         patch.setattr(Figure, "savefig", fail)
-        with pytest.raises(OSError, match="disk full"):
+        with pytest.raises(DataError, match="disk full"):
             save_figure(figure, path)
     assert path.read_text() == "before"
     assert [p.name for p in tmp_path.iterdir()] == ["picture.pdf"]

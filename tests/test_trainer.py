@@ -327,6 +327,23 @@ def test_a_fraction_of_a_real_target_is_drawn_at_random():
     assert run.rows[1].tolist() != list(range(30, 40))
 
 
+@pytest.mark.parametrize("validated", [False, True])
+@pytest.mark.parametrize("replicas", [None, 2])
+@pytest.mark.parametrize("regularizer", [None, xpnn.L2(0.01)], ids=["free", "L2"])
+def test_the_columns_are_known_beforehand(validated, replicas, regularizer):
+    X, y, _ = table(40)
+    seen = []
+    run = Trainer(
+        xpnn.mlp([N_IN, 3], replicas=replicas),
+        xpnn.CrossEntropy(),
+        xpnn.Adam(),
+        regularizer=regularizer,
+        callbacks=[xpnn.LambdaCallback(on_fit_begin=lambda trainer: seen.extend(trainer.columns))],
+    )
+    history = run.fit(X, y, epochs=1, validation_fraction=0.25 * validated)
+    assert seen == list(history.rows[-1])
+
+
 # -- schedules and clipping -------------------------------------------------------------------------------------
 class Steps(Callback):
     """Notes the weights and the gradients that were used, at every step."""

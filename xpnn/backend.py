@@ -11,8 +11,10 @@ import contextlib
 import functools
 import importlib
 import importlib.util
+import os
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import array_api_compat
 import array_api_compat.numpy as compat_numpy
@@ -22,7 +24,17 @@ from ._typing import Array, Device, DType, Namespace
 from .errors import BackendUnavailableError, DTypeError, OptionError
 from .ops import Ops, portable_ops
 
-__all__ = ["Backend", "available_backends", "backend_of", "get_backend", "like", "namespace", "to_numpy"]
+__all__ = [
+    "Backend",
+    "available_backends",
+    "backend_of",
+    "get_backend",
+    "like",
+    "namespace",
+    "on_device",
+    "ops_of",
+    "to_numpy",
+]
 
 _NAMES = ("numpy", "cupy", "torch", "strict")
 _DTYPES = ("float32", "float64")
@@ -141,8 +153,18 @@ class Backend:
         return _library(type(a)) == self.name
 
     def active(self) -> contextlib.AbstractContextManager[Any]:
-        """Make the device current: CuPy allocates on the current device; a no-op elsewhere."""
-        return self.device if self.name == "cupy" else contextlib.nullcontext()
+        """Make the device current: CuPy allocates on the current device; a no-op elsewhere.
+
+        Raises
+        ------
+        BackendUnavailableError
+            If this process was forked from one that used CUDA: CUDA would fail or wait for ever.
+        """
+        if self.name != "cupy":
+            return contextlib.nullcontext()
+        if _forked_from_cuda():
+            raise BackendUnavailableError(f"{self!r}: {_FORKED}")
+        return self.device  # type: ignore[no-any-return]
 
     def synchronize(self) -> None:
         """Wait until the device has finished all work given to it so far."""
@@ -300,6 +322,17 @@ def _probe_torch(device: str) -> str:
     return "ok"
 
 
+_FORKED = (
+    "this process was forked from one that had used CUDA already, which CUDA does not survive: pass n_jobs=1, or "
+    "start workers afresh with joblib's 'loky' or multiprocessing's 'spawn'."
+)
+_cuda_began: dict[str, int] = {}  # "pid": the process that asked CUDA first; a fork inherits the entry
+
+
+def _forked_from_cuda() -> bool:
+    return _cuda_began.setdefault("pid", os.getpid()) != os.getpid()
+
+
 def _probe_cupy(device: str) -> str:
     if not _installed("cupy"):
         return "not installed: pip install 'xpnn[cuda13]' (or [cuda12], to match the driver)"
@@ -307,6 +340,8 @@ def _probe_cupy(device: str) -> str:
         cupy = importlib.import_module("cupy")
     except (ImportError, OSError) as error:
         return f"installed, but its import fails ({error}): pip install --force-reinstall 'xpnn[cuda13]'"
+    if _forked_from_cuda():
+        return _FORKED
     runtime_error = cupy.cuda.runtime.CUDARuntimeError
     try:
         count = cupy.cuda.runtime.getDeviceCount()
@@ -368,6 +403,24 @@ def namespace(x: Array) -> Namespace:
                 "Convert it with numpy.asarray."
             ) from None
         return _NAMESPACES.setdefault(type(x), array_api_compat.array_namespace(x))
+
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def on_device(method: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Run a method while the device of its object's ``backend`` is current: CuPy allocates and launches there."""
+
+    @functools.wraps(method)
+    def on_the_device(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        backend: Backend = args[0].backend  # type: ignore[attr-defined]
+        if backend.name != "cupy":
+            return method(*args, **kwargs)
+        with backend.active():
+            return method(*args, **kwargs)
+
+    return on_the_device
 
 
 def ops_of(x: Array) -> Ops:

@@ -141,7 +141,9 @@ def _classes(module: ModuleType, base: type) -> dict[str, Any]:
 
 
 def _make(config: Any, known: dict[str, Any]) -> Any:
-    """Make a layer or an initializer from its description; other values stay as they are."""
+    """Make a layer or an initializer from its description, or a list of them; other values stay as they are."""
+    if isinstance(config, list):
+        return [_make(item, known) for item in config]
     if not isinstance(config, dict) or "type" not in config:
         return config
     name = config["type"]
@@ -150,9 +152,9 @@ def _make(config: Any, known: dict[str, Any]) -> Any:
             f"load: the network contains {name!r}, which is not xpnn's. Import that class and pass "
             f"custom_layers=({name},)."
         )
-    if known[name] is layers.Residual:
-        return layers.Residual(*(_make(inner, known) for inner in config["layers"]))
-    return known[name](**{option: _make(value, known) for option, value in config.items() if option != "type"})
+    options = {option: _make(value, known) for option, value in config.items() if option != "type"}
+    inner = options.pop("layers", ()) if issubclass(known[name], layers.Residual) else ()
+    return known[name](*inner, **options)
 
 
 # -- the file format --------------------------------------------------------------------------------------------

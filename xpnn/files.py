@@ -122,7 +122,7 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
     Raises
     ------
     DataError
-        If the folder cannot be made or written to.
+        If the system refuses: the folder cannot be made or written to, or the disk is full.
 
     Examples
     --------
@@ -139,7 +139,7 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
         file.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         os.replace(temporary, file)
-    except (PermissionError, NotADirectoryError, FileExistsError, IsADirectoryError) as error:
+    except OSError as error:
         raise DataError(
             f"writing {file}: expected a folder that can be written to, got: {error.strerror or error}. "
             "Choose another path, or mend the folder's permissions."

@@ -17,6 +17,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from ._typing import Array, Namespace
+from .arguments import describe, number
 from .backend import namespace, ops_of
 from .errors import DTypeError, LabelError, OptionError, ShapeError
 from .special import sigmoid, softmax, softplus
@@ -122,6 +123,8 @@ class Loss:
         hint = ""
         if y == pred[-2:-1]:
             hint = " Broadcasting would compare every output with every target: use y.reshape(-1, 1)."
+        elif self.takes_labels and y == (*pred[-2:-1], 1):
+            hint = " Use y[:, 0] (or y.ravel())."
         labels = f" or integer labels ({pred[-2]},)" if self.takes_labels else ""
         raise ShapeError(f"{self}: expected targets of shape {wanted}{labels} for outputs {pred}, got {y}.{hint}")
 
@@ -146,17 +149,17 @@ class Loss:
         """
         self._check_shapes((len(y), n_out), y.shape)
         if y.dtype.kind not in "fiub":
-            raise DTypeError(
-                f"{self}: expected numbers as targets, got dtype {y.dtype}. "
-                "Encode labels first: classes, y = numpy.unique(y, return_inverse=True)."
-            )
+            hint = "Encode labels first: classes, y = numpy.unique(y, return_inverse=True)."
+            if y.dtype.kind == "c":
+                hint = "Take the real part: y.real."
+            raise DTypeError(f"{self}: expected numbers as targets, got dtype {y.dtype}. {hint}")
         if y.dtype.kind == "f" and not np.isfinite(y).all():
-            row = int(np.argwhere(~np.isfinite(y))[0][0])
-            raise LabelError(f"{self}: expected finite targets, got {y[row]} in row {row}. Drop or impute the row.")
+            place = np.argwhere(~np.isfinite(y))[0]
+            at = f"row {place[0]}" + (f", column {place[1]}" if len(place) > 1 else "")
+            raise LabelError(f"{self}: expected finite targets, got {y[tuple(place)]} in {at}. Drop or impute the row.")
 
     def __repr__(self) -> str:
-        options = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
-        return f"{type(self).__name__}({options})"
+        return describe(self)
 
 
 # -- regression -------------------------------------------------------------------------------------------------
@@ -210,8 +213,8 @@ class Huber(Loss):
     """
 
     def __init__(self, delta: float = 1.0) -> None:
-        if not delta > 0:
-            raise OptionError(f"Huber: expected delta > 0, got {delta!r}.")
+        if not number(delta) > 0:
+            raise OptionError(f"Huber: expected delta > 0, got {delta!r}. Try delta=1.0.")
         self.delta = float(delta)
 
     def rows(self, xp: Namespace, pred: Array, y: Array) -> tuple[Array, Array]:
@@ -241,16 +244,17 @@ class Pinball(Loss):
     """
 
     def __init__(self, quantiles: tuple[float, ...] = (0.1, 0.5, 0.9)) -> None:
-        values = tuple(float(q) for q in quantiles)
+        values = tuple(number(q) for q in quantiles)
         if not values or not all(0 < q < 1 for q in values):
-            raise OptionError(f"Pinball: expected quantiles between 0 and 1, got {quantiles!r}.")
+            raise OptionError(f"Pinball: expected quantiles between 0 and 1, got {quantiles!r}. Try (0.1, 0.5, 0.9).")
         self.quantiles = values
 
     def _n_targets(self, n_out: int) -> int:
         n_targets, rest = divmod(n_out, len(self.quantiles))
         if rest:
             raise ShapeError(
-                f"{self}: expected a multiple of {len(self.quantiles)} outputs (one for each quantile), got {n_out}."
+                f"{self}: expected a multiple of {len(self.quantiles)} outputs (one for each quantile), got {n_out}. "
+                f"End the network with Linear({len(self.quantiles)})."
             )
         return n_targets
 
@@ -394,9 +398,10 @@ def check_labels(y: np.ndarray, n_classes: int, where: str) -> None:
     low, high = int(y.min()), int(y.max())
     if low < 0 or high >= n_classes:
         hint = "y - 1" if low == 1 and high == n_classes else "numpy.unique(y, return_inverse=True)[1]"
+        wider = f", or give the network {high + 1} outputs" if low >= 0 else ""
         raise LabelError(
             f"{where}: expected class numbers 0..{n_classes - 1} for {n_classes} outputs, found {low}..{high}. "
-            f"Use {hint}, or give the network {high + 1} outputs."
+            f"Use {hint}{wider}."
         )
 
 
@@ -445,8 +450,8 @@ class CrossEntropy(_ClassLoss):
     """
 
     def __init__(self, *, label_smoothing: float = 0.0) -> None:
-        if not 0 <= label_smoothing < 1:
-            raise OptionError(f"CrossEntropy: expected 0 <= label_smoothing < 1, got {label_smoothing!r}.")
+        if not 0 <= number(label_smoothing) < 1:
+            raise OptionError(f"CrossEntropy: expected 0 <= label_smoothing < 1, got {label_smoothing!r}. Try 0.1.")
         self.label_smoothing = float(label_smoothing)
 
     def rows(self, xp: Namespace, pred: Array, y: Array) -> tuple[Array, Array]:
@@ -479,8 +484,8 @@ class Focal(_ClassLoss):
     """
 
     def __init__(self, gamma: float = 2.0) -> None:
-        if not (gamma == 0 or gamma >= 1):
-            raise OptionError(f"Focal: expected gamma of 0 or at least 1, got {gamma!r}.")
+        if not (number(gamma) == 0 or number(gamma) >= 1):
+            raise OptionError(f"Focal: expected gamma of 0 or at least 1, got {gamma!r}. Try gamma=2.0.")
         self.gamma = float(gamma)
 
     def check_targets(self, y: np.ndarray, n_out: int) -> None:
@@ -528,8 +533,8 @@ class Hinge(Loss):
     links: ClassVar[tuple[str, ...]] = ("Softmax", "Sigmoid")
 
     def __init__(self, margin: float = 1.0) -> None:
-        if not margin > 0:
-            raise OptionError(f"Hinge: expected margin > 0, got {margin!r}.")
+        if not number(margin) > 0:
+            raise OptionError(f"Hinge: expected margin > 0, got {margin!r}. Try margin=1.0.")
         self.margin = float(margin)
 
     def rows(self, xp: Namespace, pred: Array, y: Array) -> tuple[Array, Array]:

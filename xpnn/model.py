@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ._typing import Array
-from .backend import Backend, get_backend, like, to_numpy
+from .arguments import as_array, check_real, count, is_count, suggest
+from .backend import Backend, get_backend, like, on_device, to_numpy
 from .errors import DTypeError, FileFormatError, OptionError, ShapeError
 from .initializers import Initializer, LeCunNormal, get_initializer
 from .layers import BatchNorm, Dropout, Layer, LayerNorm, Linear, Residual, RMSNorm, get_activation
@@ -92,11 +93,9 @@ class Sequential:
         replicas: int | None = None,
     ) -> None:
         if not layers:
-            raise OptionError("Sequential: expected at least one layer, got none.")
-        if isinstance(n_in, bool) or not isinstance(n_in, int | np.integer) or n_in < 1:
-            raise OptionError(f"Sequential: expected n_in to be a positive integer, got {n_in!r}.")
+            raise OptionError("Sequential: expected at least one layer, got none. Try Sequential(Linear(1), n_in=2).")
         self.layers = layers
-        self.n_in = int(n_in)
+        self.n_in = count(n_in, "Sequential", "n_in")
         self.backend = get_backend(backend, dtype)
         self.seed = _seeds(seed, replicas)
         self._build()
@@ -155,6 +154,7 @@ class Sequential:
         self.n_params = self.store.n_params
 
     # -- the two passes -------------------------------------------------------------------------------------
+    @on_device
     def forward(self, x: Any, *, train: bool = False, step: int = 0) -> tuple[Array, list[Any]]:
         """Run the network.
 
@@ -178,6 +178,7 @@ class Sequential:
         key = StepKey(self.seed, step) if train else None
         return forward_chain(self.layers, x, train=train, key=key)
 
+    @on_device
     def backward(self, dy: Any, caches: list[Any], *, need_dx: bool = False) -> Array | None:
         """Fill `grads` with the gradients of a loss whose gradient to the output is `dy`.
 
@@ -198,6 +199,7 @@ class Sequential:
         first = 0 if need_dx else self._first_trained
         return backward_chain(self.layers, self.backend.asarray(dy), caches, need_dx=need_dx, first=first)
 
+    @on_device
     def predict(self, x: Any, *, batch_size: int | None = None) -> Array:
         """Return the raw outputs in slices of rows, keeping no caches.
 
@@ -213,12 +215,14 @@ class Sequential:
         array of shape (..., n, n_out)
             In the library and on the device that `x` came from.
         """
-        if batch_size is not None and batch_size < 1:
-            raise OptionError(f"predict: expected batch_size >= 1, got {batch_size!r}.")
+        rows = max(_SLICE_ELEMENTS // self._widest, 1)
+        if batch_size is not None:
+            rows = count(batch_size, "predict", "batch_size")
+        x = as_array(x, "predict", "X")
+        check_real(x, "predict", "X")
         if self.takes_integers:
             self.check_categories(x)
-        n = x.shape[-2] if hasattr(x, "shape") and len(x.shape) >= 2 else 1
-        rows = batch_size or max(_SLICE_ELEMENTS // self._widest, 1)
+        n = x.shape[-2] if len(x.shape) >= 2 else 1
         if n <= rows:
             return like(self._predict_slice(x), x)
         parts = [self._predict_slice(x[..., a : min(a + rows, n), :]) for a in range(0, n, rows)]
@@ -246,35 +250,51 @@ class Sequential:
         shape = tuple(x.shape)
         if shape[-1:] != (self.n_in,) or shape[:-2] not in ((), self.store.replicas) or len(shape) < 2:
             self.layers[0].check_input(x)
+            axes = ", ".join(map(str, (*self.store.replicas, "batch", self.n_in)))
+            hint = "One network takes rows"
+            if self.store.replicas:
+                hint = "Give each replica a set of rows, or all the same rows"
             raise ShapeError(
-                f"Sequential: expected x of shape {(*self.store.replicas, 'batch', self.n_in)}, got {shape}."
+                f"Sequential: expected x of shape ({axes}), got {shape}. {hint}: X.reshape(-1, {self.n_in})."
             )
 
     def check_categories(self, x: Any) -> None:
         """Check category numbers on the host: some libraries wrap numbers that are out of range."""
         first = self.layers[0]
         host = to_numpy(x)
+        check_real(host, first.label, "X")
         if isinstance(first, Embedding) and host.size:
-            if host.dtype.kind == "f" and (host != np.floor(host)).any():
-                raise DTypeError(f"{first.label}: expected whole category numbers, got fractions.")
+            if host.dtype.kind == "f" and not (np.isfinite(host) & (host == np.floor(host))).all():
+                raise DTypeError(
+                    f"{first.label}: expected whole category numbers, got fractions. Convert with X.astype(int)."
+                )
             first.check_range(int(host.min()), int(host.max()))
 
     # -- state ----------------------------------------------------------------------------------------------
+    @on_device
     def state_dict(self) -> dict[str, np.ndarray]:
         """Return copies of all parameters and buffers as NumPy arrays, by name."""
         named = {**self.params, **self.store.named_buffers}
         return {name: np.array(to_numpy(view)) for name, view in named.items()}
 
+    @on_device
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Copy values in by name.
 
         Raises
         ------
+        OptionError
+            If it is no dict.
         FileFormatError
             If names are missing or unknown; nothing is changed then.
         ShapeError
             If a shape differs; nothing is changed then.
         """
+        if not isinstance(state, Mapping):
+            raise OptionError(
+                f"load_state_dict: expected a dict of arrays by name, got {type(state).__name__}. "
+                "Pass what state_dict() returns; xpnn.load reads a file."
+            )
         named = {**self.params, **self.store.named_buffers}
         missing, unknown = sorted(named.keys() - state.keys()), sorted(state.keys() - named.keys())
         if missing or unknown:
@@ -286,7 +306,7 @@ class Sequential:
             if tuple(np.shape(state[name])) != tuple(view.shape):
                 raise ShapeError(
                     f"load_state_dict: expected {name} of shape {tuple(view.shape)}, "
-                    f"got {tuple(np.shape(state[name]))}."
+                    f"got {tuple(np.shape(state[name]))}. Build the network with the same sizes."
                 )
         for name, view in named.items():
             view[...] = self.backend.asarray(state[name])
@@ -386,10 +406,13 @@ def _seeds(seed: int | Sequence[int], replicas: int | None) -> int | tuple[int, 
     if isinstance(seed, int | np.integer):
         if replicas is None:
             return int(seed)
-        if replicas < 1:
-            raise OptionError(f"Sequential: expected replicas >= 1, got {replicas!r}.")
-        return tuple(int(seed) + k for k in range(replicas))
-    seeds = tuple(int(s) for s in seed)
+        return tuple(int(seed) + k for k in range(count(replicas, "Sequential", "replicas")))
+    given = list(seed) if isinstance(seed, Iterable) else [seed]
+    if not all(isinstance(s, int | np.integer) for s in given):
+        raise OptionError(
+            f"Sequential: expected seed to be an integer, or one for each replica, got {seed!r}. Try seed=0."
+        )
+    seeds = tuple(int(s) for s in given)
     if not seeds or replicas not in (None, len(seeds)):
         raise OptionError(f"Sequential: got {len(seeds)} seeds for {replicas} replicas; give one for each.")
     return seeds
@@ -471,25 +494,28 @@ def mlp(
     >>> list(net.params)
     ['0.weight', '0.bias', '2.weight', '2.bias', '4.weight', '4.bias']
     """
-    sizes = [int(n) for n in sizes]
-    if len(sizes) < 2 or min(sizes) < 1:
+    widths = list(sizes) if isinstance(sizes, Iterable) else [sizes]
+    if len(widths) < 2 or not all(map(is_count, widths)):
         raise OptionError(
-            f"mlp: expected at least two positive widths, input and output, got {sizes}. Try [784, 128, 10]."
+            f"mlp: expected at least two positive widths, input and output, got {widths}. "
+            "Try whole numbers such as [784, 128, 10]."
         )
+    sizes = [int(n) for n in widths]
     if not isinstance(init, str):
         init = get_initializer(init)
     hidden = len(sizes) - 2
     activations = _per_layer("activation", activation, hidden)
     rates = _per_layer("dropout", dropout, hidden)
     if norm not in (None, *_NORMS):
-        raise OptionError(f"mlp: expected norm to be None or one of {', '.join(_NORMS)}, got {norm!r}.")
+        raise OptionError(
+            f"mlp: expected norm to be None or one of {', '.join(_NORMS)}, got {norm!r}. {suggest(norm, _NORMS)}"
+        )
     layers: list[Layer] = []
     for i in range(hidden):
         block: list[Layer] = [Linear(sizes[i + 1], init=init)]
         if norm is not None:
             block.append(_NORMS[norm]())
-        chosen = activations[i]
-        block.append(get_activation(chosen) if isinstance(chosen, str) else _fresh(chosen))
+        block.append(_activation(activations[i]))
         if rates[i]:
             block.append(Dropout(rates[i]))
         if residual and sizes[i] == sizes[i + 1]:
@@ -503,11 +529,23 @@ def mlp(
 _NORMS: dict[str, type[Layer]] = {"batch": BatchNorm, "layer": LayerNorm, "rms": RMSNorm}
 
 
+def _activation(chosen: Any) -> Layer:
+    if isinstance(chosen, str):
+        return get_activation(chosen)
+    if not isinstance(chosen, Layer):
+        hint = f"Write {chosen.__name__}()." if isinstance(chosen, type) else "Try 'relu' or ReLU()."
+        raise OptionError(f"mlp: expected activation to be a name or a layer object, got {chosen!r}. {hint}")
+    return _fresh(chosen)
+
+
 def _per_layer(name: str, value: Any, hidden: int) -> list[Any]:
     """Spread one value over the hidden layers, or check that there is one for each."""
-    if isinstance(value, str | Layer | int | float):
+    if isinstance(value, str) or not isinstance(value, Iterable):
         return [value] * hidden
     values = list(value)
     if len(values) != hidden:
-        raise OptionError(f"mlp: expected one {name}, or one for each of {hidden} hidden layers, got {len(values)}.")
+        raise OptionError(
+            f"mlp: expected one {name}, or one for each of {hidden} hidden layers, got {len(values)}. "
+            "Pass a single one for all."
+        )
     return values

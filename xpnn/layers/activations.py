@@ -11,6 +11,7 @@ import math
 from typing import Any, Literal
 
 from .._typing import Array
+from ..arguments import number, suggest
 from ..backend import namespace
 from ..errors import OptionError
 from ..initializers import Constant, HeNormal, Initializer, LeCunNormal, XavierNormal
@@ -436,8 +437,8 @@ class Softmax(Layer):
     suited_init: Initializer | None = XavierNormal()
 
     def __init__(self, temperature: float = 1.0) -> None:
-        if not temperature > 0:
-            raise OptionError(f"Softmax: expected temperature > 0, got {temperature!r}.")
+        if not number(temperature) > 0:
+            raise OptionError(f"Softmax: expected temperature > 0, got {temperature!r}. 1 leaves the scores alone.")
         self.temperature = float(temperature)
 
     def forward(self, x: Array, *, train: bool = False, key: StepKey | None = None) -> tuple[Array, Array]:
@@ -513,7 +514,6 @@ def get_activation(name: str, **options: Any) -> Layer:
     >>> get_activation("leaky_relu", slope=0.1)
     LeakyReLU(slope=0.1)
     """
-    try:
-        return _BY_NAME[name](**options)
-    except KeyError:
-        raise OptionError(f"activation: expected one of {', '.join(_BY_NAME)}, got {name!r}.") from None
+    if name not in _BY_NAME:
+        raise OptionError(f"activation: expected one of {', '.join(_BY_NAME)}, got {name!r}. {suggest(name, _BY_NAME)}")
+    return _BY_NAME[name](**options)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, is_dataclass, replace
 from typing import Any, ClassVar
 
 from .._typing import Array
+from ..arguments import describe
 from ..backend import Backend
 from ..errors import OptionError, ShapeError
 from ..initializers import Initializer
@@ -110,15 +112,20 @@ class Layer:
 
     def check_input(self, x: Array) -> None:
         """Raise ShapeError unless ``x`` is (..., batch, n_in)."""
-        if len(x.shape) < 2 or x.shape[-1] != self.n_in:
-            hint = ""
-            if len(x.shape) == 1 and x.shape[0] == self.n_in:
-                hint = " For one sample write x.reshape(1, -1)."
-            elif len(x.shape) == 2 and x.shape[0] == self.n_in:
-                hint = " Rows must be samples. Did you mean X.T?"
-            raise ShapeError(
-                f"{self.label or repr(self)}: expected x of shape (batch, {self.n_in}), got {tuple(x.shape)}.{hint}"
-            )
+        shape, n_in = tuple(x.shape), self.n_in
+        if len(shape) < 2 or shape[-1] != n_in:
+            if len(shape) < 2:
+                one = shape == (n_in,)
+                hint = "For one sample write x.reshape(1, -1)." if one else f"Pass rows: x.reshape(-1, {n_in})."
+            elif len(shape) == 2 and shape[0] == n_in:
+                hint = "Rows must be samples. Did you mean X.T?"
+            else:
+                flat = math.prod(shape[1:])
+                steps = [] if len(shape) == 2 else ["Flatten each sample: X.reshape(len(X), -1)."]
+                if flat != n_in:
+                    steps.append(f"Pass {n_in} features a row, or build the network with n_in={flat}.")
+                hint = " ".join(steps)
+            raise ShapeError(f"{self.label or repr(self)}: expected x of shape (batch, {n_in}), got {shape}. {hint}")
 
     # -- description ----------------------------------------------------------------------------------------
     def config(self) -> dict[str, Any]:
@@ -127,13 +134,7 @@ class Layer:
         return {name: _plain(getattr(self, name)) for name in names}
 
     def __repr__(self) -> str:
-        parameters = inspect.signature(type(self)).parameters
-        shown = [
-            f"{name}={getattr(self, name)!r}"
-            for name, p in parameters.items()
-            if p.kind is not p.VAR_POSITIONAL and (p.default is p.empty or repr(getattr(self, name)) != repr(p.default))
-        ]
-        return f"{type(self).__name__}({', '.join(shown)})"
+        return describe(self)
 
 
 def _plain(value: Any) -> Any:

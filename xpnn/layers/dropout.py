@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .._typing import Array
+from ..arguments import number
 from ..errors import OptionError
 from ..random import StepKey
 from .base import Layer
@@ -38,8 +39,11 @@ class Dropout(Layer):
     """
 
     def __init__(self, rate: float = 0.5) -> None:
-        if not 0 <= rate < 1:
-            raise OptionError(f"Dropout: expected 0 <= rate < 1 (the share of units dropped), got {rate!r}.")
+        if not 0 <= number(rate) < 1:
+            raise OptionError(
+                f"Dropout: expected 0 <= rate < 1 (the share of units dropped), got {rate!r}. "
+                "0.5 drops half; 0 drops none."
+            )
         self.rate = float(rate)
 
     def forward(self, x: Array, *, train: bool = False, key: StepKey | None = None) -> tuple[Array, Array | None]:

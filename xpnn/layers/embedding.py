@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .._typing import Array
-from ..errors import LabelError, OptionError
+from ..arguments import count
+from ..errors import LabelError
 from ..initializers import Initializer, Normal, get_initializer
 from ..params import ParamSpec
 from ..random import StepKey
@@ -42,11 +43,8 @@ class Embedding(Layer):
     takes_integers = True
 
     def __init__(self, n_categories: int, dim: int, *, init: str | Initializer | None = None) -> None:
-        if n_categories < 1 or dim < 1:
-            raise OptionError(
-                f"Embedding: expected n_categories and dim to be positive, got {n_categories!r} and {dim!r}."
-            )
-        self.n_categories, self.dim = n_categories, dim
+        self.n_categories = count(n_categories, "Embedding", "n_categories")
+        self.dim = count(dim, "Embedding", "dim")
         self.init = Normal(std=1.0) if init is None else get_initializer(init)
 
     def out_size(self, n_in: int) -> int:

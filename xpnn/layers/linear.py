@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .._typing import Array
-from ..errors import OptionError
+from ..arguments import count
 from ..initializers import Initializer, LeCunNormal, get_initializer
 from ..params import ParamSpec
 from ..random import StepKey
@@ -60,9 +60,7 @@ class Linear(Layer):
         lr_mult: float = 1.0,
         decay_mult: float = 1.0,
     ) -> None:
-        if isinstance(n_out, bool) or not isinstance(n_out, int) or n_out < 1:
-            raise OptionError(f"Linear: expected n_out to be a positive integer, got {n_out!r}.")
-        self.n_out = n_out
+        self.n_out = count(n_out, "Linear", "n_out")
         self.bias = bias
         self.init = init if init == "auto" else get_initializer(init)
         self.bias_init = bias_init if bias_init == "zeros" else get_initializer(bias_init)

@@ -7,6 +7,7 @@ backward hold the one formula.  The scale is called ``weight`` and the shift ``b
 from __future__ import annotations
 
 from .._typing import Array
+from ..arguments import number
 from ..errors import OptionError
 from ..initializers import Constant, Zeros
 from ..params import BufferSpec, ParamSpec
@@ -25,8 +26,8 @@ class _Norm(Layer):
     _center = True
 
     def __init__(self, *, eps: float = 1e-5) -> None:
-        if not eps > 0:
-            raise OptionError(f"{type(self).__name__}: expected eps > 0, got {eps!r}.")
+        if not number(eps) > 0:
+            raise OptionError(f"{type(self).__name__}: expected eps > 0, got {eps!r}. Try eps=1e-5.")
         self.eps = float(eps)
 
     def param_specs(self) -> tuple[ParamSpec, ...]:
@@ -90,8 +91,8 @@ class BatchNorm(_Norm):
 
     def __init__(self, *, eps: float = 1e-5, momentum: float = 0.1) -> None:
         super().__init__(eps=eps)
-        if not 0 < momentum <= 1:
-            raise OptionError(f"BatchNorm: expected 0 < momentum <= 1, got {momentum!r}.")
+        if not 0 < number(momentum) <= 1:
+            raise OptionError(f"BatchNorm: expected 0 < momentum <= 1, got {momentum!r}. Try momentum=0.1.")
         self.momentum = float(momentum)
 
     def buffer_specs(self) -> tuple[BufferSpec, ...]:

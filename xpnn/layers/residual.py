@@ -101,4 +101,4 @@ class Residual(Layer):
         return {"layers": [{"type": type(layer).__name__, **layer.config()} for layer in self.layers]}
 
     def __repr__(self) -> str:
-        return f"Residual({', '.join(map(repr, self.layers))})"
+        return f"{type(self).__name__}({', '.join(map(repr, self.layers))})"

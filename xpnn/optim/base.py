@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .._typing import Array
+from ..arguments import number
 from ..backend import to_numpy
 from ..errors import OptionError
 from ..params import ParamStore
@@ -53,9 +54,9 @@ class Optimizer:
         except (TypeError, ValueError):
             rates = []
         if not rates or not all(0 <= r < float("inf") for r in rates):
-            raise OptionError(f"{type(self).__name__}: expected lr >= 0 and finite, got {lr!r}.")
-        if not 0 <= weight_decay < float("inf"):
-            raise OptionError(f"{type(self).__name__}: expected weight_decay >= 0, got {weight_decay!r}.")
+            raise OptionError(f"{type(self).__name__}: expected lr >= 0 and finite, got {lr!r}. Try lr=0.001.")
+        if not 0 <= number(weight_decay) < float("inf"):
+            raise OptionError(f"{type(self).__name__}: expected weight_decay >= 0, got {weight_decay!r}. Try 0.01.")
         self.lr: float | list[float] = rates if given is lr else rates[0]
         self.weight_decay = float(weight_decay)
         self.state: dict[str, Array] = {}
@@ -176,5 +177,5 @@ def scaled(store: ParamStore, move: Array) -> Array:
 def in_unit_interval(where: str, **values: float) -> None:
     """Raise OptionError unless each value lies in [0, 1)."""
     for name, value in values.items():
-        if not 0 <= value < 1:
-            raise OptionError(f"{where}: expected 0 <= {name} < 1, got {value!r}.")
+        if not 0 <= number(value) < 1:
+            raise OptionError(f"{where}: expected 0 <= {name} < 1, got {value!r}. Try 0.9.")

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from ..arguments import number
 from ..errors import OptionError
 from ..params import ParamStore
 from .base import Optimizer, in_unit_interval, scaled
@@ -401,6 +402,6 @@ class Lion(Optimizer):
 
 
 def _positive(where: str, eps: float) -> float:
-    if not eps > 0:
-        raise OptionError(f"{where}: expected eps > 0, got {eps!r}.")
+    if not number(eps) > 0:
+        raise OptionError(f"{where}: expected eps > 0, got {eps!r}. Try eps=1e-8.")
     return float(eps)

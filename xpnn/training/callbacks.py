@@ -13,10 +13,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from .._typing import Array
+from ..arguments import count, number
 from ..errors import OptionError
 from ..files import PathLike
 from ..metrics import mode_of
 from ..params import Snapshot
+from .history import missing_column, will_miss
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -69,7 +71,7 @@ class _Monitor(Callback):
                 f"{type(self).__name__}: expected mode to be 'auto', 'min' or 'max', got {mode!r}. "
                 "Choose 'min' where small values are good."
             )
-        if not min_delta >= 0:
+        if not number(min_delta) >= 0:
             raise OptionError(
                 f"{type(self).__name__}: expected min_delta >= 0, got {min_delta!r}. Pass the change, without a sign."
             )
@@ -80,16 +82,15 @@ class _Monitor(Callback):
 
     def on_fit_begin(self, trainer: Trainer) -> None:
         """Begin anew: what was best in an earlier fit does not count."""
+        if will_miss(self.monitor, trainer.columns):
+            raise missing_column(self, self.monitor, trainer.columns)
         self.best, self.best_epoch = math.nan, None
 
     def improved(self, trainer: Trainer) -> bool:
         """Read the last epoch's value; note and return whether it is the best so far."""
         row = trainer.history.rows[-1]
         if self.monitor not in row:
-            raise OptionError(
-                f"{type(self).__name__}: expected a column {self.monitor!r}, got {', '.join(row)}. "
-                "Pass X_val and y_val (or validation_fraction) to fit, or choose monitor=."
-            )
+            raise missing_column(self, self.monitor, row)
         value = float(row[self.monitor])
         sign = 1.0 if self.mode == "min" else -1.0
         if math.isnan(value) or sign * value >= sign * self.best - self.min_delta:
@@ -139,9 +140,7 @@ class EarlyStopping(_Monitor):
         restore_best: bool = True,
     ) -> None:
         super().__init__(monitor, mode, min_delta)
-        if patience < 1:
-            raise OptionError(f"EarlyStopping: expected patience >= 1 epoch, got {patience!r}. Try 10.")
-        self.patience, self.restore_best = int(patience), restore_best
+        self.patience, self.restore_best = count(patience, "EarlyStopping", "patience"), restore_best
         self._best_weights: Snapshot | None = None
 
     def on_fit_begin(self, trainer: Trainer) -> None:
@@ -211,7 +210,7 @@ class TimeLimit(Callback):
     """
 
     def __init__(self, seconds: float) -> None:
-        if not seconds > 0:
+        if not number(seconds) > 0:
             raise OptionError(f"TimeLimit: expected seconds > 0, got {seconds!r}. Try 60.")
         self.seconds = float(seconds)
         self._began = 0.0
@@ -239,7 +238,7 @@ class EMA(Callback):
     """
 
     def __init__(self, decay: float = 0.99) -> None:
-        if not 0 < decay < 1:
+        if not 0 < number(decay) < 1:
             raise OptionError(f"EMA: expected 0 < decay < 1, got {decay!r}. Try 0.99.")
         self.decay = float(decay)
         self._average: Array = None
@@ -254,7 +253,7 @@ class EMA(Callback):
         self._epoch_began = trainer.step
         if self._raw is not None:
             values = trainer.net.store.values
-            self._shown = trainer.net.backend.xp.asarray(values, copy=True)
+            self._shown = trainer.backend.copy(values)
             values[...] = self._raw
             self._raw = None
 
@@ -265,7 +264,7 @@ class EMA(Callback):
 
     def on_epoch_trained(self, trainer: Trainer) -> None:
         values = trainer.net.store.values
-        self._raw = trainer.net.backend.xp.asarray(values, copy=True)
+        self._raw = trainer.backend.copy(values)
         values[...] = self._average / (1.0 - self.decay**self._steps)
 
     def on_fit_end(self, trainer: Trainer) -> None:

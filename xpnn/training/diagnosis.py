@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from .._typing import Array
 from ..backend import to_numpy
-from ..layers import Layer, ReLU, Sigmoid, Tanh
+from ..layers import Layer, ReLU, Residual, Sigmoid, Tanh
 from ..model import Sequential
 from .callbacks import Callback
 from .history import History
@@ -163,10 +165,8 @@ def _root_mean_square(array: Any) -> float:
 def _outputs(net: Sequential, X: Any) -> list[Finding]:
     found: list[Finding] = []
     x = net.backend.asarray(X, dtype=net.backend.index_dtype if net.takes_integers else None)
-    for layer in net.layers:
-        x, _ = layer.forward(x)
-        host = to_numpy(x)
-        rows = host.reshape(-1, host.shape[-1])
+    for layer, y in _walk(net.layers, x):
+        rows = to_numpy(y).reshape(-1, y.shape[-1])
         share, name, advice = _idle_units(layer, rows)
         if share > 0.4:
             found.append(Finding(name, f"{share:.0%} of the units of {layer.label}.", advice))
@@ -181,6 +181,15 @@ def _outputs(net: Sequential, X: Any) -> list[Finding]:
             )
         )
     return found
+
+
+def _walk(layers: Sequence[Layer], x: Array) -> Iterator[tuple[Layer, Array]]:
+    """Yield every layer with its output, those inside a Residual before it; the network's own comes last."""
+    for layer in layers:
+        if isinstance(layer, Residual):
+            yield from _walk(layer.layers, x)
+        x, _ = layer.forward(x)
+        yield layer, x
 
 
 def _idle_units(layer: Layer, rows: np.ndarray) -> tuple[float, str, str]:

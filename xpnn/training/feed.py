@@ -13,8 +13,9 @@ from typing import Any, Literal
 import numpy as np
 
 from .._typing import Array, DType
+from ..arguments import as_array, check_real
 from ..backend import Backend, to_numpy
-from ..errors import DataError, DTypeError, ShapeError
+from ..errors import DataError, ShapeError
 
 __all__ = ["Feed", "as_rows"]
 
@@ -27,21 +28,11 @@ _STAGE_ELEMENTS = 1 << 18
 
 def as_rows(a: Any, where: str, name: str) -> Any:
     """Return `a` if it is an array of any library, else NumPy's reading of it; refuse empty data, and text as `X`."""
-    if not hasattr(a, "shape") or not hasattr(a, "dtype") or hasattr(a, "iloc"):
-        try:
-            a = np.asarray(a)
-        except ValueError as error:
-            raise ShapeError(
-                f"{where}: expected rows of equal length in {name}, got rows of different lengths. Pad or cut them."
-            ) from error
+    a = as_array(a, where, name)
     if len(a.shape) == 0 or a.shape[0] == 0:
         raise DataError(f"{where}: expected at least one row in {name}, got shape {tuple(a.shape)}. Check the data.")
-    if name.startswith("X") and isinstance(a, np.ndarray) and a.dtype.kind not in "fiub":
-        hint = "Split real and imaginary parts" if a.dtype.kind == "c" else "Encode text with xpnn.data.TableEncoder"
-        raise DTypeError(
-            f"{where}: expected real numbers in {name}, got dtype {a.dtype}. "
-            f"{hint}, or convert with {name}.astype(float)."
-        )
+    if name.startswith("X"):
+        check_real(a, where, name)
     return a
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..errors import OptionError
 from ..files import PathLike, atomic_path
 
-__all__ = ["History"]
+__all__ = ["History", "missing_column", "will_miss"]
 
 
 class History:
@@ -79,3 +79,16 @@ class History:
             return "History(no epochs)"
         last = ", ".join(f"{k}={v:.4g}" for k, v in self.rows[-1].items() if isinstance(v, float) and k != "seconds")
         return f"History({len(self)} epochs; last: {last})"
+
+
+def will_miss(name: str, columns: Iterable[str]) -> bool:
+    """Whether a fit with these columns cannot bring `name`: only validation brings ``val_…``."""
+    return name.startswith("val_") and name not in columns
+
+
+def missing_column(asker: object, name: str, columns: Iterable[str]) -> OptionError:
+    """Return the error of one who follows a column that is not there."""
+    return OptionError(
+        f"{type(asker).__name__}: expected a column {name!r}, got {', '.join(columns)}. "
+        "Pass X_val and y_val (or validation_fraction) to fit, or choose monitor=."
+    )

@@ -10,9 +10,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from .._typing import Array
-from ..backend import like, to_numpy
+from ..arguments import count, number
+from ..backend import Backend, like, on_device, to_numpy
 from ..data.batching import epoch_order, stratified_indices
-from ..errors import DataError, DivergenceError, LabelError, OptionError, ShapeError
+from ..errors import DataError, DivergenceError, OptionError, ShapeError
 from ..losses import Loss
 from ..metrics import Accuracy, Metric, get_metric
 from ..model import Sequential
@@ -20,9 +21,10 @@ from ..optim import Optimizer
 from ..regularizers import Regularizer
 from ..schedules import Constant, Schedule
 from .callbacks import Callback
+from .checks import check_weight, class_numbers, class_table, expect, weighed, weighty
 from .divergence import explain
 from .feed import Batch, Feed, as_rows, same_length
-from .history import History
+from .history import History, missing_column, will_miss
 
 __all__ = ["Trainer"]
 
@@ -35,6 +37,15 @@ class StepRow(NamedTuple):
     last: bool  # whether the epoch ends with it
     weight: float  # total sample weight of its batch
     numbers: tuple[Any, ...]  # the optimizer's
+
+
+class Rows(NamedTuple):
+    """Data that have been checked."""
+
+    X: Any
+    y: Any
+    host_y: np.ndarray
+    weight: np.ndarray | None
 
 
 class Trainer:
@@ -72,6 +83,9 @@ class Trainer:
     ----------
     history : History
         One row for each epoch, over all calls of `fit`.
+    columns : list of str
+        The columns that the rows of the present fit will have.  A callback that adds a column whose name begins
+        with ``val_`` appends it in ``on_fit_begin``: those after it may follow it.
     epoch, step : int
         Epochs and steps made so far.
     stop_reason : str or None
@@ -102,16 +116,16 @@ class Trainer:
         callbacks: Sequence[Callback] = (),
         seed: int = 0,
     ) -> None:
-        _expect(net, Sequential, "net", "a network")
-        _expect(loss, Loss, "loss", "a loss object such as xpnn.CrossEntropy()")
-        _expect(optimizer, Optimizer, "optimizer", "an optimizer object such as xpnn.Adam(lr=0.001)")
+        expect(net, Sequential, "net", "a network")
+        expect(loss, Loss, "loss", "a loss object such as xpnn.CrossEntropy()")
+        expect(optimizer, Optimizer, "optimizer", "an optimizer object such as xpnn.Adam(lr=0.001)")
         if schedule is not None:
-            _expect(schedule, Schedule, "schedule", "a schedule object such as xpnn.CosineDecay(), or None")
+            expect(schedule, Schedule, "schedule", "a schedule object such as xpnn.CosineDecay(), or None")
         if regularizer is not None:
-            _expect(regularizer, Regularizer, "regularizer", "a penalty object such as xpnn.L2(1e-4), or None")
-        _expect(callbacks, Sequence, "callbacks", "a list of callbacks")
+            expect(regularizer, Regularizer, "regularizer", "a penalty object such as xpnn.L2(1e-4), or None")
+        expect(callbacks, Sequence, "callbacks", "a list of callbacks")
         for callback in callbacks:
-            _expect(callback, Callback, "each callback", "an object such as xpnn.EarlyStopping()")
+            expect(callback, Callback, "each callback", "an object such as xpnn.EarlyStopping()")
         last = type(net.layers[-1]).__name__
         if last in loss.links:
             raise OptionError(
@@ -119,7 +133,7 @@ class Trainer:
                 "Remove it; predict_proba applies what it does."
             )
         for name, value in (("clip_norm", clip_norm), ("clip_value", clip_value)):
-            if value is not None and not value > 0:
+            if value is not None and not number(value) > 0:
                 raise OptionError(f"Trainer: expected {name} > 0 or None, got {value!r}. Try 1.0.")
         self.net, self.loss, self.optimizer = net, loss, optimizer
         self.schedule = Constant() if schedule is None else schedule
@@ -131,15 +145,24 @@ class Trainer:
             if loss.classifies or m != "accuracy"
         ]
         self.callbacks = list(callbacks)
+        if not isinstance(seed, int | np.integer):
+            raise OptionError(f"Trainer: expected seed to be an integer, got {seed!r}. Try seed=0.")
         self.seed = int(seed)
         self.history = History()
         self.epoch = self.step = 0
         self.epochs_planned = 0
+        self.columns = self._names(validated=False)
         self.stop_reason: str | None = None
         self._grad_norm: Array = None
         self._penalty: Array = None
 
+    @property
+    def backend(self) -> Backend:
+        """The network's backend."""
+        return self.net.backend
+
     # -- fit ------------------------------------------------------------------------------------------------
+    @on_device
     def fit(
         self,
         X: Any,
@@ -193,12 +216,7 @@ class Trainer:
             If a loss, or a weight after an epoch's last step, is not finite; the weights from before that epoch are
             restored, then callbacks end.
         """
-        for name, count in (("epochs", epochs), ("batch_size", batch_size)):
-            if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 1:
-                raise OptionError(
-                    f"fit: expected {name} to be a whole number of at least 1, got {count!r}. Try {name}="
-                    f"{max(round(count), 1) if isinstance(count, float) else 32}."
-                )
+        epochs, batch_size = count(epochs, "fit", "epochs"), count(batch_size, "fit", "batch_size")
         train, valid = self._prepare(
             X, y, X_val, y_val, validation_fraction, sample_weight, sample_weight_val, class_weight
         )
@@ -209,15 +227,20 @@ class Trainer:
         steps = -(-len(train) // batch_size)
         total = self.epochs_planned if self.schedule.unit == "epoch" else self.step + epochs * steps
         schedule = self.schedule.resolve(total)
-        self._notify("on_fit_begin")
+        self.columns = self._names(validated=valid is not None)
+        begun: list[Callback] = []
         try:
+            for callback in self.callbacks:
+                callback.on_fit_begin(self)
+                begun.append(callback)
+            self._check_watched(schedule)
             while self.epoch < self.epochs_planned and self.stop_reason is None:
                 self._notify("on_epoch_begin")
                 self.history.append(self.run_epoch(train, valid, batch_size, schedule, shuffle))
                 self._notify("on_epoch_end")
         finally:
             with contextlib.ExitStack() as stack:  # what one callback raises at its end keeps no other from its own
-                for callback in reversed(self.callbacks):
+                for callback in reversed(begun):
                     stack.callback(callback.on_fit_end, self)
         return self.history
 
@@ -232,7 +255,9 @@ class Trainer:
         began = time.perf_counter()
         order = epoch_order(len(train), self.seed, self.epoch) if shuffle else None
         weights = train.batch_weights(order, batch_size)
-        table = self._step_table(weights, schedule)
+        factors = self._factors(len(weights), schedule)
+        table = self._step_table(weights, factors)
+        lr = self.optimizer.rate(factors[-1])
         tally = _Tally(self, len(weights))
         restart = Restart(self)
         batch_callbacks = [c for c in self.callbacks if type(c).on_batch_end is not Callback.on_batch_end]
@@ -255,7 +280,6 @@ class Trainer:
         row_out: dict[str, Any] = {"epoch": self.epoch, **tally.row(weights)}
         if valid is not None:
             row_out |= {f"val_{name}": value for name, value in self._evaluate(valid, batch_size).items()}
-        lr = self.optimizer.rate(self._factor(len(table) - 1, len(table), schedule, self.epoch - 1))
         row_out["lr"] = lr if isinstance(lr, float) else lr[:, 0].tolist()
         row_out["grad_norm"] = float(to_numpy(self._grad_norm).astype(np.float64).mean())
         if self.regularizer is not None:
@@ -317,6 +341,7 @@ class Trainer:
         return value, pred
 
     # -- reading --------------------------------------------------------------------------------------------
+    @on_device
     def evaluate(self, X: Any, y: Any, *, sample_weight: Any = None) -> dict[str, float]:
         """Return loss and metrics on data, dropout off.
 
@@ -334,11 +359,10 @@ class Trainer:
         dict
             ``"loss"`` and each metric by name.
         """
-        X, y = as_rows(X, "evaluate", "X"), as_rows(y, "evaluate", "y")
-        host_y = self._check_data("evaluate", X, y)
-        weight = _check_weight("evaluate", sample_weight, len(host_y))
-        return self._evaluate(self._feed(X, y, weight, "evaluate"), 1024)
+        rows = self._checked("evaluate", X, y, sample_weight)
+        return self._evaluate(self._feed("evaluate", rows), 1024)
 
+    @on_device
     def predict_proba(self, X: Any) -> Array:
         """Return what the loss's link makes of the raw outputs: probabilities, rates or plain predictions.
 
@@ -360,21 +384,32 @@ class Trainer:
         for callback in self.callbacks:
             getattr(callback, event)(self)
 
-    def _factor(self, slot: int, steps: int, schedule: Schedule, epoch: int) -> float:
-        """The schedule's factor at step `slot` of an epoch of `steps` steps."""
-        t = epoch + slot / steps if schedule.unit == "epoch" else epoch * steps + slot
+    def _names(self, *, validated: bool) -> list[str]:
+        """The columns that `run_epoch` fills."""
+        names = ["loss", *(metric.name for metric in self.metrics)]
+        if self.net.store.replicas:
+            names = [column for name in names for column in (name, f"{name}_replicas")]
+        held_out = [f"val_{name}" for name in names] if validated else []
+        penalty = [] if self.regularizer is None else ["penalty"]
+        return ["epoch", *names, *held_out, "lr", "grad_norm", *penalty, "seconds"]
+
+    def _check_watched(self, schedule: Schedule) -> None:
+        """Refuse a schedule that waits for a validation column which will not come."""
+        if schedule.watches is not None and will_miss(schedule.watches, self.columns):
+            raise missing_column(schedule, schedule.watches, self.columns)
+
+    def _factors(self, steps: int, schedule: Schedule) -> list[float]:
+        """The schedule's factor at each step of the coming epoch."""
         earned = 1.0
         if schedule.watches is not None and len(self.history):
             if schedule.watches not in self.history:
-                raise OptionError(
-                    f"{type(schedule).__name__}: expected a column {schedule.watches!r}, got "
-                    f"{', '.join(self.history.names)}. Pass X_val and y_val (or validation_fraction) to fit, or "
-                    "choose monitor=."
-                )
+                raise missing_column(schedule, schedule.watches, self.history.names)
             earned = schedule.after(self.history[schedule.watches])
-        return schedule(t) * earned
+        if schedule.unit == "epoch":
+            return [schedule(self.epoch + slot / steps) * earned for slot in range(steps)]
+        return [schedule(self.step + slot) * earned for slot in range(steps)]
 
-    def _step_table(self, weights: np.ndarray, schedule: Schedule) -> list[StepRow]:
+    def _step_table(self, weights: np.ndarray, factors: Sequence[float]) -> list[StepRow]:
         """Everything that changes within the coming epoch, step by step."""
         t, steps = self.optimizer.t, len(weights)
         return [
@@ -383,7 +418,7 @@ class Trainer:
                 slot,
                 slot == steps - 1,
                 float(weights[slot]),
-                self.optimizer.numbers(t + slot + 1, self._factor(slot, steps, schedule, self.epoch)),
+                self.optimizer.numbers(t + slot + 1, factors[slot]),
             )
             for slot in range(steps)
         ]
@@ -417,27 +452,31 @@ class Trainer:
                 f"fit: expected X_val and y_val together, got only {'X_val' if y_val is None else 'y_val'}. "
                 "Pass both, or a validation_fraction."
             )
-        if not isinstance(validation_fraction, int | float | np.floating) or not 0 <= validation_fraction < 1:
+        if not 0 <= number(validation_fraction) < 1:
             raise OptionError(
                 f"fit: expected 0 <= validation_fraction < 1, got {validation_fraction!r}. Pass 0.2 for a fifth."
             )
-        X, y = as_rows(X, "fit", "X"), as_rows(y, "fit", "y")
-        host_y = self._check_data("fit", X, y)
-        weight = _check_weight("fit", sample_weight, len(host_y))
-        labels = _labels(host_y) if self.loss.classifies else None
-        table = None if class_weight is None else _class_weights(class_weight, labels, self.net.n_out)
-        weight = _times(weight, table, host_y)
+        rows = self._checked("fit", X, y, sample_weight)
+        labels = class_numbers(rows.host_y) if self.loss.classifies else None
+        table = None if class_weight is None else class_table(class_weight, labels, self.net.n_out)
+        whole = self._feed("fit", rows, table)
         if X_val is not None:
-            X_val, y_val = as_rows(X_val, "fit", "X_val"), as_rows(y_val, "fit", "y_val")
-            host_val = self._check_data("fit (validation)", X_val, y_val)
-            weight_val = _check_weight("fit (validation)", sample_weight_val, len(host_val))
-            valid = self._feed(X_val, y_val, _times(weight_val, table, host_val), "fit (validation)")
-            return _weighty(self._feed(X, y, weight, "fit")), _weighty(valid, "validation ")
-        whole = self._feed(X, y, weight, "fit")
+            where = "fit (validation)"
+            valid = self._feed(where, self._checked(where, X_val, y_val, sample_weight_val, "_val"), table)
+            return weighty(whole), weighty(valid, "validation ")
         if not validation_fraction:
-            return _weighty(whole), None
-        rows, held_out = stratified_indices(len(host_y) if labels is None else labels, validation_fraction, self.seed)
-        return _weighty(whole.part(rows)), _weighty(whole.part(held_out), "held-out ")
+            return weighty(whole), None
+        n = len(rows.host_y)
+        if n < 2:
+            raise DataError(f"fit: validation_fraction needs 2 rows, got {n}. Pass more rows, or X_val and y_val.")
+        kept, held_out = stratified_indices(n if labels is None else labels, validation_fraction, self.seed)
+        return weighty(whole.part(kept)), weighty(whole.part(held_out), "held-out ")
+
+    def _checked(self, where: str, X: Any, y: Any, weight: Any, suffix: str = "") -> Rows:
+        """Check rows against network and loss."""
+        X, y = as_rows(X, where, f"X{suffix}"), as_rows(y, where, f"y{suffix}")
+        host_y = self._check_data(where, X, y)
+        return Rows(X, y, host_y, check_weight(where, weight, len(host_y)))
 
     def _check_data(self, where: str, X: Any, y: Any) -> np.ndarray:
         """Check inputs and targets against network and loss; return the targets on the host."""
@@ -455,13 +494,14 @@ class Trainer:
         self.loss.check_targets(host_y, net.n_out)
         return host_y
 
-    def _feed(self, X: Any, y: Any, weight: np.ndarray | None, where: str) -> Feed:
-        labels = self.loss.takes_labels and len(y.shape) == 1
+    def _feed(self, where: str, rows: Rows, table: np.ndarray | None = None) -> Feed:
+        """Make a feed of checked rows; `table` holds the weights of the classes."""
+        labels = self.loss.takes_labels and len(rows.y.shape) == 1
         return Feed(
             self.net.backend,
-            X,
-            y,
-            weight,
+            rows.X,
+            rows.y,
+            weighed(rows.weight, table, rows.host_y),
             kind_x="index" if self.net.takes_integers else "float",
             kind_y="index" if labels else "float",
             where=where,
@@ -514,9 +554,9 @@ class Restart:
     """Copies of everything an epoch changes, so that it can be undone or repeated."""
 
     def __init__(self, trainer: Trainer) -> None:
-        xp = trainer.net.backend.xp
+        backend = trainer.net.backend
         self._store = trainer.net.store.snapshot()
-        self._state = {name: xp.asarray(a, copy=True) for name, a in trainer.optimizer.state.items()}
+        self._state = {name: backend.copy(a) for name, a in trainer.optimizer.state.items()}
         self._counts = trainer.optimizer.t, trainer.step, trainer.epoch
 
     def restore(self, trainer: Trainer) -> None:
@@ -525,83 +565,3 @@ class Restart:
         for name, array in self._state.items():
             trainer.optimizer.state[name][...] = array
         trainer.optimizer.t, trainer.step, trainer.epoch = self._counts
-
-
-def _expect(value: Any, kind: type, name: str, what: str) -> None:
-    if not isinstance(value, kind):
-        if isinstance(value, type):
-            got, hint = f"the class {value.__name__}", f"Write {value.__name__}(...)."
-        else:
-            shown = repr(value)
-            got = shown if len(shown) <= 60 and shown[0] != "<" else f"{type(value).__name__} object"
-            hint = "Put it in brackets, [...]." if isinstance(value, Callback) else "Pass such an object."
-        raise OptionError(f"Trainer: expected {name} to be {what}, got {got}. {hint}")
-
-
-def _check_weight(where: str, weight: Any, n: int) -> np.ndarray | None:
-    if weight is None:
-        return None
-    host = np.asarray(to_numpy(weight), dtype=np.float64)
-    if host.shape != (n,):
-        raise ShapeError(f"{where}: expected sample_weight of shape ({n},), got {host.shape}. One weight a row.")
-    if not np.isfinite(host).all() or (host < 0).any() or not host.sum() > 0:
-        raise DataError(
-            f"{where}: expected sample weights that are finite, at least 0 and not all 0, got {host.min():g} to "
-            f"{host.max():g}. Give a row that shall not count weight 0."
-        )
-    return host
-
-
-def _labels(y: np.ndarray) -> np.ndarray | None:
-    """The class number of each row, where `y` is one column of whole numbers."""
-    column = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
-    if column.ndim != 1 or (column != np.floor(column)).any():
-        return None
-    return column.astype(np.int64)
-
-
-def _class_weights(
-    class_weight: Mapping[int, float] | Literal["balanced"], labels: np.ndarray | None, n_out: int
-) -> np.ndarray:
-    """The weight of each class; of classes not named, 1."""
-    n_classes = max(n_out, 2)
-    if labels is None or labels.min() < 0 or labels.max() >= n_classes:
-        raise LabelError(
-            f"fit: class_weight expects a loss over classes and one class number, 0..{n_classes - 1}, for each row. "
-            "Use sample_weight instead."
-        )
-    if not isinstance(class_weight, Mapping):
-        if class_weight != "balanced":
-            raise OptionError(
-                f"fit: expected class_weight to be a dict, 'balanced' or None, got {class_weight!r}. "
-                "Try {0: 1.0, 1: 5.0}."
-            )
-        counts = np.bincount(labels, minlength=n_classes)
-        present = max(int((counts > 0).sum()), 1)
-        return np.where(counts > 0, len(labels) / (present * np.maximum(counts, 1)), 1.0)
-    table = np.ones(n_classes)
-    for label, value in class_weight.items():
-        if label not in range(n_classes) or not 0 <= value < np.inf:
-            raise OptionError(
-                f"fit: expected class_weight for classes 0..{n_classes - 1} with finite weights >= 0, "
-                f"got {label!r}: {value!r}. Classes not named have weight 1."
-            )
-        table[label] = value
-    return table
-
-
-def _times(weight: np.ndarray | None, table: np.ndarray | None, y: np.ndarray) -> np.ndarray | None:
-    if table is None:
-        return weight
-    by_class: np.ndarray = table[np.ravel(y).astype(np.int64)]
-    return by_class if weight is None else weight * by_class
-
-
-def _weighty(feed: Feed, which: str = "") -> Feed:
-    """Return the feed, if there is a row in it that counts."""
-    if feed.weight is not None and not feed.weight[feed.rows].sum() > 0:
-        raise DataError(
-            f"fit: expected a {which}row of weight above 0, got {len(feed)} rows of weight 0. "
-            "Look at sample_weight and class_weight."
-        )
-    return feed

@@ -1,0 +1,109 @@
+"""What people pass to constructors and functions: checked, suggested and shown in one way."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from .errors import DTypeError, OptionError, ShapeError
+
+__all__ = ["as_array", "check_real", "count", "describe", "is_count", "number", "suggest"]
+
+
+def is_count(value: Any) -> bool:
+    """Whether `value` is a whole number of at least 1, of Python or of NumPy; True is none."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and int(value) >= 1
+
+
+def count(value: Any, where: str, name: str) -> int:
+    """Return a positive integer as Python's, or raise OptionError.
+
+    Examples
+    --------
+    >>> count(np.int64(3), "Linear", "n_out")
+    3
+    """
+    if is_count(value):
+        return int(value)
+    near = number(value)
+    hint = max(round(near), 1) if 0 < near < math.inf else 32
+    raise OptionError(f"{where}: expected {name} to be a positive integer, got {value!r}. Try {name}={hint}.")
+
+
+def number(value: Any) -> float:
+    """Return `value` as Python's float; NaN, which lies in no range, for what is no number.
+
+    Examples
+    --------
+    >>> number(np.float32(0.5)), number("0.5")
+    (0.5, nan)
+    """
+    try:
+        return math.nan if isinstance(value, str) else float(value)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def suggest(name: Any, known: Iterable[str]) -> str:
+    """Return what to do about an unknown name.
+
+    Examples
+    --------
+    >>> suggest("rleu", ["relu", "tanh"])
+    "Did you mean 'relu'?"
+    """
+    near = difflib.get_close_matches(str(name).lower(), list(known), n=1)
+    return f"Did you mean {near[0]!r}?" if near else "Choose one of these names."
+
+
+def describe(thing: Any) -> str:
+    """Return the call that makes `thing`: its class, and its options where they are not the defaults.
+
+    Examples
+    --------
+    >>> from xpnn import CrossEntropy, Linear
+    >>> describe(Linear(3)), describe(CrossEntropy())
+    ('Linear(n_out=3)', 'CrossEntropy()')
+    """
+    shown = [
+        f"{name}={getattr(thing, name)!r}"
+        for name, p in inspect.signature(type(thing)).parameters.items()
+        if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+        and hasattr(thing, name)
+        and repr(getattr(thing, name)) != repr(p.default)
+    ]
+    return f"{type(thing).__name__}({', '.join(shown)})"
+
+
+def as_array(a: Any, where: str, name: str) -> Any:
+    """Return `a` if it is an array of any library, else NumPy's reading of it (lists, data frames).
+
+    Raises
+    ------
+    ShapeError
+        If its rows differ in length.
+    """
+    if hasattr(a, "shape") and hasattr(a, "dtype") and not hasattr(a, "iloc"):
+        return a
+    try:
+        return np.asarray(a)
+    except ValueError as error:
+        raise ShapeError(
+            f"{where}: expected rows of equal length in {name}, got rows of different lengths. Pad or cut them."
+        ) from error
+
+
+def check_real(a: Any, where: str, name: str) -> None:
+    """Raise DTypeError unless the array `a` holds real numbers."""
+    kind = getattr(a.dtype, "kind", "c" if "complex" in str(a.dtype) else "f")
+    if kind not in "fiub":
+        hint = "Split real and imaginary parts" if kind == "c" else "Encode text with xpnn.data.TableEncoder"
+        raise DTypeError(
+            f"{where}: expected real numbers in {name}, got dtype {a.dtype}. "
+            f"{hint}, or convert with {name}.astype(float)."
+        )
