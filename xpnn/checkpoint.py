@@ -111,12 +111,12 @@ def build(
     custom_layers: Custom = (),
 ) -> Sequential:
     """Make a network from `Sequential.config`, and `Sequential.state_dict` unless it shall begin anew."""
-    known = _classes(layers, Layer) | _classes(initializers, Initializer) | {c.__name__: c for c in custom_layers}
+    known = classes(layers, Layer) | classes(initializers, Initializer) | {c.__name__: c for c in custom_layers}
     try:
         if not isinstance(backend, Backend) and dtype is None:
             dtype = config["dtype"]
         net = Sequential(
-            *(_make(item, known) for item in config["layers"]),
+            *(make(item, known) for item in config["layers"]),
             n_in=config["n_in"],
             backend=backend,
             dtype=dtype,
@@ -134,16 +134,16 @@ def build(
     return net
 
 
-def _classes(module: ModuleType, base: type) -> dict[str, Any]:
-    """Return the public classes of a module that may stand in a file, by name."""
+def classes(module: ModuleType, base: type) -> dict[str, Any]:
+    """Return the public classes of a module that may stand in a file, by name: those that derive from `base`."""
     public = {name: getattr(module, name) for name in module.__all__}
     return {name: kind for name, kind in public.items() if isinstance(kind, type) and issubclass(kind, base)}
 
 
-def _make(config: Any, known: dict[str, Any]) -> Any:
-    """Make a layer or an initializer from its description, or a list of them; other values stay as they are."""
+def make(config: Any, known: dict[str, Any]) -> Any:
+    """Make an object from its description, or a list of them; other values stay as they are."""
     if isinstance(config, list):
-        return [_make(item, known) for item in config]
+        return [make(item, known) for item in config]
     if not isinstance(config, dict) or "type" not in config:
         return config
     name = config["type"]
@@ -152,7 +152,7 @@ def _make(config: Any, known: dict[str, Any]) -> Any:
             f"load: the network contains {name!r}, which is not xpnn's. Import that class and pass "
             f"custom_layers=({name},)."
         )
-    options = {option: _make(value, known) for option, value in config.items() if option != "type"}
+    options = {option: make(value, known) for option, value in config.items() if option != "type"}
     inner = options.pop("layers", ()) if issubclass(known[name], layers.Residual) else ()
     return known[name](*inner, **options)
 

@@ -43,6 +43,14 @@ class Regularizer:
         """
         raise NotImplementedError
 
+    @property
+    def state(self) -> dict[str, Array]:
+        """Arrays that one call leaves to the next; none for most."""
+        return {}
+
+    def resume(self, store: ParamStore, state: dict[str, Array]) -> None:
+        """Take up the `state` of an earlier run, on the store it belongs to."""
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}(lam={self.lam!r})"
 
@@ -109,6 +117,14 @@ class SpectralNorm(Regularizer):
         self._vectors: dict[str, Array] = {}
         self._store: ParamStore | None = None
 
+    @property
+    def state(self) -> dict[str, Array]:
+        return self._vectors
+
+    def resume(self, store: ParamStore, state: dict[str, Array]) -> None:
+        if state:
+            self._store, self._vectors = store, state
+
     def add(self, store: ParamStore) -> Array:
         backend, xp = store.backend, store.backend.xp
         n_iter = self.n_iter
@@ -119,7 +135,8 @@ class SpectralNorm(Regularizer):
             w = store.params[name]  # (..., n_in, n_out)
             if name not in self._starts:
                 drawn = stream(0, "spectral", index).standard_normal((w.shape[-1], 1))
-                self._starts[name] = self._vectors[name] = backend.asarray(drawn)
+                self._starts[name] = backend.asarray(drawn)
+                self._vectors.setdefault(name, self._starts[name])
             v = self._vectors[name]
             for _ in range(n_iter):
                 u = _unit(w @ v, xp)

@@ -12,8 +12,10 @@ import numpy as np
 from .._typing import Array
 from ..arguments import count, number
 from ..backend import Backend, like, on_device, to_numpy
+from ..checkpoint import Custom
 from ..data.batching import epoch_order, stratified_indices
 from ..errors import DataError, DivergenceError, OptionError, ShapeError
+from ..files import PathLike
 from ..losses import Loss
 from ..metrics import Accuracy, Metric, get_metric
 from ..model import Sequential
@@ -25,6 +27,7 @@ from .checks import check_weight, class_numbers, class_table, expect, weighed, w
 from .divergence import explain
 from .feed import Batch, Feed, as_rows, same_length
 from .history import History, missing_column, will_miss
+from .resume import load_trainer, save_trainer
 
 __all__ = ["Trainer"]
 
@@ -378,6 +381,73 @@ class Trainer:
         """
         net = self.net
         return like(self.loss.link(net.backend.asarray(net.predict(X))), X)
+
+    # -- files ----------------------------------------------------------------------------------------------
+    def save(self, path: PathLike) -> None:
+        """Write everything that training needs to go on to one file, under a temporary name first.
+
+        Parameters
+        ----------
+        path : path
+            The file; ``.safetensors`` is the usual ending.  `xpnn.load` does not read it: it holds more than a
+            network.
+
+        Raises
+        ------
+        DataError
+            If the folder cannot be written to.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import xpnn
+        >>> X, y = xpnn.data.make_moons(100, seed=0)
+        >>> trainer = xpnn.Trainer(xpnn.mlp([2, 8, 2], dropout=0.1), xpnn.CrossEntropy(), xpnn.Adam())
+        >>> _ = trainer.fit(X, y, epochs=3)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     trainer.save(Path(folder, "run.safetensors"))
+        ...     again = xpnn.Trainer.load(Path(folder, "run.safetensors"))
+        >>> again.fit(X, y, epochs=2)["loss"] == trainer.fit(X, y, epochs=2)["loss"]
+        True
+        """
+        save_trainer(self, path)
+
+    @classmethod
+    def load(
+        cls,
+        path: PathLike,
+        *,
+        backend: str | Backend = "numpy",
+        callbacks: Sequence[Callback] = (),
+        custom: Custom = (),
+    ) -> Trainer:
+        """Read a trainer that `save` wrote, to go on exactly where it stood.
+
+        Parameters
+        ----------
+        path : path
+            The file.
+        backend : str or Backend, default="numpy"
+            Where to go on.  Streams are the same everywhere; sums may round otherwise on another library.
+        callbacks : sequence of Callback, default=()
+            For the fits to come.
+        custom : tuple of classes, default=()
+            Layers, losses, optimizers, … of your own that it contains.
+
+        Returns
+        -------
+        Trainer
+            Its next `fit` makes, on the same backend, the very steps that the saved one's would have made.
+
+        Raises
+        ------
+        DataError, FileFormatError
+            If the file is absent, broken, or holds a network alone.
+        OptionError
+            If it contains a class that is not xpnn's, and not given.
+        """
+        return load_trainer(cls, path, backend=backend, callbacks=callbacks, custom=custom)
 
     # -- the parts of fit -----------------------------------------------------------------------------------
     def _notify(self, event: str) -> None:
