@@ -14,12 +14,13 @@ import importlib.util
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import array_api_compat
 import numpy as np
 
 from ._typing import Array, Device, DType, Namespace
+from .accel import NumpyOps
 from .errors import BackendUnavailableError, DTypeError, OptionError
 from .ops import Ops, portable_ops
 
@@ -37,6 +38,7 @@ __all__ = [
 
 _NAMES = ("numpy", "cupy", "torch", "strict")
 _DTYPES = ("float32", "float64")
+_NUMPY_OPS = NumpyOps(np, "cpu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class Backend:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Modules and device handles cannot be pickled; the name says it all.
-        return get_backend, (self.spec, self.dtype_name)
+        return _again, (self.spec, self.dtype_name, "portable" if self.ops.name == "portable" else "fast")
 
     @property
     def spec(self) -> str:
@@ -184,7 +186,9 @@ class Backend:
 
 
 # -- getting one ----------------------------------------------------------------------------------------------
-def get_backend(spec: str | Backend = "auto", dtype: str | None = None) -> Backend:
+def get_backend(
+    spec: str | Backend = "auto", dtype: str | None = None, *, ops: Literal["fast", "portable"] | None = None
+) -> Backend:
     """Return a backend by name.
 
     Parameters
@@ -195,6 +199,9 @@ def get_backend(spec: str | Backend = "auto", dtype: str | None = None) -> Backe
         ``"auto"``: CuPy if a GPU can be used, else NumPy.  A `Backend` is returned as it is, or with `dtype`.
     dtype : {"float32", "float64"}, optional
         Floating type of parameters and data; float32 unless a given `Backend` says otherwise.
+    ops : {"fast", "portable"}, optional
+        Whether single operations may have faster twins where there are some (`xpnn.accel`), the default; or all
+        are those of `xpnn.ops`, which define what is meant.
 
     Returns
     -------
@@ -213,8 +220,11 @@ def get_backend(spec: str | Backend = "auto", dtype: str | None = None) -> Backe
     >>> get_backend("numpy").dtype_name
     'float32'
     """
+    if ops not in (None, "fast", "portable"):
+        raise OptionError(f"get_backend: expected ops to be 'fast' or 'portable', got {ops!r}.")
     if isinstance(spec, Backend):
-        return spec if dtype is None else spec.with_dtype(dtype)
+        backend = spec if dtype is None else spec.with_dtype(dtype)
+        return backend if ops is None else replace(backend, ops=_ops(backend.xp, backend.device, ops))
     dtype = "float32" if dtype is None else dtype
     _check_dtype(dtype)
     if not isinstance(spec, str):
@@ -230,7 +240,7 @@ def get_backend(spec: str | Backend = "auto", dtype: str | None = None) -> Backe
     state = _probe(name, device)
     if state != "ok":
         raise BackendUnavailableError(f"get_backend({spec!r}): {state}")
-    return _make(name, device, dtype)
+    return _make(name, device, dtype, ops or "fast")
 
 
 def available_backends() -> dict[str, str]:
@@ -260,7 +270,7 @@ def _check_dtype(dtype: str) -> None:
 
 
 @functools.lru_cache(maxsize=64)
-def _make(name: str, device_name: str, dtype: str) -> Backend:
+def _make(name: str, device_name: str, dtype: str, ops: str) -> Backend:
     xp: Namespace
     device: Device
     if name == "numpy":
@@ -278,7 +288,17 @@ def _make(name: str, device_name: str, dtype: str) -> Backend:
         xp = importlib.import_module("array_api_compat.cupy")
         device = cupy.cuda.Device(int(device_name or 0))
     index_dtype = xp.__array_namespace_info__().default_dtypes(device=device)["indexing"]
-    return Backend(name, xp, device, getattr(xp, dtype), dtype, index_dtype, portable_ops(xp, device))
+    return Backend(name, xp, device, getattr(xp, dtype), dtype, index_dtype, _ops(xp, device, ops))
+
+
+def _ops(xp: Namespace, device: Device, kind: str) -> Ops:
+    """Return the operations of a namespace: faster ones where they are asked for and there are some."""
+    return _NUMPY_OPS if kind == "fast" and xp is np else portable_ops(xp, device)
+
+
+def _again(spec: str, dtype: str, ops: Literal["fast", "portable"]) -> Backend:
+    """Return the backend that was pickled."""
+    return get_backend(spec, dtype, ops=ops)
 
 
 # -- probing --------------------------------------------------------------------------------------------------

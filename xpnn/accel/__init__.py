@@ -1,0 +1,5 @@
+"""Faster twins of single operations, each equal to the portable one in `xpnn.ops` and bound to it by a test."""
+
+from .numpy_ops import NumpyOps
+
+__all__ = ["NumpyOps"]
