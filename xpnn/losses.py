@@ -328,7 +328,7 @@ class BinaryCrossEntropy(Loss):
     accuracy_rule: ClassVar[Literal["classes", "outputs"]] = "outputs"
     links: ClassVar[tuple[str, ...]] = ("Sigmoid", "Softmax")
 
-    def __init__(self, *, multilabel: bool = False) -> None:
+    def __init__(self, multilabel: bool = False) -> None:
         self.multilabel = multilabel
 
     def link(self, pred: Array) -> Array:
@@ -449,7 +449,7 @@ class CrossEntropy(_ClassLoss):
     (0.2395, [[-0.213, 0.107, 0.107]])
     """
 
-    def __init__(self, *, label_smoothing: float = 0.0) -> None:
+    def __init__(self, label_smoothing: float = 0.0) -> None:
         if not 0 <= number(label_smoothing) < 1:
             raise OptionError(f"CrossEntropy: expected 0 <= label_smoothing < 1, got {label_smoothing!r}. Try 0.1.")
         self.label_smoothing = float(label_smoothing)

@@ -123,7 +123,7 @@ class PReLU(Layer):
        recommended there.
     """
 
-    def __init__(self, slope: float = 0.25, *, per_unit: bool = False) -> None:
+    def __init__(self, slope: float = 0.25, per_unit: bool = False) -> None:
         self.slope, self.per_unit = float(slope), per_unit
         self.suited_init = HeNormal(slope=self.slope)
 
@@ -243,7 +243,7 @@ class GELU(Layer):
 
     suited_init: Initializer | None = HeNormal()
 
-    def __init__(self, *, approximate: Literal["none", "tanh"] = "none") -> None:
+    def __init__(self, approximate: Literal["none", "tanh"] = "none") -> None:
         if approximate not in ("none", "tanh"):
             raise OptionError(f"GELU: expected approximate to be 'none' or 'tanh', got {approximate!r}.")
         self.approximate = approximate

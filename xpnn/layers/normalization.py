@@ -25,7 +25,7 @@ class _Norm(Layer):
     _axis: int
     _center = True
 
-    def __init__(self, *, eps: float = 1e-5) -> None:
+    def __init__(self, eps: float = 1e-5) -> None:
         if not number(eps) > 0:
             raise OptionError(f"{type(self).__name__}: expected eps > 0, got {eps!r}. Try eps=1e-5.")
         self.eps = float(eps)
@@ -89,7 +89,7 @@ class BatchNorm(_Norm):
 
     _axis = -2
 
-    def __init__(self, *, eps: float = 1e-5, momentum: float = 0.1) -> None:
+    def __init__(self, eps: float = 1e-5, momentum: float = 0.1) -> None:
         super().__init__(eps=eps)
         if not 0 < number(momentum) <= 1:
             raise OptionError(f"BatchNorm: expected 0 < momentum <= 1, got {momentum!r}. Try momentum=0.1.")
