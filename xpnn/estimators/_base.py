@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 import warnings
 from collections.abc import Sequence
 from numbers import Integral, Real
@@ -18,12 +19,20 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils._array_api import check_same_namespace
 from sklearn.utils._param_validation import Interval, Options, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.sparsefuncs import mean_variance_axis
+from sklearn.utils.validation import (
+    _check_feature_names,
+    _check_n_features,
+    _check_sample_weight,
+    check_is_fitted,
+    check_X_y,
+    validate_data,
+)
 
 from .._typing import Array
 from ..backend import Backend, backend_of, get_backend, like, to_numpy
 from ..data import Standardizer
-from ..errors import DivergenceError
+from ..errors import DivergenceError, OptionError
 from ..layers import Layer
 from ..losses import Loss
 from ..model import Sequential, mlp
@@ -33,8 +42,10 @@ from ..schedules import Schedule
 from ..training import Callback, History, TimeLimit, Trainer
 from ..training.trainer import StepRow
 from ._callbacks import CallbackSupportMixin, Tasks, with_callbacks
+from ._losses import HalfSquaredError
 from ._optimizers import SklearnAdam, SklearnSGD
 from ._stopping import Bookkeeping
+from ._tables import columns_of, fit_encoder, take_rows
 
 __all__ = ["BaseMLP", "is_foreign"]
 
@@ -114,6 +125,7 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         "width": [Interval(Integral, 1, None, closed="left"), None],
         "backend": [str, Backend, None],
         "dtype": [StrOptions({"float32", "float64"}), None],
+        "categorical_features": [StrOptions({"from_dtype"}), "array-like", None],
     }
 
     def __init__(
@@ -157,6 +169,7 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         width: int | None = None,
         backend: str | Backend | None = None,
         dtype: str | None = None,
+        categorical_features: Any = None,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -196,8 +209,10 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         self.width = width
         self.backend = backend
         self.dtype = dtype
+        self.categorical_features = categorical_features
 
     _targets_are_numbers: bool
+    scaler_: Standardizer | None
 
     # -- what classifier and regressor define ---------------------------------------------------------------
     def _encode(self, y: np.ndarray, *, first: bool, incremental: bool) -> np.ndarray:
@@ -211,6 +226,14 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         """Combine sample and class weights."""
         return sample_weight
 
+    def _weigh_more(self, y: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray | None:
+        """Weigh validation rows as training rows were."""
+        return sample_weight
+
+    def _encode_more(self, y: np.ndarray, name: str) -> np.ndarray:
+        """Encode further targets as those of the training rows were."""
+        raise NotImplementedError
+
     def _score_rows(self, X: Any, targets: np.ndarray, sample_weight: np.ndarray | None) -> float:
         """Return the validation score of encoded rows; nan where predictions are not finite."""
         raise NotImplementedError
@@ -222,7 +245,16 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
     # -- fit ------------------------------------------------------------------------------------------------
     @with_callbacks  # type: ignore[untyped-decorator]
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None) -> Any:
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> Any:
         """Train the network.
 
         Parameters
@@ -237,12 +269,14 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         X_val, y_val : arrays, optional
             Validation data of your own: their loss is recorded in ``history_``, and with ``early_stopping=True``
             they take the place of a held-out fraction.
+        sample_weight_val : array of shape (n_val,), optional
+            Weights of the validation rows.
 
         Returns
         -------
         self
         """
-        return self._fit(X, y, sample_weight, X_val, y_val)
+        return self._fit(X, y, sample_weight, X_val, y_val, sample_weight_val)
 
     def _check_solver(self) -> bool:
         if self.solver not in ("sgd", "adam"):
@@ -258,48 +292,94 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         sample_weight: Any = None,
         X_val: Any = None,
         y_val: Any = None,
+        sample_weight_val: Any = None,
         *,
         incremental: bool = False,
     ) -> Any:
         hidden = self._hidden_sizes()
         given = (X, y, sample_weight)
         first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
-        if incremental and self.early_stopping:
-            raise ValueError("partial_fit does not support early_stopping=True")
+        self._check_options(X_val, y_val, incremental=incremental)
+        frame = X
         X, y = self._validate(X, y, reset=first)
+        y = y.toarray() if scipy.sparse.issparse(y) else y
+        n = int(y.shape[0])
         if sample_weight is not None:
-            sample_weight = np.asarray(to_numpy(_check_sample_weight(sample_weight, X)), dtype=np.float64)
+            sample_weight = _host_weight(sample_weight, X, n)
         targets = self._encode(to_numpy(y), first=first, incremental=incremental)
         weight = self._weigh(targets, sample_weight)
         rng = check_random_state(self.random_state)
         loss = self._make_loss()
+        splits = self.early_stopping and X_val is None and self.solver != "lbfgs"
+        split = None
+        if isinstance(X, dict):
+            # Medians and categories come from the training rows alone, so rows are split before there is a network.
+            split = self._split(targets, copy.deepcopy(rng)) if splits else None
+            if first:
+                seen = X if split is None else take_rows(X, split[0])
+                self.encoder_ = fit_encoder(frame, seen, self.categorical_features)
+            X = self.encoder_.transform(X)
         if first:
             self._start(X, hidden, rng)
-        elif not hasattr(self, "net_"):
+        elif "net_" not in vars(self):
             self._adopt(X, hidden, rng)
 
         held_out = None
         if X_val is not None:
             X_val, y_val = self._validate(X_val, y_val, reset=False)
-            held_out = (self._scaled(X_val), self._encode(to_numpy(y_val), first=False, incremental=True), None)
-        elif self.early_stopping and self.solver != "lbfgs":
-            X, targets, weight, held_out = self._hold_out(X, targets, weight, rng)
+            y_val = y_val.toarray() if scipy.sparse.issparse(y_val) else y_val
+            if sample_weight_val is not None:
+                sample_weight_val = _host_weight(sample_weight_val, X_val, int(y_val.shape[0]))
+            codes = self._encode_more(to_numpy(y_val), "y_val")
+            X_val = self.encoder_.transform(X_val) if isinstance(X_val, dict) else X_val
+            held_out = (X_val, codes, self._weigh_more(codes, sample_weight_val))
+        elif splits:
+            train, valid = self._split(targets, rng) if split is None else split
+            parts = (None, None) if weight is None else (weight[train], weight[valid])
+            held_out = (_take(X, valid), targets[valid], parts[1])
+            X, targets, weight = _take(X, train), targets[train], parts[0]
         if self.standardize and first:
-            self._fit_scaler(X)
+            self.scaler_ = _fit_scaler(X, weight)
         X = self._scaled(X)
-        if held_out is not None and X_val is None:
+        if held_out is not None:
             held_out = (self._scaled(held_out[0]), *held_out[1:])
         self._n_train = X.shape[0]
         tasks = Tasks(self, *given)
         if self.solver == "lbfgs":
-            self._fit_lbfgs(X, targets, weight, loss, tasks)
+            self._fit_lbfgs(X, targets, weight, loss, held_out, tasks)
         else:
             self._fit_stochastic(X, targets, weight, loss, held_out, tasks, incremental=incremental)
         tasks.end()
-        values = to_numpy(self.net_.store.values)
-        if not np.isfinite(values).all():
+        if not np.isfinite(to_numpy(self.net_.store.values)).all():
             raise ValueError(_NON_FINITE)
         return self
+
+    def _check_options(self, X_val: Any, y_val: Any, *, incremental: bool) -> None:
+        """Refuse what would otherwise be ignored without a word."""
+        if incremental and self.early_stopping:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        if (X_val is None) != (y_val is None):
+            raise ValueError(
+                f"fit: expected X_val and y_val together, got only {'X_val' if y_val is None else 'y_val'}. Pass both."
+            )
+        if self.solver != "lbfgs":
+            return
+        dropout = np.any(np.asarray(self.dropout, dtype=np.float64) > 0)
+        stochastic = {
+            "optimizer": self.optimizer is not None,
+            "schedule": self.schedule is not None,
+            "callbacks": bool(self.callbacks),
+            "clip_norm": self.clip_norm is not None,
+            "dropout": bool(dropout),
+            "norm='batch'": self.norm == "batch",
+            "n_ensemble": self.n_ensemble is not None,
+        }
+        found = [name for name, there in stochastic.items() if there]
+        if found:
+            raise OptionError(
+                f"fit: solver='lbfgs' takes all rows at once by a line search and has no use for {', '.join(found)}. "
+                f"Use solver='adam' or 'sgd', or leave {'it' if len(found) == 1 else 'them'} out."
+            )
 
     def _hidden_sizes(self) -> list[int]:
         sizes = self.hidden_layer_sizes
@@ -313,6 +393,14 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         return [int(size) for size in sizes]
 
     def _validate(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
+        """Check inputs and targets; a frame with categories becomes a dict of columns."""
+        if self.categorical_features is not None:
+            columns = columns_of(X)
+            _check_feature_names(self, X, reset=reset)
+            _check_n_features(self, X, reset=reset)
+            stand_in = np.zeros((X.shape[0], 1))
+            _, y = check_X_y(stand_in, y, multi_output=True, y_numeric=self._targets_are_numbers, estimator=self)
+            return columns, y
         checked = validate_data(
             self,
             X,
@@ -350,7 +438,9 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         )
         if self.init == "auto" and isinstance(activation, str) and activation in _SKLEARN_ACTIVATIONS:
             self._draw_as_sklearn(activation, rng)
-        self.scaler_: Standardizer | None = None
+        self.scaler_ = None
+        if self.categorical_features is None:
+            self.__dict__.pop("encoder_", None)  # of an earlier fit
         self.history_ = History()
         self._epoch = self._step = 0
         self._optimizer_: Optimizer | None = None
@@ -399,11 +489,9 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         for name, value in kept.items():
             setattr(self, name, value)
 
-    def _hold_out(
-        self, X: Any, targets: np.ndarray, weight: np.ndarray | None, rng: np.random.RandomState
-    ) -> tuple[Any, np.ndarray, np.ndarray | None, Any]:
+    def _split(self, targets: np.ndarray, rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
         train, valid = train_test_split(
-            np.arange(X.shape[0]),
+            np.arange(len(targets)),
             test_size=self.validation_fraction,
             stratify=self._stratify(targets),
             random_state=rng,
@@ -412,9 +500,7 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             raise ValueError(
                 "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
             )
-        split = None if weight is None else (weight[train], weight[valid])
-        held_out = (_take(X, valid), targets[valid], None if split is None else split[1])
-        return _take(X, train), targets[train], None if split is None else split[0], held_out
+        return train, valid
 
     # -- solvers --------------------------------------------------------------------------------------------
     def _make_optimizer(self) -> Optimizer:
@@ -503,7 +589,9 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         finally:
             self._epoch, self._step = trainer.epoch, trainer.step
 
-    def _fit_lbfgs(self, X: Any, targets: np.ndarray, weight: np.ndarray | None, loss: Loss, tasks: Tasks) -> None:
+    def _fit_lbfgs(
+        self, X: Any, targets: np.ndarray, weight: np.ndarray | None, loss: Loss, held_out: Any, tasks: Tasks
+    ) -> None:
         """Minimize over all rows at once, in slices that bound the memory."""
         net = self.net_
         backend, store = net.backend, net.store
@@ -517,6 +605,10 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         total = float(w_host.sum())
         blocks = None if scipy.sparse.issparse(X) else backend.asarray(X)
         penalty = L2(0.5 * self.alpha / total)
+        shown, spread = loss, 1
+        if isinstance(loss, HalfSquaredError):  # a line search needs value and gradient of one function
+            loss, spread = HalfSquaredError(summed=True), net.n_out
+        last: dict[str, Array] = {}
 
         def evaluate() -> Array:
             value, grads = 0.0, None
@@ -531,25 +623,45 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
                     grads = store.grads * share if grads is None else grads + store.grads * share
             if grads is not None:
                 store.grads[...] = grads
-            return value + penalty.add(store)
+            last["data"], last["penalty"] = value, penalty.add(store)
+            return last["data"] + last["penalty"]
+
+        began, asked = time.perf_counter(), False
 
         def report(iteration: int, value: float) -> bool:
-            self.history_.append({"epoch": self._epoch + iteration, "loss": value})
+            nonlocal asked
+            value = float(to_numpy(last["data"])) / spread + float(to_numpy(last["penalty"]))
+            row = {"epoch": self._epoch + iteration, "loss": value}
+            if held_out is not None:
+                row["val_loss"] = self._loss_of(shown, *held_out)
+            self.history_.append({**row, "seconds": time.perf_counter() - began})
+            self.n_iter_, self.loss_ = iteration, value
             if self.verbose:
                 print(f"Iteration {iteration}, loss = {value:.8f}")  # noqa: T201
-            stop = tasks.end_iteration()
-            tasks.begin_iteration()
-            return stop
+            asked = tasks.end_iteration()
+            asked = asked or (self.max_seconds is not None and time.perf_counter() - began >= self.max_seconds)
+            if not asked and iteration < self.max_iter:
+                tasks.begin_iteration()
+            return asked
 
         tasks.begin_iteration()
         solver = LBFGS(self.max_iter, self.max_fun, gtol=self.tol)
-        result = solver.minimize(store, evaluate, on_iteration=report)
-        tasks.end_iteration()
-        self.n_iter_, self.loss_ = result.n_iter, result.value
+        try:
+            result = solver.minimize(store, evaluate, on_iteration=report)
+        except KeyboardInterrupt:
+            warnings.warn("Training interrupted by user.", stacklevel=4)
+            self._epoch += self.n_iter_
+            return
+        finally:
+            tasks.end_iteration()
+        self.n_iter_ = result.n_iter
+        if not result.n_iter:
+            self.loss_ = result.value
+        self.n_evals_ = result.n_evals
         self._epoch += result.n_iter
         if not math.isfinite(result.value):
             raise ValueError(_NON_FINITE)
-        if not result.converged:
+        if not result.converged and not asked:
             warnings.warn(
                 f"lbfgs failed to converge after {result.n_iter} iteration(s): {result.message}.\n\nIncrease the "
                 f"number of iterations to improve the convergence (max_iter={self.max_iter}).\nYou might also want to "
@@ -558,21 +670,31 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
                 stacklevel=4,
             )
 
-    # -- inputs ---------------------------------------------------------------------------------------------
-    def _fit_scaler(self, X: Any) -> None:
-        if scipy.sparse.issparse(X):
-            raise ValueError("standardize=True would fill a sparse matrix. Use sklearn.preprocessing.MaxAbsScaler.")
-        self.scaler_ = Standardizer().fit(X)
+    def _loss_of(self, loss: Loss, X: Any, targets: np.ndarray, weight: np.ndarray | None) -> float:
+        backend = self.net_.backend
+        y = backend.asarray(targets, dtype=backend.index_dtype if loss.takes_labels and targets.ndim == 1 else None)
+        w = None if weight is None else backend.asarray(weight)
+        value, _ = loss.value_and_grad(backend.asarray(self._raw(X)), y, w)
+        return float(to_numpy(value))
 
+    # -- inputs ---------------------------------------------------------------------------------------------
     def _scaled(self, X: Any) -> Any:
         scaler = getattr(self, "scaler_", None)
-        return X if scaler is None else scaler.transform(X)
+        if scaler is None:
+            return X
+        if scipy.sparse.issparse(X):
+            return X.multiply(1.0 / scaler.scale.astype(X.dtype)).tocsr()
+        return scaler.transform(X)
 
     def _inputs(self, X: Any, method: str) -> Any:
         """Check inputs of a fitted estimator and scale them as in training."""
         check_is_fitted(self)
         if self.backend is None and "net_" in vars(self):
             check_same_namespace(X, self, attribute="_flat", method=method)
+        if "encoder_" in vars(self):
+            columns = columns_of(X)
+            _check_feature_names(self, X, reset=False)
+            return self._scaled(self.encoder_.transform(columns))
         dtype = (np.float64, np.float32) if not is_foreign(X) else "numeric"
         X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=dtype, reset=False)
         if "net_" not in vars(self):
@@ -598,6 +720,15 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         if net.store.replicas:
             out = net.backend.xp.mean(out, axis=0)
         return like(out, X) if not scipy.sparse.issparse(X) else to_numpy(out)
+
+    def _spread(self, X: Any, method: str) -> Array:
+        """Return the standard deviation over an ensemble's networks, for inputs from `_inputs`."""
+        net = self.net_
+        if not net.store.replicas:
+            raise ValueError(f"{method}: return_std=True expects an ensemble. Pass n_ensemble=8, say, and fit again.")
+        out = self._make_loss().link(net.backend.asarray(self._raw(X)))
+        spread = net.backend.xp.std(out, axis=0)
+        return to_numpy(spread) if scipy.sparse.issparse(X) else like(spread, X)
 
     def transform(self, X: Any, layer: int = -2) -> Array:
         """Return the activations of a layer, as features for something else.
@@ -740,6 +871,30 @@ def is_foreign(X: Any) -> bool:
     from sklearn import get_config
 
     return bool(get_config()["array_api_dispatch"]) and not isinstance(X, np.ndarray) and hasattr(X, "device")
+
+
+def _host_weight(sample_weight: Any, X: Any, n: int) -> np.ndarray:
+    checked = _check_sample_weight(sample_weight, np.zeros((n, 1)) if isinstance(X, dict) else X)
+    return np.asarray(to_numpy(checked), dtype=np.float64)
+
+
+def _fit_scaler(X: Any, weight: np.ndarray | None) -> Standardizer:
+    """Measure the training rows; of a sparse matrix only the deviations, for centring would fill it."""
+    if weight is None and not scipy.sparse.issparse(X):
+        return Standardizer().fit(X)
+    scaler = Standardizer()
+    if scipy.sparse.issparse(X):
+        mean, variance = mean_variance_axis(X.tocsr(), axis=0, weights=weight)
+        scaler.shift = np.zeros(X.shape[1])
+    else:
+        host = to_numpy(X).astype(np.float64)
+        mean = np.average(host, axis=0, weights=weight)
+        variance = np.average((host - mean) ** 2, axis=0, weights=weight)
+        scaler.shift = mean
+    scale = np.sqrt(np.asarray(variance, dtype=np.float64))
+    constant = scale <= 10 * np.finfo(np.float64).eps * np.abs(mean)
+    scaler.scale = np.where(constant, 1.0, scale)
+    return scaler
 
 
 def _float_name(X: Any) -> str:

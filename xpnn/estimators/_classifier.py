@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Mapping
 from numbers import Real
 from typing import Any, ClassVar
@@ -18,11 +20,19 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_targ
 
 from .._typing import Array
 from ..backend import backend_of, to_numpy
-from ..losses import CrossEntropy, Focal, Loss
+from ..errors import OptionError
+from ..losses import BinaryCrossEntropy, CrossEntropy, Focal, Hinge, Loss
 from ._base import BaseMLP, is_foreign
 from ._losses import SummedBinaryCrossEntropy
 
-__all__ = ["MLPClassifier"]
+__all__ = ["MLPClassifier", "OneHotWarning"]
+
+# Fewer rows may well hold one label each by chance.
+_ROWS_TO_TELL = 10
+
+
+class OneHotWarning(UserWarning):
+    """An indicator matrix has exactly one 1 in every row: classes may be meant where labels are learnt."""
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
@@ -104,12 +114,21 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         Where to compute; by default where the data are.
     dtype : {"float32", "float64"}, optional
         By default that of the data.
+    categorical_features : "from_dtype", list of str or None, default=None
+        For pandas and polars frames: which columns hold categories, by name, or all whose dtype says so or that
+        hold text.  They, and the numbers beside them, go through `xpnn.data.TableEncoder`, fitted on the
+        training rows: one 0/1 column a category, robust scaling, missing values imputed and flagged.  None
+        takes numbers alone, as they are.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, by label, multiplied with `sample_weight`.
     label_smoothing : float, default=0.0
-        Share of probability spread over all classes; multiclass only.
+        Share of probability spread over all classes.
     loss : "log_loss", "focal" or Loss, default="log_loss"
-        What is made small.
+        What is made small.  With a loss over classes (focal, `xpnn.CrossEntropy`, `xpnn.Hinge`, label smoothing)
+        binary problems have two outputs as well; a `xpnn.Hinge` network has no probabilities.
+    multilabel : bool, optional
+        What 0/1 indicator rows mean: True, independent labels; False, one-hot classes, which become class
+        numbers.  By default they are labels, as in scikit-learn, with a `OneHotWarning` if they look one-hot.
 
     Attributes
     ----------
@@ -150,6 +169,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         "class_weight": [dict, StrOptions({"balanced"}), None],
         "label_smoothing": [Interval(Real, 0, 1, closed="left")],
         "loss": [StrOptions({"log_loss", "focal"}), Loss],
+        "multilabel": ["boolean", None],
     }
 
     def __init__(
@@ -193,9 +213,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         width: int | None = None,
         backend: Any = None,
         dtype: str | None = None,
+        categorical_features: Any = None,
         class_weight: Mapping[Any, float] | str | None = None,
         label_smoothing: float = 0.0,
         loss: Any = "log_loss",
+        multilabel: bool | None = None,
     ) -> None:
         super().__init__(
             hidden_layer_sizes,
@@ -236,13 +258,50 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             width=width,
             backend=backend,
             dtype=dtype,
+            categorical_features=categorical_features,
         )
         self.class_weight = class_weight
         self.label_smoothing = label_smoothing
         self.loss = loss
+        self.multilabel = multilabel
 
     # -- targets --------------------------------------------------------------------------------------------
     def _encode(self, y: np.ndarray, *, first: bool, incremental: bool) -> np.ndarray:
+        y, multilabel = self._read_labels(y, ask=first)
+        if not hasattr(self, "classes_") or (first and not incremental):
+            self.classes_ = unique_labels(y)
+        else:
+            self._check_classes(unique_labels(y))
+        by_class = self._wants_classes()
+        if multilabel:
+            if by_class or (isinstance(self.loss, Loss) and not isinstance(self.loss, BinaryCrossEntropy)):
+                what = "label_smoothing" if self.loss == "log_loss" else f"loss={self.loss!r}"
+                raise OptionError(f"MLPClassifier: {what} expects one label for each row, got an indicator matrix.")
+            self.out_activation_, self.n_outputs_ = "logistic", y.shape[1]
+        elif isinstance(self.loss, Loss) and not self.loss.classifies:
+            raise OptionError(f"MLPClassifier: expected a loss over classes, got {self.loss}. Use xpnn.CrossEntropy().")
+        elif len(self.classes_) < 2 or (len(self.classes_) == 2 and not by_class):
+            self.out_activation_, self.n_outputs_ = "logistic", 1
+        else:
+            self.out_activation_, self.n_outputs_ = "softmax", len(self.classes_)
+            if isinstance(self.loss, Loss) and not self.loss.takes_labels:
+                raise OptionError(
+                    f"MLPClassifier: expected a loss over classes, got {self.loss}. Use xpnn.CrossEntropy()."
+                )
+        return self._targets(y, multilabel)
+
+    def _encode_more(self, y: np.ndarray, name: str) -> np.ndarray:
+        y, multilabel = self._read_labels(y, ask=False)
+        if multilabel != self._has_labels():
+            kinds = ("one label for each row", "an indicator matrix")
+            raise ValueError(f"fit: expected {name} to be {kinds[not multilabel]}, as y is, got {kinds[multilabel]}.")
+        unknown = np.setdiff1d(unique_labels(y), self.classes_)
+        if len(unknown):
+            raise ValueError(f"fit: expected {name} to hold classes that y has, got {unknown[0]} too.")
+        return self._targets(y, multilabel)
+
+    def _read_labels(self, y: np.ndarray, *, ask: bool) -> tuple[np.ndarray, bool]:
+        """Return labels, and whether they are an indicator matrix of independent ones."""
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         kind = type_of_target(y, input_name="y", raise_unknown=True)
@@ -251,18 +310,42 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
                 f"Unknown label type: {kind}. MLPClassifier expects one label for each row, or a 0/1 indicator matrix. "
                 "Maybe you are trying to fit a classifier on a regression target with continuous values."
             )
-        if not hasattr(self, "classes_") or (first and not incremental):
-            self.classes_ = unique_labels(y)
-        else:
-            self._check_classes(unique_labels(y))
-        if kind == "multilabel-indicator":
-            self.out_activation_, self.n_outputs_ = "logistic", y.shape[1]
+        if kind != "multilabel-indicator":
+            return y, False
+        one_hot = bool((y.sum(axis=1) == 1).all())
+        if self.multilabel is False:
+            if not one_hot:
+                raise ValueError(
+                    "MLPClassifier(multilabel=False) expects one-hot rows, got a row that does not hold exactly one 1. "
+                    "Pass multilabel=True for independent labels."
+                )
+            return y.argmax(axis=1), False
+        if ask and one_hot and self.multilabel is None and len(y) >= _ROWS_TO_TELL:
+            warnings.warn(
+                f"y looks one-hot: each of its {len(y)} rows holds exactly one 1. It is taken as {y.shape[1]} "
+                "independent labels, as scikit-learn does, and probabilities need not sum to 1. Pass multilabel=False "
+                "(or y.argmax(axis=1)) for classes, multilabel=True if labels are meant.",
+                OneHotWarning,
+                stacklevel=7,
+            )
+        return y, True
+
+    def _wants_classes(self) -> bool:
+        """Whether the loss needs an output for each class even where there are two."""
+        if isinstance(self.loss, Loss):
+            return self.loss.takes_labels
+        return self.loss == "focal" or self.label_smoothing > 0
+
+    def _has_labels(self) -> bool:
+        return self.out_activation_ == "logistic" and self.n_outputs_ > 1
+
+    def _targets(self, y: np.ndarray, multilabel: bool) -> np.ndarray:
+        """Return what the loss takes: 0/1 columns, or class numbers."""
+        if multilabel:
             return np.asarray(y, dtype=np.float64)
         codes = np.searchsorted(self.classes_, y)
-        if len(self.classes_) <= 2:
-            self.out_activation_, self.n_outputs_ = "logistic", 1
+        if self.out_activation_ == "logistic":
             return np.asarray(codes, dtype=np.float64)[:, None]
-        self.out_activation_, self.n_outputs_ = "softmax", len(self.classes_)
         return np.asarray(codes, dtype=np.int64)
 
     def _check_classes(self, classes: np.ndarray) -> None:
@@ -278,10 +361,16 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
 
     def _make_loss(self) -> Loss:
         if isinstance(self.loss, Loss):
+            if self.out_activation_ == "logistic" and self.loss.takes_labels:  # a single class: nothing to learn
+                return SummedBinaryCrossEntropy()
             return self.loss
         if self.out_activation_ == "logistic":
             return SummedBinaryCrossEntropy()
-        return Focal() if self.loss == "focal" else CrossEntropy(label_smoothing=self.label_smoothing)
+        if self.loss == "focal":
+            if self.label_smoothing:
+                raise OptionError("MLPClassifier: expected loss='log_loss' with label_smoothing, got 'focal'.")
+            return Focal()
+        return CrossEntropy(label_smoothing=self.label_smoothing)
 
     def _codes(self, targets: np.ndarray) -> np.ndarray:
         """Class numbers of single-label targets."""
@@ -294,17 +383,28 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             raise ValueError("class_weight expects one label for each row, got an indicator matrix. Use sample_weight.")
         codes = self._codes(y)
         present = np.unique(codes)
-        weights = np.ones(len(self.classes_))
-        weights[present] = compute_class_weight(
+        self._class_table = np.ones(len(self.classes_))
+        self._class_table[present] = compute_class_weight(
             self.class_weight, classes=self.classes_[present], y=self.classes_[codes]
         )
-        by_row: np.ndarray = weights[codes]
+        return self._weigh_more(y, sample_weight)
+
+    def _weigh_more(self, y: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray | None:
+        if self.class_weight is None:
+            return sample_weight
+        by_row: np.ndarray = self._class_table[self._codes(y)]
         return by_row if sample_weight is None else by_row * sample_weight
 
     def _stratify(self, targets: np.ndarray) -> np.ndarray | None:
-        if targets.ndim == 2 and targets.shape[1] > 1:
-            return None
-        return targets.astype(bool) if targets.ndim == 2 else targets
+        if targets.ndim == 2:
+            return targets.astype(bool) if targets.shape[1] == 1 else None
+        # scikit-learn stratifies two classes only; more where each can have a row on both sides, so that no data
+        # that it takes are refused.
+        n_valid = math.ceil(len(targets) * self.validation_fraction)
+        counts = np.bincount(targets)
+        counts = counts[counts > 0]
+        possible = counts.min() >= 2 and len(counts) <= min(n_valid, len(targets) - n_valid)
+        return targets if possible else None
 
     def _score_rows(self, X: Any, targets: np.ndarray, sample_weight: np.ndarray | None) -> float:
         out = to_numpy(self._linked(X))
@@ -335,27 +435,50 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         -------
         self
         """
-        if _check_partial_fit_first_call(self, classes) and type_of_target(to_numpy(y)).startswith("multilabel"):
+        if _check_partial_fit_first_call(self, classes) and self._is_multilabel(to_numpy(y)):
             self.classes_ = np.arange(np.shape(y)[1])
         return self._fit(X, y, sample_weight, incremental=True)
 
-    def predict_proba(self, X: Any) -> Array:
+    def _is_multilabel(self, y: np.ndarray) -> bool:
+        return self.multilabel is not False and type_of_target(y) == "multilabel-indicator"
+
+    @available_if(lambda est: est._check_probabilities())  # type: ignore[untyped-decorator]
+    def predict_proba(self, X: Any, return_std: bool = False) -> Any:
         """Return probabilities.
 
         Parameters
         ----------
         X : array or sparse matrix of shape (n_samples, n_features)
             Inputs.
+        return_std : bool, default=False
+            Whether to return the standard deviation over the networks of an ensemble too.
 
         Returns
         -------
         array of shape (n_samples, n_classes)
-            In the order of ``classes_``; for multi-label problems each column by itself.  In the library of `X`.
-        """
-        return self._proba(X, "predict_proba")
+            In the order of ``classes_``; for multi-label problems each column by itself.  In the library of `X`;
+            with `return_std` a pair of such arrays.
 
-    def _proba(self, X: Any, method: str) -> Array:
-        out = self._linked(self._inputs(X, method))
+        Raises
+        ------
+        ValueError
+            If `return_std` is asked of a single network.
+        """
+        X = self._inputs(X, "predict_proba")
+        mean = self._proba(self._linked(X))
+        if not return_std:
+            return mean
+        spread = self._spread(X, "predict_proba")
+        if self.n_outputs_ == 1:  # 1 - p spreads as p does
+            spread = backend_of(spread).xp.concat([spread, spread], axis=1)
+        return mean, spread
+
+    def _check_probabilities(self) -> bool:
+        if isinstance(self.loss, Hinge):
+            raise AttributeError("a network trained on the hinge loss has margins, no probabilities")
+        return True
+
+    def _proba(self, out: Array) -> Array:
         xp = backend_of(out).xp
         if self.out_activation_ == "logistic":  # never certain: rounding alone would say 0 or 1
             eps = float(xp.finfo(out.dtype).eps) / 2
@@ -364,9 +487,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             return out
         return xp.concat([1.0 - out, out], axis=1)
 
+    @available_if(lambda est: est._check_probabilities())  # type: ignore[untyped-decorator]
     def predict_log_proba(self, X: Any) -> Array:
         """Return the logarithms of `predict_proba`, of shape (n_samples, n_classes)."""
-        proba = self._proba(X, "predict_log_proba")
+        proba = self._proba(self._linked(self._inputs(X, "predict_log_proba")))
         return backend_of(proba).xp.log(proba)
 
     def predict(self, X: Any) -> Array:
@@ -398,5 +522,5 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_label = True
+        tags.classifier_tags.multi_label = self.multilabel is not False and not self._wants_classes()
         return tags

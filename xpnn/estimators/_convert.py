@@ -122,6 +122,10 @@ def _check_convertible(estimator: BaseMLP) -> None:
         f"the activation {activation!r}": activation not in ("identity", "logistic", "sigmoid", "tanh", "relu"),
         "normalization layers": estimator.norm is not None,
         "residual connections": estimator.residual and len(estimator._hidden_sizes()) > 1,
+        "two outputs for two classes": estimator.n_outputs_ == 2
+        and len(getattr(estimator, "classes_", ())) == 2
+        and estimator.out_activation_ == "softmax",
+        "categorical_features": "encoder_" in vars(estimator),
         "an ensemble": estimator.n_ensemble is not None,
         "standardize=True": estimator.scaler_ is not None,
         f"the loss {loss!r}": loss not in ("log_loss", "squared_error", "poisson"),

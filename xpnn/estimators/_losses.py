@@ -9,12 +9,25 @@ __all__ = ["HalfPoissonDeviance", "HalfSquaredError", "SummedBinaryCrossEntropy"
 
 
 class HalfSquaredError(MeanSquaredError):
-    r"""Half the squared error, :math:`\frac{1}{2n} \sum_j (p_{ij} - y_{ij})^2`."""
+    r"""Half the squared error, shown as the mean over outputs, followed as the sum.
+
+    scikit-learn reports :math:`\frac{1}{2n} \sum_j (p_{ij} - y_{ij})^2` of `n` outputs but descends along
+    :math:`p_{ij} - y_{ij}`, the gradient of the sum; so does this loss, and weights come out the same.
+
+    Parameters
+    ----------
+    summed : bool, default=False
+        Whether the value is the sum too, as a line search must have it.
+    """
+
+    def __init__(self, *, summed: bool = False) -> None:
+        self.summed = summed
 
     def rows(self, xp: Namespace, pred: Array, y: Array) -> tuple[Array, Array]:
         losses, d = super().rows(xp, pred, y)
-        losses *= 0.5
-        d *= 0.5
+        n_out = pred.shape[-1]
+        losses *= 0.5 * n_out if self.summed else 0.5
+        d *= 0.5 * n_out
         return losses, d
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
-import scipy.sparse
 from sklearn.base import RegressorMixin, _fit_context
 from sklearn.metrics import r2_score
 from sklearn.utils import column_or_1d
@@ -13,7 +12,8 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 
 from .._typing import Array
-from ..backend import backend_of, like, to_numpy
+from ..backend import backend_of, to_numpy
+from ..errors import OptionError
 from ..losses import Loss, Pinball
 from ._base import BaseMLP
 from ._losses import named_loss
@@ -36,7 +36,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
     hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, learning_rate_init, power_t, \
 max_iter, shuffle, random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, early_stopping, \
 validation_fraction, beta_1, beta_2, epsilon, n_iter_no_change, max_fun, dropout, norm, residual, init, \
-optimizer, schedule, callbacks, clip_norm, standardize, max_seconds, n_ensemble, n_layers, width, backend, dtype
+optimizer, schedule, callbacks, clip_norm, standardize, max_seconds, n_ensemble, n_layers, width, backend, dtype, \
+categorical_features
         As in `MLPClassifier`.  Early stopping watches R².
 
     Attributes
@@ -103,6 +104,7 @@ t_, n_layers_, n_outputs_, out_activation_, n_features_in_, feature_names_in_, h
         width: int | None = None,
         backend: Any = None,
         dtype: str | None = None,
+        categorical_features: Any = None,
     ) -> None:
         super().__init__(
             hidden_layer_sizes,
@@ -143,12 +145,21 @@ t_, n_layers_, n_outputs_, out_activation_, n_features_in_, feature_names_in_, h
             width=width,
             backend=backend,
             dtype=dtype,
+            categorical_features=categorical_features,
         )
         self.loss = loss
 
     # -- targets --------------------------------------------------------------------------------------------
     def _make_loss(self) -> Loss:
-        return self.loss if isinstance(self.loss, Loss) else named_loss(self.loss)
+        if isinstance(self.loss, Loss):
+            if self.loss.classifies:
+                raise OptionError(f"MLPRegressor: expected a loss of numbers, got {self.loss}. Use MLPClassifier.")
+            return self.loss
+        return named_loss(self.loss)
+
+    def _encode_more(self, y: np.ndarray, name: str) -> np.ndarray:
+        targets = np.asarray(y, dtype=np.float64)
+        return targets[:, None] if targets.ndim == 1 else targets
 
     def _encode(self, y: np.ndarray, *, first: bool, incremental: bool) -> np.ndarray:
         if y.ndim == 2 and y.shape[1] == 1:
@@ -215,12 +226,7 @@ t_, n_layers_, n_outputs_, out_activation_, n_features_in_, feature_names_in_, h
         mean = _one_column(self._linked(X))
         if not return_std:
             return mean
-        net = self.net_
-        if not net.store.replicas:
-            raise ValueError("predict: return_std=True expects an ensemble. Pass n_ensemble=8, say, and fit again.")
-        out = self._make_loss().link(net.backend.asarray(self._raw(X)))
-        spread = net.backend.xp.std(out, axis=0)
-        return mean, _one_column(to_numpy(spread) if scipy.sparse.issparse(X) else like(spread, X))
+        return mean, _one_column(self._spread(X, "predict"))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return R², 1 - Σ w (y - p)² / Σ w (y - ȳ)², the mean over outputs.

@@ -128,9 +128,9 @@ class LBFGS:
         if store.replicas:
             raise OptionError("LBFGS: expected a single network, got replicas: each needs a line search of its own.")
         xp = store.backend.xp
-        x = xp.asarray(store.values, copy=True)
+        x = store.backend.copy(store.values)
         value, n_evals = _number(evaluate()), 1
-        g = xp.asarray(store.grads, copy=True)
+        g = store.backend.copy(store.grads)
         pairs: deque[tuple[Array, Array, float]] = deque(maxlen=self.memory)
         if not math.isfinite(value):
             return LBFGSResult(value, 0, 1, math.inf, False, "the objective is not finite at the start")
@@ -190,8 +190,12 @@ class LBFGS:
             value = _number(evaluate())
             return value, _dot(store.grads, d, xp)
 
-        found = wolfe_search(phi, start, step)
-        return found, xp.asarray(store.values, copy=True), xp.asarray(store.grads, copy=True)
+        try:
+            found = wolfe_search(phi, start, step)
+        except BaseException:  # Ctrl-C, say: leave the best point, not one on the way
+            store.values[...] = x
+            raise
+        return found, store.backend.copy(store.values), store.backend.copy(store.grads)
 
     @staticmethod
     def _end(

@@ -32,7 +32,10 @@ class Point(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The last point that was evaluated, how many were, and whether it satisfies the conditions."""
+    """The last point that was evaluated, how many were, and whether it will do.
+
+    It will if it satisfies both conditions, or the first where the bracket is too narrow to look for the second.
+    """
 
     point: Point
     n_evals: int
