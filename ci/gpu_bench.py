@@ -12,10 +12,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.metadata
-import json
 import os
-import platform
 import statistics
 import sys
 import time
@@ -29,9 +26,13 @@ import numpy as np
 import xpnn
 from xpnn.backend import Backend
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+import harness
+import peers
+from harness import MissingError
+
 PROBLEMS = [([784, 256, 128, 10], 128), ([784, 256, 128, 10], 1024), ([784, 2048, 2048, 10], 1024)]
 MNIST = [(128, 3e-3, 4), (1024, 8e-3, 8)]  # batch size, peak learning rate, epochs
-LR, BETA1, BETA2, EPS = 1e-3, 0.9, 0.999, 1e-8
 N_BATCHES = 8
 STEPS_COMPARED = 5
 
@@ -42,7 +43,7 @@ class Problem:
 
     sizes: list[int]
     batch_size: int
-    weights: list[tuple[np.ndarray, np.ndarray]]  # (n_in, n_out) and (n_out,) of each layer
+    weights: peers.Weights
     batches: list[tuple[np.ndarray, np.ndarray]]
 
     def __str__(self) -> str:
@@ -58,15 +59,9 @@ class Competitor:
     loss: Callable[[], float]
 
 
-class NotHereError(Exception):
-    """A competitor is not here; the message says why."""
-
-
 def make_problem(sizes: list[int], batch_size: int) -> Problem:
     rng = np.random.default_rng(0)
-    net = xpnn.mlp(sizes, seed=0)
-    params = [np.array(p) for p in net.params.values()]
-    weights = list(zip(params[::2], params[1::2], strict=True))
+    weights = peers.first_weights(xpnn.mlp(sizes, seed=0))
     batches = [
         (rng.random((batch_size, sizes[0]), dtype=np.float32), rng.integers(0, sizes[-1], batch_size))
         for _ in range(N_BATCHES)
@@ -77,7 +72,7 @@ def make_problem(sizes: list[int], batch_size: int) -> Problem:
 # -- competitors ------------------------------------------------------------------------------------------------
 def with_xpnn(problem: Problem, backend: Backend) -> Competitor:
     net = xpnn.mlp(problem.sizes, backend=backend, seed=0)
-    loss, rule = xpnn.CrossEntropy(), xpnn.Adam(LR, BETA1, BETA2, eps=EPS)
+    loss, rule = xpnn.CrossEntropy(), xpnn.Adam(peers.LR, peers.BETA1, peers.BETA2, eps=peers.EPS)
     batches = [(backend.asarray(x), backend.asarray(y, dtype=backend.index_dtype)) for x, y in problem.batches]
     last: list[Any] = [None]
 
@@ -92,23 +87,13 @@ def with_xpnn(problem: Problem, backend: Backend) -> Competitor:
 
 
 def torch_parts(problem: Problem, device: str) -> tuple[Any, Any, Any, list[tuple[Any, Any]]]:
-    try:
-        torch = importlib.import_module("torch")
-    except ImportError as error:
-        raise NotHereError(f"not installed ({error})") from error
+    torch = peers.module("torch")
     if device == "cuda" and not torch.cuda.is_available():
-        raise NotHereError("this PyTorch finds no GPU")
+        raise MissingError("this PyTorch finds no GPU")
     torch.set_float32_matmul_precision("highest")
-    layers: list[Any] = []
-    for weight, bias in problem.weights:
-        linear = torch.nn.Linear(*weight.shape)
-        with torch.no_grad():
-            linear.weight.copy_(torch.from_numpy(weight.T.copy()))
-            linear.bias.copy_(torch.from_numpy(bias))
-        layers += [linear, torch.nn.ReLU()]
-    net = torch.nn.Sequential(*layers[:-1]).to(device)
+    net = peers.torch_net(torch, problem.weights, device)
     options = {"fused": True, "capturable": True} if device == "cuda" else {}
-    rule = torch.optim.Adam(net.parameters(), LR, (BETA1, BETA2), EPS, **options)
+    rule = torch.optim.Adam(net.parameters(), **peers.ADAM, **options)
     batches = [(torch.from_numpy(x).to(device), torch.from_numpy(y).to(device)) for x, y in problem.batches]
     return torch, net, rule, batches
 
@@ -130,7 +115,7 @@ def with_torch(problem: Problem, device: str) -> Competitor:
 
 def with_torch_graph(problem: Problem, device: str) -> Competitor:
     if device != "cuda":
-        raise NotHereError("CUDA graphs need a GPU")
+        raise MissingError("CUDA graphs need a GPU")
     torch, net, rule, batches = torch_parts(problem, device)
     x, y = batches[0][0].clone(), batches[0][1].clone()
     first = [p.detach().clone() for p in net.parameters()]
@@ -171,36 +156,11 @@ def with_jax(problem: Problem, device: str) -> Competitor:
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the others need memory too
     if device == "cpu":
         os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    try:
-        jax = importlib.import_module("jax")
-    except ImportError as error:
-        raise NotHereError(f"not installed ({error})") from error
-    jnp = importlib.import_module("jax.numpy")
+    jax, jnp = peers.jax_modules()
     if device == "cuda" and jax.default_backend() not in ("gpu", "cuda"):
-        raise NotHereError(f"this JAX finds no GPU, only {jax.default_backend()}")
-    jax.config.update("jax_default_matmul_precision", "highest")
-
-    def mean_loss(params: Any, x: Any, y: Any) -> Any:
-        for weight, bias in params[:-1]:
-            x = jax.nn.relu(x @ weight + bias)
-        logits = x @ params[-1][0] + params[-1][1]
-        picked = jnp.take_along_axis(logits, y[:, None], axis=1)[:, 0]
-        return jnp.mean(jax.nn.logsumexp(logits, axis=1) - picked)
-
-    def whole_step(state: Any, x: Any, y: Any) -> Any:
-        params, m, v, t = state
-        value, grads = jax.value_and_grad(mean_loss)(params, x, y)
-        t = t + 1
-        m = jax.tree.map(lambda a, g: BETA1 * a + (1 - BETA1) * g, m, grads)
-        v = jax.tree.map(lambda a, g: BETA2 * a + (1 - BETA2) * g * g, v, grads)
-        c1, c2 = 1 - BETA1**t, 1 - BETA2**t
-        params = jax.tree.map(lambda p, a, b: p - LR * (a / c1) / (jnp.sqrt(b / c2) + EPS), params, m, v)
-        return (params, m, v, t), value
-
-    compiled = jax.jit(whole_step, donate_argnums=0)
-    params = [(jnp.asarray(w), jnp.asarray(b)) for w, b in problem.weights]
-    moments = [jax.tree.map(jnp.zeros_like, params) for _ in range(2)]
-    state: list[Any] = [(params, *moments, jnp.float32(0.0)), None]
+        raise MissingError(f"this JAX finds no GPU, only {jax.default_backend()}")
+    compiled = jax.jit(peers.jax_step(jax, jnp), donate_argnums=0)
+    state: list[Any] = [peers.jax_state(jax, jnp, problem.weights), None]
     batches = [(jnp.asarray(x), jnp.asarray(y.astype(np.int32))) for x, y in problem.batches]
 
     def step(t: int) -> None:
@@ -232,52 +192,37 @@ def measure(problem: Problem, backend: Backend, seconds: float, round_seconds: f
             off = abs(loss - reference) / abs(reference)
             if not off < 1e-3:
                 raise RuntimeError(f"loss {loss:.6f} after {STEPS_COMPARED} steps, expected {reference:.6f}")
-            running[name] = competitor, steps_per_round(competitor, round_seconds)
+            running[name] = competitor, harness.calls_per_round(competitor.step, round_seconds, wait=competitor.wait)
             out["steps"][name] = {"loss_off": off}
-        except NotHereError as error:
-            out["missing"][name] = str(error)
         except Exception as error:  # whatever one cannot do must not keep the others from their turn
-            out["missing"][name] = f"{type(error).__name__}: {error}".splitlines()[0]
-    times: dict[str, list[float]] = {name: [] for name in running}
-    issued: dict[str, list[float]] = {name: [] for name in running}
-    deadline = time.perf_counter() + seconds
-    rounds = 0
-    while rounds < 3 or (rounds < 25 and time.perf_counter() < deadline):
-        names = list(running)
-        for name in names[rounds % len(names) :] + names[: rounds % len(names)]:  # each is first in its turn
-            competitor, n = running[name]
-            began = time.perf_counter()
-            for t in range(n):
-                competitor.step(t)
-            issued[name].append((time.perf_counter() - began) / n * 1e6)
-            competitor.wait()
-            times[name].append((time.perf_counter() - began) / n * 1e6)
-        rounds += 1
+            out["missing"][name] = harness.reason(error)
+    turns = {name: turn_of(competitor, n) for name, (competitor, n) in running.items()}
+    times = harness.interleave(turns, seconds)
     for name, (_, n) in running.items():
+        issued, spent = zip(*times[name], strict=True)
         out["steps"][name] |= {
-            "us": round(statistics.median(times[name]), 2),
-            "us_min": round(min(times[name]), 2),
-            "us_max": round(max(times[name]), 2),
-            "us_host": round(statistics.median(issued[name]), 2),  # until the last step is handed over
-            "rounds": rounds,
+            "us": round(statistics.median(spent), 2),
+            "us_min": round(min(spent), 2),
+            "us_max": round(max(spent), 2),
+            "us_host": round(statistics.median(issued), 2),  # until the last step is handed over
+            "rounds": len(spent),
             "steps_per_round": n,
         }
     return out
 
 
-def steps_per_round(competitor: Competitor, seconds: float) -> int:
-    """Warm up, and return how many steps take about `seconds`."""
-    n = 1
-    while True:
-        competitor.wait()
+def turn_of(competitor: Competitor, n: int) -> Callable[[], tuple[float, float]]:
+    """Return what makes `n` steps and returns µs a step: until all are handed over, and until all are done."""
+
+    def turn() -> tuple[float, float]:
         began = time.perf_counter()
         for t in range(n):
             competitor.step(t)
+        issued = time.perf_counter() - began
         competitor.wait()
-        spent = time.perf_counter() - began
-        if spent > seconds / 4 or n >= 4096:
-            return max(round(n * seconds / spent), 1)
-        n *= 2
+        return issued / n * 1e6, (time.perf_counter() - began) / n * 1e6
+
+    return turn
 
 
 def mnist(backend: Backend, folder: str, seeds: int, epochs: int | None) -> list[dict[str, Any]]:
@@ -314,33 +259,15 @@ def device_name(backend: Backend) -> str:
         return str(properties["name"].decode())
     if backend.name == "torch" and backend.device.type == "cuda":
         return str(importlib.import_module("torch").cuda.get_device_name(backend.device))
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        model = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        model = platform.processor() or platform.machine()
-    return f"no GPU: {model}, {os.cpu_count()} cores"
+    return f"no GPU: {harness.cpu_name()}, {os.cpu_count()} cores"
 
 
 def versions(backend: Backend) -> dict[str, str]:
-    found = {"xpnn": xpnn.__version__, "python": platform.python_version()}
-    distributions = ("numpy", "array-api-compat", "cupy-cuda13x", "cupy-cuda12x", "torch", "jax")
-    for name in distributions:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
+    found = harness.versions(("numpy", "array-api-compat", "cupy-cuda13x", "cupy-cuda12x", "torch", "jax"))
     if backend.name == "cupy":
         runtime = importlib.import_module("cupy").cuda.runtime
         found |= {"CUDA driver": str(runtime.driverGetVersion()), "CUDA runtime": str(runtime.runtimeGetVersion())}
     return found
-
-
-def write(path: Path, results: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def show(result: dict[str, Any]) -> None:
@@ -379,7 +306,7 @@ def main() -> int:
         )
         results["problems"].append(result)
         failed += [why for name, why in result["missing"].items() if name.startswith("xpnn")]
-        write(args.out, results)
+        harness.write(args.out, results)
         show(result)
     folder = os.environ.get("XPNN_DATA")
     if folder:
@@ -390,7 +317,7 @@ def main() -> int:
         except Exception as error:
             results["mnist"] = f"{type(error).__name__}: {error}"
             failed.append(results["mnist"])
-        write(args.out, results)
+        harness.write(args.out, results)
     for why in failed:
         print(f"failed: {why}", file=sys.stderr)
     return 1 if failed else 0

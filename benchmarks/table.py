@@ -1,0 +1,221 @@
+"""Make docs/performance.md from the results of the benchmarks.
+
+    python benchmarks/table.py
+
+Every figure on the page comes from a JSON file in benchmarks/results; what was not measured is named as such.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness import PROJECT
+
+FIRST = ("training", "prediction", "startup_memory")  # in this order on the page
+HOW = """\
+Made by `python benchmarks/table.py` from `benchmarks/results/`; not edited by hand.
+
+All competitors of one table take turns in one process, in rounds, each first in its turn. A time is the median over
+the rounds. The ratio to xpnn is the median over the rounds of a competitor's time by xpnn's in the same round: above 1
+is slower than xpnn. Trust the ratios more than the times. *Products alone* are the matrix products of the work by
+NumPy, into arrays made beforehand, and nothing else: the floor for any program on NumPy's BLAS; a library with faster
+products of its own can go below. The threads of all libraries are pinned, the process keeps to as many cores, and each
+library chooses its own kernels for the processor.
+"""
+TRAINING = """\
+Time of a step within an epoch of shuffled batches, float32, Adam at 1e-3, the same first weights; shuffle and gather
+of rows are within the time. Before the timing all make five steps on the same batches, and the losses of the weights
+reached must agree: within 1e-4, and within 1e-3 for scikit-learn, whose Adam places epsilon differently. xpnn is its
+`Trainer` with `metrics=()`, beside it with what it measures by default, and with the portable operations that define
+the fast ones; the time is that of the epoch, without the checks of the data, which `fit` makes once. PyTorch gathers
+rows in memory, without a loader.
+"""
+MEMORY = """\
+Activations are a batch of inputs and what each Linear layer makes of it. The peak counts resident pages beyond those
+that held the data and the libraries; the last column is the peak by parameters, state and activations together.
+"""
+COMMANDS = """\
+```sh
+pip install -e '.[bench]'
+python benchmarks/training.py --threads 1          # then --threads 2
+python benchmarks/prediction.py --threads 1        # then --threads 2
+python benchmarks/startup_memory.py
+python benchmarks/table.py                         # this page
+bash ci/gpu.sh                                     # on a machine with an NVIDIA GPU
+```
+"""
+
+
+def load(folder: Path) -> list[dict[str, Any]]:
+    """Read all results of a folder, in the order of the page."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+    return sorted(found, key=lambda run: (FIRST.index(run["benchmark"]), run["threads"], run["label"]))
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return a Markdown table; the first column is text, the others are numbers."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return ["| " + " | ".join(line) + " |" for line in lines] + [""]
+
+
+def number(value: float) -> str:
+    """Three significant digits, and all digits before the point."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def threads(run: dict[str, Any]) -> str:
+    count = f"{run['threads']} thread" + ("s" if run["threads"] > 1 else "")
+    return count + (f", {run['label']}" if run["label"] else "")
+
+
+def rows_of(problem: dict[str, Any], *, to_floor: bool) -> list[list[str]]:
+    found = problem["rows"]
+    floor = found.get("products alone") if to_floor else None
+    lines = []
+    for name, row in sorted(found.items(), key=lambda item: item[1]["ratio"]):
+        cells = [f"**{name}**" if name == "xpnn" else name, number(row["us"]), number(row["us_min"])]
+        lines.append([*cells, f"{row['ratio']:.2f}", *([f"{row['us'] / floor['us']:.2f}"] if floor else [])])
+    return lines
+
+
+def where(run: dict[str, Any]) -> list[str]:
+    """Say on what machine, with what, when, and from which commit."""
+    machine = run["machine"]
+    loads = f"load {machine['load_before'][:1]} before and {machine['load_after'][:1]} after"
+    versions = ", ".join(f"{name} {version}" for name, version in run["versions"].items())
+    blas = f"; {'; '.join(run['blas'])}" if run["blas"] else ""
+    return [
+        f"{machine['cpu']}, {run['threads']} of {machine['cores']} cores, {machine['system']}; {run['date']}, commit "
+        f"`{run['commit']}`; {loads.replace('[', '').replace(']', '')}. {versions}{blas}.",
+        "",
+    ]
+
+
+def problems(run: dict[str, Any]) -> list[str]:
+    lines: list[str] = []
+    for problem in run["problems"]:
+        rounds = max((row["rounds"] for row in problem["rows"].values()), default=0)
+        to_floor = "products alone" in problem["rows"]
+        lines += [f"#### {problem['problem']}, {threads(run)} ({rounds} rounds)", ""]
+        head = [
+            "",
+            f"{problem['unit']}, median",
+            "least",
+            "ratio to xpnn",
+            *(["ratio to products"] if to_floor else []),
+        ]
+        lines += table(head, rows_of(problem, to_floor=to_floor))
+        lines += [f"- not here: {name}: {why}" for name, why in problem["missing"].items()]
+        lines += [""] * bool(problem["missing"])
+    return lines
+
+
+def imports_and_memory(run: dict[str, Any]) -> list[str]:
+    (problem,) = run["problems"]
+    rounds = problem["rows"]["xpnn"]["rounds"]
+    lines = [f"#### Import, whole fresh processes ({rounds} rounds)", ""]
+    lines += table(
+        ["imports NumPy and", "ms, median", "ms over NumPy alone", "ratio to xpnn"],
+        [
+            [
+                "nothing" if name == "numpy" else f"**{name}**" if name == "xpnn" else name,
+                number(row["us"] / 1e3),
+                number(row["over_numpy_us"] / 1e3),
+                f"{row['ratio']:.2f}",
+            ]
+            for name, row in problem["rows"].items()
+        ],
+    )
+    lines += [f"- not here: {name}: {why}" for name, why in problem["missing"].items()]
+    lines += [""] * bool(problem["missing"])
+    lines += ["#### Peak memory of a training run of xpnn", ""]
+    if "memory_missing" in run:
+        return [*lines, f"Not measured: {run['memory_missing']}", ""]
+    columns = ("data", "parameters", "state", "activations", "peak_over_data")
+    return lines + table(
+        ["MiB", "data", "parameters", "Adam's state", "activations", "peak beyond the data", "ratio to their sum"],
+        [[row["problem"], *(number(row[f"{c}_mib"]) for c in columns), f"{row['ratio']:.2f}"] for row in run["memory"]],
+    )
+
+
+def gpu(folder: Path) -> list[str]:
+    """The figures of ci/gpu.sh, if it ran on a GPU."""
+    path = folder / "gpu" / "bench.json"
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    if found is None or found["device"].startswith("no GPU"):
+        return ["Not measured on a GPU yet: this page holds no figure of one. `bash ci/gpu.sh` measures there.", ""]
+    lines = [f"{found['device']}; {found['precision']}.", ""]
+    lines += [", ".join(f"{name} {version}" for name, version in found["versions"].items()) + ".", ""]
+    for problem in found["problems"]:
+        lines += [f"#### {problem['problem']}", ""]
+        own = next((row["us"] for name, row in problem["steps"].items() if name.startswith("xpnn")), None)
+        rows = [
+            [name, number(row["us"]), number(row["us_min"]), f"{row['us'] / own:.2f}" if own else ""]
+            for name, row in problem["steps"].items()
+        ]
+        lines += table(["", "µs/step, median", "least", "ratio to xpnn"], rows)
+        lines += [f"- not here: {name}: {why}" for name, why in problem["missing"].items()]
+        lines += [""] * bool(problem["missing"])
+    return lines
+
+
+def render(runs: list[dict[str, Any]], folder: Path) -> str:
+    """Return the page."""
+    lines = ["# Performance", ""]
+    if any(run["quick"] for run in runs):
+        lines += ["**From a quick or partial run: these figures measure nothing.**", ""]
+    lines += [HOW]
+    by_name = {name: [run for run in runs if run["benchmark"] == name] for name in FIRST}
+    lines += ["## Training", ""]
+    if by_name["training"]:
+        lines += [TRAINING]
+        for run in by_name["training"]:
+            lines += [f"### {threads(run).capitalize()}", "", *where(run), *problems(run)]
+    else:
+        lines += ["Not measured yet.", ""]
+    lines += ["## Prediction", ""]
+    if by_name["prediction"]:
+        lines += ["From NumPy array to NumPy array, float32; answers agree within 1e-4.", ""]
+        for run in by_name["prediction"]:
+            lines += [f"### {threads(run).capitalize()}", "", *where(run), *problems(run)]
+    else:
+        lines += ["Not measured yet.", ""]
+    lines += ["## Import and memory", ""]
+    if by_name["startup_memory"]:
+        lines += [MEMORY]
+        for run in by_name["startup_memory"]:
+            lines += [*where(run), *imports_and_memory(run)]
+    else:
+        lines += ["Not measured yet.", ""]
+    lines += ["## On a GPU", "", *gpu(folder)]
+    lines += ["## Once more, on your machine", "", COMMANDS]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--results", type=Path, default=PROJECT / "benchmarks" / "results")
+    parser.add_argument("--out", type=Path, default=PROJECT / "docs" / "performance.md")
+    args = parser.parse_args()
+    runs = load(args.results)
+    if not runs:
+        sys.exit(f"table: expected results in {args.results}, found none. Run python benchmarks/training.py first.")
+    if any(run["quick"] for run in runs) and args.out.resolve().is_relative_to(PROJECT / "docs"):
+        sys.exit(
+            "table: these results are of quick or partial runs, which measure nothing. Name another page by --out."
+        )
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = args.out.with_name(f".{args.out.name}.{os.getpid()}")
+    temporary.write_text(render(runs, args.results), encoding="utf-8")
+    os.replace(temporary, args.out)
+    print(f"{args.out}: {len(runs)} runs")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,243 @@
+"""The benchmarks run, say who is missing, and their results make the page.  No time is asserted."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[1]
+BENCHMARKS = PROJECT / "benchmarks"
+PEERS = ("torch", "jax")
+SCRIPTS = ("training", "prediction", "startup_memory")
+
+
+def run(script, *options, peers):
+    """Run a script where PyTorch and JAX cannot be imported."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "COV_"))}
+    environment |= {"PYTHONPATH": str(peers), "OPENBLAS_CORETYPE": "Haswell"}
+    return subprocess.run(
+        [sys.executable, "-W", "error", str(BENCHMARKS / f"{script}.py"), *options],
+        env=environment,
+        cwd=peers,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """Each script's quick run: what it printed, and the folder of all results."""
+    folder, peers = tmp_path_factory.mktemp("results"), tmp_path_factory.mktemp("peers")
+    for name in PEERS:
+        (peers / f"{name}.py").write_text(f"raise ImportError('no {name} in this test')\n")
+    printed = {}
+    for script in SCRIPTS:
+        done = run(script, "--quick", "--results", str(folder), peers=peers)
+        assert done.returncode == 0, done.stdout + done.stderr
+        printed[script] = done.stdout
+    return printed, folder
+
+
+def read(folder, name):
+    return json.loads((folder / f"{name}-1.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_results_say_where_and_with_what(script, measured):
+    printed, folder = measured
+    found = read(folder, script)
+    assert found["benchmark"] == script
+    assert found["quick"] is True
+    assert found["threads"] == 1
+    assert {"xpnn", "python", "numpy"} <= found["versions"].keys()
+    assert found["machine"]["cpu"] in printed[script]
+    assert {"cores", "system", "load_before", "load_after"} <= found["machine"].keys()
+    assert found["commit"]
+    assert found["date"].endswith("UTC")
+    assert "without OPENBLAS_CORETYPE=Haswell" in printed[script]
+    assert not list(folder.glob(".*"))
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_competitor_has_a_time_or_a_reason(script, measured):
+    printed, folder = measured
+    makers = {"startup_memory": "IMPORTS"}.get(script, "MAKERS")
+    known = set(getattr(module(script), makers))
+    problems = read(folder, script)["problems"]
+    assert problems
+    for problem in problems:
+        assert problem["rows"].keys() | problem["missing"].keys() == known
+        assert problem["rows"]["xpnn"]["ratio"] == 1.0
+        for row in problem["rows"].values():
+            assert row["us"] >= row["us_min"] > 0
+            assert row["ratio"] > 0
+            assert row["rounds"] >= 2
+        assert {name for name in known if name.startswith(PEERS)} <= problem["missing"].keys()
+        for name, why in problem["missing"].items():
+            assert f"{name:<34} skipped: {why}" in printed[script]
+            assert "not comparable" not in why
+
+
+def test_losses_were_compared(measured):
+    for problem in read(measured[1], "training")["problems"]:
+        assert problem["rows"]["xpnn"]["loss_off"] == 0.0
+        assert problem["rows"]["xpnn, default metrics"]["loss_off"] == 0.0
+        assert problem["rows"]["xpnn, portable ops"]["loss_off"] < 1e-6
+        if "scikit-learn" in problem["rows"]:
+            assert problem["rows"]["scikit-learn"]["loss_off"] < 1e-3
+
+
+def test_memory_adds_up(measured):
+    found = read(measured[1], "startup_memory")
+    if "memory_missing" in found:
+        pytest.skip(found["memory_missing"])
+    (row,) = found["memory"]
+    assert row["parameters_mib"] == pytest.approx(235146 * 4 / 2**20, abs=0.01)
+    assert row["state_mib"] == pytest.approx(2 * row["parameters_mib"], abs=0.02)
+    assert row["peak_over_data_mib"] >= row["parameters_mib"] + row["state_mib"]  # no less than what it must hold
+    assert row["ratio"] > 1
+
+
+def make_page(folder, out):
+    return subprocess.run(
+        [sys.executable, str(BENCHMARKS / "table.py"), "--results", str(folder), "--out", str(out)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_the_page_is_made_of_the_results(measured, tmp_path):
+    done = make_page(measured[1], tmp_path / "new" / "page.md")
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "new" / "page.md").read_text(encoding="utf-8")
+    assert "these figures measure nothing" in page
+    assert "Not measured on a GPU yet" in page
+    for script in SCRIPTS:
+        found = read(measured[1], script)
+        assert found["commit"] in page
+        assert f"numpy {found['versions']['numpy']}" in page
+    for problem in read(measured[1], "training")["problems"]:
+        assert f"#### {problem['problem']}, 1 thread (3 rounds)" in page
+        assert "- not here: torch eager, Adam: not installed (no torch in this test)" in page
+    widths = [[line.count(" | ") for line in block.splitlines()] for block in page.split("\n\n") if block[:1] == "|"]
+    assert len(widths) == 6
+    assert all(len(set(block)) == 1 for block in widths)
+
+
+def test_figures_of_a_gpu_are_shown_once_there_are_some(measured, tmp_path):
+    table = module("table")
+    steps = {"xpnn cupy": {"us": 50.0, "us_min": 49.0}, "torch eager": {"us": 400.0, "us_min": 390.0}}
+    found = {
+        "device": "Some GPU",
+        "precision": "float32",
+        "versions": {"cupy": "14"},
+        "problems": [{"problem": "2-2", "steps": steps, "missing": {"jax jit": "not installed"}}],
+    }
+    (tmp_path / "gpu").mkdir()
+    (tmp_path / "gpu" / "bench.json").write_text(json.dumps(found))
+    page = table.render([], tmp_path)
+    assert "Some GPU; float32." in page
+    assert "| torch eager | 400 | 390 | 8.00 |" in page
+    assert "- not here: jax jit: not installed" in page
+    assert "Not measured on a GPU yet" not in page
+    assert page.count("Not measured yet.") == 3
+
+
+def test_nothing_measured_makes_no_page(measured, tmp_path):
+    done = make_page(tmp_path, tmp_path / "page.md")
+    assert done.returncode == 1
+    assert f"expected results in {tmp_path}, found none" in done.stderr
+    before = (PROJECT / "docs").stat().st_mtime_ns
+    done = make_page(measured[1], PROJECT / "docs" / "performance.md")
+    assert done.returncode == 1
+    assert "quick or partial runs, which measure nothing" in done.stderr
+    assert (PROJECT / "docs").stat().st_mtime_ns == before
+
+
+def test_the_page_in_the_docs_is_what_the_command_makes():
+    page, results = PROJECT / "docs" / "performance.md", BENCHMARKS / "results"
+    if not page.is_file():
+        pytest.skip("nothing has been measured yet: see benchmarks/table.py")
+    table = module("table")
+    runs = table.load(results)
+    assert not any(run["quick"] for run in runs)
+    assert page.read_text(encoding="utf-8") == table.render(runs, results)
+
+
+# -- the harness ------------------------------------------------------------------------------------------------
+def module(name):
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(str(BENCHMARKS))
+
+
+def test_each_is_first_in_its_turn():
+    order = []
+    turns = {name: lambda name=name: order.append(name) or len(order) for name in "abc"}
+    found = module("harness").interleave(turns, 0.0, least=4, most=4)
+    assert "".join(order) == "abcbcacababc"
+    assert found["a"] == [1, 6, 8, 10]
+
+
+def test_ratios_are_taken_within_rounds():
+    times = {"xpnn": [1.0, 2.0, 4.0], "other": [3.0, 6.0, 8.0]}
+    found = module("harness").summary(times, "xpnn")
+    assert found["other"] == {"us": 6e6, "us_min": 3e6, "ratio": 3.0, "rounds": 3}
+    assert found["xpnn"]["ratio"] == 1.0
+
+
+def test_calls_fill_a_round():
+    calls = []
+    n = module("harness").calls_per_round(calls.append, 1e9, most=4)
+    assert len(calls) == 1 + 2 + 4
+    assert n >= 4
+
+
+def test_results_replace_the_file_at_once(tmp_path):
+    harness = module("harness")
+    path = tmp_path / "new" / "a.json"
+    harness.write(path, {"µ": 1})
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        harness.write(path, {"µ": object()})
+    assert json.loads(path.read_text(encoding="utf-8")) == {"µ": 1}
+    assert [p.name for p in path.parent.iterdir()] == ["a.json"]
+
+
+def test_reasons_are_one_line():
+    harness = module("harness")
+    assert harness.reason(harness.MissingError("not installed")) == "not installed"
+    assert harness.reason(ValueError("one\ntwo")) == "ValueError: one"
+    with pytest.raises(harness.MissingError, match=r"not installed \(No module named 'no_such_library'\)"):
+        module("peers").module("no_such_library")
+
+
+def test_a_competitor_that_learns_otherwise_takes_no_part(monkeypatch):
+    """Half the learning rate is told, a crash too, and neither keeps the others from their turn."""
+    training = module("training")
+
+    class Slower(training.WithXpnn):
+        def __init__(self, problem):
+            super().__init__(problem)
+            self.trainer.optimizer.lr = 5e-4
+
+    class Broken(training.WithXpnn):
+        def __init__(self, problem):
+            raise RuntimeError("lost")
+
+    own = training.MAKERS["xpnn"]
+    monkeypatch.setattr(training, "MAKERS", {"xpnn": own, "slower": Slower, "broken": Broken})
+    problem = training.make_problem([2, 16, 8, 1], 32, 5)
+    found = training.measure(problem, [""], 0.0, least=1)
+    assert found["rows"].keys() == {"xpnn"}
+    assert found["missing"]["slower"].startswith("not comparable: loss ")
+    assert found["missing"]["broken"] == "RuntimeError: lost"
