@@ -33,7 +33,8 @@ LEVELS = (
     {"layers", "losses", "regularizers"},
     {"model"},
     {"checkpoint", "optim"},
-    {"training", "plots"},
+    {"plots"},
+    {"training"},
     {"predictor", "testing"},
     {"estimators"},
     {"cli"},
@@ -233,7 +234,7 @@ PROMISED = {
         Optimizer SGD Momentum RMSProp AdaGrad Adam AdamW NAdam Lion
         Constant StepDecay ExponentialDecay InverseTimeDecay CosineDecay WarmRestarts OneCycle Warmup Plateau
         Callback EarlyStopping Checkpoint ProgressBar CSVLogger TimeLimit EMA Diagnose LambdaCallback
-        Trainer History save load
+        Trainer History save load find_lr LRFinderResult BoundaryRecorder
         data errors initializers metrics plots regularizers schedules testing __version__
     """,
     "xpnn.initializers": """
@@ -248,7 +249,10 @@ PROMISED = {
         make_xor make_moons make_circles make_spirals make_checkerboard make_blobs
         load_digits load_mnist load_csv batches train_test_split one_hot Standardizer MinMax
     """,
-    "xpnn.plots": "plot_history plot_decision_boundary plot_confusion_matrix",
+    "xpnn.plots": """
+        plot_history plot_decision_boundary plot_confusion_matrix plot_misclassified plot_activation plot_gradient_flow
+        plot_weights plot_lr_finder plot_schedule plot_search animate_training
+    """,
     "xpnn.errors": """
         XpnnError ShapeError DTypeError LabelError DataError OptionError FileFormatError BackendUnavailableError
         DivergenceError

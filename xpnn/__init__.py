@@ -55,7 +55,7 @@ from .losses import (
     PoissonNLL,
 )
 from .model import Sequential, mlp
-from .optim import LBFGS, SGD, AdaGrad, Adam, AdamW, Lion, Momentum, NAdam, Optimizer, RMSProp
+from .optim import SGD, AdaGrad, Adam, AdamW, Lion, Momentum, NAdam, Optimizer, RMSProp
 from .regularizers import L1, L2, SpectralNorm
 from .schedules import (
     Constant,
@@ -70,6 +70,7 @@ from .schedules import (
 )
 from .training import (
     EMA,
+    BoundaryRecorder,
     Callback,
     Checkpoint,
     CSVLogger,
@@ -77,10 +78,12 @@ from .training import (
     EarlyStopping,
     History,
     LambdaCallback,
+    LRFinderResult,
     ProgressBar,
     TimeLimit,
     Trainer,
     diagnose,
+    find_lr,
 )
 
 __version__ = "0.1.0"
@@ -91,7 +94,6 @@ __all__ = [
     "GELU",
     "L1",
     "L2",
-    "LBFGS",
     "SELU",
     "SGD",
     "AdaGrad",
@@ -100,6 +102,7 @@ __all__ = [
     "Backend",
     "BatchNorm",
     "BinaryCrossEntropy",
+    "BoundaryRecorder",
     "CSVLogger",
     "Callback",
     "Checkpoint",
@@ -117,6 +120,7 @@ __all__ = [
     "Huber",
     "Identity",
     "InverseTimeDecay",
+    "LRFinderResult",
     "LambdaCallback",
     "Layer",
     "LayerNorm",
@@ -159,6 +163,7 @@ __all__ = [
     "data",
     "diagnose",
     "errors",
+    "find_lr",
     "get_backend",
     "initializers",
     "load",

@@ -1,5 +1,6 @@
 """The training loop, its history and its callbacks."""
 
+from .boundary import BoundaryRecorder
 from .callbacks import (
     EMA,
     Callback,
@@ -12,10 +13,12 @@ from .callbacks import (
 )
 from .diagnosis import Diagnose, DiagnosisWarning, Finding, diagnose
 from .history import History
+from .lr_finder import LRFinderResult, find_lr
 from .trainer import Trainer
 
 __all__ = [
     "EMA",
+    "BoundaryRecorder",
     "CSVLogger",
     "Callback",
     "Checkpoint",
@@ -24,9 +27,11 @@ __all__ = [
     "EarlyStopping",
     "Finding",
     "History",
+    "LRFinderResult",
     "LambdaCallback",
     "ProgressBar",
     "TimeLimit",
     "Trainer",
     "diagnose",
+    "find_lr",
 ]

@@ -1,0 +1,167 @@
+"""What all pictures share: the palette, the figure of our own, the legend that covers nothing, the file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from ..errors import BackendUnavailableError, DTypeError, OptionError
+from ..files import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "MARKERS",
+    "NEUTRAL",
+    "OKABE_ITO",
+    "TINT",
+    "Floats",
+    "axes_for",
+    "class_colours",
+    "contrasting",
+    "finite_range",
+    "legend_on_top",
+    "save_figure",
+    "settle",
+]
+
+#: Blue, vermillion, bluish green, reddish purple, orange, sky blue, black.
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+MARKERS = "os^DvPX<>*"
+NEUTRAL = "#FFFFFF"
+# Backgrounds stay paler than the points drawn on them.
+TINT = 0.6
+
+Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
+
+
+def axes_for(where: str, ax: Axes | None, size: tuple[float, float]) -> Axes:
+    """Return `ax`, or the only Axes of a new figure of `size` inches."""
+    try:
+        from matplotlib.axes import Axes as AxesClass
+        from matplotlib.figure import Figure as FigureClass
+    except ImportError as error:
+        raise BackendUnavailableError(f"{where}: needs matplotlib. Run: pip install 'xpnn[plots]'") from error
+    if ax is None:
+        return FigureClass(figsize=size, layout="constrained").add_subplot()
+    if not isinstance(ax, AxesClass):
+        raise DTypeError(
+            f"{where}: expected ax to be one matplotlib Axes, got {type(ax).__name__}. "
+            "Of an array of Axes, pass one element."
+        )
+    return ax
+
+
+def settle(ax: Axes, given: Axes | None) -> tuple[float, float]:
+    """Return the width and height of an Axes in points, after the layout of a figure of our own."""
+    figure = ax.figure.canvas.figure
+    if given is None:
+        figure.draw_without_rendering()
+    else:
+        ax.apply_aspect()
+    box = ax.get_window_extent()
+    return box.width * 72 / figure.dpi, box.height * 72 / figure.dpi
+
+
+def legend_on_top(ax: Axes, given: Axes | None) -> float:
+    """Draw a legend along the upper edge and return the share of the height that it needs."""
+    handles, labels = ax.get_legend_handles_labels()
+    width, height = settle(ax, given)
+    dpi = ax.figure.canvas.figure.dpi
+    # As few rows as fit; where even one entry is too wide for the Axes, smaller letters.
+    for columns, size in [*((c, 8.5) for c in range(len(labels), 0, -1)), (1, 7.0), (1, 6.0), (1, 5.0)]:
+        legend = ax.legend(handles, labels, loc="upper left", ncols=columns, fontsize=size, frameon=False)
+        for text in legend.get_texts():
+            text.set_parse_math(False)  # a "$" in a name is a dollar
+        box = legend.get_window_extent()
+        if box.width * 72 / dpi < 0.97 * width - 8:
+            break
+    # The rest allows for a layout that the caller applies later, and for lines and dots of some width.
+    return min(1.1 * (box.height * 72 / dpi + 14) / height, 0.7)
+
+
+def contrasting(rgba: Iterable[float]) -> str:
+    """Return black or white, whichever has the larger WCAG contrast against a colour."""
+    r, g, b = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in list(rgba)[:3])
+    luminance = 0.2126 * r + 0.7152 * g + 0.0722 * b
+    return "black" if luminance > 0.179 else "white"  # both contrasts are equal at 0.179
+
+
+def finite_range(values: Floats) -> tuple[float, float]:
+    """Return the smallest and the largest finite value; zeros where there is none."""
+    finite = values[np.isfinite(values)]
+    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+
+
+def save_figure(fig_or_ax: Figure | Axes, path: str | os.PathLike[str], *, dpi: float = 150) -> Path:
+    """Write a figure to a file, whole or not at all.
+
+    The picture is written under a temporary name in the same folder and renamed.  Nothing is cut off: the
+    edges are moved to hold all labels.
+
+    Parameters
+    ----------
+    fig_or_ax : matplotlib Figure or Axes
+        A figure, or any Axes of it.
+    path : str or path
+        Where to; the ending chooses the format: ``.png``, ``.pdf``, ``.svg``, …  Missing folders are made.
+    dpi : float, default=150
+        Dots per inch of pixel formats.
+
+    Returns
+    -------
+    pathlib.Path
+        The file written.
+
+    Raises
+    ------
+    OptionError
+        If the ending names no format that matplotlib writes.
+    DataError
+        If the folder cannot be written to.
+    DTypeError
+        If `fig_or_ax` is neither a figure nor an Axes.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from xpnn.plots import plot_history
+    >>> ax = plot_history({"loss": [0.9, 0.5, 0.4]})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_figure(ax, folder + "/loss.png").name
+    'loss.png'
+    """
+    target = Path(path)
+    canvas = getattr(getattr(fig_or_ax, "figure", fig_or_ax), "canvas", None)
+    figure = getattr(canvas, "figure", None)
+    if figure is None:
+        raise DTypeError(
+            f"save_figure: expected a matplotlib Figure or Axes, got {type(fig_or_ax).__name__}. "
+            "Pass what a plot function returned."
+        )
+    formats = figure.canvas.get_supported_filetypes()
+    kind = target.suffix[1:].lower()
+    if kind not in formats:
+        raise OptionError(
+            f"save_figure: expected a file name ending in one of .{', .'.join(sorted(formats))}, "
+            f"got {target.name!r}. Add an ending such as .png."
+        )
+    with atomic_path(target) as temporary:
+        figure.savefig(temporary, format=kind, dpi=dpi, bbox_inches="tight")
+    return target
+
+
+def class_colours(n_classes: int) -> list[Any]:
+    """Return a colour for each class: the palette, or steps of viridis where that is too short."""
+    if n_classes <= len(OKABE_ITO):
+        return list(OKABE_ITO[:n_classes])
+    import matplotlib
+
+    return [matplotlib.colormaps["viridis"](k / (n_classes - 1)) for k in range(n_classes)]

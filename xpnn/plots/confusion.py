@@ -1,0 +1,127 @@
+"""Which class is taken for which."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..backend import to_numpy
+from ..errors import DataError, OptionError, ShapeError
+from ..metrics import confusion_matrix
+from ._figure import axes_for, contrasting, settle
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["plot_confusion_matrix"]
+
+
+def plot_confusion_matrix(
+    confusion: Any,
+    *,
+    class_names: Sequence[str] | None = None,
+    normalize: bool = False,
+    ax: Axes | None = None,
+) -> Axes:
+    r"""Draw how often each true class was given each predicted class.
+
+    .. math:: C_{ij} = \#\{n : \text{true}_n = i,\ \text{predicted}_n = j\}
+
+    Parameters
+    ----------
+    confusion : array of shape (n_classes, n_classes), or tuple (y_true, y_pred)
+        Counts, rows are true classes; or two arrays of integer labels, each of shape (n,), to be counted.
+        A tuple of two is always read as the pair.
+    class_names : sequence of str, optional
+        One name per class; the numbers from 0 by default.
+    normalize : bool, default=False
+        Show each row as fractions of its true class; a class without samples shows dashes.
+    ax : matplotlib Axes, optional
+        Where to draw; a new figure by default.  The colour bar takes its room from this Axes.
+
+    Returns
+    -------
+    matplotlib Axes
+        With the numbers in the cells for up to 30 classes, colours alone beyond.
+
+    Raises
+    ------
+    ShapeError
+        If the matrix is not square.
+    DataError
+        If it holds negative or non-finite numbers.
+    OptionError
+        If the number of names is not the number of classes.
+
+    Examples
+    --------
+    >>> ax = plot_confusion_matrix([[8, 2], [1, 9]], class_names=["cat", "dog"])
+    >>> [text.get_text() for text in ax.texts]
+    ['8', '2', '1', '9']
+    """
+    where = "plot_confusion_matrix"
+    if isinstance(confusion, tuple) and len(confusion) == 2:
+        size = None if class_names is None else len(class_names)
+        confusion = confusion_matrix(to_numpy(confusion[0]), to_numpy(confusion[1]), n_classes=size)
+    counts = to_numpy(confusion)
+    if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or counts.size == 0:
+        raise ShapeError(
+            f"{where}: expected a square matrix (n_classes, n_classes), got shape {counts.shape}. "
+            "Labels are passed as a tuple (y_true, y_pred)."
+        )
+    if counts.dtype.kind not in "biuf" or not np.isfinite(counts).all() or (counts < 0).any():
+        raise DataError(f"{where}: expected finite counts of at least 0, got others. Rows are true classes.")
+    n = counts.shape[0]
+    names = [str(i) for i in range(n)] if class_names is None else [str(name) for name in class_names]
+    if len(names) != n:
+        raise OptionError(f"{where}: expected {n} class_names, got {len(names)}. Give one per class.")
+
+    whole = bool((counts == np.round(counts)).all())
+    shown = counts.astype(np.float64)
+    if normalize:
+        totals = shown.sum(axis=1, keepdims=True)
+        shown = np.divide(shown, totals, out=np.full_like(shown, np.nan), where=totals > 0)
+
+    side = min(max(0.45 * n, 3.2), 13.5) if n <= 30 else 8.0
+    given, ax = ax, axes_for(where, ax, (side + 2.2, side + 1.2))
+    import matplotlib
+    from matplotlib.ticker import MaxNLocator
+
+    colours = matplotlib.colormaps["cividis"].with_extremes(bad="#BBBBBB")
+    top = 1.0 if normalize else max(float(shown.max()), 1e-300)
+    image = ax.imshow(shown, cmap=colours, vmin=0.0, vmax=top)
+    bar = ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.03)
+    bar.set_label("fraction of the true class" if normalize else "count (samples)")
+    if whole and not normalize:
+        bar.ax.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+    step = math.ceil(n / 30)
+    ticks, labels = range(0, n, step), names[::step]
+    ax.set_xticks(ticks, labels, parse_math=False)
+    ax.set_yticks(ticks, labels, parse_math=False)
+    ax.set_xlabel("predicted class")
+    ax.set_ylabel("true class")
+    cell = min(settle(ax, given)) / n
+    tick_size = min(10.0, max(0.85 * cell * step, 5.0))
+    ax.tick_params(labelsize=tick_size)
+    if max(len(name) for name in labels) * 0.62 * tick_size > 0.9 * cell * step:
+        for tick in ax.get_xticklabels():
+            tick.set(rotation=45, ha="right", va="top", rotation_mode="anchor")
+    if n <= 30:
+        cell = min(settle(ax, given)) / n  # rotated names may have taken room
+        texts = [[_cell_text(value, normalize, whole) for value in row] for row in shown]
+        longest = max(len(text) for row in texts for text in row)
+        size = max(min(11.0, 0.55 * cell, 0.85 * cell / (0.64 * longest)), 2.0)
+        for (i, j), value in np.ndenumerate(shown):
+            back = colours(float(value) / top) if np.isfinite(value) else colours.get_bad()
+            ax.text(j, i, texts[i][j], ha="center", va="center", fontsize=size, color=contrasting(back))
+    return ax
+
+
+def _cell_text(value: float, normalize: bool, whole: bool) -> str:
+    if not np.isfinite(value):
+        return "–"  # noqa: RUF001
+    return f"{value:.2f}" if normalize else f"{value:.0f}" if whole else f"{value:.3g}"
