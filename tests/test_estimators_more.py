@@ -247,7 +247,7 @@ def test_ctrl_c_in_lbfgs_keeps_the_best_point(monkeypatch):
         ({"norm": "batch"}, "norm='batch'"),
         ({"n_ensemble": 2, "clip_norm": 1.0}, "clip_norm, n_ensemble"),
     ],
-    ids=str,
+    ids=lambda value: "+".join(value) if isinstance(value, dict) else "",  # no addresses: workers must agree
 )
 def test_lbfgs_refuses_what_it_has_no_use_for(options, named):
     with pytest.raises(OptionError, match=f"solver='lbfgs' takes all rows at once .* no use for {named}"):
