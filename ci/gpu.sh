@@ -5,7 +5,8 @@
 #     bash ci/gpu.sh
 #
 # Nothing comes from the network.  Parts run one after the other, and one that fails stops no other.
-# Exit status: 0 all checks passed; 1 gradients, parity or tests failed or did not finish; 3 nothing to check with.
+# Exit status: 0 all checks passed; 1 kernels, graphs, gradients, parity or tests failed or did not finish; 3 nothing to
+# check with.
 #
 #   PYTHON            the interpreter; by default .venv/bin/python if it is there, else python3
 #   OUT               folder for the results; by default benchmarks/results/gpu
@@ -131,6 +132,12 @@ def tests(found):
     return found["passed"] > 0 and not found["failed"], ", ".join(f"{found[k]} {k}" for k in ("passed", "failed", "skipped"))
 
 
+def probe(found):
+    verdicts = {True: "ok", False: "FAILED", None: "not here"}
+    lines = [f"{name}: {verdicts[row['ok']]}: {row['text']}" for name, row in found["parts"].items()]
+    return found["ok"] and found["backend"].startswith(backend), "\n    ".join(lines)
+
+
 def doctor(found):
     return found["backends"][backend.partition(":")[0]] == "ok", str(found["versions"])
 
@@ -158,7 +165,7 @@ for line in (work / "parts").read_text().splitlines():
     name, status, seconds = line.split()
     parts[name] = int(status), int(seconds)
 summary, log = {"ok": True, "backend": backend, "parts": {}}, []
-for name, judge in (("parity", parity), ("gradcheck", gradcheck), ("tests", tests), ("bench", bench), ("doctor", doctor)):
+for name, judge in (("probe", probe), ("parity", parity), ("gradcheck", gradcheck), ("tests", tests), ("bench", bench), ("doctor", doctor)):
     if name not in parts:
         continue
     status, seconds = parts[name]
@@ -169,8 +176,8 @@ for name, judge in (("parity", parity), ("gradcheck", gradcheck), ("tests", test
     try:
         if name == "tests":
             found = junit(work / "tests.xml")
-        elif name == "bench":
-            found = json.loads((work / "bench.json").read_text())
+        elif name in ("bench", "probe"):
+            found = json.loads((work / f"{name}.json").read_text())
         else:
             found = json.loads(texts["out"])
         ok, text = judge(found)
@@ -184,7 +191,7 @@ for name, judge in (("parity", parity), ("gradcheck", gradcheck), ("tests", test
     if found is not None:
         write(f"{name}.json", found)
     summary["parts"][name] = {"ok": ok, "seconds": seconds, "text": text}
-    if ok is False and name in ("parity", "gradcheck", "tests"):
+    if ok is False and name in ("probe", "parity", "gradcheck", "tests"):
         summary["ok"] = False
     print(f"{'not run' if ok is None else 'ok' if ok else 'FAILED':<8}{name} ({seconds} s)\n    {text}")
 write("summary.json", summary)
@@ -203,6 +210,7 @@ with=numpy,$backend,torch
 [[ $backend == numpy ]] && with=numpy,strict,torch
 
 part doctor 60 "$python" -m xpnn doctor --json
+part probe 120 "$python" ci/gpu_probe.py --backend "$backend" --out "$work/probe.json"
 part parity 150 "$python" -m xpnn parity --backends "$with" --json "${one[@]}"
 part gradcheck 180 "$python" -m xpnn gradcheck --backend "$backend" --json "${one[@]}"
 bench=("$python" ci/gpu_bench.py --backend "$backend" --out "$work/bench.json" --seconds "$seconds")
@@ -210,10 +218,12 @@ bench=("$python" ci/gpu_bench.py --backend "$backend" --out "$work/bench.json" -
 part bench 240 "${bench[@]}"
 if has pytest && has hypothesis; then
   tests=(tests)
+  names=${backend%%:*}
+  [[ $names == cupy ]] && names='cupy or on_a_gpu or reach_a_gpu' # graphs, and data from disk
   [[ $quick == 1 ]] && tests=(tests/test_params.py)
   # Doctests have no backend; a warning of CuPy's own is reported, not an error.
   part tests 560 "$python" -m pytest "${tests[@]}" -o addopts= -q -rfE --tb=short -W default -p no:cacheprovider \
-    --continue-on-collection-errors -k "${backend%%:*}" --junitxml "$work/tests.xml"
+    --continue-on-collection-errors -k "$names" --junitxml "$work/tests.xml"
 else
   echo "tests 127 0" >>"$work/parts"
 fi

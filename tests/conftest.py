@@ -9,6 +9,7 @@ from pathlib import Path
 import hypothesis
 import numpy as np
 import pytest
+from browser import browser  # noqa: F401
 
 import xpnn
 from xpnn.backend import Backend

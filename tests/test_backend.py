@@ -117,25 +117,22 @@ def test_auto_is_numpy_without_a_gpu(monkeypatch):
         (3, None, OptionError, "get_backend: expected a name or a Backend, got int."),
         (np, None, OptionError, "get_backend: expected a name or a Backend, got module."),
         (
-            "numpy",
+            "strict",
             "float16",
             OptionError,
-            "get_backend: dtype 'float16' is not supported yet: sums in half precision lose small gradients. "
-            "Use float32.",
+            "get_backend: array-api-strict has no float16. Use numpy, torch or cupy, or dtype='float32'.",
         ),
         (
-            "torch",
-            "bfloat16",
+            "numpy",
+            "double",
             OptionError,
-            "get_backend: dtype 'bfloat16' is not supported yet: sums in half precision lose small gradients. "
-            "Use float32.",
+            "get_backend: expected dtype float32, float64, bfloat16 or float16, got 'double'.",
         ),
-        ("numpy", "double", OptionError, "get_backend: expected dtype float32 or float64, got 'double'."),
         (
             "numpy",
             np.dtype("float32"),
             OptionError,
-            "get_backend: expected dtype float32 or float64, got dtype('float32').",
+            "get_backend: expected dtype float32, float64, bfloat16 or float16, got dtype('float32').",
         ),
         (
             "numpy:1",
@@ -159,9 +156,9 @@ def test_what_cannot_be_had_is_refused_with_its_mend(spec, dtype, kind, message)
 
 
 def test_the_dtype_of_a_given_backend_is_checked_too():
-    with pytest.raises(OptionError, match="dtype 'float16' is not supported yet"):
-        get_backend("numpy").with_dtype("float16")
-    with pytest.raises(OptionError, match="expected dtype float32 or float64, got 'int32'"):
+    with pytest.raises(OptionError, match="expected dtype float32, float64, bfloat16 or float16, got 'float8'"):
+        get_backend("numpy").with_dtype("float8")
+    with pytest.raises(OptionError, match="expected dtype float32, float64, bfloat16 or float16, got 'int32'"):
         get_backend(get_backend("numpy"), "int32")
 
 

@@ -232,13 +232,10 @@ WRONG: dict[str, Wrong] = {
         r"expected numbers as targets, got dtype complex64\. Take the real part: y\.real\.",
         lambda _: numbers().fit(X, T + 1j),
     ),
-    "float16 network": Wrong(
-        OptionError,
-        r"get_backend: .*'float16' is not supported yet.* Use float32",
-        lambda _: xpnn.mlp([2, 2], dtype="float16"),
-    ),
     "integer network": Wrong(
-        OptionError, r"expected dtype float32 or float64, got 'int32'", lambda _: xpnn.mlp([2, 2], dtype="int32")
+        OptionError,
+        r"expected dtype float32, float64, bfloat16 or float16, got 'int32'",
+        lambda _: xpnn.mlp([2, 2], dtype="int32"),
     ),
     "categories out of range": Wrong(
         LabelError,

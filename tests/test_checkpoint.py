@@ -448,7 +448,8 @@ def test_foreign_safetensors_of_dtypes_that_numpy_has_not_are_told(tmp_path):
     meta = {"__metadata__": {"xpnn": json.dumps({"version": 1})}}
     header = json.dumps({**meta, "a": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}).encode()
     (tmp_path / "ours").write_bytes(struct.pack("<Q", len(header)) + header + b"\0" * 4)
-    with pytest.raises(FileFormatError, match="cannot be read"):
+    # once something has imported ml_dtypes, NumPy has that dtype too
+    with pytest.raises(FileFormatError, match=r"cannot be read|holds no xpnn network"):
         load(tmp_path / "ours")
 
 
@@ -497,7 +498,11 @@ WRONG = {
     "a decorator": ({"layers": [{**LINEAR, "init": {"type": "dataclass"}}]}, OptionError, "contains 'dataclass'"),
     "not a layer": ({"layers": [3]}, OptionError, "expected layers, got 3"),
     "seed no number": ({"seed": "three"}, OptionError, "seed to be an integer.*got 'three'"),
-    "dtype unknown": ({"dtype": "float8"}, OptionError, "expected dtype float32 or float64, got 'float8'"),
+    "dtype unknown": (
+        {"dtype": "float8"},
+        OptionError,
+        "expected dtype float32, float64, bfloat16 or float16, got 'float8'",
+    ),
     "other width": ({"n_in": 3}, ShapeError, r"expected 0\.weight of shape \(3, 2\), got \(2, 2\)"),
     "other layers": ({"layers": [LINEAR]}, FileFormatError, r"unknown \['1\.bias'"),
     "replicas": ({"seed": [1, 2]}, ShapeError, r"expected 0\.weight of shape \(2, 2, 2\)"),

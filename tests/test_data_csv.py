@@ -88,6 +88,24 @@ def test_words_that_repeat_over_words_are_data(write):
 
 def test_unnamed_columns_get_their_position(write):
     assert load_csv(write(",a,b\n0,1,2\n"), header=True).names == ["0", "a", "b"]
+    assert load_csv(write(",0,1\n0,5,6\n"), header=True).names == ["unnamed 0", "0", "1"]
+
+
+def test_a_frame_with_its_index_has_a_header(write):
+    table = load_csv(write(",a,b\n7,1,x\n3,2,y\n"))
+    assert table.names == ["0", "a", "b"]
+    assert table.columns["a"].tolist() == [1.0, 2.0]
+    # what repeats, or is no number, is a column like others
+    assert load_csv(write(",a,b\n7,c,x\n7,d,y\n")).names == ["0", "1", "2"]
+    assert load_csv(write(",a,b\nk,c,x\nl,d,y\n")).n_rows == 3
+
+
+def test_many_names_are_not_all_listed(write):
+    names = [f"c{k}" for k in range(1000)]
+    text = ",".join(names) + "\n" + ",".join(["1"] * 1000) + "\n"
+    assert load_csv(write(text)).notes[0].endswith(", c18, c19, and 980 more")
+    with pytest.raises(DataError, match=r"got 'y'\. Columns: c0, .*, c19, and 980 more; or pass a position"):
+        load_csv(write(text), target="y")
 
 
 @pytest.mark.parametrize(("delimiter", "word"), [(";", "semicolon"), ("\t", "tab"), ("|", "bar")])

@@ -60,11 +60,11 @@ STEP_FILES = [
 HOST_FUNCTIONS = {
     "_check_shapes", "_mu", "_pair", "_plain", "_positive", "_signed32", "_splitmix64",
     "bind", "check_input", "check_labels", "check_range", "check_targets", "config", "get_activation",
-    "keep_threshold", "numbers", "rate", "scalars", "stream",
+    "keep_threshold", "numbers", "rate", "scalars", "step_keys", "stream",
 }  # fmt: skip
 # Namespace functions that upload in a step, where that is known: file and function.
 KNOWN_UPLOADS = {
-    ("ops.py", "keep_mask"),  # keys of K replicas
+    ("ops.py", "_mask"),  # keys of K replicas
     ("losses.py", "rows"),  # quantiles
 }
 TO_HOST = {"float", "int", "bool", "complex", "print", "list", "sorted", "any", "all"}
@@ -397,6 +397,7 @@ RULES = {
             xpnn.AdamW(0.1),
             xpnn.NAdam(0.1),
             xpnn.Lion(0.1, weight_decay=0.1),
+            xpnn.Muon(0.1, weight_decay=0.1),
         ]
     )
 }
@@ -420,7 +421,7 @@ def test_every_rule_calls_only_what_is_listed(name, own, watched):
 
 
 @pytest.mark.parametrize("rates", [0.1, [0.1, 0.2]], ids=["one rate", "two rates"])
-@pytest.mark.parametrize("rule", [xpnn.SGD, xpnn.AdamW, xpnn.NAdam, xpnn.Lion])
+@pytest.mark.parametrize("rule", [xpnn.SGD, xpnn.AdamW, xpnn.NAdam, xpnn.Lion, xpnn.Muon])
 def test_replicas_with_rates_of_their_own_upload_nothing_in_a_step(rule, rates, watched):
     net = xpnn.Sequential(Linear(4), xpnn.Tanh(), Linear(3), n_in=N_IN, backend=watched[0], replicas=2)
     x = np.random.default_rng(0).normal(size=(BATCH, N_IN))
@@ -640,7 +641,7 @@ def test_cupy_arrays_that_are_here_already_are_not_touched(cupy):
         assert backend.owns(array)
         assert backend.asarray(array) is array
         assert xpnn.backend.namespace(array) is backend.xp
-        assert xpnn.backend.ops_of(array) is backend.ops
+        assert xpnn.backend.ops_of(array) is portable_ops(backend.xp, backend.device)
 
 
 @pytest.mark.parametrize("replicas", [(), (3,)])
@@ -679,7 +680,7 @@ def test_the_script_runs_where_there_is_no_gpu(tmp_path):
     assert summary["ok"] is True
     assert summary["backend"] == "numpy"
     assert {name: part["ok"] for name, part in summary["parts"].items()} == dict.fromkeys(
-        ("parity", "gradcheck", "tests", "bench", "doctor"), True
+        ("probe", "parity", "gradcheck", "tests", "bench", "doctor"), True
     )
     parity = json.loads((tmp_path / "parity.json").read_text())
     assert parity["ok"]
@@ -691,7 +692,12 @@ def test_the_script_runs_where_there_is_no_gpu(tmp_path):
     (problem,) = bench["problems"]
     assert problem["steps"]["xpnn numpy"]["us"] > 0
     assert problem["missing"]["torch CUDA graph"] == "CUDA graphs need a GPU"
-    assert len(list(tmp_path.iterdir())) == 7
+    probe = json.loads((tmp_path / "probe.json").read_text())
+    assert {name: part["ok"] for name, part in probe["parts"].items()} == {
+        **dict.fromkeys(("kernels", "products", "repeatable", "host costs"), True),
+        **dict.fromkeys(("graphs", "graph costs"), None),
+    }
+    assert len(list(tmp_path.iterdir())) == 8
     last = done.stdout.splitlines()
     assert last[-1] == f"results in {tmp_path}"
     assert [line.split()[1] for line in last if line.startswith("ok ")] == [*summary["parts"]]

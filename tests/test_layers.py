@@ -502,6 +502,191 @@ def test_batch_norm_against_torch(options):
     assert_close(net.forward(x)[0], theirs(torch.asarray(x)).detach(), 1e-13)
 
 
+def repeated_batch_norm():
+    """Rows with weights of whole numbers, 0 among them, and the same rows written out."""
+    rng = np.random.default_rng(6)
+    x, w = rng.normal(3, 2, size=(9, 3)), np.asarray([2, 0, 1, 3, 1, 0, 4, 1, 1])
+    dy = rng.normal(size=(9, 3))
+    return x, w, dy, np.repeat(np.arange(9), w)
+
+
+def weighted_batch_norm(**options):
+    net = xpnn.Sequential(BatchNorm(), n_in=3, **{"dtype": "float64", **options})
+    rng = np.random.default_rng(7)
+    for view in net.params.values():
+        view[...] = net.backend.asarray(rng.normal(size=view.shape))
+    return net
+
+
+def test_weights_in_batch_norm_are_repetitions_against_torch():
+    torch = pytest.importorskip("torch", reason="needs torch: pip install torch")
+    x, w, dy, many = repeated_batch_norm()
+    net = weighted_batch_norm()
+    theirs = torch.nn.BatchNorm1d(3, dtype=torch.float64)
+    with torch.no_grad():
+        theirs.weight.copy_(torch.asarray(net.params["0.weight"]))
+        theirs.bias.copy_(torch.asarray(net.params["0.bias"]))
+    for given_total in (float(w.sum()), None):
+        y, caches = net.forward(x, train=True, sample_weight=w, total_weight=given_total)
+        dx = net.backward(dy * w[:, None], caches, need_dx=True)  # as the loss does: the weight of a row is in dy
+        tx = torch.tensor(x[many], requires_grad=True)
+        ty = theirs(tx)
+        theirs.zero_grad()
+        ty.backward(torch.asarray(dy[many]))
+        assert_close(y[many], ty.detach(), 1e-12)
+        summed = np.zeros((9, 3))
+        np.add.at(summed, many, tx.grad.numpy())  # the copies of a row together move it
+        assert_close(dx, summed, 1e-11)
+        assert_close(net.grads["0.weight"], theirs.weight.grad, 1e-11)
+        assert_close(net.grads["0.bias"], theirs.bias.grad, 1e-11)
+        for name in ("running_mean", "running_var"):
+            assert_close(net.store.named_buffers[f"0.{name}"], getattr(theirs, name), 1e-13)
+
+
+@pytest.mark.parametrize("total", [None, 5.7], ids=["summed here", "known on the host"])
+def test_gradients_of_weighted_batch_norm_are_those_of_finite_differences(total):
+    rng = np.random.default_rng(8)
+    w = rng.uniform(0, 2, size=6)
+    w[2] = 0.0
+    w *= 5.7 / w.sum()
+    x, r = rng.normal(size=(6, 3)), rng.normal(size=(6, 3))
+    net = weighted_batch_norm()
+
+    def value():
+        return float((net.forward(x, train=True, sample_weight=w, total_weight=total)[0] * r).sum())
+
+    _, caches = net.forward(x, train=True, sample_weight=w, total_weight=total)
+    dx = net.backward(r, caches, need_dx=True)
+    grads = grads_of(net)
+    for array, analytic in ((x, dx), *((net.params[name], grads[name]) for name in grads)):
+        for place in np.ndindex(array.shape):
+            kept = array[place]
+            array[place] = kept + 1e-6
+            up = value()
+            array[place] = kept - 1e-6
+            slope = (up - value()) / 2e-6
+            array[place] = kept
+            assert analytic[place] == pytest.approx(slope, rel=1e-6, abs=1e-8)
+
+
+def test_weights_of_one_change_no_bit_of_batch_norm(backend, given):
+    rng = np.random.default_rng(9)
+    x, dy = given(rng.normal(2, 3, size=(13, 3))), given(rng.normal(size=(13, 3)))
+    nets = [weighted_batch_norm(backend=backend, dtype=None) for _ in range(2)]
+    ones = given(np.ones(13))
+    for step in range(3):
+        known = {"sample_weight": ones, "total_weight": 13.0}
+        y, caches = nets[0].forward(x, train=True, step=step)
+        y_weighted, weighted = nets[1].forward(x, train=True, step=step, **known)
+        assert same(y, y_weighted)
+        assert same(nets[0].backward(dy, caches, need_dx=True), nets[1].backward(dy, weighted, need_dx=True))
+        assert same_dicts(*map(grads_of, nets))
+        assert same_dicts(nets[0].state_dict(), nets[1].state_dict())
+
+
+def test_rows_of_weight_0_are_absent_from_batch_norm(backend, given):
+    x, w, dy, _ = repeated_batch_norm()
+    there = w > 0
+    nets = [weighted_batch_norm(backend=backend, dtype=None) for _ in range(2)]
+    y, caches = nets[0].forward(given(x), train=True, sample_weight=given(w))
+    y_there, caches_there = nets[1].forward(given(x[there]), train=True, sample_weight=given(w[there]))
+    assert_close(to_numpy(y)[there], y_there, 1e-6)
+    dx = nets[0].backward(given(dy * w[:, None]), caches, need_dx=True)
+    dx_there = nets[1].backward(given((dy * w[:, None])[there]), caches_there, need_dx=True)
+    assert_close(to_numpy(dx)[there], dx_there, 1e-5)
+    for name, value in nets[1].state_dict().items():
+        assert_close(nets[0].state_dict()[name], value, 1e-6)
+
+
+@pytest.mark.parametrize("counting", [0, 1])
+def test_batch_norm_of_less_than_two_rows_that_count_keeps_the_running_moments(counting, backend, given):
+    net = weighted_batch_norm(backend=backend, dtype=None)
+    rng = np.random.default_rng(0)
+    net.forward(given(rng.normal(2, 3, size=(16, 3))), train=True)
+    before = net.state_dict()
+    x, w = given(rng.normal(size=(4, 3))), np.zeros(4)
+    w[1 : 1 + counting] = 2.0
+    y, caches = net.forward(x, train=True, sample_weight=given(w))
+    assert_close(y, net.forward(x)[0], 1e-6)
+    for name, value in before.items():
+        assert_close(net.state_dict()[name], value, 1e-6)
+    dx = net.backward(given(np.ones((4, 3))), caches, need_dx=True)
+    scale = before["0.weight"] / np.sqrt(before["0.running_var"] + 1e-5)
+    assert_close(dx, np.broadcast_to(scale, (4, 3)), 1e-5)
+
+
+def test_small_weights_are_no_counts_and_at_most_double_the_variance():
+    x = np.random.default_rng(1).normal(size=(5, 3))
+    for w in (np.full(5, 1e-3), np.full(5, 0.2), np.full(5, 0.3)):
+        net = weighted_batch_norm()
+        net.forward(x, train=True, sample_weight=w)
+        expected = 0.9 + 0.1 * 2 * x.var(axis=0)
+        assert_close(net.store.named_buffers["0.running_var"], expected, 1e-12)
+
+
+def test_replicas_share_the_weights_of_rows():
+    x, w, dy, _ = repeated_batch_norm()
+    many = xpnn.Sequential(Linear(4), BatchNorm(), Dropout(0.3), n_in=3, dtype="float64", replicas=3, seed=5)
+    rows = np.arange(9)[::-1] * 7
+    dy = np.random.default_rng(2).normal(size=(3, 9, 4))
+    y, caches = many.forward(x, train=True, step=4, rows=rows, sample_weight=w)
+    many.backward(dy, caches)
+    for k in range(3):
+        one = xpnn.Sequential(Linear(4), BatchNorm(), Dropout(0.3), n_in=3, dtype="float64", seed=5 + k)
+        y_k, caches_k = one.forward(x, train=True, step=4, rows=rows, sample_weight=w)
+        one.backward(dy[k], caches_k)
+        assert_close(y[k], y_k, 1e-12)
+        for name, value in one.grads.items():
+            assert_close(many.grads[name][k], value, 1e-11, atol=1e-12)
+
+
+class RowTrainer(xpnn.Trainer):
+    """A trainer whose rows keep their masks: what the numbers are is told from outside."""
+
+    numbers = None
+
+    def row_numbers(self, order):
+        backend = self.net.backend
+        return backend.asarray(self.numbers if order is None else self.numbers[order], dtype=backend.xp.int32)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_a_trainer_takes_weights_as_repetitions_through_norm_and_dropout(dropout):
+    rng = np.random.default_rng(3)
+    X, y, w = rng.normal(size=(20, 3)), rng.integers(0, 2, 20), rng.integers(0, 4, 20)
+    many = np.repeat(np.arange(20), w)
+    runs = []
+    for rows, weight in ((np.arange(20), w), (many, None)):
+        net = xpnn.mlp([3, 8, 2], "tanh", norm="batch", dropout=dropout, dtype="float64")
+        run = RowTrainer(net, xpnn.CrossEntropy(), xpnn.SGD(lr=0.1))
+        run.numbers = rows.astype(np.int32)
+        history = run.fit(X[rows], y[rows], epochs=5, batch_size=len(many), sample_weight=weight)
+        runs.append((net.state_dict(), history["loss"]))
+    (weighted, losses), (repeated, expected) = runs
+    assert losses == pytest.approx(expected, rel=1e-12)
+    for name, value in repeated.items():
+        assert_close(weighted[name], value, 1e-11, atol=1e-13)
+
+
+def test_a_trainer_asks_for_the_order_of_each_epoch():
+    class Backwards(RowTrainer):
+        def epoch_rows(self, n):
+            asked.append((n, self.epoch))
+            return np.arange(n)[::-1]
+
+    asked = []
+    X, y = np.random.default_rng(4).normal(size=(20, 3)), np.arange(20) % 2
+    nets = []
+    for rows, shuffle in ((slice(None), True), (slice(None, None, -1), False)):
+        net = xpnn.mlp([3, 8, 2], dropout=0.3)
+        run = Backwards(net, xpnn.CrossEntropy(), xpnn.SGD(lr=0.1))
+        run.numbers = np.arange(20, dtype=np.int32)[rows]
+        run.fit(X[rows], y[rows], epochs=3, batch_size=8, shuffle=shuffle)
+        nets.append(net)
+    assert same_dicts(*(net.state_dict() for net in nets))
+    assert asked == [(20, 0), (20, 1), (20, 2)]
+
+
 def test_batch_norm_of_one_row_uses_and_keeps_the_running_moments(backend, given):
     net = xpnn.Sequential(BatchNorm(), n_in=3, backend=backend)
     rng = np.random.default_rng(0)
@@ -572,6 +757,100 @@ def test_dropout_backward_takes_the_mask_of_its_forward():
     y, caches = net.forward(x, train=True, step=5)
     net.forward(x, train=True, step=6)
     assert same(net.backward(x, caches, need_dx=True), y)
+
+
+# -- masks that belong to rows ------------------------------------------------------------------------------------
+def row_masks(rows, width=64, rate=0.5, seed=0, step=0, backend="numpy", slot=0):
+    net = xpnn.Sequential(*(Identity() for _ in range(slot)), Dropout(rate), n_in=width, backend=backend, seed=seed)
+    x = net.backend.asarray(np.ones((np.shape(rows)[0], width)))
+    return net.forward(x, train=True, step=step, rows=rows)[0]
+
+
+def test_equal_numbers_draw_equal_masks_wherever_the_rows_lie():
+    rows = np.asarray([5, -3, 5, 2**31 - 1, 0, -3, -(2**31)])
+    masks = row_masks(rows)
+    assert same(masks[0], masks[2])
+    assert same(masks[1], masks[5])
+    assert len(np.unique(masks, axis=0)) == 5
+    order = np.random.default_rng(0).permutation(7)
+    assert same(row_masks(rows[order]), masks[order])
+    assert same(row_masks(rows[3:]), masks[3:])
+
+
+def test_row_masks_are_equal_on_all_libraries(backend, given):
+    rows = np.asarray([1, 70000, -5, 1])
+    for step, width, rate in ((0, 33, 0.4), (1, 1, 0.5), (1000, 8, 0.9)):
+        expected = row_masks(rows, width, rate, step=step)
+        here = given(rows, dtype=backend.xp.int32)
+        assert same(row_masks(here, width, rate, step=step, backend=backend), expected)
+
+
+def test_row_masks_are_the_hash_in_plain_integers():
+    def mix(z, a, b):
+        z = (z * 0x9E3779B9 + a) % 2**32
+        z = (z ^ z >> 16) * 0x7FEB352D % 2**32
+        z = ((z ^ z >> 15) + b) * 0x846CA68B % 2**32
+        return z ^ z >> 16
+
+    a, b = StepKey(9, 4)[0]
+    for width in (1, 2, 7):
+        masks = row_masks([3, -1, 2**31 - 1], width, 0.25, seed=9, step=4)
+        for mask, number in zip(masks, (3, -1, 2**31 - 1), strict=True):
+            own = mix(number, a, b)
+            words = [mix(i, own, b) for i in range(1, (width + 1) // 2 + 1)]
+            halves = [w & 0xFFFF for w in words] + [w >> 16 for w in words]
+            assert (mask > 0).tolist() == [h < 49152 for h in halves[:width]]
+
+
+def test_row_masks_differ_by_row_step_layer_and_seed():
+    rows = np.arange(32)
+    masks = [
+        row_masks(rows),
+        row_masks(rows, step=1),
+        row_masks(rows, seed=1),
+        row_masks(rows, slot=1),
+        row_masks(rows + 32),
+        xpnn.Sequential(Dropout(), n_in=64).forward(np.ones((32, 64)), train=True)[0],
+    ]
+    for i, a in enumerate(masks):
+        for b in masks[:i]:
+            assert 0.4 < (a == b).mean() < 0.6
+        shifted = np.concatenate([a[1:], a[:1]])  # neighbours, too
+        assert 0.4 < (a == shifted).mean() < 0.6
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+def test_row_masks_drop_their_share_in_each_row_and_column(rate):
+    kept = row_masks(np.arange(2000), 500, rate, seed=8, step=3) > 0
+    for share, n in ((kept.mean(), kept.size), (kept.mean(axis=0), 2000), (kept.mean(axis=1), 500)):
+        assert np.abs(share - (1 - rate)).max() < 5 * math.sqrt(rate * (1 - rate) / n) + 1 / 65536
+
+
+def test_row_masks_of_replicas_with_rates_of_their_own():
+    rates, rows = [0.0, 0.3, 0.8], np.asarray([4, 9, 4])
+    many = xpnn.Sequential(Dropout(rates), n_in=40, replicas=3, dtype="float64")
+    y = many.forward(np.ones((3, 40)), train=True, step=2, rows=rows)[0]
+    for k, rate in enumerate(rates):
+        one = xpnn.Sequential(Dropout(rate), n_in=40, seed=k, dtype="float64")
+        assert_close(y[k], one.forward(np.ones((3, 40)), train=True, step=2, rows=rows)[0], 1e-7)
+
+
+def test_strict_needs_no_host_for_weights_and_numbers_of_rows(no_host_sync):
+    backend = backend_or_skip("strict")
+    net = xpnn.mlp([4, 6, 3], norm="batch", dropout=0.3, backend=backend)
+    x, w, dy = (backend.asarray(np.random.default_rng(i).random(s)) for i, s in enumerate([(5, 4), (5,), (5, 3)]))
+    rows = backend.asarray(np.arange(5), dtype=backend.xp.int32)
+    with no_host_sync():
+        for total in (None, 2.5):
+            _, caches = net.forward(x, train=True, step=0, rows=rows, sample_weight=w, total_weight=total)
+            net.backward(dy, caches)
+
+
+@pytest.mark.parametrize("name", ["rows", "sample_weight"])
+def test_columns_of_other_lengths_are_refused(name):
+    net = xpnn.mlp([2, 4, 1], norm="batch", dropout=0.5)
+    with pytest.raises(ShapeError, match=rf"forward: expected {name} of shape \(3,\), got \(2,\)\. One number a row"):
+        net.forward(np.ones((3, 2)), train=True, **{name: np.ones(2)})
 
 
 def test_dropout_by_itself_draws_a_mask_for_each_replica():

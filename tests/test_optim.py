@@ -14,7 +14,7 @@ import pytest
 from conftest import backend_or_skip
 
 import xpnn
-from xpnn import SGD, AdaGrad, Adam, AdamW, Lion, Momentum, NAdam, RMSProp
+from xpnn import SGD, AdaGrad, Adam, AdamW, Lion, Momentum, Muon, NAdam, RMSProp
 from xpnn.errors import OptionError
 from xpnn.initializers import Constant, Normal
 from xpnn.optim import Optimizer, first_order
@@ -65,6 +65,17 @@ def lion(p, g, s: State, t, lr, beta1=0.9, beta2=0.99):
     m = s.get("m", 0.0)
     s["m"] = beta2 * m + (1 - beta2) * g
     return p - lr * np.sign(beta1 * m + (1 - beta1) * g)
+
+
+def muon(p, g, s: State, t, lr, momentum=0.95, nesterov=True, ns_steps=5, adam_rate=0.05):
+    if p.ndim == 1:
+        return adam(p, g, s, t, lr * adam_rate)
+    v = s["v"] = momentum * s.get("v", 0.0) + g
+    u, sigma, vt = np.linalg.svd(g + momentum * v if nesterov else v, full_matrices=False)
+    sigma = sigma / math.hypot(*sigma)
+    for _ in range(ns_steps):
+        sigma = 3.4445 * sigma - 4.7750 * sigma**3 + 2.0315 * sigma**5
+    return p - lr * math.sqrt(max(1, p.shape[1] / p.shape[0])) * (u * sigma) @ vt
 
 
 # -- the table ---------------------------------------------------------------------------------------------------
@@ -143,9 +154,11 @@ TABLE = {
     ),
     "Lion": Row(Lion, {"lr": 0.003}, lion),
     "Lion decayed": Row(Lion, {"lr": 0.003, "weight_decay": 0.5}, lion),
+    "Muon": Row(Muon, {"lr": 0.02}, muon),
+    "Muon plain": Row(Muon, {"lr": 0.02, "momentum": 0.8, "nesterov": False, "ns_steps": 3, "weight_decay": 0.1}, muon),
 }
 each_row = pytest.mark.parametrize("row", TABLE.values(), ids=TABLE)
-KINDS = [SGD, Momentum, RMSProp, AdaGrad, Adam, AdamW, NAdam, Lion]
+KINDS = [SGD, Momentum, RMSProp, AdaGrad, Adam, AdamW, NAdam, Lion, Muon]
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -178,7 +191,7 @@ def gradient_stream(seed=0):
 
 def test_the_table_holds_every_optimizer():
     kinds = {row.kind for row in TABLE.values()}
-    assert kinds == set(KINDS) == {getattr(first_order, name) for name in first_order.__all__}
+    assert kinds == set(KINDS) == {getattr(first_order, name) for name in first_order.__all__} | {Muon}
 
 
 # -- the textbook and PyTorch ---------------------------------------------------------------------------------
@@ -568,8 +581,8 @@ def test_weight_decay_is_finite_and_not_negative(kind, decay):
         kind(weight_decay=decay)
 
 
-UNIT = [(SGD, "momentum"), (Momentum, "beta"), (RMSProp, "alpha")]
-UNIT += [(kind, name) for kind in (Adam, AdamW, NAdam, Lion) for name in ("beta1", "beta2")]
+UNIT = [(SGD, "momentum"), (Momentum, "beta"), (RMSProp, "alpha"), (Muon, "momentum")]
+UNIT += [(kind, name) for kind in (Adam, AdamW, NAdam, Lion, Muon) for name in ("beta1", "beta2")]
 
 
 @pytest.mark.parametrize(("kind", "name"), UNIT)
@@ -580,7 +593,7 @@ def test_factors_lie_in_the_unit_interval(kind, name, value):
     assert getattr(kind(**{name: 0.5}), name) == 0.5
 
 
-@pytest.mark.parametrize("kind", [RMSProp, AdaGrad, Adam, AdamW, NAdam])
+@pytest.mark.parametrize("kind", [RMSProp, AdaGrad, Adam, AdamW, NAdam, Muon])
 @pytest.mark.parametrize("eps", [0.0, -1e-8, math.nan])
 def test_eps_is_positive(kind, eps):
     with pytest.raises(OptionError, match=rf"^{kind.__name__}: expected eps > 0, got {eps}\. Try eps=1e-8\.$"):

@@ -26,7 +26,7 @@ each_module = pytest.mark.parametrize("module", FILES)
 LEVELS = (
     {"_typing", "errors"},
     {"files", "arguments", "random", "special", "initializers", "metrics"},
-    {"ops", "schedules"},
+    {"crossover", "ops", "schedules"},
     {"accel"},
     {"backend"},
     {"params", "data"},
@@ -35,8 +35,8 @@ LEVELS = (
     {"checkpoint", "optim"},
     {"plots"},
     {"training"},
-    {"predictor", "testing"},
-    {"estimators"},
+    {"bench", "predictor", "search", "testing"},
+    {"estimators", "report"},
     {"cli"},
     {"__main__"},
 )
@@ -44,6 +44,7 @@ LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 HEAVY = {
     "array_api_strict",
     "cupy",
+    "jinja2",
     "matplotlib",
     "pandas",
     "pooch",
@@ -51,6 +52,7 @@ HEAVY = {
     "scipy",
     "sklearn",
     "tabulate",
+    "tensorboardX",
     "torch",
     "tqdm",
 }
@@ -231,9 +233,9 @@ PROMISED = {
         Dropout BatchNorm LayerNorm RMSNorm Residual Embedding
         Loss MeanSquaredError MeanAbsoluteError Huber Pinball PoissonNLL BinaryCrossEntropy CrossEntropy Focal Hinge
         L1 L2 SpectralNorm
-        Optimizer SGD Momentum RMSProp AdaGrad Adam AdamW NAdam Lion
+        Optimizer SGD Momentum RMSProp AdaGrad Adam AdamW NAdam Lion Muon
         Constant StepDecay ExponentialDecay InverseTimeDecay CosineDecay WarmRestarts OneCycle Warmup Plateau
-        Callback EarlyStopping Checkpoint ProgressBar CSVLogger TimeLimit EMA Diagnose LambdaCallback
+        Callback EarlyStopping Checkpoint ProgressBar CSVLogger TensorBoard TimeLimit EMA Diagnose LambdaCallback
         Trainer History save load find_lr LRFinderResult BoundaryRecorder
         data errors initializers metrics plots regularizers schedules testing __version__
     """,
@@ -247,7 +249,7 @@ PROMISED = {
     "xpnn.testing": "check_gradients compare_backends",
     "xpnn.data": """
         make_xor make_moons make_circles make_spirals make_checkerboard make_blobs
-        load_digits load_mnist load_csv batches train_test_split one_hot Standardizer MinMax
+        load_digits load_mnist load_csv audit batches train_test_split one_hot Standardizer MinMax
     """,
     "xpnn.plots": """
         plot_history plot_decision_boundary plot_confusion_matrix plot_misclassified plot_activation plot_gradient_flow

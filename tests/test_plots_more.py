@@ -59,6 +59,7 @@ DRAW = {
     "plot_lr_finder": lambda **k: plot_lr_finder(SWEEP, **k),
     "plot_schedule": lambda **k: plot_schedule(xpnn.CosineDecay(), 5, **k),
     "plot_search": lambda **k: plot_search(ROWS, "lr", "width", "val_loss", **k),
+    "plot_search of one option": lambda **k: plot_search(ROWS, "lr", value="val_loss", **k),
     "animate_training": lambda **k: animate_training(recorded()[0], **k),
 }
 
@@ -70,14 +71,16 @@ def test_each_takes_an_axes_and_returns_one(name):
     assert DRAW[name](ax=axes[1]) is axes[1]
     assert not axes[0].has_data()
     axes[1].figure.draw_without_rendering()
-    with pytest.raises(DTypeError, match=rf"{name}: expected ax to be one matplotlib Axes, got ndarray"):
+    with pytest.raises(DTypeError, match=rf"{name.split()[0]}: expected ax to be one matplotlib Axes, got ndarray"):
         DRAW[name](ax=axes)
 
 
 @pytest.mark.parametrize("name", DRAW)
 def test_without_matplotlib_the_message_tells_what_to_install(monkeypatch, name):
     monkeypatch.setitem(sys.modules, "matplotlib.axes", None)
-    with pytest.raises(BackendUnavailableError, match=rf"{name}: needs matplotlib\. Run: pip install 'xpnn\[plots\]'"):
+    with pytest.raises(
+        BackendUnavailableError, match=rf"{name.split()[0]}: needs matplotlib\. Run: pip install 'xpnn\[plots\]'"
+    ):
         DRAW[name]()
 
 
@@ -342,6 +345,37 @@ def test_search_over_names_and_widths_that_are_lists():
     assert [t.get_text() for t in ax.get_xticklabels()] == ["relu", "a"]
     assert [t.get_text() for t in ax.get_yticklabels()] == ["8-1", "8-2"]
     assert ax.get_title() == "best: relu, 8-2"
+
+
+def test_search_over_one_option_draws_bars():
+    rows = [
+        {"kind": k, "score": v} for k, v in zip(("a", "b", "a", "c", "d"), (0.5, -0.25, 0.1, np.nan, 0.0), strict=True)
+    ]
+    ax = plot_search(rows, "kind", mode="max")
+    np.testing.assert_allclose([bar.get_height() for bar in ax.patches], [0.3, -0.25, 0.0, 0.0])
+    assert [text.get_text() for text in ax.texts] == ["0.3", "-0.25", "–", "0"]  # noqa: RUF001
+    assert (ax.get_title(), ax.get_xlabel(), ax.get_ylabel()) == ("best: a", "kind", "score")
+    assert [list(line.get_ydata()) for line in ax.lines if line.get_gid() == "rows"] == [[0.5, 0.1]]
+    ax.figure.draw_without_rendering()
+    frame = ax.get_window_extent()
+    for text, bar in zip(ax.texts, ax.patches, strict=True):
+        box = text.get_window_extent()
+        assert frame.y0 <= box.y0 <= box.y1 <= frame.y1
+        height, low = bar.get_window_extent(), bar.get_height() < 0
+        assert box.y1 <= height.y0 if low else box.y0 >= height.y1
+    worst = plot_search(rows, "kind", mode="min", reduce="min")
+    assert worst.get_title() == "best: b"
+    assert worst.patches[0].get_height() == 0.1
+    assert not [line for line in worst.lines if line.get_gid() == "rows"]
+
+
+def test_search_takes_column_and_direction_from_a_result():
+    found = SimpleNamespace(rows=[{"lr": 0.1, "score": 0.5}, {"lr": 0.2, "score": 0.9}], monitor="val_auc", mode="max")
+    ax = plot_search(found, "lr")
+    assert (ax.get_title(), ax.get_ylabel()) == ("best: 0.2", "val auc")
+    assert plot_search(found, "lr", mode="min").get_title() == "best: 0.1"
+    with pytest.raises(OptionError, match=r"expected loss or one of .*got 'score'"):
+        plot_search(found.rows, "lr")
 
 
 def test_search_errors():

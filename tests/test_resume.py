@@ -25,6 +25,7 @@ OPTIMIZERS = [
     xpnn.AdamW(0.01, weight_decay=0.1),
     xpnn.NAdam(0.01),
     xpnn.Lion(0.001),
+    xpnn.Muon(0.01, weight_decay=0.1, matrices="hidden"),
 ]
 
 

@@ -521,6 +521,36 @@ def test_training_goes_on_after_a_divergence():
     assert np.isfinite(history["loss"]).all()
 
 
+@pytest.mark.parametrize("again", [True, False], ids=["fails again", "does not fail again"])
+def test_a_large_optimizer_state_is_not_copied_but_begun_anew(monkeypatch, again):
+    monkeypatch.setattr("xpnn.training.trainer._COPIED_ELEMENTS", 0)
+    X, y, _ = table(40)
+    spoiled = []
+
+    class Spoil(Trainer):
+        """Makes one weight infinite in the second epoch, the first time or always."""
+
+        def train_step(self, x, target, weight, row):
+            if row.step == 8 + 3 and (again or not spoiled):
+                spoiled.append(row.step)
+                self.net.params["2.weight"][0, 0] = np.inf
+            return super().train_step(x, target, weight, row)
+
+    copies = Copies()
+    run = Spoil(xpnn.mlp([N_IN, 6, CLASSES]), xpnn.CrossEntropy(), xpnn.Adam(), callbacks=[copies])
+    words = (
+        r"loss is nan at epoch 2, step 4 of it\. "
+        + (r"First tensor .*2\.\w+ \(step 4\)\." if again else r"It did not fail again with the optimizer as new\.")
+        + r".*epoch are restored; the optimizer, too large to be copied each epoch, begins anew\."
+    )
+    with pytest.raises(DivergenceError, match=words):
+        run.fit(X, y, epochs=3, batch_size=5)
+    weights, _, _, step, epoch = copies.begins[-1]
+    assert all((value == weights[name]).all() for name, value in run.net.state_dict().items())
+    assert not any(array.any() for array in run.optimizer.state.values())
+    assert (run.optimizer.t, run.step, run.epoch) == (0, step, epoch)
+
+
 def test_validation_data_out_of_range_show_in_the_history_alone():
     X, _, target = table(30)
     run = Trainer(xpnn.mlp([N_IN, 8, 1]), xpnn.MeanSquaredError(), xpnn.SGD(lr=1e-3))

@@ -14,7 +14,7 @@ Examples
 True
 """
 
-from . import data, errors, initializers, metrics, plots, regularizers, schedules, testing
+from . import data, errors, initializers, metrics, plots, regularizers, schedules, search, testing
 from .backend import Backend, available_backends, get_backend, to_numpy
 from .checkpoint import load, save
 from .errors import XpnnError
@@ -55,7 +55,7 @@ from .losses import (
     PoissonNLL,
 )
 from .model import Sequential, mlp
-from .optim import SGD, AdaGrad, Adam, AdamW, Lion, Momentum, NAdam, Optimizer, RMSProp
+from .optim import SGD, AdaGrad, Adam, AdamW, Lion, Momentum, Muon, NAdam, Optimizer, RMSProp
 from .regularizers import L1, L2, SpectralNorm
 from .schedules import (
     Constant,
@@ -80,6 +80,7 @@ from .training import (
     LambdaCallback,
     LRFinderResult,
     ProgressBar,
+    TensorBoard,
     TimeLimit,
     Trainer,
     diagnose,
@@ -132,6 +133,7 @@ __all__ = [
     "MeanSquaredError",
     "Mish",
     "Momentum",
+    "Muon",
     "NAdam",
     "OneCycle",
     "Optimizer",
@@ -153,6 +155,7 @@ __all__ = [
     "Step",
     "StepDecay",
     "Tanh",
+    "TensorBoard",
     "TimeLimit",
     "Trainer",
     "WarmRestarts",
@@ -173,6 +176,7 @@ __all__ = [
     "regularizers",
     "save",
     "schedules",
+    "search",
     "testing",
     "to_numpy",
 ]

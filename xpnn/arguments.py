@@ -12,7 +12,7 @@ import numpy as np
 
 from .errors import DTypeError, OptionError, ShapeError
 
-__all__ = ["as_array", "check_real", "count", "describe", "is_count", "number", "suggest"]
+__all__ = ["as_array", "check_real", "count", "describe", "is_count", "number", "one_or_each", "suggest"]
 
 
 def is_count(value: Any) -> bool:
@@ -47,6 +47,18 @@ def number(value: Any) -> float:
         return math.nan if isinstance(value, str) else float(value)
     except (TypeError, ValueError):
         return math.nan
+
+
+def one_or_each(value: Any) -> float | list[float]:
+    """Return what one network or every replica has as Python's float, or the list of the replicas' own.
+
+    Examples
+    --------
+    >>> one_or_each(0.5), one_or_each([1, 2]), one_or_each("0.5")
+    (0.5, [1.0, 2.0], nan)
+    """
+    several = isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim > 0)
+    return [number(v) for v in value] if several else number(value)
 
 
 def suggest(name: Any, known: Iterable[str]) -> str:

@@ -11,6 +11,7 @@ import contextlib
 import functools
 import importlib
 import importlib.util
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,8 @@ import numpy as np
 
 from ._typing import Array, Device, DType, Namespace
 from .accel import NumpyOps
+from .accel.precision import HALVES, half_of, with_half_products
+from .crossover import Crossover
 from .errors import BackendUnavailableError, DTypeError, OptionError
 from .ops import Ops, portable_ops
 
@@ -39,6 +42,7 @@ __all__ = [
 _NAMES = ("numpy", "cupy", "torch", "strict")
 _DTYPES = ("float32", "float64")
 _NUMPY_OPS = NumpyOps(np, "cpu")
+_LOG = logging.getLogger("xpnn")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +58,10 @@ class Backend:
     device : device
         The library's own device object.
     dtype : dtype
-        The library's own floating dtype.
+        The library's own floating dtype, of parameters, data and results.
     dtype_name : str
-        ``"float32"`` or ``"float64"``.
+        ``"float32"`` or ``"float64"``; or ``"bfloat16"`` or ``"float16"``, which are float32 with products of half
+        precision.
     index_dtype : dtype
         The library's default dtype for labels and indices.
     ops : Ops
@@ -84,7 +89,7 @@ class Backend:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Modules and device handles cannot be pickled; the name says it all.
-        return _again, (self.spec, self.dtype_name, "portable" if self.ops.name == "portable" else "fast")
+        return _again, (self.spec, self.dtype_name, _kind(self.ops), _tf32(self.ops))
 
     @property
     def spec(self) -> str:
@@ -178,7 +183,15 @@ class Backend:
     def with_dtype(self, dtype: str) -> Backend:
         """Return the same library and device with another floating dtype."""
         _check_dtype(dtype)
-        return replace(self, dtype=getattr(self.xp, dtype), dtype_name=dtype)
+        ops = self.ops
+        if half_of(ops) != _half(dtype):
+            ops = _ops(self.name, self.xp, self.device, _kind(ops), _half(dtype))
+        return replace(self, dtype=getattr(self.xp, _wide(dtype)), dtype_name=dtype, ops=ops)
+
+    @property
+    def wide_name(self) -> str:
+        """The name of `dtype`: ``"float32"`` also where products are of half precision."""
+        return _wide(self.dtype_name)
 
     def _numpy_dtype(self, dtype: DType) -> np.dtype[Any]:
         name = "bool" if dtype == self.xp.bool else str(dtype).rpartition(".")[2]
@@ -187,7 +200,12 @@ class Backend:
 
 # -- getting one ----------------------------------------------------------------------------------------------
 def get_backend(
-    spec: str | Backend = "auto", dtype: str | None = None, *, ops: Literal["fast", "portable"] | None = None
+    spec: str | Backend = "auto",
+    dtype: str | None = None,
+    *,
+    ops: Literal["fast", "portable"] | None = None,
+    tf32: bool | None = None,
+    work: float | None = None,
 ) -> Backend:
     """Return a backend by name.
 
@@ -196,12 +214,19 @@ def get_backend(
     spec : str or Backend, default="auto"
         ``"numpy"``; ``"cupy"`` or ``"cupy:1"`` (the second GPU); ``"torch"`` (its CPU), ``"torch:cuda"``,
         ``"torch:cuda:1"``; ``"strict"`` (array-api-strict on its ``device1``) or ``"strict:CPU_DEVICE"``;
-        ``"auto"``: CuPy if a GPU can be used, else NumPy.  A `Backend` is returned as it is, or with `dtype`.
-    dtype : {"float32", "float64"}, optional
-        Floating type of parameters and data; float32 unless a given `Backend` says otherwise.
+        ``"auto"``: CuPy if a GPU can be used and, by what ``xpnn bench`` measured here, pays for the `work`; else
+        NumPy.  A `Backend` is returned as it is, or with `dtype`.
+    dtype : {"float32", "float64", "bfloat16", "float16"}, optional
+        Floating type of parameters and data; float32 unless a given `Backend` says otherwise.  The last two are
+        float32 with the products of linear layers in half precision (mixed precision): for the speed of GPUs.
     ops : {"fast", "portable"}, optional
         Whether single operations may have faster twins where there are some (`xpnn.accel`), the default; or all
         are those of `xpnn.ops`, which define what is meant.
+    tf32 : bool, optional
+        Whether products of float32 on CuPy may round their inputs to 10 bits of mantissa (TensorFloat-32), for speed.
+        They do not, unless this is True.
+    work : float, optional
+        Multiply-adds of one training step (`xpnn.crossover.work_of`), for ``"auto"``.
 
     Returns
     -------
@@ -211,7 +236,7 @@ def get_backend(
     Raises
     ------
     OptionError
-        If the name or the dtype is unknown.
+        If the name or the dtype is unknown, or `tf32` is asked for where there is no such thing.
     BackendUnavailableError
         If the library or the device cannot be used; the message names the mend.
 
@@ -224,23 +249,42 @@ def get_backend(
         raise OptionError(f"get_backend: expected ops to be 'fast' or 'portable', got {ops!r}.")
     if isinstance(spec, Backend):
         backend = spec if dtype is None else spec.with_dtype(dtype)
-        return backend if ops is None else replace(backend, ops=_ops(backend.xp, backend.device, ops))
+        if ops is None and tf32 is None:
+            return backend
+        kind = _kind(backend.ops) if ops is None else ops
+        rounds = _tf32(backend.ops) and kind == "fast" if tf32 is None else tf32
+        _check_tf32(rounds, backend.name, backend.dtype_name, kind)
+        ops_now = _ops(backend.name, backend.xp, backend.device, kind, _half(backend.dtype_name), tf32=rounds)
+        return replace(backend, ops=ops_now)
     dtype = "float32" if dtype is None else dtype
     _check_dtype(dtype)
     if not isinstance(spec, str):
         raise OptionError(f"get_backend: expected a name or a Backend, got {type(spec).__name__}.")
     name, _, device = spec.partition(":")
     if name == "auto":
-        name = "cupy" if _probe("cupy", "") == "ok" else "numpy"
+        name, why = _choose(work)
+        _LOG.info("backend auto: %s", why)
     if name not in _NAMES:
         raise OptionError(
             f"get_backend: expected one of {', '.join(_NAMES)} or auto, got {name!r}. "
             "`xpnn doctor` tells what each needs."
         )
+    _check_tf32(bool(tf32), name, dtype, ops or "fast")
     state = _probe(name, device)
     if state != "ok":
         raise BackendUnavailableError(f"get_backend({spec!r}): {state}")
-    return _make(name, device, dtype, ops or "fast")
+    return _make(name, device, dtype, ops or "fast", bool(tf32))
+
+
+def _choose(work: float | None) -> tuple[str, str]:
+    """Return the backend that "auto" stands for, and the reason in a line."""
+    state = _probe("cupy", "")
+    if state != "ok":
+        return "numpy", f"the processor: CuPy has no GPU here ({state})"
+    rule = None if work is None else Crossover.load()
+    if rule is None or work is None:
+        return "cupy", "the GPU; `xpnn bench` finds from what size on it pays"
+    return "cupy" if rule.prefers_gpu(work) else "numpy", rule.sentence(work)
 
 
 def available_backends() -> dict[str, str]:
@@ -260,17 +304,28 @@ def available_backends() -> dict[str, str]:
 
 
 def _check_dtype(dtype: str) -> None:
-    if dtype in ("float16", "bfloat16"):
+    if not isinstance(dtype, str) or dtype not in (*_DTYPES, *HALVES):
+        raise OptionError(f"get_backend: expected dtype float32, float64, bfloat16 or float16, got {dtype!r}.")
+
+
+def _half(dtype: str) -> str | None:
+    return dtype if dtype in HALVES else None
+
+
+def _wide(dtype: str) -> str:
+    return "float32" if dtype in HALVES else dtype
+
+
+def _check_tf32(tf32: bool, name: str, dtype: str, ops: str) -> None:
+    if tf32 and (name, dtype, ops) != ("cupy", "float32", "fast"):
         raise OptionError(
-            f"get_backend: dtype {dtype!r} is not supported yet: sums in half precision lose small gradients. "
-            "Use float32."
+            "get_backend: tf32=True rounds the products of float32 on an NVIDIA GPU: expected cupy, float32 and "
+            f"fast operations, got {name}, {dtype} and {ops} ones. Leave tf32 away."
         )
-    if not isinstance(dtype, str) or dtype not in _DTYPES:
-        raise OptionError(f"get_backend: expected dtype float32 or float64, got {dtype!r}.")
 
 
 @functools.lru_cache(maxsize=64)
-def _make(name: str, device_name: str, dtype: str, ops: str) -> Backend:
+def _make(name: str, device_name: str, dtype: str, ops: str = "fast", tf32: bool = False) -> Backend:
     xp: Namespace
     device: Device
     if name == "numpy":
@@ -288,17 +343,48 @@ def _make(name: str, device_name: str, dtype: str, ops: str) -> Backend:
         xp = importlib.import_module("array_api_compat.cupy")
         device = cupy.cuda.Device(int(device_name or 0))
     index_dtype = xp.__array_namespace_info__().default_dtypes(device=device)["indexing"]
-    return Backend(name, xp, device, getattr(xp, dtype), dtype, index_dtype, _ops(xp, device, ops))
+    found = _ops(name, xp, device, ops, _half(dtype), tf32=tf32)
+    return Backend(name, xp, device, getattr(xp, _wide(dtype)), dtype, index_dtype, found)
 
 
-def _ops(xp: Namespace, device: Device, kind: str) -> Ops:
+def _ops(name: str, xp: Namespace, device: Device, kind: str, half: str | None = None, *, tf32: bool = False) -> Ops:
     """Return the operations of a namespace: faster ones where they are asked for and there are some."""
-    return _NUMPY_OPS if kind == "fast" and xp is np else portable_ops(xp, device)
+    found = portable_ops(xp, device)
+    if kind == "fast" and xp is np:
+        found = _NUMPY_OPS
+    elif kind == "fast" and getattr(xp, "__name__", "") == "array_api_compat.cupy":
+        found = _cuda_ops(xp, device, tf32)
+    return found if half is None else with_half_products(found, name, half)
 
 
-def _again(spec: str, dtype: str, ops: Literal["fast", "portable"]) -> Backend:
+_CUDA_OPS: dict[tuple[Namespace, str, bool], Ops] = {}
+
+
+def _cuda_ops(xp: Namespace, device: Device, tf32: bool) -> Ops:
+    """Return the CUDA kernels of a device, made once; TF32 is tried at once, for it must not be left out silently."""
+    key = xp, str(device), tf32
+    if key not in _CUDA_OPS:
+        from .accel.cuda import CupyOps
+
+        ops = CupyOps(xp, device, tf32=tf32)
+        if tf32:
+            with device:
+                ops.blas()
+        _CUDA_OPS.setdefault(key, ops)
+    return _CUDA_OPS[key]
+
+
+def _kind(ops: Ops) -> Literal["fast", "portable"]:
+    return "portable" if ops.name == "portable" else "fast"
+
+
+def _tf32(ops: Ops) -> bool:
+    return bool(getattr(ops, "tf32", False))
+
+
+def _again(spec: str, dtype: str, ops: Literal["fast", "portable"], tf32: bool = False) -> Backend:
     """Return the backend that was pickled."""
-    return get_backend(spec, dtype, ops=ops)
+    return get_backend(spec, dtype, ops=ops, tf32=tf32)
 
 
 # -- probing --------------------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ are checked once, on the host, by `check_targets`; inside a step nothing waits f
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+import copy
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from ._typing import Array, Namespace
 from .arguments import describe, number
 from .backend import namespace, ops_of
 from .errors import DTypeError, LabelError, OptionError, ShapeError
+from .ops import Ops
 from .special import sigmoid, softmax, softplus
 
 __all__ = [
@@ -57,6 +59,7 @@ class Loss:
     classifies: ClassVar[bool] = False
     accuracy_rule: ClassVar[Literal["classes", "outputs"]] = "classes"
     links: ClassVar[tuple[str, ...]] = ()
+    _ops: Ops | None = None
 
     def rows(self, xp: Namespace, pred: Array, y: Array) -> tuple[Array, Array]:
         """Return each row's loss (..., batch) and ∂ℓᵢ/∂pred (..., batch, n_out), a fresh array."""
@@ -65,6 +68,16 @@ class Loss:
     def link(self, pred: Array) -> Array:
         """Turn raw outputs (..., batch, n_out) into what is predicted; the identity by default."""
         return pred
+
+    def using(self, ops: Ops) -> Self:
+        """Return a copy that computes with a backend's operations instead of the portable ones."""
+        new = copy.copy(self)
+        new._ops = ops
+        return new
+
+    def ops_for(self, pred: Array) -> Ops:
+        """Return the operations for `pred`."""
+        return ops_of(pred) if self._ops is None else self._ops
 
     def value_and_grad(self, pred: Array, y: Array, sample_weight: Array | None = None) -> tuple[Array, Array]:
         """Return the mean loss and its gradient to the raw outputs.
@@ -464,11 +477,13 @@ class CrossEntropy(_ClassLoss):
         self.label_smoothing = float(label_smoothing)
 
     def rows(self, xp: Namespace, pred: Array, y: Array) -> tuple[Array, Array]:
-        target = y if holds_rows(xp, y, pred) else one_hot_like(xp, y, pred)
-        if self.label_smoothing:
-            target = target * (1.0 - self.label_smoothing)
-            target += self.label_smoothing / pred.shape[-1]
-        return ops_of(pred).softmax_cross_entropy(pred, target)
+        ops = self.ops_for(pred)
+        labels = not holds_rows(xp, y, pred)
+        if not self.label_smoothing:
+            return ops.softmax_cross_entropy_labels(pred, y) if labels else ops.softmax_cross_entropy(pred, y)
+        target = (one_hot_like(xp, y, pred) if labels else y) * (1.0 - self.label_smoothing)
+        target += self.label_smoothing / pred.shape[-1]
+        return ops.softmax_cross_entropy(pred, target)
 
 
 class Focal(_ClassLoss):
@@ -503,7 +518,7 @@ class Focal(_ClassLoss):
             raise LabelError(f"{self}: expected integer labels of shape (n,), got {y.shape}. Use y.argmax(axis=-1).")
 
     def rows(self, xp: Namespace, pred: Array, y: Array) -> tuple[Array, Array]:
-        ce, d = ops_of(pred).softmax_cross_entropy(pred, one_hot_like(xp, y, pred))
+        ce, d = self.ops_for(pred).softmax_cross_entropy_labels(pred, y)
         if self.gamma == 0:
             return ce, d
         p = xp.exp(-ce)

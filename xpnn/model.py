@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from ._typing import Array
 from .arguments import as_array, check_real, count, is_count, suggest
 from .backend import Backend, get_backend, like, on_device, to_numpy
+from .crossover import work_of
 from .errors import DTypeError, FileFormatError, OptionError, ShapeError
 from .initializers import Initializer, LeCunNormal, get_initializer
 from .layers import BatchNorm, Dropout, Layer, LayerNorm, Linear, Residual, RMSNorm, get_activation
@@ -24,7 +26,7 @@ from .layers.base import (
 )
 from .layers.embedding import Embedding
 from .params import ParamStore
-from .random import StepKey
+from .random import KeyRow, StepKey
 
 __all__ = ["Sequential", "mlp"]
 
@@ -43,8 +45,9 @@ class Sequential:
         Number of input features.
     backend : str or Backend, default="numpy"
         See `get_backend`.
-    dtype : {"float32", "float64"}, optional
-        Floating type of the parameters; float32, or the given backend's.
+    dtype : {"float32", "float64", "bfloat16", "float16"}, optional
+        Floating type of the parameters; float32, or the given backend's.  The last two are float32 with products of
+        half precision.
     seed : int or sequence of int, default=0
         Draws initial weights and dropout masks.  A sequence of K seeds makes K *replicas*: networks of one
         architecture, trained at once by batched products, each with the weights that its seed would give it
@@ -96,9 +99,11 @@ class Sequential:
             raise OptionError("Sequential: expected at least one layer, got none. Try Sequential(Linear(1), n_in=2).")
         self.layers = layers
         self.n_in = count(n_in, "Sequential", "n_in")
-        self.backend = get_backend(backend, dtype)
         self.seed = _seeds(seed, replicas)
         self._build()
+        replicas = 1 if isinstance(self.seed, int) else len(self.seed)
+        n_params = sum(math.prod(spec.shape) for spec in chain_param_specs(self.layers))
+        self.backend = get_backend(backend, dtype, work=work_of(replicas * n_params))
         self._make_store()
 
     def _build(self) -> None:
@@ -155,7 +160,16 @@ class Sequential:
 
     # -- the two passes -------------------------------------------------------------------------------------
     @on_device
-    def forward(self, x: Any, *, train: bool = False, step: int = 0) -> tuple[Array, list[Any]]:
+    def forward(
+        self,
+        x: Any,
+        *,
+        train: bool = False,
+        step: int | KeyRow = 0,
+        rows: Any = None,
+        sample_weight: Any = None,
+        total_weight: float | None = None,
+    ) -> tuple[Array, list[Any]]:
         """Run the network.
 
         Parameters
@@ -164,8 +178,15 @@ class Sequential:
             Of any library; brought to the network's backend and dtype if it is not there.
         train : bool, default=False
             Whether dropout drops and batch norm uses the batch.
-        step : int, default=0
-            Number of the training step: picks the dropout masks.
+        step : int or KeyRow, default=0
+            Number of the training step: picks the dropout masks; or its keys, on the device (`xpnn.random.step_keys`).
+        rows : int array of shape (batch,), optional
+            Numbers of 32 bits that pick the rows' masks: rows of equal numbers get equal masks.  By default a
+            row's place in the batch picks its mask.
+        sample_weight : array of shape (batch,), optional
+            Weights of the rows as the loss has them: batch norm counts a row as often as its weight says.
+        total_weight : float, optional
+            Sum of `sample_weight`, where it is known on the host.
 
         Returns
         -------
@@ -173,10 +194,33 @@ class Sequential:
             Raw outputs, on the network's backend.
         caches : list
             What `backward` needs, one for each layer.
+
+        Raises
+        ------
+        ShapeError
+            If `x`, `rows` or `sample_weight` does not fit.
         """
         x = self._bring(x)
-        key = StepKey(self.seed, step) if train else None
+        key = self._key(step, x.shape[-2], rows, sample_weight, total_weight) if train else None
         return forward_chain(self.layers, x, train=train, key=key)
+
+    def _key(
+        self, step: int | KeyRow, batch: int, rows: Any, sample_weight: Any, total_weight: float | Array | None
+    ) -> StepKey:
+        if rows is None and sample_weight is None:
+            return StepKey(self.seed, step)
+        backend = self.backend
+        for name, column in (("rows", rows), ("sample_weight", sample_weight)):
+            if column is not None and tuple(np.shape(column)) != (batch,):
+                raise ShapeError(
+                    f"forward: expected {name} of shape ({batch},), got {tuple(np.shape(column))}. One number a row."
+                )
+        if rows is not None:
+            rows = backend.asarray(rows, dtype=backend.xp.int32)
+        if sample_weight is not None:
+            sample_weight = backend.asarray(sample_weight)
+            total_weight = backend.xp.sum(sample_weight) if total_weight is None else total_weight
+        return StepKey(self.seed, step, rows, sample_weight, total_weight)
 
     @on_device
     def backward(self, dy: Any, caches: list[Any], *, need_dx: bool = False) -> Array | None:
@@ -198,6 +242,13 @@ class Sequential:
         """
         first = 0 if need_dx else self._first_trained
         return backward_chain(self.layers, self.backend.asarray(dy), caches, need_dx=need_dx, first=first)
+
+    def prepare(self, steps: int, batch_size: int) -> None:
+        """Tell the backend's operations how much training is coming; see `xpnn.ops.Ops.prepare`."""
+        replicas = math.prod(self.store.replicas)
+        rows = replicas * batch_size
+        widths = sum(layer.n_out for layer in walk(self.layers) if not layer.sublayers())
+        self.backend.ops.prepare(steps, replicas * self.n_params, rows * widths)
 
     @on_device
     def predict(self, x: Any, *, batch_size: int | None = None) -> Array:
@@ -303,11 +354,12 @@ class Sequential:
                 "Build the same architecture first."
             )
         for name, view in named.items():
-            if tuple(np.shape(state[name])) != tuple(view.shape):
-                raise ShapeError(
-                    f"load_state_dict: expected {name} of shape {tuple(view.shape)}, "
-                    f"got {tuple(np.shape(state[name]))}. Build the network with the same sizes."
-                )
+            expected, got = tuple(view.shape), tuple(np.shape(state[name]))
+            if got != expected:
+                hint = "Build the network with the same sizes."
+                if len(got) >= 2 and got == (*expected[:-2], expected[-1], expected[-2]):
+                    hint = "Texts and PyTorch keep (n_out, n_in): pass the transpose."
+                raise ShapeError(f"load_state_dict: expected {name} of shape {expected}, got {got}. {hint}")
         for name, view in named.items():
             view[...] = self.backend.asarray(state[name])
 

@@ -37,6 +37,17 @@ class Ops:
         self.xp = xp
         self.device = device
 
+    def prepare(self, steps: int, n_params: int, n_activations: int) -> None:
+        """Hear what a fit is about to do, so that a twin may make ready what only long work repays.
+
+        Parameters
+        ----------
+        steps : int
+            Steps to come.
+        n_params, n_activations : int
+            Parameters, and activations of one batch, of all replicas together.
+        """
+
     # -- linear ---------------------------------------------------------------------------------------------
     def linear(self, x: Array, weight: Array, bias: Array | None) -> Array:
         r"""Affine map, :math:`Y = X W + \mathbf{1} b`.
@@ -83,15 +94,32 @@ class Ops:
         return dy @ weight.mT if need_dx else None
 
     # -- dropout --------------------------------------------------------------------------------------------
-    def keep_mask(self, shape: Shape, rate: float, key: tuple[Any, Any], dtype: DType) -> Array:
-        """Inverted-dropout mask of `shape` from a `StepKey` pair (`xpnn.random.keep_mask`)."""
+    def keep_mask(self, shape: Shape, rate: float | Sequence[float], key: tuple[Any, Any], dtype: DType) -> Array:
+        """Inverted-dropout mask of `shape` from a `StepKey` pair (`xpnn.random.keep_mask`).
+
+        Replicas may have one `rate` each; where it is 0 the mask is all ones.
+        """
+        return self._mask(shape, rate, key, dtype, None)
+
+    def keep_mask_of_rows(
+        self, shape: Shape, rate: float | Sequence[float], key: tuple[Any, Any], dtype: DType, rows: Array
+    ) -> Array:
+        """Do the same, but let int32 numbers `rows` (batch,) pick each row's mask, not its place in the batch."""
+        return self._mask(shape, rate, key, dtype, rows)
+
+    def _mask(
+        self, shape: Shape, rate: float | Sequence[float], key: tuple[Any, Any], dtype: DType, rows: Array
+    ) -> Array:
+        xp = self.xp
+        if isinstance(rate, Sequence):
+            counts = [[65536 if r == 0.0 else random.keep_threshold(r)] for r in rate]
+            rate = xp.asarray(counts, dtype=xp.int32, device=self.device)
         if isinstance(key[0], list):  # one key for each replica
-            xp = self.xp
             key = (
                 xp.asarray(key[0], dtype=xp.int32, device=self.device),
                 xp.asarray(key[1], dtype=xp.int32, device=self.device),
             )
-        return random.keep_mask(self.xp, shape, rate, key, dtype, self.device)
+        return random.keep_mask(self.xp, shape, rate, key, dtype, self.device, rows)
 
     # -- normalization --------------------------------------------------------------------------------------
     def normalize(self, x: Array, axis: int, eps: float, *, center: bool) -> tuple[Array, Array, Array, Array]:
@@ -146,6 +174,68 @@ class Ops:
         dx *= inv_std
         return dx
 
+    def weighted_moments(self, x: Array, weight: Array, total: Scalar) -> tuple[Array, Array]:
+        r"""Mean and variance over the batch, in which a row counts as often as its weight says.
+
+        .. math:: \mu = \frac{1}{W} \sum_i w_i x_i, \qquad \sigma^2 = \frac{1}{W} \sum_i w_i (x_i - \mu)^2
+
+        Parameters
+        ----------
+        x : array of shape (..., batch, n)
+            Input.
+        weight : array of shape (batch, 1)
+            Weights of the rows.
+        total : float or 0-d array
+            Their sum :math:`W`, above 0.
+
+        Returns
+        -------
+        mean, var : arrays of shape (..., 1, n)
+            Weights of one give those of `normalize`, to the bit.
+        """
+        xp = self.xp
+        mean = xp.sum(x * weight, axis=-2, keepdims=True)
+        mean /= total
+        square = x - mean
+        square *= square
+        square *= weight
+        var = xp.sum(square, axis=-2, keepdims=True)
+        var /= total
+        return mean, var
+
+    def weighted_normalize_backward(
+        self, d_hat: Array, x_hat: Array, inv_std: Array, weight: Array, total: Scalar
+    ) -> Array:
+        r"""Gradient through `weighted_moments`: a row moves them by its share.
+
+        .. math:: \bar x_i = \frac{1}{\sigma}\Bigl(\bar{\hat x}_i - \frac{w_i}{W} \Bigl[\sum_j \bar{\hat x}_j
+                  + \hat x_i \sum_j \bar{\hat x}_j\,\hat x_j\Bigr]\Bigr)
+
+        The sums are without weights: those are in :math:`\bar{\hat x}` already, for the loss has them.
+        """
+        xp = self.xp
+        product = xp.sum(d_hat * x_hat, axis=-2, keepdims=True)
+        product /= total
+        plain = xp.sum(d_hat, axis=-2, keepdims=True)
+        plain /= total
+        dx = x_hat * product
+        dx += plain
+        dx *= weight
+        dx = d_hat - dx
+        dx *= inv_std
+        return dx
+
+    # -- activations ----------------------------------------------------------------------------------------
+    def relu(self, x: Array, *, overwrite: bool = False) -> Array:
+        """Return max(x, 0), a fresh array unless it may `overwrite` x; NaN stays NaN."""
+        return self.xp.maximum(x, 0.0)
+
+    def relu_backward(self, dy: Array, y: Array, *, overwrite: bool = False) -> Array:
+        r"""Return :math:`\bar y\,[y > 0]` for the output `y` of `relu`, fresh unless it may `overwrite` dy."""
+        dx = self.xp.astype(y > 0, dy.dtype)
+        dx *= dy
+        return dx
+
     # -- losses ---------------------------------------------------------------------------------------------
     def softmax_cross_entropy(self, logits: Array, target: Array) -> tuple[Array, Array]:
         r"""Row losses of softmax cross-entropy and their gradients.
@@ -177,6 +267,12 @@ class Ops:
         losses = xp.log(total[..., 0])
         losses -= xp.sum(z, axis=-1)
         return losses, d
+
+    def softmax_cross_entropy_labels(self, logits: Array, labels: Array) -> tuple[Array, Array]:
+        """Do the same for integer `labels` (..., batch) in 0..n_classes-1: targets of one 1 in each row."""
+        xp = self.xp
+        numbers = xp.arange(logits.shape[-1], dtype=labels.dtype, device=self.device)
+        return self.softmax_cross_entropy(logits, xp.astype(labels[..., None] == numbers, logits.dtype))
 
     # -- the optimizer's side -------------------------------------------------------------------------------
     def global_norm(self, grads: Array) -> Array:

@@ -6,7 +6,8 @@ Two kinds of randomness, because two kinds are needed:
   they are the same on every backend.
 * **Masks** (`StepKey`, `keep_mask`): dropout needs new bits in each step, on the device.  They come from a
   counter hash: element *i* of the mask of one layer at one step is a function of (seed, layer, step, i) in
-  32-bit integer arithmetic, which every library computes alike.
+  32-bit integer arithmetic, which every library computes alike.  Rows may bring numbers of their own: then a
+  row's mask is a function of (seed, layer, step, number), wherever in the batch it lies.
 
 The hash is a two-key variant of a multiply-xorshift finalizer ("lowbias32" family): one 32-bit key alone would
 make all masks windows onto a single cycle of length :math:`2^{32}`.  Global random state is never read or
@@ -16,14 +17,18 @@ written.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from ._typing import Array, Device, DType, Namespace, Shape
 
-__all__ = ["StepKey", "keep_mask", "keep_threshold", "stream", "words"]
+__all__ = ["KeyRow", "StepKey", "keep_mask", "keep_threshold", "step_keys", "stream", "words"]
+
+# The pairs of one step by slot, on the device: int32 arrays of shape (1,), or (K, 1) for replicas.
+KeyRow: TypeAlias = Mapping[int, tuple[Array, Array]]
 
 _MASK64 = (1 << 64) - 1
 
@@ -58,8 +63,8 @@ def stream(seed: int, name: str, *index: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
 
 
-def _splitmix64(z: int) -> int:
-    """One step of splitmix64 [1]_ on Python integers.
+def _splitmix64(z: Any) -> Any:
+    """One step of splitmix64 [1]_, on a Python integer or an array of numpy.uint64.
 
     References
     ----------
@@ -79,7 +84,7 @@ def _signed32(z: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class StepKey:
-    """The mask keys of one training step.
+    """The mask keys of one training step, and what layers must know of its rows.
 
     ``key[slot]`` is the pair of 32-bit keys of the layer in that slot.  A network of K replicas has K seeds and
     gets K pairs, so each replica draws the mask that it would draw alone.
@@ -88,8 +93,14 @@ class StepKey:
     ----------
     seed : int or sequence of int
         The network's seed, or one for each replica.
-    step : int
-        The number of the training step, from 0.
+    step : int or KeyRow
+        The number of the training step, from 0; or its pairs, on the device, from `step_keys`.
+    rows : int32 array of shape (batch,), optional
+        Numbers that pick the rows' masks; by default each row's place in the batch does.
+    sample_weight : array of shape (batch,), optional
+        Weights of the rows, for batch norm.
+    total_weight : float or 0-d array, optional
+        Their sum.
 
     Examples
     --------
@@ -100,19 +111,60 @@ class StepKey:
     """
 
     seed: int | Sequence[int]
-    step: int
+    step: int | KeyRow
+    rows: Array = field(default=None, repr=False, compare=False)
+    sample_weight: Array = field(default=None, repr=False, compare=False)
+    total_weight: float | Array = field(default=None, repr=False, compare=False)
 
-    def __getitem__(self, slot: int) -> tuple[int, int] | tuple[list[list[int]], list[list[int]]]:
+    @property
+    def replicas(self) -> int:
+        """Number of replicas, 0 for a single network."""
+        return 0 if isinstance(self.seed, int) else len(self.seed)
+
+    def __getitem__(self, slot: int) -> tuple[int, int] | tuple[list[list[int]], list[list[int]]] | tuple[Array, Array]:
+        if isinstance(self.step, Mapping):
+            return self.step[slot]
         if isinstance(self.seed, int):
-            return self._pair(self.seed, slot)
-        pairs = [self._pair(seed, slot) for seed in self.seed]
+            return _pair(self.seed, slot, self.step)
+        pairs = [_pair(seed, slot, self.step) for seed in self.seed]
         return [[a] for a, _ in pairs], [[b] for _, b in pairs]
 
-    def _pair(self, seed: int, slot: int) -> tuple[int, int]:
-        h = _splitmix64(seed & _MASK64)
-        h = _splitmix64(h ^ (slot & _MASK64))
-        h = _splitmix64(h ^ (self.step & _MASK64))
-        return _signed32(h), _signed32(h >> 32)
+
+def _pair(seed: int, slot: int, step: int) -> tuple[int, int]:
+    h = _splitmix64(_splitmix64(_splitmix64(seed & _MASK64) ^ (slot & _MASK64)) ^ (step & _MASK64))
+    return _signed32(h), _signed32(h >> 32)
+
+
+def step_keys(seed: int | Sequence[int], first: int, n: int, slots: Sequence[int]) -> np.ndarray:
+    """Return what `StepKey` gives for many steps at once.
+
+    Parameters
+    ----------
+    seed : int or sequence of int
+        The network's seed, or one for each replica.
+    first, n : int
+        The first step, and how many.
+    slots : sequence of int
+        Numbers of the layers.
+
+    Returns
+    -------
+    numpy.ndarray of shape (n, n_slots, 2, 1), int32
+        Pairs; (n, n_slots, 2, K, 1) for K replicas.
+
+    Examples
+    --------
+    >>> step_keys(0, 0, 1, [1])[0, 0, :, 0].tolist() == list(StepKey(seed=0, step=0)[1])
+    True
+    """
+    seeds = [seed] if isinstance(seed, int) else list(seed)
+    begun = [[_splitmix64(_splitmix64(s & _MASK64) ^ (slot & _MASK64)) for s in seeds] for slot in slots]
+    steps = np.arange(first, first + n, dtype=np.uint64)
+    h = _splitmix64(
+        np.asarray(begun, dtype=np.uint64).reshape(1, len(slots), 1, len(seeds)) ^ steps[:, None, None, None]
+    )
+    pairs = np.concatenate([h & 0xFFFFFFFF, h >> 32], axis=2).astype(np.uint32).view(np.int32)
+    return pairs if isinstance(seed, int) else pairs[..., None]
 
 
 def _shift_right(z: Array, k: int) -> Array:
@@ -141,6 +193,10 @@ def words(xp: Namespace, key_a: int | Array, key_b: int | Array, n: int, device:
     """
     z = xp.arange(1, n + 1, dtype=xp.int32, device=device)
     z *= _signed32(0x9E3779B9)
+    return _scramble(z, key_a, key_b)
+
+
+def _scramble(z: Array, key_a: int | Array, key_b: int | Array) -> Array:
     z = z + key_a  # not in place: K keys make K rows
     z ^= _shift_right(z, 16)
     z *= _signed32(0x7FEB352D)
@@ -159,15 +215,17 @@ def keep_threshold(rate: float) -> int:
 def keep_mask(
     xp: Namespace,
     shape: Shape,
-    rate: float,
+    rate: float | Array,
     key: tuple[int | Array, int | Array],
     dtype: DType,
     device: Device = None,
+    rows: Array = None,
 ) -> Array:
     r"""Return an inverted-dropout mask: 0 where a unit is dropped, ``1 / P(keep)`` where it stays.
 
     Each hash word makes two 16-bit values, its low half for the first half of the elements.  The scale is
-    ``65536 / threshold``, so the mean of the mask is exactly 1.
+    ``65536 / threshold``, so the mean of the mask is exactly 1.  With `rows` each row is a mask by itself: its
+    number, hashed with the key, takes the place of the first half of the key.
 
     Parameters
     ----------
@@ -175,14 +233,17 @@ def keep_mask(
         Array API namespace.
     shape : tuple of int
         ``(batch, n)``; or ``(K, batch, n)`` with keys of shape (K, 1).
-    rate : float
-        Share of units to drop, in [0, 1); resolved to 1/65536.
+    rate : float, or int32 array of shape (K, 1)
+        Share of units to drop, in [0, 1); resolved to 1/65536.  For replicas with rates of their own the array of
+        their thresholds, 65536 where nothing is dropped.
     key : pair of int, or of int32 arrays of shape (K, 1)
         From `StepKey`.
     dtype : dtype
         Floating dtype of the mask.
     device : device, optional
         Where to make it.
+    rows : int32 array of shape (batch,), optional
+        A number for each row; equal numbers draw equal masks, in whatever batch and place.
 
     Returns
     -------
@@ -197,9 +258,23 @@ def keep_mask(
            [0., 0., 0.]], dtype=float32)
     """
     n = shape[-1] * shape[-2]
-    threshold = keep_threshold(rate)
+    if isinstance(rate, int | float):
+        threshold = keep_threshold(rate)
+        scale = 65536 / threshold
+    else:
+        threshold = rate
+        scale = 65536.0 / xp.astype(threshold, dtype)  # both are exact in float32, so it rounds as the line above
+    if rows is not None:
+        n = shape[-1]
+        key = _scramble(rows * _signed32(0x9E3779B9), *key)[..., None], _with_axis(key[1])
+        threshold, scale = _with_axis(threshold), _with_axis(scale)
     w = words(xp, *key, (n + 1) // 2, device)
     kept = xp.concat([(w & 0xFFFF) < threshold, _shift_right(w, 16) < threshold], axis=-1)[..., :n]
     mask = xp.astype(kept, dtype)
-    mask *= 65536 / threshold
+    mask *= scale
     return xp.reshape(mask, shape)
+
+
+def _with_axis(a: Any) -> Any:
+    """Make what each replica has its own of, (K, 1), fit masks of single rows, (K, batch, n)."""
+    return a if isinstance(a, int | float) else a[..., None]

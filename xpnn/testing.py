@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ._typing import Array
+from .accel.precision import HALVES
 from .backend import Backend, get_backend, to_numpy
 from .errors import OptionError, ShapeError, XpnnError
 from .losses import Loss
@@ -20,6 +21,14 @@ from .model import Sequential
 from .optim import Optimizer
 
 __all__ = ["BackendReport", "GradientReport", "check_gradients", "compare_backends"]
+
+
+def _refuse_halves(where: str, dtype: str) -> None:
+    if dtype in HALVES:
+        raise OptionError(
+            f"{where}: expected float32 or float64, got {dtype}: rounding would drown what is compared. "
+            "Use a copy: net.to(net.backend, 'float32')."
+        )
 
 
 # -- gradients --------------------------------------------------------------------------------------------------
@@ -152,6 +161,7 @@ def check_gradients(
         raise ShapeError("check_gradients: expected a single network, got replicas. Check one network of the kind.")
     if not eps > 0:
         raise OptionError(f"check_gradients: expected eps > 0, got {eps!r}.")
+    _refuse_halves("check_gradients", net.backend.dtype_name)
     from .training.feed import as_rows, same_length
 
     net = net.to(net.backend, dtype="float64") if net.backend.dtype_name != "float64" else net.copy()
@@ -169,10 +179,10 @@ def check_gradients(
     def value_at(values: np.ndarray, inputs: np.ndarray) -> float:
         net.store.values[...] = backend.asarray(values)
         net.store.buffers[...] = resting.buffers
-        pred, _ = net.forward(inputs, train=train, step=step)
+        pred, _ = net.forward(inputs, train=train, step=step, sample_weight=weight)
         return float(to_numpy(loss.value_and_grad(pred, y, weight)[0]))
 
-    pred, caches = net.forward(x_host, train=train, step=step)
+    pred, caches = net.forward(x_host, train=train, step=step, sample_weight=weight)
     _, d_pred = loss.value_and_grad(pred, y, weight)
     dx = net.backward(d_pred, caches, need_dx=check_input)
     start = np.array(to_numpy(resting.values))
@@ -359,6 +369,7 @@ def compare_backends(
 
     if steps < 1:
         raise OptionError(f"compare_backends: expected steps >= 1, got {steps!r}.")
+    _refuse_halves("compare_backends", dtype)
     if tolerance is None:
         tolerance = 1e-4 if dtype == "float32" else 1e-10
     if isinstance(optimizer, Optimizer) and optimizer.t:

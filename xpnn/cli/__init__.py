@@ -1,4 +1,4 @@
-"""The command line: ``xpnn train | predict | evaluate | gradcheck | parity | doctor | info``.
+"""The command line: ``xpnn check | train | predict | evaluate | report | gradcheck | parity | bench | doctor | info``.
 
 Exit status 0 is success, 1 a check that failed, 2 bad input (one line on stderr, no traceback), 130 Ctrl-C.
 """
@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 from ..errors import XpnnError
-from . import score, system, train, trust
+from . import bench, check, report, score, system, train, trust
 from .options import in_options
 
 __all__ = ["main"]
@@ -42,9 +43,23 @@ def _parser() -> argparse.ArgumentParser:
         epilog="`xpnn COMMAND --help` tells all options of a command.",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, prog="xpnn")
-    for module in (train, score, trust, system):
+    for module in (check, train, score, report, trust, bench, system):
         module.add_commands(commands)
     return parser
+
+
+@contextlib.contextmanager
+def _telling_choices() -> Iterator[None]:
+    """Let the library say on stderr what it chooses by itself, as backend "auto" does."""
+    log, handler = logging.getLogger("xpnn"), logging.StreamHandler()
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,9 +80,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     SystemExit
         After ``--help`` (0), or if the arguments themselves are wrong (2).
     """
+    argv = list(sys.argv[1:] if argv is None else argv)
     args = _parser().parse_args(argv)
+    args.argv = argv  # a run keeps the command that made it
     try:
-        status: int = args.run(args)
+        with _telling_choices():
+            status: int = args.run(args)
         sys.stdout.flush()
         return status
     except XpnnError as error:

@@ -100,7 +100,11 @@ def add_backend(parser: Any, dtype_default: str = "float32") -> None:
         metavar="NAME",
         help="numpy (default), cupy, cupy:1, torch, torch:cuda, strict, or auto: a GPU if one can be used",
     )
-    parser.add_argument("--dtype", metavar="NAME", help=f"float32 or float64; default {dtype_default}")
+    parser.add_argument(
+        "--dtype",
+        metavar="NAME",
+        help=f"float32, float64, or bfloat16 or float16 for the products; default {dtype_default}",
+    )
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

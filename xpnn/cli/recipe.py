@@ -8,23 +8,13 @@ from dataclasses import dataclass
 from .. import schedules
 from ..errors import OptionError
 from ..losses import Huber, Loss, MeanAbsoluteError, MeanSquaredError
-from ..optim import SGD, AdaGrad, Adam, AdamW, Lion, Momentum, NAdam, Optimizer, RMSProp
+from ..search.configuration import OPTIMIZERS
 from .sources import Kind, kind_of
 
-__all__ = ["LOSSES", "OPTIMIZERS", "SCHEDULES", "check_task", "default_of", "rows_a_batch", "settle"]
+__all__ = ["LOSSES", "SCHEDULES", "check_task", "default_of", "rows_a_batch", "settle"]
 
-OPTIMIZERS: dict[str, type[Optimizer]] = {
-    "sgd": SGD,
-    "momentum": Momentum,
-    "rmsprop": RMSProp,
-    "adagrad": AdaGrad,
-    "adam": Adam,
-    "adamw": AdamW,
-    "nadam": NAdam,
-    "lion": Lion,
-}
 # The recipes' learning rates are Adam's; rules that divide by no or another norm of the gradients need others.
-_RATES = {"sgd": 100.0, "momentum": 100.0, "adagrad": 10.0, "lion": 0.1}
+_RATES = {"sgd": 100.0, "momentum": 100.0, "adagrad": 10.0, "lion": 0.1, "muon": 20.0}
 SCHEDULES: dict[str, type[schedules.Schedule]] = {
     "constant": schedules.Constant,
     "step": schedules.StepDecay,

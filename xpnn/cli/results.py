@@ -3,48 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 import sys
-import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..backend import Backend
 from ..data.tabular import ClassTarget
 from ..errors import BackendUnavailableError
 from ..files import atomic_path
 from ..metrics import most_confused
 from ..predictor import Predictor
-from ..training import Callback, ProgressBar, Trainer
+from ..training import Trainer
+from .options import finite
+from .sources import Kind
 
-__all__ = ["ProgressLines", "progress", "report_scores", "write_results"]
-
-# A log file gets about so many lines in all, and one at least every so many seconds.
-_LINES, _EVERY = 10, 30.0
-
-
-class ProgressLines(Callback):
-    """Progress for a log file: a line now and then, where a bar would rewrite its own."""
-
-    def on_fit_begin(self, trainer: Trainer) -> None:
-        """Begin to count."""
-        self._stride, self._shown_at = max(trainer.epochs_planned // _LINES, 1), time.monotonic()
-
-    def on_epoch_end(self, trainer: Trainer) -> None:
-        """Print the epoch's numbers, if it is time."""
-        now, epoch = time.monotonic(), trainer.epoch
-        if epoch % self._stride and epoch > 1 and now - self._shown_at < _EVERY:
-            return
-        self._shown_at = now
-        row = trainer.history.rows[-1]
-        names = ("loss", "accuracy", "rmse", "val_loss", "val_accuracy", "val_rmse")
-        shown = ", ".join(f"{name} {row[name]:.4g}" for name in names if name in row)
-        print(f"epoch {epoch}/{trainer.epochs_planned}: {shown}", file=sys.stderr, flush=True)
-
-
-def progress() -> Callback:
-    """Return a bar for a terminal, lines for anything else."""
-    return ProgressBar() if sys.stderr.isatty() else ProgressLines()
+__all__ = ["image_shape", "machine", "report_scores", "write_results"]
 
 
 def report_scores(predictor: Predictor, scores: dict[str, Any], name: str) -> None:
@@ -68,19 +46,61 @@ def report_scores(predictor: Predictor, scores: dict[str, Any], name: str) -> No
         print(tabulate(pairs, headers=["truth", "taken for", "times"], disable_numparse=[0, 1]))
 
 
+def machine(backend: Backend) -> dict[str, Any]:
+    """Return what a run ran on."""
+    processor = platform.processor() or platform.machine()
+    try:  # where Linux tells it
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        processor = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), processor)
+    except OSError:
+        pass
+    threads = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS")
+    return {
+        "processor": processor,
+        "cores": os.cpu_count(),
+        "threads": int(threads) if threads and threads.isdecimal() else "all",
+        "array library": backend.spec,
+    }
+
+
+def image_shape(kind: Kind, path: str) -> tuple[int, ...] | None:
+    """Return (height, width[, 3]) of a row where rows are images: built-in ones, or arrays of that many axes."""
+    if kind in ("digits", "mnist"):
+        return (8, 8) if kind == "digits" else (28, 28)
+    if kind not in ("arrays", "stream"):
+        return None
+    shape = _shape_in_file(Path(path).expanduser(), kind)[1:]
+    if shape[2:] == (1,):
+        shape = shape[:2]
+    return shape if len(shape) >= 2 and min(shape[:2]) >= 4 and shape[2:] in ((), (3,)) else None
+
+
+def _shape_in_file(path: Path, kind: Kind) -> tuple[int, ...]:
+    """Read the shape of X from its header alone."""
+    if kind == "stream":
+        return tuple(np.lib.format.open_memmap(path, mode="r").shape)
+    with zipfile.ZipFile(path) as archive, archive.open("X.npy") as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        return tuple(read(file)[0])
+
+
 def write_results(
     out: Path,
     predictor: Predictor,
     trainer: Trainer,
     scores: dict[str, Any],
     points: tuple[np.ndarray, np.ndarray] | None,
+    evidence: dict[str, Any],
 ) -> list[Path]:
-    """Write model, scores, history and pictures (of `points` and their classes too); return their paths."""
-    paths = [out / "model.safetensors", out / "scores.json", out / "history.csv"]
+    """Write model, scores, history, evidence and pictures (of `points` and their classes too); return their paths."""
+    paths = [out / "model.safetensors", out / "scores.json", out / "history.csv", out / "evidence.json"]
     predictor.save(paths[0])
     with atomic_path(paths[1]) as temporary:
         temporary.write_text(json.dumps(predictor.info, indent=1), encoding="utf-8")
     trainer.history.to_csv(paths[2])
+    with atomic_path(paths[3]) as temporary:
+        temporary.write_text(json.dumps(finite(evidence), ensure_ascii=False, allow_nan=False), encoding="utf-8")
     try:
         return paths + _pictures(out, predictor, trainer, scores, points)
     except BackendUnavailableError as error:

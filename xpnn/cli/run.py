@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import itertools
+import shlex
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,10 +23,12 @@ from ..errors import DataError, DivergenceError, OptionError, ShapeError
 from ..losses import CrossEntropy, Loss
 from ..model import Sequential, mlp
 from ..predictor import Predictor, Target
-from ..training import EMA, Callback, CSVLogger, EarlyStopping, TimeLimit, Trainer
+from ..report import check_requirements, collect_evidence, read_run, write_report
+from ..search.configuration import OPTIMIZERS
+from ..training import EMA, Callback, CSVLogger, EarlyStopping, ProgressBar, TimeLimit, Trainer
 from .options import finite, in_options, print_json
-from .recipe import LOSSES, OPTIMIZERS, SCHEDULES, check_task, rows_a_batch, settle
-from .results import progress, report_scores, write_results
+from .recipe import LOSSES, SCHEDULES, check_task, rows_a_batch, settle
+from .results import image_shape, machine, report_scores, write_results
 from .sources import Source, names, open_source, take
 from .system import versions
 
@@ -34,7 +38,10 @@ __all__ = ["run_train"]
 def run_train(args: argparse.Namespace) -> int:
     """Train, score and save."""
     settle(args)
-    backend = get_backend(args.backend, args.dtype)
+    if args.report:
+        check_requirements("--report")
+    # "auto" waits for the size of the network; a wrong name does not wait.
+    backend: str | Backend = "auto" if args.backend == "auto" else get_backend(args.backend, args.dtype)
     source = open_source(args)
     notes: list[str] = []
 
@@ -75,7 +82,7 @@ def run_train(args: argparse.Namespace) -> int:
     )
     say(
         f"{len(parts['train']):,} training rows, {X.shape[1]} inputs, {net.n_params:,} parameters, "
-        f"{backend.spec} {args.dtype}"
+        f"{net.backend.spec} {args.dtype}"
     )
     _check_folder(out)
     sys.stdout.flush()  # so that a log file shows what is decided before training begins
@@ -97,22 +104,38 @@ def run_train(args: argparse.Namespace) -> int:
     info = {
         "source": args.source,
         "target": source.target_name,
-        "epochs": trainer.epoch,
+        "epochs": len(trainer.history),
         "seconds": round(seconds, 3),
         "stopped": ended,
+        "best_epoch": next((c.best_epoch for c in trainer.callbacks if isinstance(c, EarlyStopping)), None),
         "options": {k: v for k, v in vars(args).items() if k not in _NO_SETTINGS and v is not None},
         "notes": notes,
+        "command": shlex.join(["xpnn", *args.argv]),
+        "finished": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "versions": versions(),
+        "machine": machine(net.backend),
     }
     predictor = Predictor(net, trainer.loss, target, encoder, info)
-    scores, scored_on = _score(source, parts, predictor)
+    scored = _scored(source, parts)
+    scores, scored_on = predictor.score(scored.raw, scored.y), scored.name
     info["scores"] = finite({"on": scored_on, **scores})
+    evidence = collect_evidence(
+        predictor,
+        scored.raw,
+        scored.y,
+        history=trainer.history,
+        numbers=scored.numbers,
+        image_shape=image_shape(source.kind, args.source),
+        seed=args.seed,
+    )
     points = (source.raw[parts["train"]], y) if source.kind == "points" else None
-    written = write_results(out, predictor, trainer, scores, points)
+    written = write_results(out, predictor, trainer, scores, points, evidence)
+    if args.report:
+        written.append(write_report(read_run(out), out / "report.html"))
     if args.json:
         print_json({**info, "parameters": net.n_params, "files": [str(path) for path in written]})
         return status
-    print(f"{trainer.epoch} epochs in {seconds:.1f} s" + (f": {ended}" if ended else ""), end="\n\n")
+    print(f"{len(trainer.history)} epochs in {seconds:.1f} s" + (f": {ended}" if ended else ""), end="\n\n")
     report_scores(predictor, scores, scored_on)
     print()
     for path in written:
@@ -121,7 +144,7 @@ def run_train(args: argparse.Namespace) -> int:
 
 
 # what does not change the result
-_NO_SETTINGS = ("run", "command", "json", "quiet", "out")
+_NO_SETTINGS = ("run", "command", "argv", "json", "quiet", "out", "report")
 
 
 # -- data -------------------------------------------------------------------------------------------------------
@@ -167,19 +190,27 @@ def _validation(source: Source, encoder: Any, target: Target, rows: np.ndarray, 
     return dict(zip(("X_val", "y_val"), _encoded(source, encoder, target, rows), strict=True))
 
 
-def _score(source: Source, parts: dict[str, np.ndarray], predictor: Predictor) -> tuple[dict[str, Any], str]:
-    """Score on test rows, else on validation rows, else on training rows, and say which."""
+class _Scored(NamedTuple):
+    raw: Any
+    y: np.ndarray
+    name: str
+    numbers: np.ndarray | None  # places of the rows in the data, from 1; None where they are all of them
+
+
+def _scored(source: Source, parts: dict[str, np.ndarray]) -> _Scored:
+    """Return the rows to score on: test rows, else validation rows, else training rows."""
     if source.raw_test is not None and source.y_test is not None:
-        return predictor.score(source.raw_test, source.y_test), "test file" if source.kind != "mnist" else "test images"
+        name = "test file" if source.kind != "mnist" else "test images"
+        return _Scored(source.raw_test, source.y_test, name, None)
     part = next(part for part in ("test", "valid", "train") if len(parts[part]))
     name = {"test": "test rows", "valid": "validation rows", "train": "training rows"}[part]
     if len(parts[part]) == len(source.y):  # all: a stream need not be copied
-        return predictor.score(source.raw, source.y), name
-    return predictor.score(take(source.raw, parts[part]), source.y[parts[part]]), name
+        return _Scored(source.raw, source.y, name, None)
+    return _Scored(take(source.raw, parts[part]), source.y[parts[part]], name, parts[part] + 1)
 
 
 # -- training ---------------------------------------------------------------------------------------------------
-def _network(args: argparse.Namespace, n_in: int, n_out: int, backend: Backend) -> Sequential:
+def _network(args: argparse.Namespace, n_in: int, n_out: int, backend: str | Backend) -> Sequential:
     if args.residual and all(a != b for a, b in itertools.pairwise([n_in, *args.hidden])):
         raise OptionError(
             f"--residual: expected a hidden layer as wide as what comes before it, got {n_in} inputs and hidden "
@@ -193,6 +224,7 @@ def _network(args: argparse.Namespace, n_in: int, n_out: int, backend: Backend) 
         residual=args.residual,
         init=args.init,
         backend=backend,
+        dtype=args.dtype,
         seed=args.seed,
     )
 
@@ -216,7 +248,7 @@ def _callbacks(args: argparse.Namespace, out: Path) -> list[Callback]:
         callbacks.append(TimeLimit(args.max_seconds))
     callbacks.append(CSVLogger(out / "history.csv"))
     if not args.quiet:
-        callbacks.append(progress())
+        callbacks.append(ProgressBar())
     return callbacks
 
 

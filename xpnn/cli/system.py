@@ -22,6 +22,9 @@ __all__ = ["add_commands", "versions"]
 _OPTIONAL = (
     ("scikit-learn", "the digits data set", "pip install 'xpnn[sklearn]'"),
     ("matplotlib", "pictures", "pip install 'xpnn[plots]'"),
+    ("jinja2", "xpnn report", "pip install 'xpnn[report]'"),
+    ("tensorboardX", "the TensorBoard callback", "pip install 'xpnn[tensorboard]'"),
+    ("numba", "compiled loops for long fits on NumPy", "pip install 'xpnn[fast]'"),
     ("torch", "the torch backend", "pip install torch"),
     ("array-api-strict", "the strict backend", "pip install array-api-strict"),
 )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..search.configuration import OPTIMIZERS
 from .options import above_zero, add_backend, add_json, add_network, add_table, at_least_zero, bins, share, whole
-from .recipe import LOSSES, OPTIMIZERS, SCHEDULES, default_of
+from .recipe import LOSSES, SCHEDULES, default_of
 from .run import run_train
 from .sources import BUILTIN
 
@@ -30,6 +31,9 @@ def add_commands(commands: Any) -> None:
         "default y; the file y.npy that goes with X.npy",
     )
     parser.add_argument("--out", metavar="DIR", help="folder to write to; default runs/NAME")
+    parser.add_argument(
+        "--report", action="store_true", help="also write report.html to the folder, as xpnn report does; default: no"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
     add_json(parser)
 

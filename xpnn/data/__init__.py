@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from ..files import data_home
 from .arrays import load_arrays, open_memmap
+from .audit import Audit, audit
+from .audit_column import AuditFinding
 from .batching import batches, epoch_order, stratified_indices, train_test_split
 from .csv import Table, load_csv
 from .digits import load_digits
@@ -19,6 +21,8 @@ from .toy import make_blobs, make_checkerboard, make_circles, make_moons, make_s
 
 __all__ = [
     "MNIST",
+    "Audit",
+    "AuditFinding",
     "ClassTarget",
     "InferredTask",
     "MinMax",
@@ -26,6 +30,7 @@ __all__ = [
     "Standardizer",
     "Table",
     "TableEncoder",
+    "audit",
     "batches",
     "data_home",
     "epoch_order",

@@ -25,6 +25,7 @@ MISSING = ("", "?", "NA", "N/A", "NaN", "nan", "null", "None")
 _DELIMITERS = ("\t", ";", "|", ",")
 _DELIMITER_NAMES = {";": "semicolon", "\t": "tab", "|": "bar"}
 _SAMPLE = 50
+_NAMED = 20  # columns listed in a note or a message
 
 
 @dataclass(eq=False)
@@ -89,7 +90,8 @@ def load_csv(
         The column to predict: its name, or its position (from 0; negative from the end), also as a string.
     header : bool or "auto"
         Whether the first row names the columns.  "auto": it does if none of its cells is a number or missing
-        and no two are equal.  Without a header the columns are named "0", "1", ...
+        and no two are equal; the name of a column of row numbers, the first, may be missing.  Without a header the
+        columns are named "0", "1", ...
     delimiter : str
         One character, or "auto": of comma, semicolon, tab and bar the one that cuts the first rows into
         equally many cells.
@@ -220,7 +222,9 @@ def _take_header(
     cells = [cell.strip() for cell in rows[0]]
     twice = [cell for cell, count in Counter(cells).items() if count > 1 and cell]
     if header == "auto":
-        wordy = not any(cell in missing or _is_number(cell) for cell in cells)
+        # A frame written with its index: the row numbers have no name.
+        named = cells[1:] if not cells[0] and _are_row_numbers([row[0] for row in rows[1:]]) else cells
+        wordy = not any(cell in missing or _is_number(cell) for cell in named)
         # Words over numbers are names, also if one occurs twice: then it is an error and not a row of data.
         header = wordy and (not twice or (len(rows) > 1 and any(_is_number(c.strip()) for c in rows[1])))
     if not header:
@@ -237,9 +241,20 @@ def _take_header(
             f"load_csv: expected rows below the header of {path}, got none. Pass header=False if the only row is data."
         )
     del rows[0]
-    names = [cell or str(k) for k, cell in enumerate(cells)]
-    notes.append(f"header row found: {', '.join(names)}")
+    names = [cell or (str(k) if str(k) not in cells else f"unnamed {k}") for k, cell in enumerate(cells)]
+    notes.append(f"header row found: {_listed(names)}")
     return names
+
+
+def _are_row_numbers(cells: Sequence[str]) -> bool:
+    """Whether cells hold whole numbers, each another one."""
+    numbers = [cell.strip() for cell in cells]
+    return bool(numbers) and all(map(str.isdecimal, numbers)) and len(set(numbers)) == len(numbers)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f", and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def _column(
@@ -287,5 +302,5 @@ def _resolve_target(target: str | int, names: list[str]) -> str:
         hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
         raise DataError(
             f"load_csv: expected the target to be a column, got {target!r}. {hint}"
-            f"Columns: {', '.join(names)}; or pass a position, {-len(names)} to {len(names) - 1}."
+            f"Columns: {_listed(names)}; or pass a position, {-len(names)} to {len(names) - 1}."
         ) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 import time
 import warnings
@@ -31,6 +32,7 @@ from sklearn.utils.validation import (
 
 from .._typing import Array
 from ..backend import Backend, backend_of, get_backend, like, to_numpy
+from ..crossover import work_of
 from ..data import Standardizer
 from ..errors import DivergenceError, OptionError
 from ..layers import Layer
@@ -39,13 +41,14 @@ from ..model import Sequential, mlp
 from ..optim import LBFGS, Optimizer
 from ..regularizers import L2
 from ..schedules import Schedule
-from ..training import Callback, History, TimeLimit, Trainer
-from ..training.trainer import StepRow
+from ..training import Callback, History, TimeLimit
 from ._callbacks import CallbackSupportMixin, Tasks, with_callbacks
 from ._losses import HalfSquaredError
 from ._optimizers import SklearnAdam, SklearnSGD
+from ._rows import Shuffles, row_numbers, take, that_count
 from ._stopping import Bookkeeping
-from ._tables import columns_of, fit_encoder, take_rows
+from ._tables import columns_of, fit_encoder
+from ._trainer import SklearnTrainer
 
 __all__ = ["BaseMLP", "is_foreign"]
 
@@ -68,19 +71,6 @@ ACTIVATIONS = {
 _SKLEARN_ACTIVATIONS = {"identity", "logistic", "tanh", "relu"}
 # Rows of one slice where all rows count at once (L-BFGS): bounds the memory, and sparse rows become dense here.
 _SLICE_ROWS = 8192
-
-
-class _SlicingTrainer(Trainer):
-    """A trainer whose penalty is scikit-learn's: alpha/2 · Σ w² over the sample weight of the batch."""
-
-    alpha = 0.0
-
-    def train_step(self, x: Array, y: Array, weight: Array | None, row: StepRow) -> tuple[Array, Array]:
-        if self.regularizer is None:
-            return super().train_step(x, y, weight, row)
-        self.regularizer.lam = 0.5 * self.alpha / row.weight
-        value, pred = super().train_step(x, y, weight, row)
-        return value + self._penalty, pred
 
 
 class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]
@@ -308,6 +298,8 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             sample_weight = _host_weight(sample_weight, X, n)
         targets = self._encode(to_numpy(y), first=first, incremental=incremental)
         weight = self._weigh(targets, sample_weight)
+        X, targets, weight = that_count(X, targets, weight)
+        n_absent = n - len(targets)
         rng = check_random_state(self.random_state)
         loss = self._make_loss()
         splits = self.early_stopping and X_val is None and self.solver != "lbfgs"
@@ -316,13 +308,15 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             # Medians and categories come from the training rows alone, so rows are split before there is a network.
             split = self._split(targets, copy.deepcopy(rng)) if splits else None
             if first:
-                seen = X if split is None else take_rows(X, split[0])
+                seen = X if split is None else take(X, split[0])
                 self.encoder_ = fit_encoder(frame, seen, self.categorical_features)
             X = self.encoder_.transform(X)
         if first:
             self._start(X, hidden, rng)
         elif "net_" not in vars(self):
             self._adopt(X, hidden, rng)
+        if first or "_shuffles" not in vars(self):
+            self._shuffles = Shuffles(rng)
 
         held_out = None
         if X_val is not None:
@@ -336,19 +330,22 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         elif splits:
             train, valid = self._split(targets, rng) if split is None else split
             parts = (None, None) if weight is None else (weight[train], weight[valid])
-            held_out = (_take(X, valid), targets[valid], parts[1])
-            X, targets, weight = _take(X, train), targets[train], parts[0]
+            held_out = (take(X, valid), targets[valid], parts[1])
+            X, targets, weight = take(X, train), targets[train], parts[0]
+        numbers = None
+        if self._drops():  # of the rows as given: the scaler rounds otherwise where rows are weighted
+            numbers = row_numbers(X, self.net_.backend.wide_name)
         if self.standardize and first:
             self.scaler_ = _fit_scaler(X, weight)
         X = self._scaled(X)
         if held_out is not None:
             held_out = (self._scaled(held_out[0]), *held_out[1:])
-        self._n_train = X.shape[0]
+        self._n_train = X.shape[0] + n_absent
         tasks = Tasks(self, *given)
         if self.solver == "lbfgs":
             self._fit_lbfgs(X, targets, weight, loss, held_out, tasks)
         else:
-            self._fit_stochastic(X, targets, weight, loss, held_out, tasks, incremental=incremental)
+            self._fit_stochastic(X, targets, weight, numbers, loss, held_out, tasks, incremental=incremental)
         tasks.end()
         if not np.isfinite(to_numpy(self.net_.store.values)).all():
             raise ValueError(_NON_FINITE)
@@ -364,13 +361,12 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             )
         if self.solver != "lbfgs":
             return
-        dropout = np.any(np.asarray(self.dropout, dtype=np.float64) > 0)
         stochastic = {
             "optimizer": self.optimizer is not None,
             "schedule": self.schedule is not None,
             "callbacks": bool(self.callbacks),
             "clip_norm": self.clip_norm is not None,
-            "dropout": bool(dropout),
+            "dropout": self._drops(),
             "norm='batch'": self.norm == "batch",
             "n_ensemble": self.n_ensemble is not None,
         }
@@ -380,6 +376,9 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
                 f"fit: solver='lbfgs' takes all rows at once by a line search and has no use for {', '.join(found)}. "
                 f"Use solver='adam' or 'sgd', or leave {'it' if len(found) == 1 else 'them'} out."
             )
+
+    def _drops(self) -> bool:
+        return bool(np.any(np.asarray(self.dropout, dtype=np.float64) > 0))
 
     def _hidden_sizes(self) -> list[int]:
         sizes = self.hidden_layer_sizes
@@ -413,11 +412,13 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         )
         return checked[0], checked[1]
 
-    def _choose_backend(self, X: Any) -> Backend:
+    def _choose_backend(self, X: Any, widths: Sequence[int]) -> Backend:
         """The backend that was asked for, else the one the data live on; the dtype of the data likewise."""
         dtype = self.dtype or _float_name(X)
         if self.backend is not None:
-            return get_backend(self.backend, dtype)
+            n_params = (self.n_ensemble or 1) * sum((a + 1) * b for a, b in itertools.pairwise(widths))
+            rows = min(int(X.shape[0]), 200 if self.batch_size == "auto" else int(self.batch_size))
+            return get_backend(self.backend, dtype, work=work_of(n_params, rows))  # "auto" goes by the work
         return backend_of(X).with_dtype(dtype) if not scipy.sparse.issparse(X) else get_backend("numpy", dtype)
 
     def _start(self, X: Any, hidden: list[int], rng: np.random.RandomState) -> None:
@@ -426,14 +427,15 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         self._seed = int(copy.deepcopy(rng).randint(np.iinfo(np.int32).max))
         seeds = self._seed if self.n_ensemble is None else self._seeds_of_members()
         activation = self.activation if isinstance(self.activation, str | Layer) else list(self.activation)
+        widths = [int(X.shape[1]), *hidden, self.n_outputs_]
         self.net_: Sequential = mlp(
-            [int(X.shape[1]), *hidden, self.n_outputs_],
+            widths,
             activation,
             norm=self.norm,
             dropout=list(self.dropout) if hasattr(self.dropout, "__iter__") else float(self.dropout),
             residual=self.residual,
             init=self.init,
-            backend=self._choose_backend(X),
+            backend=self._choose_backend(X, widths),
             seed=seeds,
         )
         if self.init == "auto" and isinstance(activation, str) and activation in _SKLEARN_ACTIVATIONS:
@@ -515,6 +517,7 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         X: Any,
         targets: np.ndarray,
         weight: np.ndarray | None,
+        numbers: np.ndarray | None,
         loss: Loss,
         held_out: Any,
         tasks: Tasks,
@@ -525,7 +528,7 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         if self.batch_size == "auto":
             batch_size = min(200, n)
         else:
-            if self.batch_size > n:
+            if self.batch_size > self._n_train:
                 warnings.warn(
                     "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped",
                     stacklevel=3,
@@ -550,7 +553,7 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         ]
         if self.max_seconds is not None:
             callbacks.append(TimeLimit(self.max_seconds))
-        trainer = _SlicingTrainer(
+        trainer = SklearnTrainer(
             net,
             loss,
             optimizer,
@@ -561,7 +564,7 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
             callbacks=callbacks,
             seed=self._seed,
         )
-        trainer.alpha = float(self.alpha)
+        trainer.alpha, trainer.shuffles, trainer.numbers = float(self.alpha), self._shuffles, numbers
         trainer.history, trainer.epoch, trainer.step = self.history_, self._epoch, self._step
         self.n_iter_ = 0
         valid = (
@@ -900,10 +903,3 @@ def _fit_scaler(X: Any, weight: np.ndarray | None) -> Standardizer:
 def _float_name(X: Any) -> str:
     name = str(X.dtype).rpartition(".")[2]
     return "float32" if name == "float32" else "float64"
-
-
-def _take(X: Any, index: np.ndarray) -> Any:
-    if isinstance(X, np.ndarray) or scipy.sparse.issparse(X):
-        return X[index]
-    backend = backend_of(X)
-    return backend.ops.take_rows(X, backend.asarray(index, dtype=backend.index_dtype))

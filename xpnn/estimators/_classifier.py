@@ -87,7 +87,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     max_fun : int, default=15000
         Evaluations of L-BFGS at most.
     dropout : float or one for each hidden layer, default=0.0
-        Share of units dropped in training.
+        Share of units dropped in training.  Equal rows of a batch are dropped alike, wherever they lie in it.
     norm : {"batch", "layer", "rms"} or None, default=None
         Normalization before each activation.
     residual : bool, default=False
@@ -120,7 +120,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         training rows: one 0/1 column a category, robust scaling, missing values imputed and flagged.  None
         takes numbers alone, as they are.
     class_weight : dict, "balanced" or None, default=None
-        Weights of the classes, by label, multiplied with `sample_weight`.
+        Weights of the classes, by label, multiplied with `sample_weight`; ``"balanced"`` counts a row as often
+        as its weight says.
     label_smoothing : float, default=0.0
         Share of probability spread over all classes.
     loss : "log_loss", "focal" or Loss, default="log_loss"
@@ -140,6 +141,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         Training loss of the last epoch, and the least of all.
     loss_curve_ : list of float
         Training loss of every epoch, the penalty included.
+    best_epoch_ : int or None
+        The epoch whose weights are kept: that of the best validation score, or without early stopping the last,
+        unless all training rows are fitted better by more than `tol` with the weights of an earlier one; None
+        after ``warm_start`` and `partial_fit`, which go on from their last weights.
     validation_scores_, best_validation_score_ : list of float, float
         Accuracy of the held-out rows, with ``early_stopping=True``.
     n_iter_, t_ : int
@@ -382,11 +387,16 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         if y.ndim == 2 and y.shape[1] > 1:
             raise ValueError("class_weight expects one label for each row, got an indicator matrix. Use sample_weight.")
         codes = self._codes(y)
-        present = np.unique(codes)
         self._class_table = np.ones(len(self.classes_))
-        self._class_table[present] = compute_class_weight(
-            self.class_weight, classes=self.classes_[present], y=self.classes_[codes]
-        )
+        if isinstance(self.class_weight, str):  # a row of weight w is counted as w rows
+            counts = np.bincount(codes, weights=sample_weight, minlength=len(self.classes_))
+            present = counts > 0
+            self._class_table[present] = counts.sum() / (present.sum() * counts[present])
+        else:
+            present = np.unique(codes)
+            self._class_table[present] = compute_class_weight(
+                self.class_weight, classes=self.classes_[present], y=self.classes_[codes]
+            )
         return self._weigh_more(y, sample_weight)
 
     def _weigh_more(self, y: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray | None:

@@ -42,8 +42,8 @@ categorical_features
 
     Attributes
     ----------
-    coefs_, intercepts_, loss_, best_loss_, loss_curve_, validation_scores_, best_validation_score_, n_iter_, \
-t_, n_layers_, n_outputs_, out_activation_, n_features_in_, feature_names_in_, history_, net_
+    coefs_, intercepts_, loss_, best_loss_, loss_curve_, best_epoch_, validation_scores_, best_validation_score_, \
+n_iter_, t_, n_layers_, n_outputs_, out_activation_, n_features_in_, feature_names_in_, history_, net_
         As in `MLPClassifier`; scores are R².
 
     Examples

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
 
 from sklearn.exceptions import ConvergenceWarning
 
@@ -14,6 +15,7 @@ from ..training import Callback
 if TYPE_CHECKING:
     from ..training import Trainer
     from ._base import BaseMLP
+    from ._trainer import SklearnTrainer
 
 __all__ = ["Bookkeeping"]
 
@@ -34,6 +36,9 @@ class Bookkeeping(Callback):
     def __init__(self, estimator: BaseMLP, score: Any, *, incremental: bool) -> None:
         self.estimator, self.score, self.incremental = estimator, score, incremental
         self._best: Snapshot | None = None
+        # A fit that another goes on from ends with its last weights: 10 + 10 epochs are 20.
+        goes_on = incremental or estimator.warm_start
+        self._lowest = None if score is not None or goes_on else LowestLoss(estimator.tol)
 
     def on_epoch_end(self, trainer: Trainer) -> None:
         est = self.estimator
@@ -45,6 +50,8 @@ class Bookkeeping(Callback):
         if est.verbose:
             print(f"Iteration {est.n_iter_}, loss = {est.loss_:.8f}")  # noqa: T201
         if self.score is None:
+            if self._lowest is not None:
+                self._lowest.note(trainer, falls=est.loss_ < est.best_loss_)
             self._follow_loss()
         else:
             self._follow_score(trainer)
@@ -108,3 +115,63 @@ class Bookkeeping(Callback):
     def on_fit_end(self, trainer: Trainer) -> None:
         if self._best is not None:
             trainer.net.store.restore(self._best)
+        elif self._lowest is not None:
+            self.estimator.best_epoch_ = self._lowest.restore(trainer)
+
+
+class LowestLoss:
+    """Keep the weights that fit the training rows best.
+
+    The loss of an epoch is that of the weights it passes through, most of all of those it begins with, so it does
+    not tell how good those are that it ends with.  While it falls from epoch to epoch they are the best so far.
+    When it does not, all training rows are looked at once more, with the weights of the last three epochs' ends;
+    so a fit whose loss falls to its end costs nothing and ends with its last weights.
+
+    Parameters
+    ----------
+    tol : float
+        The last weights stay unless others are better by more than this.
+    """
+
+    def __init__(self, tol: float) -> None:
+        self.tol = tol
+        self._recent: list[_Seen] = []
+        self._best: _Seen | None = None
+
+    def note(self, trainer: Trainer, *, falls: bool) -> None:
+        """Take note of an epoch's end; `falls` says whether its loss is the lowest so far."""
+        self._recent = [*self._recent[-2:], _Seen(trainer.epoch, trainer.net.store.snapshot())]
+        if not falls:
+            self._look(trainer)
+
+    def restore(self, trainer: Trainer) -> int | None:
+        """Leave the best weights in the network and return their epoch; None where no epoch has ended."""
+        if self._best is None:
+            return self._recent[-1].epoch if self._recent else None
+        self._look(trainer)
+        best, last = self._best, self._recent[-1]
+        if not best.loss < last.loss - self.tol:
+            return last.epoch
+        trainer.net.store.restore(best.weights)
+        return best.epoch
+
+    def _look(self, trainer: Trainer) -> None:
+        """Compare those that have not been compared yet."""
+        store, present = trainer.net.store, trainer.net.store.snapshot()
+        for seen in self._recent:
+            if math.isnan(seen.loss):
+                store.restore(seen.weights)
+                loss = cast("SklearnTrainer", trainer).training_loss()
+                seen.loss = loss if math.isfinite(loss) else math.inf
+                if self._best is None or seen.loss < self._best.loss:
+                    self._best = seen
+        store.restore(present)
+
+
+@dataclass(eq=False)
+class _Seen:
+    """The weights of an epoch's end and their loss, which is nan until somebody has looked."""
+
+    epoch: int
+    weights: Snapshot
+    loss: float = math.nan

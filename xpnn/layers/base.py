@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from .._typing import Array
 from ..arguments import describe
-from ..backend import Backend
+from ..backend import Backend, ops_of
 from ..errors import OptionError, ShapeError
 from ..initializers import Initializer
 from ..ops import Ops
@@ -56,7 +56,21 @@ class Layer:
     suited_init: Initializer | None = None
     #: Whether the input holds integers (category numbers).
     takes_integers: ClassVar[bool] = False
+    #: Whether what `forward` returns belongs to the next layer alone, which may then write over it.
+    spare_output: ClassVar[bool] = False
+    #: Whether what `backward` returns does.
+    spare_gradient: ClassVar[bool] = False
     _ops: Ops | None = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        # A class with a pass of its own makes its own promises about whose arrays are whose, or none.
+        super().__init_subclass__(**kwargs)
+        own = vars(cls)
+        for name, spare in (("forward", "spare_output"), ("backward", "spare_gradient")):
+            if name in own:
+                over = f"{name}_over"
+                setattr(cls, over, own.get(over, getattr(Layer, over)))
+                setattr(cls, spare, own.get(spare, False))
 
     # -- sizes and parameters -------------------------------------------------------------------------------
     def out_size(self, n_in: int) -> int:
@@ -101,6 +115,10 @@ class Layer:
             )
         return self._ops
 
+    def ops_for(self, x: Array) -> Ops:
+        """Return the operations of a map without parameters, which also works outside a network."""
+        return ops_of(x) if self._ops is None else self._ops
+
     # -- the two passes -------------------------------------------------------------------------------------
     def forward(self, x: Array, *, train: bool = False, key: StepKey | None = None) -> tuple[Array, Cache]:
         """Return ``(y, cache)``: the output (..., batch, n_out), and what `backward` needs."""
@@ -126,6 +144,14 @@ class Layer:
                     steps.append(f"Pass {n_in} features a row, or build the network with n_in={flat}.")
                 hint = " ".join(steps)
             raise ShapeError(f"{self.label or repr(self)}: expected x of shape (batch, {n_in}), got {shape}. {hint}")
+
+    def forward_over(self, x: Array, *, train: bool = False, key: StepKey | None = None) -> tuple[Array, Cache]:
+        """Do what `forward` does, with leave to write the output over `x`."""
+        return self.forward(x, train=train, key=key)
+
+    def backward_over(self, dy: Array, cache: Cache, *, need_dx: bool = True) -> Array | None:
+        """Do what `backward` does, with leave to write the gradient over `dy`."""
+        return self.backward(dy, cache, need_dx=need_dx)
 
     # -- description ----------------------------------------------------------------------------------------
     def config(self) -> dict[str, Any]:
@@ -183,10 +209,11 @@ def bind_chain(
 
 def forward_chain(layers: Sequence[Layer], x: Array, *, train: bool, key: StepKey | None) -> tuple[Array, list[Cache]]:
     """Run layers one after the other; return the last output and every cache."""
-    caches = []
+    caches, spare = [], False  # x is the caller's
     for layer in layers:
-        x, cache = layer.forward(x, train=train, key=key)
+        x, cache = (layer.forward_over if spare else layer.forward)(x, train=train, key=key)
         caches.append(cache)
+        spare = layer.spare_output
     return x, caches
 
 
@@ -194,6 +221,9 @@ def backward_chain(
     layers: Sequence[Layer], dy: Array, caches: Sequence[Cache], *, need_dx: bool, first: int = 0
 ) -> Array | None:
     """Run layers backwards down to number `first`, which gets a gradient to its input only on `need_dx`."""
+    spare = False  # dy is the caller's
     for i in range(len(layers) - 1, first - 1, -1):
-        dy = layers[i].backward(dy, caches[i], need_dx=need_dx or i > first)
+        layer = layers[i]
+        dy = (layer.backward_over if spare else layer.backward)(dy, caches[i], need_dx=need_dx or i > first)
+        spare = layer.spare_gradient
     return dy if need_dx else None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .._typing import Array
-from ..arguments import number
+from ..arguments import one_or_each
 from ..errors import OptionError
 from ..random import StepKey
 from .base import Layer
@@ -17,12 +19,13 @@ class Dropout(Layer):
     .. math:: y = x \odot m, \qquad m_{ij} = \frac{[u_{ij} < 1 - r]}{1 - r}, \qquad \bar x = \bar y \odot m
 
     The scaling keeps the expected output equal to ``x``, so prediction is the identity ("inverted" dropout).
-    Masks are a function of (seed, layer, step): equal on every backend, to the bit.
+    Masks are a function of (seed, layer, step) and of a row's place in the batch, or of its number if the rows
+    have numbers: equal on every backend, to the bit.
 
     Parameters
     ----------
-    rate : float, default=0.5
-        Share of units to drop, in [0, 1).
+    rate : float or sequence of float, default=0.5
+        Share of units to drop, in [0, 1); a sequence gives each replica its own.
 
     References
     ----------
@@ -38,13 +41,14 @@ class Dropout(Layer):
     array([[2., 2., 2., 0.]], dtype=float32)
     """
 
-    def __init__(self, rate: float = 0.5) -> None:
-        if not 0 <= number(rate) < 1:
+    def __init__(self, rate: float | Sequence[float] = 0.5) -> None:
+        self.rate = one_or_each(rate)
+        rates = self.rate if isinstance(self.rate, list) else [self.rate]
+        if not rates or not all(0 <= r < 1 for r in rates):
             raise OptionError(
                 f"Dropout: expected 0 <= rate < 1 (the share of units dropped), got {rate!r}. "
                 "0.5 drops half; 0 drops none."
             )
-        self.rate = float(rate)
 
     def forward(self, x: Array, *, train: bool = False, key: StepKey | None = None) -> tuple[Array, Array | None]:
         """Return ``x`` times the mask, which is the cache; outside training ``x`` itself."""
@@ -58,9 +62,18 @@ class Dropout(Layer):
         ops = self.ops
         pair = key[self.slot]
         shape = tuple(x.shape)
-        if isinstance(pair[0], list) and len(shape) == 2:
-            shape = (len(pair[0]), *shape)  # rows shared by all replicas, a mask for each
-        mask = ops.keep_mask(shape, self.rate, pair, x.dtype)
+        replicas = key.replicas
+        if isinstance(self.rate, list) and len(self.rate) != replicas:
+            raise OptionError(
+                f"{self.label or repr(self)}: got {len(self.rate)} rates for {replicas or 'no'} replicas. "
+                "Pass one rate, or one for each replica."
+            )
+        if replicas and len(shape) == 2:
+            shape = (replicas, *shape)  # rows shared by all replicas, a mask for each
+        if key.rows is None:
+            mask = ops.keep_mask(shape, self.rate, pair, x.dtype)
+        else:
+            mask = ops.keep_mask_of_rows(shape, self.rate, pair, x.dtype, key.rows)
         return x * mask, mask
 
     def backward(self, dy: Array, cache: Array | None, *, need_dx: bool = True) -> Array | None:

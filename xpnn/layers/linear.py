@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from .._typing import Array
 from ..arguments import count
 from ..initializers import Initializer, LeCunNormal, get_initializer
@@ -66,6 +68,9 @@ class Linear(Layer):
         self.bias_init = bias_init if bias_init == "zeros" else get_initializer(bias_init)
         self.lr_mult, self.decay_mult = float(lr_mult), float(decay_mult)
         self.auto_init: Initializer = LeCunNormal()
+
+    spare_output: ClassVar[bool] = True
+    spare_gradient: ClassVar[bool] = True
 
     def out_size(self, n_in: int) -> int:
         return self.n_out

@@ -6,6 +6,8 @@ backward hold the one formula.  The scale is called ``weight`` and the shift ``b
 
 from __future__ import annotations
 
+from typing import Any
+
 from .._typing import Array
 from ..arguments import number
 from ..errors import OptionError
@@ -16,7 +18,8 @@ from .base import Layer
 
 __all__ = ["BatchNorm", "LayerNorm", "RMSNorm"]
 
-Stats = tuple[Array, Array, bool]
+# x̂, 1/σ, and how x̂ depends on the rows' moments: not at all, all rows alike, or by (weights, their sum).
+Stats = tuple[Array, Array, bool | tuple[Array, Any]]
 
 
 class _Norm(Layer):
@@ -42,7 +45,7 @@ class _Norm(Layer):
         return y
 
     def forward(self, x: Array, *, train: bool = False, key: StepKey | None = None) -> tuple[Array, Stats]:
-        """Return the output; the cache is ``x̂``, ``1/σ`` and whether ``x̂`` depends on the rows' moments."""
+        """Return the output; the cache is ``x̂``, ``1/σ`` and how ``x̂`` depends on the rows' moments."""
         ops = self.ops
         self.check_input(x)
         x_hat, inv_std, _, _ = ops.normalize(x, self._axis, self.eps, center=self._center)
@@ -62,6 +65,8 @@ class _Norm(Layer):
         if not from_moments:
             d_hat *= inv_std
             return d_hat
+        if isinstance(from_moments, tuple):
+            return ops.weighted_normalize_backward(d_hat, x_hat, inv_std, *from_moments)
         return ops.normalize_backward(d_hat, x_hat, inv_std, self._axis, center=self._center)
 
 
@@ -74,6 +79,10 @@ class BatchNorm(_Norm):
     :math:`r \leftarrow (1 - \rho)\, r + \rho\, \mu_B`, the running variance with the unbiased estimate;
     prediction uses the running ones.  A last batch of one row has no variance: it is standardized with the
     running moments and leaves them alone.
+
+    Where rows have weights, those of classes among them, a weight is a repetition: moments are weighted means, and
+    the unbiased estimate counts :math:`W = \sum w` rows, so it is :math:`\sigma_B^2\,W / (W - 1)` (but never more
+    than twice :math:`\sigma_B^2`, as of two rows, for weights that are no counts).  Rows of weight 0 are absent.
 
     Parameters
     ----------
@@ -105,6 +114,8 @@ class BatchNorm(_Norm):
         self.check_input(x)
         batch = x.shape[-2]
         running_mean, running_var = self.buffers["running_mean"], self.buffers["running_var"]
+        if train and batch > 1 and key is not None and key.sample_weight is not None:
+            return self._forward_weighted(x, key.sample_weight, key.total_weight)
         if not train or batch == 1:
             inv_std = 1.0 / ops.xp.sqrt(running_var + self.eps)
             x_hat = x - running_mean
@@ -116,6 +127,29 @@ class BatchNorm(_Norm):
         running_var *= 1.0 - self.momentum
         running_var += var * (self.momentum * batch / (batch - 1))
         return self._scale_and_shift(x_hat), (x_hat, inv_std, True)
+
+    def _forward_weighted(self, x: Array, weight: Array, total: Any) -> tuple[Array, Stats]:
+        ops = self.ops
+        xp = ops.xp
+        running_mean, running_var = self.buffers["running_mean"], self.buffers["running_var"]
+        weight = xp.reshape(weight, (-1, 1))
+        most = max if isinstance(total, int | float) else xp.maximum
+        total = most(total, float(xp.finfo(x.dtype).smallest_normal))
+        mean, var = ops.weighted_moments(x, weight, total)
+        # One row that counts, or none, has no variance.  How many do is known on the device: 1.0 or 0.0, no `if`.
+        several = xp.astype(xp.sum(xp.astype(weight > 0, x.dtype)) > 1, x.dtype)
+        lone = 1.0 - several
+        mean = mean * several + running_mean * lone
+        var = var * several + running_var * lone
+        inv_std = 1.0 / xp.sqrt(var + self.eps)
+        x_hat = x - mean
+        x_hat *= inv_std
+        unbiased = self.momentum * total / most(total - 1.0, 0.5 * total)
+        running_mean *= 1.0 - self.momentum
+        running_mean += mean * self.momentum
+        running_var *= 1.0 - self.momentum
+        running_var += var * (several * unbiased + lone * self.momentum)
+        return self._scale_and_shift(x_hat), (x_hat, inv_std, (weight * several, total))
 
 
 class LayerNorm(_Norm):

@@ -3,6 +3,7 @@
 from .base import Optimizer
 from .first_order import SGD, AdaGrad, Adam, AdamW, Lion, Momentum, NAdam, RMSProp
 from .lbfgs import LBFGS, LBFGSResult
+from .muon import Muon
 
 __all__ = [
     "LBFGS",
@@ -13,6 +14,7 @@ __all__ = [
     "LBFGSResult",
     "Lion",
     "Momentum",
+    "Muon",
     "NAdam",
     "Optimizer",
     "RMSProp",

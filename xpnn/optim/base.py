@@ -8,13 +8,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .._typing import Array
-from ..arguments import number
+from ..arguments import number, one_or_each
 from ..backend import to_numpy
 from ..errors import OptionError
 from ..params import ParamStore
 
 __all__ = ["Optimizer"]
 
+Rate = float | Sequence[float]
 Number = Any  # a Python float; for replicas with rates of their own, a NumPy array of shape (K, 1)
 
 
@@ -31,10 +32,10 @@ class Optimizer:
     ----------
     lr : float or sequence of float
         Learning rate; a sequence gives each replica its own.
-    weight_decay : float, default=0.0
-        Strength of the decay of weights (biases and norms are never decayed).  Coupled: :math:`\lambda p` is
-        added to the gradient, as in PyTorch; classes marked decoupled shrink the weights by
-        :math:`1 - \eta\lambda` instead.
+    weight_decay : float or sequence of float, default=0.0
+        Strength of the decay of weights (biases and norms are never decayed); a sequence gives each replica its
+        own.  Coupled: :math:`\lambda p` is added to the gradient, as in PyTorch; classes marked decoupled shrink
+        the weights by :math:`1 - \eta\lambda` instead.
 
     Attributes
     ----------
@@ -47,18 +48,15 @@ class Optimizer:
     slots: ClassVar[tuple[str, ...]] = ()
     decoupled: ClassVar[bool] = False
 
-    def __init__(self, lr: float | Sequence[float], *, weight_decay: float = 0.0) -> None:
-        given = lr if isinstance(lr, Sequence | np.ndarray) else [lr]
-        try:
-            rates = [float(r) for r in given]
-        except (TypeError, ValueError):
-            rates = []
-        if not rates or not all(0 <= r < float("inf") for r in rates):
-            raise OptionError(f"{type(self).__name__}: expected lr >= 0 and finite, got {lr!r}. Try lr=0.001.")
-        if not 0 <= number(weight_decay) < float("inf"):
-            raise OptionError(f"{type(self).__name__}: expected weight_decay >= 0, got {weight_decay!r}. Try 0.01.")
-        self.lr: float | list[float] = rates if given is lr else rates[0]
-        self.weight_decay = float(weight_decay)
+    def __init__(self, lr: Rate, *, weight_decay: Rate = 0.0) -> None:
+        self.lr, self.weight_decay = one_or_each(lr), one_or_each(weight_decay)
+        for name, own, given, hint in (
+            ("lr >= 0 and finite", self.lr, lr, "lr=0.001"),
+            ("weight_decay >= 0", self.weight_decay, weight_decay, "0.01"),
+        ):
+            numbers = own if isinstance(own, list) else [own]
+            if not numbers or not all(0 <= n < float("inf") for n in numbers):
+                raise OptionError(f"{type(self).__name__}: expected {name}, got {given!r}. Try {hint}.")
         self.state: dict[str, Array] = {}
         self.t = 0
         self._store: ParamStore | None = None
@@ -89,11 +87,12 @@ class Optimizer:
                 f"{type(self).__name__}: expected the network it began with, got another: its state belongs to "
                 "that one. Make a new optimizer, or call reset()."
             )
-        if isinstance(self.lr, list) and store.replicas != (len(self.lr),):
-            raise OptionError(
-                f"{type(self).__name__}: got {len(self.lr)} learning rates for {store.replicas or 'no'} replicas. "
-                "Pass one rate, or one for each replica."
-            )
+        for what, own in (("learning rates", self.lr), ("weight decays", self.weight_decay)):
+            if isinstance(own, list) and store.replicas != (len(own),):
+                raise OptionError(
+                    f"{type(self).__name__}: got {len(own)} {what} for {store.replicas or 'no'} replicas. "
+                    "Pass one rate, or one for each replica."
+                )
         self._store = store
         if self.state:  # from a pickle
             self.state = {name: store.backend.copy(array) for name, array in self.state.items()}
@@ -116,17 +115,20 @@ class Optimizer:
         on the device.
         """
         lr = self.rate(factor)
-        numbers = (*self.scalars(t, lr), 1.0 - lr * self.weight_decay)
-        if isinstance(self.lr, list) and self._store is not None:
+        decay = np.asarray(self.weight_decay)[:, None] if isinstance(self.weight_decay, list) else self.weight_decay
+        if self.decoupled:
+            decay = lr * decay if self._reaches() else 1.0 - lr * decay
+        numbers = (*self.scalars(t, lr), decay)
+        if self._store is not None and (isinstance(self.lr, list) or isinstance(self.weight_decay, list)):
             backend = self._store.backend
             return tuple(backend.asarray(n) if isinstance(n, np.ndarray) else n for n in numbers)
         return numbers
 
     def update(self, store: ParamStore, numbers: Sequence[Number]) -> None:
         """Apply weight decay and the rule in place, array work alone, and count the step."""
-        *scalars, shrink = numbers
+        *scalars, decay = numbers
         if self.weight_decay:
-            self._decay(store, shrink)
+            self._decay(store, decay)
         self.rule(store, scalars)
         self.t += 1
 
@@ -143,20 +145,29 @@ class Optimizer:
         self.bind(store)
         self.update(store, self.numbers(self.t + 1, factor))
 
-    def _decay(self, store: ParamStore, shrink: Number) -> None:
+    def _reaches(self) -> bool:
+        """Whether parameters have factors of their own, so that decay shrinks not all alike."""
+        store = self._store
+        return store is not None and (store.decay_factors is not None or store.lr_factors is not None)
+
+    def _decay(self, store: ParamStore, decay: Number) -> None:
+        """Apply the last of the numbers.
+
+        Where decoupled it is the factor that shrinks, or what that lacks to 1 if parameters have factors of their own;
+        else the strength.
+        """
         weights = store.values[..., : store.n_decay]
         factors = store.decay_factors
         if self.decoupled:
-            if factors is not None or store.lr_factors is not None:
-                one_minus = 1.0 - shrink
-                reach = one_minus if factors is None else factors * one_minus
+            if self._reaches():
+                reach = decay if factors is None else factors * decay
                 if store.lr_factors is not None:
                     reach = reach * store.lr_factors[: store.n_decay]
                 weights *= 1.0 - reach
             else:
-                weights *= shrink
+                weights *= decay
             return
-        pull = weights * self.weight_decay
+        pull = weights * decay
         if factors is not None:
             pull *= factors
         grads = store.grads[..., : store.n_decay]

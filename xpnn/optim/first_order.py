@@ -12,12 +12,11 @@ from typing import Any, ClassVar
 from ..arguments import number
 from ..errors import OptionError
 from ..params import ParamStore
-from .base import Optimizer, in_unit_interval, scaled
+from .base import Optimizer, Rate, in_unit_interval, scaled
 
 __all__ = ["SGD", "AdaGrad", "Adam", "AdamW", "Lion", "Momentum", "NAdam", "RMSProp"]
 
 Number = Any
-Rate = float | Sequence[float]
 
 
 class SGD(Optimizer):
@@ -34,7 +33,7 @@ class SGD(Optimizer):
         The factor μ, in [0, 1).
     nesterov : bool, default=False
         Look ahead along `v` [1]_; needs momentum.
-    weight_decay : float, default=0.0
+    weight_decay : float or sequence of float, default=0.0
         Coupled decay.
 
     References
@@ -60,7 +59,7 @@ class SGD(Optimizer):
         momentum: float = 0.0,
         *,
         nesterov: bool = False,
-        weight_decay: float = 0.0,
+        weight_decay: Rate = 0.0,
     ) -> None:
         super().__init__(lr, weight_decay=weight_decay)
         in_unit_interval("SGD", momentum=momentum)
@@ -104,13 +103,13 @@ class Momentum(Optimizer):
         Learning rate η.
     beta : float, default=0.9
         The factor β, in [0, 1).
-    weight_decay : float, default=0.0
+    weight_decay : float or sequence of float, default=0.0
         Coupled decay.
     """
 
     slots: ClassVar[tuple[str, ...]] = ("velocity",)
 
-    def __init__(self, lr: Rate = 0.01, beta: float = 0.9, *, weight_decay: float = 0.0) -> None:
+    def __init__(self, lr: Rate = 0.01, beta: float = 0.9, *, weight_decay: Rate = 0.0) -> None:
         super().__init__(lr, weight_decay=weight_decay)
         in_unit_interval("Momentum", beta=beta)
         self.beta = float(beta)
@@ -136,7 +135,7 @@ class RMSProp(Optimizer):
         The factor α, in [0, 1).
     eps : float, default=1e-8
         Added to the root, as PyTorch does.
-    weight_decay : float, default=0.0
+    weight_decay : float or sequence of float, default=0.0
         Coupled decay.
 
     References
@@ -146,7 +145,7 @@ class RMSProp(Optimizer):
 
     slots: ClassVar[tuple[str, ...]] = ("square",)
 
-    def __init__(self, lr: Rate = 0.01, alpha: float = 0.99, *, eps: float = 1e-8, weight_decay: float = 0.0) -> None:
+    def __init__(self, lr: Rate = 0.01, alpha: float = 0.99, *, eps: float = 1e-8, weight_decay: Rate = 0.0) -> None:
         super().__init__(lr, weight_decay=weight_decay)
         in_unit_interval("RMSProp", alpha=alpha)
         self.alpha, self.eps = float(alpha), _positive("RMSProp", eps)
@@ -176,7 +175,7 @@ class AdaGrad(Optimizer):
         Learning rate η.
     eps : float, default=1e-10
         Added to the root.
-    weight_decay : float, default=0.0
+    weight_decay : float or sequence of float, default=0.0
         Coupled decay.
 
     References
@@ -186,7 +185,7 @@ class AdaGrad(Optimizer):
 
     slots: ClassVar[tuple[str, ...]] = ("square",)
 
-    def __init__(self, lr: Rate = 0.01, *, eps: float = 1e-10, weight_decay: float = 0.0) -> None:
+    def __init__(self, lr: Rate = 0.01, *, eps: float = 1e-10, weight_decay: Rate = 0.0) -> None:
         super().__init__(lr, weight_decay=weight_decay)
         self.eps = _positive("AdaGrad", eps)
 
@@ -218,7 +217,7 @@ class Adam(Optimizer):
         Factors of the running moments, in [0, 1).
     eps : float, default=1e-8
         Added to the root after bias correction, as in the paper's Algorithm 1 and in PyTorch.
-    weight_decay : float, default=0.0
+    weight_decay : float or sequence of float, default=0.0
         Coupled decay; see `AdamW` for the decoupled one.
 
     References
@@ -235,7 +234,7 @@ class Adam(Optimizer):
         beta2: float = 0.999,
         *,
         eps: float = 1e-8,
-        weight_decay: float = 0.0,
+        weight_decay: Rate = 0.0,
     ) -> None:
         super().__init__(lr, weight_decay=weight_decay)
         in_unit_interval(type(self).__name__, beta1=beta1, beta2=beta2)
@@ -263,7 +262,7 @@ class AdamW(Adam):
         Factors of the running moments.
     eps : float, default=1e-8
         Added to the root.
-    weight_decay : float, default=0.01
+    weight_decay : float or sequence of float, default=0.01
         The factor λ.
 
     References
@@ -281,7 +280,7 @@ class AdamW(Adam):
         beta2: float = 0.999,
         *,
         eps: float = 1e-8,
-        weight_decay: float = 0.01,
+        weight_decay: Rate = 0.01,
     ) -> None:
         super().__init__(lr, beta1, beta2, eps=eps, weight_decay=weight_decay)
 
@@ -304,7 +303,7 @@ class NAdam(Optimizer):
         Added to the root.
     momentum_decay : float, default=0.004
         The exponent ψ.
-    weight_decay : float, default=0.0
+    weight_decay : float or sequence of float, default=0.0
         Coupled decay.
 
     References
@@ -323,7 +322,7 @@ class NAdam(Optimizer):
         *,
         eps: float = 1e-8,
         momentum_decay: float = 0.004,
-        weight_decay: float = 0.0,
+        weight_decay: Rate = 0.0,
     ) -> None:
         super().__init__(lr, weight_decay=weight_decay)
         in_unit_interval("NAdam", beta1=beta1, beta2=beta2)
@@ -372,7 +371,7 @@ class Lion(Optimizer):
         Learning rate η; every parameter moves by just this much, so take it 3 to 10 times smaller than Adam's.
     beta1, beta2 : float, default=0.9, 0.99
         Factors, in [0, 1).
-    weight_decay : float, default=0.0
+    weight_decay : float or sequence of float, default=0.0
         Decoupled decay.
 
     References
@@ -383,7 +382,7 @@ class Lion(Optimizer):
     slots: ClassVar[tuple[str, ...]] = ("m",)
     decoupled: ClassVar[bool] = True
 
-    def __init__(self, lr: Rate = 1e-4, beta1: float = 0.9, beta2: float = 0.99, *, weight_decay: float = 0.0) -> None:
+    def __init__(self, lr: Rate = 1e-4, beta1: float = 0.9, beta2: float = 0.99, *, weight_decay: Rate = 0.0) -> None:
         super().__init__(lr, weight_decay=weight_decay)
         in_unit_interval("Lion", beta1=beta1, beta2=beta2)
         self.beta1, self.beta2 = float(beta1), float(beta2)

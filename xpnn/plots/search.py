@@ -1,16 +1,16 @@
-"""Results of a search over two options, as a heat map."""
+"""Results of a search: over two options as a heat map, over one as bars."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
 from ..arguments import number, suggest
 from ..errors import DataError, DTypeError, OptionError
 from ..metrics import mode_of
-from ._figure import axes_for, contrasting, settle
+from ._figure import OKABE_ITO, axes_for, contrasting, settle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,38 +20,47 @@ __all__ = ["plot_search"]
 _WAYS: dict[str, Callable[..., Any]] = {"mean": np.mean, "min": np.min, "max": np.max}
 
 
+class _Found(Protocol):
+    """What has rows, such as a `SearchResult`."""
+
+    @property
+    def rows(self) -> Sequence[Mapping[str, Any]]: ...
+
+
 def plot_search(
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[Mapping[str, Any]] | _Found,
     x: str,
-    y: str,
-    value: str,
+    y: str | None = None,
+    value: str = "score",
     *,
     ax: Axes | None = None,
     mode: Literal["auto", "min", "max"] = "auto",
     reduce: Literal["mean", "min", "max"] = "mean",
 ) -> Axes:
-    """Draw a value for each pair of two options, and frame the best.
+    """Draw a value for each level of an option, or for each pair of two, and mark the best.
 
     Parameters
     ----------
     rows : sequence of dict, or what has them as ``rows``
-        One row for each network tried: its options and results.
+        One row for each network tried: its options and results; a `SearchResult` has them.
     x, y : str
-        Columns of the two options: numbers, texts or tuples.  Numbers are sorted, others keep their order.
-    value : str
-        Column of the result.  Where rows share both options, `reduce` makes one number of theirs; missing pairs,
-        and results that are not finite, are grey.
+        Columns of the options: numbers, texts or tuples.  Numbers are sorted, others keep their order.  With `x`
+        alone there are bars (of means, with a dot for each row), else a heat map.
+    value : str, default="score"
+        Column of the result.  Where rows share the options, `reduce` makes one number of theirs.  Where there is none
+        that is finite, a cell is grey, and in place of a bar there is a dash.
     ax : matplotlib Axes, optional
         Where to draw; a new figure by default.  The colour bar takes its room from this Axes.
     mode : {"auto", "min", "max"}, default="auto"
-        Which direction is better; ``"auto"`` knows the losses and metrics of xpnn.
+        Which direction is better; ``"auto"`` knows the losses and metrics of xpnn, and asks a `SearchResult` for its
+        score's.
     reduce : {"mean", "min", "max"}, default="mean"
         Over repetitions with other seeds, or over the options not drawn.
 
     Returns
     -------
     matplotlib Axes
-        With the numbers in the cells and a frame around the best.
+        With the numbers in the cells and a frame around the best, or on the bars, the best in another colour.
 
     Raises
     ------
@@ -70,13 +79,13 @@ def plot_search(
     ['0.08', '0.8', '0.16', '1.6']
     """
     where = "plot_search"
-    rows = getattr(rows, "rows", rows)
+    given_rows, rows = rows, getattr(rows, "rows", rows)
     if not isinstance(rows, Sequence) or not all(isinstance(row, Mapping) for row in rows):
         raise DTypeError(f"{where}: expected a list of dicts, got {type(rows).__name__}. Pass one dict per network.")
     if not rows:
         raise DataError(f"{where}: expected at least one row, got none. Run the search first.")
     known = list(dict.fromkeys(key for row in rows for key in row))
-    for name in (x, y, value):
+    for name in (x, value) if y is None else (x, y, value):
         if name not in known:
             raise OptionError(
                 f"{where}: expected a column among {', '.join(known)}, got {name!r}. {suggest(name, known)}"
@@ -86,18 +95,28 @@ def plot_search(
             f"{where}: expected mode 'auto', 'min' or 'max' and reduce 'mean', 'min' or 'max', "
             f"got {mode!r} and {reduce!r}. Choose among these."
         )
+    label = value
+    if value == "score" and hasattr(given_rows, "monitor") and hasattr(given_rows, "mode"):
+        label, mode = given_rows.monitor, given_rows.mode if mode == "auto" else mode
     direction = mode_of(value) if mode == "auto" else mode
-    tried = [row for row in rows if x in row and y in row]
-    across, up = (_levels([row[name] for row in tried]) for name in (x, y))
-    grid = np.full((len(up), len(across)), np.nan)
-    for i, low in enumerate(up):
-        for j, left in enumerate(across):
-            found = [number(row.get(value)) for row in tried if _key(row[x]) == left and _key(row[y]) == low]
-            finite = [v for v in found if np.isfinite(v)]
-            if finite:
-                grid[i, j] = _WAYS[reduce](finite)
+    tried = [row for row in rows if x in row and (y is None or y in row)]
+    across = _levels([row[x] for row in tried])
+    up = [None] if y is None else _levels([row[y] for row in tried])
+    cells: list[list[list[float]]] = [[[] for _ in across] for _ in up]
+    for row in tried:
+        v = number(row.get(value))
+        if np.isfinite(v):
+            cells[0 if y is None else up.index(_key(row[y]))][across.index(_key(row[x]))].append(v)
+    grid = np.asarray([[_WAYS[reduce](found) if found else np.nan for found in line] for line in cells])
     if not np.isfinite(grid).any():
         raise DataError(f"{where}: expected finite numbers in {value!r}, got none. Choose another column.")
+    best = int(np.nanargmin(grid) if direction == "min" else np.nanargmax(grid))
+    label = label.replace("_", " ")
+    if y is None:
+        ax = _bars(where, ax, across, cells[0] if reduce == "mean" else [[] for _ in across], grid[0], best)
+        ax.set_xlabel(x.replace("_", " "), parse_math=False)
+        ax.set_ylabel(label, parse_math=False)
+        return ax
 
     given, ax = ax, axes_for(where, ax, (min(0.75 * len(across) + 2.6, 12), min(0.55 * len(up) + 1.6, 10)))
     import matplotlib
@@ -107,17 +126,11 @@ def plot_search(
     colours = matplotlib.colormaps["cividis" if direction == "max" else "cividis_r"].with_extremes(bad="#BBBBBB")
     image = ax.imshow(grid, cmap=colours, origin="lower", aspect="auto")
     bar = ax.figure.colorbar(image, ax=ax, fraction=0.05, pad=0.03)
-    bar.set_label(value.replace("_", " "), parse_math=False)
-    ax.set_xticks(range(len(across)), [_text(v) for v in across], parse_math=False)
+    bar.set_label(label, parse_math=False)
     ax.set_yticks(range(len(up)), [_text(v) for v in up], parse_math=False)
     ax.set_xlabel(x.replace("_", " "), parse_math=False)
     ax.set_ylabel(y.replace("_", " "), parse_math=False)
-    width, height = settle(ax, given)
-    cell = width / len(across)
-    if max(len(_text(v)) for v in across) * 6.2 > 0.9 * cell:
-        for tick in ax.get_xticklabels():
-            tick.set(rotation=45, ha="right", va="top", rotation_mode="anchor")
-        width, height = settle(ax, given)
+    width, height = _label_levels(ax, given, across)
     texts = [[f"{v:.3g}" if np.isfinite(v) else "–" for v in row] for row in grid]  # noqa: RUF001
     longest = max(len(text) for row in texts for text in row)
     size = min(10.0, 0.85 * width / len(across) / (0.62 * longest), 0.6 * height / len(up))
@@ -125,13 +138,58 @@ def plot_search(
         for (i, j), v in np.ndenumerate(grid):
             back = colours(image.norm(v)) if np.isfinite(v) else colours.get_bad()
             ax.text(j, i, texts[i][j], ha="center", va="center", fontsize=size, color=contrasting(back))
-    best = np.nanargmin(grid) if direction == "min" else np.nanargmax(grid)
-    line, column = divmod(int(best), len(across))
+    line, column = divmod(best, len(across))
     frame = (column - 0.5, line - 0.5)
     for edge, colour in ((5.0, "white"), (2.5, "#D55E00")):
         ax.add_patch(Rectangle(frame, 1, 1, fill=False, linewidth=edge, edgecolor=colour, zorder=3, gid="best"))
     ax.set_title(f"best: {_text(across[column])}, {_text(up[line])}", fontsize=10, parse_math=False)
     return ax
+
+
+def _bars(
+    where: str, ax: Axes | None, across: list[Any], dots: list[list[float]], heights: np.ndarray, best: int
+) -> Axes:
+    """Draw a bar for each level, the best in another colour, and dots on those that stand for several rows."""
+    given, ax = ax, axes_for(where, ax, (min(0.75 * len(across) + 2.0, 12), 3.6))
+    colours = [OKABE_ITO[1] if i == best else OKABE_ITO[0] for i in range(len(across))]
+    bars = ax.bar(range(len(across)), np.nan_to_num(heights), color=colours, width=0.7)
+    for i, found in enumerate(dots):
+        if len(found) > 1:
+            line = ax.plot([i] * len(found), found, "o", color="white", markeredgecolor="black", markersize=4)
+            line[0].set_gid("rows")
+    ax.axhline(0.0, color="black", linewidth=0.8)
+    ends = [*np.nan_to_num(heights), *(v for found in dots for v in found), 0.0]
+    room = 0.12 * ((max(ends) - min(ends)) or 1.0)
+    ax.set_ylim(min(ends) - (room if min(ends) < 0 else 0.0), max(ends) + room)
+    width, _ = _label_levels(ax, given, across)
+    texts = [f"{v:.3g}" if np.isfinite(v) else "–" for v in heights]  # noqa: RUF001
+    size = min(10.0, 0.95 * width / len(across) / (0.62 * max(map(len, texts))))
+    for rectangle, found, text in zip(bars, dots, texts, strict=True):
+        down = rectangle.get_height() < 0  # the number stands beyond the bar and all dots
+        end = min([rectangle.get_height(), *found]) if down else max([rectangle.get_height(), *found])
+        if size >= 4:
+            ax.annotate(
+                text,
+                (rectangle.get_x() + rectangle.get_width() / 2, end),
+                xytext=(0, -4 if down else 4),
+                textcoords="offset points",
+                ha="center",
+                va="top" if down else "bottom",
+                fontsize=size,
+            )
+    ax.set_title(f"best: {_text(across[best])}", fontsize=10, parse_math=False)
+    return ax
+
+
+def _label_levels(ax: Axes, given: Axes | None, across: list[Any]) -> tuple[float, float]:
+    """Write the levels below the Axes, aslant where they are long; return its width and height in points."""
+    ax.set_xticks(range(len(across)), [_text(v) for v in across], parse_math=False)
+    width, height = settle(ax, given)
+    if max(len(_text(v)) for v in across) * 6.2 > 0.9 * width / len(across):
+        for tick in ax.get_xticklabels():
+            tick.set(rotation=45, ha="right", va="top", rotation_mode="anchor")
+        width, height = settle(ax, given)
+    return width, height
 
 
 def _key(option: Any) -> Any:

@@ -8,12 +8,13 @@ from .callbacks import (
     CSVLogger,
     EarlyStopping,
     LambdaCallback,
-    ProgressBar,
     TimeLimit,
 )
 from .diagnosis import Diagnose, DiagnosisWarning, Finding, diagnose
 from .history import History
 from .lr_finder import LRFinderResult, find_lr
+from .progress import ProgressBar
+from .tensorboard import TensorBoard
 from .trainer import Trainer
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "LRFinderResult",
     "LambdaCallback",
     "ProgressBar",
+    "TensorBoard",
     "TimeLimit",
     "Trainer",
     "diagnose",

@@ -30,7 +30,6 @@ __all__ = [
     "Checkpoint",
     "EarlyStopping",
     "LambdaCallback",
-    "ProgressBar",
     "TimeLimit",
 ]
 
@@ -274,45 +273,6 @@ class EMA(Callback):
             elif self._shown is not None:  # the epoch diverged and was undone, but not in the running average
                 trainer.net.store.values[...] = self._shown
         self._raw = self._shown = None
-
-
-class ProgressBar(Callback):
-    """Show epochs, loss and metrics as they come, through tqdm: in a terminal, a notebook or a log file.
-
-    Parameters
-    ----------
-    **options
-        For ``tqdm.auto.tqdm``, such as ``file`` or ``mininterval`` (seconds).
-    """
-
-    def __init__(self, **options: Any) -> None:
-        self.options = options
-        self._bar: Any = None
-
-    def on_fit_begin(self, trainer: Trainer) -> None:
-        from tqdm.auto import tqdm
-
-        self._bar = tqdm(
-            total=trainer.epochs_planned,
-            initial=trainer.epoch,
-            **{"unit": "epoch", "dynamic_ncols": True, **self.options},
-        )
-
-    def on_epoch_end(self, trainer: Trainer) -> None:
-        row = trainer.history.rows[-1]
-        shown = {
-            name: f"{value:.4g}"
-            for name, value in row.items()
-            if name not in ("epoch", "lr", "grad_norm", "seconds") and isinstance(value, float)
-        }
-        self._bar.set_postfix(shown, refresh=False)
-        self._bar.update(1)
-
-    def on_fit_end(self, trainer: Trainer) -> None:
-        shown = not self._bar.disable  # close() sets it
-        self._bar.close()
-        if shown and trainer.stop_reason:
-            self._bar.write(f"Stopped after epoch {trainer.epoch}: {trainer.stop_reason}.", file=self._bar.fp)
 
 
 class LambdaCallback(Callback):

@@ -79,7 +79,7 @@ def diagnose(history: History, net: Sequential | None = None, X: Any = None) -> 
 
 
 def _curves(history: History) -> list[Finding]:
-    found = []
+    found: list[Finding] = []
     loss = [float(v) for v in history["loss"]] if "loss" in history else []
     if len(loss) < 5:
         return []
@@ -124,7 +124,11 @@ def _curves(history: History) -> list[Finding]:
                 )
             )
     name = "val_accuracy" if "val_accuracy" in history else "accuracy"
-    if "accuracy" in history and name in history:
+    # A loss that has not begun to fall, on a slope as steep as at first, says nothing of what the network could learn.
+    not_begun = any(f.name == "too slow" for f in found)
+    if "grad_norm" in history:
+        not_begun &= history["grad_norm"][-1] > 0.5 * history["grad_norm"][0]
+    if "accuracy" in history and name in history and not not_begun:
         train, shown = history["accuracy"][-1], history[name][-1]
         recent = loss[-4] - loss[-1]
         if train < 0.8 and shown < 0.8 and 0 <= recent < 0.01 * abs(loss[-1]):

@@ -27,7 +27,7 @@ def explain(trainer: Trainer, restart: Restart, batches: Iterable[Batch], table:
     trainer : Trainer
         Is left in the state of the failing step: restore it afterwards.
     restart : Restart
-        The state at the epoch's beginning.
+        The state at the epoch's beginning.  Where it lacks the optimizer's, the repetition is not exact.
     batches : iterable of batches
         The epoch's, in order.
     table : sequence of StepRow
@@ -43,13 +43,16 @@ def explain(trainer: Trainer, restart: Restart, batches: Iterable[Batch], table:
     restart.restore(trainer)
     rate, name = trainer.optimizer.lr, "the loss"
     for row, (x, y, weight) in zip(table[: last + 1], batches, strict=False):
-        found = _first_activation(trainer, x, row)
+        found = _first_activation(trainer, x, weight, row)
         if found is None:
             trainer.train_step(x, y, weight, row)
             found = _first_parameter(trainer)
         if found is not None:
             name = f"{found} (step {row.slot + 1})"
             break
+    else:
+        if not restart.complete:
+            return f"It did not fail again with the optimizer as new. {_cause(x, y, rate)}"
     return f"First tensor that is not finite: {name}. {_cause(x, y, rate)}"
 
 
@@ -57,12 +60,12 @@ def _finite(x: Any) -> bool:
     return bool(np.isfinite(to_numpy(x)).all())
 
 
-def _first_activation(trainer: Trainer, x: Any, row: StepRow) -> str | None:
+def _first_activation(trainer: Trainer, x: Any, weight: Any, row: StepRow) -> str | None:
     from ..random import StepKey
 
     net = trainer.net
     buffers = net.store.snapshot()
-    key = StepKey(net.seed, row.step)
+    key = StepKey(net.seed, row.step, row.rows, weight, row.weight)
     found = None
     for layer in net.layers:
         x, _ = layer.forward(x, train=True, key=key)

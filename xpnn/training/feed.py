@@ -1,18 +1,23 @@
 """How rows reach the training step: checked once, cast once, gathered by blocks.
 
 Data that fit stay on the device, and one gather serves several batches.  A memory map stays on disk: its rows
-come over block by block, read in ascending order, so training data may be larger than memory.
+come over block by block, read in ascending order and ahead of their use, so training data may be larger than memory.
 """
 
 from __future__ import annotations
 
+import contextvars
 import copy
-from collections.abc import Iterator
+import importlib
+import itertools
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Literal
 
 import numpy as np
 
 from .._typing import Array, DType
+from ..accel.upload import PinnedSlots
 from ..arguments import as_array, check_real
 from ..backend import Backend, to_numpy
 from ..errors import DataError, ShapeError
@@ -24,8 +29,10 @@ Batch = tuple[Array, Array, "Array | None"]
 
 # Rows gathered at once: about 1 MiB in float32, so that a batch is read while it is still in a CPU's cache.
 _STAGE_ELEMENTS = 1 << 18
-# Values checked at once: 4 MiB of answers.
-_CHECKED_ELEMENTS = 1 << 22
+# Rows uploaded at once, about 16 MiB in float32: a transfer's own time is then small beside that of its bytes.
+_UPLOADED_ELEMENTS = 1 << 22
+# Values checked at once: the answers stay in cache.
+_CHECKED_ELEMENTS = 1 << 18
 
 
 def as_rows(a: Any, where: str, name: str) -> Any:
@@ -76,7 +83,7 @@ class Feed:
         self._w = None if weight is None else _column(backend, weight, backend.dtype, where, "sample_weight")
         self._all = True
         self.rows = np.arange(X.shape[0], dtype=np.int64)
-        self._width = int(np.prod(X.shape[1:]))
+        self.width = int(np.prod(X.shape[1:]))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -96,7 +103,32 @@ class Feed:
         index = self.rows if order is None else self.rows[order]
         return np.add.reduceat(self.weight[index].astype(np.float64), starts)
 
-    def batches(self, order: Indices | None, batch_size: int) -> Iterator[Batch]:
+    def blocks(self, order: Indices | None, edges: Sequence[int]) -> Iterator[Batch]:
+        """Yield (x, y, weight) of the rows from each edge to the next, in one piece.
+
+        Rows that are on disk are read ahead: while one block is in use, a thread reads the next.
+
+        Parameters
+        ----------
+        order : numpy.ndarray of int64 or None
+            A permutation of this feed's rows; None takes them as they lie.
+        edges : sequence of int
+            Ascending numbers of rows.
+        """
+        index = None
+        if order is not None or not self._all:
+            index = self.rows if order is None else self.rows[order]
+        columns = [column for column in (self._x, self._y, self._w) if column is not None]
+        indices = [column.ready(index) for column in columns]
+        ranges = list(itertools.pairwise(edges))
+        if len(ranges) > 1 and any(isinstance(column, _Streamed) for column in columns):
+            found = _read_ahead(columns, indices, ranges)
+        else:
+            found = ([c.rows(i, a, b) for c, i in zip(columns, indices, strict=True)] for a, b in ranges)
+        for x, y, *w in found:
+            yield x, y, w[0] if w else None
+
+    def batches(self, order: Indices | None, batch_size: int, first: int = 0) -> Iterator[Batch]:
         """Yield (x, y, weight) of each batch, the last short one included.
 
         Parameters
@@ -105,21 +137,18 @@ class Feed:
             A permutation of this feed's rows; None takes them as they lie.
         batch_size : int
             Rows of one batch.
+        first : int, default=0
+            Number of the batch to begin with.
         """
         n = len(self)
-        stage = batch_size * max(_STAGE_ELEMENTS // (batch_size * self._width), 1)
-        index = None
-        if order is not None or not self._all:
-            index = self.rows if order is None else self.rows[order]
-        columns = (self._x, self._y) if self._w is None else (self._x, self._y, self._w)
-        indices = [column.ready(index) for column in columns]
-        for start in range(0, n, stage):
-            stop = min(start + stage, n)
-            block = [c.rows(i, start, stop) for c, i in zip(columns, indices, strict=True)]
-            for a in range(0, stop - start, batch_size):
-                b = min(a + batch_size, stop - start)
-                x, y, *w = (rows[a:b, ...] for rows in block)
-                yield x, y, w[0] if w else None
+        elements = _UPLOADED_ELEMENTS if isinstance(self._x, _Streamed) and self._x.pinned else _STAGE_ELEMENTS
+        stage = batch_size * max(elements // (batch_size * self.width), 1)
+        if first * batch_size >= n:
+            return
+        for x, y, w in self.blocks(order, [*range(first * batch_size, n, stage), n]):
+            for a in range(0, x.shape[0], batch_size):
+                b = min(a + batch_size, x.shape[0])
+                yield x[a:b, ...], y[a:b, ...], None if w is None else w[a:b, ...]
 
 
 class _Resident:
@@ -149,6 +178,8 @@ class _Streamed:
         self.backend, self.dtype, self._message = backend, dtype, (where, name)
         self._sparse = hasattr(values, "tocsr")
         self.values = values.tocsr() if self._sparse else values
+        self.pinned = backend.name == "cupy"  # whether blocks read ahead go through page-locked memory
+        self._slots: PinnedSlots | None = None
 
     def ready(self, index: Indices | None) -> Indices | None:
         """Return the order of one epoch; it stays on the host."""
@@ -156,22 +187,104 @@ class _Streamed:
 
     def rows(self, index: Indices | None, start: int, stop: int) -> Array:
         """Read rows ``index[start:stop]``, check them and move them to the device."""
+        return self.backend.asarray(self._checked(index, start, stop), dtype=self.dtype)
+
+    def _checked(self, index: Indices | None, start: int, stop: int) -> np.ndarray:
         index = np.arange(start, stop) if index is None else index[start:stop]
         block = self._read(index)
-        limit = np.finfo(self.backend.dtype_name).max  # a finite float64 may be too large for float32
+        limit = np.finfo(self.backend.wide_name).max  # a finite float64 may be too large for float32
         if block.dtype.kind == "f" and not (-limit <= block.min() and block.max() <= limit):  # False for NaN too
             with np.errstate(over="ignore"):
-                block = block.astype(self.backend.dtype_name)
+                block = block.astype(self.backend.wide_name)
             _refuse_non_finite(block, *self._message, index)
-        return self.backend.asarray(block, dtype=self.dtype)
+        return block
+
+    # Reading ahead has four parts: all but `read`, which any thread may call, are the caller's own.
+    def begin(self, rows: int) -> None:
+        """Make ready for blocks of at most `rows` rows."""
+        if not self.pinned or (self._slots is not None and self._slots.shape[0] >= rows):
+            return
+        wide = self.backend._numpy_dtype(self.dtype)
+        own = self.values.dtype.newbyteorder("=")
+        cupy, cupyx = (importlib.import_module(name) for name in ("cupy", "cupyx"))
+        travels = own if own.itemsize < wide.itemsize else wide  # bytes as bytes
+        self._slots = PinnedSlots(cupy, cupyx, (rows, *self.values.shape[1:]), travels)
+
+    def free(self, slot: int) -> None:
+        """Wait until `read` may write into a slot."""
+        if self._slots is not None:
+            self._slots.wait(slot)
+
+    def read(self, index: Indices | None, start: int, stop: int, slot: int) -> Array:
+        """Read and check rows ``index[start:stop]``; on a GPU, into a slot."""
+        if self._slots is None:
+            return self.rows(index, start, stop)
+        self._slots.write(slot, self._checked(index, start, stop))
+        return stop - start
+
+    def take(self, found: Any, slot: int) -> Array:
+        """Return on the device what was read; begin its upload where it is not there."""
+        if self._slots is None:
+            return found
+        self._slots.send(slot, found)
+        return self._slots.take(slot, found, self.backend.xp, self.dtype)
+
+    def finish(self) -> None:
+        """Wait for what is on its way."""
+        if self._slots is not None:
+            self._slots.finish()
 
     def _read(self, index: Indices) -> np.ndarray:
         if self._sparse:
             return np.asarray(self.values[index].toarray())
         ascending = np.argsort(index)  # disks and page caches read forwards
         block = np.empty((len(index), *self.values.shape[1:]), self.values.dtype)
-        block[ascending] = self.values[index[ascending]]
+        rows = max(_STAGE_ELEMENTS // max(block[:1].size, 1), 1)
+        for a in range(0, len(index), rows):  # some at a time: what is read takes no more memory than the block
+            part = ascending[a : a + rows]
+            block[part] = self.values[index[part]]
         return block
+
+
+def _read_ahead(
+    columns: Sequence[_Resident | _Streamed], indices: Sequence[Any], ranges: Sequence[tuple[int, int]]
+) -> Iterator[list[Array]]:
+    """Yield the rows of each range of all columns, while a thread reads those of the next."""
+    streamed = [(c, i) for c, i in zip(columns, indices, strict=True) if isinstance(c, _Streamed)]
+
+    def read(number: int) -> list[Any]:
+        return [column.read(index, *ranges[number], number % 2) for column, index in streamed]
+
+    def ask(number: int) -> Future[list[Any]]:
+        for column, _ in streamed:
+            column.free(number % 2)
+        if not threaded:
+            done: Future[list[Any]] = Future()
+            done.set_result(read(number))
+            return done
+        return pool.submit(contextvars.copy_context().run, read, number)  # numpy.errstate is part of the context
+
+    for column, _ in streamed:
+        column.begin(max(b - a for a, b in ranges))
+    with ThreadPoolExecutor(1, thread_name_prefix="xpnn-read") as pool:
+        try:
+            pool.submit(int).result()
+            threaded = True
+        except RuntimeError:  # no memory for a thread: each block is read when its turn comes
+            threaded = False
+        try:
+            asked = ask(0)
+            for number, (a, b) in enumerate(ranges):
+                found = iter(asked.result())
+                if number + 1 < len(ranges):
+                    asked = ask(number + 1)
+                yield [
+                    c.take(next(found), number % 2) if isinstance(c, _Streamed) else c.rows(i, a, b)
+                    for c, i in zip(columns, indices, strict=True)
+                ]
+        finally:
+            for column, _ in streamed:
+                column.finish()
 
 
 def _all_finite(backend: Backend, values: Array) -> bool:

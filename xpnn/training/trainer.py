@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from .._typing import Array
+from ..accel.capture import Capturer
 from ..arguments import count, number
 from ..backend import Backend, like, on_device, to_numpy
 from ..checkpoint import Custom
@@ -20,6 +22,7 @@ from ..losses import Loss
 from ..metrics import Accuracy, Metric, get_metric
 from ..model import Sequential
 from ..optim import Optimizer
+from ..random import KeyRow
 from ..regularizers import Regularizer
 from ..schedules import Constant, Schedule
 from .callbacks import Callback
@@ -28,6 +31,7 @@ from .divergence import explain
 from .feed import Batch, Feed, as_rows, same_length
 from .history import History, missing_column, will_miss
 from .resume import load_trainer, save_trainer
+from .stages import Stages, plan_stages
 
 __all__ = ["Trainer"]
 
@@ -35,11 +39,12 @@ __all__ = ["Trainer"]
 class StepRow(NamedTuple):
     """Everything that changes from step to step, known before the step begins."""
 
-    step: int  # picks the dropout masks
+    step: int | KeyRow  # picks the dropout masks
     slot: int  # where the step's loss goes
     last: bool  # whether the epoch ends with it
-    weight: float  # total sample weight of its batch
+    weight: float | Array  # total sample weight of its batch
     numbers: tuple[Any, ...]  # the optimizer's
+    rows: Array | None = None  # numbers that pick the rows' masks, if not their places in the batch
 
 
 class Rows(NamedTuple):
@@ -139,6 +144,7 @@ class Trainer:
             if value is not None and not number(value) > 0:
                 raise OptionError(f"Trainer: expected {name} > 0 or None, got {value!r}. Try 1.0.")
         self.net, self.loss, self.optimizer = net, loss, optimizer
+        self._loss = loss  # with the backend's operations, once `fit` has begun
         self.schedule = Constant() if schedule is None else schedule
         self.regularizer, self.clip_norm, self.clip_value = regularizer, clip_norm, clip_value
         names = [metrics] if isinstance(metrics, str) else metrics
@@ -158,6 +164,7 @@ class Trainer:
         self.stop_reason: str | None = None
         self._grad_norm: Array = None
         self._penalty: Array = None
+        self._stages: Stages | None = None  # of the present fit, where its steps are recorded
 
     @property
     def backend(self) -> Backend:
@@ -180,6 +187,7 @@ class Trainer:
         sample_weight_val: Any = None,
         class_weight: Mapping[int, float] | Literal["balanced"] | None = None,
         shuffle: bool = True,
+        graph: Literal["auto"] | bool | Capturer = "auto",
     ) -> History:
         """Train for some epochs more.
 
@@ -204,6 +212,10 @@ class Trainer:
             n / (n_classes · count).
         shuffle : bool, default=True
             Whether each epoch takes the rows in a new order.
+        graph : {"auto", True, False} or Capturer, default="auto"
+            Whether to record many steps as one CUDA graph and launch it: the same results to the last bit, sooner.
+            ``"auto"`` does so on CuPy in a fit long enough to repay it, True in any, with a warning that says why
+            where it cannot be done.  A callback with ``on_batch_end`` and a `train_step` of your own need each step.
 
         Returns
         -------
@@ -228,6 +240,8 @@ class Trainer:
         self.stop_reason = None
         self.epochs_planned = self.epoch + epochs
         steps = -(-len(train) // batch_size)
+        self._loss = self.loss.using(self.net.backend.ops)
+        self.net.prepare(epochs * steps, batch_size)
         total = self.epochs_planned if self.schedule.unit == "epoch" else self.step + epochs * steps
         schedule = self.schedule.resolve(total)
         self.columns = self._names(validated=valid is not None)
@@ -237,11 +251,13 @@ class Trainer:
                 callback.on_fit_begin(self)
                 begun.append(callback)
             self._check_watched(schedule)
+            self._stages = plan_stages(self, train, epochs, batch_size, graph)
             while self.epoch < self.epochs_planned and self.stop_reason is None:
                 self._notify("on_epoch_begin")
                 self.history.append(self.run_epoch(train, valid, batch_size, schedule, shuffle))
                 self._notify("on_epoch_end")
         finally:
+            self._stages = None
             with contextlib.ExitStack() as stack:  # what one callback raises at its end keeps no other from its own
                 for callback in reversed(begun):
                     stack.callback(callback.on_fit_end, self)
@@ -256,10 +272,10 @@ class Trainer:
     ) -> dict[str, Any]:
         """Train over all batches once, validate, and return the epoch's row of the history."""
         began = time.perf_counter()
-        order = epoch_order(len(train), self.seed, self.epoch) if shuffle else None
+        order = self.epoch_rows(len(train)) if shuffle else None
         weights = train.batch_weights(order, batch_size)
         factors = self._factors(len(weights), schedule)
-        table = self._step_table(weights, factors)
+        table = self._step_table(weights, factors, self.row_numbers(order), batch_size)
         lr = self.optimizer.rate(factors[-1])
         tally = _Tally(self, len(weights))
         restart = Restart(self)
@@ -267,7 +283,11 @@ class Trainer:
 
         # NumPy would warn of overflow at every step; the losses tell it once, with the cause.
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            for row, (x, y, weight) in zip(table, train.batches(order, batch_size), strict=True):
+            made = 0
+            if self._stages is not None:
+                blocks = train.blocks(order, self._stages.edges(batch_size, len(train)))
+                made = self._stages.run(blocks, batch_size, table, tally)
+            for row, (x, y, weight) in zip(table[made:], train.batches(order, batch_size, made), strict=True):
                 value, pred = self.train_step(x, y, weight, row)
                 tally.add(row.slot, value, pred, y, weight)
                 for callback in batch_callbacks:
@@ -290,6 +310,17 @@ class Trainer:
         row_out["seconds"] = time.perf_counter() - began
         return row_out
 
+    def epoch_rows(self, n: int) -> np.ndarray:
+        """Return the order in which the coming epoch takes the `n` training rows; override it for one of your own."""
+        return epoch_order(n, self.seed, self.epoch)
+
+    def row_numbers(self, order: np.ndarray | None) -> Array | None:
+        """Return int32 numbers that pick the rows' dropout masks, in the epoch's order and on the device.
+
+        None, as here, leaves it to each row's place in its batch.  Override it for masks that belong to rows.
+        """
+        return None
+
     def _divergence(
         self, losses: np.ndarray, restart: Restart, batches: Iterable[Batch], table: Sequence[StepRow]
     ) -> DivergenceError:
@@ -302,7 +333,8 @@ class Trainer:
         restart.restore(self)
         return DivergenceError(
             f"fit: {what} epoch {self.epoch + 1}, step {slot + 1} of it. {report} "
-            "The weights from before this epoch are restored."
+            "The weights from before this epoch are restored"
+            + ("." if restart.complete else "; the optimizer, too large to be copied each epoch, begins anew.")
         )
 
     def train_step(self, x: Array, y: Array, weight: Array | None, row: StepRow) -> tuple[Array, Array]:
@@ -327,8 +359,9 @@ class Trainer:
             The raw outputs.
         """
         net, store, ops = self.net, self.net.store, self.net.backend.ops
-        pred, caches = net.forward(x, train=True, step=row.step)
-        value, d_pred = self.loss.value_and_grad(pred, y, weight)
+        known = {} if weight is None else {"sample_weight": weight, "total_weight": row.weight}
+        pred, caches = net.forward(x, train=True, step=row.step, rows=row.rows, **known)
+        value, d_pred = self._loss.value_and_grad(pred, y, weight)
         net.backward(d_pred, caches)
         if self.regularizer is not None:
             self._penalty = self.regularizer.add(store)
@@ -479,7 +512,9 @@ class Trainer:
             return [schedule(self.epoch + slot / steps) * earned for slot in range(steps)]
         return [schedule(self.step + slot) * earned for slot in range(steps)]
 
-    def _step_table(self, weights: np.ndarray, factors: Sequence[float]) -> list[StepRow]:
+    def _step_table(
+        self, weights: np.ndarray, factors: Sequence[float], rows: Array | None, batch_size: int
+    ) -> list[StepRow]:
         """Everything that changes within the coming epoch, step by step."""
         t, steps = self.optimizer.t, len(weights)
         return [
@@ -489,6 +524,7 @@ class Trainer:
                 slot == steps - 1,
                 float(weights[slot]),
                 self.optimizer.numbers(t + slot + 1, factors[slot]),
+                None if rows is None else rows[slot * batch_size : min((slot + 1) * batch_size, rows.shape[0])],
             )
             for slot in range(steps)
         ]
@@ -599,6 +635,16 @@ class _Tally:
             for j, part in enumerate(metric.sums(xp, shown, y, weight)):
                 table[slot, j, ...] = part
 
+    @property
+    def tables(self) -> list[Array]:
+        """Losses and sums, one row for each step."""
+        return [self._losses, *self._sums]
+
+    def put(self, slot: int, other: _Tally) -> None:
+        """Take over the steps of another tally, from `slot` on."""
+        for table, part in zip(self.tables, other.tables, strict=True):
+            table[slot : slot + part.shape[0], ...] = part
+
     def losses(self) -> np.ndarray:
         """The loss of each step, on the host."""
         return to_numpy(self._losses).astype(np.float64)
@@ -606,10 +652,18 @@ class _Tally:
     def row(self, weights: np.ndarray) -> dict[str, Any]:
         """Mean loss and metrics over all steps, weighted by the batches' weights."""
         losses = self.losses()
-        out = _columns("loss", np.tensordot(weights, losses, axes=1) / weights.sum())
+        total = weights.sum()
+        out = _columns("loss", _of_each(losses, 1, lambda own: np.tensordot(weights, own, axes=1) / total))
         for table, metric in zip(self._sums, self.trainer.metrics, strict=True):
-            out |= _columns(metric.name, metric.value(to_numpy(table).astype(np.float64)))
+            out |= _columns(metric.name, _of_each(to_numpy(table).astype(np.float64), 2, metric.value))
         return out
+
+
+def _of_each(table: np.ndarray, ndim: int, of: Callable[[np.ndarray], Any]) -> Any:
+    """Apply `of` to the table of a single network, `ndim`-D, or to each replica's: it rounds as it would alone."""
+    if table.ndim == ndim:
+        return of(table)
+    return [of(np.ascontiguousarray(table[..., k])) for k in range(table.shape[-1])]
 
 
 def _columns(name: str, value: Any) -> dict[str, Any]:
@@ -620,18 +674,35 @@ def _columns(name: str, value: Any) -> dict[str, Any]:
     return {name: float(values.mean()), f"{name}_replicas": values.tolist()}
 
 
+# Optimizer states of more numbers than this are not copied at every epoch: 32 MiB in float32.
+_COPIED_ELEMENTS = 1 << 23
+
+
 class Restart:
-    """Copies of everything an epoch changes, so that it can be undone or repeated."""
+    """What an epoch changes, as it was before, so that it can be undone or repeated.
+
+    Attributes
+    ----------
+    complete : bool
+        Whether the optimizer's state is part of it.  The state of a large network would take more memory than its
+        weights, for a case that seldom comes: there an undone epoch leaves the optimizer as new.
+    """
 
     def __init__(self, trainer: Trainer) -> None:
-        backend = trainer.net.backend
+        backend, optimizer = trainer.net.backend, trainer.optimizer
         self._store = trainer.net.store.snapshot()
-        self._state = {name: backend.copy(a) for name, a in trainer.optimizer.state.items()}
-        self._counts = trainer.optimizer.t, trainer.step, trainer.epoch
+        self._counts = optimizer.t, trainer.step, trainer.epoch
+        self._state: dict[str, Array] | None = None  # as new
+        elements = sum(math.prod(array.shape) for array in optimizer.state.values())
+        # One replica that diverges must not cost the others their state.
+        if optimizer.t > 0 and (elements <= _COPIED_ELEMENTS or trainer.net.store.replicas):
+            self._state = {name: backend.copy(a) for name, a in optimizer.state.items()}
+        self.complete = optimizer.t == 0 or self._state is not None
 
     def restore(self, trainer: Trainer) -> None:
         """Put everything back."""
         trainer.net.store.restore(self._store)
-        for name, array in self._state.items():
-            trainer.optimizer.state[name][...] = array
-        trainer.optimizer.t, trainer.step, trainer.epoch = self._counts
+        for name, array in trainer.optimizer.state.items():
+            array[...] = 0.0 if self._state is None else self._state[name]
+        t, trainer.step, trainer.epoch = self._counts
+        trainer.optimizer.t = t if self.complete else 0

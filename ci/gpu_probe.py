@@ -1,0 +1,390 @@
+"""What only a GPU can show, most telling first: kernels, products, repeatable bits, CUDA graphs and what they cost.
+
+    python ci/gpu_probe.py --backend cupy --out probe.json
+
+Each part says whether it passed and gives its figures; one that fails stops no other, and the file is written anew
+after each.  On NumPy the parts that need CuPy say so: that tries the script out where there is no GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import xpnn
+from xpnn.accel.capture import find_capturer
+from xpnn.accel.cuda import CupyOps, fused
+from xpnn.backend import Backend
+from xpnn.ops import Ops
+from xpnn.random import StepKey
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+import harness
+from harness import MissingError
+
+REFERENCE = Ops(np, "cpu")
+SHAPES = [(1, 1), (7, 33), (128, 10), (128, 784), (1500, 257), (3, 64, 31)]
+SIZES = [784, 256, 128, 10]
+BATCH = 128
+# Relative to the largest element.  Equal to the bit are those without sums and transcendental functions.
+ROUNDING = 1e-5
+# Of products of normal numbers, to those in float64: full float32 stays below the first, TF32 lies between the two.
+FULL, COARSE = 3e-6, 5e-3
+
+
+def draw(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def error(mine: np.ndarray, expected: np.ndarray) -> float:
+    """Largest difference, relative to the largest element; infinite where either is no number."""
+    scale = float(np.abs(expected).max(initial=0.0)) or 1.0
+    found = float(np.abs(mine.astype(np.float64) - expected).max(initial=0.0)) / scale
+    return found if np.isfinite(found) else float("inf")
+
+
+# -- kernels ----------------------------------------------------------------------------------------------------
+def cases() -> Iterator[tuple[str, bool, Callable[[Ops, Callable[[Any], Any]], Any]]]:
+    """Yield name, whether bits must be equal, and what to compute with given operations and a way to bring arrays."""
+    for shape in SHAPES:
+        *replicas, rows, cols = shape
+        x, dy, bias = draw(*shape), draw(*shape, seed=1), draw(*replicas, 1, cols, seed=2)
+        labels = np.random.default_rng(3).integers(0, cols, rows)
+        index = np.random.default_rng(4).integers(0, rows, 100)
+        one_hot = (labels[:, None] == np.arange(cols)).astype(np.float32)
+        key = StepKey(list(range(replicas[0])) if replicas else 0, 3)[1]
+        weight = draw(*replicas, 6, cols, seed=5)
+        given = draw(*replicas, rows, 6, seed=6)
+
+        def backward(ops: Ops, to: Any, x: Any = given, dy: Any = dy, weight: Any = weight, bias: Any = bias) -> Any:
+            d_weight, d_bias = to(np.zeros_like(weight)), to(np.zeros_like(bias))
+            dx = ops.linear_backward(to(x), to(dy), to(weight), d_weight, d_bias, need_dx=True)
+            return d_weight, d_bias, dx
+
+        table: dict[str, tuple[bool, Callable[[Ops, Any], Any]]] = {
+            "relu": (True, lambda ops, to, x=x: ops.relu(to(x))),
+            "relu backward": (True, lambda ops, to, x=x, dy=dy: ops.relu_backward(to(dy), to(x))),
+            "rows": (True, lambda ops, to, x=x, i=index: ops.take_rows(to(x.reshape(-1, x.shape[-1])), to(i))),
+            "mask": (True, lambda ops, to, s=shape, k=key: ops.keep_mask(s, 0.3, k, np.float32)),
+            "linear": (False, lambda ops, to, a=given, w=weight, b=bias: ops.linear(to(a), to(w), to(b))),
+            "linear backward": (False, backward),
+            "normalize": (False, lambda ops, to, x=x: ops.normalize(to(x), -1, 1e-5, center=True)),
+            "normalize backward": (
+                False,
+                lambda ops, to, x=x, dy=dy: ops.normalize_backward(
+                    to(dy), to(x), to(np.abs(x[..., :1]) + np.float32(0.5)), -1, center=True
+                ),
+            ),
+            "cross-entropy": (False, lambda ops, to, x=x, t=one_hot: ops.softmax_cross_entropy(to(x), to(t))),
+            "labels": (False, lambda ops, to, x=x, y=labels: ops.softmax_cross_entropy_labels(to(x), to(y))),
+            "norm": (False, lambda ops, to, x=x: ops.global_norm(to(x.reshape(-1)))),
+        }
+        for name, (bits, compute) in table.items():
+            yield f"{name} {shape}", bits, compute
+    for n in (1, 1000, 300_001):
+        start = [draw(n, seed=k) for k in range(3)] + [np.abs(draw(n, seed=3))]
+
+        def adam(ops: Ops, to: Any, start: Any = start) -> Any:
+            buffers = [to(a) for a in start]
+            ops.adam(*buffers, (0.9, 0.999, 1e-7, 0.05))
+            return tuple(buffers)
+
+        def clip(ops: Ops, to: Any, start: Any = start) -> Any:
+            grads = to(start[0])
+            ops.clip_norm(grads, to(np.asarray([100.0], np.float32)), 1.0)
+            return grads
+
+        yield f"adam ({n},)", True, adam
+        yield f"clip ({n},)", True, clip
+
+
+def kernels(backend: Backend) -> dict[str, Any]:
+    """Every operation against the portable one on NumPy, and against itself a second time."""
+    rows, wrong = {}, []
+
+    def there(a: np.ndarray) -> Any:
+        return backend.copy(a, dtype=getattr(backend.xp, a.dtype.name))
+
+    for name, bits, compute in cases():
+        try:
+            expected = many(compute(REFERENCE, np.array))
+            found, again = (many(compute(backend.ops, there)) for _ in range(2))
+        except Exception as problem:  # one operation that fails must not hide the others
+            wrong.append(name)
+            rows[name] = harness.reason(problem)
+            continue
+        host, second = ([backend.to_numpy(a) for a in arrays] for arrays in (found, again))
+        off = max(error(a, b) for a, b in zip(host, expected, strict=True))
+        equal = all(a.tobytes() == b.tobytes() for a, b in zip(host, expected, strict=True))
+        repeatable = all(a.tobytes() == b.tobytes() for a, b in zip(host, second, strict=True))
+        rows[name] = {"error": off, "bits": equal, "repeatable": repeatable}
+        if off > (0.0 if bits else ROUNDING) or not repeatable:
+            wrong.append(name)
+    checked = [row for row in rows.values() if isinstance(row, dict)]
+    worst = max((row["error"] for row in checked), default=float("inf"))
+    text = f"{len(rows)} operations, {sum(row['bits'] for row in checked)} equal to the bit, largest error {worst:.1e}"
+    return {"ok": not wrong, "text": text + (f"; wrong: {', '.join(wrong)}" if wrong else ""), "rows": rows}
+
+
+def many(result: Any) -> tuple[Any, ...]:
+    return result if isinstance(result, tuple) else (result,)
+
+
+def products(backend: Backend) -> dict[str, Any]:
+    """Errors of products in float32 and in TF32, transposed and in stacks."""
+    rows, ok = {}, True
+    kinds: dict[str, Backend | None] = {"float32": backend}
+    if backend.name == "cupy":
+        kinds["tf32"] = xpnn.get_backend(backend, tf32=True)
+    for kind, place in kinds.items():
+        for shapes in (((128, 784), (784, 256)), ((3, 128, 256), (3, 256, 10)), ((128, 256), (3, 256, 64))):
+            for turned in (False, True):
+                a, b = (draw(*shape, seed=k) for k, shape in enumerate(shapes))
+                given = [place.asarray(np.ascontiguousarray(x.mT)).mT if turned else place.asarray(x) for x in (a, b)]
+                found = place.to_numpy(place.ops.linear(*given, None))
+                off = error(found, a.astype(np.float64) @ b.astype(np.float64))
+                rows[f"{kind} {shapes} {'by columns' if turned else 'by rows'}"] = off
+                ok &= off < (FULL if kind == "float32" else COARSE)
+    worst = {kind: max(off for name, off in rows.items() if name.startswith(kind)) for kind in kinds}
+    ok &= worst.get("tf32", COARSE) > FULL  # else the choice did not arrive
+    return {"ok": ok, "text": ", ".join(f"{k}: largest error {v:.1e}" for k, v in worst.items()), "rows": rows}
+
+
+# -- training ---------------------------------------------------------------------------------------------------
+class Litter(xpnn.Callback):
+    """Takes memory, fills it with what is no number, and gives it back: a graph must not work in it."""
+
+    def on_epoch_begin(self, trainer: Any) -> None:
+        backend = trainer.backend
+        for n in (1, 100, 10_000, 1_000_000):
+            array = backend.zeros(n)
+            array += float("nan")
+            del array
+        backend.synchronize()
+
+
+def fit(backend: Backend, graph: Any, callbacks: tuple[Any, ...] = ()) -> tuple[Any, list[float]]:
+    """Train a network with everything that changes from step to step; return its weights and losses."""
+    net = xpnn.mlp([20, 64, 32, 5], norm="layer", dropout=0.2, backend=backend, seed=1)
+    trainer = xpnn.Trainer(
+        net,
+        xpnn.CrossEntropy(),
+        xpnn.AdamW(0.01, weight_decay=0.1),
+        schedule=xpnn.OneCycle(),
+        clip_norm=1.0,
+        callbacks=callbacks,
+    )
+    X, y = draw(1000, 20), np.arange(1000) % 5
+    history = trainer.fit(X, y, epochs=4, batch_size=32, graph=graph)
+    return net.state_dict(), history["loss"]
+
+
+def same(a: tuple[Any, Any], b: tuple[Any, Any]) -> bool:
+    return a[1] == b[1] and all(a[0][name].tobytes() == b[0][name].tobytes() for name in a[0])
+
+
+def repeatable(backend: Backend) -> dict[str, Any]:
+    """Two runs, to the bit; and their distance from portable NumPy."""
+    first, second = fit(backend, False), fit(backend, False)
+    reference = fit(xpnn.get_backend("numpy", ops="portable"), False)
+    off = max(abs(a - b) / abs(b) for a, b in zip(first[1], reference[1], strict=True))
+    ok = same(first, second) and off < 1e-3
+    text = f"two runs {'are' if same(first, second) else 'are NOT'} equal to the bit; losses {off:.1e} from NumPy's"
+    return {"ok": ok, "text": text}
+
+
+def graphs(backend: Backend) -> dict[str, Any]:
+    """Training in CUDA graphs, step by step, and in graphs while other work litters memory: all equal to the bit."""
+    need_cupy(backend)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        recorded = fit(backend, True)
+        littered = fit(backend, True, (Litter(),))
+    reasons = [str(w.message) for w in said if issubclass(w.category, RuntimeWarning)]
+    eager = fit(backend, False)
+    equal = {"graph": same(recorded, eager), "graph among litter": same(littered, eager)}
+    unequal = [name for name, good in equal.items() if not good]
+    text = (
+        "; ".join(reasons) or f"equal to the bit to step by step: {', '.join(n for n in equal if equal[n]) or 'none'}"
+    )
+    return {"ok": not reasons and not unequal, "text": text, "equal": equal}
+
+
+# -- costs ------------------------------------------------------------------------------------------------------
+def median_us(call: Callable[[], Any], backend: Backend, calls: int) -> float:
+    """µs of the host to hand over one call; the device has time to follow between rounds."""
+    found = []
+    for _ in range(5):
+        backend.synchronize()
+        began = time.perf_counter()
+        for _ in range(calls):
+            call()
+        found.append((time.perf_counter() - began) / calls * 1e6)
+    backend.synchronize()
+    return round(statistics.median(found), 2)
+
+
+def host_costs(backend: Backend, calls: int = 200) -> dict[str, Any]:
+    """µs of the host for one call of each kind."""
+    ops, xp = backend.ops, backend.xp
+    x, w = backend.asarray(draw(BATCH, 256)), backend.asarray(draw(256, 128))
+    kinds = {"array operation": lambda: x + 1.0, "kernel": lambda: ops.relu(x, overwrite=True)}
+    kinds |= {"the library's product": lambda: x @ w, "own product": lambda: ops.linear(x, w, None)}
+    kinds |= {"view": lambda: x[3:5, ...], "maximum": lambda: xp.maximum(x, 0.0)}
+    rows = {name: median_us(call, backend, calls) for name, call in kinds.items()}
+    return {"ok": True, "text": ", ".join(f"{k} {v} µs" for k, v in rows.items()), "rows": rows}
+
+
+class FusedStep:
+    """A step of an MLP in the fewest launches: 8 kernels and 8 products for three layers.
+
+    Inputs, labels and Adam's numbers lie on the device, at places that stay.
+    """
+
+    def __init__(self, backend: Backend, sizes: list[int] = SIZES, batch_size: int = BATCH) -> None:
+        self.net = xpnn.mlp(sizes, backend=backend, seed=0)
+        self.layers = [layer for layer in self.net.layers if isinstance(layer, xpnn.Linear)]
+        store = self.net.store
+        self.ops, self.store = backend.ops, store
+        self.state = [store.zeros(), store.zeros()]
+        self._first = backend.copy(store.values)
+        self.x = backend.asarray(draw(batch_size, sizes[0]))
+        self.labels = backend.asarray(np.arange(batch_size) % sizes[-1], dtype=backend.index_dtype)
+        self.numbers = backend.asarray(np.asarray(xpnn.Adam(1e-3).numbers(1)[:4]))
+
+    def reset(self) -> None:
+        """Go back to the first weights."""
+        self.store.values[...] = self._first
+        for state in self.state:
+            state *= 0.0
+
+    def __call__(self) -> Any:
+        ops, x, kept = self.ops, self.x, []
+        for layer in self.layers[:-1]:
+            y, saved = fused.linear_activation(ops, x, layer.params["weight"], layer.params["bias"], "relu")
+            kept.append((x, saved))
+            x = y
+        last = self.layers[-1]
+        logits = ops.linear(x, last.params["weight"], last.params["bias"])
+        losses, d = ops.softmax_cross_entropy_labels(logits, self.labels, scale=1.0 / len(self.labels))
+        d = ops.linear_backward(x, d, last.params["weight"], last.grads["weight"], last.grads["bias"], need_dx=True)
+        for k in reversed(range(len(kept))):
+            layer, (given, saved) = self.layers[k], kept[k]
+            grads = layer.grads["weight"], layer.grads["bias"]
+            d = fused.linear_activation_backward(
+                ops, given, d, saved, layer.params["weight"], *grads, "relu", need_dx=k > 0
+            )
+        ops.adam(self.store.values, self.store.grads, *self.state, [self.numbers[k : k + 1] for k in range(4)])
+        return losses
+
+
+def graph_costs(
+    backend: Backend, counts: tuple[int, ...] = (1, 32, 469), rounds: int = 20, capturer: Any = None
+) -> dict[str, Any]:
+    """The step in the fewest launches: µs one by one, and as one graph of 1, 32 and 469 steps."""
+    need_cupy(backend)
+    if capturer is None:
+        capturer = find_capturer("cupy", backend.ops)
+    if isinstance(capturer, str):
+        raise RuntimeError(capturer)
+    step = FusedStep(backend)
+    rows: dict[str, Any] = {}
+    with capturer.active():
+        losses = [backend.to_numpy(step()).mean() for _ in range(3)]
+        backend.synchronize()
+        rows["one by one"] = {"us": in_all(step, backend, 50) / 50}
+        for count in counts:
+            began = time.perf_counter()
+
+            def run(count: int = count) -> None:
+                for _ in range(count):
+                    step()
+
+            recording = capturer.record(run)
+            spent = time.perf_counter() - began
+            recording.launch()
+            backend.synchronize()
+            us = in_all(recording.launch, backend, rounds) / rounds / count
+            rows[f"graph of {count}"] = {"us": round(us, 2), "record_ms": round(spent * 1e3, 2)}
+        # the same three steps in a graph, from the same weights: equal to the bit
+        eager = results(step, backend, lambda: [step() for _ in range(3)])
+        recording = capturer.record(lambda: [step() for _ in range(3)])
+        equal = results(step, backend, recording.launch) == eager
+    rows["one by one"]["us"] = round(rows["one by one"]["us"], 2)
+    learns = bool(losses[-1] < losses[0])
+    text = ", ".join(f"{name} {row['us']} µs" for name, row in rows.items())
+    text += f" a step; graph and eager {'equal' if equal else 'NOT equal'} to the bit"
+    return {"ok": equal and learns, "text": text, "rows": rows, "learns": learns}
+
+
+def in_all(call: Callable[[], Any], backend: Backend, n: int) -> float:
+    backend.synchronize()
+    began = time.perf_counter()
+    for _ in range(n):
+        call()
+    backend.synchronize()
+    return (time.perf_counter() - began) * 1e6
+
+
+def results(step: FusedStep, backend: Backend, run: Callable[[], Any]) -> list[bytes]:
+    """The bits of weights and state after `run` from the first weights."""
+    step.reset()
+    run()
+    return [backend.to_numpy(a).tobytes() for a in (step.store.values, *step.state)]
+
+
+# -- all --------------------------------------------------------------------------------------------------------
+def need_cupy(backend: Backend) -> None:
+    if not isinstance(backend.ops, CupyOps):
+        raise MissingError(f"needs CuPy, the backend is {backend.name}")
+
+
+PARTS: dict[str, Callable[[Backend], dict[str, Any]]] = {
+    "kernels": kernels,
+    "products": products,
+    "repeatable": repeatable,
+    "graphs": graphs,
+    "graph costs": graph_costs,
+    "host costs": host_costs,
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--backend", default="cupy")
+    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
+    args = parser.parse_args()
+    backend = xpnn.get_backend(args.backend)
+    found: dict[str, Any] = {"backend": backend.spec, "operations": type(backend.ops).__name__, "ok": True, "parts": {}}
+    if backend.name == "cupy":
+        cupy = importlib.import_module("cupy")
+        found["compute_capability"] = str(cupy.cuda.Device(backend.device.id).compute_capability)
+    for name, part in PARTS.items():
+        began = time.perf_counter()
+        with backend.active():
+            try:
+                result = part(backend)
+            except MissingError as why:
+                result = {"ok": None, "text": str(why)}
+            except Exception as problem:  # what one part cannot do must not keep the others from their turn
+                result = {"ok": False, "text": harness.reason(problem)}
+        result["seconds"] = round(time.perf_counter() - began, 2)
+        found["parts"][name] = result
+        found["ok"] = all(row["ok"] is not False for row in found["parts"].values())
+        harness.write(args.out, found)
+        verdict = {True: "ok", False: "FAILED", None: "not here"}[result["ok"]]
+        print(f"{verdict:<9}{name} ({result['seconds']} s): {result['text']}", flush=True)
+    return 0 if found["ok"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+"""What the kernels take, told from shapes, strides and dtypes alone: nothing here waits for the device."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..._typing import Array
+
+__all__ = [
+    "LARGEST",
+    "MOST_REPLICAS",
+    "gathers",
+    "kinds",
+    "number",
+    "one_or_each",
+    "plain",
+    "replicas_of",
+    "row_step",
+    "sizes",
+    "stack_of",
+    "warps",
+]
+
+LARGEST = 2**31 - 1  # elements that 32-bit sizes count
+MOST_REPLICAS = 65535  # the second and third axis of a grid
+
+
+def plain(*arrays: Array) -> bool:
+    """Whether all are float32, in one piece by rows, not empty, and small enough for 32-bit sizes."""
+    return all(
+        a.dtype == np.float32
+        and a.flags.c_contiguous
+        and 0 < a.size <= LARGEST
+        and math.prod(a.shape[:-2]) <= MOST_REPLICAS
+        for a in arrays
+    )
+
+
+def sizes(x: Array) -> tuple[int, int, int]:
+    """Replicas, rows and columns."""
+    return math.prod(x.shape[:-2]), x.shape[-2], x.shape[-1]
+
+
+def replicas_of(flat: Array) -> int:
+    """Replicas of flat buffers (..., n)."""
+    return math.prod(flat.shape[:-1])
+
+
+def stack_of(a: Array, b: Array) -> tuple[int, ...]:
+    """The replica axes of a product."""
+    if a.ndim == b.ndim == 2:
+        return ()
+    return (max(x.shape[0] for x in (a, b) if x.ndim == 3),)
+
+
+def row_step(row: Array, replicas: int, cols: int) -> int | None:
+    """Elements from one replica's row to the next, for an array of shape (..., 1, n); None if it cannot be read so."""
+    shape, strides = row.shape, row.strides
+    if row.dtype != np.float32 or shape[-1] != cols or math.prod(shape[:-1]) not in (1, replicas):
+        return None
+    if (cols > 1 and strides[-1] != 4) or row.ndim > 3:
+        return None
+    if row.ndim < 3 or shape[0] == 1:
+        return 0
+    step = strides[0] // 4
+    return step if 0 <= step <= LARGEST else None
+
+
+def number(value: Any, count: int, dtype: type = np.float32) -> tuple[Array | None, int, Any] | None:
+    """A number of a kernel: array, step and value; None if it is no such thing.
+
+    An array has one element, or `count` along one axis, such as (K, 1), which may be a column of a table.
+    """
+    if isinstance(value, int | float | np.generic):
+        return None, 0, dtype(value)
+    if type(value) is np.ndarray or value.dtype != dtype or value.size not in (1, count):
+        return None
+    if value.size == 1:
+        return value, 0, dtype(0)
+    axis = max(range(value.ndim), key=value.shape.__getitem__)
+    step, rest = divmod(value.strides[axis], value.itemsize)
+    if value.shape[axis] != count or rest:
+        return None
+    return value, step, dtype(0)
+
+
+def one_or_each(norm: Array, flat: Array) -> bool:
+    """Whether there is one norm, or one for each replica."""
+    return norm.size in (1, replicas_of(flat))
+
+
+def warps(rows: int) -> tuple[tuple[int], tuple[int]]:
+    """Grid and block of the kernels that give each row a warp."""
+    return (-(-rows // 4),), (128,)
+
+
+def gathers(x: Array, index: Array, width: int) -> bool:
+    """Whether rows of `x`, of `width` words each, can be gathered by `index`."""
+    return bool(
+        index.dtype == np.int64
+        and index.ndim == 1
+        and x.flags.c_contiguous
+        and index.flags.c_contiguous
+        and min(x.size, index.size, width) > 0
+        and max(index.size, width) <= LARGEST
+    )
+
+
+def kinds(*arrays: Any) -> str:
+    """Tell dtypes and shapes, for messages."""
+    return ", ".join(f"{a.dtype}{a.shape}" if hasattr(a, "dtype") else repr(a) for a in arrays)

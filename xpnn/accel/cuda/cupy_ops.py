@@ -1,0 +1,403 @@
+r"""Twins of the operations on CuPy: one kernel each, and matrix products that a CUDA graph can hold.
+
+What a method takes is decided from shapes, strides and dtypes alone, so nothing waits for the device; for what the
+kernels do not take (other dtypes than float32, views whose rows lie apart, empty arrays) it is the portable one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import threading
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..._typing import Array, Device, DType, Namespace, Shape
+from ...errors import BackendUnavailableError
+from ...ops import Ops, Scalar
+from ...random import keep_threshold
+from .checks import (
+    LARGEST,
+    MOST_REPLICAS,
+    gathers,
+    number,
+    one_or_each,
+    plain,
+    replicas_of,
+    row_step,
+    sizes,
+    stack_of,
+    warps,
+)
+from .gemm import Blas, layout, load_cublas
+from .kernels import ACTIVATIONS, Kernels, blocks
+from .updates import Clip, Decay, update_arguments
+
+__all__ = ["CupyOps"]
+
+_CHUNK = 512  # rows that one block sums; of more, the sums of chunks are summed again
+_PARTS = 256  # sums of squares of one replica
+
+
+class CupyOps(Ops):
+    """Operations on CuPy that run as one kernel each.
+
+    Parameters
+    ----------
+    xp : namespace
+        CuPy behind array-api-compat.
+    device : cupy.cuda.Device
+        It must be current where a method is called.
+    tf32 : bool, default=False
+        Whether products of float32 may round their inputs to TensorFloat-32.
+    """
+
+    name = "fast"
+
+    def __init__(self, xp: Namespace, device: Device, *, tf32: bool = False) -> None:
+        super().__init__(xp, device)
+        self.tf32 = tf32
+        self.cupy = importlib.import_module("cupy")
+        self.kernels = Kernels(self.cupy)
+        self._threads = threading.local()
+
+    # -- linear ---------------------------------------------------------------------------------------------
+    def blas(self) -> Blas | None:
+        """Return this thread's cuBLAS, or None where only CuPy's own products can be had (said once).
+
+        Raises
+        ------
+        BackendUnavailableError
+            If TF32 is asked for, which CuPy's own products would not obey.
+        """
+        try:
+            found: Blas | None = self._threads.blas
+        except AttributeError:
+            found = self._threads.blas = self._open_blas()
+        return found
+
+    def _open_blas(self) -> Blas | None:
+        try:
+            return Blas(load_cublas(self.cupy), self.cupy, tf32=self.tf32)
+        except (OSError, AttributeError) as error:
+            if self.tf32:
+                raise BackendUnavailableError(
+                    f"get_backend('cupy', tf32=True): cuBLAS cannot be called directly ({error}). "
+                    "Install 'cupy-cuda13x[ctk]' to match the driver, or leave tf32 away."
+                ) from error
+            _say_once(
+                f"xpnn: cuBLAS cannot be called directly ({error}); products go through cupy.matmul, which is slower "
+                "and cannot be part of a CUDA graph. Install 'cupy-cuda13x[ctk]' to match the driver."
+            )
+            return None
+
+    def matmul(self, a: Array, b: Array, out: Array | None = None, *, add: bool = False) -> Array:
+        """Matrix product ``a @ b``, fresh or into `out`.
+
+        Parameters
+        ----------
+        a, b : arrays of shape (m, k) or (K, m, k), and (k, n) or (K, k, n)
+            Views and transposed ones are not copied where rows or columns lie together.
+        out : array of shape (m, n) or (K, m, n), optional
+            Where to put it.
+        add : bool, default=False
+            Whether to add onto `out`.
+
+        Returns
+        -------
+        array
+            `out`, or a fresh array.
+        """
+        blas = self.blas() if Blas.takes(a, b, out) else None
+        if out is None:
+            if blas is None:
+                return a @ b
+            out = self.cupy.empty((*stack_of(a, b), a.shape[-2], b.shape[-1]), a.dtype)
+        if blas is not None and layout(out) is not None and out.shape[:-2] == stack_of(a, b):
+            blas.gemm(a, b, out, add=add)
+        elif add:
+            out += a @ b
+        else:
+            out[...] = a @ b
+        return out
+
+    def linear(self, x: Array, weight: Array, bias: Array | None) -> Array:
+        """Affine map; the bias is added by a kernel, in place."""
+        y = self.matmul(x, weight)
+        if bias is not None and not self.add_bias(y, bias, y, "identity"):
+            y += bias
+        return y
+
+    def linear_backward(
+        self,
+        x: Array,
+        dy: Array,
+        weight: Array,
+        d_weight: Array,
+        d_bias: Array | None,
+        *,
+        need_dx: bool,
+    ) -> Array | None:
+        """Gradients of `linear`; they go straight into the flat gradient buffer."""
+        self.matmul(x.mT, dy, d_weight)
+        if d_bias is not None and not self.sum_columns(dy, d_bias):
+            d_bias[...] = self.xp.sum(dy, axis=-2, keepdims=True)
+        return self.matmul(dy, weight.mT) if need_dx else None
+
+    def add_bias(self, z: Array, bias: Array | None, y: Array, activation: str, a: float = 0.0, b: float = 1.0) -> bool:
+        """Add the bias to `z` in place and put the activation of it into `y`; False if the kernel cannot."""
+        replicas, rows, cols = sizes(z)
+        step = 0 if bias is None else row_step(bias, replicas, cols)
+        if not plain(z, y) or step is None:
+            return False
+        n = rows * cols
+        kind = ACTIVATIONS[activation]
+        self.kernels.launch(
+            "bias_activation", (blocks(n), replicas), (256,), z, bias, step, y, n, cols, kind, float(a), float(b)
+        )
+        return True
+
+    def sum_columns(self, x: Array, out: Array) -> bool:
+        """Assign the sums over rows to `out` (..., 1, n); False if the kernel cannot."""
+        replicas, rows, cols = sizes(x)
+        step = row_step(out, replicas, cols)
+        chunks = -(-rows // _CHUNK)
+        if not plain(x) or step is None or (replicas > 1 and step == 0) or chunks > MOST_REPLICAS:
+            return False
+        grid = (-(-cols // 32), chunks, replicas)
+        if chunks == 1:
+            self.kernels.launch("column_sums", grid, (32, 8), x, out, step, rows, cols, rows)
+            return True
+        part = self.cupy.empty((replicas, chunks, cols), np.float32)
+        self.kernels.launch("column_sums", grid, (32, 8), x, part, chunks * cols, rows, cols, _CHUNK)
+        self.add_chunks(part, out, step)
+        return True
+
+    def add_chunks(self, part: Array, out: Array, step: int) -> None:
+        """Sum the sums of chunks, (K, chunks, n)."""
+        replicas, chunks, cols = part.shape
+        grid = (-(-cols // 32), 1, replicas)
+        self.kernels.launch("column_sums", grid, (32, 8), part, out, step, chunks, cols, chunks)
+
+    def activate_backward(
+        self,
+        dy: Array,
+        kept: Array,
+        dz: Array,
+        d_bias: Array | None,
+        step: int,
+        activation: str,
+        a: float = 0.0,
+        b: float = 1.0,
+    ) -> None:
+        """Assign `dy` times the activation's derivative to `dz`, and its sums over rows, `step` elements apart."""
+        replicas, rows, cols = sizes(dy)
+        chunks = -(-rows // _CHUNK)
+        grid = (-(-cols // 32), chunks, replicas)
+        part, part_step = d_bias, step
+        if chunks > 1 and d_bias is not None:
+            part, part_step = self.cupy.empty((replicas, chunks, cols), np.float32), chunks * cols
+        numbers = (rows, cols, min(rows, _CHUNK), ACTIVATIONS[activation], float(a), float(b))
+        self.kernels.launch("activation_backward", grid, (32, 8), dy, kept, dz, part, part_step, *numbers)
+        if part is not d_bias:
+            self.add_chunks(part, d_bias, step)
+
+    # -- activations ----------------------------------------------------------------------------------------
+    def relu(self, x: Array, *, overwrite: bool = False) -> Array:
+        """Return max(x, 0), by one kernel."""
+        if not plain(x) or x.ndim < 2:
+            return super().relu(x, overwrite=overwrite)
+        y = x if overwrite else self.cupy.empty(x.shape, np.float32)
+        self.add_bias(x, None, y, "relu")
+        return y
+
+    def relu_backward(self, dy: Array, y: Array, *, overwrite: bool = False) -> Array:
+        """Return dy [y > 0], by one kernel."""
+        if not plain(dy, y) or dy.shape != y.shape or dy.ndim < 2 or dy.shape[-2] > _CHUNK * MOST_REPLICAS:
+            return super().relu_backward(dy, y, overwrite=overwrite)
+        dx = dy if overwrite else self.cupy.empty(dy.shape, np.float32)
+        self.activate_backward(dy, y, dx, None, 0, "relu")
+        return dx
+
+    # -- dropout --------------------------------------------------------------------------------------------
+    def keep_mask(self, shape: Shape, rate: float | Sequence[float], key: tuple[Any, Any], dtype: DType) -> Array:
+        """Inverted-dropout mask, the same bits as everywhere."""
+        replicas, n = math.prod(shape[:-2]), shape[-1] * shape[-2]
+        numbers = self._mask_numbers(shape, rate, key, dtype)
+        if numbers is None:
+            return super().keep_mask(shape, rate, key, dtype)
+        mask = self.cupy.empty(shape, np.float32)
+        self.kernels.launch("keep_mask", (blocks((n + 1) // 2), replicas), (256,), mask, n, *numbers)
+        return mask
+
+    def keep_mask_of_rows(
+        self, shape: Shape, rate: float | Sequence[float], key: tuple[Any, Any], dtype: DType, rows: Array
+    ) -> Array:
+        """Do the same by the rows' own numbers."""
+        replicas, (count, n) = math.prod(shape[:-2]), shape[-2:]
+        numbers = self._mask_numbers(shape, rate, key, dtype)
+        if numbers is None or rows.dtype != np.int32 or not rows.flags.c_contiguous or rows.shape != (count,):
+            return super().keep_mask_of_rows(shape, rate, key, dtype, rows)
+        mask = self.cupy.empty(shape, np.float32)
+        grid = (blocks(count * ((n + 1) // 2)), replicas)
+        self.kernels.launch("keep_mask_of_rows", grid, (256,), mask, rows, count, n, *numbers)
+        return mask
+
+    def _mask_numbers(
+        self, shape: Shape, rate: float | Sequence[float], key: tuple[Any, Any], dtype: DType
+    ) -> list[Any] | None:
+        """Keys and thresholds as the kernels take them; None if they cannot make this mask."""
+        replicas = math.prod(shape[:-2])
+        if dtype != np.float32 or len(shape) > 3 or replicas > MOST_REPLICAS or not 0 < math.prod(shape) <= LARGEST:
+            return None
+        kept: Any = keep_threshold(rate) if isinstance(rate, int | float) else [_threshold(r) for r in rate]
+        columns = [self.cupy.asarray(np.asarray(k, dtype=np.int32)) if isinstance(k, list) else k for k in (*key, kept)]
+        numbers = [number(column, replicas, np.int32) for column in columns]
+        return None if None in numbers else [part for found in numbers if found for part in found]
+
+    # -- normalization --------------------------------------------------------------------------------------
+    def normalize(self, x: Array, axis: int, eps: float, *, center: bool) -> tuple[Array, Array, Array, Array]:
+        """Standardize along `axis`; rows by one kernel."""
+        if axis != -1 or not plain(x):
+            return super().normalize(x, axis, eps, center=center)
+        cols, rows = x.shape[-1], x.size // x.shape[-1]
+        x_hat = self.cupy.empty(x.shape, np.float32)
+        inv_std, mean, var = (self.cupy.empty((*x.shape[:-1], 1), np.float32) for _ in range(3))
+        self.kernels.launch(
+            "normalize_rows",
+            *warps(rows),
+            *(x, x_hat, inv_std, mean, var, rows, cols, float(eps), int(center)),
+        )
+        return x_hat, inv_std, mean, var
+
+    def normalize_backward(self, d_hat: Array, x_hat: Array, inv_std: Array, axis: int, *, center: bool) -> Array:
+        """Gradient of `normalize` to its input; of rows by one kernel."""
+        if axis != -1 or not plain(d_hat, x_hat, inv_std) or d_hat.shape != x_hat.shape:
+            return super().normalize_backward(d_hat, x_hat, inv_std, axis, center=center)
+        cols, rows = d_hat.shape[-1], d_hat.size // d_hat.shape[-1]
+        dx = self.cupy.empty(d_hat.shape, np.float32)
+        self.kernels.launch("normalize_rows_backward", *warps(rows), d_hat, x_hat, inv_std, dx, rows, cols, int(center))
+        return dx
+
+    # -- losses ---------------------------------------------------------------------------------------------
+    def softmax_cross_entropy(self, logits: Array, target: Array) -> tuple[Array, Array]:
+        """Row losses of softmax cross-entropy and their gradients."""
+        if not plain(logits, target) or target.shape not in (logits.shape, logits.shape[-2:]):
+            return super().softmax_cross_entropy(logits, target)
+        return self._row_losses(logits, target, None, target.size // target.shape[-1], 1.0)
+
+    def softmax_cross_entropy_labels(self, logits: Array, labels: Array, *, scale: float = 1.0) -> tuple[Array, Array]:
+        """Do the same for labels, with no one-hot rows; the gradients may be multiplied by `scale`, such as 1/batch."""
+        fits = labels.shape in (logits.shape[:-1], logits.shape[-2:-1])
+        if not plain(logits) or not fits or labels.dtype != np.int64 or not labels.flags.c_contiguous:
+            losses, d = super().softmax_cross_entropy_labels(logits, labels)
+            if scale != 1.0:
+                d *= scale
+            return losses, d
+        return self._row_losses(logits, None, labels, labels.size, float(scale))
+
+    def _row_losses(
+        self, logits: Array, target: Array | None, labels: Array | None, target_rows: int, scale: float
+    ) -> tuple[Array, Array]:
+        cols, rows = logits.shape[-1], logits.size // logits.shape[-1]
+        losses, d = (self.cupy.empty(shape, np.float32) for shape in (logits.shape[:-1], logits.shape))
+        numbers = (rows, cols, target_rows, scale)
+        self.kernels.launch("softmax_cross_entropy", *warps(rows), logits, target, labels, losses, d, *numbers)
+        return losses, d
+
+    # -- the optimizer's side -------------------------------------------------------------------------------
+    def global_norm(self, grads: Array) -> Array:
+        """Euclidean norm of the flat gradients, summed in the same order every time."""
+        if not plain(grads) or grads.ndim > 2 or replicas_of(grads) > MOST_REPLICAS:
+            return super().global_norm(grads)
+        replicas, n = replicas_of(grads), grads.shape[-1]
+        parts = min(blocks(n, 1024), _PARTS)
+        part = self.cupy.empty((replicas, parts), np.float32)
+        norm = self.cupy.empty((*grads.shape[:-1], 1), np.float32)
+        self.kernels.launch("square_sums", (parts, replicas), (256,), grads, part, n)
+        self.kernels.launch("root_of_sum", (replicas,), (256,), part, norm, parts)
+        return norm
+
+    def clip_norm(self, grads: Array, norm: Array, max_norm: float) -> None:
+        """Scale `grads` in place where their norm is too large."""
+        replicas, n = replicas_of(grads), grads.shape[-1]
+        if not plain(grads, norm) or not one_or_each(norm, grads) or grads.ndim > 2 or replicas > MOST_REPLICAS:
+            super().clip_norm(grads, norm, max_norm)
+            return
+        step = 0 if norm.size == 1 else 1
+        self.kernels.launch("clip_norm", (blocks(n), replicas), (256,), grads, norm, step, float(max_norm), n)
+
+    def adam(
+        self,
+        values: Array,
+        grads: Array,
+        m: Array,
+        v: Array,
+        scalars: Sequence[Scalar],
+        lr_factors: Array | None = None,
+        *,
+        decay: Decay | None = None,
+        clip: Clip | None = None,
+    ) -> None:
+        """One Adam step in place on flat buffers, in one pass over memory.
+
+        Parameters
+        ----------
+        values, grads, m, v : arrays of shape (..., n), float32
+            Flat buffers.  `grads` stays as it is.
+        scalars : (beta1, beta2, epsilon', rate)
+            From `Adam.scalars`.  Each is a number, or an array on the device, of one element or one for each replica:
+            a captured graph then reads what lies there when it runs.
+        lr_factors : array of shape (n,), optional
+            A learning-rate factor for each parameter.
+        decay : Decay, optional
+            Weight decay, in the same kernel.
+        clip : Clip, optional
+            Clipping by the norm, before it.
+
+        Raises
+        ------
+        OptionError
+            If `decay` or `clip` is given with buffers that the kernel does not take.
+        """
+        ready = update_arguments((values, grads, m, v), scalars, lr_factors, decay, clip)
+        if ready is None:
+            super().adam(values, grads, m, v, scalars, lr_factors)
+            return
+        n, numbers, rest = ready
+        grid = (blocks(n), replicas_of(values))
+        self.kernels.launch("adam", grid, (256,), values, grads, m, v, lr_factors, n, *numbers, *rest)
+
+    # -- data -----------------------------------------------------------------------------------------------
+    def take_rows(self, x: Array, index: Array) -> Array:
+        """Gather rows, as CuPy does: an index beyond the last row begins again at the first."""
+        width = math.prod(x.shape[1:])
+        if x.dtype.itemsize % 4 or x.dtype.kind == "c" or not gathers(x, index, width * x.dtype.itemsize // 4):
+            return super().take_rows(x, index)
+        out = self.cupy.empty((index.shape[0], *x.shape[1:]), x.dtype)
+        self.gather("gather_words", x, index, out, width * x.dtype.itemsize // 4)
+        return out
+
+    def gather(self, name: str, x: Array, index: Array, out: Array, width: int, *numbers: Any) -> None:
+        """Launch one of the kernels that gather rows, of `width` elements each."""
+        count = index.shape[0]
+        threads = min(256, -(-width // 32) * 32)
+        grid = (min(count, 1 << 20),)
+        self.kernels.launch(name, grid, (threads,), x, index, out, *numbers, count, width, np.int64(x.shape[0]))
+
+
+def _threshold(rate: float) -> int:
+    """The count for `rate` where each replica has its own, as in `Ops.keep_mask`."""
+    return 65536 if rate == 0.0 else keep_threshold(rate)
+
+
+_said: set[str] = set()
+
+
+def _say_once(text: str) -> None:
+    if text not in _said:
+        _said.add(text)
+        warnings.warn(text, RuntimeWarning, stacklevel=4)

@@ -1,0 +1,390 @@
+// The CUDA kernels of xpnn, compiled as one module.
+//
+// Each is the float32 twin of operations in xpnn/ops.py or of a layer, in the same order of arithmetic; compiled
+// without fused multiply-add, those without sums or transcendental functions give the portable bits (of normal numbers:
+// CuPy has its kernels take subnormal ones for 0).
+// There is no float atomic anywhere: equal inputs give equal bits, whatever the order of the blocks.
+//
+// Legend: `r` is the replica (blockIdx.y or .z), `rows` and `cols` are those of one replica, a `step` is the distance
+// between two replicas in elements, 0 where all share one.  Sizes fit an int; the host looks before it launches.
+// No header is included: NVRTC has none.
+
+// A number that the step depends on.  It comes as a value, or from device memory where `name_at` is not null: then a
+// captured graph reads what the host has put there for this launch.
+#define NUMBER(name) const float* name##_at, int name##_step, float name##_value
+#define READ(name, i) (name##_at ? name##_at[(long long)(i) * name##_step] : name##_value)
+
+__device__ __forceinline__ float warp_sum(float x) {
+  for (int o = 16; o; o >>= 1) x += __shfl_xor_sync(0xffffffffu, x, o);
+  return x;  // the same bits in all lanes: each addition has the same two operands on either side
+}
+
+__device__ __forceinline__ float warp_max(float x) {
+  for (int o = 16; o; o >>= 1) x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, o));
+  return x;
+}
+
+// max(x, 0) and min(x, 0) that keep a NaN, as the array libraries do; fmaxf would drop it.
+__device__ __forceinline__ float above(float x) { return x <= 0.0f ? 0.0f : x; }
+__device__ __forceinline__ float below(float x) { return x >= 0.0f ? 0.0f : x; }
+
+// -- rows of the data ---------------------------------------------------------------------------------------------
+// Row `i` of a table of `n` rows, as CuPy reads an index: negative from the end, and around where it is too large.
+__device__ __forceinline__ long long wrapped(long long i, long long n) {
+  i %= n;
+  return i < 0 ? i + n : i;
+}
+
+// out = x[index], `width` 4-byte words a row.  A block copies one row after the other.
+extern "C" __global__ void gather_words(const int* x, const long long* index, int* out, int count, int width,
+                                        long long n) {
+  for (int row = blockIdx.x; row < count; row += gridDim.x) {
+    const int* from = x + wrapped(index[row], n) * width;
+    int* to = out + (long long)row * width;
+    for (int c = threadIdx.x; c < width; c += blockDim.x) to[c] = from[c];
+  }
+}
+
+// out = (x[index] - shift) * scale, shift and scale one number or one for each column.
+#define GATHER_SCALED(name, type)                                                                                    \
+  extern "C" __global__ void name(const type* x, const long long* index, float* out, NUMBER(shift), NUMBER(scale),   \
+                                  int count, int width, long long n) {                                               \
+    for (int row = blockIdx.x; row < count; row += gridDim.x) {                                                      \
+      const type* from = x + wrapped(index[row], n) * width;                                                         \
+      float* to = out + (long long)row * width;                                                                      \
+      for (int c = threadIdx.x; c < width; c += blockDim.x)                                                          \
+        to[c] = ((float)from[c] - READ(shift, c)) * READ(scale, c);                                                  \
+    }                                                                                                                \
+  }
+
+GATHER_SCALED(gather_scaled_float, float)
+GATHER_SCALED(gather_scaled_byte, unsigned char)
+
+// -- bias and activation ------------------------------------------------------------------------------------------
+// The numbers are those of ACTIVATIONS in kernels.py.
+enum { IDENTITY, RELU, LEAKY_RELU, ELU, GELU, GELU_TANH, SILU, MISH, SOFTPLUS, SIGMOID, TANH };
+
+#define ROOT_HALF 0.70710678118654752f
+#define ROOT_2_PI 0.79788456080286536f
+
+__device__ __forceinline__ float logistic(float x) { return 1.0f / (expf(-(x < -87.0f ? -87.0f : x)) + 1.0f); }
+
+// Phi(x), or the approximation of it by a hyperbolic tangent.
+__device__ __forceinline__ float normal_share(int act, float x) {
+  float t = act == GELU ? erff(x * ROOT_HALF) : tanhf((x * x * 0.044715f + 1.0f) * x * ROOT_2_PI);
+  return (t + 1.0f) * 0.5f;
+}
+
+__device__ __forceinline__ float activate(int act, float x, float a, float b) {
+  switch (act) {
+    case RELU: return above(x);
+    case LEAKY_RELU: return x * ((x > 0.0f ? 1.0f - a : 0.0f) + a);
+    case ELU: return expm1f(below(x)) * (b * a) + above(x) * b;
+    case GELU:
+    case GELU_TANH: return x * normal_share(act, x);
+    case SILU: return x * logistic(x);
+    case MISH: {
+      float e = expf(x > 20.0f ? 20.0f : x), n = (e + 2.0f) * e;
+      return x * (n / (n + 2.0f));
+    }
+    case SOFTPLUS: return log1pf(expf(-fabsf(x))) + above(x);
+    case SIGMOID: return logistic(x);
+    case TANH: return tanhf(x);
+    default: return x;
+  }
+}
+
+// dy times the derivative; `s` is the output for relu, sigmoid and tanh, the input for all others.
+__device__ __forceinline__ float activate_backward(int act, float dy, float s, float a, float b) {
+  switch (act) {
+    case RELU: return (s > 0.0f ? 1.0f : 0.0f) * dy;
+    case LEAKY_RELU: return dy * ((s > 0.0f ? 1.0f - a : 0.0f) + a);
+    case ELU: {
+      float positive = s > 0.0f ? 1.0f : 0.0f;
+      return ((expm1f(below(s)) + 1.0f) * a * (1.0f - positive) + positive) * b * dy;
+    }
+    case GELU: return (expf(s * s * -0.5f) * (ROOT_2_PI / 2) * s + normal_share(act, s)) * dy;
+    case GELU_TANH: {
+      float phi = normal_share(act, s);
+      return ((s * s * (3 * 0.044715f) + 1.0f) * (2 * ROOT_2_PI) * phi * (1.0f - phi) * s + phi) * dy;
+    }
+    case SILU: {
+      float p = logistic(s);
+      return ((1.0f - p) * s + 1.0f) * p * dy;
+    }
+    case MISH: {
+      float e = expf(s > 20.0f ? 20.0f : s), n = (e + 2.0f) * e, t = n / (n + 2.0f);
+      return (e / (e + 1.0f) * (1.0f - t * t) * s + t) * dy;
+    }
+    case SOFTPLUS: return dy * logistic(s);
+    case SIGMOID: return (1.0f - s) * s * dy;
+    case TANH: return (1.0f - s * s) * dy;
+    default: return dy;
+  }
+}
+
+// z += bias, y = f(z), over `n` elements of each replica; y may be z, and then only f(z) stays.
+extern "C" __global__ void bias_activation(float* z, const float* bias, int bias_step, float* y, int n, int cols,
+                                           int act, float a, float b) {
+  int r = blockIdx.y;
+  z += (long long)r * n, y += (long long)r * n, bias += bias ? (long long)r * bias_step : 0;
+  for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < (unsigned)n; i += gridDim.x * blockDim.x) {
+    float x = bias ? z[i] + bias[i % (unsigned)cols] : z[i];
+    if (y != z && bias) z[i] = x;
+    y[i] = activate(act, x, a, b);
+  }
+}
+
+// Sums over the 8 rows of threads of a block (32, 8), which stand for one column each; threads of row 0 get them.
+__device__ __forceinline__ float column_total(float x) {
+  __shared__ float part[8][33];  // 33: no two rows of one column in the same bank
+  part[threadIdx.y][threadIdx.x] = x;
+  __syncthreads();
+  if (threadIdx.y == 0)
+    for (int k = 1; k < 8; k++) x += part[k][threadIdx.x];
+  return x;
+}
+
+// dz = dy f'(s), and the sums of its columns over chunks of rows, one chunk for each blockIdx.y.  dz may be dy.
+// Blocks of (32, 8) threads, 32 columns each; replica blockIdx.z.
+extern "C" __global__ void activation_backward(const float* dy, const float* s, float* dz, float* sums, int sums_step,
+                                               int rows, int cols, int chunk, int act, float a, float b) {
+  long long r = blockIdx.z;
+  int c = blockIdx.x * 32 + threadIdx.x, first = blockIdx.y * chunk;
+  int end = first + chunk < rows ? first + chunk : rows;
+  float total = 0.0f;
+  if (c < cols)
+    for (int row = first + threadIdx.y; row < end; row += 8) {
+      long long i = (r * rows + row) * cols + c;
+      float d = activate_backward(act, dy[i], s[i], a, b);
+      dz[i] = d;
+      total += d;
+    }
+  total = column_total(total);
+  if (sums && c < cols && threadIdx.y == 0) sums[r * sums_step + (long long)blockIdx.y * cols + c] = total;
+}
+
+// The sums of columns alone.
+extern "C" __global__ void column_sums(const float* x, float* sums, int sums_step, int rows, int cols, int chunk) {
+  long long r = blockIdx.z;
+  int c = blockIdx.x * 32 + threadIdx.x, first = blockIdx.y * chunk;
+  int end = first + chunk < rows ? first + chunk : rows;
+  float total = 0.0f;
+  if (c < cols)
+    for (int row = first + threadIdx.y; row < end; row += 8) total += x[(r * rows + row) * cols + c];
+  total = column_total(total);
+  if (c < cols && threadIdx.y == 0) sums[r * sums_step + (long long)blockIdx.y * cols + c] = total;
+}
+
+// -- softmax cross-entropy ----------------------------------------------------------------------------------------
+// One warp for each row: its loss, and d = (softmax - target) * scale.  The target is a row of probabilities, row
+// `row % target_rows`, or the one-hot row of a label.  The sum over z t includes the zeros of t, so a logit of minus
+// infinity makes its row's loss infinite or NaN, as in the definition.
+extern "C" __global__ void softmax_cross_entropy(const float* logits, const float* target, const long long* labels,
+                                                 float* losses, float* d, int rows, int cols, int target_rows,
+                                                 float scale) {
+  int row = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
+  if (row >= rows) return;  // a whole warp at once
+  const float* z = logits + (long long)row * cols;
+  float* out = d + (long long)row * cols;
+  int t_row = row % target_rows;
+  long long label = labels ? labels[t_row] : 0;
+  if (target) target += (long long)t_row * cols;
+
+  float top = z[0];
+  for (int c = lane; c < cols; c += 32) top = fmaxf(top, z[c]);
+  top = warp_max(top);  // a NaN may be dropped here, but not from the sum
+  float total = 0.0f, picked = 0.0f;
+  for (int c = lane; c < cols; c += 32) {
+    float shifted = z[c] - top, e = expf(shifted);
+    out[c] = e;
+    total += e;
+    picked += shifted * (target ? target[c] : (c == label ? 1.0f : 0.0f));
+  }
+  total = warp_sum(total);
+  picked = warp_sum(picked);
+  for (int c = lane; c < cols; c += 32)
+    out[c] = (out[c] / total - (target ? target[c] : (c == label ? 1.0f : 0.0f))) * scale;
+  if (lane == 0) losses[row] = logf(total) - picked;
+}
+
+// -- normalization of rows ----------------------------------------------------------------------------------------
+// One warp for each row; without centring the mean counts as 0.
+extern "C" __global__ void normalize_rows(const float* x, float* x_hat, float* inv_std, float* mean, float* var,
+                                          int rows, int cols, float eps, int center) {
+  int row = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
+  if (row >= rows) return;
+  x += (long long)row * cols, x_hat += (long long)row * cols;
+  float mu = 0.0f, square = 0.0f;
+  if (center) {
+    for (int c = lane; c < cols; c += 32) mu += x[c];
+    mu = warp_sum(mu) / cols;
+  }
+  for (int c = lane; c < cols; c += 32) square += (x[c] - mu) * (x[c] - mu);
+  square = warp_sum(square) / cols;
+  float inverse = 1.0f / sqrtf(square + eps);
+  for (int c = lane; c < cols; c += 32) x_hat[c] = (x[c] - mu) * inverse;
+  if (lane == 0) inv_std[row] = inverse, mean[row] = mu, var[row] = square;
+}
+
+extern "C" __global__ void normalize_rows_backward(const float* d_hat, const float* x_hat, const float* inv_std,
+                                                   float* dx, int rows, int cols, int center) {
+  int row = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
+  if (row >= rows) return;
+  d_hat += (long long)row * cols, x_hat += (long long)row * cols, dx += (long long)row * cols;
+  float along = 0.0f, mean = 0.0f;
+  for (int c = lane; c < cols; c += 32) along += d_hat[c] * x_hat[c], mean += d_hat[c];
+  along = warp_sum(along) / cols;
+  mean = warp_sum(mean) / cols;  // by all lanes, whether it is wanted or not
+  for (int c = lane; c < cols; c += 32) {
+    float off = x_hat[c] * along;
+    if (center) off += mean;
+    dx[c] = (d_hat[c] - off) * inv_std[row];
+  }
+}
+
+// -- dropout ------------------------------------------------------------------------------------------------------
+// Keys and thresholds are numbers like NUMBER, but integers.  The bits are those of xpnn.random.keep_mask.
+#define INTEGER(name) const int* name##_at, int name##_step, int name##_value
+
+__device__ __forceinline__ unsigned scrambled(unsigned z, unsigned key_a, unsigned key_b) {
+  z += key_a;
+  z ^= z >> 16;
+  z *= 0x7FEB352Du;
+  z ^= z >> 15;
+  z += key_b;
+  z *= 0x846CA68Bu;
+  return z ^ z >> 16;
+}
+
+// Word w of a mask of n elements makes elements w and w + ceil(n / 2).
+__device__ __forceinline__ void put_kept(float* mask, int w, int n, unsigned key_a, unsigned key_b, int threshold) {
+  int half = (n + 1) / 2;
+  float scale = 65536.0f / threshold;
+  unsigned z = scrambled((w + 1u) * 0x9E3779B9u, key_a, key_b);
+  mask[w] = (int)(z & 0xFFFFu) < threshold ? scale : 0.0f;
+  if (w + half < n) mask[w + half] = (int)(z >> 16) < threshold ? scale : 0.0f;
+}
+
+// One mask of n elements for each replica.
+extern "C" __global__ void keep_mask(float* mask, int n, INTEGER(a), INTEGER(b), INTEGER(threshold)) {
+  int r = blockIdx.y, half = (n + 1) / 2;
+  const int a = READ(a, r), b = READ(b, r), threshold = READ(threshold, r);
+  for (int w = blockIdx.x * blockDim.x + threadIdx.x; w < half; w += gridDim.x * blockDim.x)
+    put_kept(mask + (long long)r * n, w, n, a, b, threshold);
+}
+
+// One mask of n elements for each of `count` rows, by the row's own number.
+extern "C" __global__ void keep_mask_of_rows(float* mask, const int* rows, int count, int n, INTEGER(a), INTEGER(b),
+                                             INTEGER(threshold)) {
+  int r = blockIdx.y, half = (n + 1) / 2;
+  const int a = READ(a, r), b = READ(b, r), threshold = READ(threshold, r);
+  for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < count * half; i += gridDim.x * blockDim.x) {
+    int row = i / half;
+    unsigned own = scrambled(rows[row] * 0x9E3779B9u, a, b);
+    put_kept(mask + ((long long)r * count + row) * n, i % half, n, own, b, threshold);
+  }
+}
+
+// -- the optimizer's side -----------------------------------------------------------------------------------------
+// The sum over a block of 256 threads; all threads get it.
+__device__ __forceinline__ float block_total(float x) {
+  __shared__ float part[8];
+  x = warp_sum(x);
+  if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = x;
+  __syncthreads();
+  float total = 0.0f;
+  for (int k = 0; k < 8; k++) total += part[k];
+  return total;
+}
+
+// Sums of squares of a replica's gradients, one for each block of a fixed grid.
+extern "C" __global__ void square_sums(const float* g, float* part, int n) {
+  g += (long long)blockIdx.y * n;
+  float total = 0.0f;
+  for (unsigned i = blockIdx.x * 256 + threadIdx.x; i < (unsigned)n; i += gridDim.x * 256) total += g[i] * g[i];
+  total = block_total(total);
+  if (threadIdx.x == 0) part[blockIdx.y * gridDim.x + blockIdx.x] = total;
+}
+
+// The root of the sum of a replica's `count` parts.
+extern "C" __global__ void root_of_sum(const float* part, float* norm, int count) {
+  float total = 0.0f;
+  for (int i = threadIdx.x; i < count; i += 256) total += part[blockIdx.x * count + i];
+  total = block_total(total);
+  if (threadIdx.x == 0) norm[blockIdx.x] = sqrtf(total);
+}
+
+__device__ __forceinline__ float clip_factor(float norm, float max_norm) {
+  float factor = max_norm / (norm + 1e-6f);
+  return factor > 1.0f ? 1.0f : factor;  // a NaN stays
+}
+
+extern "C" __global__ void clip_norm(float* g, const float* norm, int norm_step, float max_norm, int n) {
+  g += (long long)blockIdx.y * n;
+  float factor = clip_factor(norm[blockIdx.y * norm_step], max_norm);
+  for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < (unsigned)n; i += gridDim.x * blockDim.x)
+    g[i] *= factor;
+}
+
+// Weight decay, on the first n_decay parameters: SHRINK p *= s; REACH p *= 1 - s f l; COUPLED g += p s f, with f the
+// parameter's own decay factor and l its learning-rate factor, 1 where there are none.
+enum { KEEP, SHRINK, REACH, COUPLED };
+
+#define DECAY_ARGUMENTS int decay, int n_decay, const float* decay_factors, NUMBER(strength)
+#define CLIP_ARGUMENTS const float* norm, int norm_step, float max_norm
+
+__device__ __forceinline__ float decayed(float p, float* g, int decay, float s, const float* f, const float* l,
+                                         unsigned i) {
+  if (decay == SHRINK) return p * s;
+  float factor = f ? f[i] * s : s;
+  if (decay == REACH) return p * (1.0f - (l ? factor * l[i] : factor));
+  float pull = p * s;
+  *g += f ? pull * f[i] : pull;
+  return p;
+}
+
+// Adam with scaled moments, M = m / (1 - beta1) and V = v / (1 - beta2); see Ops.adam.
+extern "C" __global__ void adam(float* values, const float* grads, float* m, float* v, const float* lr_factors, int n,
+                                NUMBER(beta1), NUMBER(beta2), NUMBER(eps), NUMBER(rate), DECAY_ARGUMENTS,
+                                CLIP_ARGUMENTS) {
+  int r = blockIdx.y;
+  long long offset = (long long)r * n;
+  values += offset, grads += offset, m += offset, v += offset;
+  const float beta1 = READ(beta1, r), beta2 = READ(beta2, r), eps = READ(eps, r), rate = READ(rate, r);
+  const float strength = READ(strength, r), factor = norm ? clip_factor(norm[r * norm_step], max_norm) : 1.0f;
+  for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < (unsigned)n; i += gridDim.x * blockDim.x) {
+    float g = norm ? grads[i] * factor : grads[i], p = values[i];
+    if (decay != KEEP && i < (unsigned)n_decay)
+      p = decayed(p, &g, decay, strength, decay_factors, lr_factors, i);
+    float mean = m[i] * beta1 + g, square = v[i] * beta2 + g * g;
+    m[i] = mean, v[i] = square;
+    float move = mean / (sqrtf(square) + eps) * rate;
+    values[i] = p - (lr_factors ? move * lr_factors[i] : move);
+  }
+}
+
+// Descent with momentum: v = momentum v + gain g, then p -= lr v, or lr (momentum v + g) for Nesterov's; without a
+// velocity p -= lr g.
+extern "C" __global__ void descend(float* values, const float* grads, float* velocity, const float* lr_factors, int n,
+                                   NUMBER(momentum), NUMBER(gain), NUMBER(lr), int nesterov, DECAY_ARGUMENTS,
+                                   CLIP_ARGUMENTS) {
+  int r = blockIdx.y;
+  long long offset = (long long)r * n;
+  values += offset, grads += offset, velocity += velocity ? offset : 0;
+  const float momentum = READ(momentum, r), gain = READ(gain, r), lr = READ(lr, r);
+  const float strength = READ(strength, r), factor = norm ? clip_factor(norm[r * norm_step], max_norm) : 1.0f;
+  for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < (unsigned)n; i += gridDim.x * blockDim.x) {
+    float g = norm ? grads[i] * factor : grads[i], p = values[i];
+    if (decay != KEEP && i < (unsigned)n_decay)
+      p = decayed(p, &g, decay, strength, decay_factors, lr_factors, i);
+    float move = g;
+    if (velocity) {
+      move = velocity[i] * momentum + g * gain;
+      velocity[i] = move;
+      if (nesterov) move = move * momentum + g;
+    }
+    move *= lr;
+    values[i] = p - (lr_factors ? move * lr_factors[i] : move);
+  }
+}

@@ -1,0 +1,132 @@
+"""The kernels of ``kernels.cu``: compiled once, launched with arguments of the right width.
+
+CuPy packs a launch without knowing the kernel's signature: a Python int becomes 64 bits, a Python float a double.
+So every number goes through `Kernels.launch`, which makes it what the kernels take.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..._typing import Array
+from ...errors import BackendUnavailableError
+
+__all__ = ["ACTIVATIONS", "DECAYS", "KERNELS", "OPTIONS", "Kernels", "blocks", "source"]
+
+#: Every kernel of the module.
+KERNELS = (
+    "activation_backward",
+    "adam",
+    "bias_activation",
+    "clip_norm",
+    "column_sums",
+    "descend",
+    "gather_scaled_byte",
+    "gather_scaled_float",
+    "gather_words",
+    "keep_mask",
+    "keep_mask_of_rows",
+    "normalize_rows",
+    "normalize_rows_backward",
+    "root_of_sum",
+    "softmax_cross_entropy",
+    "square_sums",
+)
+#: Without fused multiply-add, so that a chain of products and sums rounds as array operations do.  CuPy adds
+#: ``-ftz=true``, here as for its own kernels: numbers below 1.2e-38 count as 0.
+OPTIONS = ("--std=c++17", "--fmad=false")
+#: Elementwise activations by name, and the number by which the kernels know them.
+ACTIVATIONS = {
+    name: number
+    for number, name in enumerate(
+        (
+            "identity",
+            "relu",
+            "leaky_relu",
+            "elu",
+            "gelu",
+            "gelu_tanh",
+            "silu",
+            "mish",
+            "softplus",
+            "sigmoid",
+            "tanh",
+        )
+    )
+}
+#: Kinds of weight decay, likewise.
+DECAYS = {"keep": 0, "shrink": 1, "reach": 2, "coupled": 3}
+
+_NULL = np.uintp(0)  # None would make CuPy hand over no argument at all
+_MOST_BLOCKS = 4096  # beyond, threads take several elements each
+
+
+def source() -> str:
+    """Return the CUDA source of all kernels."""
+    return Path(__file__).with_name("kernels.cu").read_text(encoding="utf-8")
+
+
+def blocks(n: int, threads: int = 256) -> int:
+    """Return how many blocks of `threads` serve `n` elements, each thread one or more."""
+    return min(-(-n // threads), _MOST_BLOCKS)
+
+
+class Kernels:
+    """The kernels on CuPy's current device.
+
+    Parameters
+    ----------
+    cupy : module
+        CuPy.  It compiles at the first launch, once for each device, and keeps the result on disk.
+    """
+
+    def __init__(self, cupy: Any) -> None:
+        module = cupy.RawModule(code=source(), options=OPTIONS)
+        self._module = module
+        self._functions: dict[str, Any] = {}
+
+    def launch(
+        self, name: str, grid: tuple[int, ...], block: tuple[int, ...], *args: Array | int | float | None
+    ) -> None:
+        """Launch a kernel on the current stream.
+
+        Parameters
+        ----------
+        name : str
+            One of `KERNELS`.
+        grid, block : tuple of int
+            Blocks, and threads of a block.
+        *args : array, int, float, None or NumPy scalar
+            Arrays go as pointers and None as the null pointer, an int as 32 bits, a float as a float32; a NumPy
+            scalar as it is.
+
+        Raises
+        ------
+        BackendUnavailableError
+            If the kernels cannot be compiled here.
+        """
+        function = self._functions.get(name) or self._load(name)
+        function(grid, block, tuple(_packed(a) for a in args))
+
+    def _load(self, name: str) -> Any:
+        try:
+            function = self._module.get_function(name)
+        except Exception as error:  # a compiler's error is of no common kind
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise BackendUnavailableError(
+                f"CupyOps: the CUDA kernels cannot be compiled ({reason}). "
+                "Use get_backend('cupy', ops='portable'), or install 'cupy-cuda13x[ctk]' to match the driver."
+            ) from error
+        return self._functions.setdefault(name, function)
+
+
+def _packed(arg: Any) -> Any:
+    kind = type(arg)
+    if kind is int:
+        return np.int32(arg)
+    if kind is float:
+        return np.float32(arg)
+    return _NULL if arg is None else arg

@@ -1,0 +1,195 @@
+r"""Matrix products of half precision, with everything else in float32.
+
+``dtype="bfloat16"`` and ``dtype="float16"`` leave parameters, gradients, optimizer, activations, norms and losses in
+float32.  What they change is the products of linear layers: both operands are rounded to half precision, and the
+sums are made in float32 [1]_.  The halves are made for each product, so they are never behind the float32 masters,
+and nothing of them is saved.
+
+bfloat16 has the range of float32 with 8 bits of mantissa.  float16 has 11 bits and a narrow range, in which small
+gradients would vanish; so each gradient is multiplied by a power of two of its own before it is rounded, and the
+product divided by it:
+
+.. math:: 2^k, \qquad k = 15 - \lceil \log_2 \max |\bar Y| \rceil
+
+That is loss scaling chosen anew for each layer and step, on the device: nothing overflows, no step is skipped, and
+there is no state to save.
+
+References
+----------
+.. [1] Micikevicius et al., "Mixed precision training", ICLR 2018.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from typing import Any
+
+import numpy as np
+
+from .._typing import Array, DType
+from ..errors import BackendUnavailableError, OptionError
+from ..ops import Ops
+
+__all__ = ["HALVES", "half_of", "with_half_products"]
+
+#: Names of half-precision types.
+HALVES = ("bfloat16", "float16")
+
+_TOP = 15.0  # gradients are brought below 2**15; float16 ends at 65504
+_SMALLEST = 2.0**-100  # of a gradient of zeros there is no logarithm
+
+
+def half_of(ops: Ops) -> str | None:
+    """Return the half-precision type in which `ops` multiplies, or None."""
+    return ops.half if isinstance(ops, _Half) else None
+
+
+def with_half_products(ops: Ops, name: str, half: str) -> Ops:
+    """Return operations like `ops` whose products are of half precision.
+
+    Parameters
+    ----------
+    ops : Ops
+        Portable ones, or the twins of NumPy or CuPy.
+    name : str
+        Of the backend.
+    half : {"bfloat16", "float16"}
+        The type.
+
+    Raises
+    ------
+    OptionError
+        If the library has no such type.
+    BackendUnavailableError
+        If a package is missing.
+    """
+    if name == "strict":
+        raise OptionError(f"get_backend: array-api-strict has no {half}. Use numpy, torch or cupy, or dtype='float32'.")
+    kind = _kind(type(ops), name == "cupy" and ops.name == "fast")
+    new: Any = kind.__new__(kind)
+    vars(new).update(vars(ops))
+    new.half, new.half_dtype = half, _dtype(ops, name, half)
+    made: Ops = new
+    return made
+
+
+def _dtype(ops: Ops, name: str, half: str) -> DType:
+    if name not in ("numpy", "cupy") or half == "float16":
+        return getattr(ops.xp, half)
+    if importlib.util.find_spec("ml_dtypes") is None:
+        raise BackendUnavailableError(
+            "get_backend: NumPy and CuPy have bfloat16 from the package ml_dtypes, which is not installed: "
+            "pip install ml_dtypes, or use dtype='float32'."
+        )
+    return np.dtype(importlib.import_module("ml_dtypes").bfloat16)
+
+
+class _Half(Ops):
+    """Products of rounded operands: the definition, in standard operations.
+
+    The rounded numbers are float32 again before they are multiplied, which is what a GPU's half-precision unit
+    computes, to the order of summation.  It tells what half precision does to a network; it is not faster.
+    """
+
+    half: str
+    half_dtype: DType
+
+    def linear(self, x: Array, weight: Array, bias: Array | None) -> Array:
+        """Affine map; the product is of half precision."""
+        return super().linear(self._rounded(x), self._rounded(weight), bias)
+
+    def linear_backward(
+        self,
+        x: Array,
+        dy: Array,
+        weight: Array,
+        d_weight: Array,
+        d_bias: Array | None,
+        *,
+        need_dx: bool,
+    ) -> Array | None:
+        """Gradients of `linear`; the products are of half precision, the sum of the bias is not."""
+        if d_bias is not None:
+            d_bias[...] = self.xp.sum(dy, axis=-2, keepdims=True)
+        x = self._rounded(x)
+        weight = self._rounded(weight) if need_dx else weight
+        if self.half == "float16":
+            up, down = self._scale(dy)
+            dy = self._rounded(dy * up)
+            dy *= down
+        else:
+            dy = self._rounded(dy)
+        return super().linear_backward(x, dy, weight, d_weight, None, need_dx=need_dx)
+
+    def _rounded(self, a: Array) -> Array:
+        """Round to half precision and widen again: always a fresh array."""
+        xp = self.xp
+        with np.errstate(over="ignore"):  # what becomes inf here shows in the loss
+            return xp.astype(xp.astype(a, self.half_dtype), a.dtype)
+
+    def _scale(self, dy: Array) -> tuple[Array, Array]:
+        """Return the power of two that brings a gradient into float16, and its inverse, one for each replica."""
+        xp = self.xp
+        largest = xp.max(xp.abs(dy), axis=(-2, -1), keepdims=True)
+        exponent = _TOP - xp.ceil(xp.log2(xp.maximum(largest, _SMALLEST)))
+        return 2.0**exponent, 2.0**-exponent
+
+
+class _CudaHalf(_Half):
+    """Products that cuBLAS makes of halves themselves, into float32."""
+
+    def linear(self, x: Array, weight: Array, bias: Array | None) -> Array:
+        """Affine map; the product is of half precision."""
+        ops: Any = self
+        y = self._product(self._halved(x), self._halved(weight))
+        if bias is not None and not ops.add_bias(y, bias, y, "identity"):
+            y += bias
+        return y
+
+    def linear_backward(
+        self,
+        x: Array,
+        dy: Array,
+        weight: Array,
+        d_weight: Array,
+        d_bias: Array | None,
+        *,
+        need_dx: bool,
+    ) -> Array | None:
+        """Gradients of `linear`; the products are of half precision, the sum of the bias is not."""
+        ops: Any = self
+        if d_bias is not None and not ops.sum_columns(dy, d_bias):
+            d_bias[...] = self.xp.sum(dy, axis=-2, keepdims=True)
+        down = None
+        if self.half == "float16":
+            up, down = self._scale(dy)
+            dy = dy * up
+        dy = self._halved(dy)
+        self._product(self._halved(x).mT, dy, d_weight)
+        dx = self._product(dy, self._halved(weight).mT) if need_dx else None
+        if down is not None:
+            d_weight *= down
+            if dx is not None:
+                dx *= down
+        return dx
+
+    def _halved(self, a: Array) -> Array:
+        return self.xp.astype(a, self.half_dtype)
+
+    def _product(self, a: Array, b: Array, out: Array | None = None) -> Array:
+        ops: Any = self
+        if out is None:
+            stack = max(a.shape[:-2], b.shape[:-2], key=len)
+            out = ops.cupy.empty((*stack, a.shape[-2], b.shape[-1]), np.float32)
+        return ops.matmul(a, b, out)
+
+
+_KINDS: dict[tuple[type, bool], Any] = {}
+
+
+def _kind(ops: type, on_cuda: bool) -> Any:
+    """Return the class that adds products of half precision to a class of operations, made once."""
+    if (ops, on_cuda) not in _KINDS:
+        _KINDS[ops, on_cuda] = type(f"Half{ops.__name__}", (_CudaHalf if on_cuda else _Half, ops), {})
+    return _KINDS[ops, on_cuda]

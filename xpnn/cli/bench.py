@@ -1,0 +1,115 @@
+"""``xpnn bench``: how long a step takes here, and from what size on a GPU pays."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+from typing import Any
+
+from ..backend import available_backends, get_backend
+from ..bench import crossover_threshold, products_time, step_time
+from ..crossover import Crossover, work_of
+from ..errors import OptionError
+from .options import above_zero, add_json, print_json, sizes, whole
+from .system import versions
+
+__all__ = ["add_commands"]
+
+
+def add_commands(commands: Any) -> None:
+    """Add the command."""
+    bench = commands.add_parser(
+        "bench",
+        usage="xpnn bench [options]",
+        help="time a training step on every backend here, and find from what size on a GPU pays",
+        description="Time a training step of your network on every backend here beside the bare matrix products. Where "
+        "a GPU can be used, also find from what size on it pays, and keep that for backend 'auto'.",
+    )
+    bench.add_argument(
+        "--sizes",
+        type=sizes,
+        default=[784, 256, 128, 10],
+        metavar="N,N,…",
+        help="widths from input to output; default 784,256,128,10",
+    )
+    bench.add_argument("--batch-size", type=whole, default=128, metavar="N", help="rows of one step; default 128")
+    bench.add_argument(
+        "--backends", metavar="NAMES", help="with commas; default numpy, and torch, torch:cuda and cupy where they work"
+    )
+    bench.add_argument(
+        "--seconds", type=above_zero, default=1.0, metavar="X", help="for each measurement, in seconds; default 1"
+    )
+    bench.add_argument(
+        "--no-crossover", action="store_true", help="do not look for the size from which the GPU pays, nor keep it"
+    )
+    add_json(bench)
+    bench.set_defaults(run=run_bench)
+
+
+def run_bench(args: argparse.Namespace) -> int:
+    """Measure and tell."""
+    if len(args.sizes) < 2:
+        raise OptionError("expected --sizes from input to output, such as 784,128,10. Give at least two.")
+    states = available_backends()
+    names = args.backends.split(",") if args.backends else [n for n, s in states.items() if s == "ok" and n != "strict"]
+    backends = {name.strip(): get_backend(name.strip()) for name in names}  # a wrong name ends it before measuring
+    try:
+        floor = products_time(args.sizes, args.batch_size, seconds=args.seconds).median
+        steps = {
+            name: step_time(args.sizes, args.batch_size, backend, seconds=args.seconds).median
+            for name, backend in backends.items()
+        }
+    except MemoryError as error:
+        raise OptionError("out of memory. Try smaller --sizes, or a smaller --batch-size.") from error
+    n_params = sum((a + 1) * b for a, b in zip(args.sizes, args.sizes[1:], strict=False))
+    work = work_of(n_params, args.batch_size)
+    rule: Crossover | None = None
+    rows: list[dict[str, Any]] = []
+    if states["cupy"] == "ok" and not args.no_crossover:
+        threshold, rows = crossover_threshold("cupy", seconds=args.seconds / 2)
+        device = str(getattr(get_backend("cupy").device, "id", 0))
+        rule = Crossover(threshold, f"GPU {device}", datetime.date.today().isoformat())
+        rule.save()
+    threads = os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count())
+    if args.json:
+        print_json(
+            {
+                "versions": versions(),
+                "threads": threads,
+                "sizes": args.sizes,
+                "batch_size": args.batch_size,
+                "work": work,
+                "products_seconds": floor,
+                "step_seconds": steps,
+                "crossover": None if rule is None else {"work": rule.work, "rows": rows},
+            }
+        )
+        return 0
+    from tabulate import tabulate
+
+    shape = "-".join(map(str, args.sizes))
+    print(f"{shape}, batch {args.batch_size}: {n_params:,} parameters, {work:.3g} multiply-adds a step")
+    print(f"numpy {versions()['numpy']}, {versions()['blas']}; {threads} threads\n")
+    table = [("bare products, numpy", floor * 1e6, 1.0, 1 / floor)]
+    table += [(f"xpnn on {name}", t * 1e6, t / floor, 1 / t) for name, t in steps.items()]
+    print(
+        tabulate(
+            table, headers=["a training step", "µs", "by products", "steps/s"], floatfmt=("", ",.1f", ".2f", ",.0f")
+        )
+    )
+    print()
+    if rule is None:
+        why = "--no-crossover" if states["cupy"] == "ok" else f"no GPU through CuPy here ({states['cupy']})"
+        print(f"crossover not measured: {why}")
+        return 0
+    shown = [("-".join(map(str, r["sizes"])), r["batch_size"], r["work"], r["cpu"] * 1e6, r["gpu"] * 1e6) for r in rows]
+    print(
+        tabulate(
+            shown,
+            headers=["network", "batch", "work", "numpy, µs", "cupy, µs"],
+            floatfmt=("", "", ".2g", ",.1f", ",.1f"),
+        )
+    )
+    print(f"\nbackend auto takes {rule.sentence(work)}")
+    return 0

@@ -1,0 +1,81 @@
+"""``xpnn check``: what is wrong with a table, before anything is trained on it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from .. import data
+from ..errors import DataError, OptionError
+from .options import add_json, add_table, print_json
+from .sources import kind_of, names, read_table
+
+__all__ = ["add_commands"]
+
+
+def add_commands(commands: Any) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "check",
+        usage="xpnn check FILE.csv [--target COLUMN] [--test-file FILE] [options]",
+        help="look a table over before training: columns, labels, leaks",
+        description="Look at the columns of a table, at its target, at rows that repeat, and at a test table "
+        "beside it; print what is found, worst first, with one thing to try for each. Nothing is trained or changed. "
+        "Exit status 0 also where something is found.",
+    )
+    parser.add_argument("source", metavar="FILE.csv", help="the table")
+    parser.add_argument(
+        "--target",
+        metavar="COLUMN",
+        help="what to predict: a column, by name or position (-1 is the last); without it labels and leaks are not "
+        "looked for",
+    )
+    parser.add_argument("--test-file", metavar="FILE", help="the table to be tested on, with or without the target")
+    parser.add_argument(
+        "--task",
+        choices=["auto", "classification", "regression"],
+        default="auto",
+        help="default auto: told from the target",
+    )
+    parser.add_argument("--strict", action="store_true", help="exit status 1 if there is an error among the findings")
+    add_json(parser)
+    add_table(parser)
+    group = parser.add_argument_group("columns of a table")
+    group.add_argument("--drop", metavar="COLUMNS", help="columns not to look at, with commas")
+    group.add_argument("--categorical", metavar="COLUMNS", help="columns of numbers that are categories")
+    group.add_argument("--numeric", metavar="COLUMNS", help="columns that are numbers: any text in them is an error")
+    parser.set_defaults(run=run_check)
+
+
+def run_check(args: argparse.Namespace) -> int:
+    """Read the files, look them over, and print what is found."""
+    if args.strip_target is not None and args.target is None:
+        raise OptionError("--strip-target needs the column of the labels. Add --target COLUMN.")
+    table = _read(args, args.source, args.target)
+    test = None
+    if args.test_file:
+        test = _read(args, args.test_file, None)
+    found = data.audit(
+        table,
+        table.target_name,
+        test=test,
+        task=args.task,
+        strip_target=args.strip_target or "",
+        drop=names(args.drop),
+        categorical=names(args.categorical),
+        numeric=names(args.numeric),
+    )
+    if args.json:
+        print_json({"file": args.source, "test_file": args.test_file, "notes": table.notes, **found.to_dict()})
+    else:
+        for note in table.notes:
+            print(f"note: {note}", file=sys.stderr)
+        print(f"{args.source}: {found}")
+    return 1 if args.strict and found.errors else 0
+
+
+def _read(args: argparse.Namespace, path: str, target: str | None) -> data.Table:
+    if kind_of(path) != "table":
+        raise DataError(f"expected a CSV file, got {path}. Name a table; other data have no columns to look at.")
+    return read_table(path, args, target)

@@ -1,0 +1,72 @@
+"""``xpnn report``: one HTML page of a run, or of several side by side."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import webbrowser
+from pathlib import Path
+from typing import Any
+
+from ..errors import OptionError
+from ..report import check_requirements, read_run, write_comparison, write_report
+from .options import add_json, print_json
+
+__all__ = ["add_commands"]
+
+
+def add_commands(commands: Any) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "report",
+        usage="xpnn report RUN [RUN ...] [options]",
+        help="write one HTML page of a run, or compare several",
+        description="Write a page that holds all of itself, to read or to send: score, diagnosis, curves, mistakes, "
+        "network, settings, versions. Of several runs it compares scores, settings and curves. It needs the folder "
+        "that xpnn train wrote, and no data.",
+    )
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="a folder from xpnn train")
+    parser.add_argument(
+        "--out", metavar="FILE", help="HTML file to write; default report.html in RUN; of several comparison.html here"
+    )
+    parser.add_argument("--open", action="store_true", help="show the page in the web browser")
+    add_json(parser)
+    parser.set_defaults(run=run_report)
+
+
+def run_report(args: argparse.Namespace) -> int:
+    """Write the page."""
+    check_requirements("a page")
+    folders = [Path(folder).expanduser() for folder in args.runs]
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise OptionError("expected different runs, got one twice. Name each once.")
+    out = Path(args.out).expanduser() if args.out else None
+    if out is not None and out.is_dir():
+        raise OptionError(f"--out: expected a file, got the folder {str(out)!r}. Try {out / 'report.html'}.")
+    runs = [read_run(folder) for folder in folders]
+    if len(runs) == 1:
+        path = write_report(runs[0], out or folders[0] / "report.html")
+    else:
+        path = write_comparison(runs, out or Path("comparison.html"))
+    if args.json:
+        print_json(
+            {
+                "file": str(path),
+                "bytes": path.stat().st_size,
+                "runs": [
+                    {
+                        "folder": str(run.folder),
+                        "source": run.info["source"],
+                        "epochs": run.info["epochs"],
+                        "scores": run.info["scores"],
+                        "findings": (run.evidence or {}).get("findings", []),
+                    }
+                    for run in runs
+                ],
+            }
+        )
+    else:
+        print(f"wrote {path}")
+    if args.open and not webbrowser.open(path.resolve().as_uri()):
+        print(f"no web browser was found: open {path} yourself", file=sys.stderr)
+    return 0

@@ -1,0 +1,265 @@
+"""What is wrong with a table, before anything is trained on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ..arguments import suggest
+from ..errors import DataError, OptionError
+from .audit_column import AuditFinding, Column, check_names, many, read_columns
+from .audit_features import check_feature, check_side_by_side
+from .audit_rows import check_labels_of_both, check_repeats, check_shift, check_test_columns
+from .audit_target import check_leaks, check_target
+from .csv import Table
+from .tabular import Task, infer_task
+
+__all__ = ["Audit", "audit"]
+
+_SEVERITIES = ("error", "warning", "note")
+# Of a finding that many columns share, so many are printed one by one.
+_PRINTED = 4
+
+
+@dataclass(eq=False)
+class Audit:
+    """What `audit` found, worst first.
+
+    Attributes
+    ----------
+    findings : list of AuditFinding
+        One for each fault and column.
+    n_rows, n_test : int
+        Rows of the table and of the test table (0 without one).
+    n_numbers, n_categories : int
+        Columns to learn from.
+    target : str or None
+        The column to predict.
+    task : {"classification", "regression"} or None
+        What training would take it for; None without a target.
+    """
+
+    findings: list[AuditFinding]
+    n_rows: int
+    n_test: int
+    n_numbers: int
+    n_categories: int
+    target: str | None
+    task: Task | None
+
+    @property
+    def errors(self) -> list[AuditFinding]:
+        """The findings that keep training from working or make its score untrue."""
+        return [finding for finding in self.findings if finding.severity == "error"]
+
+    def __iter__(self) -> Iterator[AuditFinding]:
+        return iter(self.findings)
+
+    def __len__(self) -> int:
+        return len(self.findings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON-able values."""
+        return {
+            "rows": self.n_rows,
+            "test_rows": self.n_test,
+            "numbers": self.n_numbers,
+            "categories": self.n_categories,
+            "target": self.target,
+            "task": self.task,
+            "counts": self._counts(),
+            "findings": [finding._asdict() for finding in self.findings],
+        }
+
+    def _counts(self) -> dict[str, int]:
+        return {f"{name}s": sum(f.severity == name for f in self.findings) for name in _SEVERITIES}
+
+    def __str__(self) -> str:
+        from tabulate import tabulate
+
+        kinds = f"{many(self.n_numbers, 'column')} of numbers, {self.n_categories} of categories"
+        head = f"{many(self.n_rows, 'row')}; {kinds}"
+        if self.target is not None:
+            head += f"; target {self.target!r} ({self.task})"
+        if self.n_test:
+            head += f"; {many(self.n_test, 'test row')}"
+        if not self.findings:
+            return f"{head}.\nNothing found."
+        rows = [[f.severity, f.column or "", f"{f.check}: {f.seen}", f.advice] for f in self._folded()]
+        table = tabulate(
+            rows,
+            headers=["", "column", "found", "to try"],
+            maxcolwidths=[None, 20, 60, 36],
+            disable_numparse=True,
+        )
+        counts = ", ".join(many(n, name.removesuffix("s")) for name, n in self._counts().items())
+        return f"{head}.\n\n{table}\n\n{counts}."
+
+    def _folded(self) -> list[AuditFinding]:
+        """The findings, those that many columns share cut short."""
+        groups: dict[tuple[str, str], list[AuditFinding]] = {}
+        for finding in self.findings:
+            groups.setdefault((finding.severity, finding.check), []).append(finding)
+        out = []
+        for group in groups.values():
+            some = group if len(group) <= _PRINTED + 1 else group[:_PRINTED]
+            out += some
+            if len(some) < len(group):
+                rest = len(group) - len(some)
+                first = group[len(some)]
+                out.append(first._replace(column=f"and {rest} more", seen=f"such as {first.column}.", advice=""))
+        return out
+
+
+def audit(
+    table: Table | Mapping[str, npt.ArrayLike],
+    target: str | None = None,
+    *,
+    test: Table | Mapping[str, npt.ArrayLike] | None = None,
+    task: Literal["auto", "classification", "regression"] = "auto",
+    strip_target: str = "",
+    drop: Sequence[str] = (),
+    categorical: Sequence[str] = (),
+    numeric: Sequence[str] = (),
+) -> Audit:
+    """Look a table over: its columns, its target, its rows, and a test table beside it.
+
+    Nothing is trained and nothing is changed.  Thresholds are judgements, chosen so that ordinary tables stay
+    nearly silent; each finding tells the number behind it.
+
+    Parameters
+    ----------
+    table : Table or mapping of str to array of shape (n,)
+        From `load_csv`, or columns by name: numbers with NaN for missing values, or text with None.
+    target : str, optional
+        The column to predict; the table's own ``target_name`` by default.  Without one, labels and leaks are not
+        looked for.
+    test : Table or mapping of str to array of shape (m,), optional
+        The table to be tested on; it may lack the target.
+    task : {"auto", "classification", "regression"}, default="auto"
+        What the target is; "auto" as `infer_task` has it.
+    strip_target : str, default=""
+        Ending to take off every label of both tables.
+    drop : sequence of str, default=()
+        Columns not to look at.
+    categorical, numeric : sequence of str, default=()
+        Columns of numbers that are categories; columns in which text is an error.
+
+    Returns
+    -------
+    Audit
+        The findings.
+
+    Raises
+    ------
+    OptionError
+        If a named column is not there, or `task` is none of these.
+    DataError, ShapeError, DTypeError
+        If there are no rows, or columns cannot be read.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> words = np.array(["no", "yes", "yes.", "no"] * 10, dtype=object)
+    >>> x = np.random.default_rng(0).normal(size=40)
+    >>> found = audit({"x": x, "shop": np.full(40, 3.0), "buys": words}, "buys")
+    >>> for finding in found:  # doctest: +ELLIPSIS
+    ...     print(finding)
+    error: buys: labels alike: 'yes' (10 rows) and 'yes.' (10 rows) look like one label. Strip the ending ...
+    warning: shop: constant: Every value is 3.0. Leave it out (--drop shop).
+    """
+    if task not in ("auto", "classification", "regression"):
+        kinds = ("auto", "classification", "regression")
+        raise OptionError(f"audit: expected task among {', '.join(kinds)}, got {task!r}. {suggest(task, kinds)}")
+    if isinstance(table, Table) and target is None:
+        target = table.target_name
+    columns = _mapping(table)
+    names = list(columns)
+    check_names("drop", drop, names)
+    check_names("categorical", categorical, names)
+    check_names("numeric", numeric, names)
+    if target is not None and target not in columns:
+        raise DataError(f"audit: expected the target to be a column, got {target!r}. {suggest(target, names)}")
+    if target is not None and target in drop:
+        raise DataError(f"audit: expected the target to be kept, got {target!r} in drop. Take it out of drop.")
+    strip = {} if target is None else {target: strip_target}
+    kept = [c for c in read_columns(columns, categorical, strip) if c.name not in drop]
+    if not kept:
+        raise DataError(f"audit: expected a column to look at, got all {len(names)} dropped. Keep one.")
+    other, n_test = None, 0
+    if test is not None:
+        read = read_columns(_mapping(test), categorical, strip)
+        other, n_test = [c for c in read if c.name not in drop], read[0].n
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # of sizes far apart
+        return _audit(kept, target, other, n_test, task, frozenset(numeric))
+
+
+def _mapping(table: Table | Mapping[str, npt.ArrayLike]) -> dict[str, npt.ArrayLike]:
+    columns = table.columns if isinstance(table, Table) else table
+    return {str(name): columns[name] for name in columns}
+
+
+def _audit(
+    columns: list[Column],
+    target_name: str | None,
+    test: list[Column] | None,
+    n_test: int,
+    task: Literal["auto", "classification", "regression"],
+    numeric: frozenset[str],
+) -> Audit:
+    target = next((column for column in columns if column.name == target_name), None)
+    features = [column for column in columns if column is not target]
+    found: list[AuditFinding] = []
+    kind: Task | None = None
+    if target is not None:
+        kind = _task_of(target) if task == "auto" else task
+        found += check_target(target, features, kind, asked=task != "auto")
+        found += check_leaks(target, features, kind)
+    for column in features:
+        found += check_feature(column, numeric=column.name in numeric)
+    found += check_side_by_side(features)
+    others = None
+    if test is not None:
+        test_target = next((column for column in test if column.name == target_name), None)
+        others = [column for column in test if column is not test_target]
+        found += check_test_columns(features, others)
+        if target is not None and test_target is not None:
+            labels: list[AuditFinding] = []
+            if kind == "classification":
+                labels = list(check_labels_of_both(target, test_target))
+                found += labels
+            if not any(finding.severity == "error" for finding in labels):
+                found += check_shift([_as_words(target, kind)], [_as_words(test_target, kind)])
+        found += check_shift(features, others)
+    found += check_repeats(features, target, others)
+    found.sort(key=lambda finding: _SEVERITIES.index(finding.severity))  # stable: else as they were found
+    numbers = sum(column.numbers is not None for column in features)
+    return Audit(
+        found,
+        n_rows=columns[0].n,
+        n_test=n_test,
+        n_numbers=numbers,
+        n_categories=len(features) - numbers,
+        target=target_name,
+        task=kind,
+    )
+
+
+def _task_of(target: Column) -> Task:
+    """What training would take the target for, gaps and infinities left aside."""
+    if target.numbers is None or not len(target.finite):
+        return "classification"
+    return infer_task(target.finite).task
+
+
+def _as_words(target: Column, task: Task | None) -> Column:
+    """Read class numbers as categories, whose shares are to be compared and not their mean."""
+    if task != "classification" or target.numbers is None:
+        return target
+    keys = np.array([*target.keys, None], dtype=object)
+    texts = keys[target.codes].tolist()  # the last one, None, where there is none
+    return Column(target.name, None, texts, [])

@@ -1,0 +1,15 @@
+"""One HTML page of a run, to read and to send: complete in itself, from what ``xpnn train`` left in a folder.
+
+`collect_evidence` takes from the scored rows, while they are there, what a page needs of them: the mistakes, a
+sample of predictions, the diagnosis. `read_run` reads a folder, `write_report` makes a page of one run and
+`write_comparison` one of several. No training data are needed any more.
+
+Pages are made by Jinja2 and matplotlib, which are imported when the first page is.
+"""
+
+from .comparison import write_comparison
+from .evidence import collect_evidence
+from .page import check_requirements, write_report
+from .run import Run, read_run
+
+__all__ = ["Run", "check_requirements", "collect_evidence", "read_run", "write_comparison", "write_report"]

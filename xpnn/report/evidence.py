@@ -1,0 +1,184 @@
+"""What a report shows of the data, taken while they are there: mistakes, predictions, the diagnosis."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..data.tabular import ClassTarget
+from ..errors import ShapeError
+from ..predictor import Predictor
+from ..training import History, diagnose
+
+__all__ = ["FORMAT", "collect_evidence"]
+
+#: Of the dictionary, for those who read it later.
+FORMAT = 1
+
+# A report stays small however large the data: rows looked at, predictions drawn, mistakes and columns shown.
+_ROWS, _PAIRS, _IMAGES, _WORST, _COLUMNS = 50_000, 3_000, 24, 12, 30
+_DIAGNOSED = 300
+_LONGEST_CELL = 120
+
+
+def collect_evidence(
+    predictor: Predictor,
+    raw: Any,
+    y: Any,
+    *,
+    history: History | None = None,
+    numbers: Any = None,
+    image_shape: Sequence[int] | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Take from scored rows what a report shows of them.
+
+    Parameters
+    ----------
+    predictor : Predictor
+        The trained network.
+    raw : mapping of columns, or array of shape (n, ...)
+        The rows as the predictor takes them.
+    y : array of shape (n,)
+        Their target in its own terms.
+    history : History, optional
+        Of the training, for the diagnosis.
+    numbers : array of shape (n,), integer, optional
+        What the rows are called, such as their places in the file; from 1 by default.
+    image_shape : tuple of int, optional
+        (height, width) or (height, width, 3), where a row is an image.
+    seed : int, default=0
+        Of the draw, where there are more rows than are looked at.
+
+    Returns
+    -------
+    dict
+        JSON-able. ``looked_at`` rows of ``rows``, and how many of those were ``wrong`` (classes only);
+        ``mistakes``, the surest first (classes) or the largest (numbers), each with ``row``, ``truth``,
+        ``prediction`` and ``sure`` or ``error``, and either ``pixels`` (bytes in base64) or ``values``;
+        ``columns``, the names of these values, and ``all_columns``, how many there are; ``pairs`` of true and
+        predicted numbers; ``findings`` of `xpnn.training.diagnose`, and what was ``diagnosed``.
+
+    Raises
+    ------
+    ShapeError
+        If there are no rows, or `image_shape` does not fit them.
+
+    Examples
+    --------
+    >>> import xpnn
+    >>> from xpnn.data.tabular import ClassTarget
+    >>> net = xpnn.mlp([2, 2], init="zeros")
+    >>> predictor = Predictor(net, xpnn.CrossEntropy(), ClassTarget().fit(["no", "yes"]))
+    >>> evidence = collect_evidence(predictor, np.zeros((2, 2)), ["no", "yes"])
+    >>> evidence["wrong"], evidence["mistakes"][0]
+    (1, {'row': 2, 'truth': 'yes', 'prediction': 'no', 'sure': 0.5, 'values': [0, 0]})
+    """
+    y = np.asarray(y).reshape(-1)
+    rows = len(y)
+    if not rows:
+        raise ShapeError("collect_evidence: expected at least one row, got none. Pass the rows that were scored.")
+    called = np.arange(1, rows + 1) if numbers is None else np.asarray(numbers)
+    rng = np.random.default_rng(seed)
+    if rows > _ROWS:
+        drawn = np.sort(rng.choice(rows, _ROWS, replace=False))
+        raw, y, called = _take(raw, drawn), y[drawn], called[drawn]
+    out = predictor.predict_proba(raw)
+    found: dict[str, Any] = {"format": FORMAT, "rows": rows, "looked_at": len(y)}
+    if isinstance(predictor.target, ClassTarget):
+        codes, guess = predictor.target.encode(y), out.argmax(axis=-1)
+        sure = out[np.arange(len(out)), guess]
+        wrong = np.flatnonzero(codes != guess)
+        found["wrong"] = len(wrong)
+        order = wrong[np.argsort(-sure[wrong], kind="stable")]
+        names = [str(label) for label in predictor.target.classes]
+        told = [
+            {"row": int(called[i]), "truth": names[codes[i]], "prediction": names[guess[i]], "sure": float(sure[i])}
+            for i in order[: _IMAGES if image_shape else _WORST]
+        ]
+    else:
+        truth, guess = y.astype(np.float64), predictor.decode(out)
+        order = np.argsort(-np.abs(guess - truth), kind="stable")
+        told = [
+            {
+                "row": int(called[i]),
+                "truth": float(truth[i]),
+                "prediction": float(guess[i]),
+                "error": float(guess[i] - truth[i]),
+            }
+            for i in order[: _IMAGES if image_shape else _WORST]
+        ]
+        some = np.sort(rng.choice(len(y), _PAIRS, replace=False)) if len(y) > _PAIRS else np.arange(len(y))
+        found["pairs"] = {"truth": _short(truth[some]), "prediction": _short(guess[some])}
+    found["mistakes"] = told
+    shown = _take(raw, order[: len(told)])
+    if image_shape:
+        found["image"] = [int(side) for side in image_shape]
+        for mistake, pixels in zip(told, _pixels(shown, image_shape), strict=True):
+            mistake["pixels"] = pixels
+    else:
+        found["columns"], found["all_columns"], cells = _cells(shown)
+        for mistake, values in zip(told, cells, strict=True):
+            mistake["values"] = values
+    if history is not None:
+        some = np.sort(rng.choice(len(y), _DIAGNOSED, replace=False)) if len(y) > _DIAGNOSED else np.arange(len(y))
+        findings = diagnose(history, predictor.net, predictor.inputs(_take(raw, some)))
+        found["findings"] = [finding._asdict() for finding in findings]
+        found["diagnosed"] = f"the curves, the last gradients, and every layer's outputs for {len(some)} rows"
+    return found
+
+
+def _take(raw: Any, index: np.ndarray) -> Any:
+    if isinstance(raw, Mapping):
+        return {name: np.asarray(column)[index] for name, column in raw.items()}
+    return np.asarray(raw[index])
+
+
+def _short(values: np.ndarray) -> list[float]:
+    """Round to what a picture can show."""
+    return [float(f"{value:.5g}") for value in values]
+
+
+def _pixels(rows: np.ndarray, shape: Sequence[int]) -> list[str]:
+    """Return images as bytes: grey levels from the smallest number shown to the largest, colours as they are."""
+    if math.prod(shape) != math.prod(rows.shape[1:]):
+        raise ShapeError(
+            f"collect_evidence: expected rows of {math.prod(shape)} numbers for images of shape {tuple(shape)}, got "
+            f"{math.prod(rows.shape[1:])}. Pass the shape of one image."
+        )
+    values = np.nan_to_num(np.asarray(rows, dtype=np.float64))
+    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
+    if len(shape) == 3 and low >= 0 and high <= 255:
+        low, high = 0.0, 255.0 if high > 1 else 1.0
+    levels = np.round((values - low) * (255 / ((high - low) or 1.0))).astype(np.uint8)
+    return [base64.b64encode(row.tobytes()).decode("ascii") for row in levels]
+
+
+def _cells(rows: Any) -> tuple[list[str], int, list[list[Any]]]:
+    """Return the names of the first columns, the number of all, and the values of each row."""
+    if isinstance(rows, Mapping):
+        columns = {str(name): column for name, column in rows.items()}
+    else:
+        flat = rows.reshape(len(rows), math.prod(rows.shape[1:]))  # there may be no rows
+        columns = {f"x{j + 1}": flat[:, j] for j in range(flat.shape[1])}
+    names = list(columns)[:_COLUMNS]
+    table = [[_cell(value) for value in columns[name].tolist()] for name in names]
+    return names, len(columns), [list(row) for row in zip(*table, strict=True)]
+
+
+def _cell(value: Any) -> Any:
+    """Return a value as JSON knows it: None for what is missing, text cut where it is long."""
+    if value is None or value != value:
+        return None
+    if isinstance(value, bool):
+        return str(value)
+    if isinstance(value, float):
+        return int(value) if value.is_integer() and abs(value) < 1e15 else float(f"{value:.6g}")
+    if isinstance(value, int):
+        return value
+    text = str(value)
+    return text if len(text) <= _LONGEST_CELL else text[: _LONGEST_CELL - 1] + "…"

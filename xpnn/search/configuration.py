@@ -1,0 +1,296 @@
+"""From the names in a configuration to a trainer: of one network, or of several on the replica axis."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ..arguments import count, is_count, number, suggest
+from ..backend import Backend
+from ..errors import OptionError
+from ..losses import Loss
+from ..metrics import Metric
+from ..model import mlp
+from ..optim import SGD, AdaGrad, Adam, AdamW, Lion, Momentum, Muon, NAdam, Optimizer, RMSProp
+from ..regularizers import Regularizer
+from ..schedules import Schedule
+from ..training import Trainer
+
+__all__ = ["BATCH_SIZE", "OPTIMIZERS", "Common", "Plan", "build", "read"]
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    "sgd": SGD,
+    "momentum": Momentum,
+    "rmsprop": RMSProp,
+    "adagrad": AdaGrad,
+    "adam": Adam,
+    "adamw": AdamW,
+    "nadam": NAdam,
+    "lion": Lion,
+    "muon": Muon,
+}
+_SHAPE = ("hidden", "width", "n_layers")
+_NETWORK = ("activation", "norm", "residual", "init")
+_TRAINING = ("schedule", "regularizer", "clip_norm", "clip_value")
+_OTHER = ("dropout", "seed", "optimizer", "batch_size")
+_HIDDEN = (64,)
+BATCH_SIZE = 128  # that of Trainer.fit
+
+T = TypeVar("T", bound=Trainer)
+
+
+@dataclass(frozen=True)
+class Common:
+    """What all networks of a search share.
+
+    Attributes
+    ----------
+    n_in, n_out : int
+        Widths of input and output.
+    loss : Loss
+        The loss.
+    metrics : sequence of str or Metric
+        For the trainers.
+    seed : int
+        The trainers' seed: order of the rows and validation split.
+    backend : str or Backend
+        For the networks.
+    dtype : str or None
+        For the networks.
+    """
+
+    n_in: int
+    n_out: int
+    loss: Loss
+    metrics: Sequence[str | Metric]
+    seed: int
+    backend: str | Backend
+    dtype: str | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A configuration with every name understood and every default filled in.
+
+    Attributes
+    ----------
+    hidden : tuple of int
+        Widths of the hidden layers.
+    rates : tuple of float
+        Dropout after each of them.
+    seed : int
+        The network's.
+    network, training, rule_options : dict
+        Further options of `mlp`, `Trainer` and the optimizer.
+    rule : class
+        The optimizer's.
+    lr, weight_decay : float
+        Its two options that replicas may have one each.
+    batch_size : int
+        Rows of one step.
+    """
+
+    hidden: tuple[int, ...]
+    rates: tuple[float, ...]
+    seed: int
+    network: dict[str, Any]
+    training: dict[str, Any]
+    rule: type[Optimizer]
+    lr: float
+    weight_decay: float
+    rule_options: dict[str, Any]
+    batch_size: int
+
+    @property
+    def pattern(self) -> tuple[bool, ...]:
+        """Which hidden layers are followed by dropout."""
+        return tuple(rate > 0 for rate in self.rates)
+
+    @property
+    def alone(self) -> bool:
+        """Whether it cannot share a trainer: its schedule or its penalty goes by what one network does."""
+        schedule, penalty = self.training.get("schedule"), self.training.get("regularizer")
+        watches = schedule is not None and schedule.watches is not None
+        return watches or (penalty is not None and type(penalty).state is not Regularizer.state)
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What must be equal in networks that are trained together."""
+        options = {**self.network, **self.training, **self.rule_options}
+        return (self.hidden, self.rule, self.batch_size, *((name, _sign(options[name])) for name in sorted(options)))
+
+
+def _sign(value: Any) -> Any:
+    """Return what equal options have in common: for objects of classes not xpnn's, whose text may not tell all, the id.
+
+    The configurations live as long as the search, so no id comes twice.
+    """
+    if isinstance(value, list | tuple):
+        return tuple(_sign(item) for item in value)
+    own = value is None or isinstance(value, str | int | float) or type(value).__module__.startswith("xpnn.")
+    return repr(value) if own else id(value)
+
+
+def read(configuration: Mapping[str, Any]) -> Plan:
+    """Understand a configuration, and try its options out.
+
+    Raises
+    ------
+    OptionError
+        If a name or a value is not known; nothing has been trained then.
+    """
+    given = dict(configuration)
+    rule = _rule(given.get("optimizer", "adam"))
+    of_rule = list(inspect.signature(rule).parameters)
+    known = (*_SHAPE, *_NETWORK, *_OTHER, *_TRAINING, *of_rule)
+    for name in given:
+        if name not in known:
+            hint = suggest(name, known)
+            if name in {n for other in OPTIMIZERS.values() for n in inspect.signature(other).parameters}:
+                hint = f"It is an option of other optimizers than {rule.__name__}."
+            raise OptionError(f"search: expected names among {', '.join(known)}, got {name!r}. {hint}")
+    hidden = _hidden(given)
+    lr, decay = (_number(given, name, rule) for name in ("lr", "weight_decay"))
+    seed = given.get("seed", 0)
+    if not isinstance(seed, int | np.integer):
+        raise OptionError(f"search: expected seed to be an integer, got {seed!r}. List several: 'seed': [0, 1, 2].")
+    schedule, penalty = given.get("schedule"), given.get("regularizer")
+    if schedule is not None and not isinstance(schedule, Schedule):
+        raise OptionError(f"search: expected schedule to be an object, got {schedule!r}. Try xpnn.CosineDecay().")
+    if penalty is not None and not isinstance(penalty, Regularizer):
+        raise OptionError(f"search: expected regularizer to be an object, got {penalty!r}. Try xpnn.L2(1e-4).")
+    plan = Plan(
+        hidden,
+        _rates(given.get("dropout", 0.0), len(hidden)),
+        int(seed),
+        {name: given[name] for name in _NETWORK if name in given},
+        {name: given[name] for name in _TRAINING if name in given},
+        rule,
+        lr,
+        decay,
+        {name: given[name] for name in of_rule if name in given and name not in ("lr", "weight_decay")},
+        count(given.get("batch_size", BATCH_SIZE), "search", "batch_size"),
+    )
+    _optimizer([plan], replicated=False)
+    return plan
+
+
+def build(
+    plans: Sequence[Plan],
+    common: Common,
+    *,
+    replicated: bool,
+    pattern: Sequence[bool] | None = None,
+    kind: type[T],
+    **training: Any,
+) -> T:
+    """Return a fresh trainer of these networks.
+
+    Parameters
+    ----------
+    plans : sequence of Plan
+        Of one key; a single one unless `replicated`.
+    common : Common
+        What all share.
+    replicated : bool
+        Whether there is a replica axis.
+    pattern : sequence of bool, optional
+        Which hidden layers are followed by dropout, where another network of the group needs it.
+    kind : class
+        Trainer, or one derived from it.
+    **training
+        Options of the trainer that win over the plan's.
+
+    Returns
+    -------
+    Trainer
+        Of class `kind`.
+    """
+    first = plans[0]
+    dropout: list[Any] = []
+    for i, dropped in enumerate(first.pattern if pattern is None else pattern):
+        rates = [plan.rates[i] for plan in plans]
+        dropout.append((rates if replicated else rates[0]) if dropped else 0.0)
+    net = mlp(
+        [common.n_in, *first.hidden, common.n_out],
+        dropout=dropout,
+        backend=common.backend,
+        dtype=common.dtype,
+        seed=[plan.seed for plan in plans] if replicated else first.seed,
+        **first.network,
+    )
+    options = {**first.training, **training}
+    if "regularizer" in options:  # it may keep vectors of its network: each trainer gets its own
+        options["regularizer"] = copy.deepcopy(options["regularizer"])
+    rule = _optimizer(plans, replicated=replicated)
+    return kind(net, common.loss, rule, metrics=common.metrics, seed=common.seed, **options)
+
+
+def _optimizer(plans: Sequence[Plan], *, replicated: bool) -> Optimizer:
+    first = plans[0]
+    options = dict(first.rule_options)
+    for name in ("lr", "weight_decay"):
+        values = [getattr(plan, name) for plan in plans]
+        if name in inspect.signature(first.rule).parameters:
+            options[name] = values if replicated else values[0]
+    return first.rule(**options)
+
+
+def _rule(given: Any) -> type[Optimizer]:
+    if isinstance(given, type) and issubclass(given, Optimizer):
+        return given
+    if not isinstance(given, str) or given not in OPTIMIZERS:
+        raise OptionError(
+            f"search: expected optimizer to be one of {', '.join(OPTIMIZERS)}, or a class, got {given!r}. "
+            f"{suggest(given, OPTIMIZERS)}"
+        )
+    return OPTIMIZERS[given]
+
+
+def _hidden(given: Mapping[str, Any]) -> tuple[int, ...]:
+    if "hidden" in given and ("width" in given or "n_layers" in given):
+        raise OptionError("search: expected hidden, or width and n_layers, got both. Leave one of the two out.")
+    if "hidden" not in given:
+        if "n_layers" in given and "width" not in given:
+            raise OptionError("search: expected width beside n_layers, got n_layers alone. Try 'width': 64.")
+        if "width" not in given:
+            return _HIDDEN
+        return (count(given["width"], "search", "width"),) * count(given.get("n_layers", 1), "search", "n_layers")
+    widths = given["hidden"]
+    widths = (widths,) if is_count(widths) else widths
+    if not isinstance(widths, Sequence) or not all(map(is_count, widths)):
+        raise OptionError(
+            f"search: expected hidden to be the widths of the hidden layers, got {widths!r}. "
+            "Try (64, 32), in a list of several such."
+        )
+    return tuple(int(width) for width in widths)
+
+
+def _rates(given: Any, hidden: int) -> tuple[float, ...]:
+    rates = tuple(given) if isinstance(given, list | tuple) else (given,) * hidden
+    if len(rates) != hidden:
+        raise OptionError(
+            f"search: expected one dropout, or one for each of {hidden} hidden layers, got {given!r}. Pass one for all."
+        )
+    if not all(0 <= number(rate) < 1 for rate in rates):
+        raise OptionError(
+            f"search: expected 0 <= dropout < 1 (the share of units dropped), got {given!r}. "
+            "List several in the space: 'dropout': [0.0, 0.2]."
+        )
+    return tuple(float(rate) for rate in rates)
+
+
+def _number(given: Mapping[str, Any], name: str, rule: type[Optimizer]) -> float:
+    options = inspect.signature(rule).parameters
+    value = given.get(name, options[name].default if name in options else 0.0)
+    if not 0 <= number(value) < float("inf"):
+        raise OptionError(
+            f"search: expected {name} >= 0 and finite, one number a configuration, got {value!r}. "
+            f"List several in the space: '{name}': [...]."
+        )
+    return float(value)

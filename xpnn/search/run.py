@@ -1,0 +1,351 @@
+"""The search itself."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from ..arguments import count, number, suggest
+from ..backend import Backend, to_numpy
+from ..errors import OptionError
+from ..losses import Loss
+from ..metrics import Metric, mode_of
+from ..training import Trainer
+from ..training.checks import expect
+from ..training.feed import as_rows
+from ..training.progress import _open
+from .configuration import BATCH_SIZE, Common, Plan, build, read
+from .group import Group, Lone, Progress, Together
+from .halving import Halving
+from .result import RESULTS, SearchResult, Trial
+
+__all__ = ["run"]
+
+Make = Callable[[dict[str, Any]], Trainer]
+Start = Callable[..., Group]
+
+
+def run(
+    configurations: Iterable[Mapping[str, Any]],
+    X: Any,
+    y: Any,
+    *,
+    loss: Loss | None = None,
+    make: Make | None = None,
+    epochs: int = 20,
+    halving: Halving | None = None,
+    monitor: str = "val_loss",
+    mode: Literal["auto", "min", "max"] = "auto",
+    metrics: Sequence[str | Metric] = ("accuracy",),
+    X_val: Any = None,
+    y_val: Any = None,
+    validation_fraction: float = 0.2,
+    sample_weight: Any = None,
+    sample_weight_val: Any = None,
+    class_weight: Mapping[int, float] | Literal["balanced"] | None = None,
+    n_out: int | None = None,
+    backend: str | Backend = "numpy",
+    dtype: str | None = None,
+    seed: int = 0,
+    together: int = 32,
+    max_seconds: float | None = None,
+    verbose: bool = False,
+) -> SearchResult:
+    """Train a network for each configuration and compare them.
+
+    Networks that differ only in ``lr``, ``weight_decay``, ``dropout`` and ``seed`` are trained at once, as replicas:
+    one batched product in place of many small ones.  Others are trained one after the other, as are networks with a
+    schedule that watches a column (`Plateau`) or a penalty that remembers vectors (`SpectralNorm`).  On NumPy both
+    give the same bits as training each network alone.
+
+    A configuration may name
+
+    * the network: ``hidden`` (widths of the hidden layers, default (64,)), or ``width`` and ``n_layers``;
+      ``activation``, ``norm``, ``dropout`` (a rate, or a tuple of one for each hidden layer), ``residual``, ``init``,
+      as in `mlp`;
+    * the optimizer: ``optimizer`` ("adam" by default; "sgd", "momentum", "rmsprop", "adagrad", "adamw", "nadam",
+      "lion", "muon", or a class) and its options: ``lr``, ``weight_decay``, ``momentum``, …;
+    * training: ``batch_size`` (default 128), ``schedule``, ``regularizer``, ``clip_norm``, ``clip_value``, as in
+      `Trainer`;
+    * ``seed`` (default 0), which draws the network's initial weights and dropout masks.
+
+    The *trainers'* seed, which draws the order of the rows and the validation split, is the argument `seed` of this
+    function, the same for all: every configuration sees the same batches in the same order.  `Trial.make` builds the
+    trainer of one trial alone, with both seeds.
+
+    Parameters
+    ----------
+    configurations : iterable of dict
+        From `grid` or `random`, or written by hand.
+    X : array of shape (n, n_in)
+        Of any library.
+    y : array of shape (n,) or (n, n_targets)
+        What the loss takes.
+    loss : Loss
+        For all networks; not with `make`.
+    make : callable, optional
+        For what the names above do not cover: is called with a configuration, in which it may read any names, and
+        returns a fresh `Trainer` of a single network.  These are trained one by one.  ``batch_size`` in a
+        configuration is the fit's, as above.  Then `loss`, `metrics`, `n_out`, `backend`, `dtype` and `seed` are the
+        trainer's own, and not used here.
+    epochs : int, default=20
+        Epochs of a network that is trained to the end.
+    halving : Halving, optional
+        Successive halving: train all for a few epochs, and only the best for `epochs`.  A survivor has the same bits
+        as a network trained for that many epochs without pause.  Schedules that ask for the length of training
+        (``CosineDecay()``) are told `epochs` from the beginning, so early rungs see rates near the peak.  Callbacks
+        of trainers from `make` begin anew at each rung: `EarlyStopping` would restore its best weights at each.
+    monitor : str, default="val_loss"
+        Column of the history to rank by: ``loss`` or a metric, with or without ``val_``.
+    mode : {"auto", "min", "max"}, default="auto"
+        Which direction is better; "auto" knows the losses and metrics of xpnn.
+    metrics : sequence of str or Metric, default=("accuracy",)
+        As in `Trainer`.
+    X_val, y_val, validation_fraction, sample_weight, sample_weight_val, class_weight
+        As in `Trainer.fit`, but for the fraction's default, 0.2.
+    n_out : int, optional
+        Outputs of the networks; told from loss and targets by default.
+    backend, dtype
+        As in `mlp`.
+    seed : int, default=0
+        The trainers'.
+    together : int, default=32
+        Most networks of one group; 1 trains each alone.  Memory grows with it.
+    max_seconds : float, optional
+        Wall-clock time; at the end of the epoch in which it is over, the search ends.
+    verbose : bool, default=False
+        Show progress through tqdm: epochs of all networks, and the best value so far.
+
+    Returns
+    -------
+    SearchResult
+        One trial for each configuration.  A network that diverges ends as "diverged" and disturbs no other.
+
+    Raises
+    ------
+    OptionError
+        If there are no configurations, or a name or value in one is unknown; nothing has been trained then.
+    ShapeError, LabelError, DataError
+        If the data do not fit.
+
+    Examples
+    --------
+    >>> import xpnn
+    >>> X, y = xpnn.data.make_circles(200, noise=0.05, seed=0)
+    >>> space = {"lr": [0.0003, 0.03], "seed": [0, 1], "width": 16, "activation": "tanh", "batch_size": 32}
+    >>> result = xpnn.search.run(
+    ...     xpnn.search.grid(space), X, y, loss=xpnn.CrossEntropy(), epochs=10, monitor="val_accuracy"
+    ... )
+    >>> result.best.config["lr"]
+    0.03
+    >>> best = result.best
+    >>> history = best.make().fit(X, y, epochs=10, **best.fit_options)
+    >>> history["val_accuracy"] == best.history["val_accuracy"]
+    True
+    """
+    where = "search.run"
+    epochs, together = count(epochs, where, "epochs"), count(together, where, "together")
+    if max_seconds is not None and not number(max_seconds) > 0:
+        raise OptionError(f"{where}: expected max_seconds > 0 or None, got {max_seconds!r}. Try 60.")
+    if mode not in ("auto", "min", "max"):
+        raise OptionError(f"{where}: expected mode 'auto', 'min' or 'max', got {mode!r}. Choose one of these.")
+    if halving is not None and not isinstance(halving, Halving):
+        raise OptionError(f"{where}: expected halving to be a Halving or None, got {halving!r}. Try Halving(eta=3).")
+    if make is not None and not callable(make):
+        raise OptionError(
+            f"{where}: expected make to be a function, got {make!r}. It takes a configuration and returns a Trainer."
+        )
+    if monitor.startswith("val_") and X_val is None and not validation_fraction:
+        raise OptionError(
+            f"{where}: {monitor!r} needs validation data, got none. "
+            "Pass X_val and y_val, or a validation_fraction, or choose monitor='loss'."
+        )
+    given = _checked(configurations, where)
+    weights = {"sample_weight": sample_weight, "sample_weight_val": sample_weight_val}
+    data = {"X": X, "y": y, "X_val": X_val, "y_val": y_val, **weights}
+    options: dict[str, Any] = {} if X_val is not None else {"validation_fraction": validation_fraction}
+    if class_weight is not None:
+        options["class_weight"] = class_weight
+    if make is not None and loss is None:
+        trials = [Trial(c, {"batch_size": _batch_size(c, where), **options}, _Maker(make)) for c in given]
+        starts: list[Start] = [functools.partial(Lone, [t], data=data, epochs=epochs) for t in trials]
+    elif loss is not None and make is None:
+        expect(loss, Loss, "loss", "a loss object such as xpnn.CrossEntropy()")
+        plans = [read(c) for c in given]
+        data |= {"X": as_rows(X, where, "X"), "y": as_rows(y, where, "y")}
+        outputs = _n_out(loss, data["y"], y_val) if n_out is None else count(n_out, where, "n_out")
+        common = Common(data["X"].shape[-1], outputs, loss, metrics, seed, backend, dtype)
+        for plan in {plan.key: plan for plan in plans}.values():  # what no network can have is found before any trains
+            _check_monitor(build([plan], common, replicated=False, kind=Trainer), monitor, where)
+        trials = [
+            Trial(c, {"batch_size": p.batch_size, **options}, functools.partial(_alone, p, common))
+            for c, p in zip(given, plans, strict=True)
+        ]
+        starts = [
+            functools.partial(
+                Together,
+                [trials[i] for i in places],
+                data=data,
+                epochs=epochs,
+                plans=[plans[i] for i in places],
+                common=common,
+            )
+            for places in _groups(plans, together)
+        ]
+    else:
+        raise OptionError(f"{where}: expected loss or make, got {'neither' if make is None else 'both'}. Pass one.")
+    rungs = [(len(trials), epochs)] if halving is None else halving.rungs(len(trials), epochs)
+    direction = mode_of(monitor) if mode == "auto" else mode
+    deadline = time.monotonic() + (math.inf if max_seconds is None else float(max_seconds))
+    with _bar(rungs, verbose) as bar:
+        _climb(trials, starts, rungs, Progress(monitor, direction, deadline, bar))
+    return SearchResult(trials, monitor, direction)
+
+
+# -- climbing ---------------------------------------------------------------------------------------------------
+def _climb(
+    trials: Sequence[Trial], starts: Sequence[Start], rungs: Sequence[tuple[int, int]], progress: Progress
+) -> None:
+    """Train all groups from rung to rung, and leave those behind that are not among the best."""
+    ended: set[int] = set()
+    if len(rungs) == 1:  # no group waits for another: one trainer lives at a time
+        for start in starts:
+            if not progress.over:
+                _advance(start(progress=progress), rungs[0][1], ended)
+    else:
+        groups = [start(progress=progress) for start in starts]
+        for (_, target), after in itertools.zip_longest(rungs, rungs[1:]):
+            for group in groups:
+                _advance(group, target, ended)
+            if after is None or progress.over:
+                break
+            groups = _best(groups, trials, after[0], progress)
+    for trial in trials:
+        if trial.status in ("running", "not started"):
+            whole = trial.epochs >= rungs[-1][1] or id(trial) in ended
+            trial.status = "finished" if whole else "out of time" if trial.epochs else "not started"
+
+
+def _advance(group: Group, target: int, ended: set[int]) -> None:
+    group.advance(target)
+    if group.ended:
+        ended |= {id(trial) for trial in group.trials}
+
+
+def _best(groups: Sequence[Group], trials: Sequence[Trial], n: int, progress: Progress) -> list[Group]:
+    """Return the groups of the best `n` trials; of equal ones the earlier."""
+    place = {id(trial): i for i, trial in enumerate(trials)}
+    alive = [trial for group in groups for trial in group.trials]
+    alive.sort(key=lambda t: (progress.sign * t.score if math.isfinite(t.score) else math.inf, place[id(t)]))
+    chosen = {id(trial) for trial in alive[:n]}
+    for trial in alive[n:]:
+        trial.status = "eliminated"
+    for group in groups:
+        group.keep([k for k, trial in enumerate(group.trials) if id(trial) in chosen])
+    return [group for group in groups if group.trials]
+
+
+def _bar(rungs: Sequence[tuple[int, int]], verbose: bool) -> contextlib.AbstractContextManager[Any]:
+    if not verbose:
+        return contextlib.nullcontext()
+    reached = [0, *(epochs for _, epochs in rungs)]
+    total = sum(n * (b - a) for (n, _), a, b in zip(rungs, reached[:-1], reached[1:], strict=True))
+    return contextlib.closing(_open({"desc": "search"}, total, 0))
+
+
+# -- grouping and making ----------------------------------------------------------------------------------------
+def _groups(plans: Sequence[Plan], together: int) -> list[list[int]]:
+    """Return the places of the plans that are trained together.
+
+    Dropout numbers its masks by layer, so networks share a trainer only if it follows the same layers in all.  One
+    without any draws no masks, and may join.
+    """
+    dropped = {plan.key: plan.pattern for plan in reversed(plans) if any(plan.pattern)}
+    found: dict[Any, list[int]] = {}
+    for i, plan in enumerate(plans):
+        pattern = plan.pattern if any(plan.pattern) else dropped.get(plan.key, plan.pattern)
+        found.setdefault((plan.key, pattern, i if plan.alone else None), []).append(i)
+    return [places[a : a + together] for places in found.values() for a in range(0, len(places), together)]
+
+
+def _alone(plan: Plan, common: Common, trial: Trial) -> Trainer:
+    """Return the trainer of one trial."""
+    trainer = build([plan], common, replicated=False, kind=Trainer)
+    trainer.schedule = trial.schedule or trainer.schedule
+    return trainer
+
+
+class _Maker:
+    """The user's own way from a configuration to a trainer, checked."""
+
+    def __init__(self, make: Make) -> None:
+        self.make = make
+
+    def __call__(self, trial: Trial) -> Trainer:
+        trainer = self.make(dict(trial.config))
+        if not isinstance(trainer, Trainer):
+            raise OptionError(
+                f"search.run: expected make to return a Trainer, got {type(trainer).__name__}. "
+                "Return xpnn.Trainer(net, loss, optimizer)."
+            )
+        if trainer.net.store.replicas or trainer.epoch:
+            what = "replicas" if trainer.net.store.replicas else f"one that has trained for {trainer.epoch} epochs"
+            raise OptionError(
+                f"search.run: expected make to return a fresh trainer of one network, got {what}. "
+                "Make everything anew in it."
+            )
+        return trainer
+
+
+# -- checking ---------------------------------------------------------------------------------------------------
+def _checked(configurations: Iterable[Mapping[str, Any]], where: str) -> list[dict[str, Any]]:
+    if isinstance(configurations, Mapping) or not isinstance(configurations, Iterable):
+        raise OptionError(
+            f"{where}: expected a list of configurations, got {type(configurations).__name__}. "
+            "Make one with search.grid(space) or search.random(space, n)."
+        )
+    given = list(configurations)
+    if not given:
+        raise OptionError(f"{where}: expected at least one configuration, got none. Try search.grid(space).")
+    for c in given:
+        if not isinstance(c, Mapping):
+            raise OptionError(f"{where}: expected each configuration to be a dict, got {c!r}. Try {{'lr': 0.01}}.")
+        for name in RESULTS:
+            if name in c:
+                hint = "Pass epochs= to the search." if name == "epochs" else "Choose another name."
+                raise OptionError(f"{where}: expected no {name!r} in a configuration: results have a {name}. {hint}")
+    return [dict(c) for c in given]
+
+
+def _check_monitor(trainer: Trainer, monitor: str, where: str) -> None:
+    known = [prefix + name for prefix in ("", "val_") for name in ("loss", *(m.name for m in trainer.metrics))]
+    if monitor not in known:
+        raise OptionError(
+            f"{where}: expected monitor to be one of {', '.join(known)}, got {monitor!r}. {suggest(monitor, known)}"
+        )
+
+
+def _whole(labels: np.ndarray) -> bool:
+    return bool(np.isfinite(labels).all() and (labels == np.trunc(labels)).all())
+
+
+def _batch_size(configuration: Mapping[str, Any], where: str) -> int:
+    return count(configuration.get("batch_size", BATCH_SIZE), where, "batch_size")
+
+
+def _n_out(loss: Loss, y: Any, y_val: Any) -> int:
+    """Return how many outputs the networks need; what does not fit, the trainer refuses."""
+    if loss.takes_labels and len(y.shape) == 1:
+        labels = [to_numpy(as_rows(a, "search.run", "y")) for a in (y, y_val) if a is not None]
+        # Labels may be floats that are whole; of others there are no classes to count.
+        counted = [a for a in labels if a.dtype.kind in "iuf" and a.size and _whole(a)]
+        return max([2, *(int(a.max()) + 1 for a in counted)])
+    targets = 1 if len(y.shape) == 1 else int(y.shape[-1])
+    return targets * len(getattr(loss, "quantiles", (None,)))
