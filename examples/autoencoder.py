@@ -42,7 +42,7 @@ def main() -> None:
     if tuple(code.shape) != (len(X_test), 16):
         raise SystemExit("expected 16 numbers for each image")
 
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    figure = Figure(figsize=(11, 3.6), layout="constrained")
     pictures, curve = figure.subfigures(1, 2, width_ratios=(1.8, 1))
     shown = [int(np.flatnonzero(y[1300:] == digit)[0]) for digit in range(10)]
     grid = pictures.subplots(3, 10)

@@ -37,7 +37,7 @@ def main() -> None:
     axes[3].set_title("Loss on the training points")
     if not shares[0] < shares[2] or not shares[2] >= 0.93:
         raise SystemExit(f"expected the border to get better and to end above 93 %, got {shares}")
-    if not args.quick and not shares[2] >= 0.96:
+    if not args.quick and not 0.97 <= shares[2] <= 0.99:
         raise SystemExit(f"expected about 98 % after 1,000 epochs, got {shares[2]:.1%}")
     print(
         f"The border starts almost straight ({shares[0]:.1%}), bends, and ends at {shares[2]:.1%} of the test points."

@@ -27,7 +27,6 @@ def main() -> None:
     trainer = xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.Adam(lr=0.005), callbacks=[stopping])
     trainer.fit(X_train, y_train, epochs=15 if args.quick else 60, batch_size=64, validation_fraction=0.15)
     accuracy = trainer.evaluate(X_test, y_test)["accuracy"]
-    print(f"{accuracy:.1%} of {len(y_test)} test digits are right after {len(trainer.history)} epochs.")
     if accuracy < 0.95:
         raise SystemExit("expected at least 95 % of the test digits to be right")
 
@@ -53,6 +52,11 @@ def main() -> None:
     for ax, i in zip(right.axes, sure, strict=False):
         ax.imshow(X_test[i].reshape(8, 8), cmap="Greys", vmin=0, vmax=1)
         ax.set_title(f"{y_test[i]} as {says[i]}, {probabilities[i].max():.0%}", fontsize=9)
+    first = f"{y_test[sure[0]]} taken for {says[sure[0]]} ({probabilities[sure[0]].max():.0%} sure)"
+    print(
+        f"{accuracy:.1%} of {len(y_test)} test digits are right after {len(trainer.history)} epochs; "
+        f"the surest mistake is a {first}."
+    )
     print(f"wrote {xpnn.plots.save_figure(figure, Path(args.out) / 'digits.png')}")
 
 

@@ -39,7 +39,7 @@ def main() -> None:
         z, _ = hidden.forward(net.backend.asarray(X))
         alive[name] = int((xpnn.to_numpy(z) > 0).any(axis=0).sum())
         left.plot(history["epoch"], history["loss"], color=colour, label=name)
-        right.bar(name, alive[name], color=colour)
+        right.bar_label(right.bar(name, alive[name], color=colour))
         print(f"{name:10}: {shares[name]:.1%} right, {alive[name]:2} of 16 units reached, weights moved {moved:.2f}")
         if name == "ReLU" and moved != 0:
             raise SystemExit("expected dead units to get no gradient at all")

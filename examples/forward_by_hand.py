@@ -60,10 +60,10 @@ def main() -> None:
     labels += [[f"z {z:.1f}\na {a:.1f}" for z, a in zip(z1, a1, strict=True)], [f"z {z2[0]:.2f}\na {a2[0]:.5f}"]]
     for column, texts, colour in zip(columns, labels, (*xpnn.plots.OKABE_ITO[5:3:-1], "#FFFFFF"), strict=True):
         for place, text in zip(column, texts, strict=True):
-            box = {"boxstyle": "circle,pad=0.35", "facecolor": colour, "edgecolor": "black"}
+            box = {"boxstyle": "circle,pad=0.5", "facecolor": colour, "edgecolor": "black"}
             ax.text(*place, text, ha="center", va="center", bbox=box, zorder=3)
     for (px, py), bias in zip([*columns[1], *columns[2]], [*b1, *b2], strict=True):
-        ax.text(px, py + 0.36, f"b {bias:.1f}", ha="center", fontsize=8, zorder=4)
+        ax.text(px, py + 0.42, f"b {bias:.1f}", ha="center", fontsize=8, zorder=4)
     ax.set(xlim=(-0.6, 4.9), ylim=(-0.6, 2.6), title="Two inputs, three ReLU units, one sigmoid: weights on the lines")
     ax.set_axis_off()
     print(f"By hand and by xpnn the output is {a2[0]:.5f}.")

@@ -65,7 +65,7 @@ def main() -> None:
         "wrong derivative": {"activation": WrongDerivative},
         "forgotten bias": {"middle": ForgottenBias},
     }
-    worst = {}
+    worst, groups = {}, {}
     for name, changes in cases.items():
         part = right | changes
         net = xpnn.Sequential(
@@ -73,6 +73,7 @@ def main() -> None:
             n_in=3, backend=args.backend, dtype="float64", seed=1,
         )  # fmt: skip
         report = check_gradients(net, part["loss"](), x, y, max_elements=5 if args.quick else 200)
+        groups[name] = report.rel_error.values()
         worst[name] = max(report.max_rel_error, 1e-12)
         bad = [row["parameter"] for row in report.rows() if row["verdict"] == "bug"]
         print(f"{name:18}: {report.verdict:9} {report.max_rel_error:.1e}  {', '.join(bad)}")
@@ -84,12 +85,19 @@ def main() -> None:
     figure = Figure(figsize=(8, 3.8), layout="constrained")
     ax = figure.subplots()
     colours = [xpnn.plots.OKABE_ITO[2 if name == "all right" else 1] for name in worst]
-    ax.barh(list(worst), list(worst.values()), left=0, color=colours)
+    ax.barh(list(worst), list(worst.values()), left=0, color=colours, alpha=0.35)
+    for name, errors in groups.items():
+        ax.plot(np.maximum(list(errors), 1e-12), [name] * len(errors), "o", color="black", markersize=4)
     for limit, text in ((1e-7, "excellent"), (1e-5, "good"), (1e-3, "suspicious")):
         ax.axvline(limit, color="black", linestyle=":", linewidth=1)
         ax.text(limit / 1.3, -0.85, text, ha="right", va="center", fontsize=8)
     ax.text(1.3e-3, -0.85, "bug", va="center", fontsize=8)
-    ax.set(xscale="log", xlim=(1e-12, 3), ylim=(4.6, -1.2), xlabel="largest relative error of any parameter")
+    ax.set(
+        xscale="log",
+        xlim=(1e-12, 3),
+        ylim=(4.6, -1.2),
+        xlabel="relative error of each weight matrix and bias (dots); bar: the largest",
+    )
     ax.set_title("A gradient check tells a right backward pass from a wrong one")
     print("The right network passes, and each planted bug is called a bug, with the parameters it spoils.")
     print(f"wrote {xpnn.plots.save_figure(figure, Path(args.out) / 'gradient_check.png')}")

@@ -1,8 +1,16 @@
+# %% [markdown]
+# # Where weights start
+#
+# A unit adds up $n$ inputs, so the variance of its sum is $n \operatorname{Var}(w)$ times the mean square of the
+# inputs. Only a variance near $1/n$ hands on a signal of the size it was given.
+
+# %% [markdown]
 """Where weights start decides whether signals live: zeros keep units equal, small ones fade, large ones explode.
 
 Run: python examples/initialization.py [--backend numpy|cupy|torch|strict] [--quick] [--out FOLDER]
 """
 
+# %%
 import argparse
 from pathlib import Path
 
@@ -10,11 +18,23 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import xpnn
-from xpnn.initializers import HeNormal, LeCunNormal, Normal, Orthogonal, XavierNormal, XavierUniform
+from xpnn.initializers import HeNormal, HeUniform, LeCunNormal, Normal, Orthogonal, XavierNormal, XavierUniform
 
 DEPTH, WIDTH = 20, 64
 
+# %% [markdown]
+# ## Signals through twenty layers
+#
+# | start | variance of a weight |
+# |---|---|
+# | Xavier | $2 / (n_\text{in} + n_\text{out})$: holds activations and gradients of tanh near 0 |
+# | He | $2 / n_\text{in}$: twice as much, as ReLU drops half of the sum |
+# | LeCun | $1 / n_\text{in}$ |
+#
+# Forward, the mean square of the activations is measured layer by layer; backward, that of the gradients to them.
 
+
+# %%
 def variances(init, activation, backend):
     """Mean square of each layer's activations (forward) and of the gradients to them (backward), by depth."""
     net = xpnn.mlp([WIDTH] * (DEPTH + 2), activation, init=init, backend=backend, seed=0)
@@ -33,6 +53,13 @@ def variances(init, activation, backend):
     return np.asarray(forward), np.asarray(backward[DEPTH - 1 :: -1])
 
 
+# %% [markdown]
+# ## From zeros
+#
+# Units that start equal get equal gradients and stay equal: six of them learn as one.
+
+
+# %%
 def symmetric_units(backend):
     """Train from zeros; return how far the hidden units are apart at the end, and how far from zero."""
     X, y = xpnn.data.make_moons(100, seed=0)
@@ -42,13 +69,20 @@ def symmetric_units(backend):
     return np.ptp(w, axis=1).max(), np.abs(w).max()
 
 
-def main() -> None:
+# %% [markdown]
+# ## What it does to training
+#
+# The same network from three starts on two moons: the one that starts tiny is behind.
+
+
+# %%
+def main(argv=None):
     """Symmetry, variances by depth, loss curves."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backend", default="numpy")
     parser.add_argument("--quick", action="store_true", help="fewer epochs, for tests")
     parser.add_argument("--out", default="runs/initialization", help="folder for the picture")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
 
     apart, size = symmetric_units(args.backend)
     print(f"From zeros, six hidden units end {apart:.1e} apart at weights of {size:.2f}: they learn as one unit.")
@@ -58,13 +92,14 @@ def main() -> None:
     starts = {
         "N(0, 0.01²)": Normal(0.01), "N(0, 5²)": Normal(5.0), "Xavier normal": XavierNormal(),
         "Xavier uniform": XavierUniform(), "LeCun normal": LeCunNormal(), "He normal": HeNormal(),
-        "orthogonal": Orthogonal(),
+        "He uniform": HeUniform(), "orthogonal": Orthogonal(),
     }  # fmt: skip
-    styles = dict(zip(starts, ("-", "-", "-", ":", "--", "-", "-."), strict=True))
+    styles = dict(zip(starts, ("-", "-", "-", ":", "--", "-", ":", "-."), strict=True))
+    colours = dict(zip(starts, (xpnn.plots.OKABE_ITO[k] for k in (0, 1, 2, 2, 4, 5, 5, 6)), strict=True))
     figure = Figure(figsize=(12, 8), layout="constrained")
     axes = figure.subplots(2, 2)
     measured = {}
-    for name, colour in zip(starts, xpnn.plots.OKABE_ITO, strict=True):
+    for name, colour in colours.items():
         forward, backward = variances(starts[name], "relu", args.backend)
         measured[name] = forward
         for ax, values in ((axes[0, 0], forward), (axes[0, 1], backward)):
@@ -72,15 +107,15 @@ def main() -> None:
         tanh, _ = variances(starts[name], "tanh", args.backend)
         axes[1, 0].plot(range(1, DEPTH + 1), np.maximum(tanh, 1e-45), styles[name], color=colour, label=name)
         print(f"{name:14}: ReLU activations² go from {forward[0]:.1e} to {forward[-1]:.1e} in {DEPTH} layers")
-    axes[0, 0].set(title="ReLU: activations", ylabel="mean square", yscale="log", ylim=(1e-25, 1e25))
-    axes[0, 1].set(title="ReLU: gradients to them", ylabel="mean square", yscale="log", ylim=(1e-25, 1e25))
+    for ax, title in ((axes[0, 0], "ReLU: activations"), (axes[0, 1], "ReLU: gradients to them")):
+        ax.set(title=title, ylabel="mean square", yscale="log", ylim=(1e-25, 1e25))
     axes[1, 0].set(title="tanh: activations", ylabel="mean square", yscale="log", ylim=(1e-25, 1e3))
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=7)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=8)
     for ax in axes.ravel()[:3]:
-        ax.set_xlabel("layer")
-        ax.set_xticks(range(2, DEPTH + 1, 2))
-    kept = measured["He normal"][-1] / measured["He normal"][0]
-    if not (0.05 < kept < 20 and measured["N(0, 0.01²)"][-1] < 1e-20 and measured["N(0, 5²)"][-1] > 1e20):
+        ax.set(xlabel="layer", xticks=range(2, DEPTH + 1, 2))
+    kept = [measured[name][-1] / measured[name][0] for name in ("He normal", "He uniform")]
+    small, large = measured["N(0, 0.01²)"][-1], measured["N(0, 5²)"][-1]
+    if not (min(kept) > 0.05 and max(kept) < 20 and small < 1e-20 and large > 1e20):
         raise SystemExit("expected He to hold the variance, sigma = 0.01 to lose it and sigma = 5 to explode")
     halved = (measured["Xavier normal"][-1] / measured["Xavier normal"][0]) ** (1 / (DEPTH - 1))
     if not 0.4 < halved < 0.6:
@@ -89,11 +124,13 @@ def main() -> None:
     epochs = 25 if args.quick else 80
     X, y = xpnn.data.make_moons(300, noise=0.1, seed=0)
     last = {}
-    for name, colour in (("N(0, 0.01²)", 0), ("Xavier normal", 2), ("He normal", 5)):
+    for name in ("N(0, 0.01²)", "Xavier normal", "He normal"):
         net = xpnn.mlp([2, 16, 16, 16, 2], "relu", init=starts[name], backend=args.backend, seed=range(3))
+        if any(xpnn.to_numpy(b).any() for key, b in net.params.items() if key.endswith("bias")):
+            raise SystemExit("expected biases to start at zero")
         trainer = xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.SGD(lr=0.1, momentum=0.9))
         losses = trainer.fit(X, y, epochs=epochs, batch_size=60)["loss"]
-        axes[1, 1].plot(range(1, epochs + 1), losses, color=xpnn.plots.OKABE_ITO[colour], label=name)
+        axes[1, 1].plot(range(1, epochs + 1), losses, color=colours[name], label=name)
         last[name] = losses[min(epochs, 25) - 1]
     axes[1, 1].set(title="Two moons, ReLU 2-16-16-16-2, mean of 3 starts", xlabel="epoch", ylabel="cross-entropy")
     axes[1, 1].legend(loc="center right")
@@ -101,7 +138,13 @@ def main() -> None:
         raise SystemExit(f"expected tiny weights to be behind after 25 epochs, got losses {last}")
     print(f"He holds the signal, Xavier halves it at each ReLU (by {halved:.2f}), 0.01 loses it and 5 explodes.")
     print(f"wrote {xpnn.plots.save_figure(figure, Path(args.out) / 'initialization.png')}")
+    return figure
 
 
+# %% tags=["active-py"]
 if __name__ == "__main__":
     main()
+
+# %% tags=["active-ipynb"]
+# %matplotlib inline
+# main([])

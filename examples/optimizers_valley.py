@@ -1,8 +1,15 @@
+# %% [markdown]
+# # Optimizers on three landscapes
+#
+# Each optimizer walks down the same three hills from the same place. Two numbers a place make a picture of the way.
+
+# %% [markdown]
 """Six optimizers on three landscapes: a narrow valley, a saddle, and axes of very different scale.
 
 Run: python examples/optimizers_valley.py [--backend numpy|cupy|torch|strict] [--quick] [--out FOLDER]
 """
 
+# %%
 import argparse
 from pathlib import Path
 
@@ -13,6 +20,14 @@ import xpnn
 from xpnn.initializers import Zeros
 from xpnn.params import ParamSpec, ParamStore
 
+# %% [markdown]
+# ## The landscapes
+#
+# - a valley 50 times steeper across than along, turned by 45 degrees,
+# - a saddle, $p_1^2/2 - p_2^2/2 + p_2^4/4$: level along one line, down to both sides of it,
+# - axes whose scales differ by 10,000.
+
+# %%
 TURN = np.asarray([[1.0, -1.0], [1.0, 1.0]]) / np.sqrt(2)  # the valley runs along the diagonal
 VALLEY = TURN @ np.diag([1.0, 50.0]) @ TURN.T
 
@@ -36,6 +51,16 @@ LANDSCAPES = {
 }  # fmt: skip
 
 
+# %% [markdown]
+# ## The rules
+#
+# - SGD: $p \leftarrow p - \eta g$.
+# - Momentum: $v \leftarrow \beta v + (1 - \beta) g$, $p \leftarrow p - \eta v$. Nesterov looks ahead along $v$.
+# - RMSProp divides by $\sqrt{s}$, with $s \leftarrow \alpha s + (1 - \alpha) g^2$.
+# - Adam does both, and corrects both means for their start at 0. AdamW shrinks $p$ besides.
+
+
+# %%
 def optimizers(lr):
     """SGD's rate comes from the landscape; the adaptive rules move by about their own rate, whatever the scale."""
     return {
@@ -62,13 +87,20 @@ def descend(optimizer, gradient, start, steps, backend):
     return np.asarray(path)
 
 
-def main() -> None:
+# %% [markdown]
+# ## Who gets where
+#
+# Above the ways, below the height left after each step.
+
+
+# %%
+def main(argv=None):
     """Descend, compare, draw the trajectories."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backend", default="numpy")
     parser.add_argument("--quick", action="store_true", help="fewer steps, for tests")
     parser.add_argument("--out", default="runs/optimizers_valley", help="folder for the picture")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     steps = 200 if args.quick else 300
 
     figure = Figure(figsize=(13, 8), layout="constrained")
@@ -102,7 +134,13 @@ def main() -> None:
         raise SystemExit("expected the adaptive rules to be ahead of SGD where axes differ in scale")
     print("Momentum beats SGD in the valley, all leave the saddle before SGD, and Adam wins on badly scaled axes.")
     print(f"wrote {xpnn.plots.save_figure(figure, Path(args.out) / 'optimizers_valley.png')}")
+    return figure
 
 
+# %% tags=["active-py"]
 if __name__ == "__main__":
     main()
+
+# %% tags=["active-ipynb"]
+# %matplotlib inline
+# main([])

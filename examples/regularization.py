@@ -25,8 +25,8 @@ def load(quick):
         return X[few], y[few], X[others], y[others], [256, 128], 30
     X, y = xpnn.data.load_digits()
     order = np.random.default_rng(0).permutation(len(X))  # one writer's digits come in a row: mix them
-    few, others = order[:150], order[800 : 1200 if quick else None]
-    return X[few], y[few], X[others], y[others], [128, 64], 80 if quick else 150
+    few, others = order[:150], order[800 : 1000 if quick else None]
+    return X[few], y[few], X[others], y[others], [128, 64], 60 if quick else 150
 
 
 def augmented(X, y):

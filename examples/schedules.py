@@ -64,8 +64,10 @@ def main() -> None:
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     if not ends["cosine"] < 0.9 * ends["constant"] or not ends["cosine"] < ends["exp(-0.1 t)"]:
         raise SystemExit(f"expected cosine to end below a constant rate and one that cools early, got {ends}")
-    print(f"Cooling down pays: cosine ends at {ends['cosine']:.4f}, the constant rate at {ends['constant']:.4f};")
-    print(f"cooling too early does not: exp(-0.1 t) ends at {ends['exp(-0.1 t)']:.4f}.")
+    print(
+        f"Cooling down pays: cosine ends at {ends['cosine']:.4f}, the constant rate at {ends['constant']:.4f}; "
+        f"cooling too early does not: exp(-0.1 t) ends at {ends['exp(-0.1 t)']:.4f}."
+    )
     print(f"wrote {xpnn.plots.save_figure(figure, Path(args.out) / 'schedules.png')}")
 
 

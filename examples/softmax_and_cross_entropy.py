@@ -48,7 +48,16 @@ def main() -> None:
     p = 1 / (1 + np.exp(-np.asarray([1.5, -0.5])))
     gap = np.abs(xpnn.to_numpy(binary).ravel() - (p - [1, 0]) / 2).max()
     print(f"sigmoid + binary cross-entropy, two rows: the gradient and (a - y) / 2 differ by {gap:.1e}")
-    worst = max(np.abs(jacobian - formula).max(), np.abs(short - (s - y)).max(), np.abs(short - long).max(), gap)
+    three = np.asarray([[2.0, 1.0, 0.1], [0.0, 0.0, 0.0], [-1.0, 3.0, 0.5]])
+    _, rows_of_three = xpnn.CrossEntropy().value_and_grad(
+        backend.asarray(three), backend.asarray(np.asarray([0, 2, 1]), dtype=backend.index_dtype)
+    )
+    a3 = np.exp(three) / np.exp(three).sum(axis=1, keepdims=True)
+    of_batch = np.abs(xpnn.to_numpy(rows_of_three) - (a3 - np.eye(3)[[0, 2, 1]]) / 3).max()
+    print(f"softmax + cross-entropy, three rows: the gradient and (a - y) / 3 differ by {of_batch:.1e}")
+    worst = max(
+        np.abs(jacobian - formula).max(), np.abs(short - (s - y)).max(), np.abs(short - long).max(), gap, of_batch
+    )
     if worst > 1e-12:
         raise SystemExit("expected formulas and code to agree")
     huge, _ = xpnn.Softmax().forward(backend.asarray([[1e4, 0.0, -1e4]]))
