@@ -1,9 +1,10 @@
 """Default settings, ours against scikit-learn's, on its five classic data sets.
 
-Run: python benchmarks/sklearn_defaults.py [--seeds 5]
+Run: python benchmarks/sklearn_defaults.py [--seeds 5] [--first 0] [--inputs raw]
 
-Each seed splits the rows anew (30 % for testing, classes in proportion) and is the estimators' random_state.
-Inputs go in as they are ("raw") and after StandardScaler ("scaled"), for the same split on both sides.
+The protocol: seeds 0 to 4; each splits the rows anew (30 % for testing, classes in proportion) and is the
+estimators' random_state; nothing else is set, and inputs go in as they are ("raw").  As a further look they go in
+after StandardScaler ("scaled"), and both are run with early stopping.  Splits are the same on both sides.
 """
 
 import argparse
@@ -49,22 +50,25 @@ def score(module, name, seed, *, scaled, **options):
 def main():
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=5, help="how many")
+    parser.add_argument("--first", type=int, default=0, help="the first of them")
+    parser.add_argument("--inputs", choices=["raw", "scaled", "both"], default="both")
     args = parser.parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)
     print(
         f"xpnn {xpnn.__version__}, scikit-learn {sklearn.__version__}, NumPy {np.__version__}, Python "
-        f"{platform.python_version()}; mean of {args.seeds} seeds, standard error of the differences in brackets\n"
+        f"{platform.python_version()}; mean of {args.seeds} seeds from {args.first}, standard error of the differences "
+        "in brackets\n"
     )
     print("| data | inputs | settings | scikit-learn | xpnn | difference | seconds, theirs / ours |")
     print("|---|---|---|---|---|---|---|")
     means = []
     for settings, options in (("default", {}), ("early stopping", {"early_stopping": True})):
-        for scaled in (False, True):
+        for scaled in {"raw": (False,), "scaled": (True,), "both": (False, True)}[args.inputs]:
             for name in DATA:
                 runs = [
                     [score(m, name, seed, scaled=scaled, **options) for m in (neural_network, estimators)]
-                    for seed in range(args.seeds)
+                    for seed in range(args.first, args.first + args.seeds)
                 ]
                 found = np.asarray(runs)  # (seeds, theirs and ours, score and seconds)
                 theirs, ours = found[:, 0, 0], found[:, 1, 0]

@@ -17,7 +17,7 @@ from typing import Any
 
 from harness import PROJECT
 
-FIRST = ("training", "prediction", "startup_memory")  # in this order on the page
+FIRST = ("training", "prediction", "replicas", "startup_memory")  # in this order on the page
 HOW = """\
 Made by `python benchmarks/table.py` from `benchmarks/results/`; not edited by hand.
 
@@ -32,9 +32,14 @@ TRAINING = """\
 Time of a step within an epoch of shuffled batches, float32, Adam at 1e-3, the same first weights; shuffle and gather
 of rows are within the time. Before the timing all make five steps on the same batches, and the losses of the weights
 reached must agree: within 1e-4, and within 1e-3 for scikit-learn, whose Adam places epsilon differently. xpnn is its
-`Trainer` with `metrics=()`, beside it with what it measures by default, and with the portable operations that define
-the fast ones; the time is that of the epoch, without the checks of the data, which `fit` makes once. PyTorch gathers
-rows in memory, without a loader.
+`Trainer` with `metrics=()`, beside it with what it measures by default, with the compiled loops of `xpnn[fast]`
+(*with numba*), and with the portable operations that define the fast ones. The time is that of the epoch, without
+the checks of the data, which `fit` makes once. PyTorch gathers rows in memory, without a loader.
+"""
+REPLICAS = """\
+Networks of one shape trained together on the replica axis, on the same batches: the time of a step of one network,
+that is of the common step divided by their number. The gain is what one network alone takes by that. NumPy's
+batched products were never slower than a loop over the networks, whatever the shape: there is no rule to choose.
 """
 MEMORY = """\
 Activations are a batch of inputs and what each Linear layer makes of it. The peak counts resident pages beyond those
@@ -45,6 +50,7 @@ COMMANDS = """\
 pip install -e '.[bench]'
 python benchmarks/training.py --threads 1          # then --threads 2
 python benchmarks/prediction.py --threads 1        # then --threads 2
+python benchmarks/replicas.py --threads 1
 python benchmarks/startup_memory.py
 python benchmarks/table.py                         # this page
 bash ci/gpu.sh                                     # on a machine with an NVIDIA GPU
@@ -116,6 +122,18 @@ def problems(run: dict[str, Any]) -> list[str]:
     return lines
 
 
+def replicas(run: dict[str, Any]) -> list[str]:
+    lines: list[str] = []
+    for problem in run["problems"]:
+        lines += [f"#### {problem['problem']}, {threads(run)}", ""]
+        rows = [
+            [name, number(row["us"]), number(row["us_min"]), f"{1 / row['ratio']:.2f}"]
+            for name, row in problem["rows"].items()
+        ]
+        lines += table(["", f"{problem['unit']}, median", "least", "gain"], rows)
+    return lines
+
+
 def imports_and_memory(run: dict[str, Any]) -> list[str]:
     (problem,) = run["problems"]
     rounds = problem["rows"]["xpnn"]["rounds"]
@@ -184,6 +202,13 @@ def render(runs: list[dict[str, Any]], folder: Path) -> str:
         lines += ["From NumPy array to NumPy array, float32; answers agree within 1e-4.", ""]
         for run in by_name["prediction"]:
             lines += [f"### {threads(run).capitalize()}", "", *where(run), *problems(run)]
+    else:
+        lines += ["Not measured yet.", ""]
+    lines += ["## Many networks at once", ""]
+    if by_name["replicas"]:
+        lines += [REPLICAS]
+        for run in by_name["replicas"]:
+            lines += [f"### {threads(run).capitalize()}", "", *where(run), *replicas(run)]
     else:
         lines += ["Not measured yet.", ""]
     lines += ["## Import and memory", ""]

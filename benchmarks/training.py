@@ -9,6 +9,7 @@ the loss of its weights then agrees with xpnn's.  A turn is one epoch of some st
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 import time
@@ -24,6 +25,7 @@ sys.path.insert(0, str(PROJECT))
 import peers
 
 import xpnn
+from xpnn.accel import NumpyOps
 
 # sizes, batch size, steps of an epoch
 PROBLEMS = [
@@ -125,7 +127,13 @@ class WithXpnn:
 
     def __init__(self, problem: Problem, metrics: tuple[str, ...] | None = (), ops: str = "fast") -> None:
         self.problem = problem
-        self.net = xpnn.mlp(problem.sizes, backend=xpnn.get_backend("numpy", ops=ops), seed=0)
+        backend = xpnn.get_backend("numpy", ops="portable" if ops == "portable" else "fast")
+        if ops != "portable":  # operations of its own: those of all others may have been compiled
+            backend = dataclasses.replace(backend, ops=NumpyOps(np, "cpu"))
+            backend.ops.choose(compiled=ops == "compiled")
+        if ops == "compiled" and not backend.ops.compiled:
+            raise MissingError("numba is not installed, or not faster here: pip install 'xpnn[fast]'")
+        self.net = xpnn.mlp(problem.sizes, backend=backend, seed=0)
         loss = xpnn.BinaryCrossEntropy() if problem.binary else xpnn.CrossEntropy()
         rule = xpnn.Adam(peers.LR, peers.BETA1, peers.BETA2, eps=peers.EPS)
         options = {} if metrics is None else {"metrics": metrics}
@@ -256,6 +264,7 @@ class WithJax:
 MAKERS: dict[str, Callable[[Problem], Competitor]] = {
     "products alone": Products,
     "xpnn": WithXpnn,
+    "xpnn with numba": lambda problem: WithXpnn(problem, ops="compiled"),
     "xpnn, default metrics": lambda problem: WithXpnn(problem, None),
     "xpnn, portable ops": lambda problem: WithXpnn(problem, ops="portable"),
     "scikit-learn": WithSklearn,

@@ -14,7 +14,7 @@ import pytest
 PROJECT = Path(__file__).resolve().parents[1]
 BENCHMARKS = PROJECT / "benchmarks"
 PEERS = ("torch", "jax")
-SCRIPTS = ("training", "prediction", "startup_memory")
+SCRIPTS = ("training", "prediction", "replicas", "startup_memory")
 
 
 def run(script, *options, peers):
@@ -65,7 +65,7 @@ def test_results_say_where_and_with_what(script, measured):
     assert not list(folder.glob(".*"))
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("script", [name for name in SCRIPTS if name != "replicas"])
 def test_every_competitor_has_a_time_or_a_reason(script, measured):
     printed, folder = measured
     makers = {"startup_memory": "IMPORTS"}.get(script, "MAKERS")
@@ -92,6 +92,12 @@ def test_losses_were_compared(measured):
         assert problem["rows"]["xpnn, portable ops"]["loss_off"] < 1e-6
         if "scikit-learn" in problem["rows"]:
             assert problem["rows"]["scikit-learn"]["loss_off"] < 1e-3
+
+
+def test_networks_together_are_beside_one_alone(measured):
+    (problem,) = read(measured[1], "replicas")["problems"]
+    assert list(problem["rows"]) == ["one alone", "1 together", "4 together"]
+    assert problem["rows"]["one alone"]["ratio"] == 1.0
 
 
 def test_memory_adds_up(measured):
@@ -128,7 +134,7 @@ def test_the_page_is_made_of_the_results(measured, tmp_path):
         assert f"#### {problem['problem']}, 1 thread (3 rounds)" in page
         assert "- not here: torch eager, Adam: not installed (no torch in this test)" in page
     widths = [[line.count(" | ") for line in block.splitlines()] for block in page.split("\n\n") if block[:1] == "|"]
-    assert len(widths) == 6
+    assert len(widths) == 7
     assert all(len(set(block)) == 1 for block in widths)
 
 
@@ -148,7 +154,7 @@ def test_figures_of_a_gpu_are_shown_once_there_are_some(measured, tmp_path):
     assert "| torch eager | 400 | 390 | 8.00 |" in page
     assert "- not here: jax jit: not installed" in page
     assert "Not measured on a GPU yet" not in page
-    assert page.count("Not measured yet.") == 3
+    assert page.count("Not measured yet.") == 4
 
 
 def test_nothing_measured_makes_no_page(measured, tmp_path):
