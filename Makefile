@@ -1,5 +1,6 @@
 # make demo   sets up, trains on the handwritten digits that ship inside scikit-learn, shows the result
 # make test   sets up and passes the tests
+# make docs   builds the documentation site, with its search, in build/site
 # make clean  removes everything that was made here
 PYTHON ?= python3
 VENV   := .venv
@@ -9,7 +10,7 @@ BIN    := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: help demo test lint coverage clean
+.PHONY: help demo test lint coverage docs clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -33,5 +34,9 @@ test: lint
 	$(BIN)/python -m coverage erase
 	$(BIN)/python -m pytest -n 2 --cov --cov-report=term
 
+docs: $(VENV)/ok
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file docs/site/mkdocs.yml
+	@echo 'To read it: python3 -m http.server --directory build/site'
+
 clean:
-	rm -rf $(VENV) runs .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build runs .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis
