@@ -300,6 +300,18 @@ def test_evaluate_gives_the_numbers_of_training(folder, tmp_path):
         assert line.removeprefix("more.csv") in ran.out
 
 
+def test_the_share_explained_of_equal_targets_is_none(tmp_path):
+    rng = np.random.default_rng(0)
+    for name, y in (("train", rng.normal(size=200)), ("test", np.full(50, 2.5))):
+        rows = [f"{a},{b}" for a, b in zip(rng.normal(size=len(y)), y, strict=True)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["a,y", *rows]) + "\n")
+    options = ("--target", "y", "--test-file", tmp_path / "test.csv", "--epochs", 1, "--out", tmp_path / "run")
+    assert re.search(
+        r"RMSE [\d.]+, MAE [\d.]+, R² — \(all targets are equal\) on 50 rows",
+        run("train", tmp_path / "train.csv", *options).out,
+    )
+
+
 def test_evaluate_wants_answers(folder):
     price, rich = folder / "price" / "model.safetensors", folder / "rich" / "model.safetensors"
     refused_line = run("evaluate", price, folder / "more.csv", "--target", "rich")

@@ -30,7 +30,8 @@ def report_scores(predictor: Predictor, scores: dict[str, Any], name: str) -> No
     from tabulate import tabulate
 
     if not isinstance(predictor.target, ClassTarget):
-        shown = f"RMSE {scores['rmse']:,.6g}, MAE {scores['mae']:,.6g}, R² {scores['r2']:.4f}"
+        r2 = f"{scores['r2']:.4f}" if np.isfinite(scores["r2"]) else "— (all targets are equal)"
+        shown = f"RMSE {scores['rmse']:,.6g}, MAE {scores['mae']:,.6g}, R² {r2}"
         print(f"{name}: {shown} on {scores['rows']:,} rows")
         return
     shown = f"accuracy {scores['accuracy']:.2%}, cross-entropy {scores['cross_entropy']:.4f}"
