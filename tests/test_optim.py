@@ -641,3 +641,38 @@ def test_large_stores_on_torch_follow_numpy_to_rounding():
                 net.store.grads[...] = net.backend.asarray(g)
                 rule.step(net.store)
         np.testing.assert_allclose(nets[0].store.values, xpnn.to_numpy(nets[1].store.values), rtol=1e-4, atol=1e-6)
+
+
+# -- momenta that fade ------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "rule", [SGD(0.1, momentum=0.9), Momentum(0.1, 0.9), Adam(), NAdam(), Lion(), Muon()], ids=repr
+)
+def test_momenta_that_faded_become_zero_and_no_others(rule, dtype, backend):
+    rule = copy.deepcopy(rule)
+    if dtype == "float64" and "no_float64" in str(backend.device):
+        pytest.skip("this device has no float64")
+    net = xpnn.mlp([2, 3, 2], backend=backend, dtype=dtype)
+    rule.bind(net.store)
+    (name,) = [slot for slot in rule.slots if slot in rule.momenta]
+    least = float(np.finfo(dtype).smallest_normal)
+    given = np.zeros(rule.state[name].shape, dtype)
+    given[:6] = [least, -least * 2.0**39, least * 2.0**41, -1.0, np.nan, np.inf]
+    rule.state[name][...] = net.backend.asarray(given)
+    others = {slot: xpnn.to_numpy(a).copy() for slot, a in rule.state.items() if slot != name}
+    rule.settle()
+    np.testing.assert_array_equal(xpnn.to_numpy(rule.state[name])[:6], [0, 0, *given[2:6]])
+    for slot, before in others.items():
+        np.testing.assert_array_equal(xpnn.to_numpy(rule.state[slot]), before)
+
+
+def test_dead_units_leave_no_subnormal_momenta():
+    X, y = xpnn.data.make_moons(200, seed=0)
+    net = xpnn.mlp([2, 32, 2], seed=0)
+    trainer = xpnn.Trainer(net, xpnn.CrossEntropy(), Adam(0.01))
+    trainer.fit(X, y, epochs=2, batch_size=4)
+    net.params["0.bias"][:16] = -100.0  # no sample reaches these any more
+    trainer.fit(X, y, epochs=60, batch_size=4)
+    m = trainer.optimizer.state["m"]
+    assert not ((m != 0) & (np.abs(m) < np.finfo(np.float32).smallest_normal)).any()
+    assert (m == 0).sum() >= 16 * 3

@@ -681,7 +681,7 @@ STREAM = """
     trainer = xpnn.Trainer(net, xpnn.MeanSquaredError(), xpnn.Adam())
     trainer.fit(np.asarray(X[:8]), y[:8], epochs=1)  # whatever is loaded at the first use
     held = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmData"))
-    limit = held * 1024 + (96 << 20)
+    limit = held * 1024 + (160 << 20)  # three blocks of 16 MiB are held while one is read ahead
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     try:
         np.array(X)

@@ -46,6 +46,7 @@ class Optimizer:
     """
 
     slots: ClassVar[tuple[str, ...]] = ()
+    momenta: ClassVar[tuple[str, ...]] = ("m", "velocity")  # those of them that fade, where there are any
     decoupled: ClassVar[bool] = False
 
     def __init__(self, lr: Rate, *, weight_decay: Rate = 0.0) -> None:
@@ -98,6 +99,20 @@ class Optimizer:
             self.state = {name: store.backend.copy(array) for name, array in self.state.items()}
         else:
             self.state = {name: store.zeros() for name in self.slots}
+
+    def settle(self) -> None:
+        """Set momenta to zero that have faded to almost nothing; `Trainer` does so after each epoch.
+
+        The momentum of a unit that gets no gradient any more is multiplied by β at every step.  After some hundred
+        steps it would be a subnormal number, and stay one for good: processors take several times longer for
+        those, and with many dead units the whole update did.  What is set to zero, below 2⁴⁰ times the smallest
+        normal number (1.3e-26 in float32), moves no weight.
+        """
+        for name in self.momenta:
+            if name in self.state and self._store is not None:
+                xp, array = self._store.backend.xp, self.state[name]
+                least = float(xp.finfo(array.dtype).smallest_normal) * 2.0**40
+                array *= xp.astype(xp.abs(array) > least, array.dtype)
 
     def reset(self) -> None:
         """Forget state, step count and store."""

@@ -299,6 +299,7 @@ class Trainer:
         if not np.isfinite(losses).all() or not bool(xp.all(xp.isfinite(values))):
             raise self._divergence(losses, restart, train.batches(order, batch_size), table)
         self.epoch += 1
+        self.optimizer.settle()
         self._notify("on_epoch_trained")
         row_out: dict[str, Any] = {"epoch": self.epoch, **tally.row(weights)}
         if valid is not None:
