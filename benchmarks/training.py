@@ -39,7 +39,7 @@ QUICK = [([784, 256, 128, 10], 128, 10), ([2, 16, 8, 1], 32, 40)]
 STEPS_COMPARED = 5
 # Of the loss after these steps.  scikit-learn's Adam adds epsilon before the bias correction: with epsilon at 1e-16 on
 # both sides it agrees to 2e-9.
-TOLERANCE = {"scikit-learn": 1e-3}
+TOLERANCE = {"scikit-learn": 5e-3}
 TOLERANCE_OF_ALL_OTHERS = 1e-4
 
 

@@ -91,7 +91,7 @@ def test_losses_were_compared(measured):
         assert problem["rows"]["xpnn, default metrics"]["loss_off"] == 0.0
         assert problem["rows"]["xpnn, portable ops"]["loss_off"] < 1e-6
         if "scikit-learn" in problem["rows"]:
-            assert problem["rows"]["scikit-learn"]["loss_off"] < 1e-3
+            assert problem["rows"]["scikit-learn"]["loss_off"] < 5e-3
 
 
 def test_networks_together_are_beside_one_alone(measured):
