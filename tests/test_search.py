@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import math
 import pickle
 import time
@@ -17,6 +18,8 @@ from xpnn.search import Choice, Distribution, Halving, IntUniform, LogUniform, U
 from xpnn.search.configuration import OPTIMIZERS, Common, read
 from xpnn.search.group import Progress, Together
 from xpnn.search.run import _groups
+
+run_module = importlib.import_module("xpnn.search.run")  # the package's `run` is the function
 
 X, Y = xpnn.data.make_moons(150, noise=0.2, seed=0)
 REAL = np.column_stack([np.sin(X[:, 0]), X.sum(axis=1)])
@@ -197,6 +200,28 @@ def test_what_is_trained_together():
     # masks are numbered by layer: dropout after other layers is another network; none at all goes with any
     assert groups_of({"dropout": [0.0, (0.1, 0.0), (0.0, 0.1), 0.2, (0.3, 0.0)], "hidden": (8, 8)}) == [3, 1, 1]
     assert [len(places) for places in _groups([read(c) for c in grid(SPACE)], 3)] == [3, 3, 2]
+
+
+def test_how_many_are_trained_together_goes_by_their_size(monkeypatch):
+    sizes = []
+    whole = run_module._groups
+
+    def noted(plans, together):
+        groups = whole(plans, together)
+        sizes.append([len(places) for places in groups])
+        return groups
+
+    monkeypatch.setattr(run_module, "_groups", noted)
+    space = {"lr": [0.01 * k for k in range(1, 71)], "hidden": (4,)}
+    search(space, epochs=1)
+    monkeypatch.setattr(run_module, "_TOGETHER_PARAMS", 250)  # as if the networks were large
+    search(space, epochs=1)
+    monkeypatch.setattr(run_module, "_TOGETHER_PARAMS", 1)
+    search({"lr": [0.1, 0.2], "hidden": (4,)}, epochs=1)
+    assert sizes[0] == [64, 6]
+    assert len(sizes[1]) > 2
+    assert set(sizes[1][:-1]) == {sizes[1][0]}
+    assert sizes[2] == [1, 1]
 
 
 def test_objects_whose_text_does_not_tell_them_apart_are_kept_apart():

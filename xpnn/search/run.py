@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..arguments import count, number, suggest
-from ..backend import Backend, to_numpy
+from ..backend import Backend, get_backend, to_numpy
 from ..errors import OptionError
 from ..losses import Loss
 from ..metrics import Metric, mode_of
@@ -27,6 +27,9 @@ from .halving import Halving
 from .result import RESULTS, SearchResult, Trial
 
 __all__ = ["run"]
+
+# Parameters that are best trained together on a processor, and networks at most: measured (benchmarks/replicas.py).
+_TOGETHER_PARAMS, _TOGETHER = 1 << 17, 64
 
 Make = Callable[[dict[str, Any]], Trainer]
 Start = Callable[..., Group]
@@ -54,7 +57,7 @@ def run(
     backend: str | Backend = "numpy",
     dtype: str | None = None,
     seed: int = 0,
-    together: int = 32,
+    together: int | Literal["auto"] = "auto",
     max_seconds: float | None = None,
     verbose: bool = False,
 ) -> SearchResult:
@@ -116,8 +119,10 @@ def run(
         As in `mlp`.
     seed : int, default=0
         The trainers'.
-    together : int, default=32
-        Most networks of one group; 1 trains each alone.  Memory grows with it.
+    together : int or "auto", default="auto"
+        Most networks of one group; 1 trains each alone.  Memory grows with it, the results are the same.
+        ``"auto"`` takes as many as have about 130,000 parameters together, at most 64: beyond that a processor's
+        cache no longer holds them, and training together loses (docs/performance.md).  On a GPU it takes 32.
     max_seconds : float, optional
         Wall-clock time; at the end of the epoch in which it is over, the search ends.
     verbose : bool, default=False
@@ -151,7 +156,9 @@ def run(
     True
     """
     where = "search.run"
-    epochs, together = count(epochs, where, "epochs"), count(together, where, "together")
+    epochs, together = count(epochs, where, "epochs"), together
+    if together != "auto":
+        together = count(together, where, "together")
     if max_seconds is not None and not number(max_seconds) > 0:
         raise OptionError(f"{where}: expected max_seconds > 0 or None, got {max_seconds!r}. Try 60.")
     if mode not in ("auto", "min", "max"):
@@ -197,7 +204,7 @@ def run(
                 plans=[plans[i] for i in places],
                 common=common,
             )
-            for places in _groups(plans, together)
+            for places in _groups(plans, functools.partial(_size, common) if together == "auto" else together)
         ]
     else:
         raise OptionError(f"{where}: expected loss or make, got {'neither' if make is None else 'both'}. Pass one.")
@@ -261,8 +268,17 @@ def _bar(rungs: Sequence[tuple[int, int]], verbose: bool) -> contextlib.Abstract
 
 
 # -- grouping and making ----------------------------------------------------------------------------------------
-def _groups(plans: Sequence[Plan], together: int) -> list[list[int]]:
-    """Return the places of the plans that are trained together.
+def _size(common: Common, plan: Plan) -> int:
+    """Return how many networks like that of `plan` are best trained together."""
+    if get_backend(common.backend).name == "cupy":
+        return 32
+    widths = [common.n_in, *plan.hidden, common.n_out]
+    n_params = sum((a + 1) * b for a, b in itertools.pairwise(widths))
+    return min(max(_TOGETHER_PARAMS // n_params, 1), _TOGETHER)
+
+
+def _groups(plans: Sequence[Plan], together: int | Callable[[Plan], int]) -> list[list[int]]:
+    """Return the places of the plans that are trained together, at most so many, which may go by the plan.
 
     Dropout numbers its masks by layer, so networks share a trainer only if it follows the same layers in all.  One
     without any draws no masks, and may join.
@@ -272,7 +288,11 @@ def _groups(plans: Sequence[Plan], together: int) -> list[list[int]]:
     for i, plan in enumerate(plans):
         pattern = plan.pattern if any(plan.pattern) else dropped.get(plan.key, plan.pattern)
         found.setdefault((plan.key, pattern, i if plan.alone else None), []).append(i)
-    return [places[a : a + together] for places in found.values() for a in range(0, len(places), together)]
+    groups = []
+    for places in found.values():
+        size = together if isinstance(together, int) else together(plans[places[0]])
+        groups += [places[a : a + size] for a in range(0, len(places), size)]
+    return groups
 
 
 def _alone(plan: Plan, common: Common, trial: Trial) -> Trainer:
