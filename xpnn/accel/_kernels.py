@@ -10,7 +10,10 @@ from collections.abc import Callable
 from math import sqrt
 from typing import Any, TypeVar
 
-import numba
+try:
+    import numba
+except ImportError:  # then these are plain loops: they can be read and tried, but `NumpyOps` does not take them
+    numba = None
 
 from .._typing import Array
 
@@ -24,6 +27,8 @@ MAX_CLASSES = 128
 
 def _compiled(loop: _F) -> _F:
     # Without NumPy's error model each division would ask for a zero; the cache spares the next process a second.
+    if numba is None:
+        return loop
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
     try:
         made: _F = numba.njit(cache=True, **options)(loop)
