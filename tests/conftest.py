@@ -107,6 +107,15 @@ def mnist_dir():
     return folder
 
 
+@pytest.fixture(scope="session")
+def tabular_dir():
+    """The folder with California housing and Adult, or a visible skip."""
+    found = os.environ.get("XPNN_TABULAR") or Path(__file__).resolve().parents[2].joinpath("shared", "data", "tabular")
+    if not Path(found, "california_housing.csv").is_file():
+        pytest.skip("the real tables are not on this machine: set XPNN_TABULAR to the folder that holds them")
+    return Path(found)
+
+
 def assert_close(actual, expected, rtol, atol=0.0):
     """Compare arrays of any libraries, element by element, against the largest expected element."""
     actual, expected = (np.asarray(xpnn.to_numpy(a), dtype=np.float64) for a in (actual, expected))

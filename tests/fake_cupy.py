@@ -174,7 +174,7 @@ def run(library, name, grid, block, args, order="forward", *, alone=False):
 class RawModule:
     """The module of kernels; each launch is checked, noted in `launched` and run in the order `order`."""
 
-    library = None
+    compiled = None
     order = "forward"
     launched: list[str] = []  # noqa: RUF012, emptied by the fixture
 
@@ -185,7 +185,7 @@ class RawModule:
     def get_function(self, name):
         def launch(grid, block, args):
             self.launched.append(name)
-            problem = run(self.library, name, grid, block, args, self.order, alone=name in ALONE)
+            problem = run(self.compiled, name, grid, block, args, self.order, alone=name in ALONE)
             assert not problem, f"{name}: {problem}"
             assert all(intact(a) for a in args), f"{name} wrote beside an array"
 
@@ -348,7 +348,7 @@ def fixture_cupy(monkeypatch, host_kernels):
     monkeypatch.setattr(backends, "_CUDA_OPS", {})
     monkeypatch.setattr("xpnn.ops._MADE", {})
     monkeypatch.setattr(cupy_ops, "load_cublas", lambda cupy: blas)
-    monkeypatch.setattr(RawModule, "library", host_kernels)
+    monkeypatch.setattr(RawModule, "compiled", host_kernels)
     monkeypatch.setattr(RawModule, "launched", [])
     module.launched = RawModule.launched
     return module

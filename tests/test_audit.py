@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import csv
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -902,15 +901,6 @@ def test_help(monkeypatch):
 
 
 # -- real tables ---------------------------------------------------------------------------------------------------
-@pytest.fixture(scope="module")
-def tabular_dir():
-    """The folder with California housing and Adult, or a visible skip."""
-    found = os.environ.get("XPNN_TABULAR") or PROJECT.parent.joinpath("shared", "data", "tabular")
-    if not Path(found, "california_housing.csv").is_file():
-        pytest.skip("the real tables are not on this machine: set XPNN_TABULAR to the folder that holds them")
-    return Path(found)
-
-
 def test_adult(tabular_dir):
     """The full stop after the labels of its test file, and the cap of capital gains."""
     files = tabular_dir / "adult-train.csv", "--target", -1, "--test-file", tabular_dir / "adult-test.csv", "--json"

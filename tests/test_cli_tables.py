@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 from pathlib import Path
 
@@ -470,15 +469,6 @@ def test_many_classes_draw_no_matrix(tmp_path):
 
 
 # -- real tables ------------------------------------------------------------------------------------------------
-@pytest.fixture(scope="module")
-def tabular_dir():
-    """The folder with California housing and Adult, or a visible skip."""
-    found = os.environ.get("XPNN_TABULAR") or PROJECT.parent.joinpath("shared", "data", "tabular")
-    if not Path(found, "california_housing.csv").is_file():
-        pytest.skip("the real tables are not on this machine: set XPNN_TABULAR to the folder that holds them")
-    return Path(found)
-
-
 def test_california_housing(tabular_dir, tmp_path):
     ran = train(
         *(tabular_dir / "california_housing.csv", "--target", "median_house_value", "--json", "--out", tmp_path)

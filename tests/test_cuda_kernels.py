@@ -273,7 +273,7 @@ def test_the_host_refuses_wrong_launches(planted):
 
 
 def test_a_write_beyond_an_array_is_found(planted, cupy, monkeypatch):
-    monkeypatch.setattr(RawModule, "library", planted)
+    monkeypatch.setattr(RawModule, "compiled", planted)
     launch = RawModule.get_function(RawModule.__new__(RawModule), "writes_beyond")
     with pytest.raises(AssertionError, match="writes_beyond wrote beside an array"):
         launch((1,), (64,), (guarded(draw(64)),))

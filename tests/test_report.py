@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import csv
 import dataclasses
 import html.parser
@@ -13,13 +12,12 @@ import re
 import shutil
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
+from test_cli import refused, run, train
 
 import xpnn
-from xpnn import cli
 from xpnn.cli import results
 from xpnn.data.tabular import ClassTarget, NumberTarget
 from xpnn.errors import OptionError, ShapeError
@@ -35,33 +33,6 @@ EVIL_COLUMN = "<img src=x onerror=document.title='run'>"
 def _with_matplotlib():
     pytest.importorskip("matplotlib", reason="needs matplotlib: pip install 'xpnn[plots]'")
     pytest.importorskip("jinja2", reason="needs Jinja2: pip install 'xpnn[report]'")
-
-
-class Ran(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-
-def run(*args) -> Ran:
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            status = cli.main([str(a) for a in args])
-        except SystemExit as stop:
-            status = stop.code
-    return Ran(status, out.getvalue(), err.getvalue())
-
-
-def train(*args) -> None:
-    ran = run("train", *args, "--quiet")
-    assert ran.status == 0, ran.err
-
-
-def refused(ran: Ran, message: str) -> None:
-    assert ran.status == 2
-    assert ran.err.count("\n") == 1, ran.err
-    assert re.search(message, ran.err), ran.err
 
 
 class Parsed(html.parser.HTMLParser):

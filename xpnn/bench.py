@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .backend import Backend, get_backend
-from .crossover import best_threshold, work_of
+from .crossover import best_threshold, mlp_params, work_of
 from .losses import BinaryCrossEntropy, CrossEntropy
 from .model import mlp
 from .optim import Adam
@@ -175,7 +175,7 @@ def crossover_threshold(
     """
     rows: list[dict[str, Any]] = []
     for sizes, batch_size in grid:
-        n_params = sum((a + 1) * b for a, b in itertools.pairwise(sizes))
+        n_params = mlp_params(sizes)
         times = [measure(sizes, batch_size, where, seconds=seconds).median for where in (cpu, gpu)]
         rows.append(
             {

@@ -16,10 +16,21 @@ from pathlib import Path
 from .errors import FileFormatError
 from .files import PathLike, atomic_path
 
-__all__ = ["TYPICAL_BATCH", "Crossover", "best_threshold", "crossover_path", "work_of"]
+__all__ = ["TYPICAL_BATCH", "Crossover", "best_threshold", "crossover_path", "mlp_params", "work_of"]
 
 # Rows of a step where nobody has said yet how many there will be.
 TYPICAL_BATCH = 128
+
+
+def mlp_params(widths: Sequence[int]) -> int:
+    """Return the number of weights and biases of a perceptron with `widths` from input to output.
+
+    Examples
+    --------
+    >>> mlp_params([784, 256, 128, 10])
+    235146
+    """
+    return sum((a + 1) * b for a, b in itertools.pairwise(widths))
 
 
 def work_of(n_params: int, batch_size: int = TYPICAL_BATCH) -> float:

@@ -438,12 +438,6 @@ def holds_rows(xp: Namespace, y: Array, pred: Array) -> bool:
     return shape != tuple(pred.shape[:-1]) or not xp.isdtype(y.dtype, "integral")
 
 
-def one_hot_like(xp: Namespace, labels: Array, pred: Array) -> Array:
-    """Return one-hot rows of the integer `labels` (..., batch) in the dtype and width of `pred`."""
-    numbers = xp.arange(pred.shape[-1], dtype=labels.dtype, device=pred.device)
-    return xp.astype(labels[..., None] == numbers, pred.dtype)
-
-
 class CrossEntropy(_ClassLoss):
     r"""Softmax cross-entropy on logits.
 
@@ -481,7 +475,7 @@ class CrossEntropy(_ClassLoss):
         labels = not holds_rows(xp, y, pred)
         if not self.label_smoothing:
             return ops.softmax_cross_entropy_labels(pred, y) if labels else ops.softmax_cross_entropy(pred, y)
-        target = (one_hot_like(xp, y, pred) if labels else y) * (1.0 - self.label_smoothing)
+        target = (ops.one_hot(y, pred) if labels else y) * (1.0 - self.label_smoothing)
         target += self.label_smoothing / pred.shape[-1]
         return ops.softmax_cross_entropy(pred, target)
 
@@ -569,7 +563,7 @@ class Hinge(Loss):
             d *= y
             d *= -1.0 / n_out
             return _over_outputs(xp, xp.maximum(gap, 0.0)), d
-        target = one_hot_like(xp, y, pred)
+        target = self.ops_for(pred).one_hot(y, pred)
         gap = pred - xp.sum(pred * target, axis=-1, keepdims=True)
         gap += self.margin
         gap *= 1.0 - target

@@ -270,9 +270,13 @@ class Ops:
 
     def softmax_cross_entropy_labels(self, logits: Array, labels: Array) -> tuple[Array, Array]:
         """Do the same for integer `labels` (..., batch) in 0..n_classes-1: targets of one 1 in each row."""
+        return self.softmax_cross_entropy(logits, self.one_hot(labels, logits))
+
+    def one_hot(self, labels: Array, like: Array) -> Array:
+        """Return one-hot rows of integer `labels` (..., batch) in the dtype and width of `like` (..., batch, n)."""
         xp = self.xp
-        numbers = xp.arange(logits.shape[-1], dtype=labels.dtype, device=self.device)
-        return self.softmax_cross_entropy(logits, xp.astype(labels[..., None] == numbers, logits.dtype))
+        numbers = xp.arange(like.shape[-1], dtype=labels.dtype, device=self.device)
+        return xp.astype(labels[..., None] == numbers, like.dtype)
 
     # -- the optimizer's side -------------------------------------------------------------------------------
     def global_norm(self, grads: Array) -> Array:

@@ -142,9 +142,7 @@ class _CudaHalf(_Half):
     def linear(self, x: Array, weight: Array, bias: Array | None) -> Array:
         """Affine map; the product is of half precision."""
         ops: Any = self
-        y = self._product(self._halved(x), self._halved(weight))
-        if bias is not None and not ops.add_bias(y, bias, y, "identity"):
-            y += bias
+        y: Array = ops.plus_bias(self._product(self._halved(x), self._halved(weight)), bias)
         return y
 
     def linear_backward(
@@ -159,8 +157,7 @@ class _CudaHalf(_Half):
     ) -> Array | None:
         """Gradients of `linear`; the products are of half precision, the sum of the bias is not."""
         ops: Any = self
-        if d_bias is not None and not ops.sum_columns(dy, d_bias):
-            d_bias[...] = self.xp.sum(dy, axis=-2, keepdims=True)
+        ops.bias_gradient(dy, d_bias)
         down = None
         if self.half == "float16":
             up, down = self._scale(dy)

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..backend import available_backends, get_backend
 from ..bench import crossover_threshold, products_time, step_time
-from ..crossover import Crossover, work_of
+from ..crossover import Crossover, mlp_params, work_of
 from ..errors import OptionError
 from .options import above_zero, add_json, print_json, sizes, whole
 from .system import versions
@@ -62,7 +62,7 @@ def run_bench(args: argparse.Namespace) -> int:
         }
     except MemoryError as error:
         raise OptionError("out of memory. Try smaller --sizes, or a smaller --batch-size.") from error
-    n_params = sum((a + 1) * b for a, b in zip(args.sizes, args.sizes[1:], strict=False))
+    n_params = mlp_params(args.sizes)
     work = work_of(n_params, args.batch_size)
     rule: Crossover | None = None
     rows: list[dict[str, Any]] = []

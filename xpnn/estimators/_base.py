@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import math
 import time
 import warnings
@@ -32,7 +31,7 @@ from sklearn.utils.validation import (
 
 from .._typing import Array
 from ..backend import Backend, backend_of, get_backend, like, to_numpy
-from ..crossover import work_of
+from ..crossover import mlp_params, work_of
 from ..data import Standardizer
 from ..errors import DivergenceError, OptionError
 from ..layers import Layer
@@ -416,7 +415,7 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupport
         """The backend that was asked for, else the one the data live on; the dtype of the data likewise."""
         dtype = self.dtype or _float_name(X)
         if self.backend is not None:
-            n_params = (self.n_ensemble or 1) * sum((a + 1) * b for a, b in itertools.pairwise(widths))
+            n_params = (self.n_ensemble or 1) * mlp_params(widths)
             rows = min(int(X.shape[0]), 200 if self.batch_size == "auto" else int(self.batch_size))
             return get_backend(self.backend, dtype, work=work_of(n_params, rows))  # "auto" goes by the work
         return backend_of(X).with_dtype(dtype) if not scipy.sparse.issparse(X) else get_backend("numpy", dtype)

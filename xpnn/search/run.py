@@ -14,6 +14,7 @@ import numpy as np
 
 from ..arguments import count, number, suggest
 from ..backend import Backend, get_backend, to_numpy
+from ..crossover import mlp_params
 from ..errors import OptionError
 from ..losses import Loss
 from ..metrics import Metric, mode_of
@@ -272,8 +273,7 @@ def _size(common: Common, plan: Plan) -> int:
     """Return how many networks like that of `plan` are best trained together."""
     if get_backend(common.backend).name == "cupy":
         return 32
-    widths = [common.n_in, *plan.hidden, common.n_out]
-    n_params = sum((a + 1) * b for a, b in itertools.pairwise(widths))
+    n_params = mlp_params([common.n_in, *plan.hidden, common.n_out])
     return min(max(_TOGETHER_PARAMS // n_params, 1), _TOGETHER)
 
 

@@ -126,10 +126,7 @@ class CupyOps(Ops):
 
     def linear(self, x: Array, weight: Array, bias: Array | None) -> Array:
         """Affine map; the bias is added by a kernel, in place."""
-        y = self.matmul(x, weight)
-        if bias is not None and not self.add_bias(y, bias, y, "identity"):
-            y += bias
-        return y
+        return self.plus_bias(self.matmul(x, weight), bias)
 
     def linear_backward(
         self,
@@ -143,9 +140,19 @@ class CupyOps(Ops):
     ) -> Array | None:
         """Gradients of `linear`; they go straight into the flat gradient buffer."""
         self.matmul(x.mT, dy, d_weight)
+        self.bias_gradient(dy, d_bias)
+        return self.matmul(dy, weight.mT) if need_dx else None
+
+    def plus_bias(self, y: Array, bias: Array | None) -> Array:
+        """Add the bias, if there is one, to the fresh product `y` in place."""
+        if bias is not None and not self.add_bias(y, bias, y, "identity"):
+            y += bias
+        return y
+
+    def bias_gradient(self, dy: Array, d_bias: Array | None) -> None:
+        """Assign the gradient of the bias, if there is one: the sums of the columns."""
         if d_bias is not None and not self.sum_columns(dy, d_bias):
             d_bias[...] = self.xp.sum(dy, axis=-2, keepdims=True)
-        return self.matmul(dy, weight.mT) if need_dx else None
 
     def add_bias(self, z: Array, bias: Array | None, y: Array, activation: str, a: float = 0.0, b: float = 1.0) -> bool:
         """Add the bias to `z` in place and put the activation of it into `y`; False if the kernel cannot."""
