@@ -1,4 +1,4 @@
-"""What only a GPU can show, most telling first: kernels, products, repeatable bits, CUDA graphs and what they cost.
+"""What only a GPU can show, most telling first: epilogues, kernels, products, equal bits, CUDA graphs and their cost.
 
     python ci/gpu_probe.py --backend cupy --out probe.json
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.util
 import statistics
 import sys
 import time
@@ -22,9 +23,10 @@ import numpy as np
 
 import xpnn
 from xpnn.accel.capture import find_capturer
-from xpnn.accel.cuda import CupyOps, fused
+from xpnn.accel.cuda import CupyOps
+from xpnn.accel.cuda.gemm_lt import Epilogue
 from xpnn.backend import Backend
-from xpnn.ops import Ops
+from xpnn.ops import Clip, Decay, Ops
 from xpnn.random import StepKey
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
@@ -52,6 +54,85 @@ def error(mine: np.ndarray, expected: np.ndarray) -> float:
     return found if np.isfinite(found) else float("inf")
 
 
+# -- epilogues --------------------------------------------------------------------------------------------------
+PRODUCTS = [(128, 784, 256), (128, 256, 128), (128, 128, 10), (1024, 784, 256), (7, 33, 5), (1, 16, 1), (1000, 64, 48)]
+KINDS = {"float32": FULL, "tf32": COARSE, "float16": COARSE, "bfloat16": 2e-2}
+
+
+def epilogues(backend: Backend) -> dict[str, Any]:
+    """cuBLASLt's products with bias, ReLU and bias gradient against a product and a kernel, and a second time."""
+    need_cupy(backend)
+    rows: dict[str, Any] = {}
+    wrong: list[str] = []
+    found = backend.ops.blas()
+    if found is None or found.epilogues is None:
+        return {"ok": True, "text": "cuBLASLt cannot be reached: products and kernels do the same", "rows": rows}
+    for kind, limit in KINDS.items():
+        if kind == "bfloat16" and importlib.util.find_spec("ml_dtypes") is None:
+            continue
+        ops = xpnn.get_backend(backend, tf32=True).ops if kind == "tf32" else backend.ops
+        for shape in PRODUCTS:
+            for which in Epilogue:
+                if which is Epilogue.BGRADA and "16" in kind:
+                    continue  # no step asks for it
+                name = f"{which.name} {shape} {kind}"
+                try:
+                    row = one_epilogue(backend, ops, which, shape, kind)
+                except Exception as problem:  # one that fails must not hide the others
+                    row = harness.reason(problem)
+                rows[name] = row
+                if isinstance(row, str) or (row["offered"] and (row["error"] > limit or not row["repeatable"])):
+                    wrong.append(name)
+    offered = [row for row in rows.values() if isinstance(row, dict) and row["offered"]]
+    worst = max((row["error"] for row in offered), default=0.0)
+    text = f"{len(offered)} of {len(rows)} kinds offered, largest error {worst:.1e}"
+    return {"ok": not wrong, "text": text + (f"; wrong: {', '.join(wrong)}" if wrong else ""), "rows": rows}
+
+
+def one_epilogue(backend: Backend, ops: Any, which: Epilogue, shape: tuple[int, int, int], kind: str) -> dict[str, Any]:
+    """Do one product with an epilogue twice, and compare it with float64 on the host."""
+    m, k, n = shape
+    host = [draw(m, k), draw(k, n, seed=1), draw(1, n, seed=2)]
+    if which is Epilogue.BGRADA:
+        host = [draw(m, k), draw(m, n, seed=1), np.zeros((1, n), np.float32)]
+    x, w, row = (backend.copy(a, dtype=backend.xp.float32) for a in host)
+    if "16" in kind:
+        half = np.dtype(importlib.import_module("ml_dtypes").bfloat16) if kind == "bfloat16" else np.float16
+        x, w = (ops.xp.astype(a, half) for a in (x, w))
+    a = x.mT if which is Epilogue.BGRADA else x
+    results = []
+    for _ in range(2):
+        out = ops.cupy.empty((a.shape[0], n), np.float32)
+        if not ops.blas().epilogues.product(a, w, out, which, row):
+            return {"offered": False}
+        results.append([backend.to_numpy(r).copy() for r in (out, row)])
+    x64, w64, row64 = (np.asarray(array, np.float64) for array in host)
+    if which is Epilogue.BGRADA:
+        expected = [x64.T @ w64, w64.sum(axis=0, keepdims=True)]
+    else:
+        y = x64 @ w64 + row64
+        expected = [np.maximum(y, 0.0) if which is Epilogue.RELU_BIAS else y, row64]
+    off = max(error(mine, right) for mine, right in zip(results[0], expected, strict=True))
+    same_bits = all(one.tobytes() == two.tobytes() for one, two in zip(*results, strict=True))
+    return {"offered": True, "error": off, "repeatable": same_bits}
+
+
+def with_and_without(backend: Backend) -> dict[str, Any]:
+    """Training with epilogues and without: the same curve to rounding."""
+    need_cupy(backend)
+    blas = backend.ops.blas()
+    if blas is None or blas.epilogues is None:
+        raise MissingError("cuBLASLt cannot be reached")
+    mine, epilogues_of = fit(backend, False, norm=None)[1], blas.epilogues
+    try:
+        blas.epilogues = None
+        plain = fit(backend, False, norm=None)[1]
+    finally:
+        blas.epilogues = epilogues_of
+    off = max(abs(a - b) / abs(b) for a, b in zip(mine, plain, strict=True))
+    return {"ok": off < 1e-3, "text": f"losses {off:.1e} apart"}
+
+
 # -- kernels ----------------------------------------------------------------------------------------------------
 def cases() -> Iterator[tuple[str, bool, Callable[[Ops, Callable[[Any], Any]], Any]]]:
     """Yield name, whether bits must be equal, and what to compute with given operations and a way to bring arrays."""
@@ -70,6 +151,12 @@ def cases() -> Iterator[tuple[str, bool, Callable[[Ops, Callable[[Any], Any]], A
             dx = ops.linear_backward(to(x), to(dy), to(weight), d_weight, d_bias, need_dx=True)
             return d_weight, d_bias, dx
 
+        def pair_backward(ops: Ops, to: Any, x: Any = given, dy: Any = dy, weight: Any = weight, y: Any = x) -> Any:
+            d_weight, d_bias = to(np.zeros_like(weight)), to(np.zeros_like(weight[..., :1, :]))
+            arrays = to(x), to(y), to(dy), to(weight)
+            dx = ops.linear_relu_backward(*arrays, d_weight, d_bias, need_dx=True, overwrite=True)
+            return d_weight, d_bias, dx
+
         table: dict[str, tuple[bool, Callable[[Ops, Any], Any]]] = {
             "relu": (True, lambda ops, to, x=x: ops.relu(to(x))),
             "relu backward": (True, lambda ops, to, x=x, dy=dy: ops.relu_backward(to(dy), to(x))),
@@ -77,6 +164,8 @@ def cases() -> Iterator[tuple[str, bool, Callable[[Ops, Callable[[Any], Any]], A
             "mask": (True, lambda ops, to, s=shape, k=key: ops.keep_mask(s, 0.3, k, np.float32)),
             "linear": (False, lambda ops, to, a=given, w=weight, b=bias: ops.linear(to(a), to(w), to(b))),
             "linear backward": (False, backward),
+            "linear relu": (False, lambda ops, to, a=given, w=weight, b=bias: ops.linear_relu(to(a), to(w), to(b))),
+            "linear relu backward": (False, pair_backward),
             "normalize": (False, lambda ops, to, x=x: ops.normalize(to(x), -1, 1e-5, center=True)),
             "normalize backward": (
                 False,
@@ -103,7 +192,21 @@ def cases() -> Iterator[tuple[str, bool, Callable[[Ops, Callable[[Any], Any]], A
             ops.clip_norm(grads, to(np.asarray([100.0], np.float32)), 1.0)
             return grads
 
+        def whole(ops: Ops, to: Any, start: Any = start, n: int = n) -> Any:
+            buffers = [to(a) for a in start]
+            clip, decay = Clip(to(np.asarray([100.0], np.float32)), 1.0), Decay(True, n // 2, 0.9)
+            ops.adam_step(*buffers, (0.9, 0.999, 1e-7, 0.05), None, decay, clip)
+            return buffers[0], *buffers[2:]  # the kernel leaves the gradients alone
+
+        def descend(ops: Ops, to: Any, start: Any = start, n: int = n) -> Any:
+            values, grads, velocity = (to(a) for a in start[:3])
+            clip, decay = Clip(to(np.asarray([100.0], np.float32)), 1.0), Decay(False, n // 2, 0.1)
+            ops.descend(values, grads, velocity, 0.05, None, decay, clip, momentum=0.9, nesterov=True)
+            return values, velocity
+
         yield f"adam ({n},)", True, adam
+        yield f"adam, decay, clip ({n},)", True, whole
+        yield f"descent, decay, clip ({n},)", True, descend
         yield f"clip ({n},)", True, clip
 
 
@@ -172,9 +275,11 @@ class Litter(xpnn.Callback):
         backend.synchronize()
 
 
-def fit(backend: Backend, graph: Any, callbacks: tuple[Any, ...] = ()) -> tuple[Any, list[float]]:
+def fit(
+    backend: Backend, graph: Any, callbacks: tuple[Any, ...] = (), *, norm: str | None = "layer"
+) -> tuple[Any, list[float]]:
     """Train a network with everything that changes from step to step; return its weights and losses."""
-    net = xpnn.mlp([20, 64, 32, 5], norm="layer", dropout=0.2, backend=backend, seed=1)
+    net = xpnn.mlp([20, 64, 32, 5], norm=norm, dropout=0.2, backend=backend, seed=1)
     trainer = xpnn.Trainer(
         net,
         xpnn.CrossEntropy(),
@@ -244,22 +349,19 @@ def host_costs(backend: Backend, calls: int = 200) -> dict[str, Any]:
     return {"ok": True, "text": ", ".join(f"{k} {v} µs" for k, v in rows.items()), "rows": rows}
 
 
-class FusedStep:
-    """A step of an MLP in the fewest launches: 8 kernels and 8 products for three layers.
-
-    Inputs, labels and Adam's numbers lie on the device, at places that stay.
-    """
+class WholeStep:
+    """A step as `Trainer` makes it, with inputs, labels and Adam's numbers on the device, at places that stay."""
 
     def __init__(self, backend: Backend, sizes: list[int] = SIZES, batch_size: int = BATCH) -> None:
         self.net = xpnn.mlp(sizes, backend=backend, seed=0)
-        self.layers = [layer for layer in self.net.layers if isinstance(layer, xpnn.Linear)]
-        store = self.net.store
-        self.ops, self.store = backend.ops, store
-        self.state = [store.zeros(), store.zeros()]
-        self._first = backend.copy(store.values)
+        self.loss, self.rule = xpnn.CrossEntropy().using(backend.ops), xpnn.Adam(1e-3)
+        self.store = self.net.store
+        self.rule.bind(self.store)
+        self.state = list(self.rule.state.values())
+        self._first = backend.copy(self.store.values)
         self.x = backend.asarray(draw(batch_size, sizes[0]))
         self.labels = backend.asarray(np.arange(batch_size) % sizes[-1], dtype=backend.index_dtype)
-        self.numbers = backend.asarray(np.asarray(xpnn.Adam(1e-3).numbers(1)[:4]))
+        self.numbers = backend.asarray(np.asarray(self.rule.numbers(1)))
 
     def reset(self) -> None:
         """Go back to the first weights."""
@@ -268,35 +370,23 @@ class FusedStep:
             state *= 0.0
 
     def __call__(self) -> Any:
-        ops, x, kept = self.ops, self.x, []
-        for layer in self.layers[:-1]:
-            y, saved = fused.linear_activation(ops, x, layer.params["weight"], layer.params["bias"], "relu")
-            kept.append((x, saved))
-            x = y
-        last = self.layers[-1]
-        logits = ops.linear(x, last.params["weight"], last.params["bias"])
-        losses, d = ops.softmax_cross_entropy_labels(logits, self.labels, scale=1.0 / len(self.labels))
-        d = ops.linear_backward(x, d, last.params["weight"], last.grads["weight"], last.grads["bias"], need_dx=True)
-        for k in reversed(range(len(kept))):
-            layer, (given, saved) = self.layers[k], kept[k]
-            grads = layer.grads["weight"], layer.grads["bias"]
-            d = fused.linear_activation_backward(
-                ops, given, d, saved, layer.params["weight"], *grads, "relu", need_dx=k > 0
-            )
-        ops.adam(self.store.values, self.store.grads, *self.state, [self.numbers[k : k + 1] for k in range(4)])
-        return losses
+        pred, caches = self.net.forward(self.x, train=True)
+        value, d_pred = self.loss.value_and_grad(pred, self.labels)
+        self.net.backward(d_pred, caches)
+        self.rule.update(self.store, [self.numbers[k : k + 1] for k in range(len(self.numbers))])
+        return value
 
 
 def graph_costs(
     backend: Backend, counts: tuple[int, ...] = (1, 32, 469), rounds: int = 20, capturer: Any = None
 ) -> dict[str, Any]:
-    """The step in the fewest launches: µs one by one, and as one graph of 1, 32 and 469 steps."""
+    """A whole step: µs one by one, and as one graph of 1, 32 and 469 steps."""
     need_cupy(backend)
     if capturer is None:
         capturer = find_capturer("cupy", backend.ops)
     if isinstance(capturer, str):
         raise RuntimeError(capturer)
-    step = FusedStep(backend)
+    step = WholeStep(backend)
     rows: dict[str, Any] = {}
     with capturer.active():
         losses = [backend.to_numpy(step()).mean() for _ in range(3)]
@@ -335,7 +425,7 @@ def in_all(call: Callable[[], Any], backend: Backend, n: int) -> float:
     return (time.perf_counter() - began) * 1e6
 
 
-def results(step: FusedStep, backend: Backend, run: Callable[[], Any]) -> list[bytes]:
+def results(step: WholeStep, backend: Backend, run: Callable[[], Any]) -> list[bytes]:
     """The bits of weights and state after `run` from the first weights."""
     step.reset()
     run()
@@ -349,8 +439,10 @@ def need_cupy(backend: Backend) -> None:
 
 
 PARTS: dict[str, Callable[[Backend], dict[str, Any]]] = {
+    "epilogues": epilogues,
     "kernels": kernels,
     "products": products,
+    "with epilogues and without": with_and_without,
     "repeatable": repeatable,
     "graphs": graphs,
     "graph costs": graph_costs,

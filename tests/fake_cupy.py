@@ -23,8 +23,7 @@ from xpnn.accel.cuda import cupy_ops, kernels
 SHIM = Path(__file__).with_name("cuda_shim.h")
 SOURCE = Path(kernels.__file__).with_name("kernels.cu")
 # No thread of these waits for another: they run without fibers, which is faster.
-ALONE = {"gather_words", "gather_scaled_float", "gather_scaled_byte", "bias_activation", "keep_mask", "clip_norm"}
-ALONE |= {"adam", "descend", "keep_mask_of_rows"}
+ALONE = {"gather_words", "add_bias", "keep_mask", "keep_mask_of_rows", "clip_norm", "adam", "descend"}
 ORDERS = {"forward": 0, "reverse": 1, "mixed": 2}
 
 

@@ -40,12 +40,11 @@ from fake_cupy import (  # noqa: F401, fixtures
 
 import xpnn
 from xpnn import backend as backends
-from xpnn.accel.cuda import CupyOps, fused, kernels
+from xpnn.accel.cuda import CupyOps, kernels
 from xpnn.accel.cuda.checks import gathers, number, plain, row_step
 from xpnn.accel.cuda.gemm import Blas, Layout, layout
-from xpnn.accel.cuda.updates import Clip, Decay
 from xpnn.errors import BackendUnavailableError, OptionError
-from xpnn.ops import Ops
+from xpnn.ops import Clip, Decay, Ops
 from xpnn.random import StepKey
 
 PORTABLE = Ops(np, "cpu")
@@ -173,10 +172,7 @@ def test_the_source_keeps_its_rules():
     assert "#include" not in code
     assert code.isascii()
     made = re.findall(r"extern \"C\" __global__ void (\w+)\(", code)
-    made = [name for name in made if name != "name"] + re.findall(r"^GATHER_SCALED\((\w+),", code, flags=re.MULTILINE)
     assert sorted(made) == list(kernels.KERNELS)
-    enum = re.search(r"enum \{ (IDENTITY.*?) \}", code).group(1).lower().split(", ")
-    assert {name: number for number, name in enumerate(enum)} == kernels.ACTIVATIONS
     enum = re.search(r"enum \{ (KEEP.*?) \}", code).group(1).lower().split(", ")
     assert {name: number for number, name in enumerate(enum)} == kernels.DECAYS
 
@@ -282,12 +278,12 @@ def test_a_write_beyond_an_array_is_found(planted, cupy, monkeypatch):
 
 def test_kernels_without_fibers_are_those_that_need_none():
     """A kernel on the list that had a barrier would fail, one off the list would only be slow: hold both."""
-    bodies = re.split(r"extern \"C\" __global__ void |^GATHER_SCALED\(", kernels.source(), flags=re.MULTILINE)[1:]
+    bodies = kernels.source().split('extern "C" __global__ void ')[1:]
     meet = ("warp_sum", "warp_max", "column_total", "block_total", "__syncthreads", "__shfl")
     alone = {
         re.match(r"\w+", body).group() for body in bodies if not any(word in body.split("\n}\n")[0] for word in meet)
     }
-    assert alone - {"name"} == ALONE
+    assert alone == ALONE
 
 
 # -- linear and data --------------------------------------------------------------------------------------------
@@ -297,9 +293,9 @@ def test_linear_adds_the_bias(shape, ops, order, cupy):
     x, w, b = draw(*replicas, rows, 5), draw(*replicas, 5, cols, seed=1), draw(*replicas, 1, cols, seed=2)
     y = ops.linear(guarded(x), guarded(w), guarded(b))
     close(y, PORTABLE.linear(x, w, b))
-    assert cupy.launched == ["bias_activation"]
+    assert cupy.launched == ["add_bias"]
     close(ops.linear(guarded(x), guarded(w), None), PORTABLE.linear(x, w, None))
-    assert cupy.launched == ["bias_activation"]
+    assert cupy.launched == ["add_bias"]
 
 
 @pytest.mark.parametrize("shape", [*SHAPES, (512, 33), (513, 5), (2, 1300, 40)], ids=str)
@@ -351,91 +347,7 @@ def test_not_a_number_survives_a_gather(ops):
     assert bare(found).tobytes() == table[::-1].tobytes()
 
 
-@pytest.mark.parametrize("width", COLUMNS)
-@pytest.mark.parametrize("dtype", ["uint8", "float32"])
-@pytest.mark.parametrize("each", [False, True], ids=["one", "each"])
-def test_rows_are_gathered_and_normalized(width, dtype, each, ops, order):
-    table = np.random.default_rng(0).integers(0, 256, (9, width)).astype(dtype)
-    index = np.random.default_rng(1).integers(0, 9, 20)
-    shift, scale = (draw(width), draw(width, seed=3)) if each else (0.5, 1 / 255)
-    expected = (table[index].astype(np.float32) - np.float32(shift)) * np.float32(scale)
-    given = [guarded(a) if each else a for a in (shift, scale)]
-    out = guarded(np.zeros((20, width), np.float32))
-    same(fused.take_scaled_rows(ops, guarded(table), guarded(index), shift=given[0], scale=given[1]), expected)
-    assert fused.take_scaled_rows(ops, guarded(table), guarded(index), shift=given[0], scale=given[1], out=out) is out
-    same(out, expected)
-
-
-# -- activations ------------------------------------------------------------------------------------------------
-LAYERS = {
-    "identity": (xpnn.Identity(), {}),
-    "relu": (xpnn.ReLU(), {}),
-    "leaky_relu": (xpnn.LeakyReLU(0.1), {"a": 0.1}),
-    "elu": (xpnn.ELU(1.5), {"a": 1.5}),
-    "selu": (xpnn.SELU(), {"a": 1.6732632423543772, "b": 1.0507009873554805}),
-    "gelu": (xpnn.GELU(), {}),
-    "gelu_tanh": (xpnn.GELU(approximate="tanh"), {}),
-    "silu": (xpnn.SiLU(), {}),
-    "mish": (xpnn.Mish(), {}),
-    "softplus": (xpnn.Softplus(), {}),
-    "sigmoid": (xpnn.Sigmoid(), {}),
-    "tanh": (xpnn.Tanh(), {}),
-}
-ODD = np.asarray([[0.0, -0.0, 1e4, -1e4, 88.0, -88.0, 20.0, 1e-30, np.inf, -np.inf, np.nan, 3.0]], np.float32)
-
-
-def test_every_activation_of_the_kernels_is_a_layer():
-    assert set(LAYERS) - {"selu"} == set(kernels.ACTIVATIONS)
-
-
-@pytest.mark.parametrize("name", LAYERS)
-@pytest.mark.parametrize("shape", [(1, 1), (7, 33), (600, 10), (2, 128, 31), (2, 600, 3)], ids=str)
-def test_activations(name, shape, ops, order, cupy):
-    """Forward and backward of linear and activation in one, against the two layers."""
-    layer, numbers = LAYERS[name]
-    kind = "elu" if name == "selu" else name
-    *replicas, rows, cols = shape
-    x, w, b = draw(*replicas, rows, 3), draw(*replicas, 3, cols, seed=1, scale=3.0), draw(*replicas, 1, cols, seed=2)
-    dy = draw(*shape, seed=3)
-    z = PORTABLE.linear(x, w, b)
-    expected, cache = layer.forward(z)
-    arrays = [guarded(a) for a in (x, w, b)]
-    y, kept = fused.linear_activation(ops, *arrays, kind, **numbers)
-    close(y, expected)
-    dz = np.array(layer.backward(dy, cache))
-    flat = guarded(np.full((*replicas, 4 * cols + 9), np.nan, np.float32))
-    grads = [flat[..., : 3 * cols].reshape(w.shape), flat[..., 3 * cols : 4 * cols].reshape(b.shape)]
-    assert all(np.shares_memory(g, flat) for g in grads)
-    given = guarded(dy)
-    dx = fused.linear_activation_backward(ops, arrays[0], given, kept, arrays[1], *grads, kind, **numbers, need_dx=True)
-    d_weight, d_bias = np.empty_like(w), np.empty_like(b)
-    d_x = PORTABLE.linear_backward(x, dz, w, d_weight, d_bias, need_dx=True)
-    for mine, theirs in ((given, dz), (grads[0], d_weight), (grads[1], d_bias), (dx, d_x)):
-        close(mine, theirs, 2e-5)
-    sums = ["column_sums"] if rows > 512 else []
-    assert cupy.launched == ["bias_activation", "activation_backward", *sums]
-
-
-@pytest.mark.parametrize("name", LAYERS)
-def test_activations_of_odd_numbers(name, ops):
-    """Zeros, large numbers, infinities and NaN give what the layers give."""
-    layer, numbers = LAYERS[name]
-    kind = "elu" if name == "selu" else name
-    with np.errstate(all="ignore"):
-        expected, cache = layer.forward(ODD)
-        dx = np.array(layer.backward(np.ones_like(ODD), cache))
-    z = guarded(ODD)
-    y = z if kind in fused._BY_OUTPUT else guarded(np.zeros_like(ODD))
-    assert ops.add_bias(z, None, y, kind, numbers.get("a", 0.0), numbers.get("b", 1.0))
-    assert np.isnan(bare(y)[0, -2])
-    np.testing.assert_allclose(bare(y), expected, rtol=2e-5, atol=1e-7)
-    d = guarded(np.ones_like(ODD))
-    ops.activate_backward(
-        d, y if kind in fused._BY_OUTPUT else z, d, None, 0, kind, numbers.get("a", 0.0), numbers.get("b", 1.0)
-    )
-    np.testing.assert_allclose(bare(d), dx, rtol=2e-5, atol=1e-6)
-
-
+# -- relu, alone and with linear ---------------------------------------------------------------------------------
 @pytest.mark.parametrize("shape", [(1, 1), (7, 33), (600, 10), (2, 128, 31)], ids=str)
 @pytest.mark.parametrize("overwrite", [False, True], ids=["", "overwrite"])
 def test_relu_is_equal_to_the_bit(shape, overwrite, ops, order, cupy):
@@ -450,7 +362,81 @@ def test_relu_is_equal_to_the_bit(shape, overwrite, ops, order, cupy):
     if not overwrite:
         same(given, x)
         same(d_given, dy)
-    assert cupy.launched == ["bias_activation", "activation_backward"]
+    assert cupy.launched == ["add_bias", "relu_backward"]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 33), (600, 10), (2, 128, 31), (2, 600, 3)], ids=str)
+@pytest.mark.parametrize("bias", [True, False], ids=["", "no bias"])
+@pytest.mark.parametrize("overwrite", [False, True], ids=["", "overwrite"])
+def test_linear_and_relu_in_one(shape, bias, overwrite, ops, order, cupy):
+    """A product and one kernel forwards, one kernel and the products backwards, into the flat buffer."""
+    *replicas, rows, cols = shape
+    x, w = draw(*replicas, rows, 3), draw(*replicas, 3, cols, seed=1)
+    b = draw(*replicas, 1, cols, seed=2) if bias else None
+    dy = draw(*shape, seed=3)
+    expected = PORTABLE.linear_relu(x, w, b)
+    y = ops.linear_relu(guarded(x), guarded(w), guarded(b) if bias else None)
+    close(y, expected)
+    results = []
+    for wrapped, twin in ((guarded, ops), (np.array, PORTABLE)):
+        flat = wrapped(np.full((*replicas, 4 * cols + 9), np.nan, np.float32))
+        d_weight = flat[..., : 3 * cols].reshape(w.shape)
+        d_bias = flat[..., None, 3 * cols : 4 * cols] if bias else None
+        given = wrapped(dy)
+        arrays = wrapped(x), wrapped(bare(y)), given, wrapped(w)
+        dx = twin.linear_relu_backward(*arrays, d_weight, d_bias, need_dx=True, overwrite=overwrite)
+        results.append((flat, dx))
+        if wrapped is guarded:
+            same(given, PORTABLE.relu_backward(dy, bare(y)) if overwrite else dy)
+            none = twin.linear_relu_backward(*arrays, d_weight, d_bias, need_dx=False)
+            assert none is None
+    for mine, theirs in zip(*results, strict=True):
+        close(mine, theirs, 1e-5)
+    sums = ["column_sums"] if rows > 512 and bias else []
+    assert cupy.launched == ["add_bias", *["relu_backward", *sums] * 2]
+
+
+def test_linear_and_relu_of_odd_numbers(ops):
+    """Zeros, infinities and NaN give what the two layers give."""
+    odd = np.asarray([[0.0], [-0.0], [1e30], [-1e30], [1e-30], [np.inf], [-np.inf], [np.nan], [3.0]], np.float32)
+    one = np.ones((1, 1), np.float32)
+    y = ops.linear_relu(guarded(odd), guarded(one), guarded(np.zeros_like(one)))
+    with np.errstate(invalid="ignore"):
+        same(y, PORTABLE.linear_relu(odd, one, np.zeros_like(one)))
+    assert np.isnan(bare(y)[-2])
+    d_weight, d_bias = guarded(np.zeros_like(one)), guarded(np.zeros_like(one))
+    arrays = guarded(np.ones_like(odd)), y, guarded(np.ones_like(odd)), guarded(one)
+    dx = ops.linear_relu_backward(*arrays, d_weight, d_bias, need_dx=True)
+    same(dx, (bare(y) > 0).astype(np.float32))
+    assert bare(d_bias) == 4
+
+
+def test_linear_and_relu_where_the_kernels_do_not_fit(ops, cupy):
+    """Biases and gradients whose elements lie apart, one gradient for two replicas, other dtypes: the parts do it."""
+    x, w, dy = draw(4, 3), draw(3, 5), draw(4, 5)
+    apart = np.zeros((1, 10), np.float32)
+    y = ops.linear_relu(guarded(x), guarded(w), guarded(apart)[:, ::2])
+    close(y, PORTABLE.linear_relu(x, w, apart[:, ::2]))
+    mine, theirs = guarded(apart), apart.copy()
+    for twin, sums, wrapped in ((ops, mine, guarded), (PORTABLE, theirs, np.array)):
+        arrays = (wrapped(a) for a in (x, bare(y), dy, w, np.zeros_like(w)))
+        assert twin.linear_relu_backward(*arrays, sums[:, ::2], need_dx=False) is None
+    close(mine, theirs)
+    assert cupy.launched == ["add_bias", "relu_backward"]  # the ReLU alone
+    wide = [a.astype(np.float64) for a in (x, w, np.ones((1, 5)))]
+    close(ops.linear_relu(*map(guarded, wide)), PORTABLE.linear_relu(*wide), 1e-14)
+    assert cupy.launched == ["add_bias", "relu_backward"]
+    stack = [draw(2, 4, k, seed=k) for k in (3, 5)]
+    with pytest.raises(ValueError, match="broadcast"):  # as of the parts
+        ops.linear_relu_backward(
+            guarded(stack[0]),
+            guarded(stack[1]),
+            guarded(stack[1]),
+            guarded(draw(2, 3, 5)),
+            guarded(draw(2, 3, 5)),
+            guarded(draw(1, 5)),
+            need_dx=False,
+        )
 
 
 # -- softmax cross-entropy --------------------------------------------------------------------------------------
@@ -480,13 +466,12 @@ def test_cross_entropy_of_labels(shape, shared, ops, order):
     z = draw(*shape, scale=4.0)
     labels = np.random.default_rng(1).integers(0, shape[-1], shape[-2:-1] if shared else shape[:-1])
     one_hot = (labels[..., None] == np.arange(shape[-1])).astype(np.float32)
-    losses, d = ops.softmax_cross_entropy_labels(guarded(z), guarded(labels), scale=0.25)
+    losses, d = ops.softmax_cross_entropy_labels(guarded(z), guarded(labels))
     expected, d_expected = PORTABLE.softmax_cross_entropy(z, one_hot)
     close(losses, expected)
-    close(d, d_expected * np.float32(0.25))
-    close(ops.softmax_cross_entropy_labels(guarded(z), guarded(labels))[1], d_expected)
+    close(d, d_expected)
     narrow = guarded(labels.astype(np.int32))  # not the dtype of labels on CuPy: portable
-    close(ops.softmax_cross_entropy_labels(guarded(z), narrow, scale=0.25)[1], d_expected * np.float32(0.25))
+    close(ops.softmax_cross_entropy_labels(guarded(z), narrow)[1], d_expected)
 
 
 def test_cross_entropy_of_odd_logits(ops):
@@ -691,13 +676,12 @@ def test_rules_in_one_kernel_are_equal_to_the_bit(name, shape, factors, clipped,
         decay = Decay(rule.decoupled, n_decay, strength, shared[1]) if rule.weight_decay else None
         rule.update(store, (*scalars, strength))
         if isinstance(rule, xpnn.Adam):
-            ops.adam(values, grads, *states.values(), scalars, shared[0], decay=decay, clip=clip)
+            ops.adam_step(values, grads, *states.values(), scalars, shared[0], decay, clip)
         else:
             momentum, gain = (rule.beta, 1.0 - rule.beta) if name == "momentum" else (rule.momentum, 1.0)
             nesterov = getattr(rule, "nesterov", False)
-            options = {"nesterov": nesterov, "decay": decay, "clip": clip}
-            velocity = states.get("velocity")
-            fused.descend(ops, values, grads, velocity, (momentum, gain, *scalars), shared[0], **options)
+            options = {"momentum": momentum, "gain": gain, "nesterov": nesterov}
+            ops.descend(values, grads, states.get("velocity"), *scalars, shared[0], decay, clip, **options)
         store.grads = np.array(bare(grads))  # the kernel leaves them as they are
     same(values, store.values)
     for key, a in rule.state.items():
@@ -796,50 +780,24 @@ def test_a_gradient_of_other_make_is_summed_by_cupy(ops, cupy):
     assert cupy.launched == []
 
 
-ERRORS = {
-    "activation": (
-        lambda ops, a: fused.linear_activation(ops, a(4, 3), a(3, 2), None, "maxout"),
-        r"linear_activation: expected one of identity, .*, got 'maxout'. Use Linear",
-    ),
-    "forward": (
-        lambda ops, a: fused.linear_activation(ops, a(4, 3), a(3, 2), a(1, 4)[:, ::2], "relu"),
-        r"linear_activation: expected float32 arrays whose rows lie together, got float32\(4, 3\), float32\(3, 2\), ",
-    ),
-    "backward": (
-        lambda ops, a: fused.linear_activation_backward(
-            ops, a(4, 3), a(4, 2), a(4, 4)[:, ::2], a(3, 2), a(3, 2), None, "relu", need_dx=False
-        ),
-        r"linear_activation_backward: expected float32 arrays",
-    ),
-    "one gradient of two replicas": (
-        lambda ops, a: fused.linear_activation_backward(
-            ops, a(2, 4, 3), a(2, 4, 2), a(2, 4, 2), a(2, 3, 2), a(2, 3, 2), a(1, 2), "relu", need_dx=False
-        ),
-        r"linear_activation_backward: expected float32 arrays",
-    ),
-    "descend": (
-        lambda ops, a: fused.descend(ops, a(8)[::2], a(4), None, (0.0, 1.0, 0.1)),
-        r"descend: expected float32 buffers in one piece, got float32\(4,\), float32\(4,\). Use the rules",
-    ),
-    "decay": (
-        lambda ops, a: ops.adam(a(8)[::2], *(a(4) for _ in "gmv"), (0.9, 0.9, 0.1, 0.1), decay=Decay(True, 2, 0.9)),
-        r"optimizer kernel: expected float32 buffers in one piece for decay and clipping",
-    ),
-    "gather": (
-        lambda ops, a: fused.take_scaled_rows(ops, a(4, 3), guarded(np.zeros(4, np.int32))),
-        r"take_scaled_rows: expected a uint8 or float32 table by rows, an int64 index .*, got float32\(4, 3\), int32",
-    ),
-    "out": (
-        lambda ops, a: fused.take_scaled_rows(ops, a(4, 3), guarded(np.zeros(4, np.int64)), out=a(3, 3)),
-        r"take_scaled_rows: .*float32\(3, 3\). Use take_rows",
-    ),
-}
-
-
-@pytest.mark.parametrize(("call", "text"), ERRORS.values(), ids=ERRORS)
-def test_what_has_no_portable_twin_says_what_it_takes(call, text, ops):
-    with pytest.raises(OptionError, match=text):
-        call(ops, lambda *shape: guarded(draw(*shape)))
+@pytest.mark.parametrize("name", ["adam_step", "descend"])
+def test_updates_of_other_dtypes_are_portable(name, ops, cupy):
+    """Clipping, decay and the rule in float64, by the parts."""
+    start = [np.abs(draw(9, seed=k)).astype(np.float64) for k in range(4)]
+    decay, norm = Decay(True, 5, 0.9), np.asarray([100.0])
+    results = []
+    for twin, wrapped in ((ops, guarded), (PORTABLE, np.array)):
+        values, grads, m, v = (wrapped(a) for a in start)
+        clip = Clip(wrapped(norm), 1.0)
+        if name == "adam_step":
+            twin.adam_step(values, grads, m, v, (0.9, 0.99, 1e-8, 0.1), None, decay, clip)
+        else:
+            twin.descend(values, grads, m, 0.1, None, decay, clip, momentum=0.9)
+        results.append((values, grads, m, v))
+    for mine, theirs in zip(*results, strict=True):
+        same(mine, theirs)
+    assert (bare(results[0][0]) != start[0]).all()
+    assert cupy.launched == []
 
 
 def test_a_compiler_that_fails_is_told(cupy, on_gpu, monkeypatch):
@@ -890,8 +848,8 @@ def test_training_equals_numpy_to_rounding(on_gpu, cupy):
     np.testing.assert_allclose(history["grad_norm"], expected["grad_norm"], rtol=1e-3)
     for name, value in theirs.items():
         np.testing.assert_allclose(mine[name], value, rtol=0, atol=1e-3 * np.abs(value).max() + 1e-5, err_msg=name)
-    used = {"bias_activation", "column_sums", "softmax_cross_entropy", "normalize_rows", "normalize_rows_backward"}
-    used |= {"activation_backward", "keep_mask", "square_sums", "root_of_sum", "clip_norm", "adam", "gather_words"}
+    used = {"add_bias", "column_sums", "softmax_cross_entropy", "normalize_rows", "normalize_rows_backward"}
+    used |= {"relu_backward", "keep_mask", "square_sums", "root_of_sum", "adam", "gather_words"}
     assert set(cupy.launched) == used
     assert len(cupy.blas.products) > 50
 
@@ -960,48 +918,46 @@ def test_numbers_from_a_table_on_the_device_make_the_same_steps(seed, on_gpu, cu
     assert set(cupy.launched) == kernels_of_eager  # none falls back
 
 
-def test_a_step_in_the_fewest_launches_is_the_same_step(on_gpu, cupy):
-    """An MLP's step from the fused operations, against Sequential, CrossEntropy and AdamW."""
-    make = lambda backend: xpnn.mlp([20, 33, 16, 5], backend=backend, seed=0)  # noqa: E731
-    theirs, mine = make(xpnn.get_backend("numpy", ops="portable")), make(on_gpu)
-    rule = xpnn.AdamW(0.01, weight_decay=0.1)
-    loss, ops, store = xpnn.CrossEntropy(), on_gpu.ops, mine.store
-    m, v = store.zeros(), store.zeros()
-    layers = [mine.layers[i] for i in (0, 2, 4)]
-    x, labels = guarded(DATA[0]), guarded(DATA[1])
-    for t in (1, 2, 3):
-        pred, caches = theirs.forward(DATA[0], train=True)
-        value, d = loss.value_and_grad(pred, DATA[1])
-        theirs.backward(d, caches)
-        rule.step(theirs.store)
-        *scalars, strength = rule.numbers(t)
-        cupy.launched.clear()
-        value_mine = fused_step(ops, store, layers, x, labels, (m, v), scalars, strength)
-        close(value_mine, value.astype(np.float32), 1e-5)
-        close(store.grads, theirs.store.grads, 1e-4)
-    close(store.values, theirs.store.values, 1e-4)
-    assert len(cupy.launched) == 8
-    assert len(cupy.blas.products) == 3 * 8
+LAUNCHES = {
+    "adam": (xpnn.Adam(0.01), None, ["adam"]),
+    "adamw, clipped": (xpnn.AdamW(0.01, weight_decay=0.1), 0.5, ["square_sums", "root_of_sum", "adam"]),
+    "momentum, clipped": (xpnn.SGD(0.01, 0.9, weight_decay=0.1), 0.5, ["square_sums", "root_of_sum", "descend"]),
+    "descent": (xpnn.SGD(0.01, weight_decay=0.1), None, ["descend"]),
+    "rmsprop, clipped": (xpnn.RMSProp(0.01), 0.5, ["square_sums", "root_of_sum", "clip_norm"]),
+}
 
 
-def fused_step(ops, store, layers, x, labels, moments, scalars, strength):
-    kept = []
-    for layer in layers[:-1]:
-        y, saved = fused.linear_activation(ops, x, layer.params["weight"], layer.params["bias"], "relu")
-        kept.append((x, saved))
-        x = y
-    last = layers[-1]
-    logits = ops.linear(x, last.params["weight"], last.params["bias"])
-    losses, d = ops.softmax_cross_entropy_labels(logits, labels, scale=1.0 / logits.shape[-2])
-    d = ops.linear_backward(x, d, last.params["weight"], last.grads["weight"], last.grads["bias"], need_dx=True)
-    for k, layer in reversed(list(enumerate(layers[:-1]))):
-        (inputs, saved), grads = kept[k], layer.grads
-        d = fused.linear_activation_backward(
-            ops, inputs, d, saved, layer.params["weight"], grads["weight"], grads["bias"], "relu", need_dx=k > 0
-        )
-    decay = Decay(True, store.n_decay, strength)
-    ops.adam(store.values, store.grads, *moments, scalars, decay=decay)
-    return ops.xp.mean(losses)
+class Counting(xpnn.Trainer):
+    """Notes what each step launches."""
+
+    def train_step(self, *args):
+        launched, products = RawModule.launched, self.blas.products
+        launched.clear()
+        products.clear()
+        result = super().train_step(*args)
+        self.steps.append((list(launched), len(products)))
+        return result
+
+
+@pytest.mark.parametrize("name", LAUNCHES)
+def test_a_step_launches_no_more_than_this(name, on_gpu, cupy):
+    """Linear and ReLU are one kernel each way; clipping, decay and the rule are one."""
+    rule, clip_norm, last = LAUNCHES[name]
+    states = []
+    for backend in (on_gpu, xpnn.get_backend("numpy", ops="portable")):
+        net = xpnn.mlp([20, 33, 16, 5], backend=backend, seed=0)
+        trainer = Counting(net, xpnn.CrossEntropy(), pickle.loads(pickle.dumps(rule)), clip_norm=clip_norm)
+        trainer.steps, trainer.blas = [], cupy.blas
+        history = trainer.fit(*DATA, epochs=2, batch_size=100, graph=False)
+        states.append((net.state_dict(), history["loss"], history["grad_norm"]))
+        if backend is on_gpu:
+            first, products = trainer.steps[0]
+    assert first == ["add_bias"] * 3 + ["softmax_cross_entropy", "column_sums"] + ["relu_backward"] * 2 + last
+    assert products == 8
+    (mine, *curves), (theirs, *expected) = states
+    np.testing.assert_allclose(curves, expected, rtol=1e-4)
+    for key, value in theirs.items():
+        np.testing.assert_allclose(mine[key], value, rtol=0, atol=1e-3 * np.abs(value).max() + 1e-5, err_msg=key)
 
 
 # -- the backend ------------------------------------------------------------------------------------------------
@@ -1110,7 +1066,7 @@ def test_the_script_measures_steps_in_a_graph(probe, on_gpu, cupy):
     assert "equal to the bit" in found["text"]
     cupy.launched.clear()
     products = len(cupy.blas.products)
-    probe.FusedStep(on_gpu)()
+    probe.WholeStep(on_gpu)()
     assert (len(cupy.launched), len(cupy.blas.products) - products) == (8, 8)
     with pytest.raises(RuntimeError, match="cuBLAS cannot"):
         probe.graph_costs(on_gpu, capturer="cuBLAS cannot be called")

@@ -695,7 +695,7 @@ def test_the_script_runs_where_there_is_no_gpu(tmp_path):
     probe = json.loads((tmp_path / "probe.json").read_text())
     assert {name: part["ok"] for name, part in probe["parts"].items()} == {
         **dict.fromkeys(("kernels", "products", "repeatable", "host costs"), True),
-        **dict.fromkeys(("graphs", "graph costs"), None),
+        **dict.fromkeys(("epilogues", "with epilogues and without", "graphs", "graph costs"), None),
     }
     assert len(list(tmp_path.iterdir())) == 8
     last = done.stdout.splitlines()

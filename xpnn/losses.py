@@ -110,7 +110,7 @@ class Loss:
         if sample_weight is None:
             mean_factor = 1.0 / pred.shape[-2]
             d *= mean_factor
-            return xp.sum(losses, axis=-1) * mean_factor, d
+            return self.ops_for(pred).total(losses) * mean_factor, d
         if tuple(sample_weight.shape) != (pred.shape[-2],):
             raise ShapeError(
                 f"{self}: expected sample_weight of shape ({pred.shape[-2]},), got {tuple(sample_weight.shape)}."
@@ -121,7 +121,7 @@ class Loss:
         mean_weight = sample_weight * scale
         d *= mean_weight[:, None]
         losses *= sample_weight
-        return xp.sum(losses, axis=-1) * scale, d
+        return self.ops_for(pred).total(losses) * scale, d
 
     def _check_shapes(self, pred: tuple[int, ...], y: tuple[int, ...]) -> None:
         if len(pred) < 2:

@@ -22,6 +22,7 @@ from .layers.base import (
     chain_buffer_specs,
     chain_param_specs,
     forward_chain,
+    output_of_chain,
     walk,
 )
 from .layers.embedding import Embedding
@@ -280,10 +281,7 @@ class Sequential:
         return like(self.backend.xp.concat(parts, axis=-2), x)
 
     def _predict_slice(self, x: Any) -> Array:
-        x = self._bring(x)
-        for layer in self.layers:
-            x, _ = layer.forward(x)
-        return x
+        return output_of_chain(self.layers, self._bring(x))
 
     def _bring(self, x: Any) -> Array:
         """Bring input to the backend, check its shape; integers stay integers only for an Embedding."""

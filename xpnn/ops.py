@@ -10,14 +10,45 @@ Legend for all shapes: ``...`` are replica axes (none for a single network), ``b
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import random
 from ._typing import Array, Device, DType, Namespace, Shape
 
-__all__ = ["Ops", "portable_ops"]
+__all__ = ["Clip", "Decay", "Ops", "portable_ops"]
 
 Scalar = float | Array
+
+
+class Clip(NamedTuple):
+    """Clipping of gradients by their norm, before a rule."""
+
+    #: (..., 1), from `Ops.global_norm`.
+    norm: Array
+    #: The largest that it may be.
+    largest: float
+
+
+class Decay(NamedTuple):
+    r"""Weight decay before a rule.
+
+    Parameters
+    ----------
+    decoupled : bool
+        Whether values shrink, or a pull towards 0 is added to their gradients.
+    n : int
+        How many parameters, from the first, are decayed.
+    strength : float or array of shape (K, 1)
+        The last of `xpnn.optim.Optimizer.numbers`: coupled :math:`\lambda`; decoupled :math:`1 - \eta\lambda`, or
+        :math:`\eta\lambda` if parameters have factors of their own, for the decay or the learning rate.
+    factors : array of shape (n,), optional
+        The parameters' own decay factors.
+    """
+
+    decoupled: bool
+    n: int
+    strength: Scalar
+    factors: Array | None = None
 
 
 class Ops:
@@ -236,6 +267,30 @@ class Ops:
         dx *= dy
         return dx
 
+    # -- linear and relu ------------------------------------------------------------------------------------
+    def linear_relu(self, x: Array, weight: Array, bias: Array | None) -> Array:
+        r"""`linear` and `relu` as one, :math:`Y = \max(X W + \mathbf{1} b, 0)`: a fresh array."""
+        return self.relu(self.linear(x, weight, bias), overwrite=True)
+
+    def linear_relu_backward(
+        self,
+        x: Array,
+        y: Array,
+        dy: Array,
+        weight: Array,
+        d_weight: Array,
+        d_bias: Array | None,
+        *,
+        need_dx: bool,
+        overwrite: bool = False,
+    ) -> Array | None:
+        r"""Gradients of `linear_relu`: those of `linear`, for :math:`\bar Z = \bar Y\,[Y > 0]`.
+
+        `y` is its output; `dy` may be overwritten if `overwrite` says so.
+        """
+        dz = self.relu_backward(dy, y, overwrite=overwrite)
+        return self.linear_backward(x, dz, weight, d_weight, d_bias, need_dx=need_dx)
+
     # -- losses ---------------------------------------------------------------------------------------------
     def softmax_cross_entropy(self, logits: Array, target: Array) -> tuple[Array, Array]:
         r"""Row losses of softmax cross-entropy and their gradients.
@@ -278,6 +333,10 @@ class Ops:
         numbers = xp.arange(like.shape[-1], dtype=labels.dtype, device=self.device)
         return xp.astype(labels[..., None] == numbers, like.dtype)
 
+    def total(self, x: Array) -> Array:
+        """Sum over the last axis: (..., n) to (...)."""
+        return self.xp.sum(x, axis=-1)
+
     # -- the optimizer's side -------------------------------------------------------------------------------
     def global_norm(self, grads: Array) -> Array:
         """Euclidean norm of the flat gradients: (..., n) to (..., 1), with no host synchronization."""
@@ -290,6 +349,30 @@ class Ops:
         which the loss then shows.
         """
         grads *= self.xp.minimum(max_norm / (norm + 1e-6), 1.0)
+
+    def decay_weights(self, values: Array, grads: Array, decay: Decay, lr_factors: Array | None = None) -> None:
+        r"""Apply weight decay in place, to flat `values` (..., n) or to their `grads`.
+
+        .. math:: p \leftarrow (1 - \eta\lambda f)\,p \quad\text{decoupled}, \qquad
+                  g \leftarrow g + \lambda f p \quad\text{coupled}
+
+        with :math:`f` the parameter's own factors: of the decay, and if decoupled of the learning rate.
+        """
+        _, n, strength, factors = decay
+        weights = values[..., :n]
+        if not decay.decoupled:
+            pull = weights * strength
+            if factors is not None:
+                pull *= factors
+            grads = grads[..., :n]
+            grads += pull
+        elif factors is None and lr_factors is None:
+            weights *= strength
+        else:
+            reach = strength if factors is None else factors * strength
+            if lr_factors is not None:
+                reach = reach * lr_factors[:n]
+            weights *= 1.0 - reach
 
     def adam(
         self,
@@ -330,6 +413,81 @@ class Ops:
         if lr_factors is not None:
             u *= lr_factors
         values -= u
+
+    def adam_step(
+        self,
+        values: Array,
+        grads: Array,
+        m: Array,
+        v: Array,
+        scalars: Sequence[Scalar],
+        lr_factors: Array | None = None,
+        decay: Decay | None = None,
+        clip: Clip | None = None,
+    ) -> None:
+        """Clipping, weight decay and `adam` as one; `grads` may be changed, or stay as they are."""
+        self._before(values, grads, lr_factors, decay, clip)
+        self.adam(values, grads, m, v, scalars, lr_factors)
+
+    def descend(
+        self,
+        values: Array,
+        grads: Array,
+        velocity: Array | None,
+        lr: Scalar,
+        lr_factors: Array | None = None,
+        decay: Decay | None = None,
+        clip: Clip | None = None,
+        *,
+        momentum: float = 0.0,
+        gain: float = 1.0,
+        nesterov: bool = False,
+    ) -> None:
+        r"""Clipping, weight decay and one step of gradient descent as one, in place on flat buffers.
+
+        .. math:: v \leftarrow \mu v + \gamma g, \qquad p \leftarrow p - \eta v
+                  \quad\text{(Nesterov: } p \leftarrow p - \eta (g + \mu v)\text{)}
+
+        Parameters
+        ----------
+        values, grads : arrays of shape (..., n)
+            Flat buffers; `grads` may be changed, or stay as they are.
+        velocity : array of shape (..., n) or None
+            The state; None is plain descent.
+        lr : float or array of shape (K, 1)
+            The learning rate :math:`\eta`.
+        lr_factors : array of shape (n,), optional
+            A learning-rate factor for each parameter.
+        decay, clip : Decay and Clip, optional
+            What comes first: clipping, then decay.
+        momentum, gain : float
+            The factors :math:`\mu` and :math:`\gamma`.
+        nesterov : bool, default=False
+            Whether to look ahead.
+        """
+        self._before(values, grads, lr_factors, decay, clip)
+        if velocity is None:
+            move = grads * lr
+        else:
+            velocity *= momentum
+            velocity += grads if gain == 1.0 else grads * gain
+            if nesterov:
+                move = velocity * momentum
+                move += grads
+                move *= lr
+            else:
+                move = velocity * lr
+        if lr_factors is not None:
+            move *= lr_factors
+        values -= move
+
+    def _before(
+        self, values: Array, grads: Array, lr_factors: Array | None, decay: Decay | None, clip: Clip | None
+    ) -> None:
+        if clip is not None:
+            self.clip_norm(grads, clip.norm, clip.largest)
+        if decay is not None:
+            self.decay_weights(values, grads, decay, lr_factors)
 
     # -- data -----------------------------------------------------------------------------------------------
     def take_rows(self, x: Array, index: Array) -> Array:

@@ -99,6 +99,10 @@ class _Half(Ops):
         """Affine map; the product is of half precision."""
         return super().linear(self._rounded(x), self._rounded(weight), bias)
 
+    def linear_relu(self, x: Array, weight: Array, bias: Array | None) -> Array:
+        """Affine map and ReLU; the product is of half precision."""
+        return Ops.linear_relu(self, x, weight, bias)  # by `linear`: a twin multiplies in full
+
     def linear_backward(
         self,
         x: Array,
@@ -142,7 +146,13 @@ class _CudaHalf(_Half):
     def linear(self, x: Array, weight: Array, bias: Array | None) -> Array:
         """Affine map; the product is of half precision."""
         ops: Any = self
-        y: Array = ops.plus_bias(self._product(self._halved(x), self._halved(weight)), bias)
+        y: Array = ops.affine(self._halved(x), self._halved(weight), bias, self._room(x, weight))
+        return y
+
+    def linear_relu(self, x: Array, weight: Array, bias: Array | None) -> Array:
+        """Affine map and ReLU; the product is of half precision."""
+        ops: Any = self
+        y: Array = ops.affine(self._halved(x), self._halved(weight), bias, self._room(x, weight), relu=True)
         return y
 
     def linear_backward(
@@ -163,8 +173,8 @@ class _CudaHalf(_Half):
             up, down = self._scale(dy)
             dy = dy * up
         dy = self._halved(dy)
-        self._product(self._halved(x).mT, dy, d_weight)
-        dx = self._product(dy, self._halved(weight).mT) if need_dx else None
+        ops.matmul(self._halved(x).mT, dy, d_weight)
+        dx = ops.matmul(dy, self._halved(weight).mT, self._room(dy, weight.mT)) if need_dx else None
         if down is not None:
             d_weight *= down
             if dx is not None:
@@ -174,12 +184,11 @@ class _CudaHalf(_Half):
     def _halved(self, a: Array) -> Array:
         return self.xp.astype(a, self.half_dtype)
 
-    def _product(self, a: Array, b: Array, out: Array | None = None) -> Array:
+    def _room(self, a: Array, b: Array) -> Array:
+        """Return a new array for a product, of full precision."""
         ops: Any = self
-        if out is None:
-            stack = max(a.shape[:-2], b.shape[:-2], key=len)
-            out = ops.cupy.empty((*stack, a.shape[-2], b.shape[-1]), np.float32)
-        return ops.matmul(a, b, out)
+        stack = max(a.shape[:-2], b.shape[:-2], key=len)
+        return ops.cupy.empty((*stack, a.shape[-2], b.shape[-1]), np.float32)
 
 
 _KINDS: dict[tuple[type, bool], Any] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from .._typing import Array
@@ -9,7 +10,8 @@ from ..arguments import count
 from ..initializers import Initializer, LeCunNormal, get_initializer
 from ..params import ParamSpec
 from ..random import StepKey
-from .base import Layer
+from .activations import ReLU
+from .base import PASSES, Layer
 
 __all__ = ["Linear"]
 
@@ -99,3 +101,40 @@ class Linear(Layer):
             self.grads.get("bias"),
             need_dx=need_dx,
         )
+
+    # -- with the ReLU behind it ----------------------------------------------------------------------------
+    def pairs_with(self, following: Layer) -> bool:
+        """Whether the `following` layer is a ReLU, and both compute as their classes here do."""
+        return _passes(self) == _LINEAR and _passes(following) == _RELU
+
+    def forward_pair(self, x: Array) -> tuple[Array, tuple[Array, Array]]:
+        """Return ``y = max(x W + b, 0)``; the caches are ``x`` and ``y``."""
+        ops = self.ops
+        self.check_input(x)
+        y = ops.linear_relu(x, self.params["weight"], self.params.get("bias"))
+        return y, (x, y)
+
+    def backward_pair(
+        self, dy: Array, caches: Sequence[Array], *, need_dx: bool = True, overwrite: bool = False
+    ) -> Array | None:
+        """Assign the gradients of weight and bias; return ``dy [y > 0] Wᵀ`` if asked for."""
+        x, y = caches
+        return self.ops.linear_relu_backward(
+            x,
+            y,
+            dy,
+            self.params["weight"],
+            self.grads["weight"],
+            self.grads.get("bias"),
+            need_dx=need_dx,
+            overwrite=overwrite,
+        )
+
+
+def _passes(layer: Layer) -> tuple[object, ...]:
+    """Return the functions by which a layer computes; None for what is no method of its class."""
+    return tuple(getattr(getattr(layer, name), "__func__", None) for name in PASSES)
+
+
+# As they are here: a subclass, or whoever exchanges one of them later, computes something else.
+_LINEAR, _RELU = (tuple(getattr(kind, name) for name in PASSES) for kind in (Linear, ReLU))

@@ -11,6 +11,7 @@ from .._typing import Array
 from ..arguments import number, one_or_each
 from ..backend import to_numpy
 from ..errors import OptionError
+from ..ops import Clip, Decay
 from ..params import ParamStore
 
 __all__ = ["Optimizer"]
@@ -48,6 +49,7 @@ class Optimizer:
     slots: ClassVar[tuple[str, ...]] = ()
     momenta: ClassVar[tuple[str, ...]] = ("m", "velocity")  # those of them that fade, where there are any
     decoupled: ClassVar[bool] = False
+    _at_once = False  # whether `_move` is all that a step does with arrays
 
     def __init__(self, lr: Rate, *, weight_decay: Rate = 0.0) -> None:
         self.lr, self.weight_decay = one_or_each(lr), one_or_each(weight_decay)
@@ -69,6 +71,10 @@ class Optimizer:
 
     def rule(self, store: ParamStore, scalars: Sequence[Number]) -> None:
         """Move ``store.values`` by ``store.grads`` in place."""
+        self._move(store, scalars, None, None)
+
+    def _move(self, store: ParamStore, scalars: Sequence[Number], decay: Decay | None, clip: Clip | None) -> None:
+        """Clip, decay and move, of a rule that one operation of `xpnn.ops` does with both."""
         raise NotImplementedError
 
     # -- what all share -------------------------------------------------------------------------------------
@@ -95,6 +101,9 @@ class Optimizer:
                     "Pass one rate, or one for each replica."
                 )
         self._store = store
+        # Whoever defines one of these makes steps of parts.
+        parts = (getattr(getattr(self, name), "__func__", None) for name in ("rule", "update", "_decay"))
+        self._at_once = tuple(parts) == (Optimizer.rule, Optimizer.update, Optimizer._decay)
         if self.state:  # from a pickle
             self.state = {name: store.backend.copy(array) for name, array in self.state.items()}
         else:
@@ -142,10 +151,23 @@ class Optimizer:
     def update(self, store: ParamStore, numbers: Sequence[Number]) -> None:
         """Apply weight decay and the rule in place, array work alone, and count the step."""
         *scalars, decay = numbers
-        if self.weight_decay:
-            self._decay(store, decay)
-        self.rule(store, scalars)
+        if self._at_once:
+            self._move(store, scalars, self._decay_by(store, decay) if self.weight_decay else None, None)
+        else:
+            if self.weight_decay:
+                self._decay(store, decay)
+            self.rule(store, scalars)
         self.t += 1
+
+    def clipped_update(self, store: ParamStore, numbers: Sequence[Number], clip: Clip) -> None:
+        """Clip the gradients by their norm and `update`, as one where an operation does both."""
+        if self._at_once:
+            *scalars, decay = numbers
+            self._move(store, scalars, self._decay_by(store, decay) if self.weight_decay else None, clip)
+            self.t += 1
+        else:
+            store.backend.ops.clip_norm(store.grads, clip.norm, clip.largest)
+            self.update(store, numbers)
 
     def step(self, store: ParamStore, *, factor: float = 1.0) -> None:
         """Make one step.
@@ -165,28 +187,12 @@ class Optimizer:
         store = self._store
         return store is not None and (store.decay_factors is not None or store.lr_factors is not None)
 
-    def _decay(self, store: ParamStore, decay: Number) -> None:
-        """Apply the last of the numbers.
+    def _decay_by(self, store: ParamStore, strength: Number) -> Decay:
+        return Decay(self.decoupled, store.n_decay, strength, store.decay_factors)
 
-        Where decoupled it is the factor that shrinks, or what that lacks to 1 if parameters have factors of their own;
-        else the strength.
-        """
-        weights = store.values[..., : store.n_decay]
-        factors = store.decay_factors
-        if self.decoupled:
-            if self._reaches():
-                reach = decay if factors is None else factors * decay
-                if store.lr_factors is not None:
-                    reach = reach * store.lr_factors[: store.n_decay]
-                weights *= 1.0 - reach
-            else:
-                weights *= decay
-            return
-        pull = weights * decay
-        if factors is not None:
-            pull *= factors
-        grads = store.grads[..., : store.n_decay]
-        grads += pull
+    def _decay(self, store: ParamStore, strength: Number) -> None:
+        """Apply weight decay by the last of the numbers."""
+        store.backend.ops.decay_weights(store.values, store.grads, self._decay_by(store, strength), store.lr_factors)
 
     def __repr__(self) -> str:
         shown = {k: v for k, v in vars(self).items() if not k.startswith("_") and k not in ("state", "t")}

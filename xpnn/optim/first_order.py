@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from ..arguments import number
 from ..errors import OptionError
+from ..ops import Clip, Decay
 from ..params import ParamStore
 from .base import Optimizer, Rate, in_unit_interval, scaled
 
@@ -72,22 +73,18 @@ class SGD(Optimizer):
         if not self.momentum:
             self.state.clear()  # plain descent keeps nothing
 
-    def rule(self, store: ParamStore, scalars: Sequence[Number]) -> None:
-        (lr,) = scalars
-        g = store.grads
-        if not self.momentum:
-            store.values -= scaled(store, g * lr)
-            return
-        v = self.state["velocity"]
-        v *= self.momentum
-        v += g
-        if self.nesterov:
-            move = v * self.momentum
-            move += g
-            move *= lr
-        else:
-            move = v * lr
-        store.values -= scaled(store, move)
+    def _move(self, store: ParamStore, scalars: Sequence[Number], decay: Decay | None, clip: Clip | None) -> None:
+        store.backend.ops.descend(
+            store.values,
+            store.grads,
+            self.state.get("velocity"),
+            scalars[0],
+            store.lr_factors,
+            decay,
+            clip,
+            momentum=self.momentum,
+            nesterov=self.nesterov,
+        )
 
 
 class Momentum(Optimizer):
@@ -114,12 +111,18 @@ class Momentum(Optimizer):
         in_unit_interval("Momentum", beta=beta)
         self.beta = float(beta)
 
-    def rule(self, store: ParamStore, scalars: Sequence[Number]) -> None:
-        (lr,) = scalars
-        v = self.state["velocity"]
-        v *= self.beta
-        v += store.grads * (1.0 - self.beta)
-        store.values -= scaled(store, v * lr)
+    def _move(self, store: ParamStore, scalars: Sequence[Number], decay: Decay | None, clip: Clip | None) -> None:
+        store.backend.ops.descend(
+            store.values,
+            store.grads,
+            self.state["velocity"],
+            scalars[0],
+            store.lr_factors,
+            decay,
+            clip,
+            momentum=self.beta,
+            gain=1.0 - self.beta,
+        )
 
 
 class RMSProp(Optimizer):
@@ -247,8 +250,9 @@ class Adam(Optimizer):
         rate = lr * ((1.0 - self.beta1) / ((1.0 - self.beta1**t) * c))
         return self.beta1, self.beta2, self.eps / c, rate
 
-    def rule(self, store: ParamStore, scalars: Sequence[Number]) -> None:
-        store.backend.ops.adam(store.values, store.grads, self.state["m"], self.state["v"], scalars, store.lr_factors)
+    def _move(self, store: ParamStore, scalars: Sequence[Number], decay: Decay | None, clip: Clip | None) -> None:
+        buffers = store.values, store.grads, self.state["m"], self.state["v"]
+        store.backend.ops.adam_step(*buffers, scalars, store.lr_factors, decay, clip)
 
 
 class AdamW(Adam):

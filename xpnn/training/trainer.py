@@ -21,6 +21,7 @@ from ..files import PathLike
 from ..losses import Loss
 from ..metrics import Accuracy, Metric, get_metric
 from ..model import Sequential
+from ..ops import Clip
 from ..optim import Optimizer
 from ..random import KeyRow
 from ..regularizers import Regularizer
@@ -371,9 +372,11 @@ class Trainer:
         if self.clip_value is not None:
             xp = net.backend.xp
             store.grads[...] = xp.minimum(xp.maximum(store.grads, -self.clip_value), self.clip_value)
-        if self.clip_norm is not None:
-            ops.clip_norm(store.grads, ops.global_norm(store.grads), self.clip_norm)
-        self.optimizer.update(store, row.numbers)
+        if self.clip_norm is None:
+            self.optimizer.update(store, row.numbers)
+        else:
+            clip = Clip(ops.global_norm(store.grads), self.clip_norm)
+            self.optimizer.clipped_update(store, row.numbers, clip)
         self.step += 1
         return value, pred
 

@@ -13,7 +13,6 @@ __all__ = [
     "LARGEST",
     "MOST_REPLICAS",
     "gathers",
-    "kinds",
     "number",
     "one_or_each",
     "plain",
@@ -107,8 +106,3 @@ def gathers(x: Array, index: Array, width: int) -> bool:
         and min(x.size, index.size, width) > 0
         and max(index.size, width) <= LARGEST
     )
-
-
-def kinds(*arrays: Any) -> str:
-    """Tell dtypes and shapes, for messages."""
-    return ", ".join(f"{a.dtype}{a.shape}" if hasattr(a, "dtype") else repr(a) for a in arrays)

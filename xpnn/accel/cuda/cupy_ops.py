@@ -17,7 +17,7 @@ import numpy as np
 
 from ..._typing import Array, Device, DType, Namespace, Shape
 from ...errors import BackendUnavailableError
-from ...ops import Ops, Scalar
+from ...ops import Clip, Decay, Ops, Scalar
 from ...random import keep_threshold
 from .checks import (
     LARGEST,
@@ -33,8 +33,9 @@ from .checks import (
     warps,
 )
 from .gemm import Blas, layout, load_cublas
-from .kernels import ACTIVATIONS, Kernels, blocks
-from .updates import Clip, Decay, update_arguments
+from .gemm_lt import Epilogue, Epilogues
+from .kernels import Kernels, blocks
+from .updates import update_arguments
 
 __all__ = ["CupyOps"]
 
@@ -125,8 +126,8 @@ class CupyOps(Ops):
         return out
 
     def linear(self, x: Array, weight: Array, bias: Array | None) -> Array:
-        """Affine map; the bias is added by a kernel, in place."""
-        return self.plus_bias(self.matmul(x, weight), bias)
+        """Affine map, by one launch where cuBLASLt adds the bias; else a kernel does, in place."""
+        return self.affine(x, weight, bias)
 
     def linear_backward(
         self,
@@ -139,32 +140,76 @@ class CupyOps(Ops):
         need_dx: bool,
     ) -> Array | None:
         """Gradients of `linear`; they go straight into the flat gradient buffer."""
-        self.matmul(x.mT, dy, d_weight)
-        self.bias_gradient(dy, d_bias)
+        turned = x.mT
+        epilogues = None if d_bias is None else self._epilogues(turned, dy)
+        if epilogues is None or not epilogues.product(turned, dy, d_weight, Epilogue.BGRADA, d_bias):
+            self.matmul(turned, dy, d_weight)
+            self.bias_gradient(dy, d_bias)
         return self.matmul(dy, weight.mT) if need_dx else None
 
-    def plus_bias(self, y: Array, bias: Array | None) -> Array:
-        """Add the bias, if there is one, to the fresh product `y` in place."""
-        if bias is not None and not self.add_bias(y, bias, y, "identity"):
-            y += bias
+    def linear_relu(self, x: Array, weight: Array, bias: Array | None) -> Array:
+        """Affine map and ReLU, by one launch where cuBLASLt does both; else a product and a kernel."""
+        return self.affine(x, weight, bias, relu=True)
+
+    def linear_relu_backward(
+        self,
+        x: Array,
+        y: Array,
+        dy: Array,
+        weight: Array,
+        d_weight: Array,
+        d_bias: Array | None,
+        *,
+        need_dx: bool,
+        overwrite: bool = False,
+    ) -> Array | None:
+        """Gradients of `linear_relu`: one kernel for the ReLU and the bias, and the products."""
+        replicas, _, cols = sizes(dy)
+        step = None if d_bias is None else row_step(d_bias, replicas, cols)
+        if step is None or (replicas > 1 and step == 0) or not self._takes_relu_backward(dy, y):
+            dz = self.relu_backward(dy, y, overwrite=overwrite)
+        else:
+            dz = self._rectify_back(dy, y, d_bias, step, overwrite=overwrite)
+            d_bias = None
+        return self.linear_backward(x, dz, weight, d_weight, d_bias, need_dx=need_dx)
+
+    def affine(
+        self, x: Array, weight: Array, bias: Array | None, out: Array | None = None, *, relu: bool = False
+    ) -> Array:
+        """Return ``x W + b``, or its ReLU, fresh or in `out`: by one launch, or by a product and a kernel."""
+        epilogues = None if bias is None else self._epilogues(x, weight)
+        if bias is not None and epilogues is not None:
+            y = self.cupy.empty((x.shape[-2], weight.shape[-1]), np.float32) if out is None else out
+            if epilogues.product(x, weight, y, Epilogue.RELU_BIAS if relu else Epilogue.BIAS, bias):
+                return y
+            out = y
+        y = self.matmul(x, weight, out)
+        if bias is None and not relu:
+            return y
+        if not self.add_bias(y, bias, y, relu=relu):
+            if bias is not None:
+                y += bias
+            return self.relu(y, overwrite=True) if relu else y
         return y
+
+    def _epilogues(self, a: Array, b: Array) -> Epilogues | None:
+        """Return what may do this product and something beside it in one launch."""
+        blas = self.blas() if a.ndim == b.ndim == 2 and a.dtype.itemsize <= 4 and Blas.takes(a, b) else None
+        return None if blas is None else blas.epilogues
 
     def bias_gradient(self, dy: Array, d_bias: Array | None) -> None:
         """Assign the gradient of the bias, if there is one: the sums of the columns."""
         if d_bias is not None and not self.sum_columns(dy, d_bias):
             d_bias[...] = self.xp.sum(dy, axis=-2, keepdims=True)
 
-    def add_bias(self, z: Array, bias: Array | None, y: Array, activation: str, a: float = 0.0, b: float = 1.0) -> bool:
-        """Add the bias to `z` in place and put the activation of it into `y`; False if the kernel cannot."""
+    def add_bias(self, z: Array, bias: Array | None, y: Array, *, relu: bool) -> bool:
+        """Assign `z` plus the bias to `y`, or the ReLU of it; False if the kernel cannot."""
         replicas, rows, cols = sizes(z)
         step = 0 if bias is None else row_step(bias, replicas, cols)
         if not plain(z, y) or step is None:
             return False
         n = rows * cols
-        kind = ACTIVATIONS[activation]
-        self.kernels.launch(
-            "bias_activation", (blocks(n), replicas), (256,), z, bias, step, y, n, cols, kind, float(a), float(b)
-        )
+        self.kernels.launch("add_bias", (blocks(n), replicas), (256,), z, bias, step, y, n, cols, int(relu))
         return True
 
     def sum_columns(self, x: Array, out: Array) -> bool:
@@ -189,45 +234,38 @@ class CupyOps(Ops):
         grid = (-(-cols // 32), 1, replicas)
         self.kernels.launch("column_sums", grid, (32, 8), part, out, step, chunks, cols, chunks)
 
-    def activate_backward(
-        self,
-        dy: Array,
-        kept: Array,
-        dz: Array,
-        d_bias: Array | None,
-        step: int,
-        activation: str,
-        a: float = 0.0,
-        b: float = 1.0,
-    ) -> None:
-        """Assign `dy` times the activation's derivative to `dz`, and its sums over rows, `step` elements apart."""
-        replicas, rows, cols = sizes(dy)
-        chunks = -(-rows // _CHUNK)
-        grid = (-(-cols // 32), chunks, replicas)
-        part, part_step = d_bias, step
-        if chunks > 1 and d_bias is not None:
-            part, part_step = self.cupy.empty((replicas, chunks, cols), np.float32), chunks * cols
-        numbers = (rows, cols, min(rows, _CHUNK), ACTIVATIONS[activation], float(a), float(b))
-        self.kernels.launch("activation_backward", grid, (32, 8), dy, kept, dz, part, part_step, *numbers)
-        if part is not d_bias:
-            self.add_chunks(part, d_bias, step)
-
     # -- activations ----------------------------------------------------------------------------------------
     def relu(self, x: Array, *, overwrite: bool = False) -> Array:
         """Return max(x, 0), by one kernel."""
         if not plain(x) or x.ndim < 2:
             return super().relu(x, overwrite=overwrite)
         y = x if overwrite else self.cupy.empty(x.shape, np.float32)
-        self.add_bias(x, None, y, "relu")
+        self.add_bias(x, None, y, relu=True)
         return y
 
     def relu_backward(self, dy: Array, y: Array, *, overwrite: bool = False) -> Array:
         """Return dy [y > 0], by one kernel."""
-        if not plain(dy, y) or dy.shape != y.shape or dy.ndim < 2 or dy.shape[-2] > _CHUNK * MOST_REPLICAS:
+        if not self._takes_relu_backward(dy, y):
             return super().relu_backward(dy, y, overwrite=overwrite)
-        dx = dy if overwrite else self.cupy.empty(dy.shape, np.float32)
-        self.activate_backward(dy, y, dx, None, 0, "relu")
-        return dx
+        return self._rectify_back(dy, y, None, 0, overwrite=overwrite)
+
+    def _takes_relu_backward(self, dy: Array, y: Array) -> bool:
+        return plain(dy, y) and dy.shape == y.shape and dy.ndim >= 2 and dy.shape[-2] <= _CHUNK * MOST_REPLICAS
+
+    def _rectify_back(self, dy: Array, y: Array, d_bias: Array | None, step: int, *, overwrite: bool) -> Array:
+        """Return dy [y > 0], and assign its sums over rows to `d_bias`, whose replicas are `step` elements apart."""
+        dz = dy if overwrite else self.cupy.empty(dy.shape, np.float32)
+        replicas, rows, cols = sizes(dy)
+        chunks = -(-rows // _CHUNK)
+        part, part_step = d_bias, step
+        if chunks > 1 and d_bias is not None:
+            part, part_step = self.cupy.empty((replicas, chunks, cols), np.float32), chunks * cols
+        grid = (-(-cols // 32), chunks, replicas)
+        numbers = (part_step, rows, cols, min(rows, _CHUNK))
+        self.kernels.launch("relu_backward", grid, (32, 8), dy, y, dz, part, *numbers)
+        if part is not d_bias:
+            self.add_chunks(part, d_bias, step)
+        return dz
 
     # -- dropout --------------------------------------------------------------------------------------------
     def keep_mask(self, shape: Shape, rate: float | Sequence[float], key: tuple[Any, Any], dtype: DType) -> Array:
@@ -294,25 +332,22 @@ class CupyOps(Ops):
         """Row losses of softmax cross-entropy and their gradients."""
         if not plain(logits, target) or target.shape not in (logits.shape, logits.shape[-2:]):
             return super().softmax_cross_entropy(logits, target)
-        return self._row_losses(logits, target, None, target.size // target.shape[-1], 1.0)
+        return self._row_losses(logits, target, None, target.size // target.shape[-1])
 
-    def softmax_cross_entropy_labels(self, logits: Array, labels: Array, *, scale: float = 1.0) -> tuple[Array, Array]:
-        """Do the same for labels, with no one-hot rows; the gradients may be multiplied by `scale`, such as 1/batch."""
+    def softmax_cross_entropy_labels(self, logits: Array, labels: Array) -> tuple[Array, Array]:
+        """Do the same for labels, with no one-hot rows."""
         fits = labels.shape in (logits.shape[:-1], logits.shape[-2:-1])
         if not plain(logits) or not fits or labels.dtype != np.int64 or not labels.flags.c_contiguous:
-            losses, d = super().softmax_cross_entropy_labels(logits, labels)
-            if scale != 1.0:
-                d *= scale
-            return losses, d
-        return self._row_losses(logits, None, labels, labels.size, float(scale))
+            return super().softmax_cross_entropy_labels(logits, labels)
+        return self._row_losses(logits, None, labels, labels.size)
 
     def _row_losses(
-        self, logits: Array, target: Array | None, labels: Array | None, target_rows: int, scale: float
+        self, logits: Array, target: Array | None, labels: Array | None, target_rows: int
     ) -> tuple[Array, Array]:
         cols, rows = logits.shape[-1], logits.size // logits.shape[-1]
         losses, d = (self.cupy.empty(shape, np.float32) for shape in (logits.shape[:-1], logits.shape))
-        numbers = (rows, cols, target_rows, scale)
-        self.kernels.launch("softmax_cross_entropy", *warps(rows), logits, target, labels, losses, d, *numbers)
+        arrays = (logits, target, labels, losses, d)
+        self.kernels.launch("softmax_cross_entropy", *warps(rows), *arrays, rows, cols, target_rows)
         return losses, d
 
     # -- the optimizer's side -------------------------------------------------------------------------------
@@ -345,38 +380,69 @@ class CupyOps(Ops):
         v: Array,
         scalars: Sequence[Scalar],
         lr_factors: Array | None = None,
-        *,
-        decay: Decay | None = None,
-        clip: Clip | None = None,
     ) -> None:
         """One Adam step in place on flat buffers, in one pass over memory.
 
-        Parameters
-        ----------
-        values, grads, m, v : arrays of shape (..., n), float32
-            Flat buffers.  `grads` stays as it is.
-        scalars : (beta1, beta2, epsilon', rate)
-            From `Adam.scalars`.  Each is a number, or an array on the device, of one element or one for each replica:
-            a captured graph then reads what lies there when it runs.
-        lr_factors : array of shape (n,), optional
-            A learning-rate factor for each parameter.
-        decay : Decay, optional
-            Weight decay, in the same kernel.
-        clip : Clip, optional
-            Clipping by the norm, before it.
-
-        Raises
-        ------
-        OptionError
-            If `decay` or `clip` is given with buffers that the kernel does not take.
+        Each of the numbers may be an array on the device, of one element or one for each replica: a captured graph
+        then reads what lies there when it runs.
         """
-        ready = update_arguments((values, grads, m, v), scalars, lr_factors, decay, clip)
-        if ready is None:
+        if not self._update("adam", (values, grads, m, v), scalars, lr_factors):
             super().adam(values, grads, m, v, scalars, lr_factors)
-            return
+
+    def adam_step(
+        self,
+        values: Array,
+        grads: Array,
+        m: Array,
+        v: Array,
+        scalars: Sequence[Scalar],
+        lr_factors: Array | None = None,
+        decay: Decay | None = None,
+        clip: Clip | None = None,
+    ) -> None:
+        """Clipping, weight decay and `adam` in the same pass; `grads` stay as they are."""
+        if not self._update("adam", (values, grads, m, v), scalars, lr_factors, decay, clip):
+            super().adam_step(values, grads, m, v, scalars, lr_factors, decay, clip)
+
+    def descend(
+        self,
+        values: Array,
+        grads: Array,
+        velocity: Array | None,
+        lr: Scalar,
+        lr_factors: Array | None = None,
+        decay: Decay | None = None,
+        clip: Clip | None = None,
+        *,
+        momentum: float = 0.0,
+        gain: float = 1.0,
+        nesterov: bool = False,
+    ) -> None:
+        """Clipping, weight decay and a step of descent, in one pass over memory; `grads` stay as they are."""
+        scalars = (momentum, gain, lr)
+        if not self._update("descend", (values, grads, velocity), scalars, lr_factors, decay, clip, int(nesterov)):
+            options = {"momentum": momentum, "gain": gain}
+            super().descend(values, grads, velocity, lr, lr_factors, decay, clip, **options, nesterov=nesterov)
+
+    def _update(
+        self,
+        kernel: str,
+        buffers: tuple[Array | None, ...],
+        scalars: Sequence[Scalar],
+        lr_factors: Array | None,
+        decay: Decay | None = None,
+        clip: Clip | None = None,
+        *options: int,
+    ) -> bool:
+        """Launch an optimizer's kernel; False if it takes no such buffers."""
+        given = [b for b in buffers if b is not None]
+        ready = update_arguments(given, scalars, lr_factors, decay, clip)
+        if ready is None:
+            return False
         n, numbers, rest = ready
-        grid = (blocks(n), replicas_of(values))
-        self.kernels.launch("adam", grid, (256,), values, grads, m, v, lr_factors, n, *numbers, *rest)
+        grid = (blocks(n), replicas_of(given[0]))
+        self.kernels.launch(kernel, grid, (256,), *buffers, lr_factors, n, *numbers, *options, *rest)
+        return True
 
     # -- data -----------------------------------------------------------------------------------------------
     def take_rows(self, x: Array, index: Array) -> Array:
@@ -385,15 +451,11 @@ class CupyOps(Ops):
         if x.dtype.itemsize % 4 or x.dtype.kind == "c" or not gathers(x, index, width * x.dtype.itemsize // 4):
             return super().take_rows(x, index)
         out = self.cupy.empty((index.shape[0], *x.shape[1:]), x.dtype)
-        self.gather("gather_words", x, index, out, width * x.dtype.itemsize // 4)
+        words = width * x.dtype.itemsize // 4
+        grid, threads = (min(index.shape[0], 1 << 20),), min(256, -(-words // 32) * 32)
+        numbers = (index.shape[0], words, np.int64(x.shape[0]))
+        self.kernels.launch("gather_words", grid, (threads,), x, index, out, *numbers)
         return out
-
-    def gather(self, name: str, x: Array, index: Array, out: Array, width: int, *numbers: Any) -> None:
-        """Launch one of the kernels that gather rows, of `width` elements each."""
-        count = index.shape[0]
-        threads = min(256, -(-width // 32) * 32)
-        grid = (min(count, 1 << 20),)
-        self.kernels.launch(name, grid, (threads,), x, index, out, *numbers, count, width, np.int64(x.shape[0]))
 
 
 def _threshold(rate: float) -> int:

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from ..._typing import Array
 from ...errors import BackendUnavailableError
+from .gemm_lt import Epilogues
 
 __all__ = ["Blas", "Layout", "layout", "load_cublas"]
 
@@ -134,6 +135,11 @@ class Blas:
     ------
     BackendUnavailableError
         If a call of cuBLAS fails.
+
+    Attributes
+    ----------
+    epilogues : Epilogues or None
+        Products that do the bias too, where cuBLASLt can be had.
     """
 
     def __init__(self, library: Any, cupy: Any, *, tf32: bool = False) -> None:
@@ -141,18 +147,19 @@ class Blas:
         self._calls = {name: _typed(library, name) for name in _ARGUMENTS}
         handle = ctypes.c_void_p()
         self._call("cublasCreate_v2", ctypes.byref(handle))
-        self._handle = handle
+        self.handle = handle
         capability = int(cupy.cuda.Device().compute_capability)
-        self._workspace_bytes = (32 if capability >= 90 else 4) * _MIB  # what PyTorch found enough
+        self.workspace_bytes = (32 if capability >= 90 else 4) * _MIB  # what PyTorch found enough
         self._workspaces: dict[int, Any] = {}
         self._stream: int | None = None
         self._float32 = _TF32 if tf32 else _FULL
         # Read by cuBLAS during the call: they must stay where they are.
-        self._scalars = {
-            _FULL: (ctypes.c_float(1.0), ctypes.c_float(0.0)),
-            _DOUBLE: (ctypes.c_double(1.0), ctypes.c_double(0.0)),
-        }
-        self._scalars[_TF32] = self._scalars[_FULL]
+        self.scalars = ctypes.c_float(1.0), ctypes.c_float(0.0)
+        self._doubles = ctypes.c_double(1.0), ctypes.c_double(0.0)
+        try:
+            self.epilogues: Epilogues | None = Epilogues(library, cupy, self)
+        except AttributeError:  # on Windows, or of another make: products and kernels do the same
+            self.epilogues = None
 
     @staticmethod
     def takes(a: Array, b: Array, out: Array | None = None) -> bool:
@@ -203,14 +210,14 @@ class Blas:
             return
         a, of_a = self._ready(a)
         b, of_b = self._ready(b)
-        compute = _DOUBLE if a.dtype.name == "float64" else self._float32 if a.dtype.name == "float32" else _FULL
-        one, zero = self._scalars[compute]
         kind, kind_out = _TYPES[a.dtype.name], _TYPES[out.dtype.name]
+        compute = self.compute_type(kind)
+        one, zero = self._doubles if compute == _DOUBLE else self.scalars
         self._bind()
         # by columns: C' = B' A'
         self._call(
             "cublasGemmStridedBatchedEx",
-            self._handle,
+            self.handle,
             *(int(of_b.transposed), int(of_a.transposed)),
             *(n, m, k),
             ctypes.addressof(one),
@@ -232,19 +239,40 @@ class Blas:
             raise ValueError(f"gemm: expected an array that can be copied to rows, got strides {a.strides}.")
         return a, found
 
+    # -- what cuBLASLt needs as well ------------------------------------------------------------------------
+    def workspace(self) -> tuple[int, int]:
+        """Return CuPy's current stream, and the address of its workspace."""
+        stream = int(self._cupy.cuda.get_current_stream().ptr)
+        if stream not in self._workspaces:
+            self._workspaces[stream] = self._cupy.cuda.alloc(self.workspace_bytes)
+        return stream, int(self._workspaces[stream].ptr)
+
+    def compute_type(self, kind: int) -> int:
+        """Return in which precision operands of a cudaDataType are multiplied."""
+        return {_TYPES["float32"]: self._float32, _TYPES["float64"]: _DOUBLE}.get(kind, _FULL)
+
+    @staticmethod
+    def kind_of(a: Array, b: Array, out: Array) -> tuple[Layout, Layout, Layout, int, int] | None:
+        """Return layouts and types of a product that `takes` agreed to; None where cuBLAS would need a copy."""
+        of_a, of_b, of_out = layout(a), layout(b), layout(out)
+        if of_a is None or of_b is None or of_out is None:
+            return None
+        return of_a, of_b, of_out, _TYPES[a.dtype.name], _TYPES[out.dtype.name]
+
     def _bind(self) -> None:
         """Send what follows to CuPy's current stream."""
-        stream = self._cupy.cuda.get_current_stream().ptr
-        if stream == self._stream:
-            return
-        if stream not in self._workspaces:
-            self._workspaces[stream] = self._cupy.cuda.alloc(self._workspace_bytes)
-        self._call("cublasSetStream_v2", self._handle, stream)  # it takes the workspace away
-        self._call("cublasSetWorkspace_v2", self._handle, self._workspaces[stream].ptr, self._workspace_bytes)
-        self._stream = stream
+        stream, workspace = self.workspace()
+        if stream != self._stream:
+            self._call("cublasSetStream_v2", self.handle, stream)  # it takes the workspace away
+            self._call("cublasSetWorkspace_v2", self.handle, workspace, self.workspace_bytes)
+            self._stream = stream
 
     def _call(self, name: str, *args: Any) -> None:
-        status = self._calls[name](*args)
+        self.check(name, self._calls[name](*args))
+
+    @staticmethod
+    def check(name: str, status: int) -> None:
+        """Raise BackendUnavailableError if a function returned a status other than success."""
         if status:
             raise BackendUnavailableError(
                 f"{name}: cuBLAS reports status {status} ({_STATUS.get(status, 'unknown')}). "

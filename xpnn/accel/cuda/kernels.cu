@@ -24,9 +24,8 @@ __device__ __forceinline__ float warp_max(float x) {
   return x;
 }
 
-// max(x, 0) and min(x, 0) that keep a NaN, as the array libraries do; fmaxf would drop it.
+// max(x, 0) that keeps a NaN, as the array libraries do; fmaxf would drop it.
 __device__ __forceinline__ float above(float x) { return x <= 0.0f ? 0.0f : x; }
-__device__ __forceinline__ float below(float x) { return x >= 0.0f ? 0.0f : x; }
 
 // -- rows of the data ---------------------------------------------------------------------------------------------
 // Row `i` of a table of `n` rows, as CuPy reads an index: negative from the end, and around where it is too large.
@@ -45,93 +44,15 @@ extern "C" __global__ void gather_words(const int* x, const long long* index, in
   }
 }
 
-// out = (x[index] - shift) * scale, shift and scale one number or one for each column.
-#define GATHER_SCALED(name, type)                                                                                    \
-  extern "C" __global__ void name(const type* x, const long long* index, float* out, NUMBER(shift), NUMBER(scale),   \
-                                  int count, int width, long long n) {                                               \
-    for (int row = blockIdx.x; row < count; row += gridDim.x) {                                                      \
-      const type* from = x + wrapped(index[row], n) * width;                                                         \
-      float* to = out + (long long)row * width;                                                                      \
-      for (int c = threadIdx.x; c < width; c += blockDim.x)                                                          \
-        to[c] = ((float)from[c] - READ(shift, c)) * READ(scale, c);                                                  \
-    }                                                                                                                \
-  }
-
-GATHER_SCALED(gather_scaled_float, float)
-GATHER_SCALED(gather_scaled_byte, unsigned char)
-
-// -- bias and activation ------------------------------------------------------------------------------------------
-// The numbers are those of ACTIVATIONS in kernels.py.
-enum { IDENTITY, RELU, LEAKY_RELU, ELU, GELU, GELU_TANH, SILU, MISH, SOFTPLUS, SIGMOID, TANH };
-
-#define ROOT_HALF 0.70710678118654752f
-#define ROOT_2_PI 0.79788456080286536f
-
-__device__ __forceinline__ float logistic(float x) { return 1.0f / (expf(-(x < -87.0f ? -87.0f : x)) + 1.0f); }
-
-// Phi(x), or the approximation of it by a hyperbolic tangent.
-__device__ __forceinline__ float normal_share(int act, float x) {
-  float t = act == GELU ? erff(x * ROOT_HALF) : tanhf((x * x * 0.044715f + 1.0f) * x * ROOT_2_PI);
-  return (t + 1.0f) * 0.5f;
-}
-
-__device__ __forceinline__ float activate(int act, float x, float a, float b) {
-  switch (act) {
-    case RELU: return above(x);
-    case LEAKY_RELU: return x * ((x > 0.0f ? 1.0f - a : 0.0f) + a);
-    case ELU: return expm1f(below(x)) * (b * a) + above(x) * b;
-    case GELU:
-    case GELU_TANH: return x * normal_share(act, x);
-    case SILU: return x * logistic(x);
-    case MISH: {
-      float e = expf(x > 20.0f ? 20.0f : x), n = (e + 2.0f) * e;
-      return x * (n / (n + 2.0f));
-    }
-    case SOFTPLUS: return log1pf(expf(-fabsf(x))) + above(x);
-    case SIGMOID: return logistic(x);
-    case TANH: return tanhf(x);
-    default: return x;
-  }
-}
-
-// dy times the derivative; `s` is the output for relu, sigmoid and tanh, the input for all others.
-__device__ __forceinline__ float activate_backward(int act, float dy, float s, float a, float b) {
-  switch (act) {
-    case RELU: return (s > 0.0f ? 1.0f : 0.0f) * dy;
-    case LEAKY_RELU: return dy * ((s > 0.0f ? 1.0f - a : 0.0f) + a);
-    case ELU: {
-      float positive = s > 0.0f ? 1.0f : 0.0f;
-      return ((expm1f(below(s)) + 1.0f) * a * (1.0f - positive) + positive) * b * dy;
-    }
-    case GELU: return (expf(s * s * -0.5f) * (ROOT_2_PI / 2) * s + normal_share(act, s)) * dy;
-    case GELU_TANH: {
-      float phi = normal_share(act, s);
-      return ((s * s * (3 * 0.044715f) + 1.0f) * (2 * ROOT_2_PI) * phi * (1.0f - phi) * s + phi) * dy;
-    }
-    case SILU: {
-      float p = logistic(s);
-      return ((1.0f - p) * s + 1.0f) * p * dy;
-    }
-    case MISH: {
-      float e = expf(s > 20.0f ? 20.0f : s), n = (e + 2.0f) * e, t = n / (n + 2.0f);
-      return (e / (e + 1.0f) * (1.0f - t * t) * s + t) * dy;
-    }
-    case SOFTPLUS: return dy * logistic(s);
-    case SIGMOID: return (1.0f - s) * s * dy;
-    case TANH: return (1.0f - s * s) * dy;
-    default: return dy;
-  }
-}
-
-// z += bias, y = f(z), over `n` elements of each replica; y may be z, and then only f(z) stays.
-extern "C" __global__ void bias_activation(float* z, const float* bias, int bias_step, float* y, int n, int cols,
-                                           int act, float a, float b) {
+// -- linear and relu ----------------------------------------------------------------------------------------------
+// y = z + bias, or max(z + bias, 0), over `n` elements of each replica; y may be z.
+extern "C" __global__ void add_bias(const float* z, const float* bias, int bias_step, float* y, int n, int cols,
+                                    int relu) {
   int r = blockIdx.y;
   z += (long long)r * n, y += (long long)r * n, bias += bias ? (long long)r * bias_step : 0;
   for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < (unsigned)n; i += gridDim.x * blockDim.x) {
     float x = bias ? z[i] + bias[i % (unsigned)cols] : z[i];
-    if (y != z && bias) z[i] = x;
-    y[i] = activate(act, x, a, b);
+    y[i] = relu ? above(x) : x;
   }
 }
 
@@ -145,10 +66,10 @@ __device__ __forceinline__ float column_total(float x) {
   return x;
 }
 
-// dz = dy f'(s), and the sums of its columns over chunks of rows, one chunk for each blockIdx.y.  dz may be dy.
+// dz = dy [y > 0], and the sums of its columns over chunks of rows, one chunk for each blockIdx.y.  dz may be dy.
 // Blocks of (32, 8) threads, 32 columns each; replica blockIdx.z.
-extern "C" __global__ void activation_backward(const float* dy, const float* s, float* dz, float* sums, int sums_step,
-                                               int rows, int cols, int chunk, int act, float a, float b) {
+extern "C" __global__ void relu_backward(const float* dy, const float* y, float* dz, float* sums, int sums_step,
+                                         int rows, int cols, int chunk) {
   long long r = blockIdx.z;
   int c = blockIdx.x * 32 + threadIdx.x, first = blockIdx.y * chunk;
   int end = first + chunk < rows ? first + chunk : rows;
@@ -156,7 +77,7 @@ extern "C" __global__ void activation_backward(const float* dy, const float* s, 
   if (c < cols)
     for (int row = first + threadIdx.y; row < end; row += 8) {
       long long i = (r * rows + row) * cols + c;
-      float d = activate_backward(act, dy[i], s[i], a, b);
+      float d = (y[i] > 0.0f ? 1.0f : 0.0f) * dy[i];
       dz[i] = d;
       total += d;
     }
@@ -177,12 +98,11 @@ extern "C" __global__ void column_sums(const float* x, float* sums, int sums_ste
 }
 
 // -- softmax cross-entropy ----------------------------------------------------------------------------------------
-// One warp for each row: its loss, and d = (softmax - target) * scale.  The target is a row of probabilities, row
+// One warp for each row: its loss, and d = softmax - target.  The target is a row of probabilities, row
 // `row % target_rows`, or the one-hot row of a label.  The sum over z t includes the zeros of t, so a logit of minus
 // infinity makes its row's loss infinite or NaN, as in the definition.
 extern "C" __global__ void softmax_cross_entropy(const float* logits, const float* target, const long long* labels,
-                                                 float* losses, float* d, int rows, int cols, int target_rows,
-                                                 float scale) {
+                                                 float* losses, float* d, int rows, int cols, int target_rows) {
   int row = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
   if (row >= rows) return;  // a whole warp at once
   const float* z = logits + (long long)row * cols;
@@ -204,7 +124,7 @@ extern "C" __global__ void softmax_cross_entropy(const float* logits, const floa
   total = warp_sum(total);
   picked = warp_sum(picked);
   for (int c = lane; c < cols; c += 32)
-    out[c] = (out[c] / total - (target ? target[c] : (c == label ? 1.0f : 0.0f))) * scale;
+    out[c] = out[c] / total - (target ? target[c] : (c == label ? 1.0f : 0.0f));
   if (lane == 0) losses[row] = logf(total) - picked;
 }
 

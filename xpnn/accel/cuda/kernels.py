@@ -14,23 +14,21 @@ import numpy as np
 from ..._typing import Array
 from ...errors import BackendUnavailableError
 
-__all__ = ["ACTIVATIONS", "DECAYS", "KERNELS", "OPTIONS", "Kernels", "blocks", "source"]
+__all__ = ["DECAYS", "KERNELS", "OPTIONS", "Kernels", "blocks", "source"]
 
 #: Every kernel of the module.
 KERNELS = (
-    "activation_backward",
     "adam",
-    "bias_activation",
+    "add_bias",
     "clip_norm",
     "column_sums",
     "descend",
-    "gather_scaled_byte",
-    "gather_scaled_float",
     "gather_words",
     "keep_mask",
     "keep_mask_of_rows",
     "normalize_rows",
     "normalize_rows_backward",
+    "relu_backward",
     "root_of_sum",
     "softmax_cross_entropy",
     "square_sums",
@@ -38,26 +36,7 @@ KERNELS = (
 #: Without fused multiply-add, so that a chain of products and sums rounds as array operations do.  CuPy adds
 #: ``-ftz=true``, here as for its own kernels: numbers below 1.2e-38 count as 0.
 OPTIONS = ("--std=c++17", "--fmad=false")
-#: Elementwise activations by name, and the number by which the kernels know them.
-ACTIVATIONS = {
-    name: number
-    for number, name in enumerate(
-        (
-            "identity",
-            "relu",
-            "leaky_relu",
-            "elu",
-            "gelu",
-            "gelu_tanh",
-            "silu",
-            "mish",
-            "softplus",
-            "sigmoid",
-            "tanh",
-        )
-    )
-}
-#: Kinds of weight decay, likewise.
+#: Kinds of weight decay, by name, and the number by which the kernels know them.
 DECAYS = {"keep": 0, "shrink": 1, "reach": 2, "coupled": 3}
 
 _NULL = np.uintp(0)  # None would make CuPy hand over no argument at all

@@ -1,0 +1,255 @@
+r"""Products that do the bias too, in one launch: cuBLASLt's epilogues.
+
+.. math:: C \leftarrow A B + \mathbf{1} b, \qquad C \leftarrow \max(A B + \mathbf{1} b, 0), \qquad
+          C \leftarrow A B \ \text{ and } \ b \leftarrow \mathbf{1}^\top B
+
+The last is the gradient of a linear layer's weight, :math:`A = X^\top`, with that of its bias.  cuBLASLt reads
+matrices by columns, so it is told of :math:`C^\top = B^\top A^\top`, along whose rows its biases lie.
+
+What it offers depends on the GPU, the shapes and the types; where it offers nothing the caller goes on with a product
+and a kernel.  It is asked once for each kind of product, and the answer is kept: a captured graph asks nothing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..._typing import Array
+from ...errors import BackendUnavailableError
+from .checks import row_step
+
+if TYPE_CHECKING:
+    from .gemm import Blas, Layout
+
+__all__ = ["FUNCTIONS", "Epilogue", "Epilogues"]
+
+_P, _I, _L, _S = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_size_t
+#: The functions used here, and the kinds of their arguments.
+FUNCTIONS: dict[str, list[Any]] = {
+    "cublasLtMatmulDescCreate": [_P, _I, _I],  # result, compute type, type of alpha and beta
+    "cublasLtMatmulDescSetAttribute": [_P, _I, _P, _S],
+    "cublasLtMatrixLayoutCreate": [_P, _I, ctypes.c_uint64, ctypes.c_uint64, _L],  # result, type, rows, columns, ld
+    "cublasLtMatmulPreferenceCreate": [_P],
+    "cublasLtMatmulPreferenceSetAttribute": [_P, _I, _P, _S],
+    # handle, operation, layouts of A, B, C and D, preference, how many are wanted, results, how many there are
+    "cublasLtMatmulAlgoGetHeuristic": [*(_P, _P, _P, _P, _P, _P, _P), _I, _P, _P],
+    # handle, operation, alpha, A and layout, B and layout, beta, C and layout, D and layout, algorithm, workspace and
+    # its size, stream
+    "cublasLtMatmul": [*(_P, _P, _P), *(_P, _P), *(_P, _P), _P, *(_P, _P), *(_P, _P), *(_P, _P, _S, _P)],
+}
+
+
+class Epilogue(IntEnum):
+    """What is done beside the product; cublasLtEpilogue_t."""
+
+    BIAS = 4
+    RELU_BIAS = 6
+    BGRADA = 256
+
+
+# Attributes of an operation, cublasLtMatmulDescAttributes_t, and of a preference, cublasLtMatmulPreferenceAttributes_t.
+_TRANSPOSE_A, _TRANSPOSE_B, _EPILOGUE, _BIAS_POINTER = 3, 4, 7, 8
+_MAX_WORKSPACE, _REDUCTIONS, _ALIGNMENTS = 1, 3, (5, 6, 7, 8)
+# Partial sums wait in the workspace and are added in a step of their own, cublasLtReductionScheme_t: with the scheme in
+# place, blocks would add to the result one after the other.
+_IN_WORKSPACE = 2
+_FLOAT32 = 0
+# Bytes: all that wide loads need; memory from CuPy's pool, and each parameter in the flat buffers, has it.
+_ALIGNED = 16
+# Each plan takes about 1 KiB of the host's memory, for good.  Kinds of products beyond so many get kernels.
+_MOST_PLANS = 1024
+# Status: the call cannot be done, and nothing was; INVALID_VALUE and NOT_SUPPORTED.
+_REFUSED = (7, 15)
+
+
+class _Algorithm(ctypes.Structure):
+    """Like cublasLtMatmulHeuristicResult_t."""
+
+    _fields_ = (
+        ("algorithm", ctypes.c_uint64 * 8),
+        ("workspace", ctypes.c_size_t),
+        ("state", ctypes.c_int),
+        ("waves", ctypes.c_float),
+        ("reserved", ctypes.c_int * 4),
+    )
+
+
+class _Kind(NamedTuple):
+    """Everything about a product but addresses."""
+
+    epilogue: Epilogue
+    sizes: tuple[int, int, int]  # m, n and k
+    a: Layout
+    b: Layout
+    out: Layout
+    type_in: int
+    type_out: int
+
+
+class _Plan(NamedTuple):
+    """What cuBLASLt is told for one kind of product, and what it chose."""
+
+    operation: ctypes.c_void_p
+    a: ctypes.c_void_p
+    b: ctypes.c_void_p
+    out: ctypes.c_void_p
+    found: _Algorithm
+
+
+class Epilogues:
+    """Products with epilogues, on the handle, the workspaces and the precision of a `Blas`.
+
+    Parameters
+    ----------
+    library : ctypes library
+        cuBLAS: its symbols are looked for in the libraries that it was linked with, too, so that cuBLASLt is the one
+        that belongs to it.
+    cupy : module
+        CuPy.
+    blas : Blas
+        Whose products these are; a cuBLAS handle is one of cuBLASLt, too.
+
+    Raises
+    ------
+    AttributeError
+        If the library has no cuBLASLt, or none that can be reached through it.
+    """
+
+    def __init__(self, library: Any, cupy: Any, blas: Blas) -> None:
+        self._cupy, self._blas = cupy, blas
+        self._functions = {}
+        for name, arguments in FUNCTIONS.items():
+            function = getattr(library, name)
+            function.argtypes, function.restype = arguments, ctypes.c_int
+            self._functions[name] = function
+        self._plans: dict[_Kind, _Plan | None] = {}
+
+    def product(self, a: Array, b: Array, out: Array, epilogue: Epilogue, row: Array) -> bool:
+        """Assign ``a @ b`` to `out` and do the epilogue; False if that cannot be had, and then nothing was done.
+
+        Parameters
+        ----------
+        a, b : arrays of shape (m, k) and (k, n)
+            Float32, or of half precision.
+        out : array of shape (m, n), float32
+            Where to put it.
+        epilogue : Epilogue
+            What to do with the `row`: ``BIAS`` adds it, ``RELU_BIAS`` adds it and takes the ReLU, ``BGRADA`` assigns
+            the sums over the rows of `b` to it.
+        row : array of shape (1, n), float32
+            The bias, or its gradient.
+        """
+        if not a.ndim == b.ndim == out.ndim == 2 or out.dtype != np.float32 or a.dtype.itemsize > 4:
+            return False
+        pointers = [x.data.ptr for x in (b, a, out, row)]  # by columns B comes first
+        if row_step(row, 1, out.shape[-1]) is None or any(p % _ALIGNED for p in pointers):
+            return False
+        told = self._blas.kind_of(a, b, out)
+        if told is None:
+            return False
+        kind = _Kind(epilogue, (*out.shape, a.shape[-1]), *told)
+        if kind.out.transposed:  # the row would lie along the other side
+            return False
+        if kind not in self._plans:
+            if len(self._plans) >= _MOST_PLANS:
+                return False
+            self._plans[kind] = self._planned(kind, pointers)
+        plan = self._plans[kind]
+        if plan is None or not self._run(plan, pointers):
+            self._plans[kind] = None
+            return False
+        return True
+
+    # -- once for each kind ---------------------------------------------------------------------------------
+    def _planned(self, kind: _Kind, pointers: list[int]) -> _Plan | None:
+        """Return what does this kind of product; None if nothing does."""
+        try:
+            plan = self._asked(kind)
+        except BackendUnavailableError:  # an old library does not know everything that it is told
+            return None
+        if plan is None or kind.epilogue != Epilogue.RELU_BIAS:
+            return plan
+        # Whether its ReLU keeps what is no number is not documented.  If it does not, a network that diverges would
+        # look well; so it is tried once, with a bias of no numbers.
+        rows, cols, _ = kind.sizes
+        odd = self._cupy.empty((cols,), np.float32)
+        odd[...] = float("nan")
+        y = self._cupy.empty((rows, kind.out.leading), np.float32)
+        y[...] = 0.0
+        tried = self._run(plan, [*pointers[:2], y.data.ptr, odd.data.ptr])
+        return plan if tried and bool(np.isnan(y.get()[:, :cols]).all()) else None
+
+    def _asked(self, kind: _Kind) -> _Plan | None:
+        """Describe a kind of product, and ask for an algorithm."""
+        compute = self._blas.compute_type(kind.type_in)
+        operation, preference = ctypes.c_void_p(), ctypes.c_void_p()
+        self._done("cublasLtMatmulDescCreate", ctypes.byref(operation), compute, _FLOAT32)
+        for which, value in (
+            (_TRANSPOSE_A, ctypes.c_int32(kind.b.transposed)),
+            (_TRANSPOSE_B, ctypes.c_int32(kind.a.transposed)),
+            (_EPILOGUE, ctypes.c_uint32(kind.epilogue)),
+            # An address that is aligned like those to come, and no better: it is looked at, not read.
+            (_BIAS_POINTER, ctypes.c_void_p(_ALIGNED)),
+        ):
+            self._set("cublasLtMatmulDescSetAttribute", operation, which, value)
+        m, n, k = kind.sizes
+        of_b = self._described(kind.type_in, n, k, kind.b)
+        of_a = self._described(kind.type_in, k, m, kind.a)
+        of_out = self._described(kind.type_out, n, m, kind.out)
+        self._done("cublasLtMatmulPreferenceCreate", ctypes.byref(preference))
+        size = ctypes.c_uint64(self._blas.workspace_bytes)
+        self._set("cublasLtMatmulPreferenceSetAttribute", preference, _MAX_WORKSPACE, size)
+        limits = {_REDUCTIONS: _IN_WORKSPACE, **dict.fromkeys(_ALIGNMENTS, _ALIGNED)}
+        for which, limit in limits.items():
+            self._set("cublasLtMatmulPreferenceSetAttribute", preference, which, ctypes.c_uint32(limit))
+        found, count = _Algorithm(), ctypes.c_int(0)
+        status = self._functions["cublasLtMatmulAlgoGetHeuristic"](
+            self._blas.handle,
+            *(operation, of_b, of_a, of_out, of_out),
+            *(preference, 1, ctypes.byref(found), ctypes.byref(count)),
+        )
+        if status or count.value < 1 or found.state or found.workspace > self._blas.workspace_bytes:
+            return None
+        return _Plan(operation, of_a, of_b, of_out, found)
+
+    def _described(self, kind: int, rows: int, cols: int, of: Layout) -> ctypes.c_void_p:
+        """Describe the memory of a matrix that is (rows, cols) where columns lie together."""
+        made = ctypes.c_void_p()
+        if of.transposed:
+            rows, cols = cols, rows
+        self._done("cublasLtMatrixLayoutCreate", ctypes.byref(made), kind, rows, cols, of.leading)
+        return made
+
+    # -- each time ------------------------------------------------------------------------------------------
+    def _run(self, plan: _Plan, pointers: list[int]) -> bool:
+        b, a, out, row = pointers
+        self._set("cublasLtMatmulDescSetAttribute", plan.operation, _BIAS_POINTER, ctypes.c_void_p(row))
+        one, zero = self._blas.scalars
+        stream, workspace = self._blas.workspace()
+        status = self._functions["cublasLtMatmul"](
+            self._blas.handle,
+            plan.operation,
+            ctypes.addressof(one),
+            *(b, plan.b),
+            *(a, plan.a),
+            ctypes.addressof(zero),
+            *(out, plan.out),
+            *(out, plan.out),
+            ctypes.addressof(plan.found),
+            *(workspace, self._blas.workspace_bytes),
+            stream,
+        )
+        if status in _REFUSED:
+            return False
+        self._blas.check("cublasLtMatmul", status)
+        return True
+
+    def _set(self, function: str, where: ctypes.c_void_p, which: int, value: Any) -> None:
+        self._done(function, where, which, ctypes.byref(value), ctypes.sizeof(value))
+
+    def _done(self, function: str, *args: Any) -> None:
+        self._blas.check(function, self._functions[function](*args))
