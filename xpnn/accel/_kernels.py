@@ -2,47 +2,58 @@
 
 Every expression is evaluated in the order of the portable code and without fused multiply-adds, so each result is
 equal to NumPy's to the last bit.  Imported only when `NumpyOps.prepare` finds that they pay.
+
+What is marked `spread` works on elements or rows a to b, a part for each thread; sums are not spread, so their order is
+always the same.  A loop that writes over what it reads is a loop of its own: only where arrays cannot overlap does the
+compiler take many elements at once.  Shapes and dtypes are the caller's to check.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import sqrt
-from typing import Any, TypeVar
 
-try:
-    import numba
-except ImportError:  # then these are plain loops: they can be read and tried, but `NumpyOps` does not take them
-    numba = None
+import numpy as np
 
 from .._typing import Array
+from ._spread import Pool, compiled, prefetch, spread
 
-__all__ = ["MAX_CLASSES", "adam", "add_bias", "column_sums", "probabilities", "relu", "relu_backward", "shifted"]
-
-_F = TypeVar("_F", bound=Callable[..., Any])
+__all__ = [
+    "MAX_CLASSES",
+    "adam",
+    "add_bias",
+    "bias_relu",
+    "column_sums",
+    "probabilities",
+    "relu",
+    "relu_backward",
+    "relu_backward_over",
+    "relu_over",
+    "shifted",
+    "take_rows",
+]
 
 # NumPy sums rows of up to this many numbers in one block of eight running sums; longer ones it halves first.
 MAX_CLASSES = 128
+# Elements of Adam that a thread should have at least, for handing them out to pay; of what is quicker, more.
+_ELEMENTS = 1 << 12
+# numba keeps what it compiled by the content of this file.  The loops contain `_spread.py` too: this is its hash.
+_SPREAD = "12cfa205"
 
 
-def _compiled(loop: _F) -> _F:
-    # Without NumPy's error model each division would ask for a zero; the cache spares the next process a second.
-    if numba is None:
-        return loop
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-    try:
-        made: _F = numba.njit(cache=True, **options)(loop)
-    except RuntimeError:  # there is no folder to write the cache to
-        made = numba.njit(**options)(loop)
-    return made
-
-
-@_compiled
-def adam(
-    values: Array, grads: Array, m: Array, v: Array, beta1: float, beta2: float, eps: float, rate: float
+@spread
+def _adam(
+    a: int,
+    b: int,
+    values: Array,
+    grads: Array,
+    m: Array,
+    v: Array,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    rate: float,
 ) -> None:  # pragma: no cover (compiled)
-    """`Ops.adam` on vectors (n,); the numbers have the arrays' dtype."""
-    for i in range(values.size):
+    for i in range(a, b):
         g = grads[i]
         first = m[i] * beta1 + g
         second = v[i] * beta2 + g * g
@@ -51,7 +62,23 @@ def adam(
         values[i] -= first / (sqrt(second) + eps) * rate
 
 
-@_compiled
+@compiled
+def adam(
+    pool: Pool,
+    values: Array,
+    grads: Array,
+    m: Array,
+    v: Array,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    rate: float,
+) -> None:  # pragma: no cover (compiled)
+    """`Ops.adam` on vectors (n,); the numbers have the arrays' dtype."""
+    _adam(pool, values.size, _ELEMENTS, (values, grads, m, v, beta1, beta2, eps, rate))
+
+
+@compiled
 def add_bias(y: Array, bias: Array) -> None:  # pragma: no cover (compiled)
     """Add the vector `bias` (n,) to each row of `y` (batch, n)."""
     for i in range(y.shape[0]):
@@ -59,33 +86,75 @@ def add_bias(y: Array, bias: Array) -> None:  # pragma: no cover (compiled)
             y[i, j] += bias[j]
 
 
-@_compiled
+@spread
+def _bias_relu(a: int, b: int, y: Array, bias: Array) -> None:  # pragma: no cover (compiled)
+    zero = y.dtype.type(0)
+    for i in range(a, b):
+        for j in range(y.shape[1]):
+            z = y[i, j] + bias[j]
+            y[i, j] = zero if z <= zero else z
+
+
+@compiled
+def bias_relu(pool: Pool, y: Array, bias: Array) -> None:  # pragma: no cover (compiled)
+    """Write max(y + bias, 0) over `y` (batch, n), for the vector `bias` (n,); NaN stays NaN."""
+    _bias_relu(pool, y.shape[0], 1 + 2 * _ELEMENTS // y.shape[1], (y, bias))
+
+
+@compiled
 def column_sums(dy: Array, sums: Array) -> None:  # pragma: no cover (compiled)
     """Write the sums of the columns of `dy` (batch, n) into `sums` (n,), row by row from the first."""
+    zero = dy.dtype.type(0)
     for j in range(dy.shape[1]):
-        sums[j] = dy[0, j]
+        sums[j] = zero + dy[0, j]  # as NumPy begins: -0 becomes +0
     for i in range(1, dy.shape[0]):
         for j in range(dy.shape[1]):
             sums[j] += dy[i, j]
 
 
-@_compiled
+@compiled
 def relu(x: Array, y: Array) -> None:  # pragma: no cover (compiled)
-    """Write max(x, 0) into `y`, vectors (n,); NaN stays NaN."""
+    """Write max(x, 0) into `y`, vectors (n,) that do not overlap; NaN stays NaN."""
     zero = x.dtype.type(0)
     for i in range(x.size):
         y[i] = zero if x[i] <= zero else x[i]
 
 
-@_compiled
+@spread
+def _relu_over(a: int, b: int, x: Array) -> None:  # pragma: no cover (compiled)
+    zero = x.dtype.type(0)
+    for i in range(a, b):
+        x[i] = zero if x[i] <= zero else x[i]
+
+
+@compiled
+def relu_over(pool: Pool, x: Array) -> None:  # pragma: no cover (compiled)
+    """Write max(x, 0) over `x`, a vector (n,)."""
+    _relu_over(pool, x.size, 2 * _ELEMENTS, (x,))
+
+
+@compiled
 def relu_backward(dy: Array, y: Array, dx: Array) -> None:  # pragma: no cover (compiled)
-    """Write dy [y > 0] into `dx`, vectors (n,)."""
+    """Write dy [y > 0] into `dx`, vectors (n,) that do not overlap."""
     zero, one = dy.dtype.type(0), dy.dtype.type(1)
     for i in range(dy.size):
         dx[i] = dy[i] * (one if y[i] > zero else zero)  # a product, as in the portable code: NaN · 0 is NaN
 
 
-@_compiled
+@spread
+def _relu_backward_over(a: int, b: int, dy: Array, y: Array) -> None:  # pragma: no cover (compiled)
+    zero, one = dy.dtype.type(0), dy.dtype.type(1)
+    for i in range(a, b):
+        dy[i] = dy[i] * (one if y[i] > zero else zero)
+
+
+@compiled
+def relu_backward_over(pool: Pool, dy: Array, y: Array) -> None:  # pragma: no cover (compiled)
+    """Write dy [y > 0] over `dy`, vectors (n,) that do not overlap."""
+    _relu_backward_over(pool, dy.size, 2 * _ELEMENTS, (dy, y))
+
+
+@compiled
 def shifted(logits: Array, z: Array) -> None:  # pragma: no cover (compiled)
     """Write `logits` less the maximum of each row into `z`, both (batch, n_classes)."""
     for i in range(logits.shape[0]):
@@ -99,11 +168,17 @@ def shifted(logits: Array, z: Array) -> None:  # pragma: no cover (compiled)
             z[i, j] = logits[i, j] - top
 
 
-@_compiled
-def probabilities(d: Array, labels: Array, z: Array, totals: Array, picked: Array) -> None:  # pragma: no cover
-    """Turn exponentials `d` (batch, n_classes) into ∂ℓ/∂logits; note each row's sum and its z at the label."""
+@compiled
+def probabilities(d: Array, labels: Array, z: Array, totals: Array, picked: Array) -> bool:  # pragma: no cover
+    """Turn exponentials `d` (batch, n_classes) into ∂ℓ/∂logits; note each row's sum and its z at the label.
+
+    False, and nothing done, if a label is not in 0..n_classes-1.
+    """
     classes = d.shape[1]
     one = d.dtype.type(1)
+    for i in range(labels.size):
+        if labels[i] < 0 or labels[i] >= classes:
+            return False
     for i in range(d.shape[0]):
         row = d[i]
         if classes < 8:
@@ -132,3 +207,27 @@ def probabilities(d: Array, labels: Array, z: Array, totals: Array, picked: Arra
             row[j] /= total
         row[labels[i]] -= one
         picked[i] = z[i, labels[i]]
+    return True
+
+
+@spread
+def _take_rows(a: int, b: int, x: Array, index: Array, out: Array) -> None:  # pragma: no cover (compiled)
+    width, last = x.shape[1], np.intp(b)
+    line = 64 // x.itemsize
+    for i in range(np.intp(a), last):
+        if i + 2 < last:  # while this row is copied, the memory looks for one further on
+            for j in range(0, width, line):
+                prefetch(x, index[i + 2] * width + j)
+        row = index[i]
+        for j in range(width):
+            out[i, j] = x[row, j]
+
+
+@compiled
+def take_rows(pool: Pool, x: Array, index: Array, out: Array) -> bool:  # pragma: no cover (compiled)
+    """Write rows ``x[index]`` into `out` (count, width); False, and nothing done, if one does not exist."""
+    for i in range(index.size):
+        if index[i] < 0 or index[i] >= x.shape[0]:
+            return False
+    _take_rows(pool, index.size, 1 + _ELEMENTS // (2 * x.shape[1]), (x, index, out))
+    return True

@@ -1,8 +1,9 @@
 """NumPy twins: results written where they belong, the optimizer in blocks that stay in cache, on several threads.
 
 Where numba is installed (``pip install "xpnn[fast]"``) and a fit is long enough to repay its loading, compiled loops
-take the place of NumPy's passes.  The arithmetic is always the portable one, in the same order, so results are equal
-to the last bit, and it does not matter when a loop takes over.
+take the place of NumPy's passes, and share the threads of the matrix products.  The arithmetic is always the portable
+one, in the same order, so results are equal to the last bit, and it does not matter when a loop takes over; but the
+loops, unlike NumPy, do not tell of overflow and the like (`numpy.errstate`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextvars
 import importlib
 import importlib.util
 import itertools
+import logging
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -24,12 +26,16 @@ from ..ops import Ops
 
 __all__ = ["NumpyOps"]
 
+_LOG = logging.getLogger("xpnn")
+
 # Elements of one block: with its scratch and the four buffers it fits a core's L2 cache in float32.
 _BLOCK = 1 << 16
 # Below this many elements a second thread saves nothing: those of the matrix products are still spinning.
 _THREADED = 1 << 20
-# Below this many elements one call of NumPy costs no more than one of a compiled loop.
-_COMPILED = 1 << 11
+# Rows of fewer numbers NumPy copies as fast.
+_WIDE = 64
+_FLOATS = np.dtype(np.float32), np.dtype(np.float64)
+_NO_POOL = (0, 0)
 # What a compiled loop saves, in seconds for each parameter and each activation of a step; and what loading costs.
 _SAVED_BY_PARAM, _SAVED_BY_ACTIVATION = 0.8e-9, 0.7e-9
 _LOADING = 1.0
@@ -40,6 +46,7 @@ class NumpyOps(Ops):
 
     name = "fast"
     _loops: Any = None  # the module of compiled loops, once `prepare` has chosen it
+    _lent = _NO_POOL  # the threads of the matrix products, on which they run
     _considered = False
 
     # -- choosing -------------------------------------------------------------------------------------------
@@ -51,10 +58,16 @@ class NumpyOps(Ops):
 
     def choose(self, *, compiled: bool) -> None:
         """Decide now, for good, whether to use the compiled loops: never, or where numba is and they are faster."""
-        self._considered, self._loops = True, None
-        if compiled and importlib.util.find_spec("numba") is not None:
+        self._considered, self._loops, self._lent = True, None, _NO_POOL
+        if not compiled or importlib.util.find_spec("numba") is None:
+            return
+        try:
             loops = importlib.import_module("._kernels", __package__)
-            self._loops = loops if _faster(loops) else None
+            if _faster(loops):
+                pool = importlib.import_module("._spread", __package__).find_pool()
+                self._loops, self._lent = loops, _NO_POOL if _much_slower(loops, pool) else pool
+        except Exception as error:  # whatever a numba to come does must not keep a fit from its work
+            _LOG.warning("compiled loops are left aside: %s", " ".join(str(error).split())[:200])
 
     @property
     def compiled(self) -> bool:
@@ -66,7 +79,7 @@ class NumpyOps(Ops):
         """Affine map; the bias is added by a compiled loop where there is one."""
         y = x @ weight
         if bias is not None:
-            if self._loops is not None and y.ndim == 2 and y.size >= _COMPILED:
+            if self._loops is not None and y.ndim == 2 and _plain(y) and _fits(bias, y):
                 self._loops.add_bias(y, bias[0])
             else:
                 y += bias
@@ -85,9 +98,7 @@ class NumpyOps(Ops):
         """Gradients of `linear`; the products go straight into the flat gradient buffer."""
         np.matmul(x.mT, dy, out=d_weight)
         if d_bias is not None:
-            # NumPy sums row by row only where columns lie side by side: a single one it sums in pairs.
-            by_rows = dy.ndim == 2 and dy.shape[1] > 1 and dy.flags.c_contiguous
-            if self._loops is not None and by_rows and dy.size >= _COMPILED:
+            if self._loops is not None and _by_rows(dy):
                 self._loops.column_sums(dy, d_bias[0])
             else:
                 np.add.reduce(dy, axis=-2, keepdims=True, out=d_bias)
@@ -96,44 +107,78 @@ class NumpyOps(Ops):
     # -- activations ----------------------------------------------------------------------------------------
     def relu(self, x: Array, *, overwrite: bool = False) -> Array:
         """Return max(x, 0)."""
-        if self._loops is None or x.size < _COMPILED or not x.flags.c_contiguous:
+        if self._loops is None or not _plain(x):
             return np.maximum(x, 0.0, out=x if overwrite else None)
-        y = x if overwrite else np.empty_like(x)
+        if overwrite:
+            self._loops.relu_over(self._lent, x.ravel())
+            return x
+        y = np.empty_like(x)
         self._loops.relu(x.ravel(), y.ravel())
         return y
 
     def relu_backward(self, dy: Array, y: Array, *, overwrite: bool = False) -> Array:
         """Return dy [y > 0]."""
-        if self._loops is None or dy.size < _COMPILED or not (dy.flags.c_contiguous and y.flags.c_contiguous):
+        if self._loops is None or not (_plain(dy) and _plain(y) and dy.shape == y.shape):
             return np.multiply(dy, y > 0, out=dy if overwrite else None)
-        dx = dy if overwrite else np.empty_like(dy)
+        if overwrite:
+            self._loops.relu_backward_over(self._lent, dy.ravel(), y.ravel())
+            return dy
+        dx = np.empty_like(dy)
         self._loops.relu_backward(dy.ravel(), y.ravel(), dx.ravel())
         return dx
+
+    # -- linear and relu ------------------------------------------------------------------------------------
+    def linear_relu(self, x: Array, weight: Array, bias: Array | None) -> Array:
+        """`linear` and `relu`; one pass over the product where there is a compiled loop."""
+        y = x @ weight
+        if self._loops is not None and bias is not None and y.ndim == 2 and _plain(y) and _fits(bias, y):
+            self._loops.bias_relu(self._lent, y, bias[0])
+            return y
+        if bias is not None:
+            y += bias
+        return self.relu(y, overwrite=True)
 
     # -- losses ---------------------------------------------------------------------------------------------
     def softmax_cross_entropy_labels(self, logits: Array, labels: Array) -> tuple[Array, Array]:
         """Row losses and gradients for integer labels, which are picked instead of multiplied."""
-        loops = self._loops
-        n_rows, n_classes = logits.shape[-2:]
-        if logits.ndim != 2 or labels.ndim != 1:
+        if logits.ndim > 2 and not logits.flags.c_contiguous:
             return super().softmax_cross_entropy_labels(logits, labels)
-        if loops is not None and n_classes <= loops.MAX_CLASSES and logits.flags.c_contiguous:
-            z = np.empty(logits.shape, logits.dtype)
-            total, picked = np.empty((2, n_rows), logits.dtype)
-            loops.shifted(logits, z)
-            d = np.exp(z)
-            loops.probabilities(d, labels, z, total, picked)
-        else:
-            z = logits - np.maximum.reduce(logits, axis=-1, keepdims=True)
-            d = np.exp(z)
-            sums = np.add.reduce(d, axis=-1, keepdims=True)
-            d /= sums
-            total, places = sums[:, 0], (np.arange(n_rows), labels)
-            picked = z[places]
-            d[places] -= 1.0
-        losses = np.log(total)
+        stack, n_classes = logits.shape[:-1], logits.shape[-1]
+        if logits.ndim > 2:  # the rows of all replicas, one after the other
+            rows = logits.reshape(-1, n_classes)
+            losses, d = self.softmax_cross_entropy_labels(rows, np.broadcast_to(labels, stack).reshape(-1))
+            return losses.reshape(stack), d.reshape(logits.shape)
+        found = self._compiled_cross_entropy(logits, labels)
+        if found is not None:
+            return found
+        z = logits - np.maximum.reduce(logits, axis=-1, keepdims=True)
+        d = np.exp(z)
+        sums = np.add.reduce(d, axis=-1, keepdims=True)
+        d /= sums
+        places = np.arange(len(labels)), labels
+        losses = np.log(sums[:, 0])
+        losses -= z[places]
+        d[places] -= 1.0
+        return losses, d
+
+    def _compiled_cross_entropy(self, logits: Array, labels: Array) -> tuple[Array, Array] | None:
+        loops = self._loops
+        if loops is None or logits.shape[1] > loops.MAX_CLASSES or not _plain(logits):
+            return None
+        if labels.shape != logits.shape[:1] or labels.dtype != np.int64:
+            return None
+        z, picked, losses = np.empty_like(logits), np.empty_like(logits[:, 0]), np.empty_like(logits[:, 0])
+        loops.shifted(logits, z)
+        d = np.exp(z)
+        if not loops.probabilities(d, labels, z, losses, picked):
+            return None
+        np.log(losses, out=losses)
         losses -= picked
         return losses, d
+
+    def total(self, x: Array) -> Array:
+        """Sum over the last axis, without the detours of `numpy.sum`."""
+        return np.add.reduce(x, axis=-1)
 
     # -- the optimizer --------------------------------------------------------------------------------------
 
@@ -170,22 +215,48 @@ class NumpyOps(Ops):
             _share(run, n)
 
     def _compiled_adam(self, arrays: Sequence[Array], scalars: Sequence[Any]) -> None:
-        """One pass over memory; replicas one after the other, each with its own numbers."""
-        first = arrays[0]
-        adam, cast = self._loops.adam, first.dtype.type
-        for k in np.ndindex(first.shape[:-1]) if first.ndim > 1 else ((),):
-            numbers = [
-                cast(s if isinstance(s, float) else np.broadcast_to(s, (*first.shape[:-1], 1))[k][0]) for s in scalars
-            ]
-            rows = [array[k] for array in arrays]
+        """One pass over memory; replicas with numbers of their own one after the other."""
+        replicas, cast = arrays[0].shape[:-1], arrays[0].dtype.type
+        alike = not replicas or all(isinstance(s, float) for s in scalars)
+        if replicas and alike and all(array.flags.c_contiguous for array in arrays):
+            replicas, arrays = (), [array.reshape(-1, copy=False) for array in arrays]
+        if not replicas:
+            self._compiled_adam_of_one(arrays, [cast(s) for s in scalars])
+            return
+        columns = [np.broadcast_to(s, (*replicas, 1)) for s in scalars]
+        for k in np.ndindex(replicas):
+            self._compiled_adam_of_one([array[k] for array in arrays], [cast(column[k][0]) for column in columns])
 
-            def run(a: int, b: int, rows: list[Array] = rows, numbers: list[Any] = numbers) -> None:
-                adam(*(row[a:b] for row in rows), *numbers)
+    def _compiled_adam_of_one(self, arrays: Sequence[Array], numbers: Sequence[Any]) -> None:
+        adam, n = self._loops.adam, arrays[0].size
+        if self._lent != _NO_POOL or n < _THREADED:
+            adam(self._lent, *arrays, *numbers)
+        else:
+            _share(lambda a, b: adam(_NO_POOL, *(array[a:b] for array in arrays), *numbers), n)
 
-            if len(rows[0]) < _THREADED:
-                adam(*rows, *numbers)
-            else:
-                _share(run, len(rows[0]))
+    # -- data -----------------------------------------------------------------------------------------------
+    def take_rows(self, x: Array, index: Array) -> Array:
+        """Gather rows; long ones by a compiled loop where there is one."""
+        long = x.ndim == 2 and x.shape[1] >= _WIDE and _plain(x)
+        if self._loops is not None and long and index.ndim == 1 and index.dtype == np.int64:
+            out = np.empty((len(index), x.shape[1]), x.dtype)
+            if self._loops.take_rows(self._lent, x, index, out):
+                return out
+        return super().take_rows(x, index)
+
+
+def _plain(a: Array) -> bool:
+    """Whether a compiled loop may run over an array as it lies in memory."""
+    return type(a) is np.ndarray and a.dtype in _FLOATS and a.size > 0 and bool(a.flags.c_contiguous)
+
+
+def _fits(bias: Array, y: Array) -> bool:
+    return bool(bias.shape == (1, y.shape[1]) and bias.dtype == y.dtype)
+
+
+def _by_rows(dy: Array) -> bool:
+    """Whether NumPy sums columns row by row: a single one, or columns in Fortran's order, it sums in pairs."""
+    return dy.ndim == 2 and dy.shape[1] > 1 and _plain(dy)
 
 
 def _adam(arrays: Sequence[Array], scalars: Sequence[Any], t: Array) -> None:
@@ -207,20 +278,40 @@ def _adam(arrays: Sequence[Array], scalars: Sequence[Any], t: Array) -> None:
 
 def _faster(loops: Any) -> bool:
     """Whether one step of the compiled loops takes less time than NumPy's on this machine."""
-    arrays = [np.ones(_BLOCK, np.float32) for _ in range(4)]
-    scalars = (0.9, 0.999, 1e-8, 1e-3)
-    numbers = [np.float32(s) for s in scalars]
-    scratch = np.empty(_BLOCK, np.float32)
+    arrays, scalars, numbers = _trial()
+    scratch = np.empty_like(arrays[0])
+    rows, index = scratch.reshape(-1, _WIDE), np.arange(2)
 
     def with_numpy() -> None:
         _adam(arrays, scalars, scratch)
         np.maximum(arrays[0], 0.0, out=scratch)
+        rows.take(index, axis=0)
 
-    def compiled() -> None:
-        loops.adam(*arrays, *numbers)
+    def compiled() -> None:  # what of numba's is particular, is in these: what else there is will be compiled, too
+        loops.adam(_NO_POOL, *arrays, *numbers)
         loops.relu(arrays[0], scratch)
+        loops.take_rows(_NO_POOL, rows, index, np.empty((2, _WIDE), np.float32))
 
     return _least_time(compiled) < _least_time(with_numpy)
+
+
+def _much_slower(loops: Any, pool: tuple[int, int]) -> bool:
+    """Whether compiled loops lose on the threads of the matrix products, where there are any."""
+    arrays, _, numbers = _trial()
+
+    def shared() -> None:
+        loops.adam(pool, *arrays, *numbers)
+
+    def alone() -> None:
+        loops.adam(_NO_POOL, *arrays, *numbers)
+
+    return pool != _NO_POOL and _least_time(shared) > 1.2 * _least_time(alone)
+
+
+def _trial() -> tuple[list[Array], tuple[float, ...], list[Any]]:
+    """Arrays and numbers for a step of Adam, by which operations are chosen."""
+    scalars = (0.9, 0.999, 1e-8, 1e-3)
+    return [np.ones(_BLOCK, np.float32) for _ in range(4)], scalars, [np.float32(s) for s in scalars]
 
 
 def _least_time(call: Callable[[], None]) -> float:

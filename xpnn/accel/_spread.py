@@ -1,0 +1,175 @@
+"""Compiled loops on the threads that the matrix products already have.
+
+OpenBLAS, NumPy's usual library of products, keeps its threads awake between products.  A thread pool beside it has to
+fight them for the cores, and loses more than it wins.  OpenBLAS lends them out instead: its `gotoblas_pthread` runs any
+function on them, hands work out faster than NumPy adds two short rows, and obeys the number of threads that the user
+has set.  Where NumPy has other products (MKL, Accelerate, OpenBLAS over OpenMP) there is no such function, and loops
+run on one thread.
+
+As with the products themselves, a process should not be forked while one of its threads is inside a loop.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+
+try:
+    import numba
+except ImportError:  # then these are plain functions: they can be read and tried, but `NumpyOps` does not take them
+    numba = None
+
+__all__ = ["NO_POOL", "Pool", "compiled", "find_pool", "prefetch", "spread"]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+#: Addresses of two functions of the library: one that runs a function on its threads, one that tells how many they are.
+Pool = tuple[int, int]
+NO_POOL: Pool = (0, 0)
+
+_MOST_PARTS = 64
+# As NumPy's own wheels name it, and others.
+_COUNTERS = tuple(f"{prefix}openblas_get_num_threads{suffix}" for prefix in ("scipy_", "") for suffix in ("64_", ""))
+
+
+def find_pool() -> Pool:
+    """Return the threads of NumPy's matrix products, or `NO_POOL` where they cannot be had."""
+    try:
+        # A library finds the symbols of those that it was linked to.
+        library = ctypes.CDLL(importlib.import_module("numpy._core._multiarray_umath").__file__)
+        name = next(name for name in _COUNTERS if hasattr(library, name))
+        run, count = (ctypes.cast(f, ctypes.c_void_p).value for f in (library.gotoblas_pthread, library[name]))
+    except (OSError, ImportError, AttributeError, StopIteration):
+        return NO_POOL
+    return run or 0, count or 0
+
+
+def compiled(loop: _F) -> _F:
+    """Compile a loop at its first call, without Python's lock; what is compiled is kept for the next process."""
+    # Without NumPy's error model each division would ask for a zero; the cache spares the next process a second.
+    if numba is None:
+        return loop
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+    try:
+        made: _F = numba.njit(cache=True, **options)(loop)
+    except RuntimeError:  # there is no folder to write the cache to
+        made = numba.njit(**options)(loop)
+    return made
+
+
+if numba is None:
+
+    def spread(loop: Any) -> Any:
+        """Return ``(pool, n, least, args)``: call ``loop(a, b, *args)`` on all of 0..n."""
+        return lambda pool, n, least, args: loop(0, n, *args)
+
+    def prefetch(array: Any, place: int) -> None:
+        """Do nothing."""
+
+else:
+    from llvmlite import ir
+    from numba import types
+    from numba.core import cgutils
+    from numba.extending import intrinsic
+
+    _INT, _SHORT, _BYTES = ir.IntType(64), ir.IntType(32), ir.IntType(8).as_pointer()
+
+    def spread(loop: Any) -> Any:
+        """Return ``(pool, n, least, args)`` for a loop ``(a, b, *args)``: call it on parts of 0..n.
+
+        Each thread of the pool gets one part, at least `least` long.
+        """
+        loop = compiled(loop)
+        run = _runner(loop)
+
+        @numba.njit(nogil=True, error_model="numpy")
+        def each(pool: Any, n: Any, least: Any, args: Any) -> None:  # pragma: no cover (compiled)
+            parts = 1
+            if pool[0] != 0 and n >= 2 * least:
+                parts = min(_threads(pool[1]), n // least, _MOST_PARTS)
+            if parts > 1:
+                run(pool[0], parts, n, args)
+            else:
+                loop(np.uintp(0), np.uintp(n), *args)
+
+        return each
+
+    @intrinsic
+    def _threads(typing_context: Any, count: Any) -> Any:
+        """Call ``int count(void)`` at an address."""
+
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            function = builder.inttoptr(args[0], ir.FunctionType(_SHORT, []).as_pointer())
+            return builder.sext(builder.call(function, []), _INT)
+
+        return types.int64(types.int64), generate
+
+    def _runner(loop: Any) -> Any:
+        """Return what calls a compiled loop for equal parts of 0..n by OpenBLAS's ``run(parts, f, jobs, job's size)``.
+
+        A job is the number of a part and a pointer to what all have in common: n, the count of parts, the arguments.
+        """
+
+        @intrinsic
+        def run(typing_context: Any, run: Any, parts: Any, n: Any, args: Any) -> Any:
+            whole = types.Dispatcher(loop).get_call_type(typing_context, (types.uintp, types.uintp, *args.types), {})
+
+            def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+                at, count, length, given = values
+                overload = loop.overloads[tuple(whole.args)]
+                context.add_linking_libs([overload.library])
+                common_type = ir.LiteralStructType([_INT, _INT, given.type])
+                job_type = ir.LiteralStructType([_INT, common_type.as_pointer()])
+
+                def call_part(inner: Any, job: Any) -> None:
+                    common = inner.load(inner.extract_value(job, 1))
+                    size, count, given = (inner.extract_value(common, k) for k in range(3))
+                    number = inner.extract_value(job, 0)
+                    edges = [inner.udiv(inner.mul(size, k), count) for k in (number, inner.add(number, _INT(1)))]
+                    own = [inner.extract_value(given, k) for k in range(len(args.types))]
+                    context.call_internal_no_propagate(inner, overload.fndesc, whole, [*edges, *own])
+
+                name = builder.module.get_unique_name("part")
+                part = ir.Function(builder.module, ir.FunctionType(ir.VoidType(), [_BYTES]), name=name)
+                part.linkage = "internal"
+                inner = ir.IRBuilder(part.append_basic_block())
+                call_part(inner, inner.load(inner.bitcast(part.args[0], job_type.as_pointer())))
+                inner.ret_void()
+
+                common = cgutils.alloca_once(builder, common_type)
+                for k, value in enumerate((length, count, given)):
+                    builder.store(value, _field(builder, common, k))
+                jobs = cgutils.alloca_once(builder, ir.ArrayType(job_type, _MOST_PARTS))
+                for k in range(_MOST_PARTS):
+                    job = _field(builder, jobs, k)
+                    builder.store(_INT(k), _field(builder, job, 0))
+                    builder.store(common, _field(builder, job, 1))
+                kind = ir.FunctionType(_SHORT, [_SHORT, _BYTES, _BYTES, _SHORT])
+                arguments = builder.trunc(count, _SHORT), builder.bitcast(part, _BYTES), builder.bitcast(jobs, _BYTES)
+                builder.call(builder.inttoptr(at, kind.as_pointer()), [*arguments, _SHORT(16)])
+                return context.get_dummy_value()
+
+            return types.void(types.int64, types.int64, types.int64, args), generate
+
+        return run
+
+    def _field(builder: Any, struct: Any, number: int) -> Any:
+        return builder.gep(struct, [_SHORT(0), _SHORT(number)], inbounds=True)
+
+    @intrinsic
+    def prefetch(typing_context: Any, array: Any, place: Any) -> Any:
+        """Begin to bring a number of a contiguous array into the second cache."""
+
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            data = context.make_array(signature.args[0])(context, builder, args[0]).data
+            kind = ir.FunctionType(ir.VoidType(), [_BYTES, _SHORT, _SHORT, _SHORT])
+            function = builder.module.declare_intrinsic("llvm.prefetch", [_BYTES], kind)
+            at = builder.bitcast(builder.gep(data, [args[1]]), _BYTES)
+            builder.call(function, [at, _SHORT(0), _SHORT(2), _SHORT(1)])  # to read, into L2, data
+            return context.get_dummy_value()
+
+        return types.void(array, types.intp), generate
