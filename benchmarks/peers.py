@@ -1,13 +1,22 @@
-"""The same network in PyTorch and in JAX, from the same weights, with the same Adam; shared by all benchmarks."""
+"""The same network in PyTorch and in JAX, from the same weights, with the same Adam; and xpnn's operations.
+
+Shared by all benchmarks.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from harness import MissingError
+from harness import PROJECT, MissingError
+
+sys.path.insert(0, str(PROJECT))
+import xpnn
+from xpnn.accel import NumpyOps
 
 __all__ = [
     "ADAM",
@@ -18,6 +27,7 @@ __all__ = [
     "jax_state",
     "jax_step",
     "module",
+    "numpy_backend",
     "torch_loss",
     "torch_net",
 ]
@@ -25,6 +35,15 @@ __all__ = [
 Weights = list[tuple[np.ndarray, np.ndarray]]  # (n_in, n_out) and (n_out,) of each layer
 LR, BETA1, BETA2, EPS = 1e-3, 0.9, 0.999, 1e-8
 ADAM = {"lr": LR, "betas": (BETA1, BETA2), "eps": EPS}  # for PyTorch
+
+
+def numpy_backend(*, compiled: bool) -> xpnn.Backend:
+    """Return xpnn's NumPy with operations of its own: those of all others may be compiled at any time."""
+    ops = NumpyOps(np, "cpu")
+    ops.choose(compiled=compiled)
+    if compiled and not ops.compiled:
+        raise MissingError("numba is not installed, or not faster here: pip install 'xpnn[fast]'")
+    return dataclasses.replace(xpnn.get_backend("numpy"), ops=ops)
 
 
 def module(name: str) -> Any:

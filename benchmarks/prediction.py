@@ -87,9 +87,15 @@ def with_jax(net: xpnn.Sequential, x: np.ndarray) -> Predict:
     return lambda: np.asarray(compiled(params, x))
 
 
+def compiled(net: xpnn.Sequential, x: np.ndarray) -> Predict:
+    other = net.to(peers.numpy_backend(compiled=True))
+    return lambda: other.predict(x)
+
+
 MAKERS: dict[str, Callable[[xpnn.Sequential, np.ndarray], Predict]] = {
     "products alone": products,
     "xpnn": lambda net, x: lambda: net.predict(x),
+    "xpnn with numba": compiled,
     "scikit-learn, predict_proba": with_sklearn,
     "torch eager, inference_mode": with_torch,
     "jax jit": with_jax,

@@ -38,8 +38,9 @@ the checks of the data, which `fit` makes once. PyTorch gathers rows in memory, 
 """
 REPLICAS = """\
 Networks of one shape trained together on the replica axis, on the same batches: the time of a step of one network,
-that is of the common step divided by their number. The gain is what one network alone takes by that. NumPy's
-batched products were never slower than a loop over the networks, whatever the shape: there is no rule to choose.
+that is of the common step divided by their number. The gain is what one network alone takes by that, with the same
+operations: NumPy's passes, or the compiled loops of `xpnn[fast]` (*with numba*). NumPy's batched products were never
+slower than a loop over the networks, whatever the shape: there is no rule to choose.
 """
 MEMORY = """\
 Activations are a batch of inputs and what each Linear layer makes of it. The peak counts resident pages beyond those

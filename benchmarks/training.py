@@ -9,7 +9,6 @@ the loss of its weights then agrees with xpnn's.  A turn is one epoch of some st
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
 import time
@@ -25,7 +24,6 @@ sys.path.insert(0, str(PROJECT))
 import peers
 
 import xpnn
-from xpnn.accel import NumpyOps
 
 # sizes, batch size, steps of an epoch
 PROBLEMS = [
@@ -128,12 +126,10 @@ class WithXpnn:
 
     def __init__(self, problem: Problem, metrics: tuple[str, ...] | None = (), ops: str = "fast") -> None:
         self.problem = problem
-        backend = xpnn.get_backend("numpy", ops="portable" if ops == "portable" else "fast")
-        if ops != "portable":  # operations of its own: those of all others may have been compiled
-            backend = dataclasses.replace(backend, ops=NumpyOps(np, "cpu"))
-            backend.ops.choose(compiled=ops == "compiled")
-        if ops == "compiled" and not backend.ops.compiled:
-            raise MissingError("numba is not installed, or not faster here: pip install 'xpnn[fast]'")
+        if ops == "portable":
+            backend = xpnn.get_backend("numpy", ops="portable")
+        else:
+            backend = peers.numpy_backend(compiled=ops == "compiled")
         self.net = xpnn.mlp(problem.sizes, backend=backend, seed=0)
         loss = xpnn.BinaryCrossEntropy() if problem.binary else xpnn.CrossEntropy()
         rule = xpnn.Adam(peers.LR, peers.BETA1, peers.BETA2, eps=peers.EPS)
