@@ -378,7 +378,7 @@ def test_the_loops_tell_when_the_threads_code_changes(loops, spread):
 
 
 def test_several_python_threads_may_spread_at_once(loops, spread, pool):
-    numbers = [np.float32(s) for s in (0.9, 0.999, 1e-7, 0.1)]
+    numbers = (0.9, 0.999, 1e-7, 0.1)
     arrays = [[np.full(100_003, k, np.float32) for k in range(1, 5)] for _ in range(4)]
     expected = [a.copy() for a in arrays[0]]
     for _ in range(50):

@@ -27,6 +27,7 @@ __all__ = [
     "relu",
     "relu_backward",
     "relu_backward_over",
+    "relu_backward_sums",
     "relu_over",
     "shifted",
     "take_rows",
@@ -74,8 +75,10 @@ def adam(
     eps: float,
     rate: float,
 ) -> None:  # pragma: no cover (compiled)
-    """`Ops.adam` on vectors (n,); the numbers have the arrays' dtype."""
-    _adam(pool, values.size, _ELEMENTS, (values, grads, m, v, beta1, beta2, eps, rate))
+    """`Ops.adam` on vectors (n,); the numbers are rounded to their dtype first, as NumPy does."""
+    cast = values.dtype.type
+    numbers = cast(beta1), cast(beta2), cast(eps), cast(rate)
+    _adam(pool, values.size, _ELEMENTS, (values, grads, m, v, *numbers))
 
 
 @compiled
@@ -152,6 +155,13 @@ def _relu_backward_over(a: int, b: int, dy: Array, y: Array) -> None:  # pragma:
 def relu_backward_over(pool: Pool, dy: Array, y: Array) -> None:  # pragma: no cover (compiled)
     """Write dy [y > 0] over `dy`, vectors (n,) that do not overlap."""
     _relu_backward_over(pool, dy.size, 2 * _ELEMENTS, (dy, y))
+
+
+@compiled
+def relu_backward_sums(pool: Pool, dy: Array, y: Array, sums: Array) -> None:  # pragma: no cover (compiled)
+    """Write dy [y > 0] over `dy` (batch, n), then the sums of its columns into `sums` (n,)."""
+    _relu_backward_over(pool, dy.size, 2 * _ELEMENTS, (dy.reshape(-1), y.reshape(-1)))
+    column_sums(dy, sums)
 
 
 @compiled

@@ -118,7 +118,7 @@ class NumpyOps(Ops):
 
     def relu_backward(self, dy: Array, y: Array, *, overwrite: bool = False) -> Array:
         """Return dy [y > 0]."""
-        if self._loops is None or not (_plain(dy) and _plain(y) and dy.shape == y.shape):
+        if self._loops is None or not (_plain(dy) and _like(y, dy)):
             return np.multiply(dy, y > 0, out=dy if overwrite else None)
         if overwrite:
             self._loops.relu_backward_over(self._lent, dy.ravel(), y.ravel())
@@ -137,6 +137,26 @@ class NumpyOps(Ops):
         if bias is not None:
             y += bias
         return self.relu(y, overwrite=True)
+
+    def linear_relu_backward(
+        self,
+        x: Array,
+        y: Array,
+        dy: Array,
+        weight: Array,
+        d_weight: Array,
+        d_bias: Array | None,
+        *,
+        need_dx: bool,
+        overwrite: bool = False,
+    ) -> Array | None:
+        """Gradients of `linear_relu`; mask and sums by one compiled loop where there is one."""
+        if self._loops is None or not overwrite or d_bias is None or not (_by_rows(dy) and _like(y, dy)):
+            dz = self.relu_backward(dy, y, overwrite=overwrite)
+            return self.linear_backward(x, dz, weight, d_weight, d_bias, need_dx=need_dx)
+        self._loops.relu_backward_sums(self._lent, dy, y, d_bias[0])
+        np.matmul(x.mT, dy, out=d_weight)
+        return dy @ weight.mT if need_dx else None
 
     # -- losses ---------------------------------------------------------------------------------------------
     def softmax_cross_entropy_labels(self, logits: Array, labels: Array) -> tuple[Array, Array]:
@@ -167,7 +187,8 @@ class NumpyOps(Ops):
             return None
         if labels.shape != logits.shape[:1] or labels.dtype != np.int64:
             return None
-        z, picked, losses = np.empty_like(logits), np.empty_like(logits[:, 0]), np.empty_like(logits[:, 0])
+        n, dtype = len(logits), logits.dtype
+        z, picked, losses = np.empty_like(logits), np.empty(n, dtype), np.empty(n, dtype)
         loops.shifted(logits, z)
         d = np.exp(z)
         if not loops.probabilities(d, labels, z, losses, picked):
@@ -216,23 +237,20 @@ class NumpyOps(Ops):
 
     def _compiled_adam(self, arrays: Sequence[Array], scalars: Sequence[Any]) -> None:
         """One pass over memory; replicas with numbers of their own one after the other."""
-        replicas, cast = arrays[0].shape[:-1], arrays[0].dtype.type
-        alike = not replicas or all(isinstance(s, float) for s in scalars)
-        if replicas and alike and all(array.flags.c_contiguous for array in arrays):
+        replicas = arrays[0].shape[:-1]
+        if replicas and all(isinstance(s, float) for s in scalars) and all(a.flags.c_contiguous for a in arrays):
             replicas, arrays = (), [array.reshape(-1, copy=False) for array in arrays]
-        if not replicas:
-            self._compiled_adam_of_one(arrays, [cast(s) for s in scalars])
-            return
-        columns = [np.broadcast_to(s, (*replicas, 1)) for s in scalars]
-        for k in np.ndindex(replicas):
-            self._compiled_adam_of_one([array[k] for array in arrays], [cast(column[k][0]) for column in columns])
-
-    def _compiled_adam_of_one(self, arrays: Sequence[Array], numbers: Sequence[Any]) -> None:
-        adam, n = self._loops.adam, arrays[0].size
-        if self._lent != _NO_POOL or n < _THREADED:
-            adam(self._lent, *arrays, *numbers)
+        if replicas:
+            columns = [np.broadcast_to(s, (*replicas, 1)) for s in scalars]
+            for k in np.ndindex(replicas):
+                self._compiled_adam([array[k] for array in arrays], [float(column[k][0]) for column in columns])
+        elif self._lent != _NO_POOL or arrays[0].size < _THREADED:
+            self._loops.adam(self._lent, *arrays, *map(float, scalars))
         else:
-            _share(lambda a, b: adam(_NO_POOL, *(array[a:b] for array in arrays), *numbers), n)
+            _share(
+                lambda a, b: self._loops.adam(_NO_POOL, *(array[a:b] for array in arrays), *map(float, scalars)),
+                arrays[0].size,
+            )
 
     # -- data -----------------------------------------------------------------------------------------------
     def take_rows(self, x: Array, index: Array) -> Array:
@@ -250,8 +268,13 @@ def _plain(a: Array) -> bool:
     return type(a) is np.ndarray and a.dtype in _FLOATS and a.size > 0 and bool(a.flags.c_contiguous)
 
 
+def _like(y: Array, plain: Array) -> bool:
+    """Whether `y` lies in memory as another array does over which a loop may run."""
+    return y.shape == plain.shape and _plain(y)
+
+
 def _fits(bias: Array, y: Array) -> bool:
-    return bool(bias.shape == (1, y.shape[1]) and bias.dtype == y.dtype)
+    return bool(bias.dtype == y.dtype and bias.shape[-1] == y.shape[-1])
 
 
 def _by_rows(dy: Array) -> bool:
@@ -278,7 +301,7 @@ def _adam(arrays: Sequence[Array], scalars: Sequence[Any], t: Array) -> None:
 
 def _faster(loops: Any) -> bool:
     """Whether one step of the compiled loops takes less time than NumPy's on this machine."""
-    arrays, scalars, numbers = _trial()
+    arrays, scalars = _trial()
     scratch = np.empty_like(arrays[0])
     rows, index = scratch.reshape(-1, _WIDE), np.arange(2)
 
@@ -288,7 +311,7 @@ def _faster(loops: Any) -> bool:
         rows.take(index, axis=0)
 
     def compiled() -> None:  # what of numba's is particular, is in these: what else there is will be compiled, too
-        loops.adam(_NO_POOL, *arrays, *numbers)
+        loops.adam(_NO_POOL, *arrays, *scalars)
         loops.relu(arrays[0], scratch)
         loops.take_rows(_NO_POOL, rows, index, np.empty((2, _WIDE), np.float32))
 
@@ -297,21 +320,20 @@ def _faster(loops: Any) -> bool:
 
 def _much_slower(loops: Any, pool: tuple[int, int]) -> bool:
     """Whether compiled loops lose on the threads of the matrix products, where there are any."""
-    arrays, _, numbers = _trial()
+    arrays, scalars = _trial()
 
     def shared() -> None:
-        loops.adam(pool, *arrays, *numbers)
+        loops.adam(pool, *arrays, *scalars)
 
     def alone() -> None:
-        loops.adam(_NO_POOL, *arrays, *numbers)
+        loops.adam(_NO_POOL, *arrays, *scalars)
 
     return pool != _NO_POOL and _least_time(shared) > 1.2 * _least_time(alone)
 
 
-def _trial() -> tuple[list[Array], tuple[float, ...], list[Any]]:
+def _trial() -> tuple[list[Array], tuple[float, ...]]:
     """Arrays and numbers for a step of Adam, by which operations are chosen."""
-    scalars = (0.9, 0.999, 1e-8, 1e-3)
-    return [np.ones(_BLOCK, np.float32) for _ in range(4)], scalars, [np.float32(s) for s in scalars]
+    return [np.ones(_BLOCK, np.float32) for _ in range(4)], (0.9, 0.999, 1e-8, 1e-3)
 
 
 def _least_time(call: Callable[[], None]) -> float:
