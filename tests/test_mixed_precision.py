@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import importlib
 import importlib.util
 import pickle
 
@@ -290,3 +293,25 @@ def test_cublas_multiplies_the_halves_themselves(replicas, cuda):
     assert {p["compute"] for p in told} == {68}
     assert not hasattr(cupy.blas, "error")
     assert isinstance(backend.ops, fake_cupy.cupy_ops.CupyOps)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_compiled_loops_leave_products_of_half_precision(dtype):
+    """A network with compiled loops is to the bit the one without, and not that of full precision."""
+    pytest.importorskip("numba", reason="needs numba: pip install 'xpnn[fast]'")
+    if dtype == "bfloat16":
+        pytest.importorskip("ml_dtypes", reason="needs ml_dtypes: pip install ml_dtypes")
+
+    def train(kind, *, compiled):
+        backend = xpnn.get_backend("numpy", kind)
+        ops = copy.copy(backend.ops)  # those of all others stay as they are
+        ops.choose(compiled=False)
+        if compiled:
+            ops._loops = importlib.import_module("xpnn.accel._kernels")
+        net = xpnn.mlp([12, 20, 16, 4], backend=dataclasses.replace(backend, ops=ops), seed=0)
+        xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.Adam(0.01)).fit(X, Y, epochs=3, batch_size=16)
+        return backend.to_numpy(net.store.values)
+
+    half = train(dtype, compiled=True)
+    np.testing.assert_array_equal(half, train(dtype, compiled=False))
+    assert np.abs(half - train("float32", compiled=True)).max() > 1e-4

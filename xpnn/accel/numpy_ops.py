@@ -155,8 +155,7 @@ class NumpyOps(Ops):
             dz = self.relu_backward(dy, y, overwrite=overwrite)
             return self.linear_backward(x, dz, weight, d_weight, d_bias, need_dx=need_dx)
         self._loops.relu_backward_sums(self._lent, dy, y, d_bias[0])
-        np.matmul(x.mT, dy, out=d_weight)
-        return dy @ weight.mT if need_dx else None
+        return self.linear_backward(x, dy, weight, d_weight, None, need_dx=need_dx)
 
     # -- losses ---------------------------------------------------------------------------------------------
     def softmax_cross_entropy_labels(self, logits: Array, labels: Array) -> tuple[Array, Array]:
