@@ -56,7 +56,13 @@ def turn(
 
 
 def measure(
-    sizes: list[int], batch_size: int, counts: tuple[int, ...], steps: int, seconds: float, backend: xpnn.Backend
+    problem: str,
+    sizes: list[int],
+    batch_size: int,
+    counts: tuple[int, ...],
+    steps: int,
+    seconds: float,
+    backend: xpnn.Backend,
 ) -> dict[str, Any]:
     turns = {ALONE: turn(sizes, batch_size, None, steps, backend)}
     for k in counts:
@@ -64,7 +70,7 @@ def measure(
         turns[f"{k} together"] = turn(sizes, batch_size, k, max(steps // k, 8), backend)
     found = summary(interleave(turns, seconds, least=3 if not seconds else 7, pause=PAUSE), ALONE)
     return {
-        "problem": f"{'-'.join(map(str, sizes))}, batch {batch_size}{', with numba' if backend.ops.compiled else ''}",
+        "problem": f"{problem}, with numba" if backend.ops.compiled else problem,
         "unit": "µs/step of one network",
         "rows": found,
         "missing": {},
@@ -80,10 +86,11 @@ def main() -> None:
     except MissingError as error:
         print(f"without compiled loops: {error}")
     for sizes, batch_size, counts, steps in QUICK if args.quick else PROBLEMS:
-        if args.problem not in f"{'-'.join(map(str, sizes))}, batch {batch_size}":
+        problem = f"{'-'.join(map(str, sizes))}, batch {batch_size}"
+        if args.problem not in problem:
             continue
         for backend in backends:
-            found = measure(sizes, batch_size, counts, steps, 0.0 if args.quick else args.seconds, backend)
+            found = measure(problem, sizes, batch_size, counts, steps, 0.0 if args.quick else args.seconds, backend)
             results["problems"].append(found)
             show(found)
             write(path, results)

@@ -11,7 +11,7 @@ import struct
 
 import numpy as np
 import pytest
-from fake_cupy import by_columns
+from fake_cupy import by_columns, noting
 
 from xpnn.accel.cuda import gemm_lt
 
@@ -49,23 +49,12 @@ class CublasLt:
         self._algorithms = {}
         for name, arguments in gemm_lt.FUNCTIONS.items():
             method = getattr(self, f"_{name.removeprefix('cublasLt').lower()}")
-            setattr(blas, name, ctypes.CFUNCTYPE(ctypes.c_int, *arguments)(self._noting(blas, name, method)))
+            setattr(blas, name, ctypes.CFUNCTYPE(ctypes.c_int, *arguments)(noting(self.calls, blas, name, method)))
         blas.lt = self
 
     @staticmethod
     def row_sum(a):
         return a.sum(axis=1)
-
-    def _noting(self, blas, name, method):
-        def call(*args):
-            self.calls.append(name)
-            try:
-                return method(*args)
-            except Exception as error:  # what is raised in a callback would be lost
-                blas.error = error
-                return 14
-
-        return call
 
     def _make(self, place, **told):
         number = 0x1000 + 64 * len(self._made)

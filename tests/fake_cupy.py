@@ -244,6 +244,20 @@ def make_cupy():
 
 
 # -- cuBLAS -----------------------------------------------------------------------------------------------------
+def noting(calls, owner, name, method):
+    """A callback that notes its name, and gives what it raises to its owner: out of C it would be lost."""
+
+    def call(*args):
+        calls.append(name)
+        try:
+            return method(*args)
+        except Exception as error:
+            owner.error = error
+            return 14
+
+    return call
+
+
 class Cublas:
     """cuBLAS in Python, called through C: it reads matrices from the pointers that it is given.
 
@@ -266,18 +280,7 @@ class Cublas:
         self.stream, self.workspace = None, None
         for name, arguments in gemm._ARGUMENTS.items():
             method = getattr(self, f"_{name.removeprefix('cublas').removesuffix('_v2').lower()}")
-            setattr(self, name, ctypes.CFUNCTYPE(ctypes.c_int, *arguments)(self._noting(name, method)))
-
-    def _noting(self, name, method):
-        def call(*args):
-            self.calls.append(name)
-            try:
-                return method(*args)
-            except Exception as error:  # what is raised in a callback would be lost
-                self.error = error
-                return 14
-
-        return call
+            setattr(self, name, ctypes.CFUNCTYPE(ctypes.c_int, *arguments)(noting(self.calls, self, name, method)))
 
     def _create(self, handle):
         ctypes.cast(handle, ctypes.POINTER(ctypes.c_void_p))[0] = 0xB1A5

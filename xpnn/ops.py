@@ -426,8 +426,7 @@ class Ops:
         clip: Clip | None = None,
     ) -> None:
         """Clipping, weight decay and `adam` as one; `grads` may be changed, or stay as they are."""
-        if decay is not None or clip is not None:
-            self._before(values, grads, lr_factors, decay, clip)
+        self._before(values, grads, lr_factors, decay, clip)
         self.adam(values, grads, m, v, scalars, lr_factors)
 
     def descend(

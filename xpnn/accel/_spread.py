@@ -120,24 +120,21 @@ else:
 
             def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
                 at, count, length, given = values
-                overload = loop.overloads[tuple(whole.args)]
-                context.add_linking_libs([overload.library])
+                made = loop.overloads[tuple(whole.args)]._asdict()
+                context.add_linking_libs([made["library"]])
                 common_type = ir.LiteralStructType([_INT, _INT, given.type])
                 job_type = ir.LiteralStructType([_INT, common_type.as_pointer()])
-
-                def call_part(inner: Any, job: Any) -> None:
-                    common = inner.load(inner.extract_value(job, 1))
-                    size, count, given = (inner.extract_value(common, k) for k in range(3))
-                    number = inner.extract_value(job, 0)
-                    edges = [inner.udiv(inner.mul(size, k), count) for k in (number, inner.add(number, _INT(1)))]
-                    own = [inner.extract_value(given, k) for k in range(len(args.types))]
-                    context.call_internal_no_propagate(inner, overload.fndesc, whole, [*edges, *own])
 
                 name = builder.module.get_unique_name("part")
                 part = ir.Function(builder.module, ir.FunctionType(ir.VoidType(), [_BYTES]), name=name)
                 part.linkage = "internal"
                 inner = ir.IRBuilder(part.append_basic_block())
-                call_part(inner, inner.load(inner.bitcast(part.args[0], job_type.as_pointer())))
+                job = inner.load(inner.bitcast(part.args[0], job_type.as_pointer()))
+                number, common = inner.extract_value(job, 0), inner.load(inner.extract_value(job, 1))
+                n_all, n_parts, own = (inner.extract_value(common, k) for k in range(3))
+                edges = [inner.udiv(inner.mul(n_all, k), n_parts) for k in (number, inner.add(number, _INT(1)))]
+                own = [inner.extract_value(own, k) for k in range(len(args.types))]
+                context.call_internal_no_propagate(inner, made["fndesc"], whole, [*edges, *own])
                 inner.ret_void()
 
                 common = cgutils.alloca_once(builder, common_type)

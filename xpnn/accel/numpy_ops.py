@@ -152,8 +152,9 @@ class NumpyOps(Ops):
     ) -> Array | None:
         """Gradients of `linear_relu`; mask and sums by one compiled loop where there is one."""
         if self._loops is None or not overwrite or d_bias is None or not (_by_rows(dy) and _like(y, dy)):
-            dz = self.relu_backward(dy, y, overwrite=overwrite)
-            return self.linear_backward(x, dz, weight, d_weight, d_bias, need_dx=need_dx)
+            return super().linear_relu_backward(
+                x, y, dy, weight, d_weight, d_bias, need_dx=need_dx, overwrite=overwrite
+            )
         self._loops.relu_backward_sums(self._lent, dy, y, d_bias[0])
         return self.linear_backward(x, dy, weight, d_weight, None, need_dx=need_dx)
 

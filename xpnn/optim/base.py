@@ -150,24 +150,27 @@ class Optimizer:
 
     def update(self, store: ParamStore, numbers: Sequence[Number]) -> None:
         """Apply weight decay and the rule in place, array work alone, and count the step."""
-        *scalars, decay = numbers
         if self._at_once:
-            self._move(store, scalars, self._decay_by(store, decay) if self.weight_decay else None, None)
-        else:
-            if self.weight_decay:
-                self._decay(store, decay)
-            self.rule(store, scalars)
+            self._update_at_once(store, numbers, None)
+            return
+        *scalars, strength = numbers
+        if self.weight_decay:
+            self._decay(store, strength)
+        self.rule(store, scalars)
         self.t += 1
 
     def clipped_update(self, store: ParamStore, numbers: Sequence[Number], clip: Clip) -> None:
         """Clip the gradients by their norm and `update`, as one where an operation does both."""
         if self._at_once:
-            *scalars, decay = numbers
-            self._move(store, scalars, self._decay_by(store, decay) if self.weight_decay else None, clip)
-            self.t += 1
-        else:
-            store.backend.ops.clip_norm(store.grads, clip.norm, clip.largest)
-            self.update(store, numbers)
+            self._update_at_once(store, numbers, clip)
+            return
+        store.backend.ops.clip_norm(store.grads, clip.norm, clip.largest)
+        self.update(store, numbers)
+
+    def _update_at_once(self, store: ParamStore, numbers: Sequence[Number], clip: Clip | None) -> None:
+        *scalars, strength = numbers
+        self._move(store, scalars, self._decay_by(store, strength) if self.weight_decay else None, clip)
+        self.t += 1
 
     def step(self, store: ParamStore, *, factor: float = 1.0) -> None:
         """Make one step.
