@@ -263,6 +263,7 @@ MAKERS: dict[str, Callable[[Problem], Competitor]] = {
     "xpnn": WithXpnn,
     "xpnn with numba": lambda problem: WithXpnn(problem, ops="compiled"),
     "xpnn, default metrics": lambda problem: WithXpnn(problem, None),
+    "xpnn with numba, default metrics": lambda problem: WithXpnn(problem, None, ops="compiled"),
     "xpnn, portable ops": lambda problem: WithXpnn(problem, ops="portable"),
     "scikit-learn": WithSklearn,
     "torch eager, Adam": WithTorch,

@@ -482,8 +482,8 @@ def test_where_there_are_no_graphs_auto_says_nothing_and_true_says_why(caplog):
         warnings.simplefilter("error")
         train(simple, numpy, "auto")
     assert caplog.text == ""
-    with pytest.warns(RuntimeWarning, match="CUDA graphs are for CuPy, and the backend is numpy"):
-        train(simple, numpy, True)
+    with pytest.warns(RuntimeWarning, match="CUDA graphs are for CuPy, and the backend is strict"):
+        train(simple, xpnn.get_backend("strict:CPU_DEVICE"), True)
 
 
 @pytest.mark.parametrize("graph", ["always", None, 3])

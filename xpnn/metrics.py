@@ -21,7 +21,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import array_api_compat
 import numpy as np
 
 from ._typing import Array, Namespace
@@ -619,9 +618,7 @@ def _weighted_sum(xp: Namespace, values: Array, weight: Array | None, *, axis: i
     """Return Σ w and Σ w v along an axis, both without it; `weight` broadcasts against `values`."""
     if weight is None:
         total = xp.sum(values, axis=axis)
-        count = float(values.shape[axis])
-        device = array_api_compat.device(values)
-        return xp.full(total.shape, count, dtype=values.dtype, device=device), total
+        return xp.full_like(total, float(values.shape[axis])), total
     weight = xp.astype(weight, values.dtype, copy=False)
     total = xp.sum(values * weight, axis=axis)
     return xp.broadcast_to(xp.sum(weight, axis=axis), total.shape), total

@@ -149,15 +149,19 @@ class Sequential:
                 replicated=replicated,
             )
         self.params, self.grads = self.store.params, self.store.param_grads
-        rows = self.store.row_view
+        self.bind(self.store)
+        self.n_params = self.store.n_params
+
+    def bind(self, store: ParamStore) -> None:
+        """Let the layers compute with the arrays of a store and the operations of its backend."""
+        rows = store.row_view
         bind_chain(
             self.layers,
-            self.backend,
-            {name: rows(view) for name, view in self.params.items()},
-            {name: rows(view) for name, view in self.grads.items()},
-            {name: rows(view) for name, view in self.store.named_buffers.items()},
+            store.backend,
+            {name: rows(view) for name, view in store.params.items()},
+            {name: rows(view) for name, view in store.param_grads.items()},
+            {name: rows(view) for name, view in store.named_buffers.items()},
         )
-        self.n_params = self.store.n_params
 
     # -- the two passes -------------------------------------------------------------------------------------
     @on_device

@@ -21,8 +21,12 @@ __all__ = [
     "MAX_CLASSES",
     "adam",
     "add_bias",
+    "argmax",
     "bias_relu",
     "column_sums",
+    "keep_mask",
+    "numbers",
+    "one_hot",
     "probabilities",
     "relu",
     "relu_backward",
@@ -87,6 +91,19 @@ def add_bias(y: Array, bias: Array) -> None:  # pragma: no cover (compiled)
     for i in range(y.shape[0]):
         for j in range(y.shape[1]):
             y[i, j] += bias[j]
+
+
+@compiled
+def argmax(x: Array, places: Array) -> None:  # pragma: no cover (compiled)
+    """Write the place of the largest of each row of `x` (batch, n) into `places`: of equals the first, or of NaN."""
+    for i in range(x.shape[0]):
+        best, top = 0, x[i, 0]
+        for j in range(1, x.shape[1]):
+            if top != top:
+                break
+            if not x[i, j] <= top:
+                best, top = j, x[i, j]
+        places[i] = best
 
 
 @spread
@@ -162,6 +179,56 @@ def relu_backward_sums(pool: Pool, dy: Array, y: Array, sums: Array) -> None:  #
     """Write dy [y > 0] over `dy` (batch, n), then the sums of its columns into `sums` (n,)."""
     _relu_backward_over(pool, dy.size, 2 * _ELEMENTS, (dy.reshape(-1), y.reshape(-1)))
     column_sums(dy, sums)
+
+
+@spread
+def _keep_mask(
+    a: int, b: int, mask: Array, key_a: Array, key_b: Array, threshold: int
+) -> None:  # pragma: no cover (compiled)
+    half = (mask.size + 1) // 2
+    zero, scale = mask.dtype.type(0), mask.dtype.type(65536.0 / threshold)
+    first, second, limit = np.uint32(key_a[0]), np.uint32(key_b[0]), np.uint32(threshold)
+    for i in range(a, b):
+        z = np.uint32(np.uint32(i + 1) * np.uint32(0x9E3779B9)) + first
+        z = np.uint32(z)
+        z = np.uint32(z ^ (z >> np.uint32(16)))
+        z = np.uint32(z * np.uint32(0x7FEB352D))
+        z = np.uint32(z ^ (z >> np.uint32(15)))
+        z = np.uint32(z + second)
+        z = np.uint32(z * np.uint32(0x846CA68B))
+        z = np.uint32(z ^ (z >> np.uint32(16)))
+        mask[i] = scale if (z & np.uint32(0xFFFF)) < limit else zero
+        if half + i < mask.size:
+            mask[half + i] = scale if (z >> np.uint32(16)) < limit else zero
+
+
+@compiled
+def keep_mask(
+    pool: Pool, mask: Array, key_a: Array, key_b: Array, threshold: int
+) -> None:  # pragma: no cover (compiled)
+    """Write `xpnn.random.keep_mask` into the vector `mask`, by int32 keys of one element each."""
+    _keep_mask(pool, (mask.size + 1) // 2, _ELEMENTS, (mask, key_a, key_b, threshold))
+
+
+@compiled
+def numbers(made: Array, truths: Array) -> None:  # pragma: no cover (compiled)
+    """Write 1 into the vector `made` where `truths` are true, else 0."""
+    zero, one = made.dtype.type(0), made.dtype.type(1)
+    for i in range(made.size):
+        made[i] = one if truths[i] else zero
+
+
+@compiled
+def one_hot(rows: Array, labels: Array) -> bool:  # pragma: no cover (compiled)
+    """Write rows (batch, n_classes) of zeros with a 1 at the label; False, and nothing done, if one does not exist."""
+    for i in range(labels.size):
+        if labels[i] < 0 or labels[i] >= rows.shape[1]:
+            return False
+    for i in range(rows.shape[0]):
+        for j in range(rows.shape[1]):
+            rows[i, j] = rows.dtype.type(0)
+        rows[i, labels[i]] = rows.dtype.type(1)
+    return True
 
 
 @compiled

@@ -9,6 +9,7 @@ loops, unlike NumPy, do not tell of overflow and the like (`numpy.errstate`).
 from __future__ import annotations
 
 import contextvars
+import copy
 import importlib
 import importlib.util
 import itertools
@@ -21,8 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from .._typing import Array
+from .._typing import Array, DType, Shape
 from ..ops import Ops
+from ..random import keep_threshold
+from .tape import Noted, NotedKernels, Tape
 
 __all__ = ["NumpyOps"]
 
@@ -36,8 +39,10 @@ _THREADED = 1 << 20
 _WIDE = 64
 _FLOATS = np.dtype(np.float32), np.dtype(np.float64)
 _NO_POOL = (0, 0)
-# What a compiled loop saves, in seconds for each parameter and each activation of a step; and what loading costs.
-_SAVED_BY_PARAM, _SAVED_BY_ACTIVATION = 0.8e-9, 0.7e-9
+_ARRAYS = np.ndarray, Noted  # others may mean something else by an operation
+# What compiled loops save, in seconds for each parameter and each activation of a step, and for its Python, which a
+# tape does without; and what loading costs.
+_SAVED_BY_PARAM, _SAVED_BY_ACTIVATION, _SAVED_BY_STEP = 0.8e-9, 0.7e-9, 4e-5
 _LOADING = 1.0
 
 
@@ -52,7 +57,7 @@ class NumpyOps(Ops):
     # -- choosing -------------------------------------------------------------------------------------------
     def prepare(self, steps: int, n_params: int, n_activations: int) -> None:
         """Load the compiled loops before the first fit that repays it, if they prove faster here."""
-        saved = steps * (n_params * _SAVED_BY_PARAM + n_activations * _SAVED_BY_ACTIVATION)
+        saved = steps * (n_params * _SAVED_BY_PARAM + n_activations * _SAVED_BY_ACTIVATION + _SAVED_BY_STEP)
         if saved > _LOADING and not self._considered:
             self.choose(compiled=True)
 
@@ -73,6 +78,13 @@ class NumpyOps(Ops):
     def compiled(self) -> bool:
         """Whether compiled loops are in use."""
         return self._loops is not None
+
+    def noting(self, dtype: DType) -> tuple[NumpyOps, Tape]:
+        """Return operations like these, compiled ones, that note on a new tape what they do with noted arrays."""
+        tape = Tape(self._loops, self._lent, dtype)
+        new = copy.copy(self)
+        new._loops = NotedKernels(self._loops, tape)
+        return new, tape
 
     # -- linear ---------------------------------------------------------------------------------------------
     def linear(self, x: Array, weight: Array, bias: Array | None) -> Array:
@@ -158,6 +170,18 @@ class NumpyOps(Ops):
         self._loops.relu_backward_sums(self._lent, dy, y, d_bias[0])
         return self.linear_backward(x, dy, weight, d_weight, None, need_dx=need_dx)
 
+    # -- dropout --------------------------------------------------------------------------------------------
+    def keep_mask(self, shape: Shape, rate: float | Sequence[float], key: tuple[Any, Any], dtype: DType) -> Array:
+        """Draw masks, by a compiled loop where there is one."""
+        if self._loops is None or isinstance(rate, Sequence) or 0 in shape or np.dtype(dtype) not in _FLOATS:
+            return super().keep_mask(shape, rate, key, dtype)
+        keys = [(k if isinstance(k, np.ndarray) else np.asarray(k, np.int32)).reshape(-1) for k in key]
+        mask = np.empty_like(keys[0], dtype=dtype, shape=shape)
+        masks = mask.reshape(len(keys[0]), -1)
+        for k in range(len(masks)):
+            self._loops.keep_mask(self._lent, masks[k], *(own[k : k + 1] for own in keys), keep_threshold(rate))
+        return mask
+
     # -- losses ---------------------------------------------------------------------------------------------
     def softmax_cross_entropy_labels(self, logits: Array, labels: Array) -> tuple[Array, Array]:
         """Row losses and gradients for integer labels, which are picked instead of multiplied."""
@@ -166,7 +190,9 @@ class NumpyOps(Ops):
         stack, n_classes = logits.shape[:-1], logits.shape[-1]
         if logits.ndim > 2:  # the rows of all replicas, one after the other
             rows = logits.reshape(-1, n_classes)
-            losses, d = self.softmax_cross_entropy_labels(rows, np.broadcast_to(labels, stack).reshape(-1))
+            each = np.empty_like(labels, shape=stack)
+            each[...] = labels
+            losses, d = self.softmax_cross_entropy_labels(rows, each.reshape(-1))
             return losses.reshape(stack), d.reshape(logits.shape)
         found = self._compiled_cross_entropy(logits, labels)
         if found is not None:
@@ -187,8 +213,9 @@ class NumpyOps(Ops):
             return None
         if labels.shape != logits.shape[:1] or labels.dtype != np.int64:
             return None
-        n, dtype = len(logits), logits.dtype
-        z, picked, losses = np.empty_like(logits), np.empty(n, dtype), np.empty(n, dtype)
+        n = len(logits)
+        z = np.empty_like(logits)
+        picked, losses = np.empty_like(logits, shape=(n,)), np.empty_like(logits, shape=(n,))
         loops.shifted(logits, z)
         d = np.exp(z)
         if not loops.probabilities(d, labels, z, losses, picked):
@@ -196,6 +223,15 @@ class NumpyOps(Ops):
         np.log(losses, out=losses)
         losses -= picked
         return losses, d
+
+    def one_hot(self, labels: Array, like: Array) -> Array:
+        """Return one-hot rows; of one network's labels by a compiled loop where there is one."""
+        single = like.ndim == 2 and labels.ndim == 1 and labels.dtype == np.int64
+        if self._loops is not None and single and _plain(like):
+            rows = np.empty_like(like, shape=(len(labels), like.shape[1]))
+            if self._loops.one_hot(rows, labels):
+                return rows
+        return super().one_hot(labels, like)
 
     def total(self, x: Array) -> Array:
         """Sum over the last axis, without the detours of `numpy.sum`."""
@@ -238,17 +274,19 @@ class NumpyOps(Ops):
     def _compiled_adam(self, arrays: Sequence[Array], scalars: Sequence[Any]) -> None:
         """One pass over memory; replicas with numbers of their own one after the other."""
         replicas = arrays[0].shape[:-1]
-        if replicas and all(isinstance(s, float) for s in scalars) and all(a.flags.c_contiguous for a in arrays):
+        shared = all(isinstance(s, float) or s.size == 1 for s in scalars)
+        if replicas and shared and all(a.flags.c_contiguous for a in arrays):
             replicas, arrays = (), [array.reshape(-1, copy=False) for array in arrays]
         if replicas:
-            columns = [np.broadcast_to(s, (*replicas, 1)) for s in scalars]
+            own = (*replicas, 1)
+            columns = [s if np.shape(s) == own else np.broadcast_to(s, own) for s in scalars]
             for k in np.ndindex(replicas):
-                self._compiled_adam([array[k] for array in arrays], [float(column[k][0]) for column in columns])
+                self._compiled_adam([array[k] for array in arrays], [column[k] for column in columns])
         elif self._lent != _NO_POOL or arrays[0].size < _THREADED:
-            self._loops.adam(self._lent, *arrays, *map(float, scalars))
+            self._loops.adam(self._lent, *arrays, *map(_single, scalars))
         else:
             _share(
-                lambda a, b: self._loops.adam(_NO_POOL, *(array[a:b] for array in arrays), *map(float, scalars)),
+                lambda a, b: self._loops.adam(_NO_POOL, *(array[a:b] for array in arrays), *map(_single, scalars)),
                 arrays[0].size,
             )
 
@@ -263,9 +301,14 @@ class NumpyOps(Ops):
         return super().take_rows(x, index)
 
 
+def _single(scalar: Any) -> Any:
+    """Return a number as a kernel takes it: a float, or what a tape notes as one."""
+    return scalar if type(scalar) is Noted else float(scalar if isinstance(scalar, float) else scalar.reshape(()))
+
+
 def _plain(a: Array) -> bool:
     """Whether a compiled loop may run over an array as it lies in memory."""
-    return type(a) is np.ndarray and a.dtype in _FLOATS and a.size > 0 and bool(a.flags.c_contiguous)
+    return type(a) in _ARRAYS and a.dtype in _FLOATS and a.size > 0 and bool(a.flags.c_contiguous)
 
 
 def _like(y: Array, plain: Array) -> bool:

@@ -320,3 +320,9 @@ class LambdaCallback(Callback):
 
     def on_fit_end(self, trainer: Trainer) -> None:
         self._call("on_fit_end", trainer)
+
+
+def looks_at_steps(callback: Callback) -> bool:
+    """Whether a callback does anything in ``on_batch_end``."""
+    idle = isinstance(callback, LambdaCallback) and "on_batch_end" not in callback.hooks
+    return type(callback).on_batch_end is not Callback.on_batch_end and not idle

@@ -88,6 +88,15 @@ class Feed:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def _columns(self) -> list[_Resident | _Streamed]:
+        return [column for column in (self._x, self._y, self._w) if column is not None]
+
+    @property
+    def kinds(self) -> list[tuple[DType, tuple[int, ...]]]:
+        """Of inputs, targets and weights, where there are any, the dtype of batches and the shape of one row."""
+        return [(column.dtype, tuple(column.values.shape[1:])) for column in self._columns]
+
     def part(self, rows: Indices) -> Feed:
         """Return a feed of some rows, over the same memory."""
         feed = copy.copy(self)
@@ -118,7 +127,7 @@ class Feed:
         index = None
         if order is not None or not self._all:
             index = self.rows if order is None else self.rows[order]
-        columns = [column for column in (self._x, self._y, self._w) if column is not None]
+        columns = self._columns
         indices = [column.ready(index) for column in columns]
         ranges = list(itertools.pairwise(edges))
         if len(ranges) > 1 and any(isinstance(column, _Streamed) for column in columns):
@@ -127,6 +136,13 @@ class Feed:
             found = ([c.rows(i, a, b) for c, i in zip(columns, indices, strict=True)] for a, b in ranges)
         for x, y, *w in found:
             yield x, y, w[0] if w else None
+
+    def edges(self, batch_size: int, first: int = 0) -> list[int]:
+        """Return where blocks of whole batches begin that are worth one gather, from batch `first` on, and the end."""
+        n = len(self)
+        elements = _UPLOADED_ELEMENTS if isinstance(self._x, _Streamed) and self._x.pinned else _STAGE_ELEMENTS
+        stage = batch_size * max(elements // (batch_size * self.width), 1)
+        return [*range(first * batch_size, n, stage), n]
 
     def batches(self, order: Indices | None, batch_size: int, first: int = 0) -> Iterator[Batch]:
         """Yield (x, y, weight) of each batch, the last short one included.
@@ -140,12 +156,7 @@ class Feed:
         first : int, default=0
             Number of the batch to begin with.
         """
-        n = len(self)
-        elements = _UPLOADED_ELEMENTS if isinstance(self._x, _Streamed) and self._x.pinned else _STAGE_ELEMENTS
-        stage = batch_size * max(elements // (batch_size * self.width), 1)
-        if first * batch_size >= n:
-            return
-        for x, y, w in self.blocks(order, [*range(first * batch_size, n, stage), n]):
+        for x, y, w in self.blocks(order, self.edges(batch_size, first)):
             for a in range(0, x.shape[0], batch_size):
                 b = min(a + batch_size, x.shape[0])
                 yield x[a:b, ...], y[a:b, ...], None if w is None else w[a:b, ...]
@@ -155,7 +166,7 @@ class _Resident:
     """A column on the device."""
 
     def __init__(self, backend: Backend, values: Array, where: str, name: str) -> None:
-        self.backend, self.values = backend, values
+        self.backend, self.values, self.dtype = backend, values, values.dtype
         if backend.xp.isdtype(values.dtype, "real floating") and not _all_finite(backend, values):
             _refuse_non_finite(to_numpy(values), where, name)
 

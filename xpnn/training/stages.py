@@ -31,13 +31,13 @@ from ..layers import BatchNorm, Dropout
 from ..layers.base import walk
 from ..random import step_keys
 from ..regularizers import Regularizer
-from .callbacks import Callback, LambdaCallback
+from .callbacks import looks_at_steps
 from .feed import Batch, Feed
 
 if TYPE_CHECKING:
     from .trainer import StepRow, Trainer, _Tally
 
-__all__ = ["Stages", "plan_stages"]
+__all__ = ["Frozen", "Stages", "array_objection", "plan_stages"]
 
 # Steps of one stage: at ten, launching costs next to nothing; more only save the host some work.
 _STEPS = 32
@@ -91,11 +91,15 @@ def _objection(trainer: Trainer, feed: Feed) -> str | None:
     from .trainer import Trainer
 
     for callback in trainer.callbacks:
-        idle = isinstance(callback, LambdaCallback) and "on_batch_end" not in callback.hooks
-        if type(callback).on_batch_end is not Callback.on_batch_end and not idle:
+        if looks_at_steps(callback):
             return f"{type(callback).__name__} looks at every step"
     if type(trainer).train_step is not Trainer.train_step:
         return f"{type(trainer).__name__} has a train_step of its own"
+    return array_objection(trainer, feed)
+
+
+def array_objection(trainer: Trainer, feed: Feed) -> str | None:
+    """Why array work alone does not make steps of this network."""
     penalty = trainer.regularizer
     if penalty is not None and type(penalty).state is not Regularizer.state:
         return f"{type(penalty).__name__} makes new arrays in each step"
@@ -136,7 +140,7 @@ class Stages:
         self._steps, self._size = steps, size
         self._last = (steps - 1) // size * size  # where the last stage begins
         self._made: dict[int, _Stage] = {}
-        self._frozen: _Frozen | None = None
+        self._frozen: Frozen | None = None
         self._failed = False
 
     def edges(self, batch_size: int, n: int) -> list[int]:
@@ -165,7 +169,7 @@ class Stages:
         if self._failed:
             return 0
         trainer = self._trainer
-        frozen = _Frozen(trainer)
+        frozen = Frozen(trainer)
         if frozen != self._frozen:
             self._made, self._frozen = {}, frozen
         with self._capturer.active():
@@ -295,8 +299,8 @@ class _Stage:
         trainer._grad_norm, trainer._penalty = self._left
 
 
-class _Frozen:
-    """What a recording has frozen: options, and the places of arrays."""
+class Frozen:
+    """What recorded steps have frozen: options, and the places of arrays."""
 
     def __init__(self, trainer: Trainer) -> None:
         store, optimizer = trainer.net.store, trainer.optimizer
@@ -309,7 +313,7 @@ class _Frozen:
         self._options = repr((type(optimizer), own, options, trainer.net.layers))
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, _Frozen) or len(self._arrays) != len(other._arrays):
+        if not isinstance(other, Frozen) or len(self._arrays) != len(other._arrays):
             return False
         same = all(a is b for a, b in zip(self._arrays, other._arrays, strict=True))
         return same and self._options == other._options

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,11 +27,12 @@ from ..optim import Optimizer
 from ..random import KeyRow
 from ..regularizers import Regularizer
 from ..schedules import Constant, Schedule
-from .callbacks import Callback
+from .callbacks import Callback, looks_at_steps
 from .checks import check_weight, class_numbers, class_table, expect, weighed, weighty
 from .divergence import explain
 from .feed import Batch, Feed, as_rows, same_length
 from .history import History, missing_column, will_miss
+from .replay import Replay, plan_replay
 from .resume import load_trainer, save_trainer
 from .stages import Stages, plan_stages
 
@@ -166,11 +168,15 @@ class Trainer:
         self._grad_norm: Array = None
         self._penalty: Array = None
         self._stages: Stages | None = None  # of the present fit, where its steps are recorded
+        self._replay: Replay | None = None  # likewise, where they are made from a tape; it may serve the next fit
 
     @property
     def backend(self) -> Backend:
         """The network's backend."""
         return self.net.backend
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_stages": None, "_replay": None}  # they hold addresses
 
     # -- fit ------------------------------------------------------------------------------------------------
     @on_device
@@ -214,9 +220,12 @@ class Trainer:
         shuffle : bool, default=True
             Whether each epoch takes the rows in a new order.
         graph : {"auto", True, False} or Capturer, default="auto"
-            Whether to record many steps as one CUDA graph and launch it: the same results to the last bit, sooner.
-            ``"auto"`` does so on CuPy in a fit long enough to repay it, True in any, with a warning that says why
-            where it cannot be done.  A callback with ``on_batch_end`` and a `train_step` of your own need each step.
+            Whether to note what a step does with arrays and to repeat it for many steps without Python: the same
+            results to the last bit, sooner.  On CuPy that is a CUDA graph, on NumPy a tape for compiled loops (with
+            ``xpnn[fast]``).  ``"auto"`` does so in a fit long enough to repay it; True in any, with a warning that says
+            why where it cannot be done.  Layers, losses, metrics, a `train_step` and an ``on_batch_end`` of your own
+            are Python that may do more than array work: on NumPy ``"auto"`` runs them at each step, and True says that
+            array work is all they do.  On CuPy an ``on_batch_end`` and a `train_step` of your own need each step.
 
         Returns
         -------
@@ -252,7 +261,10 @@ class Trainer:
                 callback.on_fit_begin(self)
                 begun.append(callback)
             self._check_watched(schedule)
-            self._stages = plan_stages(self, train, epochs, batch_size, graph)
+            if self.net.backend.name == "numpy" and graph in ("auto", True):
+                self._replay = plan_replay(self, train, epochs, batch_size, asked=graph is True)
+            else:
+                self._replay, self._stages = None, plan_stages(self, train, epochs, batch_size, graph)
             while self.epoch < self.epochs_planned and self.stop_reason is None:
                 self._notify("on_epoch_begin")
                 self.history.append(self.run_epoch(train, valid, batch_size, schedule, shuffle))
@@ -280,7 +292,7 @@ class Trainer:
         lr = self.optimizer.rate(factors[-1])
         tally = _Tally(self, len(weights))
         restart = Restart(self)
-        batch_callbacks = [c for c in self.callbacks if type(c).on_batch_end is not Callback.on_batch_end]
+        batch_callbacks = [callback for callback in self.callbacks if looks_at_steps(callback)]
 
         # NumPy would warn of overflow at every step; the losses tell it once, with the cause.
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -288,6 +300,8 @@ class Trainer:
             if self._stages is not None:
                 blocks = train.blocks(order, self._stages.edges(batch_size, len(train)))
                 made = self._stages.run(blocks, batch_size, table, tally)
+            elif self._replay is not None:
+                made = self._replay.run(train, order, table, tally, restart, batch_callbacks)
             for row, (x, y, weight) in zip(table[made:], train.batches(order, batch_size, made), strict=True):
                 value, pred = self.train_step(x, y, weight, row)
                 tally.add(row.slot, value, pred, y, weight)
@@ -638,6 +652,12 @@ class _Tally:
         for table, metric in zip(self._sums, self.trainer.metrics, strict=True):
             for j, part in enumerate(metric.sums(xp, shown, y, weight)):
                 table[slot, j, ...] = part
+
+    def over(self, tables: Sequence[Array]) -> _Tally:
+        """Return a tally of other `tables`."""
+        new = copy.copy(self)
+        new._losses, *new._sums = tables
+        return new
 
     @property
     def tables(self) -> list[Array]:

@@ -1,0 +1,583 @@
+"""Steps made from a tape: equal to the last bit to those of `Trainer.train_step`, and only where they are."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import gc
+import importlib
+import logging
+import warnings
+import weakref
+
+import cases
+import numpy as np
+import pytest
+
+import xpnn
+from xpnn import Linear
+from xpnn.accel import NumpyOps
+from xpnn.accel.tape import Noted, Tape, TapeError
+from xpnn.training import replay
+
+N, N_IN, BATCH = 90, 4, 8  # 12 steps, the last of 2 rows
+
+
+@pytest.fixture(name="backend", scope="session")
+def fixture_backend():
+    """NumPy with compiled loops."""
+    pytest.importorskip("numba", reason="needs numba: pip install 'xpnn[fast]'")
+    ops = NumpyOps(np, "cpu")
+    ops._considered, ops._loops = True, importlib.import_module("xpnn.accel._kernels")
+    return dataclasses.replace(xpnn.get_backend("numpy"), ops=ops)
+
+
+@pytest.fixture(name="reasons")
+def fixture_reasons(caplog):
+    """What was said of steps that are not made from a tape."""
+    caplog.set_level(logging.DEBUG, logger="xpnn")
+    return lambda: [r.getMessage() for r in caplog.records if "made in Python" in r.getMessage()]
+
+
+def data(n_out=3, n=N):
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(n, N_IN)).astype(np.float32), rng.integers(0, n_out, n)
+
+
+def plain(backend, net=None, **options):
+    net = xpnn.mlp([N_IN, 7, 5, 3], backend=backend, **{"seed": 1, **(net or {})})
+    return xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.Adam(0.01), **options)
+
+
+def outcome(trainer):
+    """Everything that training leaves."""
+    rows = [{k: v for k, v in row.items() if k != "seconds"} for row in trainer.history.rows]
+    store = trainer.net.store
+    arrays = [store.values, store.grads, store.buffers, *trainer.optimizer.state.values()]
+    penalty = None if trainer._penalty is None else np.asarray(trainer._penalty).tobytes()
+    return repr(rows), [a.tobytes() for a in arrays], (trainer.step, trainer.optimizer.t, trainer.epoch), penalty
+
+
+def taped(trainer):
+    return trainer._replay is not None and trainer._replay._taped is not None
+
+
+def assert_equal_to_the_bit(make, backend, x, y, *, epochs=3, graph="auto", used=True, batch_size=BATCH, **fit):
+    """Train without a tape and with one; return the second trainer."""
+    one, other = make(backend), make(backend)
+    one.fit(x, y, epochs=epochs, batch_size=batch_size, graph=False, **fit)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        other.fit(x, y, epochs=epochs, batch_size=batch_size, graph=graph, **fit)
+    assert not taped(one)
+    assert outcome(one) == outcome(other)
+    assert taped(other) == used
+    assert all(type(a) is np.ndarray for a in (*other.net.params.values(), *other.optimizer.state.values()))
+    return other
+
+
+# What makes arrays in ways that a tape does not follow; such steps are made as ever.
+OFF_TAPE = ("Embedding", "Pinball")
+
+
+@pytest.mark.parametrize("case", cases.LAYERS, ids=str)
+def test_every_layer(case, backend):
+    def make(backend):
+        net = xpnn.Sequential(case.make(), Linear(3), n_in=case.n_in, backend=backend, seed=3)
+        return xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.Adam(0.01))
+
+    used = not str(case).startswith(OFF_TAPE)
+    assert_equal_to_the_bit(make, backend, case.x(N), data()[1], used=used)
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
+@pytest.mark.parametrize("case", cases.LOSSES, ids=str)
+def test_every_loss(case, weighted, backend):
+    def make(backend):
+        net = xpnn.Sequential(Linear(5), xpnn.Tanh(), Linear(case.n_out), n_in=N_IN, backend=backend, seed=3)
+        return xpnn.Trainer(net, case.loss, xpnn.Adam(0.01))
+
+    weights = {"sample_weight": np.linspace(0.0, 2.0, N)} if weighted else {}
+    used = not str(case).startswith(OFF_TAPE)
+    assert_equal_to_the_bit(make, backend, data()[0], case.y(N), used=used, **weights)
+
+
+OPTIMIZERS = {
+    "sgd": lambda: xpnn.SGD(0.1),
+    "decayed": lambda: xpnn.SGD(0.1, 0.9, weight_decay=0.1),
+    "nesterov": lambda: xpnn.SGD(0.1, 0.9, nesterov=True),
+    "momentum": lambda: xpnn.Momentum(0.1),
+    "rmsprop": lambda: xpnn.RMSProp(0.01),
+    "adagrad": lambda: xpnn.AdaGrad(0.1),
+    "adam": lambda: xpnn.Adam(0.01, weight_decay=0.01),
+    "adamw": lambda: xpnn.AdamW(0.01, weight_decay=0.1),
+    "nadam": lambda: xpnn.NAdam(0.01),
+    "lion": lambda: xpnn.Lion(0.01, weight_decay=0.1),
+    "muon": lambda: xpnn.Muon(0.02, weight_decay=0.1),
+}
+
+
+def test_every_rule_is_here():
+    made = {type(make()) for make in OPTIMIZERS.values()}
+    rules = {c for c in vars(xpnn.optim).values() if isinstance(c, type) and issubclass(c, xpnn.Optimizer)}
+    assert made == rules - {xpnn.Optimizer}
+
+
+@pytest.mark.parametrize("factors", [False, True], ids=["", "factors"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer(name, factors, backend):
+    own = {"lr_mult": 0.5, "decay_mult": 3.0} if factors else {}
+
+    def make(backend):
+        net = xpnn.Sequential(Linear(7, **own), xpnn.Tanh(), Linear(3), n_in=N_IN, backend=backend)
+        return xpnn.Trainer(net, xpnn.CrossEntropy(), OPTIMIZERS[name](), schedule=xpnn.CosineDecay())
+
+    assert_equal_to_the_bit(make, backend, *data(), used=name != "muon")
+
+
+CASES = {
+    "dropout": ({"dropout": 0.3}, {}, {}),
+    "batch norm": ({"norm": "batch"}, {}, {}),
+    "layer norm": ({"norm": "layer", "activation": "gelu"}, {}, {}),
+    "residual": ({"residual": True, "dropout": 0.2, "norm": "rms"}, {}, {}),
+    "clipped": ({}, {"clip_norm": 0.1, "clip_value": 0.05}, {}),
+    "L2": ({}, {"regularizer": xpnn.L2(0.01)}, {}),
+    "L1": ({}, {"regularizer": xpnn.L1(0.01)}, {}),
+    "weights": ({"dropout": 0.3}, {}, {"sample_weight": np.linspace(0.0, 2.0, N)}),
+    "classes": ({}, {}, {"class_weight": "balanced"}),
+    "no metrics": ({}, {"metrics": ()}, {}),
+    "validation": ({"norm": "batch"}, {}, {"validation_fraction": 0.1}),
+    "in order": ({}, {}, {"shuffle": False}),
+    "warmup": ({}, {"schedule": xpnn.Warmup(xpnn.CosineDecay(), 0.2)}, {}),
+    "other batches": ({}, {}, {"batch_size": 9}),  # the last one is whole
+    "replicas": ({"seed": [1, 2, 3], "dropout": 0.3}, {"clip_norm": 0.1}, {}),
+    "replicas, layer norm": ({"seed": [1, 2, 3], "norm": "layer", "activation": "tanh"}, {}, {}),
+    "replicas, batch norm": ({"seed": [1, 2, 3], "norm": "batch", "activation": "gelu"}, {}, {}),
+    "one replica": ({"seed": [1]}, {"regularizer": xpnn.L2(0.01)}, {}),
+    "EMA": ({}, {"callbacks": [xpnn.EMA(0.9)]}, {}),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_kind_of_step(name, backend):
+    network, options, fit = CASES[name]
+    options = {key: copy.deepcopy(value) for key, value in options.items()}
+    assert_equal_to_the_bit(lambda b: plain(b, network, **copy.deepcopy(options)), backend, *data(), **fit)
+
+
+@pytest.mark.parametrize("rule", [xpnn.AdamW, xpnn.SGD])
+def test_replicas_with_rates_of_their_own(rule, backend):
+    def make(backend):
+        net = xpnn.mlp([N_IN, 7, 3], backend=backend, seed=[1, 2, 3])
+        own = rule([0.01, 0.02, 0.03], weight_decay=[0.0, 0.1, 0.2])
+        return xpnn.Trainer(net, xpnn.CrossEntropy(), own, schedule=xpnn.CosineDecay())
+
+    assert_equal_to_the_bit(make, backend, *data())
+
+
+def test_float64(backend):
+    backend = dataclasses.replace(backend, dtype=np.float64, dtype_name="float64")
+    made = assert_equal_to_the_bit(lambda b: plain(b, {"dropout": 0.2}), backend, *data())
+    assert made.net.store.values.dtype == np.float64
+
+
+OFF = {
+    "half precision": lambda b: plain(b.with_dtype("float16")),
+    "portable": lambda b: plain(xpnn.get_backend("numpy", ops="portable")),
+    "singular values": lambda b: plain(b, regularizer=xpnn.SpectralNorm(0.1)),
+    "TopK": lambda b: plain(b, metrics=[xpnn.metrics.TopK(2)]),
+}
+
+
+@pytest.mark.parametrize("name", OFF)
+def test_what_is_not_taped_is_trained_as_ever(name, backend):
+    one, other = OFF[name](backend), OFF[name](backend)
+    one.fit(*data(), epochs=2, batch_size=BATCH, graph=False)
+    other.fit(*data(), epochs=2, batch_size=BATCH)
+    assert not taped(other)
+    assert repr(one.history["loss"]) == repr(other.history["loss"])
+
+
+@pytest.mark.parametrize(("n", "epochs"), [(24, 9), (32, 3)], ids=["too few steps in an epoch", "too few in all"])
+def test_short_fits_are_not_taped(n, epochs, backend):
+    assert_equal_to_the_bit(plain, backend, *data(n=n), epochs=epochs, used=False)
+
+
+def test_memory_that_does_not_lie_row_by_row(backend):
+    x, y = data()
+    assert_equal_to_the_bit(plain, backend, np.asfortranarray(x), y, shuffle=False, used=False)
+    assert_equal_to_the_bit(plain, backend, np.asfortranarray(x), y)  # gathered rows do
+
+
+@pytest.mark.parametrize("elements", [1, 3 * BATCH * N_IN])
+def test_blocks_of_few_batches(elements, backend, monkeypatch):
+    monkeypatch.setattr("xpnn.training.feed._STAGE_ELEMENTS", elements)
+    assert_equal_to_the_bit(plain, backend, *data())
+
+
+def test_rows_from_disk(backend, tmp_path):
+    x, y = data()
+    x.tofile(tmp_path / "x")
+    mapped = np.memmap(tmp_path / "x", np.float32, mode="r", shape=x.shape)
+    assert_equal_to_the_bit(plain, backend, mapped, y)
+
+
+# -- Python that must be seen ---------------------------------------------------------------------------------------
+class Counting(xpnn.Tanh):
+    """A layer that counts, and changes after some steps."""
+
+    calls = 0
+
+    def forward(self, x, *, train=False, key=None):
+        self.calls += train
+        y, cache = super().forward(x, train=train, key=key)
+        return (y * 0.5 if self.calls > 6 else y), cache
+
+
+def counting(backend):
+    net = xpnn.Sequential(Linear(5), Counting(), Linear(3), n_in=N_IN, backend=backend)
+    return xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.Adam(0.01))
+
+
+def test_a_layer_of_ones_own_is_run_at_every_step(backend, reasons):
+    trainer = assert_equal_to_the_bit(counting, backend, *data(), used=False)
+    assert trainer.net.layers[1].calls == 3 * 12
+    assert reasons() == [
+        "fit: each step is made in Python: Counting may do more than array work; fit(graph=True) says that it does not"
+    ]
+
+
+class Scaled(xpnn.Tanh):
+    """A layer of one's own that does array work alone."""
+
+    def forward(self, x, *, train=False, key=None):
+        y, cache = super().forward(x * 0.5, train=train, key=key)
+        return y, cache
+
+
+def test_graph_true_vouches_for_a_layer_of_ones_own(backend):
+    def make(backend):
+        net = xpnn.Sequential(Linear(5), Scaled(), Linear(3), n_in=N_IN, backend=backend)
+        return xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.Adam(0.01))
+
+    assert_equal_to_the_bit(make, backend, *data(), graph=True)
+
+
+def test_a_pass_exchanged_on_a_layer_is_run_at_every_step(backend, reasons):
+    calls = []
+
+    def make(backend):
+        trainer = plain(backend)
+        layer = trainer.net.layers[-1]
+        forward = layer.forward
+        layer.forward = lambda x, **options: (calls.append(1), forward(x, **options))[1]
+        return trainer
+
+    assert_equal_to_the_bit(make, backend, *data(), used=False)
+    assert len(calls) == 2 * 3 * 12
+    assert "Linear has been given a forward of its own" in reasons()[0]
+
+
+class Late(xpnn.Trainer):
+    """Does nothing in its first steps."""
+
+    def train_step(self, x, y, weight, row):
+        if self.step < 5:
+            self.step += 1
+            return np.float32(0.0), np.zeros((len(x), 3), np.float32)
+        return super().train_step(x, y, weight, row)
+
+
+def test_any_method_exchanged_on_an_object_is_called(backend):
+    for part, name in (("loss", "value_and_grad"), ("optimizer", "update"), ("net", "backward")):
+        trainer = plain(backend)
+        whole = getattr(trainer, part)
+        calls, method = [], getattr(whole, name)
+        setattr(whole, name, lambda *a, calls=calls, method=method, **o: (calls.append(1), method(*a, **o))[1])
+        trainer.fit(*data(), epochs=3, batch_size=BATCH)
+        assert not taped(trainer)
+        assert len(calls) == 36, name
+
+
+def test_a_train_step_of_ones_own_is_run(backend, reasons):
+    def make(backend):
+        made = plain(backend)
+        return Late(made.net, made.loss, made.optimizer)
+
+    assert_equal_to_the_bit(make, backend, *data(), used=False)
+    assert "Late has a train_step of its own" in reasons()[0]
+
+
+@pytest.mark.parametrize("graph", ["auto", True])
+def test_a_callback_of_ones_own_sees_every_step(graph, backend):
+    seen = []
+
+    class Watch(xpnn.Callback):
+        def on_batch_end(self, trainer):
+            seen.append((trainer.step, trainer.net.store.values.tobytes()))
+
+    assert_equal_to_the_bit(lambda b: plain(b, callbacks=[Watch()]), backend, *data(), graph=graph, used=graph is True)
+    assert len(seen) == 2 * 3 * 12
+    assert seen[: 3 * 12] == seen[3 * 12 :]
+
+
+def test_a_function_that_looks_at_steps(backend, reasons):
+    steps = []
+    watch = xpnn.LambdaCallback(on_batch_end=lambda trainer: steps.append(trainer.step))
+    assert_equal_to_the_bit(lambda b: plain(b, callbacks=[watch]), backend, *data(), used=False)
+    assert steps == [*range(1, 37)] * 2
+    assert "a function of yours looks at every step" in reasons()[0]
+    assert_equal_to_the_bit(lambda b: plain(b, callbacks=[watch]), backend, *data(), graph=True)
+    assert steps == [*range(1, 37)] * 4
+
+
+def test_asked_for_in_vain(backend):
+    for make, why in (
+        (lambda: plain(xpnn.get_backend("numpy", ops="portable")), "compiled loops are not in use"),
+        (lambda: plain(backend, regularizer=xpnn.SpectralNorm(0.1)), "SpectralNorm makes new arrays in each step"),
+    ):
+        trainer = make()
+        with pytest.warns(RuntimeWarning, match=f"fit: each step is made in Python: {why}") as told:
+            trainer.fit(*data(), epochs=1, batch_size=BATCH, graph=True)
+        assert told[0].filename == __file__
+        assert trainer.step == 12
+
+
+# -- what changes between epochs and fits ---------------------------------------------------------------------------
+CHANGES = {
+    "clip_norm": lambda t: setattr(t, "clip_norm", 0.05),
+    "clip_value": lambda t: setattr(t, "clip_value", 0.01),
+    "dropout": lambda t: setattr(t.net.layers[2], "rate", 0.8),
+    "lr": lambda t: setattr(t.optimizer, "lr", 0.1),
+    "beta1": lambda t: setattr(t.optimizer, "beta1", 0.5),
+    "decay": lambda t: setattr(t.optimizer, "weight_decay", 0.5),
+    "penalty": lambda t: setattr(t, "regularizer", xpnn.L2(0.1)),
+    "weights": lambda t: t.net.store.values.__imul__(0.5),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_a_callback_changes_is_seen(name, backend):
+    def make(backend):
+        change = xpnn.LambdaCallback(on_epoch_end=lambda t: CHANGES[name](t) if t.epoch == 2 else None)
+        return plain(backend, {"dropout": 0.3}, callbacks=[change])
+
+    def unchanged(backend):
+        return plain(backend, {"dropout": 0.3})
+
+    changed = assert_equal_to_the_bit(make, backend, *data(), epochs=5)
+    assert outcome(changed)[1] != outcome(assert_equal_to_the_bit(unchanged, backend, *data(), epochs=5))[1]
+
+
+def both(backend, *fits):
+    """Two trainers through the same fits, without tapes and with."""
+    found = []
+    for graph in (False, "auto"):
+        trainer = plain(backend)
+        for x, y, options in fits:
+            trainer.fit(x, y, graph=graph, **{"epochs": 2, "batch_size": BATCH, **options})
+        found.append((outcome(trainer), trainer))
+    assert found[0][0] == found[1][0]
+    return found[1][1]
+
+
+def test_fits_of_other_kinds_follow_each_other(backend):
+    x, y = data()
+    rows = np.eye(3, dtype=np.float32)[y]
+    weight = np.linspace(0.0, 2.0, N)
+    trainer = both(
+        backend,
+        (x, y, {}),
+        (x, rows, {}),
+        (x, y, {"sample_weight": weight}),
+        (x, y, {"batch_size": 5}),
+        (x[:20], y[:20], {"epochs": 1}),
+        (x.astype(np.float64), y.astype(np.int8), {}),
+    )
+    assert taped(trainer)
+
+
+def test_one_tape_serves_fit_after_fit(backend, monkeypatch):
+    made = []
+    note = replay.Replay._note
+    monkeypatch.setattr(replay.Replay, "_note", lambda *args: made.append(1) or note(*args))
+    x, y = data()
+    trainer = both(backend, *[(x, y, {}), (x[::-1].copy(), y[::-1].copy(), {}), (x, y, {"epochs": 5})])
+    assert taped(trainer)
+    assert len(made) == 1
+
+
+def test_rows_may_go_after_a_fit(backend):
+    x, y = data()
+    trainer = plain(backend)
+    trainer.fit(x, y, epochs=2, batch_size=BATCH, shuffle=False)
+    assert taped(trainer)
+    gone = weakref.ref(x)
+    del x
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_copy_of_a_trainer_makes_a_tape_of_its_own(backend):
+    x, y = data()
+    trainer = plain(backend)
+    trainer.fit(x, y, epochs=2, batch_size=BATCH)
+    other = copy.copy(trainer)
+    assert other._replay is None
+    assert taped(trainer)
+    other.fit(x, y, epochs=1, batch_size=BATCH)
+    assert (trainer.step, other.step) == (24, 36)
+
+
+def test_resume(backend, tmp_path):
+    x, y = data()
+    trainer = plain(backend, {"dropout": 0.2})
+    trainer.fit(x, y, epochs=2, batch_size=BATCH)
+    trainer.save(tmp_path / "run.safetensors")
+    again = xpnn.Trainer.load(tmp_path / "run.safetensors", backend=backend)
+    for t in (trainer, again):
+        t.fit(x, y, epochs=2, batch_size=BATCH)
+        assert taped(t)
+    assert outcome(trainer) == outcome(again)
+
+
+def test_a_diverging_fit_tells_the_same(backend):
+    x, y = data()
+    x = x * 1e18
+    told = []
+    for graph in (False, "auto"):
+        trainer = plain(backend)
+        trainer.optimizer.lr = 1e30
+        with pytest.raises(xpnn.errors.DivergenceError) as error:
+            trainer.fit(x, y, epochs=3, batch_size=BATCH, graph=graph)
+        told.append((str(error.value), outcome(trainer)[1][0], trainer.step))
+    assert told[0] == told[1]
+
+
+# -- where a tape cannot be made or trusted -------------------------------------------------------------------------
+@pytest.mark.parametrize("after", [0, 3, 17])
+def test_a_step_that_breaks_off_while_it_is_noted_leaves_no_trace(after, backend, monkeypatch, reasons):
+    put, calls = Tape._put, []
+
+    def breaks(self, row, arrays):
+        calls.append(1)
+        if len(calls) > after:
+            raise TapeError("enough")
+        put(self, row, arrays)
+
+    monkeypatch.setattr(Tape, "_put", breaks)
+    assert_equal_to_the_bit(plain, backend, *data(), used=False)
+    assert reasons() == ["fit: each step is made in Python: enough"]
+
+
+def test_a_tape_that_does_something_else_is_not_trusted(backend, monkeypatch, reasons):
+    play = Tape.play
+
+    def other(self, count, places):
+        self._table = self._table[:-1]  # without the last call
+        self._moved = self._moved[self._moved[:, 0] < len(self._table)]
+        play(self, count, places)
+
+    monkeypatch.setattr(Tape, "play", other)
+    assert_equal_to_the_bit(plain, backend, *data(), used=False)
+    assert reasons() == ["fit: each step is made in Python: from a tape it gives other results"]
+
+
+def test_a_number_that_changes_from_step_to_step_is_found_out(backend):
+    """What a vouched-for class freezes shows in the second step."""
+
+    class Fading(xpnn.Tanh):
+        steps = 0
+
+        def forward(self, x, *, train=False, key=None):
+            self.steps += train
+            y, cache = super().forward(x * (1.0 / self.steps) if train else x, train=train, key=key)
+            return y, cache
+
+    def make(backend):
+        net = xpnn.Sequential(Linear(5), Fading(), Linear(3), n_in=N_IN, backend=backend)
+        return xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.Adam(0.01))
+
+    trainer = make(backend)
+    with pytest.warns(RuntimeWarning, match="made in Python: from a tape it gives other results") as told:
+        trainer.fit(*data(), epochs=2, batch_size=BATCH, graph=True)
+    assert told[0].filename == __file__
+    assert not taped(trainer)
+
+
+def test_a_layer_that_decides_by_a_value_is_trained_as_ever(backend):
+    class Deciding(xpnn.Tanh):
+        def forward(self, x, *, train=False, key=None):
+            if float(x.sum()) > 0:
+                x = x * 0.5
+            return super().forward(x, train=train, key=key)
+
+    found = []
+    for graph in (False, True):
+        net = xpnn.Sequential(Linear(5), Deciding(), Linear(3), n_in=N_IN, backend=backend)
+        trainer = xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.Adam(0.01))
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            trainer.fit(*data(), epochs=2, batch_size=BATCH, graph=graph)
+        assert [str(w.message) for w in told] == [
+            "fit: each step is made in Python: a decision by the value of an array."
+        ] * graph
+        found.append(outcome(trainer))
+    assert found[0] == found[1]
+
+
+def test_the_network_is_untouched_while_a_step_is_noted(backend, monkeypatch):
+    """Another thread may predict meanwhile."""
+    trainer = plain(backend)
+    seen = []
+    finish = Tape.finish
+
+    def look(self):
+        seen.extend(type(a) for layer in trainer.net.layers for a in (*layer.params.values(), *layer.grads.values()))
+        seen.append(type(trainer.net.predict(data()[0])))
+        finish(self)
+
+    monkeypatch.setattr(Tape, "finish", look)
+    trainer.fit(*data(), epochs=2, batch_size=BATCH)
+    assert taped(trainer)
+    assert seen
+    assert Noted not in seen
+
+
+# -- whole tools ----------------------------------------------------------------------------------------------------
+def test_estimators(backend, monkeypatch):
+    estimators = pytest.importorskip("xpnn.estimators", reason="needs scikit-learn")
+    x, y = data(n=300)
+    used = []
+    plan = replay.plan_replay
+    for name in ("MLPClassifier", "MLPRegressor"):
+        found = []
+        for on in (True, False):
+
+            def planned(*args, on=on, **options):
+                made = plan(*args, **options) if on else None
+                used.append(made)
+                return made
+
+            monkeypatch.setattr("xpnn.training.trainer.plan_replay", planned)
+            options = {"max_iter": 4, "batch_size": 16, "random_state": 0, "backend": backend}
+            model = getattr(estimators, name)(hidden_layer_sizes=(8,), **options)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # four epochs are not enough
+                model.fit(x, y)
+            found.append([*(w.tobytes() for w in model.coefs_), model.loss_curve_])
+            if on:
+                assert used[-1]._taped is not None
+        assert found[0] == found[1]
+
+
+def test_mnist_reaches_the_same_bits(backend, mnist_dir):
+    mnist = xpnn.data.load_mnist(mnist_dir, download=False)
+    x, y = mnist.X_train[:4000], mnist.y_train[:4000]
+
+    def make(backend):
+        net = xpnn.mlp([784, 64, 32, 10], dropout=0.1, backend=backend, seed=0)
+        return xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.AdamW(1e-3), clip_norm=1.0)
+
+    trainer = assert_equal_to_the_bit(make, backend, x, y, batch_size=128, epochs=2)
+    assert trainer.history["accuracy"][-1] > 0.7

@@ -1,0 +1,145 @@
+"""What plays a tape: the array work of one training step, call after call, without Python between.
+
+`xpnn.accel.tape` writes the table.  A call is a loop of NumPy's own, where it lies in memory, so that every bit is
+NumPy's; or one of the loops of `xpnn.accel._kernels`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import carray, types
+from numba.extending import intrinsic
+
+from .._typing import Array
+from . import _kernels
+from ._rows import Column, Kernel
+from ._spread import Pool, compiled
+
+__all__ = ["play"]
+
+_LABELS, _KEYS, _TRUTHS = np.zeros(1, np.int64), np.zeros(1, np.int32), np.zeros(1, np.bool_)
+_INT = ir.IntType(64)
+# numba keeps what it compiled by the content of this file.  These are the hashes of what else it compiled.
+_COMPILED = {"_kernels.py": "b599a6f1", "_rows.py": "f15657e2"}
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _call(typing_context: Any, loop: Any, args: Any, dims: Any, steps: Any, data: Any) -> Any:
+    """Call ``void loop(char **args, intptr_t *dims, intptr_t *steps, void *data)``, all given as addresses."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        kind = ir.FunctionType(ir.VoidType(), [_INT] * 4)
+        builder.call(builder.inttoptr(values[0], kind.as_pointer()), values[1:])
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 5), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _pointer(typing_context: Any, address: Any, like: Any) -> Any:
+    """Return an address as a pointer to what an array holds."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.inttoptr(values[0], context.get_value_type(signature.return_type))
+
+    return types.CPointer(like.dtype)(types.int64, like), generate
+
+
+@compiled
+def _vector(address: int, n: int, like: Array) -> Array:  # pragma: no cover (compiled)
+    return carray(_pointer(address, like), (n,))
+
+
+@compiled
+def _matrix(address: int, m: int, n: int, like: Array) -> Array:  # pragma: no cover (compiled)
+    return carray(_pointer(address, like), (m, n))
+
+
+@compiled
+def _number(address: int, like: Array) -> float:  # pragma: no cover (compiled)
+    return np.float64(_vector(address, 1, like)[0])
+
+
+@compiled
+def _play_once(pool: Pool, table: Array, like: Array) -> None:  # pragma: no cover (compiled)
+    for k in range(table.shape[0]):
+        row = table[k]
+        kind = row[Column.KIND]
+        if kind == 0:
+            here = row.ctypes.data
+            args, dims, steps = here + 8 * Column.SCRATCH, here + 8 * Column.DIMS, here + 8 * Column.STEPS
+            far, near = row[Column.OUTER_STEPS :], row[Column.OUTER_STEPS + 3 :]
+            for o in range(row[Column.OUTER]):
+                for p in range(row[Column.OUTER + 1]):
+                    for j in range(row[Column.COUNT]):
+                        row[Column.SCRATCH + j] = row[Column.ARGS + j] + o * far[j] + p * near[j]
+                    _call(row[Column.LOOP], args, dims, steps, row[Column.DATA])
+            continue
+        m, n = row[Column.DIMS], row[Column.DIMS + 1]
+        given = row[Column.ARGS :]
+        a, b, c, d, e = given[0], given[1], given[2], given[3], given[4]
+        if kind == Kernel.ADAM:
+            values, grads, first = _vector(a, n, like), _vector(b, n, like), _vector(c, n, like)
+            beta1, beta2 = _number(given[4], like), _number(given[5], like)
+            eps, rate = _number(given[6], like), _number(given[7], like)
+            _kernels.adam(pool, values, grads, first, _vector(d, n, like), beta1, beta2, eps, rate)
+        elif kind == Kernel.ADD_BIAS:
+            _kernels.add_bias(_matrix(a, m, n, like), _vector(b, n, like))
+        elif kind == Kernel.ARGMAX:
+            _kernels.argmax(_matrix(a, m, n, like), _vector(b, m, _LABELS))
+        elif kind == Kernel.BIAS_RELU:
+            _kernels.bias_relu(pool, _matrix(a, m, n, like), _vector(b, n, like))
+        elif kind == Kernel.COLUMN_SUMS:
+            _kernels.column_sums(_matrix(a, m, n, like), _vector(b, n, like))
+        elif kind == Kernel.KEEP_MASK:
+            _kernels.keep_mask(pool, _vector(a, n, like), _vector(b, 1, _KEYS), _vector(c, 1, _KEYS), row[Column.STEPS])
+        elif kind == Kernel.NUMBERS:
+            _kernels.numbers(_vector(a, n, like), _vector(b, n, _TRUTHS))
+        elif kind == Kernel.ONE_HOT:
+            _kernels.one_hot(_matrix(a, m, n, like), _vector(b, m, _LABELS))
+        elif kind == Kernel.PROBABILITIES:
+            exponentials, z = _matrix(a, m, n, like), _matrix(c, m, n, like)
+            _kernels.probabilities(exponentials, _vector(b, m, _LABELS), z, _vector(d, m, like), _vector(e, m, like))
+        elif kind == Kernel.RELU:
+            _kernels.relu(_vector(a, n, like), _vector(b, n, like))
+        elif kind == Kernel.RELU_BACKWARD:
+            _kernels.relu_backward(_vector(a, n, like), _vector(b, n, like), _vector(c, n, like))
+        elif kind == Kernel.RELU_BACKWARD_OVER:
+            _kernels.relu_backward_over(pool, _vector(a, n, like), _vector(b, n, like))
+        elif kind == Kernel.RELU_BACKWARD_SUMS:
+            _kernels.relu_backward_sums(pool, _matrix(a, m, n, like), _matrix(b, m, n, like), _vector(c, n, like))
+        elif kind == Kernel.RELU_OVER:
+            _kernels.relu_over(pool, _vector(a, n, like))
+        elif kind == Kernel.SHIFTED:
+            _kernels.shifted(_matrix(a, m, n, like), _matrix(b, m, n, like))
+
+
+@compiled
+def play(
+    count: int, pool: Pool, table: Array, moves: Array, bases: Array, like: Array
+) -> None:  # pragma: no cover (compiled)
+    """Make the calls of a tape.
+
+    Parameters
+    ----------
+    count : int
+        How many times.
+    pool : Pool
+        The threads for the kernels.
+    table : array of shape (calls, Column.WIDTH), int64
+        What `xpnn.accel._rows.Column` describes.
+    moves : array of shape (n, 4), int64
+        Row and column of each address in the table that moves, the number of the moving array, the offset within.
+    bases : array of shape (arrays, 2), int64
+        Where each moving array is at first, and how far it moves each time.
+    like : array
+        Of the dtype of the step's floating numbers.
+    """
+    for step in range(count):
+        for i in range(moves.shape[0]):
+            base = bases[moves[i, 2]]
+            table[moves[i, 0], moves[i, 1]] = base[0] + step * base[1] + moves[i, 3]
+        _play_once(pool, table, like)

@@ -1,0 +1,63 @@
+"""How a tape's table is laid out: `xpnn.accel.tape` writes it, `xpnn.accel._player` reads it."""
+
+from __future__ import annotations
+
+from enum import IntEnum, auto
+
+__all__ = ["SHARED", "Column", "Kernel"]
+
+
+class Kernel(IntEnum):
+    """The kernels that a tape can hold."""
+
+    ADAM = auto()
+    ADD_BIAS = auto()
+    ARGMAX = auto()
+    BIAS_RELU = auto()
+    COLUMN_SUMS = auto()
+    KEEP_MASK = auto()
+    NUMBERS = auto()
+    ONE_HOT = auto()
+    PROBABILITIES = auto()
+    RELU = auto()
+    RELU_BACKWARD = auto()
+    RELU_BACKWARD_OVER = auto()
+    RELU_BACKWARD_SUMS = auto()
+    RELU_OVER = auto()
+    SHIFTED = auto()
+
+
+#: Those that run on several threads.
+SHARED = {
+    Kernel.ADAM,
+    Kernel.BIAS_RELU,
+    Kernel.KEEP_MASK,
+    Kernel.RELU_BACKWARD_OVER,
+    Kernel.RELU_BACKWARD_SUMS,
+    Kernel.RELU_OVER,
+}
+
+
+class Column(IntEnum):
+    """Columns of the table: one call a row, in integers of 8 bytes.
+
+    A loop of NumPy gets the addresses of its arguments, its dimensions and its strides, and is called for each element
+    of two more dimensions, `OUTER`, with strides of their own.  A kernel gets addresses, as dimensions the shape of its
+    first array, and whole numbers in the place of strides.
+    """
+
+    #: A `Kernel`, or 0 for a loop of NumPy.
+    KIND = 0
+    #: Of a loop: where it lies, its last argument, and how many arrays it has.
+    LOOP = 1
+    DATA = 2
+    COUNT = 3
+    #: Addresses, up to 8.
+    ARGS = 4
+    DIMS = 12
+    STEPS = 16
+    OUTER = 25
+    OUTER_STEPS = 27
+    #: The addresses of one call, for some loops change them.
+    SCRATCH = 33
+    WIDTH = 36

@@ -1,0 +1,66 @@
+"""Where the loops behind NumPy's functions lie in memory.
+
+A function such as `numpy.exp` finds, for each call, the loop for its arguments' dtypes, and hands it plain addresses:
+``void loop(char **args, npy_intp *dimensions, npy_intp *steps, void *data)``, as NumPy's C API documents for
+``PyUFuncObject``.  Whoever calls that loop gets the function's very bits.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+__all__ = ["InnerLoop", "inner_loop"]
+
+
+class InnerLoop(NamedTuple):
+    """A loop of a NumPy function."""
+
+    #: Of the function.
+    name: str
+    #: Where it lies, and what it wants as its last argument.
+    address: int
+    data: int
+    #: Of its output.
+    dtype: np.dtype[Any]
+
+
+class _UFunc(ctypes.Structure):
+    """``PyUFuncObject``, as far as it is needed."""
+
+    _fields_: ClassVar = [
+        ("head", ctypes.c_char * object.__basicsize__),
+        ("nin", ctypes.c_int),
+        ("nout", ctypes.c_int),
+        ("nargs", ctypes.c_int),
+        ("identity", ctypes.c_int),
+        ("functions", ctypes.POINTER(ctypes.c_void_p)),
+        ("data", ctypes.POINTER(ctypes.c_void_p)),
+        ("ntypes", ctypes.c_int),
+        ("reserved1", ctypes.c_int),
+        ("name", ctypes.c_char_p),
+        ("types", ctypes.POINTER(ctypes.c_char)),
+    ]
+
+
+@functools.cache
+def inner_loop(ufunc: np.ufunc, dtypes: tuple[np.dtype[Any], ...]) -> InnerLoop | None:
+    """Return the loop of a NumPy function for the dtypes of its arguments, outputs included.
+
+    None where it has none for just these, or where functions of this NumPy lie otherwise in memory.
+    """
+    found = _UFunc.from_address(id(ufunc))
+    counts = found.nin, found.nout, found.nargs, found.ntypes
+    if counts != (ufunc.nin, ufunc.nout, ufunc.nargs, ufunc.ntypes) or found.name != ufunc.__name__.encode():
+        return None
+    if not all(dtype.isnative and dtype.num < 256 for dtype in dtypes):
+        return None
+    n, wanted = ufunc.nargs, bytes(dtype.num for dtype in dtypes)
+    for k in range(ufunc.ntypes):
+        address = found.functions[k]
+        if found.types[k * n : (k + 1) * n] == wanted and address:
+            return InnerLoop(ufunc.__name__, address, (found.data[k] if found.data else None) or 0, dtypes[-1])
+    return None

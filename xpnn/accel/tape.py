@@ -1,0 +1,437 @@
+"""Noting the array work of one training step, to do it again without Python.
+
+A small step is mostly Python: each operation is found, checked and given an array of its own, which takes longer than
+its arithmetic.  A `Tape` is what one step did with arrays, noted while it was made: the very loops of NumPy and of
+`xpnn.accel._kernels`, and the places in memory where they read and wrote.  `Tape.play` runs them again, for many steps,
+with the same roundings and without Python.
+
+What is noted are addresses.  So whatever changes from step to step, rows or a learning rate, must lie in an array that
+was `moving` when the tape was made; everything else stays where it was.  NumPy tells `Noted` arrays of each of its
+functions that works on them.  What is not understood raises `TapeError`, and so does an array whose numbers the tape
+did not see come about.  (One way past it remains, ``np.asarray(noted)``: whoever makes a tape compares what it does.)
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ._rows import SHARED, Column, Kernel
+from .inner_loops import InnerLoop, inner_loop
+
+__all__ = ["Noted", "NotedKernels", "Tape", "TapeError", "bare"]
+
+_ADAMS_ARRAYS = 4  # what else it is given are numbers
+
+# Functions that make an array like another, and what they fill it with.
+_LIKE: dict[Any, float | None] = {np.empty_like: None, np.zeros_like: 0.0, np.ones_like: 1.0}
+# What calls noted functions in its turn, or makes views; the work of all others goes unseen.
+_SEEN = {
+    *(np.sum, np.mean, np.max, np.min, np.reshape, np.ravel, np.squeeze, np.expand_dims, np.swapaxes, np.moveaxis),
+    *(np.transpose, np.matrix_transpose, np.broadcast_to, np.astype, np.shape, np.ndim, np.size),
+}
+_EXACT = 1 << 24  # whole numbers up to this are float32 numbers
+
+
+class TapeError(Exception):
+    """What a step does cannot be put on a tape."""
+
+
+class _Place(NamedTuple):
+    """Where a moving array was: which one it is, and its address."""
+
+    number: int
+    start: int
+
+
+class Noted(np.ndarray):
+    """An array whose work is noted on a tape, and done."""
+
+    tape: Tape | None = None
+
+    def __array_finalize__(self, obj: Any) -> None:
+        self.tape = getattr(obj, "tape", None)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
+        tape = _tape_of(*inputs, *(out or ()))
+        made = tape.apply(ufunc, method, [bare(a) for a in inputs], bare(out[0]) if out else None, options)
+        return out[0] if out else tape.fixed(made)
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        if func in _LIKE:
+            return _tape_of(args[0]).like(bare(args[0]), _LIKE[func], *args[1:], **kwargs)
+        if func is np.full_like:
+            return _tape_of(args[0]).like(bare(args[0]), *args[1:], **kwargs)
+        if func is np.argmax:
+            return _tape_of(args[0]).argmax(*args, **kwargs)
+        if func not in _SEEN or kwargs.get("out") is not None:
+            raise TapeError(f"{func.__name__}, whose work is not seen")
+        return super().__array_function__(func, types, args, kwargs)
+
+    def __getitem__(self, key: Any) -> Any:
+        return super().__getitem__(_whole(key))
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        _tape_of(self).assign(bare(self)[_whole(key)], bare(value))
+
+    def astype(self, dtype: Any, *args: Any, **options: Any) -> Any:
+        """Return the same numbers in another dtype: of truth values, zeros and ones."""
+        if self.dtype == dtype and not options.get("copy", True):
+            return self
+        return _tape_of(self).numbers(self, np.dtype(dtype))
+
+    def _asked(self, *args: Any) -> Any:
+        """Raise `TapeError`: what is decided by a number would be decided once."""
+        raise TapeError("a decision by the value of an array")
+
+    def _unseen(self, *args: Any, **options: Any) -> Any:
+        """Raise `TapeError`: NumPy does not tell of this method's work."""
+        raise TapeError("a method whose work is not seen")
+
+    __bool__ = __float__ = __int__ = __index__ = __complex__ = item = tolist = _asked
+    argmax = argmin = byteswap = choose = compress = dot = fill = partition = put = resize = setfield = _unseen
+    sort = take = _unseen
+
+    @property
+    def flat(self) -> Any:
+        """Raise `TapeError` likewise."""
+        raise TapeError("elements one by one")
+
+
+def _whole(key: Any) -> Any:
+    """Return a key that gives an array also of one element: a number would stay the same for ever."""
+    keys = key if isinstance(key, tuple) else (key,)
+    if any(not (k is Ellipsis or k is None or isinstance(k, int | slice)) for k in keys):
+        raise TapeError("chosen elements")
+    return keys if Ellipsis in keys else (*keys, Ellipsis)
+
+
+def bare(a: Any) -> Any:
+    """Return a noted array as NumPy's own, and anything else as it is."""
+    return a.view(np.ndarray) if isinstance(a, Noted) else a
+
+
+def _tape_of(*arrays: Any) -> Tape:
+    for array in arrays:
+        if isinstance(array, Noted) and array.tape is not None:
+            return array.tape
+    raise TapeError("an array that belongs to no tape")
+
+
+class Tape:
+    """What one step did with arrays.
+
+    Parameters
+    ----------
+    kernels : module
+        `xpnn.accel._kernels`.
+    pool : Pool
+        The threads on which they run.
+    dtype : dtype
+        Of the step's floating numbers.
+    """
+
+    def __init__(self, kernels: Any, pool: tuple[int, int], dtype: Any) -> None:
+        self._kernels, self._pool = kernels, pool
+        self._like = np.zeros(1, dtype)
+        self._rows: list[list[int]] = []
+        self._moves: list[tuple[int, int, int, int]] = []  # row and column, number of the moving array, offset
+        self._moving = 0
+        # The memory that the tape knows, by the id of what owns it and is kept alive; a place if it moves.
+        self._known: dict[int, tuple[Any, _Place | None]] = {}
+
+    # -- what the tape knows --------------------------------------------------------------------------------
+    def fixed(self, array: Any) -> Noted:
+        """Return an array as one that stays where it is."""
+        owner = _owner(array)
+        self._known.setdefault(id(owner), (owner, None))
+        return self._noted(array)
+
+    def moving(self, array: Any) -> Noted:
+        """Return an array as one in whose place others come: at each play as many as here were named, in this order."""
+        owner, place = _owner(array), _Place(self._moving, array.ctypes.data)
+        if self._known.setdefault(id(owner), (owner, place))[1] is not place:
+            raise TapeError("two moving arrays in one memory")
+        self._moving += 1
+        return self._noted(array)
+
+    def _noted(self, array: Any) -> Noted:
+        noted: Noted = array.view(Noted)
+        noted.tape = self
+        return noted
+
+    def _fresh(self, shape: int | Sequence[int], dtype: Any) -> Any:
+        return bare(self.fixed(np.empty(shape, dtype)))
+
+    def _constant(self, value: float, dtype: Any) -> Any:
+        return bare(self.fixed(np.asarray(value, dtype)))
+
+    # -- noting ---------------------------------------------------------------------------------------------
+    # Each does its work on bare arrays too.
+    def apply(self, ufunc: np.ufunc, method: str, inputs: list[Any], out: Any, options: dict[str, Any]) -> Any:
+        """Call a function of NumPy, note it, and return what it made."""
+        if method == "reduce":
+            return self._reduce(ufunc, inputs[0], out, **options)
+        # What the usual options allow, a conversion, would be refused in any case.
+        if method != "__call__" or options.keys() - {"casting", "subok"} or ufunc.nout != 1:
+            raise TapeError(f"{ufunc.__name__} in a form of its own")
+        return self._elements(ufunc, inputs, out) if ufunc.signature is None else self._product(ufunc, inputs, out)
+
+    def kernel(self, name: str, *args: Any) -> Any:
+        """Call a kernel on noted arrays, then whole numbers, and note it."""
+        if name.upper() not in Kernel.__members__:
+            raise TapeError(f"{name}, which no tape holds")
+        kind = Kernel[name.upper()]
+        numbers = [a for a in args if isinstance(a, int)]
+        arrays = [bare(a) for a in args if isinstance(a, Noted)]
+        if len(arrays) + len(numbers) != len(args) or not all(a.flags.c_contiguous for a in arrays):
+            raise TapeError(f"{name} of other than arrays in one piece")
+        if any(a.dtype.kind == "f" and a.dtype != self._like.dtype for a in arrays):
+            raise TapeError(f"{name} of another dtype than the tape's")
+        given = arrays
+        if kind is Kernel.ADAM:
+            given = [*arrays[:_ADAMS_ARRAYS], *(float(a.reshape(())) for a in arrays[_ADAMS_ARRAYS:])]
+        made = getattr(self._kernels, name)(*((self._pool,) if kind in SHARED else ()), *given, *numbers)
+        if made is False:
+            raise TapeError(f"{name}, which refuses its input")
+        row = [0] * Column.WIDTH
+        row[Column.KIND] = kind
+        row[Column.DIMS : Column.DIMS + 2] = (1, *arrays[0].shape)[-2:]
+        row[Column.STEPS : Column.STEPS + len(numbers)] = numbers
+        self._put(row, arrays)
+        return made
+
+    def assign(self, place: Any, value: Any) -> None:
+        """Copy an array or a number to a place."""
+        if type(value) in (int, float):
+            value = self._constant(value, place.dtype)
+        self._elements(np.positive, [value], place)
+
+    def like(self, other: Any, fill: float | None, dtype: Any = None, *, shape: Any = None, **options: Any) -> Noted:
+        """Make an array like another, filled with a number if there is one."""
+        made = self.fixed(np.empty_like(other, dtype=dtype, shape=shape, **options))
+        if fill is not None:
+            self.assign(bare(made), fill)
+        return made
+
+    def argmax(self, x: Noted, axis: int | None = None) -> Noted:
+        """Find the places of the largest in rows."""
+        if axis != -1 or x.ndim < 2 or x.dtype != self._like.dtype or not x.flags.c_contiguous:
+            raise TapeError("argmax of other than rows in one piece")
+        places = self.fixed(np.empty(x.shape[:-1], np.int64))
+        self.kernel("argmax", x.reshape(-1, x.shape[-1]), places.reshape(-1))
+        return places
+
+    def numbers(self, truths: Noted, dtype: np.dtype[Any]) -> Noted:
+        """Turn truth values into zeros and ones."""
+        if truths.dtype != np.bool_ or dtype != self._like.dtype or not truths.flags.c_contiguous:
+            raise TapeError(f"a conversion of {truths.dtype} to {dtype}")
+        made = self.fixed(np.empty(truths.shape, dtype))
+        self.kernel("numbers", made.reshape(-1), truths.reshape(-1))
+        return made
+
+    def _elements(self, ufunc: np.ufunc, inputs: list[Any], out: Any) -> Any:
+        """An elementwise function."""
+        inputs, loop = self._resolved(ufunc, inputs, out)
+        if out is None:
+            single = all(a.ndim == 0 for a in inputs)  # of which NumPy would make a number
+            out = ufunc(*inputs, out=self._fresh((), loop.dtype) if single else None)
+            self.fixed(out)
+        else:
+            ufunc(*inputs, out=out)
+        for a in inputs:
+            if np.may_share_memory(a, out) and not _same_place(a, out):
+                raise TapeError(f"{ufunc.__name__} over a part of what it reads")
+        self._spread(loop, [*inputs, out], out.shape)
+        return out
+
+    def _resolved(self, ufunc: np.ufunc, inputs: list[Any], out: Any) -> tuple[list[Any], InnerLoop]:
+        """Return inputs as arrays of the dtypes in which they are used, and the loop that does."""
+        if ufunc is np.true_divide and out is not None and isinstance(inputs[1], np.integer) and inputs[1] < _EXACT:
+            inputs = [inputs[0], float(inputs[1])]  # a mean: NumPy divides in float64 and rounds, which is the same
+        kinds = [a.dtype if isinstance(a, np.ndarray) else type(a) for a in inputs]
+        if not all(isinstance(kind, np.dtype) or kind in (int, float) for kind in kinds):
+            raise TapeError(f"{ufunc.__name__} of other than arrays and plain numbers")
+        dtypes = ufunc.resolve_dtypes((*kinds, None if out is None else out.dtype))
+        for a, dtype in zip([*inputs, out], dtypes, strict=True):
+            if isinstance(a, np.ndarray) and a.dtype != dtype:
+                raise TapeError(f"{ufunc.__name__}, which converts {a.dtype} and {dtype}")
+        arrays = [
+            a if isinstance(a, np.ndarray) else self._constant(a, dtype)
+            for a, dtype in zip(inputs, dtypes[:-1], strict=True)
+        ]
+        return arrays, _loop(ufunc, dtypes)
+
+    def _reduce(
+        self,
+        ufunc: np.ufunc,
+        x: Any,
+        out: Any,
+        axis: Any = 0,
+        dtype: Any = None,
+        keepdims: bool = False,
+        initial: Any = np._NoValue,
+        where: Any = True,
+    ) -> Any:
+        """A sum or a maximum over the last axes, or over others that follow each other, in NumPy's order."""
+        if x.dtype.kind != "f" or not x.flags.c_contiguous or x.size == 0:
+            raise TapeError(f"{ufunc.__name__} over other than floating numbers in one piece")
+        if (dtype is not None and dtype != x.dtype) or where is not True or initial is not np._NoValue or x.ndim == 0:
+            raise TapeError(f"{ufunc.__name__} over axes, with options")
+        axes = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+        axes = tuple(k % x.ndim for k in axes)
+        sums = self._fresh([1 if k in axes else n for k, n in enumerate(x.shape)], x.dtype)
+        ufunc.reduce(x, axis=axes, keepdims=True, out=sums)
+        low, high = min(axes), max(axes) + 1
+        if sums.size > 1 and axes != tuple(range(low, high)):
+            raise TapeError(f"{ufunc.__name__} over axes apart")
+        count = x.size // sums.size
+        after = 1 if sums.size == 1 else math.prod(x.shape[high:])
+        # Where nothing comes after, NumPy sums one row after the other; else all columns at once, row by row.
+        rows, into = x.reshape(-1, count, after), sums.reshape(-1, 1, after)
+        if ufunc.identity is None:  # then NumPy begins with the first
+            first, rows = rows[:, :1], rows[:, 1:]
+        else:
+            first = self._constant(ufunc.identity, x.dtype)
+        self._spread(_loop(np.positive, (x.dtype, x.dtype)), [first, into], into.shape)
+        if rows.size:
+            self._spread(_loop(ufunc, (x.dtype,) * 3), [into, rows, into], rows.shape)
+        if out is not None:
+            self.assign(out, sums.reshape(out.shape))
+            return out
+        return sums if keepdims else sums.reshape([n for k, n in enumerate(x.shape) if k not in axes])
+
+    def _product(self, ufunc: np.ufunc, inputs: list[Any], out: Any) -> Any:
+        """A product of two matrices, or of stacks of them."""
+        if ufunc is not np.matmul or not all(isinstance(a, np.ndarray) and a.ndim in (2, 3) and a.size for a in inputs):
+            raise TapeError(f"{ufunc.__name__} of other than matrices")
+        a, b = inputs
+        if out is None:
+            stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+            out = self._fresh((*stack, a.shape[-2], b.shape[-1]), a.dtype)
+        if not a.dtype == b.dtype == out.dtype or np.may_share_memory(a, out) or np.may_share_memory(b, out):
+            raise TapeError("a product of several dtypes, or over what it reads")
+        np.matmul(a, b, out=out)
+        count = out.shape[0] if out.ndim == 3 else 1
+        between = [m.strides[0] if m.ndim == 3 and m.shape[0] > 1 else 0 for m in (a, b, out)]
+        steps = [step for m in (a, b, out) for step in m.strides[-2:]]
+        self._call(_loop(ufunc, (a.dtype,) * 3), [a, b, out], (count, *a.shape[-2:], b.shape[-1]), (*between, *steps))
+        return out
+
+    def _spread(self, loop: InnerLoop, arrays: list[Any], shape: tuple[int, ...]) -> None:
+        """Note a loop over arrays of a common shape, with as few dimensions as there can be.
+
+        NumPy takes dimensions in an order of its own, which no element's value depends on; but some loops choose
+        their arithmetic by the strides, and those NumPy then may have changed.
+        """
+        if 0 in shape:
+            return
+        strides = [np.broadcast_to(a, shape).strides for a in arrays]
+        dims: list[tuple[int, list[int]]] = []
+        for k, n in enumerate(shape):
+            steps = [of[k] for of in strides]
+            if dims and all(before == n * own for before, own in zip(dims[-1][1], steps, strict=True)):
+                dims[-1] = dims[-1][0] * n, steps
+            elif n != 1:
+                dims.append((n, steps))
+        by_column = loop.name == "power" and arrays[1].size > 1 and dims and dims[-1][1][1] == 0
+        if len(dims) > 1 and (min(dims[-1][1]) < 0 or by_column):
+            raise TapeError(f"{loop.name} of columns backwards, or by a column")
+        if len(dims) > 3 or len(arrays) > 3:
+            raise TapeError(f"{loop.name} over more than three dimensions")
+        none = 1, [0] * len(arrays)
+        *outer, inner = [none, none, none, *dims][-3:]
+        self._call(loop, arrays, inner[:1], inner[1], outer)
+
+    def _call(
+        self,
+        loop: InnerLoop,
+        arrays: list[Any],
+        dims: Sequence[int],
+        steps: Sequence[int],
+        outer: Sequence[tuple[int, Sequence[int]]] = ((1, ()), (1, ())),
+    ) -> None:
+        row = [0] * Column.WIDTH
+        row[Column.LOOP], row[Column.DATA], row[Column.COUNT] = loop.address, loop.data, len(arrays)
+        (far, far_steps), (near, near_steps) = outer
+        far_steps = [*far_steps, 0, 0, 0][:3]
+        placed = (
+            (Column.DIMS, dims),
+            (Column.STEPS, steps),
+            (Column.OUTER, (far, near)),
+            (Column.OUTER_STEPS, (*far_steps, *near_steps)),
+        )
+        for column, given in placed:
+            row[column : column + len(given)] = given
+        self._put(row, arrays)
+
+    def _put(self, row: list[int], arrays: list[Any]) -> None:
+        for k, array in enumerate(arrays):
+            if id(_owner(array)) not in self._known:
+                raise TapeError("an array that came about unseen")
+            address, place = array.ctypes.data, self._known[id(_owner(array))][1]
+            row[Column.ARGS + k] = address
+            if place is not None:
+                self._moves.append((len(self._rows), Column.ARGS + k, place.number, address - place.start))
+        self._rows.append(row)
+
+    # -- playing --------------------------------------------------------------------------------------------
+    def finish(self) -> None:
+        """Make ready to play; the arrays that moved may go."""
+        self._known = {key: known for key, known in self._known.items() if known[1] is None}
+        self._table = np.asarray(self._rows, np.int64).reshape(-1, Column.WIDTH)
+        self._moved = np.asarray(self._moves, np.int64).reshape(-1, 4)
+        self._player = importlib.import_module("._player", __package__)
+
+    def play(self, count: int, places: Sequence[tuple[int, int]]) -> None:
+        """Make `count` steps; that labels exist, which a kernel asks while it is noted, is the caller's to know.
+
+        Parameters
+        ----------
+        count : int
+            How many.
+        places : sequence of (address, stride)
+            Of each moving array, where it is for the first step and how many bytes further for each that follows.
+        """
+        bases = np.asarray(places, np.int64).reshape(self._moving, 2)
+        self._player.play(count, self._pool, self._table, self._moved, bases, self._like)
+
+
+class NotedKernels:
+    """The kernels, each call of which is noted."""
+
+    def __init__(self, kernels: Any, tape: Tape) -> None:
+        self._kernels, self._tape = kernels, tape
+
+    def __getattr__(self, name: str) -> Any:
+        kernel = getattr(self._kernels, name)
+        if not callable(kernel):
+            return kernel
+
+        def noted(*args: Any) -> Any:  # the threads are the tape's
+            shared = Kernel.__members__.get(name.upper()) in SHARED
+            return self._tape.kernel(name, *(args[1:] if shared else args))
+
+        return noted
+
+
+def _loop(ufunc: np.ufunc, dtypes: tuple[np.dtype[Any], ...]) -> InnerLoop:
+    found = inner_loop(ufunc, dtypes)
+    if found is None:
+        raise TapeError(f"{ufunc.__name__} of {', '.join(map(str, dtypes))}")
+    return found
+
+
+def _owner(array: Any) -> Any:
+    """Return what owns an array's memory."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
+
+
+def _same_place(a: Any, b: Any) -> bool:
+    return bool(a.ctypes.data == b.ctypes.data and a.strides == b.strides and a.shape == b.shape)

@@ -1,0 +1,320 @@
+"""Steps on a CPU made again from a tape, without the Python that each would take.
+
+The first step of a fit is made on noted arrays (`xpnn.accel.tape`): an ordinary `Trainer.train_step`, of which a tape
+keeps what it did with arrays.  The second is made from the tape.  Then the trainer makes both anew, and must arrive at
+the same bits everywhere; only then the tape makes the fit's steps, many at once.  What cannot be noted is trained as
+ever.
+
+As in `xpnn.training.stages`, what changes from step to step lies in arrays, and what a tape has frozen is looked at
+before each epoch.  The last step of an epoch, which is often shorter and leaves the gradients' norm, is the trainer's.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+import inspect
+import logging
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from .._typing import Array
+from ..accel import NumpyOps
+from ..accel.tape import Tape, bare
+from ..layers.base import walk
+from ..random import step_keys
+from .callbacks import Callback, LambdaCallback, looks_at_steps
+from .feed import Feed, Indices
+from .stages import Frozen, array_objection
+
+if TYPE_CHECKING:
+    from .trainer import Restart, StepRow, Trainer, _Tally
+
+__all__ = ["Replay", "plan_replay"]
+
+# Steps, below which trying would cost more than is won.
+_REPAID = 16
+# Steps of an epoch that a tape is tried on, and the last.
+_TRIED = 2
+_FEWEST = _TRIED + 2
+
+_T = TypeVar("_T")
+_LOG = logging.getLogger("xpnn")
+
+
+def plan_replay(trainer: Trainer, feed: Feed, epochs: int, batch_size: int, *, asked: bool) -> Replay | None:
+    """Return what makes the steps of a fit, or None if `Trainer.train_step` does.
+
+    Parameters
+    ----------
+    trainer : Trainer
+        With its optimizer bound, and its operations chosen.
+    feed : Feed
+        The training rows.
+    epochs, batch_size : int
+        Of the fit.
+    asked : bool
+        Whether it was asked for.  Then classes that are not xpnn's may be part of it, whose Python beside array work,
+        counting or printing say, happens but once; and a warning tells where it cannot be done.
+    """
+    ops = trainer.net.backend.ops
+    steps = len(feed) // batch_size
+    why: str | None = None
+    if type(ops) is not NumpyOps or not ops.compiled:
+        why = "compiled loops are not in use (they come with xpnn[fast], in fits long enough to repay their loading)"
+    elif steps < _FEWEST or (epochs * steps < _REPAID and not asked):
+        why = f"{epochs * steps} steps do not repay a tape"
+    else:
+        why = array_objection(trainer, feed) or (None if asked else _foreign(trainer))
+    if why is not None:
+        _tell(why, loud=asked)
+        return None
+    last = trainer._replay
+    if last is not None and (last.batch_size, last.loud) == (batch_size, asked):
+        return last
+    return Replay(trainer, batch_size, loud=asked)
+
+
+def _foreign(trainer: Trainer) -> str | None:
+    """What may do more than array work."""
+    own = __package__.partition(".")[0] + "."
+    if not type(trainer).train_step.__module__.startswith(own):
+        return f"{type(trainer).__name__} has a train_step of its own"
+    listening = [callback for callback in trainer.callbacks if looks_at_steps(callback)]
+    parts = [trainer.loss, trainer.optimizer, trainer.regularizer, *trainer.metrics, *walk(trainer.net.layers)]
+    for part in (*parts, *listening):
+        if part is not None and not type(part).__module__.startswith(own):
+            return f"{type(part).__name__} may do more than array work; fit(graph=True) says that it does not"
+        if isinstance(part, LambdaCallback):
+            return "a function of yours looks at every step; fit(graph=True) says that it changes no option"
+    for thing in (trainer, trainer.net, *parts):
+        for name in getattr(thing, "__dict__", ()):
+            if inspect.isroutine(getattr(type(thing), name, None)):
+                return f"{type(thing).__name__} has been given a {name} of its own"
+    return None
+
+
+def _tell(why: str, *, loud: bool, depth: int = 3) -> None:
+    """Log or warn, in the name of the line that called `fit`, so many calls above the one that tells."""
+    if loud:
+        warnings.warn(f"fit: each step is made in Python: {why}.", RuntimeWarning, stacklevel=depth + 2)
+    else:
+        _LOG.debug("fit: each step is made in Python: %s", why)
+
+
+class _Taped(NamedTuple):
+    """A tape, and where it leaves the penalty."""
+
+    tape: Tape
+    penalty: Array | None
+
+
+class Replay:
+    """The steps of one trainer, from fit to fit.
+
+    Parameters
+    ----------
+    trainer : Trainer
+        Whose steps they are.
+    batch_size : int
+        Rows of the batches that are made from a tape.
+    loud : bool
+        Whether to warn where steps cannot be, or only to log.
+    """
+
+    def __init__(self, trainer: Trainer, batch_size: int, *, loud: bool) -> None:
+        self.batch_size, self.loud = batch_size, loud
+        self._trainer = trainer
+        self._frozen: Frozen | None = None
+        self._kinds: list[Any] = []  # of the columns of a batch
+        self._taped: _Taped | None = None
+        self._failed = False
+
+    def run(
+        self,
+        feed: Feed,
+        order: Indices | None,
+        table: Sequence[StepRow],
+        tally: _Tally,
+        restart: Restart,
+        callbacks: Sequence[Callback],
+    ) -> int:
+        """Make the steps of an epoch but the last.
+
+        Parameters
+        ----------
+        feed : Feed
+            The training rows.
+        order : numpy.ndarray of int64 or None
+            In which to take them.
+        table : sequence of StepRow
+            The epoch's.
+        tally : _Tally
+            Where losses and metrics go.
+        restart : Restart
+            The state before the epoch.
+        callbacks : sequence of Callback
+            Those whose ``on_batch_end`` is called after each step.
+
+        Returns
+        -------
+        int
+            Steps made, from the first; the rest are the trainer's to make.
+        """
+        self._prepare(table, tally)
+        made = 0
+        taped = self._tape_for(feed, order, table, tally, restart)
+        if taped is None:
+            return 0
+        for block in feed.blocks(order, feed.edges(self.batch_size)):
+            columns = [column for column in block if column is not None]
+            if not _in_one_piece(columns):
+                break
+            n = min(len(columns[0]) // self.batch_size, len(table) - 1 - made)
+            if not callbacks:
+                self._play(taped, columns, made, n)
+            else:
+                for k in range(n):
+                    self._play(taped, [column[k * self.batch_size :] for column in columns], made + k, 1)
+                    for callback in callbacks:
+                        callback.on_batch_end(self._trainer)
+            made += n
+        return made
+
+    def _prepare(self, table: Sequence[StepRow], tally: _Tally) -> None:
+        """Lay out what changes from step to step, a row for each."""
+        net = self._trainer.net
+        numbers: Any = [(row.weight, *row.numbers) for row in table]
+        if not all(isinstance(number, float) for number in numbers[0]):  # replicas have their own
+            each = (len(table), len(numbers[0]), *net.store.replicas, 1)
+            numbers = [[np.broadcast_to(number, each[2:]) for number in row] for row in numbers]
+        else:
+            numbers = np.asarray(numbers)[..., None]
+        self._slots = [layer.slot for layer in walk(net.layers)]
+        self._rows = [
+            np.asarray(numbers, net.store.values.dtype),
+            np.asarray(step_keys(net.seed, self._trainer.step, len(table), self._slots), np.int32),
+            *tally.tables,
+        ]
+
+    def _play(self, taped: _Taped, columns: Sequence[Array], slot: int, count: int) -> None:
+        """Make steps from the tape, with the first rows of columns."""
+        trainer = self._trainer
+        places = [(a.ctypes.data + slot * a.strides[0], a.strides[0]) for a in self._rows]
+        places += [(column.ctypes.data, self.batch_size * column.strides[0]) for column in columns]
+        taped.tape.play(count, places)
+        trainer.step += count
+        trainer.optimizer.t += count
+        trainer._penalty = taped.penalty
+
+    # -- making a tape --------------------------------------------------------------------------------------
+    def _tape_for(
+        self, feed: Feed, order: Indices | None, table: Sequence[StepRow], tally: _Tally, restart: Restart
+    ) -> _Taped | None:
+        """Return a tape for such rows that may be trusted, if need be a new one."""
+        frozen = Frozen(self._trainer)
+        if (frozen, feed.kinds) != (self._frozen, self._kinds):
+            self._frozen, self._kinds, self._taped, self._failed = frozen, feed.kinds, None, False
+        if self._failed or self._taped is not None:
+            return self._taped
+        first = next(feed.blocks(order, [0, _TRIED * self.batch_size]))
+        columns = [column for column in first if column is not None]
+        if not restart.complete or not _in_one_piece(columns):
+            return None
+        why = self._try(columns, table, tally, restart)
+        restart.restore(self._trainer)
+        if why is not None:
+            self._failed, self._taped = True, None
+            _tell(why, loud=self.loud, depth=5)
+        return self._taped
+
+    def _try(self, columns: Sequence[Array], table: Sequence[StepRow], tally: _Tally, restart: Restart) -> str | None:
+        """Make the epoch's first steps with a new tape and without, and tell why it cannot serve, if so."""
+        trainer = self._trainer
+        batches = [[c[k * self.batch_size : (k + 1) * self.batch_size] for c in columns] for k in range(_TRIED)]
+        try:
+            self._taped = self._note(batches[0], table[0], tally)
+            self._play(self._taped, batches[1], 1, 1)
+        except Exception as error:  # of whatever kind: a layer may do anything with such arrays
+            return str(error) or type(error).__name__
+        found = _digest(trainer, tally)
+        restart.restore(trainer)
+        for batch, row in zip(batches, table, strict=False):
+            x, y, weight = (*batch, None)[:3]
+            value, pred = trainer.train_step(x, y, weight, row)
+            tally.add(row.slot, value, pred, y, weight)
+        return None if _digest(trainer, tally) == found else "from a tape it gives other results"
+
+    def _note(self, batch: Sequence[Array], row: StepRow, tally: _Tally) -> _Taped:
+        """Make a step, and note it on a new tape."""
+        trainer = self._trainer
+        ops, tape = trainer.net.backend.ops.noting(trainer.net.store.values.dtype)  # type: ignore[attr-defined]
+        shown = _shown(trainer, ops, tape)
+        numbers, keys, *tables = (tape.moving(a[row.slot : row.slot + 1]) for a in self._rows)
+        x, y, *rest = (tape.moving(column) for column in batch)
+        weight = rest[0] if rest else None
+        numbered = row._replace(
+            step={slot: (keys[0, j, 0], keys[0, j, 1]) for j, slot in enumerate(self._slots)},
+            weight=row.weight if weight is None else numbers[0, 0],
+            numbers=tuple(numbers[0, j] for j in range(1, numbers.shape[1])),
+        )
+        value, pred = shown.train_step(x, y, weight, numbered)
+        tally.over(tables).add(0, value, pred, y, weight)
+        tape.finish()
+        trainer.step, trainer.optimizer.t = shown.step, shown.optimizer.t
+        return _Taped(tape, bare(shown._penalty))
+
+
+def _in_one_piece(columns: Sequence[Array]) -> bool:
+    return all(column.flags.c_contiguous for column in columns)
+
+
+# What `bind` gives a layer, so a copy need not have it.
+_BOUND = ("params", "grads", "buffers")
+
+
+def _shown(trainer: Trainer, ops: NumpyOps, tape: Tape) -> Trainer:
+    """Return a trainer over the same memory, all of whose arrays are noted."""
+    shown = _twin(trainer)
+    net = shown.net = _twin(trainer.net)
+    store = net.store = _twin(net.store)
+    net.backend = store.backend = dataclasses.replace(net.backend, ops=ops)
+    for name in ("values", "grads", "buffers", "lr_factors", "decay_factors"):
+        array = getattr(store, name)
+        setattr(store, name, None if array is None else tape.fixed(array))
+    for name in ("params", "param_grads", "named_buffers"):
+        setattr(store, name, {key: tape.fixed(view) for key, view in getattr(store, name).items()})
+    known: dict[int, Any] = {}
+    for layer in walk(net.layers):
+        known[id(layer._ops)] = None
+        known |= {id(getattr(layer, name)): {} for name in _BOUND}
+    net.layers = copy.deepcopy(net.layers, known)
+    net.bind(store)
+    shown.optimizer = _twin(trainer.optimizer)
+    shown.optimizer.state = {name: tape.fixed(array) for name, array in trainer.optimizer.state.items()}
+    shown.regularizer = _twin(trainer.regularizer)
+    shown._loss = trainer.loss.using(ops)
+    return shown
+
+
+def _twin(thing: _T) -> _T:
+    """Return another object with the same attributes: `copy.copy` makes of some what a file would keep."""
+    if thing is None:
+        return thing
+    new = object.__new__(type(thing))
+    vars(new).update(vars(thing))
+    return new
+
+
+def _digest(trainer: Trainer, tally: _Tally) -> bytes:
+    """Return what tells apart two states after some steps."""
+    store, optimizer = trainer.net.store, trainer.optimizer
+    arrays = [store.values, store.grads, store.buffers, *optimizer.state.values(), *tally.tables]
+    seen = hashlib.blake2b(repr((trainer.step, optimizer.t)).encode())
+    for array in (*arrays, *(() if trainer._penalty is None else (trainer._penalty,))):
+        seen.update(np.ascontiguousarray(array).data)
+    return seen.digest()
