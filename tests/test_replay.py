@@ -209,17 +209,67 @@ def test_memory_that_does_not_lie_row_by_row(backend):
     assert_equal_to_the_bit(plain, backend, np.asfortranarray(x), y)  # gathered rows do
 
 
-@pytest.mark.parametrize("elements", [1, 3 * BATCH * N_IN])
-def test_blocks_of_few_batches(elements, backend, monkeypatch):
-    monkeypatch.setattr("xpnn.training.feed._STAGE_ELEMENTS", elements)
+def autoencoder(backend):
+    net = xpnn.mlp([N_IN, 3, N_IN], backend=backend, seed=1)
+    return xpnn.Trainer(net, xpnn.MeanSquaredError(), xpnn.Adam(0.01))
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_inputs_that_are_the_targets(shuffle, backend):
+    x, _ = data()
+    # as they lie they are one memory, of which a tape cannot tell what moves; gathered they are two
+    assert_equal_to_the_bit(autoencoder, backend, x, x, shuffle=shuffle, used=shuffle)
+
+
+def test_columns_of_one_array(backend):
+    both = data()[0]
+    both = np.concatenate([both, both * 0.5], axis=1)
+    assert_equal_to_the_bit(autoencoder, backend, both[:, :N_IN], both[:, N_IN:])
+
+
+@pytest.mark.parametrize("broken_off", [1, 2, 7, 11, 12, 25])
+def test_a_fit_that_is_broken_off(broken_off, backend):
+    def stop(trainer):
+        if trainer.step == broken_off:
+            raise KeyboardInterrupt
+
+    found = []
+    for graph in (False, True):
+        trainer = plain(backend, {"dropout": 0.2}, callbacks=[xpnn.LambdaCallback(on_batch_end=stop)])
+        with pytest.raises(KeyboardInterrupt):
+            trainer.fit(*data(), epochs=3, batch_size=BATCH, graph=graph)
+        trainer.callbacks.clear()
+        trainer.fit(*data(), epochs=1, batch_size=BATCH, graph=graph)
+        found.append(outcome(trainer))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("patience", [0.0, 10.0])
+def test_python_has_its_turn_now_and_then(patience, backend, monkeypatch):
+    """Many steps are played at once, but not for longer than Ctrl-C should wait."""
+    monkeypatch.setattr(replay, "_PATIENCE", patience)
+    counts, play = [], Tape.play
+    monkeypatch.setattr(Tape, "play", lambda self, n, places: counts.append(n) or play(self, n, places))
     assert_equal_to_the_bit(plain, backend, *data())
+    assert counts == ([1] * (1 + 3 * 11) if patience == 0.0 else [1, 11, 11, 11])
+
+
+@pytest.mark.parametrize("elements", [1, 3 * BATCH * N_IN])
+def test_blocks_of_few_batches(elements, backend, monkeypatch, tmp_path):
+    monkeypatch.setattr("xpnn.training.feed._STAGE_ELEMENTS", elements)
+    x, y = data()
+    assert_equal_to_the_bit(plain, backend, mapped(tmp_path, x), y)
+    assert_equal_to_the_bit(plain, backend, np.asfortranarray(x), y)
+
+
+def mapped(folder, x):
+    x.tofile(folder / "x")
+    return np.memmap(folder / "x", np.float32, mode="r", shape=x.shape)
 
 
 def test_rows_from_disk(backend, tmp_path):
     x, y = data()
-    x.tofile(tmp_path / "x")
-    mapped = np.memmap(tmp_path / "x", np.float32, mode="r", shape=x.shape)
-    assert_equal_to_the_bit(plain, backend, mapped, y)
+    assert_equal_to_the_bit(plain, backend, mapped(tmp_path, x), y)
 
 
 # -- Python that must be seen ---------------------------------------------------------------------------------------
@@ -393,6 +443,9 @@ def test_fits_of_other_kinds_follow_each_other(backend):
         (x, y, {"batch_size": 5}),
         (x[:20], y[:20], {"epochs": 1}),
         (x.astype(np.float64), y.astype(np.int8), {}),
+        (x[:60], y[:60], {}),
+        (x, y, {"shuffle": False}),
+        (x, y, {"validation_fraction": 0.2}),
     )
     assert taped(trainer)
 

@@ -1040,7 +1040,16 @@ def kernel_arrays(name, m, n, dtype, seed):
         Kernel.RELU_BACKWARD_SUMS: lambda: ([*matrix[:2], row], []),
         Kernel.RELU_OVER: lambda: (vectors[:1], []),
         Kernel.SHIFTED: lambda: (matrix[:2], []),
+        Kernel.TAKE_ROWS: lambda: (
+            [*(a.view(np.uint8) for a in (matrix[0][: 2 * m // 3 + 1], matrix[1])), labels_of(rng, m)],
+            [m],
+        ),
     }[name]()
+
+
+def labels_of(rng, m):
+    """Numbers of some of `m` rows, in any order and more than once."""
+    return rng.integers(0, m, 2 * m // 3 + 1)
 
 
 def call(loops, kind, lent, arrays, numbers):
@@ -1081,8 +1090,9 @@ def test_kernels_that_no_tape_holds_are_refused(loops):
     with pytest.raises(AttributeError):
         noting.nothing  # noqa: B018
     x = made.moving(np.ones((3, 70), F4))
-    with pytest.raises(TapeError):
-        noting.take_rows(NO_POOL, x, made.fixed(np.arange(2)), made.fixed(np.ones((2, 70), F4)))
+    other = NotedKernels(types.SimpleNamespace(other=lambda x: x), made)
+    with pytest.raises(TapeError, match="other, which no tape holds"):
+        other.other(x)
 
 
 @FLOATS

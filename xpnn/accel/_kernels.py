@@ -288,12 +288,11 @@ def probabilities(d: Array, labels: Array, z: Array, totals: Array, picked: Arra
 
 
 @spread
-def _take_rows(a: int, b: int, x: Array, index: Array, out: Array) -> None:  # pragma: no cover (compiled)
+def _take_rows(a: int, b: int, out: Array, x: Array, index: Array) -> None:  # pragma: no cover (compiled)
     width, last = x.shape[1], np.intp(b)
-    line = 64 // x.itemsize
     for i in range(np.intp(a), last):
         if i + 2 < last:  # while this row is copied, the memory looks for one further on
-            for j in range(0, width, line):
+            for j in range(0, width, 64):
                 prefetch(x, index[i + 2] * width + j)
         row = index[i]
         for j in range(width):
@@ -301,10 +300,13 @@ def _take_rows(a: int, b: int, x: Array, index: Array, out: Array) -> None:  # p
 
 
 @compiled
-def take_rows(pool: Pool, x: Array, index: Array, out: Array) -> bool:  # pragma: no cover (compiled)
-    """Write rows ``x[index]`` into `out` (count, width); False, and nothing done, if one does not exist."""
+def take_rows(pool: Pool, out: Array, x: Array, index: Array, n: int) -> bool:  # pragma: no cover (compiled)
+    """Write rows of bytes ``x[index]`` of `x` (n, width) into `out` (count, width).
+
+    False, and nothing done, if one does not exist.
+    """
     for i in range(index.size):
-        if index[i] < 0 or index[i] >= x.shape[0]:
+        if index[i] < 0 or index[i] >= n:
             return False
-    _take_rows(pool, index.size, 1 + _ELEMENTS // (2 * x.shape[1]), (x, index, out))
+    _take_rows(pool, index.size, 1 + 2 * _ELEMENTS // x.shape[1], (out, x, index))
     return True

@@ -21,9 +21,10 @@ from ._spread import Pool, compiled
 __all__ = ["play"]
 
 _LABELS, _KEYS, _TRUTHS = np.zeros(1, np.int64), np.zeros(1, np.int32), np.zeros(1, np.bool_)
+_BYTES = np.zeros(1, np.uint8)
 _INT = ir.IntType(64)
 # numba keeps what it compiled by the content of this file.  These are the hashes of what else it compiled.
-_COMPILED = {"_kernels.py": "b599a6f1", "_rows.py": "f15657e2"}
+_COMPILED = {"_kernels.py": "5b33762e", "_rows.py": "fdb9344a"}
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -115,6 +116,10 @@ def _play_once(pool: Pool, table: Array, like: Array) -> None:  # pragma: no cov
             _kernels.relu_over(pool, _vector(a, n, like))
         elif kind == Kernel.SHIFTED:
             _kernels.shifted(_matrix(a, m, n, like), _matrix(b, m, n, like))
+        elif kind == Kernel.TAKE_ROWS:
+            count = row[Column.STEPS]
+            out, rows = _matrix(a, m, n, _BYTES), _matrix(b, count, n, _BYTES)
+            _kernels.take_rows(pool, out, rows, _vector(c, m, _LABELS), count)
 
 
 @compiled

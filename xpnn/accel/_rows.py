@@ -25,6 +25,7 @@ class Kernel(IntEnum):
     RELU_BACKWARD_SUMS = auto()
     RELU_OVER = auto()
     SHIFTED = auto()
+    TAKE_ROWS = auto()
 
 
 #: Those that run on several threads.
@@ -35,6 +36,7 @@ SHARED = {
     Kernel.RELU_BACKWARD_OVER,
     Kernel.RELU_BACKWARD_SUMS,
     Kernel.RELU_OVER,
+    Kernel.TAKE_ROWS,
 }
 
 

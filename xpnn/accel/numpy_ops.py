@@ -292,11 +292,12 @@ class NumpyOps(Ops):
 
     # -- data -----------------------------------------------------------------------------------------------
     def take_rows(self, x: Array, index: Array) -> Array:
-        """Gather rows; long ones by a compiled loop where there is one."""
-        long = x.ndim == 2 and x.shape[1] >= _WIDE and _plain(x)
-        if self._loops is not None and long and index.ndim == 1 and index.dtype == np.int64:
-            out = np.empty((len(index), x.shape[1]), x.dtype)
-            if self._loops.take_rows(self._lent, x, index, out):
+        """Gather rows; long ones by a compiled loop where there is one, and all of which a tape takes note."""
+        long = type(x) is Noted or (type(x) is np.ndarray and x.ndim == 2 and x.shape[1] >= _WIDE)
+        numbers = index.ndim == 1 and index.dtype == np.int64 and index.size > 0
+        if self._loops is not None and long and numbers and x.size > 0 and x.flags.c_contiguous:
+            out = np.empty_like(x, shape=(len(index), *x.shape[1:]))
+            if self._loops.take_rows(self._lent, _bytes(out), _bytes(x), index, len(x)):
                 return out
         return super().take_rows(x, index)
 
@@ -309,6 +310,11 @@ def _single(scalar: Any) -> Any:
 def _plain(a: Array) -> bool:
     """Whether a compiled loop may run over an array as it lies in memory."""
     return type(a) in _ARRAYS and a.dtype in _FLOATS and a.size > 0 and bool(a.flags.c_contiguous)
+
+
+def _bytes(x: Array) -> Array:
+    """View rows in one piece as rows of bytes."""
+    return x.reshape(len(x), -1).view(np.uint8)
 
 
 def _like(y: Array, plain: Array) -> bool:
@@ -347,6 +353,7 @@ def _faster(loops: Any) -> bool:
     arrays, scalars = _trial()
     scratch = np.empty_like(arrays[0])
     rows, index = scratch.reshape(-1, _WIDE), np.arange(2)
+    taken = np.empty((2, _WIDE), np.float32)
 
     def with_numpy() -> None:
         _adam(arrays, scalars, scratch)
@@ -356,7 +363,7 @@ def _faster(loops: Any) -> bool:
     def compiled() -> None:  # what of numba's is particular, is in these: what else there is will be compiled, too
         loops.adam(_NO_POOL, *arrays, *scalars)
         loops.relu(arrays[0], scratch)
-        loops.take_rows(_NO_POOL, rows, index, np.empty((2, _WIDE), np.float32))
+        loops.take_rows(_NO_POOL, _bytes(taken), _bytes(rows), index, len(rows))
 
     return _least_time(compiled) < _least_time(with_numpy)
 

@@ -97,6 +97,27 @@ class Feed:
         """Of inputs, targets and weights, where there are any, the dtype of batches and the shape of one row."""
         return [(column.dtype, tuple(column.values.shape[1:])) for column in self._columns]
 
+    def held(self, order: Indices | None) -> tuple[list[Array], Array | None] | None:
+        """Return the columns as they lie in memory, each in a piece of its own, and in which order to take their rows.
+
+        None if they do not: then `blocks` brings them.  No order: as they lie.
+        """
+        columns = [column.values for column in self._columns if isinstance(column, _Resident)]
+        if len(columns) < len(self._columns) or self.backend.name != "numpy":
+            return None
+        if not all(values.flags.c_contiguous for values in columns):
+            return None
+        if any(np.may_share_memory(a, b) for a, b in itertools.combinations(columns, 2)):
+            return None
+        index = self._index(order)
+        return columns, None if index is None else self._x.ready(index)
+
+    def _index(self, order: Indices | None) -> Indices | None:
+        """Return the numbers of this feed's rows in an order, or None where they are all and in theirs."""
+        if order is None:
+            return None if self._all else self.rows
+        return self.rows[order]
+
     def part(self, rows: Indices) -> Feed:
         """Return a feed of some rows, over the same memory."""
         feed = copy.copy(self)
@@ -124,9 +145,7 @@ class Feed:
         edges : sequence of int
             Ascending numbers of rows.
         """
-        index = None
-        if order is not None or not self._all:
-            index = self.rows if order is None else self.rows[order]
+        index = self._index(order)
         columns = self._columns
         indices = [column.ready(index) for column in columns]
         ranges = list(itertools.pairwise(edges))

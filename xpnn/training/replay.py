@@ -16,8 +16,9 @@ import dataclasses
 import hashlib
 import inspect
 import logging
+import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -26,6 +27,7 @@ from .._typing import Array
 from ..accel import NumpyOps
 from ..accel.tape import Tape, bare
 from ..layers.base import walk
+from ..ops import Ops
 from ..random import step_keys
 from .callbacks import Callback, LambdaCallback, looks_at_steps
 from .feed import Feed, Indices
@@ -41,6 +43,9 @@ _REPAID = 16
 # Steps of an epoch that a tape is tried on, and the last.
 _TRIED = 2
 _FEWEST = _TRIED + 2
+
+# Seconds after which Python should have its turn again, for Ctrl-C.
+_PATIENCE = 0.1
 
 _T = TypeVar("_T")
 _LOG = logging.getLogger("xpnn")
@@ -113,6 +118,70 @@ class _Taped(NamedTuple):
     penalty: Array | None
 
 
+@dataclasses.dataclass(frozen=True)
+class _Rows:
+    """Rows of inputs, targets and weights."""
+
+    columns: list[Array]
+    #: The numbers of the rows to take; None takes all as they lie.
+    index: Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.columns[0] if self.index is None else self.index)
+
+    @property
+    def in_one_piece(self) -> bool:
+        return all(column.flags.c_contiguous for column in self.columns)
+
+    def after(self, n: int) -> _Rows:
+        """Return the rows from number `n` on."""
+        if self.index is None:
+            return _Rows([column[n:] for column in self.columns])
+        return _Rows(self.columns, self.index[n:])
+
+    def batch(self, n: int, ops: Ops, tape: Tape | None = None) -> tuple[Array, Array, Array | None]:
+        """Return the first `n` rows as a step takes them; from arrays that move on a tape, if there is one."""
+        moving: Callable[[Array], Array] = tape.moving if tape is not None else lambda array: array
+        if self.index is None:
+            batch = [moving(column[:n]) for column in self.columns]
+        else:
+            columns = [moving(column) for column in self.columns]
+            index = moving(self.index[:n])
+            batch = [ops.take_rows(column, index) for column in columns]
+        x, y, weight = (*batch, None)[:3]
+        return x, y, weight
+
+    def places(self, n: int) -> list[tuple[int, int]]:
+        """Return where what moves on a tape is for a batch of `n`, and how far from there for the next."""
+        if self.index is None:
+            return [(column.ctypes.data, n * column.strides[0]) for column in self.columns]
+        columns = [(column.ctypes.data, 0) for column in self.columns]
+        return [*columns, (self.index.ctypes.data, n * self.index.strides[0])]
+
+
+class _Source:
+    """Where the rows of an epoch come from."""
+
+    def __init__(self, feed: Feed, order: Indices | None) -> None:
+        self._feed, self._order = feed, order
+        held = feed.held(order)
+        self._held = None if held is None else _Rows(*held)
+
+    @property
+    def kind(self) -> Any:
+        """What a tape has to know of them."""
+        indexed = self._held is not None and self._held.index is not None
+        return self._feed.kinds, len(self._held.columns[0]) if self._held is not None and indexed else None
+
+    def pieces(self, edges: Sequence[int]) -> Iterator[_Rows]:
+        """Yield them all at once where they lie in memory, else from edge to edge."""
+        if self._held is not None:
+            yield self._held
+            return
+        for block in self._feed.blocks(self._order, edges):
+            yield _Rows([column for column in block if column is not None])
+
+
 class Replay:
     """The steps of one trainer, from fit to fit.
 
@@ -130,9 +199,10 @@ class Replay:
         self.batch_size, self.loud = batch_size, loud
         self._trainer = trainer
         self._frozen: Frozen | None = None
-        self._kinds: list[Any] = []  # of the columns of a batch
+        self._kind: Any = None  # of the rows
         self._taped: _Taped | None = None
         self._failed = False
+        self._pace = 1  # steps to be made at once
 
     def run(
         self,
@@ -166,23 +236,21 @@ class Replay:
             Steps made, from the first; the rest are the trainer's to make.
         """
         self._prepare(table, tally)
-        made = 0
-        taped = self._tape_for(feed, order, table, tally, restart)
+        source = _Source(feed, order)
+        taped = self._tape_for(source, table, tally, restart)
         if taped is None:
             return 0
-        for block in feed.blocks(order, feed.edges(self.batch_size)):
-            columns = [column for column in block if column is not None]
-            if not _in_one_piece(columns):
+        made, end = 0, len(table) - 1
+        for rows in source.pieces(feed.edges(self.batch_size)):
+            if not rows.in_one_piece:
                 break
-            n = min(len(columns[0]) // self.batch_size, len(table) - 1 - made)
-            if not callbacks:
-                self._play(taped, columns, made, n)
-            else:
-                for k in range(n):
-                    self._play(taped, [column[k * self.batch_size :] for column in columns], made + k, 1)
-                    for callback in callbacks:
-                        callback.on_batch_end(self._trainer)
-            made += n
+            begun, stop = made, min(made + len(rows) // self.batch_size, end)
+            while made < stop:
+                count = 1 if callbacks else min(self._pace, stop - made)
+                self._play(taped, rows.after((made - begun) * self.batch_size), made, count)
+                made += count
+                for callback in callbacks:
+                    callback.on_batch_end(self._trainer)
         return made
 
     def _prepare(self, table: Sequence[StepRow], tally: _Tally) -> None:
@@ -201,62 +269,59 @@ class Replay:
             *tally.tables,
         ]
 
-    def _play(self, taped: _Taped, columns: Sequence[Array], slot: int, count: int) -> None:
-        """Make steps from the tape, with the first rows of columns."""
+    def _play(self, taped: _Taped, rows: _Rows, slot: int, count: int) -> None:
+        """Make steps from the tape, with the first of some rows."""
         trainer = self._trainer
         places = [(a.ctypes.data + slot * a.strides[0], a.strides[0]) for a in self._rows]
-        places += [(column.ctypes.data, self.batch_size * column.strides[0]) for column in columns]
+        places += rows.places(self.batch_size)
+        began = time.perf_counter()
         taped.tape.play(count, places)
+        self._pace = max(int(_PATIENCE * count / (time.perf_counter() - began)), 1)
         trainer.step += count
         trainer.optimizer.t += count
         trainer._penalty = taped.penalty
 
     # -- making a tape --------------------------------------------------------------------------------------
-    def _tape_for(
-        self, feed: Feed, order: Indices | None, table: Sequence[StepRow], tally: _Tally, restart: Restart
-    ) -> _Taped | None:
+    def _tape_for(self, source: _Source, table: Sequence[StepRow], tally: _Tally, restart: Restart) -> _Taped | None:
         """Return a tape for such rows that may be trusted, if need be a new one."""
         frozen = Frozen(self._trainer)
-        if (frozen, feed.kinds) != (self._frozen, self._kinds):
-            self._frozen, self._kinds, self._taped, self._failed = frozen, feed.kinds, None, False
+        if (frozen, source.kind) != (self._frozen, self._kind):
+            self._frozen, self._kind, self._taped, self._failed = frozen, source.kind, None, False
         if self._failed or self._taped is not None:
             return self._taped
-        first = next(feed.blocks(order, [0, _TRIED * self.batch_size]))
-        columns = [column for column in first if column is not None]
-        if not restart.complete or not _in_one_piece(columns):
+        rows = next(source.pieces([0, _TRIED * self.batch_size]))
+        if not restart.complete or not rows.in_one_piece:
             return None
-        why = self._try(columns, table, tally, restart)
+        why = self._try(rows, table, tally, restart)
         restart.restore(self._trainer)
         if why is not None:
             self._failed, self._taped = True, None
             _tell(why, loud=self.loud, depth=5)
         return self._taped
 
-    def _try(self, columns: Sequence[Array], table: Sequence[StepRow], tally: _Tally, restart: Restart) -> str | None:
+    def _try(self, rows: _Rows, table: Sequence[StepRow], tally: _Tally, restart: Restart) -> str | None:
         """Make the epoch's first steps with a new tape and without, and tell why it cannot serve, if so."""
         trainer = self._trainer
-        batches = [[c[k * self.batch_size : (k + 1) * self.batch_size] for c in columns] for k in range(_TRIED)]
         try:
-            self._taped = self._note(batches[0], table[0], tally)
-            self._play(self._taped, batches[1], 1, 1)
+            self._taped = self._note(rows, table[0], tally)
+            self._play(self._taped, rows.after(self.batch_size), 1, _TRIED - 1)
         except Exception as error:  # of whatever kind: a layer may do anything with such arrays
             return str(error) or type(error).__name__
         found = _digest(trainer, tally)
         restart.restore(trainer)
-        for batch, row in zip(batches, table, strict=False):
-            x, y, weight = (*batch, None)[:3]
+        for k, row in enumerate(table[:_TRIED]):
+            x, y, weight = rows.after(k * self.batch_size).batch(self.batch_size, trainer.net.backend.ops)
             value, pred = trainer.train_step(x, y, weight, row)
             tally.add(row.slot, value, pred, y, weight)
         return None if _digest(trainer, tally) == found else "from a tape it gives other results"
 
-    def _note(self, batch: Sequence[Array], row: StepRow, tally: _Tally) -> _Taped:
+    def _note(self, rows: _Rows, row: StepRow, tally: _Tally) -> _Taped:
         """Make a step, and note it on a new tape."""
         trainer = self._trainer
         ops, tape = trainer.net.backend.ops.noting(trainer.net.store.values.dtype)  # type: ignore[attr-defined]
         shown = _shown(trainer, ops, tape)
         numbers, keys, *tables = (tape.moving(a[row.slot : row.slot + 1]) for a in self._rows)
-        x, y, *rest = (tape.moving(column) for column in batch)
-        weight = rest[0] if rest else None
+        x, y, weight = rows.batch(self.batch_size, ops, tape)
         numbered = row._replace(
             step={slot: (keys[0, j, 0], keys[0, j, 1]) for j, slot in enumerate(self._slots)},
             weight=row.weight if weight is None else numbers[0, 0],
@@ -267,10 +332,6 @@ class Replay:
         tape.finish()
         trainer.step, trainer.optimizer.t = shown.step, shown.optimizer.t
         return _Taped(tape, bare(shown._penalty))
-
-
-def _in_one_piece(columns: Sequence[Array]) -> bool:
-    return all(column.flags.c_contiguous for column in columns)
 
 
 # What `bind` gives a layer, so a copy need not have it.
