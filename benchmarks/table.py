@@ -24,8 +24,9 @@ Made by `python benchmarks/table.py` from `benchmarks/results/`; not edited by h
 All competitors of one table take turns in one process, in rounds, each first in its turn. A time is the median over
 the rounds. The ratio to xpnn is the median over the rounds of a competitor's time by xpnn's in the same round: above 1
 is slower than xpnn. Trust the ratios more than the times. *Products alone* are the matrix products of the work by
-NumPy, into arrays made beforehand, and nothing else: the floor for any program on NumPy's BLAS; a library with faster
-products of its own can go below. The threads of all libraries are pinned, the process keeps to as many cores, and each
+NumPy, into arrays made beforehand, and nothing else: the floor for any program that calls NumPy's products from Python.
+A library with faster products of its own can go below, and for tiny matrices whoever calls them without Python, as
+xpnn does with compiled loops. The threads of all libraries are pinned, the process keeps to as many cores, and each
 library chooses its own kernels for the processor.
 """
 TRAINING = """\
@@ -33,13 +34,14 @@ Time of a step within an epoch of shuffled batches, float32, Adam at 1e-3, the s
 of rows are within the time. Before the timing all make five steps on the same batches, and the losses of the weights
 reached must agree: within 1e-4, and within 5e-3 for scikit-learn, whose Adam places epsilon differently. xpnn is its
 `Trainer` with `metrics=()`, beside it with what it measures by default, with the compiled loops of `xpnn[fast]`
-(*with numba*), and with the portable operations that define the fast ones. The time is that of the epoch, without
+(*with numba*), where steps are played from a tape, and with the portable operations that define the fast ones. The time is that of the epoch, without
 the checks of the data, which `fit` makes once. PyTorch gathers rows in memory, without a loader.
 """
 REPLICAS = """\
 Networks of one shape trained together on the replica axis, on the same batches: the time of a step of one network,
 that is of the common step divided by their number. The gain is what one network alone takes by that, with the same
-operations: NumPy's passes, or the compiled loops of `xpnn[fast]` (*with numba*). NumPy's batched products were never
+operations: NumPy's passes, or the compiled loops of `xpnn[fast]` (*with numba*), with which a step of one network has no
+Python left that many could share. NumPy's batched products were never
 slower than a loop over the networks, whatever the shape: there is no rule to choose.
 """
 MEMORY = """\

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
+import functools
 import gc
 import importlib
 import logging
+import threading
 import warnings
 import weakref
 
@@ -244,6 +247,67 @@ def test_a_fit_that_is_broken_off(broken_off, backend):
     assert found[0] == found[1]
 
 
+def test_ctrl_c_while_many_steps_are_played(backend, monkeypatch):
+    """It comes when they have been: the counters are those of the weights."""
+    x, y = data()
+    trainer, play, calls = plain(backend), Tape.play, []
+
+    def interrupted(self, count, places):
+        play(self, count, places)
+        calls.append(count)
+        if count > 5:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(replay, "_PATIENCE", 10.0)
+    monkeypatch.setattr(Tape, "play", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(x, y, epochs=2, batch_size=BATCH)
+    assert calls == [1, 11]
+    assert (trainer.step, trainer.optimizer.t) == (11, 11)
+    steps, other = [], plain(backend)
+
+    def stop(trainer):
+        steps.append(trainer.net.store.values.tobytes())
+
+    other.callbacks.append(xpnn.LambdaCallback(on_batch_end=stop))
+    other.fit(x, y, epochs=1, batch_size=BATCH, graph=False)
+    assert trainer.net.store.values.tobytes() == steps[10]
+
+
+@pytest.mark.parametrize("moment", ["noted", "played", "compared"])
+def test_a_tape_that_was_not_compared_is_not_used(moment, backend, monkeypatch):
+    """Ctrl-C may come at any time."""
+    x, y = data()
+    trainer = plain(backend)
+
+    def interrupt(*args, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        owner, name = {
+            "noted": (Tape, "finish"),
+            "played": (Tape, "play"),
+            "compared": (replay, "_digest"),
+        }[moment]
+        patch.setattr(owner, name, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            trainer.fit(x, y, epochs=2, batch_size=BATCH)
+    assert not taped(trainer)
+    assert not trainer._replay._failed
+    untouched = plain(backend)
+    untouched.optimizer.bind(untouched.net.store)
+    assert outcome(trainer)[1][0] == outcome(untouched)[1][0]
+    assert outcome(trainer)[2] == outcome(untouched)[2] == (0, 0, 0)
+
+
+def test_a_state_that_is_not_copied_each_epoch_is_copied_for_a_new_tape(backend, monkeypatch):
+    monkeypatch.setattr("xpnn.training.trainer._COPIED_ELEMENTS", 0)
+    x, y = data()
+    trainer = both(backend, (x, y, {}), (x, y, {"batch_size": 9}))
+    assert taped(trainer)
+    assert trainer._replay.batch_size == 9
+
+
 @pytest.mark.parametrize("patience", [0.0, 10.0])
 def test_python_has_its_turn_now_and_then(patience, backend, monkeypatch):
     """Many steps are played at once, but not for longer than Ctrl-C should wait."""
@@ -325,7 +389,7 @@ def test_a_pass_exchanged_on_a_layer_is_run_at_every_step(backend, reasons):
 
     assert_equal_to_the_bit(make, backend, *data(), used=False)
     assert len(calls) == 2 * 3 * 12
-    assert "Linear has been given a forward of its own" in reasons()[0]
+    assert "Linear has a forward of its own" in reasons()[0]
 
 
 class Late(xpnn.Trainer):
@@ -336,6 +400,77 @@ class Late(xpnn.Trainer):
             self.step += 1
             return np.float32(0.0), np.zeros((len(x), 3), np.float32)
         return super().train_step(x, y, weight, row)
+
+
+class Net(xpnn.Sequential):
+    """A network that counts."""
+
+    calls = 0
+
+    def forward(self, x, **options):
+        self.calls += 1
+        return super().forward(x, **options)
+
+
+def test_a_network_of_ones_own_is_run_at_every_step(backend, reasons):
+    net = Net(Linear(5), xpnn.ReLU(), Linear(3), n_in=N_IN, backend=backend)
+    trainer = xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.Adam())
+    trainer.fit(*data(), epochs=3, batch_size=BATCH)
+    assert net.calls == 36
+    assert "Net may do more than array work" in reasons()[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [(Linear, "forward_pair"), (xpnn.Tanh, "backward"), (xpnn.CrossEntropy, "rows"), (xpnn.Trainer, "train_step")],
+)
+def test_any_method_exchanged_on_a_class_is_called(kind, name, backend, monkeypatch):
+    method, calls = getattr(kind, name), []
+
+    @functools.wraps(method)
+    def traced(*args, **options):
+        calls.append(1)
+        return method(*args, **options)
+
+    monkeypatch.setattr(kind, name, traced)
+    net = xpnn.Sequential(Linear(5), xpnn.ReLU(), Linear(5), xpnn.Tanh(), Linear(3), n_in=N_IN, backend=backend)
+    trainer = xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.Adam())
+    trainer.fit(*data(), epochs=3, batch_size=BATCH)
+    assert not taped(trainer)
+    # a Linear whose forward_pair is exchanged is still half of a pair
+    assert len(calls) == 36
+
+
+def test_a_layer_that_keeps_arrays_of_its_own(backend):
+    """They would be kept on a copy of the layer."""
+
+    class Averaging(xpnn.Tanh):
+        mean = 0.0
+
+        def forward(self, x, *, train=False, key=None):
+            if train:
+                self.mean = self.mean * 0.9 + x.sum(axis=0) * 0.1
+            return super().forward(x, train=train, key=key)
+
+    class Writing(Averaging):
+        def __init__(self):
+            self.mean = np.zeros(5, np.float32)
+
+        def forward(self, x, *, train=False, key=None):
+            if train:
+                self.mean[...] = x.sum(axis=0)
+            return xpnn.Tanh.forward(self, x, train=train, key=key)
+
+    for kind in (Averaging, Writing):
+        found = []
+        for graph in (False, True):
+            net = xpnn.Sequential(Linear(5), kind(), Linear(3), n_in=N_IN, backend=backend)
+            trainer = xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.Adam(0.01))
+            with pytest.warns(RuntimeWarning, match="made in Python") if graph else contextlib.nullcontext():
+                trainer.fit(*data(), epochs=2, batch_size=BATCH, graph=graph)
+            assert not taped(trainer)
+            found.append((outcome(trainer), net.layers[1].mean.tobytes()))
+        assert found[0] == found[1]
 
 
 def test_any_method_exchanged_on_an_object_is_called(backend):
@@ -391,6 +526,10 @@ def test_asked_for_in_vain(backend):
             trainer.fit(*data(), epochs=1, batch_size=BATCH, graph=True)
         assert told[0].filename == __file__
         assert trainer.step == 12
+    with pytest.warns(RuntimeWarning, match="rows do not lie in one piece"):
+        plain(backend).fit(
+            np.asfortranarray(data()[0]), data()[1], epochs=1, batch_size=BATCH, shuffle=False, graph=True
+        )
 
 
 # -- what changes between epochs and fits ---------------------------------------------------------------------------
@@ -417,6 +556,44 @@ def test_what_a_callback_changes_is_seen(name, backend):
 
     changed = assert_equal_to_the_bit(make, backend, *data(), epochs=5)
     assert outcome(changed)[1] != outcome(assert_equal_to_the_bit(unchanged, backend, *data(), epochs=5))[1]
+
+
+@pytest.mark.parametrize("rates", [(0.01, [0.1, 0.02, 0.3]), ([0.1, 0.02, 0.3], 0.01)], ids=["to own", "to common"])
+def test_replicas_whose_rates_become_their_own_or_common(rates, backend):
+    first, second = rates
+
+    def make(backend):
+        change = xpnn.LambdaCallback(
+            on_epoch_end=lambda t: setattr(t.optimizer, "lr", copy.copy(second)) if t.epoch == 2 else None
+        )
+        net = xpnn.mlp([N_IN, 7, 3], backend=backend, seed=[1, 2, 3])
+        return xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.AdamW(first), callbacks=[change])
+
+    assert_equal_to_the_bit(make, backend, *data(), epochs=4)
+
+
+def test_factors_that_are_exchanged_are_seen(backend):
+    def make(backend):
+        def change(trainer):
+            if trainer.epoch == 2:
+                trainer.net.store.lr_factors = trainer.net.store.lr_factors * 0.1
+
+        net = xpnn.Sequential(Linear(7, lr_mult=0.5), xpnn.ReLU(), Linear(3), n_in=N_IN, backend=backend)
+        changes = [xpnn.LambdaCallback(on_epoch_end=change)]
+        return xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.Adam(0.01), callbacks=changes)
+
+    assert_equal_to_the_bit(make, backend, *data(), epochs=4)
+
+
+def test_a_state_that_was_set_by_hand_is_kept(backend):
+    def make(backend):
+        trainer = plain(backend)
+        trainer.optimizer.bind(trainer.net.store)
+        trainer.optimizer.state["v"][...] = 4.0
+        return trainer
+
+    trainer = assert_equal_to_the_bit(make, backend, *data(), epochs=2)
+    assert (trainer.optimizer.state["v"] > 3.0).all()
 
 
 def both(backend, *fits):
@@ -622,6 +799,78 @@ def test_estimators(backend, monkeypatch):
             if on:
                 assert used[-1]._taped is not None
         assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1e-3])
+def test_an_estimator_with_weights(alpha, backend):
+    estimators = pytest.importorskip("xpnn.estimators", reason="needs scikit-learn")
+    x, y = data(n=300)
+    weight = np.linspace(0.5, 2.0, 300)
+    found = []
+    for own in (backend, xpnn.get_backend("numpy", ops="portable")):
+        model = estimators.MLPClassifier((8,), max_iter=4, batch_size=16, random_state=0, backend=own, alpha=alpha)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # four epochs are not enough
+            model.fit(x, y, sample_weight=weight)
+        found.append([*(w.tobytes() for w in model.coefs_), model.loss_curve_])
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("own", [{}, {"lr_mult": 0.5}], ids=["", "factors"])
+def test_on_the_threads_of_the_products(own, backend, monkeypatch):
+    """A network large enough for its loops to be shared, and for NumPy's passes to be, too."""
+    spread = importlib.import_module("xpnn.accel._spread")
+    monkeypatch.setattr("xpnn.accel.numpy_ops._THREADED", 1 << 12)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    x, y = data(n=150)
+    limits = pytest.importorskip("threadpoolctl").threadpool_limits
+    for pool in {spread.find_pool(), spread.NO_POOL}:
+        ops = copy.copy(backend.ops)
+        ops._lent = pool
+
+        def make(backend):
+            layers = Linear(300, **own), xpnn.ReLU(), Linear(300), xpnn.ReLU(), Linear(3)
+            net = xpnn.Sequential(*layers, n_in=N_IN, backend=backend)
+            return xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.Adam(0.001))
+
+        with limits(2, user_api="blas"):
+            assert_equal_to_the_bit(make, dataclasses.replace(backend, ops=ops), x, y, batch_size=32, epochs=5)
+
+
+def test_two_fits_at_once(backend):
+    x, y = data(n=400)
+    trainers = [plain(backend, {"seed": k, "dropout": 0.2}) for k in range(4)]
+    threads = [threading.Thread(target=t.fit, args=(x, y), kwargs={"epochs": 6, "batch_size": BATCH}) for t in trainers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    for k, trainer in enumerate(trainers):
+        alone = plain(backend, {"seed": k, "dropout": 0.2})
+        alone.fit(x, y, epochs=6, batch_size=BATCH, graph=False)
+        assert taped(trainer)
+        assert outcome(trainer) == outcome(alone)
+
+
+def test_long_steps_are_not_worth_a_tape(backend, monkeypatch, reasons):
+    monkeypatch.setattr(replay, "_LONG", 10)
+    assert_equal_to_the_bit(plain, backend, *data(), used=False)
+    assert reasons() == ["fit: each step is made in Python: steps are long"]
+    assert_equal_to_the_bit(plain, backend, *data(), graph=True)
+
+
+def test_a_trainer_goes_with_its_last_name(backend):
+    """Large arrays do not wait for the collector of cycles."""
+    trainer = plain(backend)
+    trainer.fit(*data(), epochs=2, batch_size=BATCH)
+    assert taped(trainer)
+    gone = weakref.ref(trainer)
+    gc.disable()
+    try:
+        del trainer
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_mnist_reaches_the_same_bits(backend, mnist_dir):

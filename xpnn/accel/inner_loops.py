@@ -16,6 +16,9 @@ import numpy as np
 __all__ = ["InnerLoop", "inner_loop"]
 
 
+_ADDRESS = 8  # bytes; whoever calls these loops counts on it
+
+
 class InnerLoop(NamedTuple):
     """A loop of a NumPy function."""
 
@@ -52,6 +55,8 @@ def inner_loop(ufunc: np.ufunc, dtypes: tuple[np.dtype[Any], ...]) -> InnerLoop 
 
     None where it has none for just these, or where functions of this NumPy lie otherwise in memory.
     """
+    if np.intp(0).itemsize != _ADDRESS:
+        return None
     found = _UFunc.from_address(id(ufunc))
     counts = found.nin, found.nout, found.nargs, found.ntypes
     if counts != (ufunc.nin, ufunc.nout, ufunc.nargs, ufunc.ntypes) or found.name != ufunc.__name__.encode():

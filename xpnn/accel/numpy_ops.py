@@ -17,7 +17,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
@@ -260,13 +260,13 @@ class NumpyOps(Ops):
             return
 
         def run(start: int, stop: int) -> None:
-            scratch = np.empty((*values.shape[:-1], min(block, stop - start)), values.dtype)
+            scratch = np.empty_like(values, shape=(*values.shape[:-1], min(block, stop - start)))
             for a in range(start, stop, block):
                 b = min(a + block, stop)
                 parts = [array[..., a:b] for array in (values, grads, m, v, *factors)]
                 _adam(parts, scalars, scratch[..., : b - a])
 
-        if values.size < _THREADED:
+        if values.size < _THREADED or type(values) is Noted:
             run(0, n)
         else:
             _share(run, n)
@@ -282,7 +282,7 @@ class NumpyOps(Ops):
             columns = [s if np.shape(s) == own else np.broadcast_to(s, own) for s in scalars]
             for k in np.ndindex(replicas):
                 self._compiled_adam([array[k] for array in arrays], [column[k] for column in columns])
-        elif self._lent != _NO_POOL or arrays[0].size < _THREADED:
+        elif self._lent != _NO_POOL or arrays[0].size < _THREADED or type(arrays[0]) is Noted:
             self._loops.adam(self._lent, *arrays, *map(_single, scalars))
         else:
             _share(
@@ -292,7 +292,7 @@ class NumpyOps(Ops):
 
     # -- data -----------------------------------------------------------------------------------------------
     def take_rows(self, x: Array, index: Array) -> Array:
-        """Gather rows; long ones by a compiled loop where there is one, and all of which a tape takes note."""
+        """Gather rows; by a compiled loop, where there is one, if they are long or noted."""
         long = type(x) is Noted or (type(x) is np.ndarray and x.ndim == 2 and x.shape[1] >= _WIDE)
         numbers = index.ndim == 1 and index.dtype == np.int64 and index.size > 0
         if self._loops is not None and long and numbers and x.size > 0 and x.flags.c_contiguous:
@@ -434,6 +434,9 @@ def _share(run: Callable[[int, int], None], n: int) -> None:
     edges = [n * k // threads for k in range(threads + 1)]
     # Each thread works under this one's settings: numpy.errstate is one of them.
     others = [_pool.submit(contextvars.copy_context().run, run, a, b) for a, b in itertools.pairwise(edges[1:])]
-    run(edges[0], edges[1])
+    try:
+        run(edges[0], edges[1])
+    finally:  # nobody writes any more when this returns
+        wait(others)
     for other in others:
         other.result()

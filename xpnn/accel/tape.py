@@ -8,7 +8,7 @@ with the same roundings and without Python.
 What is noted are addresses.  So whatever changes from step to step, rows or a learning rate, must lie in an array that
 was `moving` when the tape was made; everything else stays where it was.  NumPy tells `Noted` arrays of each of its
 functions that works on them.  What is not understood raises `TapeError`, and so does an array whose numbers the tape
-did not see come about.  (One way past it remains, ``np.asarray(noted)``: whoever makes a tape compares what it does.)
+did not see come about.  Ways past it remain, such as ``np.asarray(noted)``: whoever makes a tape compares what it does.
 """
 
 from __future__ import annotations

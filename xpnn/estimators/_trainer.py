@@ -59,4 +59,10 @@ class SklearnTrainer(Trainer):
             return super().train_step(x, y, weight, row)
         self.regularizer.lam = 0.5 * self.alpha / row.weight
         value, pred = super().train_step(x, y, weight, row)
+        self.regularizer.lam = 0.0  # what is left of a step is no option of the next
         return value + self._penalty, pred
+
+    def off_tape(self, *, weighted: bool) -> str | None:
+        if weighted and self.regularizer is not None:
+            return "alpha is divided by each batch's weight on the host"
+        return None

@@ -91,7 +91,7 @@ def weighed(weight: np.ndarray | None, table: np.ndarray | None, y: np.ndarray) 
 
 def weighty(feed: Feed, which: str = "") -> Feed:
     """Return the feed, if there is a row in it that counts."""
-    if feed.weight is not None and not feed.weight[feed.rows].sum() > 0:
+    if feed.weight is not None and not feed.batch_weights(None, len(feed))[0] > 0:
         raise DataError(
             f"fit: expected a {which}row of weight above 0, got {len(feed)} rows of weight 0. "
             "Look at sample_weight and class_weight."

@@ -1,7 +1,8 @@
 """How rows reach the training step: checked once, cast once, gathered by blocks.
 
-Data that fit stay on the device, and one gather serves several batches.  A memory map stays on disk: its rows
-come over block by block, read in ascending order and ahead of their use, so training data may be larger than memory.
+Data that fit stay on the device, and one gather serves several batches, unless a tape gathers each (`Feed.held`).  A
+memory map stays on disk: its rows come over block by block, read in ascending order and ahead of their use, so training
+data may be larger than memory.
 """
 
 from __future__ import annotations
@@ -81,12 +82,17 @@ class Feed:
         self._y = _column(backend, y, dtypes[kind_y], where, "y")
         self.weight = weight
         self._w = None if weight is None else _column(backend, weight, backend.dtype, where, "sample_weight")
-        self._all = True
-        self.rows = np.arange(X.shape[0], dtype=np.int64)
+        self._n = int(X.shape[0])
+        self._part: Indices | None = None  # the rows of a part, in order
         self.width = int(np.prod(X.shape[1:]))
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return self._n if self._part is None else len(self._part)
+
+    @property
+    def rows(self) -> Indices:
+        """The numbers of this feed's rows, in order."""
+        return np.arange(self._n, dtype=np.int64) if self._part is None else self._part
 
     @property
     def _columns(self) -> list[_Resident | _Streamed]:
@@ -105,7 +111,7 @@ class Feed:
         columns = [column.values for column in self._columns if isinstance(column, _Resident)]
         if len(columns) < len(self._columns) or self.backend.name != "numpy":
             return None
-        if not all(values.flags.c_contiguous for values in columns):
+        if not all(values.flags.c_contiguous and values.flags.aligned for values in columns):
             return None
         if any(np.may_share_memory(a, b) for a, b in itertools.combinations(columns, 2)):
             return None
@@ -114,14 +120,14 @@ class Feed:
 
     def _index(self, order: Indices | None) -> Indices | None:
         """Return the numbers of this feed's rows in an order, or None where they are all and in theirs."""
-        if order is None:
-            return None if self._all else self.rows
-        return self.rows[order]
+        if self._part is None:
+            return order
+        return self._part if order is None else self._part[order]
 
     def part(self, rows: Indices) -> Feed:
         """Return a feed of some rows, over the same memory."""
         feed = copy.copy(self)
-        feed.rows, feed._all = rows, False
+        feed._part = rows
         return feed
 
     def batch_weights(self, order: Indices | None, batch_size: int) -> np.ndarray:
@@ -130,8 +136,9 @@ class Feed:
         starts = np.arange(0, n, batch_size)
         if self.weight is None:
             return np.minimum(batch_size, n - starts).astype(np.float64)
-        index = self.rows if order is None else self.rows[order]
-        return np.add.reduceat(self.weight[index].astype(np.float64), starts)
+        index = self._index(order)
+        weight = self.weight if index is None else self.weight[index]
+        return np.add.reduceat(weight.astype(np.float64), starts)
 
     def blocks(self, order: Indices | None, edges: Sequence[int]) -> Iterator[Batch]:
         """Yield (x, y, weight) of the rows from each edge to the next, in one piece.

@@ -1,7 +1,7 @@
 """Steps on a CPU made again from a tape, without the Python that each would take.
 
-The first step of a fit is made on noted arrays (`xpnn.accel.tape`): an ordinary `Trainer.train_step`, of which a tape
-keeps what it did with arrays.  The second is made from the tape.  Then the trainer makes both anew, and must arrive at
+A fit's first step is made on noted arrays (`xpnn.accel.tape`): an ordinary `Trainer.train_step`, of which a tape keeps
+what it did with arrays.  The second is made from the tape.  Then the trainer makes both anew, and must arrive at
 the same bits everywhere; only then the tape makes the fit's steps, many at once.  What cannot be noted is trained as
 ever.
 
@@ -14,7 +14,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import hashlib
-import inspect
 import logging
 import time
 import warnings
@@ -25,8 +24,8 @@ import numpy as np
 
 from .._typing import Array
 from ..accel import NumpyOps
-from ..accel.tape import Tape, bare
-from ..layers.base import walk
+from ..accel.tape import Noted, Tape, TapeError, bare
+from ..layers.base import PASSES, walk
 from ..ops import Ops
 from ..random import step_keys
 from .callbacks import Callback, LambdaCallback, looks_at_steps
@@ -44,6 +43,8 @@ _REPAID = 16
 _TRIED = 2
 _FEWEST = _TRIED + 2
 
+# Multiply-adds of a step for each layer's pass, from which on its Python does not matter: about a tenth of a second.
+_LONG = 1 << 31
 # Seconds after which Python should have its turn again, for Ctrl-C.
 _PATIENCE = 0.1
 
@@ -73,34 +74,48 @@ def plan_replay(trainer: Trainer, feed: Feed, epochs: int, batch_size: int, *, a
         why = "compiled loops are not in use (they come with xpnn[fast], in fits long enough to repay their loading)"
     elif steps < _FEWEST or (epochs * steps < _REPAID and not asked):
         why = f"{epochs * steps} steps do not repay a tape"
+    elif trainer.net.store.values.size * batch_size > _LONG and not asked:
+        why = "steps are long"
     else:
-        why = array_objection(trainer, feed) or (None if asked else _foreign(trainer))
+        why = array_objection(trainer, feed) or trainer.off_tape(weighted=feed.weight is not None)
+        why = why or (None if asked else _foreign(trainer))
     if why is not None:
         _tell(why, loud=asked)
         return None
     last = trainer._replay
-    if last is not None and (last.batch_size, last.loud) == (batch_size, asked):
+    if last is not None and (last.batch_size, last.asked) == (batch_size, asked):
         return last
-    return Replay(trainer, batch_size, loud=asked)
+    return Replay(batch_size, asked=asked)
+
+
+# What makes a step, of a trainer, a network, its layers, a loss, an optimizer, a penalty or a metric.
+_MAKERS = (
+    *("train_step", *PASSES, "forward_pair", "backward_pair", "value_and_grad", "rows", "link"),
+    *("update", "clipped_update", "rule", "numbers", "add", "sums", "per_sample"),
+)
 
 
 def _foreign(trainer: Trainer) -> str | None:
     """What may do more than array work."""
-    own = __package__.partition(".")[0] + "."
-    if not type(trainer).train_step.__module__.startswith(own):
-        return f"{type(trainer).__name__} has a train_step of its own"
     listening = [callback for callback in trainer.callbacks if looks_at_steps(callback)]
-    parts = [trainer.loss, trainer.optimizer, trainer.regularizer, *trainer.metrics, *walk(trainer.net.layers)]
+    if any(isinstance(callback, LambdaCallback) for callback in listening):
+        return "a function of yours looks at every step; fit(graph=True) says that it changes no option"
+    parts: list[Any] = [trainer.net, trainer.loss, trainer.optimizer, trainer.regularizer, *trainer.metrics]
+    parts += walk(trainer.net.layers)
     for part in (*parts, *listening):
-        if part is not None and not type(part).__module__.startswith(own):
+        if part is not None and not _own(type(part).__module__):
             return f"{type(part).__name__} may do more than array work; fit(graph=True) says that it does not"
-        if isinstance(part, LambdaCallback):
-            return "a function of yours looks at every step; fit(graph=True) says that it changes no option"
-    for thing in (trainer, trainer.net, *parts):
-        for name in getattr(thing, "__dict__", ()):
-            if inspect.isroutine(getattr(type(thing), name, None)):
-                return f"{type(thing).__name__} has been given a {name} of its own"
+    for part in (trainer, *parts):
+        for name in _MAKERS:
+            function = getattr(type(part), name, None)
+            home = getattr(function, "__globals__", {}).get("__name__")
+            if callable(function) and (name in getattr(part, "__dict__", ()) or not _own(home)):
+                return f"{type(part).__name__} has a {name} of its own"
     return None
+
+
+def _own(module: str | None) -> bool:
+    return module is not None and module.startswith(__package__.partition(".")[0] + ".")
 
 
 def _tell(why: str, *, loud: bool, depth: int = 3) -> None:
@@ -131,7 +146,7 @@ class _Rows:
 
     @property
     def in_one_piece(self) -> bool:
-        return all(column.flags.c_contiguous for column in self.columns)
+        return all(column.flags.c_contiguous and column.flags.aligned for column in self.columns)
 
     def after(self, n: int) -> _Rows:
         """Return the rows from number `n` on."""
@@ -187,25 +202,23 @@ class Replay:
 
     Parameters
     ----------
-    trainer : Trainer
-        Whose steps they are.
     batch_size : int
         Rows of the batches that are made from a tape.
-    loud : bool
-        Whether to warn where steps cannot be, or only to log.
+    asked : bool
+        Whether it was asked for: to warn where steps cannot be, and not only to log.
     """
 
-    def __init__(self, trainer: Trainer, batch_size: int, *, loud: bool) -> None:
-        self.batch_size, self.loud = batch_size, loud
-        self._trainer = trainer
+    def __init__(self, batch_size: int, *, asked: bool) -> None:
+        self.batch_size, self.asked = batch_size, asked
         self._frozen: Frozen | None = None
-        self._kind: Any = None  # of the rows
+        self._kind: Any = None  # of what moves
         self._taped: _Taped | None = None
         self._failed = False
         self._pace = 1  # steps to be made at once
 
     def run(
         self,
+        trainer: Trainer,
         feed: Feed,
         order: Indices | None,
         table: Sequence[StepRow],
@@ -217,6 +230,8 @@ class Replay:
 
         Parameters
         ----------
+        trainer : Trainer
+            Whose steps they are; always the same.
         feed : Feed
             The training rows.
         order : numpy.ndarray of int64 or None
@@ -235,103 +250,122 @@ class Replay:
         int
             Steps made, from the first; the rest are the trainer's to make.
         """
-        self._prepare(table, tally)
-        source = _Source(feed, order)
-        taped = self._tape_for(source, table, tally, restart)
+        epoch = _Epoch(trainer, _Source(feed, order), table, tally)
+        taped = self._tape_for(epoch, restart)
         if taped is None:
             return 0
         made, end = 0, len(table) - 1
-        for rows in source.pieces(feed.edges(self.batch_size)):
+        for rows in epoch.source.pieces(feed.edges(self.batch_size)):
             if not rows.in_one_piece:
                 break
             begun, stop = made, min(made + len(rows) // self.batch_size, end)
             while made < stop:
                 count = 1 if callbacks else min(self._pace, stop - made)
-                self._play(taped, rows.after((made - begun) * self.batch_size), made, count)
+                self._play(taped, epoch, rows.after((made - begun) * self.batch_size), made, count)
                 made += count
                 for callback in callbacks:
-                    callback.on_batch_end(self._trainer)
+                    callback.on_batch_end(trainer)
         return made
 
-    def _prepare(self, table: Sequence[StepRow], tally: _Tally) -> None:
-        """Lay out what changes from step to step, a row for each."""
-        net = self._trainer.net
-        numbers: Any = [(row.weight, *row.numbers) for row in table]
-        if not all(isinstance(number, float) for number in numbers[0]):  # replicas have their own
-            each = (len(table), len(numbers[0]), *net.store.replicas, 1)
-            numbers = [[np.broadcast_to(number, each[2:]) for number in row] for row in numbers]
-        else:
-            numbers = np.asarray(numbers)[..., None]
-        self._slots = [layer.slot for layer in walk(net.layers)]
-        self._rows = [
-            np.asarray(numbers, net.store.values.dtype),
-            np.asarray(step_keys(net.seed, self._trainer.step, len(table), self._slots), np.int32),
-            *tally.tables,
-        ]
-
-    def _play(self, taped: _Taped, rows: _Rows, slot: int, count: int) -> None:
+    def _play(self, taped: _Taped, epoch: _Epoch, rows: _Rows, slot: int, count: int) -> None:
         """Make steps from the tape, with the first of some rows."""
-        trainer = self._trainer
-        places = [(a.ctypes.data + slot * a.strides[0], a.strides[0]) for a in self._rows]
+        trainer = epoch.trainer
+        places = [(a.ctypes.data + slot * a.strides[0], a.strides[0]) for a in epoch.arrays]
         places += rows.places(self.batch_size)
         began = time.perf_counter()
-        taped.tape.play(count, places)
+        try:
+            taped.tape.play(count, places)
+        finally:  # Ctrl-C comes when it has been played
+            trainer.step += count
+            trainer.optimizer.t += count
+            trainer._penalty = taped.penalty
         self._pace = max(int(_PATIENCE * count / (time.perf_counter() - began)), 1)
-        trainer.step += count
-        trainer.optimizer.t += count
-        trainer._penalty = taped.penalty
 
     # -- making a tape --------------------------------------------------------------------------------------
-    def _tape_for(self, source: _Source, table: Sequence[StepRow], tally: _Tally, restart: Restart) -> _Taped | None:
-        """Return a tape for such rows that may be trusted, if need be a new one."""
-        frozen = Frozen(self._trainer)
-        if (frozen, source.kind) != (self._frozen, self._kind):
-            self._frozen, self._kind, self._taped, self._failed = frozen, source.kind, None, False
+    def _tape_for(self, epoch: _Epoch, restart: Restart) -> _Taped | None:
+        """Return a tape for an epoch that may be trusted, if need be a new one."""
+        frozen, kind = Frozen(epoch.trainer), epoch.kind
+        if (frozen, kind) != (self._frozen, self._kind):
+            self._frozen, self._kind, self._taped, self._failed = frozen, kind, None, False
         if self._failed or self._taped is not None:
             return self._taped
-        rows = next(source.pieces([0, _TRIED * self.batch_size]))
-        if not restart.complete or not rows.in_one_piece:
-            return None
-        why = self._try(rows, table, tally, restart)
-        restart.restore(self._trainer)
-        if why is not None:
-            self._failed, self._taped = True, None
-            _tell(why, loud=self.loud, depth=5)
+        rows = next(epoch.source.pieces([0, _TRIED * self.batch_size]))
+        found: _Taped | str = "rows do not lie in one piece"
+        if rows.in_one_piece:
+            if not restart.complete:
+                restart = type(restart)(epoch.trainer, whole=True)
+            try:
+                found = self._try(epoch, rows, restart)
+            finally:
+                restart.restore(epoch.trainer)
+        if isinstance(found, str):
+            self._failed = True
+            _tell(found, loud=self.asked, depth=5)
+        else:
+            self._taped = found
         return self._taped
 
-    def _try(self, rows: _Rows, table: Sequence[StepRow], tally: _Tally, restart: Restart) -> str | None:
-        """Make the epoch's first steps with a new tape and without, and tell why it cannot serve, if so."""
-        trainer = self._trainer
+    def _try(self, epoch: _Epoch, rows: _Rows, restart: Restart) -> _Taped | str:
+        """Make the epoch's first steps with a new tape and without; return it, or why it cannot serve."""
+        trainer, tally = epoch.trainer, epoch.tally
         try:
-            self._taped = self._note(rows, table[0], tally)
-            self._play(self._taped, rows.after(self.batch_size), 1, _TRIED - 1)
+            taped = self._note(epoch, rows)
+            self._play(taped, epoch, rows.after(self.batch_size), 1, _TRIED - 1)
         except Exception as error:  # of whatever kind: a layer may do anything with such arrays
             return str(error) or type(error).__name__
         found = _digest(trainer, tally)
         restart.restore(trainer)
-        for k, row in enumerate(table[:_TRIED]):
+        for k, row in enumerate(epoch.table[:_TRIED]):
             x, y, weight = rows.after(k * self.batch_size).batch(self.batch_size, trainer.net.backend.ops)
             value, pred = trainer.train_step(x, y, weight, row)
             tally.add(row.slot, value, pred, y, weight)
-        return None if _digest(trainer, tally) == found else "from a tape it gives other results"
+        return taped if _digest(trainer, tally) == found else "from a tape it gives other results"
 
-    def _note(self, rows: _Rows, row: StepRow, tally: _Tally) -> _Taped:
-        """Make a step, and note it on a new tape."""
-        trainer = self._trainer
+    def _note(self, epoch: _Epoch, rows: _Rows) -> _Taped:
+        """Make the epoch's first step, and note it on a new tape."""
+        trainer, row = epoch.trainer, epoch.table[0]
         ops, tape = trainer.net.backend.ops.noting(trainer.net.store.values.dtype)  # type: ignore[attr-defined]
         shown = _shown(trainer, ops, tape)
-        numbers, keys, *tables = (tape.moving(a[row.slot : row.slot + 1]) for a in self._rows)
+        numbers, keys, *tables = (tape.moving(array[:1]) for array in epoch.arrays)
         x, y, weight = rows.batch(self.batch_size, ops, tape)
         numbered = row._replace(
-            step={slot: (keys[0, j, 0], keys[0, j, 1]) for j, slot in enumerate(self._slots)},
+            step={slot: (keys[0, j, 0], keys[0, j, 1]) for j, slot in enumerate(epoch.slots)},
             weight=row.weight if weight is None else numbers[0, 0],
             numbers=tuple(numbers[0, j] for j in range(1, numbers.shape[1])),
         )
         value, pred = shown.train_step(x, y, weight, numbered)
-        tally.over(tables).add(0, value, pred, y, weight)
+        epoch.tally.over(tables).add(0, value, pred, y, weight)
+        for layer in walk(shown.net.layers):
+            if any(isinstance(value, Noted) for value in vars(layer).values()):
+                raise TapeError(f"{layer.label} keeps an array of its own")
         tape.finish()
         trainer.step, trainer.optimizer.t = shown.step, shown.optimizer.t
         return _Taped(tape, bare(shown._penalty))
+
+
+class _Epoch:
+    """What an epoch's steps have of their own, laid out with a row for each."""
+
+    def __init__(self, trainer: Trainer, source: _Source, table: Sequence[StepRow], tally: _Tally) -> None:
+        self.trainer, self.source, self.table, self.tally = trainer, source, table, tally
+        net = trainer.net
+        numbers: Any = [(row.weight, *row.numbers) for row in table]
+        if all(isinstance(number, float) for number in numbers[0]):
+            numbers = np.asarray(numbers)[..., None]
+        else:  # replicas have their own
+            numbers = [[np.broadcast_to(number, (*net.store.replicas, 1)) for number in row] for row in numbers]
+        self.slots = [layer.slot for layer in walk(net.layers)]
+        #: Batch weights with the optimizer's numbers, the mask keys, and where losses and metrics go.
+        self.arrays = [
+            np.asarray(numbers, net.store.values.dtype),
+            np.asarray(step_keys(net.seed, trainer.step, len(table), self.slots), np.int32),
+            *tally.tables,
+        ]
+
+    @property
+    def kind(self) -> Any:
+        """What a tape has frozen of it."""
+        return self.source.kind, [array.shape[1:] for array in self.arrays]
 
 
 # What `bind` gives a layer, so a copy need not have it.
@@ -354,11 +388,15 @@ def _shown(trainer: Trainer, ops: NumpyOps, tape: Tape) -> Trainer:
         known[id(layer._ops)] = None
         known |= {id(getattr(layer, name)): {} for name in _BOUND}
     net.layers = copy.deepcopy(net.layers, known)
+    for layer in walk(net.layers):
+        for array in vars(layer).values():
+            if isinstance(array, np.ndarray):
+                array.flags.writeable = False  # what is written to a copy would be lost
     net.bind(store)
     shown.optimizer = _twin(trainer.optimizer)
     shown.optimizer.state = {name: tape.fixed(array) for name, array in trainer.optimizer.state.items()}
     shown.regularizer = _twin(trainer.regularizer)
-    shown._loss = trainer.loss.using(ops)
+    shown._loss = trainer._loss.using(ops)
     return shown
 
 

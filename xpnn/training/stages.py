@@ -304,7 +304,8 @@ class Frozen:
 
     def __init__(self, trainer: Trainer) -> None:
         store, optimizer = trainer.net.store, trainer.optimizer
-        self._arrays = [store.values, store.grads, store.buffers, *optimizer.state.values()]
+        self._arrays = [store.values, store.grads, store.buffers, store.lr_factors, store.decay_factors]
+        self._arrays += optimizer.state.values()
         plain = (str, int, float, list, tuple, type(None))
         # `lr` and `t` show in the table.
         own = [pair for pair in vars(optimizer).items() if isinstance(pair[1], plain) and pair[0] not in ("lr", "t")]

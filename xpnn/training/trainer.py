@@ -225,7 +225,8 @@ class Trainer:
             ``xpnn[fast]``).  ``"auto"`` does so in a fit long enough to repay it; True in any, with a warning that says
             why where it cannot be done.  Layers, losses, metrics, a `train_step` and an ``on_batch_end`` of your own
             are Python that may do more than array work: on NumPy ``"auto"`` runs them at each step, and True says that
-            array work is all they do.  On CuPy an ``on_batch_end`` and a `train_step` of your own need each step.
+            array work is all they do, with options that their ``repr`` shows.  On CuPy an ``on_batch_end`` and a
+            `train_step` of your own need each step.
 
         Returns
         -------
@@ -301,7 +302,7 @@ class Trainer:
                 blocks = train.blocks(order, self._stages.edges(batch_size, len(train)))
                 made = self._stages.run(blocks, batch_size, table, tally)
             elif self._replay is not None:
-                made = self._replay.run(train, order, table, tally, restart, batch_callbacks)
+                made = self._replay.run(self, train, order, table, tally, restart, batch_callbacks)
             for row, (x, y, weight) in zip(table[made:], train.batches(order, batch_size, made), strict=True):
                 value, pred = self.train_step(x, y, weight, row)
                 tally.add(row.slot, value, pred, y, weight)
@@ -393,6 +394,13 @@ class Trainer:
             self.optimizer.clipped_update(store, row.numbers, clip)
         self.step += 1
         return value, pred
+
+    def off_tape(self, *, weighted: bool) -> str | None:
+        """Return why array work alone does not make steps, if that is so: of rows with weights, or without.
+
+        Of whoever overrides `train_step` in this package.
+        """
+        return None
 
     # -- reading --------------------------------------------------------------------------------------------
     @on_device
@@ -698,28 +706,36 @@ def _columns(name: str, value: Any) -> dict[str, Any]:
     return {name: float(values.mean()), f"{name}_replicas": values.tolist()}
 
 
-# Optimizer states of more numbers than this are not copied at every epoch: 32 MiB in float32.
-_COPIED_ELEMENTS = 1 << 23
+# Optimizer states of more numbers than this are not copied at every epoch: half a MiB in float32.
+_COPIED_ELEMENTS = 1 << 17
 
 
 class Restart:
     """What an epoch changes, as it was before, so that it can be undone or repeated.
 
+    Parameters
+    ----------
+    trainer : Trainer
+        Whose epoch begins.
+    whole : bool, default=False
+        Whether to copy the optimizer's state however large it is.
+
     Attributes
     ----------
     complete : bool
-        Whether the optimizer's state is part of it.  The state of a large network would take more memory than its
+        Whether the optimizer's state is part of it.  The state of a larger network would take more memory than its
         weights, for a case that seldom comes: there an undone epoch leaves the optimizer as new.
     """
 
-    def __init__(self, trainer: Trainer) -> None:
+    def __init__(self, trainer: Trainer, *, whole: bool = False) -> None:
         backend, optimizer = trainer.net.backend, trainer.optimizer
         self._store = trainer.net.store.snapshot()
         self._counts = optimizer.t, trainer.step, trainer.epoch
         self._state: dict[str, Array] | None = None  # as new
         elements = sum(math.prod(array.shape) for array in optimizer.state.values())
         # One replica that diverges must not cost the others their state.
-        if optimizer.t > 0 and (elements <= _COPIED_ELEMENTS or trainer.net.store.replicas):
+        small = elements <= _COPIED_ELEMENTS  # then also before the first step: it may have been set by hand
+        if small or (optimizer.t > 0 and (whole or trainer.net.store.replicas)):
             self._state = {name: backend.copy(a) for name, a in optimizer.state.items()}
         self.complete = optimizer.t == 0 or self._state is not None
 
