@@ -28,8 +28,8 @@ __all__ = ["Feed", "as_rows"]
 Indices = Any
 Batch = tuple[Array, Array, "Array | None"]
 
-# Rows gathered at once: about 1 MiB in float32, so that a batch is read while it is still in a CPU's cache.
-_STAGE_ELEMENTS = 1 << 18
+# Rows gathered at once: about half a MiB in float32, so that a batch is read while it is still in a CPU's cache.
+_STAGE_ELEMENTS = 1 << 17
 # Rows uploaded at once, about 16 MiB in float32: a transfer's own time is then small beside that of its bytes.
 _UPLOADED_ELEMENTS = 1 << 22
 # Values checked at once: the answers stay in cache.
