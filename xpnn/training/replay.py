@@ -1,9 +1,9 @@
 """Steps on a CPU made again from a tape, without the Python that each would take.
 
-A fit's first step is made on noted arrays (`xpnn.accel.tape`): an ordinary `Trainer.train_step`, of which a tape keeps
-what it did with arrays.  The second is made from the tape.  Then the trainer makes both anew, and must arrive at
-the same bits everywhere; only then the tape makes the fit's steps, many at once.  What cannot be noted is trained as
-ever.
+A fit's first two steps are made twice on trial.  Once by `Trainer.train_step`; then the first on noted arrays
+(`xpnn.accel.tape`), an ordinary `train_step` of which a tape keeps what it did with arrays, and the second from the
+tape.  Both must arrive at the same bits everywhere; only then the tape makes the fit's steps, many at once.  What
+cannot be noted is trained as ever.
 
 As in `xpnn.training.stages`, what changes from step to step lies in arrays, and what a tape has frozen is looked at
 before each epoch.  The last step of an epoch, which is often shorter and leaves the gradients' norm, is the trainer's.
@@ -306,20 +306,31 @@ class Replay:
         return self._taped
 
     def _try(self, epoch: _Epoch, rows: _Rows, restart: Restart) -> _Taped | str:
-        """Make the epoch's first steps with a new tape and without; return it, or why it cannot serve."""
+        """Make the epoch's first steps without a tape and with a new one; return it, or why it cannot serve.
+
+        The trainer's own layers take no part in it.
+        """
         trainer, tally = epoch.trainer, epoch.tally
         try:
+            expected = self._expected(epoch, rows)  # first, for a tape keeps its memory
+            restart.restore(trainer)
+            for array in (trainer.net.store.grads, *tally.tables):
+                array[...] = 0.0  # what a tape leaves out must not be found there
             taped = self._note(epoch, rows)
             self._play(taped, epoch, rows.after(self.batch_size), 1, _TRIED - 1)
         except Exception as error:  # of whatever kind: a layer may do anything with such arrays
             return str(error) or type(error).__name__
-        found = _digest(trainer, tally)
-        restart.restore(trainer)
+        return taped if _digest(trainer, tally) == expected else "from a tape it gives other results"
+
+    def _expected(self, epoch: _Epoch, rows: _Rows) -> bytes:
+        """Make the epoch's first steps without a tape; tell the state that they lead to."""
+        ops, tally = epoch.trainer.net.backend.ops, epoch.tally
+        twin = _shown(epoch.trainer, ops)
         for k, row in enumerate(epoch.table[:_TRIED]):
-            x, y, weight = rows.after(k * self.batch_size).batch(self.batch_size, trainer.net.backend.ops)
-            value, pred = trainer.train_step(x, y, weight, row)
+            x, y, weight = rows.after(k * self.batch_size).batch(self.batch_size, ops)
+            value, pred = twin.train_step(x, y, weight, row)
             tally.add(row.slot, value, pred, y, weight)
-        return taped if _digest(trainer, tally) == found else "from a tape it gives other results"
+        return _digest(twin, tally)
 
     def _note(self, epoch: _Epoch, rows: _Rows) -> _Taped:
         """Make the epoch's first step, and note it on a new tape."""
@@ -372,17 +383,18 @@ class _Epoch:
 _BOUND = ("params", "grads", "buffers")
 
 
-def _shown(trainer: Trainer, ops: NumpyOps, tape: Tape) -> Trainer:
-    """Return a trainer over the same memory, all of whose arrays are noted."""
+def _shown(trainer: Trainer, ops: Ops, tape: Tape | None = None) -> Trainer:
+    """Return a trainer over the same memory, with layers of its own; on a tape, all of its arrays are noted."""
+    fixed: Callable[[Array], Array] = tape.fixed if tape is not None else lambda array: array
     shown = _twin(trainer)
     net = shown.net = _twin(trainer.net)
     store = net.store = _twin(net.store)
     net.backend = store.backend = dataclasses.replace(net.backend, ops=ops)
     for name in ("values", "grads", "buffers", "lr_factors", "decay_factors"):
         array = getattr(store, name)
-        setattr(store, name, None if array is None else tape.fixed(array))
+        setattr(store, name, None if array is None else fixed(array))
     for name in ("params", "param_grads", "named_buffers"):
-        setattr(store, name, {key: tape.fixed(view) for key, view in getattr(store, name).items()})
+        setattr(store, name, {key: fixed(view) for key, view in getattr(store, name).items()})
     known: dict[int, Any] = {}
     for layer in walk(net.layers):
         known[id(layer._ops)] = None
@@ -394,7 +406,7 @@ def _shown(trainer: Trainer, ops: NumpyOps, tape: Tape) -> Trainer:
                 array.flags.writeable = False  # what is written to a copy would be lost
     net.bind(store)
     shown.optimizer = _twin(trainer.optimizer)
-    shown.optimizer.state = {name: tape.fixed(array) for name, array in trainer.optimizer.state.items()}
+    shown.optimizer.state = {name: fixed(array) for name, array in trainer.optimizer.state.items()}
     shown.regularizer = _twin(trainer.regularizer)
     shown._loss = trainer._loss.using(ops)
     return shown
