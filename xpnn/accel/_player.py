@@ -9,20 +9,27 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import carray, types
-from numba.extending import intrinsic
 
 from .._typing import Array
 from . import _kernels
 from ._rows import Column, Kernel
 from ._spread import Pool, compiled
 
+try:
+    from llvmlite import ir
+    from numba import carray, types
+    from numba.extending import intrinsic
+except ImportError:  # then there is nothing to play: `NumpyOps` takes no compiled loops, and no tape is made
+
+    def intrinsic(function: Any) -> Any:
+        """Return a function as it is."""
+        return function
+
+
 __all__ = ["play"]
 
 _LABELS, _KEYS, _TRUTHS = np.zeros(1, np.int64), np.zeros(1, np.int32), np.zeros(1, np.bool_)
 _BYTES = np.zeros(1, np.uint8)
-_INT = ir.IntType(64)
 # numba keeps what it compiled by the content of this file.  These are the hashes of what else it compiled.
 _COMPILED = {"_kernels.py": "5b33762e", "_rows.py": "fdb9344a"}
 
@@ -32,7 +39,7 @@ def _call(typing_context: Any, loop: Any, args: Any, dims: Any, steps: Any, data
     """Call ``void loop(char **args, intptr_t *dims, intptr_t *steps, void *data)``, all given as addresses."""
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        kind = ir.FunctionType(ir.VoidType(), [_INT] * 4)
+        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(64)] * 4)
         builder.call(builder.inttoptr(values[0], kind.as_pointer()), values[1:])
         return context.get_dummy_value()
 
