@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from conftest import backend_or_skip
+from places import backend_or_skip
 
 import xpnn
 from xpnn import data

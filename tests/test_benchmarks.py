@@ -7,11 +7,10 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from places import PROJECT
 
-PROJECT = Path(__file__).resolve().parents[1]
 BENCHMARKS = PROJECT / "benchmarks"
 PEERS = ("torch", "jax")
 SCRIPTS = ("training", "prediction", "replicas", "startup_memory")

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import backend_or_skip
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from places import backend_or_skip
 
 import xpnn
 from xpnn import checkpoint, initializers, layers

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from cases import LOSSES
-from conftest import assert_close, backend_or_skip
 from hypothesis import given as over
 from hypothesis import strategies as st
+from places import assert_close, backend_or_skip
 
 import xpnn
 from xpnn import losses

@@ -9,9 +9,9 @@ import math
 
 import numpy as np
 import pytest
-from conftest import backend_or_skip
 from hypothesis import given
 from hypothesis import strategies as st
+from places import backend_or_skip
 
 import xpnn
 from xpnn import SGD, AdaGrad, Adam, AdamW, Lion, Momentum, NAdam, RMSProp, params, to_numpy

@@ -14,9 +14,9 @@ import warnings
 import array_api_compat.numpy as xp
 import numpy as np
 import pytest
-from conftest import backend_or_skip
 from hypothesis import given
 from hypothesis import strategies as st
+from places import backend_or_skip
 
 import xpnn
 from xpnn.random import StepKey, keep_mask, keep_threshold, stream, words

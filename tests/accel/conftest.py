@@ -1,0 +1,51 @@
+"""Fixtures of operations: NumPy's and compiled ones, with and without threads, and those of a fake CuPy."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+
+import numpy as np
+import pytest
+from fake_cublaslt import fixture_lt  # noqa: F401, a fixture
+from fake_cupy import fixture_ops  # noqa: F401, a fixture
+from fake_openblas import IMITATED
+
+from xpnn.accel import NumpyOps
+
+
+@pytest.fixture(scope="session")
+def loops():
+    pytest.importorskip("numba", reason="needs numba: pip install 'xpnn[fast]'")
+    return importlib.import_module("xpnn.accel._kernels")
+
+
+@pytest.fixture(scope="session")
+def spread(loops):
+    return importlib.import_module("xpnn.accel._spread")
+
+
+@pytest.fixture
+def pool(spread):
+    """The threads of NumPy's matrix products, two of them whatever the environment says."""
+    limits = pytest.importorskip("threadpoolctl").threadpool_limits
+    found = spread.find_pool()
+    if found == spread.NO_POOL:
+        pytest.skip("NumPy's matrix products are not OpenBLAS's with threads of its own")
+    with limits(2, user_api="blas"):
+        assert ctypes.CFUNCTYPE(ctypes.c_int)(found[1])() == 2
+        yield found
+
+
+@pytest.fixture(params=["numpy", "numba", "numba in 7 parts", "numba on the threads of the products"])
+def fast(request):
+    """The twins, with NumPy's passes and with compiled loops."""
+    if request.param == "numpy":
+        return NumpyOps(np, "cpu")
+    ops = NumpyOps(np, "cpu")
+    ops._loops = request.getfixturevalue("loops")
+    if request.param == "numba in 7 parts":
+        ops._lent = IMITATED
+    elif request.param != "numba":
+        ops._lent = request.getfixturevalue("pool")
+    return ops

@@ -1,0 +1,425 @@
+"""Every faster twin gives the bits of the portable operation."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import multiprocessing
+import pickle
+import sys
+import threading
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fake_openblas import IMITATED, handed_out, seven
+
+import xpnn
+from xpnn.accel import NumpyOps, numpy_ops
+from xpnn.errors import OptionError
+from xpnn.ops import Ops
+
+RNG = np.random.default_rng(0)
+FAST, PORTABLE = NumpyOps(np, "cpu"), Ops(np, "cpu")
+
+
+def draw(shape, dtype):
+    return RNG.normal(size=shape).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("replicas", [(), (3,)])
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("need_dx", [True, False])
+def test_linear_backward(fast, dtype, replicas, shared, bias, need_dx):
+    batch, n_in, n_out = 67, 33, 41
+    x = draw((batch, n_in) if shared else (*replicas, batch, n_in), dtype)
+    dy, weight = draw((*replicas, batch, n_out), dtype), draw((*replicas, n_in, n_out), dtype)
+    results = []
+    for ops in (fast, PORTABLE):
+        flat = np.full((*replicas, n_in * n_out + n_out + 7), np.nan, dtype)  # gradients are views of a flat buffer
+        d_weight = flat[..., : n_in * n_out].reshape((*replicas, n_in, n_out), copy=False)
+        d_bias = flat[..., None, n_in * n_out : -7] if bias else None
+        dx = ops.linear_backward(x, dy, weight, d_weight, d_bias, need_dx=need_dx)
+        results.append((flat, dx))
+    assert_same_bits(results[0][0], results[1][0])
+    assert_same_bits(results[0][1], results[1][1])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(4096, 1), (3000, 2), (2, 3000), (1, 3000), (300, 8)])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_bias_gradients_of_any_shape(fast, dtype, shape, order):
+    """NumPy sums a single column, or columns in Fortran's order, in pairs and not row by row."""
+    dy, x = np.asarray(draw(shape, dtype), order=order), draw((shape[0], 3), dtype)
+    sums = []
+    for ops in (fast, PORTABLE):
+        d_bias = np.full((1, shape[1]), np.nan, dtype)
+        ops.linear_backward(
+            x, dy, np.zeros((3, shape[1]), dtype), np.empty((3, shape[1]), dtype), d_bias, need_dx=False
+        )
+        sums.append(d_bias)
+    assert_same_bits(*sums)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(1,), (1000,), (65_536,), (1_100_003,), (3, 400_001), (40, 5000)])
+@pytest.mark.parametrize("factors", [False, True])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_adam(monkeypatch, fast, dtype, shape, factors, threads):
+    monkeypatch.setattr(numpy_ops, "_thread_count", lambda: threads)
+    monkeypatch.setattr(numpy_ops, "_pool", None)
+    start = [draw(shape, dtype) for _ in range(3)] + [np.abs(draw(shape, dtype))]
+    lr_factors = np.abs(draw(shape[-1:], dtype)) if factors else None
+    rate = np.linspace(0.1, 0.2, shape[0], dtype=dtype)[:, None] if len(shape) == 2 else 0.1
+    results = []
+    for ops in (fast, PORTABLE):
+        values, grads, m, v = (a.copy() for a in start)
+        for _ in range(3):
+            ops.adam(values, grads, m, v, (0.9, 0.999, 1e-7, rate), lr_factors)
+        results.append((values, grads, m, v))
+    for own, portable in zip(*results, strict=True):
+        assert_same_bits(own, portable)
+
+
+def assert_same_bits(own, other):
+    """Equal to the bit, zeros with their signs; one NaN is as good as another."""
+    if own is None or other is None:
+        assert own is other
+        return
+    assert (own.shape, own.dtype) == (other.shape, other.dtype)
+    np.testing.assert_array_equal(own, other)
+    np.testing.assert_array_equal(np.signbit(own[~np.isnan(own)]), np.signbit(other[~np.isnan(other)]))
+
+
+SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e38, -1e38, 1e-40]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(1, 1), (67, 41), (3, 33, 65), (0, 5)])
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("contiguous", [True, False])
+def test_linear_and_relu(fast, dtype, shape, overwrite, contiguous):
+    x, dy = draw(shape, dtype), draw(shape, dtype)
+    if x.size > len(SPECIAL):
+        x.reshape(-1)[: len(SPECIAL)], dy.reshape(-1)[-len(SPECIAL) :] = SPECIAL, SPECIAL
+    if not contiguous:
+        x, dy = (np.repeat(a, 2, axis=-1)[..., ::2] for a in (x, dy))
+    weight, bias = draw((shape[-1], 39), dtype), draw((1, 39), dtype)
+    with np.errstate(invalid="ignore", over="ignore"):
+        for b in (bias, None):
+            assert_same_bits(fast.linear(x, weight, b), PORTABLE.linear(x, weight, b))
+        y, before = PORTABLE.relu(x), dy.copy()
+        dx = PORTABLE.relu_backward(dy, y)
+        kept = x.copy()
+        assert_same_bits(fast.relu(x, overwrite=overwrite), y)
+        assert_same_bits(fast.relu_backward(dy, y, overwrite=overwrite), dx)
+    if not overwrite:
+        assert_same_bits(x, kept)
+        assert_same_bits(dy, before)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(1, 1), (67, 41), (300, 130), (3, 33, 65), (0, 5)])
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("need_dx", [True, False])
+def test_linear_and_relu_as_one(fast, dtype, shape, overwrite, bias, need_dx):
+    width = 131 if shape[-1] == 130 else 39
+    x, weight = draw(shape, dtype), draw((shape[-1], width), dtype)
+    dy = draw((*shape[:-1], width), dtype)
+    if dy.size > len(SPECIAL):
+        dy.reshape(-1)[-len(SPECIAL) :] = SPECIAL
+        x[..., 0, :3] = np.nan
+    b = draw((1, width), dtype) if bias else None
+    y = PORTABLE.linear_relu(x, weight, b)
+    assert_same_bits(fast.linear_relu(x, weight, b), y)
+    assert_same_bits(PORTABLE.relu(PORTABLE.linear(x, weight, b)), y)
+    d_weight, d_bias = np.empty((*shape[:-2], shape[-1], width), dtype), np.empty((*shape[:-2], 1, width), dtype)
+    results = []
+    for ops in (fast, PORTABLE):
+        given, d_w, d_b = dy.copy(), d_weight.copy(), d_bias.copy() if bias else None
+        with np.errstate(invalid="ignore", over="ignore"):
+            dx = ops.linear_relu_backward(x, y, given, weight, d_w, d_b, need_dx=need_dx, overwrite=overwrite)
+        results.append((dx, d_w, d_b))
+        if not overwrite:
+            assert_same_bits(given, dy)
+    for own, portable in zip(*results, strict=True):
+        assert_same_bits(own, portable)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8])
+@pytest.mark.parametrize("shape", [(50, 784), (50, 64), (50, 63), (50, 1), (50,), (50, 8, 8)])
+@pytest.mark.parametrize("count", [0, 1, 2, 300])
+def test_rows(fast, dtype, shape, count):
+    x, index = (draw(shape, np.float64) * 50).astype(dtype), RNG.integers(0, 50, count)
+    np.testing.assert_array_equal(fast.take_rows(x, index), PORTABLE.take_rows(x, index))
+    np.testing.assert_array_equal(fast.take_rows(x[::2], index % 25), PORTABLE.take_rows(x[::2], index % 25))
+    for wrong in (50, -51):
+        with pytest.raises(IndexError):
+            fast.take_rows(x, np.append(index, wrong))
+    np.testing.assert_array_equal(fast.take_rows(x, index - 50), x[index])  # from the end, as NumPy counts
+
+
+@pytest.mark.parametrize("shape", [(1,), (1000,), (3, 700)])
+def test_total(fast, shape):
+    x = draw(shape, np.float32)
+    assert_same_bits(fast.total(x), PORTABLE.total(x))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("classes", [1, 2, 3, 7, 8, 9, 10, 15, 16, 17, 100, 127, 128, 129, 300])
+@pytest.mark.parametrize("batch", [1, 32])
+def test_cross_entropy_of_labels(fast, dtype, classes, batch):
+    logits, labels = draw((batch, classes), dtype) * 20, RNG.integers(0, classes, batch)
+    for own, portable in zip(
+        fast.softmax_cross_entropy_labels(logits, labels),
+        PORTABLE.softmax_cross_entropy_labels(logits, labels),
+        strict=True,
+    ):
+        assert_same_bits(own, portable)
+
+
+def test_cross_entropy_of_replicas(fast):
+    logits, labels = draw((3, 20, 5), np.float32), RNG.integers(0, 5, 20)
+    for y in (labels, np.stack([labels] * 3)):
+        for own, portable in zip(
+            fast.softmax_cross_entropy_labels(logits, y), PORTABLE.softmax_cross_entropy_labels(logits, y), strict=True
+        ):
+            assert_same_bits(own, portable)
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 10], [0, 1, 10**9], [0, 1, -11], [0, 1], [0, 1, 2, 3]])
+def test_labels_that_do_not_exist_are_refused(fast, labels):
+    with pytest.raises((IndexError, ValueError)):
+        fast.softmax_cross_entropy_labels(draw((3, 10), np.float32), np.asarray(labels))
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.uint8, np.int64])
+def test_labels_of_any_integers(fast, dtype):
+    logits = draw((3, 10), np.float32)
+    for own, portable in zip(
+        fast.softmax_cross_entropy_labels(logits, np.asarray([0, 9, 3], dtype)),
+        PORTABLE.softmax_cross_entropy_labels(logits, np.asarray([0, 9, 3], dtype)),
+        strict=True,
+    ):
+        assert_same_bits(own, portable)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "int32", "uint8", ">f4"])
+def test_other_dtypes_are_left_to_numpy(fast, dtype):
+    """A layer of one's own may give what it likes; the loops are for floats of 32 and 64 bits."""
+    x = (draw((20, 30), np.float64) * 20).astype(dtype)
+    assert_same_bits(fast.relu_backward(x, x), np.multiply(x, x > 0))
+    assert_same_bits(fast.relu(x), np.maximum(x, 0.0))
+    assert_same_bits(fast.take_rows(np.tile(x, 3), np.arange(3)), np.tile(x, 3)[:3])
+
+
+def test_arrays_in_other_orders(fast):
+    logits = np.asarray(draw((3, 20, 40), np.float32), order="F")
+    labels = RNG.integers(0, 40, 20)
+    for own, portable in zip(
+        fast.softmax_cross_entropy_labels(logits, labels),
+        PORTABLE.softmax_cross_entropy_labels(logits, labels),
+        strict=True,
+    ):
+        assert_same_bits(own, portable)
+    x, rows = draw((6, 70), np.float32), np.asarray([[0, 5], [3, 3]])
+    np.testing.assert_array_equal(fast.take_rows(x, rows), x[rows])
+    np.testing.assert_array_equal(fast.take_rows(x, rows[0, 0]), x[0])
+    with pytest.raises(ValueError, match="broadcast"):
+        fast.relu_backward(x, x[:4])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_cross_entropy_shows_what_is_not_finite(fast, bad):
+    logits = draw((4, 10), np.float32)
+    logits[2, 7] = bad
+    with np.errstate(invalid="ignore", over="ignore"):
+        losses, d = fast.softmax_cross_entropy_labels(logits, np.zeros(4, np.int64))
+    np.testing.assert_array_equal(np.isfinite(losses), [True, True, False, True])
+    np.testing.assert_array_equal(np.isfinite(d).all(axis=-1), [True, True, False, True])
+
+
+def timed_as(monkeypatch, **seconds):
+    monkeypatch.setattr(numpy_ops, "_least_time", lambda call: seconds[call.__name__])
+
+
+def test_compiled_loops_are_loaded_by_long_fits_alone(monkeypatch, loops):
+    ops = NumpyOps(np, "cpu")
+    ops.prepare(steps=100, n_params=1000, n_activations=1000)
+    assert not ops._considered
+    ops.prepare(steps=10_000, n_params=235_146, n_activations=50_000)
+    assert ops._considered
+    timed_as(monkeypatch, compiled=2.0, with_numpy=1.0)
+    slow = NumpyOps(np, "cpu")
+    slow.choose(compiled=True)
+    assert not slow.compiled
+    timed_as(monkeypatch, compiled=1.0, with_numpy=2.0, alone=1.0, shared=2.0)
+    slow.prepare(steps=10_000, n_params=235_146, n_activations=50_000)
+    assert not slow.compiled  # considered once
+    ops = NumpyOps(np, "cpu")
+    ops.choose(compiled=True)
+    assert ops.compiled
+    ops.choose(compiled=False)
+    assert not ops.compiled
+
+
+def test_loops_share_the_threads_of_the_products_unless_that_is_slower(monkeypatch, spread, pool):
+    for shared, expected in ((0.5, pool), (1.1, pool), (2.0, (0, 0))):
+        timed_as(monkeypatch, compiled=1.0, with_numpy=2.0, alone=1.0, shared=shared)
+        ops = NumpyOps(np, "cpu")
+        ops.choose(compiled=True)
+        assert ops._lent == expected
+    monkeypatch.setattr(spread, "find_pool", lambda: (0, 0))
+    timed_as(monkeypatch, compiled=1.0, with_numpy=2.0)  # nothing to measure
+    ops = NumpyOps(np, "cpu")
+    ops.choose(compiled=True)
+    assert (ops.compiled, ops._lent) == (True, (0, 0))
+
+
+def test_no_pool_without_openblas(monkeypatch, spread, pool):
+    class Library:
+        def __init__(self, path):
+            pass
+
+    monkeypatch.setattr(spread.ctypes, "CDLL", Library)
+    assert spread.find_pool() == spread.NO_POOL
+    Library.openblas_get_num_threads = seven  # of another OpenBLAS: a count, but nobody to run
+    assert spread.find_pool() == spread.NO_POOL
+
+    def refuse(path):
+        raise OSError(path)
+
+    monkeypatch.setattr(spread.ctypes, "CDLL", refuse)
+    assert spread.find_pool() == spread.NO_POOL
+
+
+def test_loops_use_as_many_threads_as_the_products(monkeypatch, loops, pool):
+    """The count is asked for at every loop, so limits hold that are set later."""
+    limits = pytest.importorskip("threadpoolctl").threadpool_limits
+    run = IMITATED[0], pool[1]
+    x = np.ones(1 << 20, np.float32)
+    handed_out.clear()
+    for threads, expected in ((1, []), (2, [2])):
+        with limits(threads, user_api="blas"):
+            loops.relu_over(run, x)
+        assert handed_out == expected
+    loops.relu_over(IMITATED, x[: 1 << 14])  # two parts are worth their while, seven are not
+    assert handed_out == [2, 2]
+    loops.relu_over(IMITATED, x[: 1 << 10])
+    assert handed_out == [2, 2]
+
+
+def test_the_loops_tell_when_the_threads_code_changes(loops, spread):
+    """numba would go on with what it compiled before."""
+    assert hashlib.sha256(Path(spread.__file__).read_bytes()).hexdigest()[:8] == loops._SPREAD
+
+
+def test_several_python_threads_may_spread_at_once(loops, spread, pool):
+    numbers = (0.9, 0.999, 1e-7, 0.1)
+    arrays = [[np.full(100_003, k, np.float32) for k in range(1, 5)] for _ in range(4)]
+    expected = [a.copy() for a in arrays[0]]
+    for _ in range(50):
+        loops.adam(spread.NO_POOL, *expected, *numbers)
+
+    def work(own):
+        for _ in range(50):
+            loops.adam(pool, *own, *numbers)
+
+    threads = [threading.Thread(target=work, args=(own,)) for own in arrays]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    for own in arrays:
+        for a, b in zip(own, expected, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_without_numba_nothing_is_compiled(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    ops = NumpyOps(np, "cpu")
+    ops.choose(compiled=True)
+    assert not ops.compiled
+    assert ops._considered
+
+
+def test_a_numba_that_cannot_compile_is_left_aside(monkeypatch, loops, caplog):
+    def refuse(*arrays):
+        raise TypeError("Failed in nopython mode pipeline\n\n  unknown intrinsic")
+
+    monkeypatch.setattr(loops, "adam", refuse)
+    ops = NumpyOps(np, "cpu")
+    with caplog.at_level("WARNING", logger="xpnn"):
+        ops.choose(compiled=True)
+    assert not ops.compiled
+    assert "compiled loops are left aside: Failed in nopython mode pipeline unknown intrinsic" in caplog.text
+
+
+def test_threads_obey_the_errstate_of_the_caller(monkeypatch):
+    monkeypatch.setattr(numpy_ops, "_thread_count", lambda: 2)
+    monkeypatch.setattr(numpy_ops, "_pool", None)
+    n = 1 << 20
+    arrays = [np.full(n, np.inf, np.float32) for _ in range(4)]
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("error")
+        FAST.adam(*arrays, (0.9, 0.999, 1e-7, 0.1))
+    assert np.isnan(arrays[0]).all()
+
+
+def test_as_many_threads_as_the_environment_says(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert numpy_ops._thread_count() == 1
+    monkeypatch.setenv("OMP_NUM_THREADS", "many")
+    assert numpy_ops._thread_count() >= 1
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.delattr("os.sched_getaffinity", raising=False)
+    assert numpy_ops._thread_count() >= 1
+
+
+def _adam_in_a_child(ops):
+    arrays = [np.ones(1 << 20, np.float32) for _ in range(4)]
+    ops.adam(*arrays, (0.9, 0.999, 1e-7, 0.1))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_makes_threads_of_its_own(monkeypatch, fast):
+    if fast._lent == IMITATED:
+        pytest.skip("runs no threads")
+    monkeypatch.setattr(numpy_ops, "_thread_count", lambda: 2)
+    _adam_in_a_child(fast)
+    child = multiprocessing.get_context("fork").Process(target=_adam_in_a_child, args=(fast,))
+    child.start()
+    child.join(timeout=30)
+    assert child.exitcode == 0
+
+
+def train(ops):
+    backend = dataclasses.replace(xpnn.get_backend("numpy"), ops=ops)
+    net = xpnn.mlp([20, 64, 64, 5], norm="batch", dropout=0.2, residual=True, backend=backend, seed=1)
+    trainer = xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.AdamW(0.01), clip_norm=1.0, regularizer=xpnn.L2(1e-4))
+    X, y = np.random.default_rng(3).normal(size=(300, 20)), np.arange(300) % 5
+    history = trainer.fit(X, y, epochs=3, batch_size=64, validation_fraction=0.2)
+    return net.state_dict(), history["loss"]
+
+
+def test_a_training_run_is_the_same_to_the_bit(fast):
+    (weights, loss), (portable, portable_loss) = train(fast), train(PORTABLE)
+    assert loss == portable_loss
+    for name, value in portable.items():
+        np.testing.assert_array_equal(weights[name], value)
+
+
+def test_choosing_operations():
+    fast, portable = xpnn.get_backend("numpy"), xpnn.get_backend("numpy", ops="portable")
+    assert (fast.ops.name, portable.ops.name) == ("fast", "portable")
+    assert xpnn.get_backend(fast, ops="portable").ops.name == "portable"
+    assert xpnn.get_backend(portable, "float64").ops.name == "portable"
+    for backend in (fast, portable):
+        assert pickle.loads(pickle.dumps(backend)).ops.name == backend.ops.name
+    with pytest.raises(OptionError, match=r"get_backend: expected ops to be 'fast' or 'portable', got 'slow'"):
+        xpnn.get_backend("numpy", ops="slow")

@@ -1,0 +1,272 @@
+"""The pages tell the truth: their code runs and prints what they show, their links lead somewhere, their examples work.
+
+Every block marked ``python`` runs, the blocks of a page one after the other in one namespace. A block marked ``text``
+right below it is what it prints, then its warnings, then the error that ends it (``ShapeError: ...``). White space does
+not count, ``...`` stands for anything, fractions may differ by 1 %, and numbers below 1e-6 are rounding noise.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import doctest
+import io
+import itertools
+import os
+import re
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from places import PROJECT
+from tools import form_of_finding, load_tool
+
+from xpnn.cli import main
+
+PAGES = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/**/*.md")])
+OPTIONAL = ("keras", "torch")  # packages that a page may use and the extra "test" does not install
+EXAMPLES = sorted(PROJECT.glob("examples/*.py"))
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(PROJECT).as_posix()
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+def test_there_are_pages_and_examples():
+    names = {page.name for page in PAGES}
+    assert {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "architecture.md"} <= names
+    assert len(EXAMPLES) >= 2
+
+
+class Block(NamedTuple):
+    """A runnable block of a page."""
+
+    line: int
+    code: str
+    shown: str | None  # the text block right below it
+
+    @property
+    def needs(self) -> str | None:
+        """The optional package that the block imports."""
+        return next(
+            (name for name in OPTIONAL if re.search(rf"^(import|from) {name}\b", self.code, re.MULTILINE)), None
+        )
+
+
+def runnable(page: Path) -> list[Block]:
+    text = page.read_text()
+    fences = list(re.finditer(r"^(`{3,})(.*)\n((?:.*\n)*?)\1`*$", text, flags=re.MULTILINE))
+    found = []
+    for fence, after in itertools.zip_longest(fences, fences[1:]):
+        if fence[2].split() == ["python"]:
+            below = after is not None and after[2] == "text" and not text[fence.end() : after.start()].strip()
+            found.append(Block(text.count("\n", 0, fence.start(3)), fence[3], after[3] if after and below else None))
+    return found
+
+
+def run(page: Path, block: Block, names: dict[str, object]) -> None:
+    """Run a block and compare what it prints, warns of and raises with what the page shows."""
+    where = f"{page.relative_to(PROJECT)}:{block.line}"
+    printed, raised = io.StringIO(), ""
+    with contextlib.redirect_stdout(printed), warnings.catch_warnings(record=block.shown is not None) as caught:
+        if block.shown is not None:
+            warnings.simplefilter("always")
+        if block.code.startswith(">>>"):
+            test = doctest.DocTestParser().get_doctest(block.code, names, where, str(page), block.line)
+            result = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, clear_globs=False)
+            assert not result.failed, printed.getvalue()
+            names.update(test.globs)
+            return
+        try:
+            exec(compile("\n" * block.line + block.code, str(page), "exec"), names)
+        except Exception as error:
+            raised = f"{type(error).__name__}: {error}"
+            if block.shown is None or f"{type(error).__name__}:" not in block.shown:
+                raise
+    if block.shown is not None:
+        lines = [printed.getvalue(), *(f"{each.category.__name__}: {each.message}" for each in caught or ()), raised]
+        seen = "\n".join(filter(None, lines))
+        assert alike(block.shown.split(), seen.split()), f"{where} shows\n{block.shown}\nbut gives\n{seen}"
+
+
+NUMBER = re.compile(r"(\d+(?:\.\d+)?(?:e[-+]?\d+)?)")
+
+
+def alike(shown: list[str], seen: list[str]) -> bool:
+    """Compare words."""
+    for place, word in enumerate(shown):
+        if word == "...":
+            rest = shown[place + 1 :]
+            return any(alike(rest, seen[start:]) for start in range(place, len(seen) + 1))
+        if place >= len(seen) or not same_word(word, seen[place]):
+            return False
+    return len(shown) == len(seen)
+
+
+def same_word(shown: str, seen: str) -> bool:
+    if shown == seen:
+        return True
+    theirs, ours = NUMBER.split(shown), NUMBER.split(seen)
+    if theirs[::2] != ours[::2]:
+        return False
+    for a, b in zip(theirs[1::2], ours[1::2], strict=True):
+        small = 0 < max(float(a), float(b)) < 1e-6
+        if a != b and not small and ("." not in a or abs(float(a) - float(b)) > 0.01 * abs(float(a))):
+            return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("shown", "seen", "same"),
+    [
+        ("loss 0.501 at epoch 3", "loss  0.502\nat epoch 3", True),
+        ("loss 0.501 at epoch 3", "loss 0.501 at epoch 4", False),
+        ("loss 0.501 at epoch 3", "loss 0.551 at epoch 3", False),
+        ("error 5.2e-11", "error 9.1e-12", True),
+        ("error 5.2e-11", "error 9.1e-5", False),
+        ("first ... last", "first in between last", True),
+        ("first ... last", "first in between", False),
+        ("got (3, 4).", "got (4, 3).", False),
+        ("all of it", "all of it and more", False),
+    ],
+)
+def test_comparison_of_output(shown, seen, same):
+    assert alike(shown.split(), seen.split()) is same
+
+
+PARTS = [(page, need) for page in PAGES for need in sorted({block.needs for block in runnable(page)} - {None})]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_python_blocks_run(page, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": "__main__"}
+    for block in runnable(page):
+        if block.needs is None:
+            run(page, block, names)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of that package, from within
+@pytest.mark.parametrize(("page", "need"), PARTS, ids=lambda value: value if isinstance(value, str) else name_of(value))
+def test_python_blocks_that_need_more_run(page, need, tmp_path, monkeypatch):
+    pytest.importorskip(need)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": "__main__"}
+    for block in runnable(page):
+        if block.needs in (None, need):
+            run(page, block, names)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_no_block_is_left_out(page):
+    """Indented blocks, or other spellings of the language, would not be found."""
+    fences = re.findall(
+        r"^[ >]*(?:`{3,}|~{3,}) *\{? *\.?(?:python|py3|python3|pycon)\b.*$", page.read_text(), re.MULTILINE
+    )
+    assert len(fences) == len(runnable(page))
+
+
+def test_troubleshooting_shows_what_is_printed_for_each_failure():
+    sections = re.split(r"^## (\d+)\. ", (PROJECT / "docs" / "troubleshooting.md").read_text(), flags=re.MULTILINE)[1:]
+    assert [int(number) for number in sections[::2]] == list(range(1, 11))
+    for number, text in zip(sections[::2], sections[1::2], strict=True):
+        shown = re.findall(r"^```python\n.*?^```\n\n```text\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+        assert any(re.match(r"\w+(?:Error|Warning)?: ", each) or "too slow" in each for each in shown), number
+        assert "**What to do.**" in text, number
+
+
+def test_readme_trains_and_checks(capsys):
+    names: dict[str, object] = {}
+    for block in blocks(PROJECT / "README.md", "python"):
+        exec(compile(block, "README.md", "exec"), names)
+    printed = capsys.readouterr().out
+    assert float(re.search(r"'accuracy': ([\d.]+)", printed)[1]) > 0.96
+    assert "excellent" in printed
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_to_files(page):
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_commands_of_the_pages_exist(capsys):
+    text = "\n".join(block for page in PAGES for block in blocks(page, "sh"))
+    commands = set(re.findall(r"^xpnn (\w+)", text, flags=re.MULTILINE))
+    assert {"train", "predict", "evaluate", "gradcheck", "parity", "doctor"} <= commands
+    for command in commands:
+        with pytest.raises(SystemExit) as stop:
+            main([command, "--help"])
+        assert stop.value.code == 0
+    targets = set(re.findall(r"^make (\w+)", text, flags=re.MULTILINE))
+    rules = (PROJECT / "Makefile").read_text()
+    assert targets
+    assert all(re.search(rf"^{target}:", rules, flags=re.MULTILINE) for target in targets)
+
+
+# Many trainings, which array-api-strict makes several times longer: there they run on request alone.
+LONG_ON_STRICT = {
+    "activation_comparison",
+    "diagnosis",
+    "dropout",
+    "dying_relu",
+    "normalization",
+    "optimizers_valley",
+    "penalties",
+    "perceptron_gates",
+    "regularization",
+    "schedules",
+    "search",
+    "xor",
+}
+
+
+@pytest.mark.parametrize("backend", ["numpy", "strict"])
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_examples_run(example, backend, tmp_path, request):
+    if backend == "strict" and example.stem in LONG_ON_STRICT and "XPNN_LONG_TESTS" not in os.environ:
+        pytest.skip("long on array-api-strict: set XPNN_LONG_TESTS=1 to run it")
+    environment = dict(os.environ)
+    if example.stem == "mnist":
+        environment["XPNN_DATA"] = str(request.getfixturevalue("mnist_dir"))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(example), "--quick", "--backend", backend],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    gallery = load_tool("make_gallery")
+    assert form_of_finding(example).fullmatch(gallery.finding(done.stdout)), "no finding at the end"
+    figures = gallery.written(done.stdout)
+    assert figures, "no figure"
+    for figure in figures:
+        assert not gallery.is_empty(tmp_path / figure), f"{figure} shows nothing"
+
+
+def test_mnist_example_skips_where_there_is_none(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(PROJECT / "examples" / "mnist.py"), "--quick"],
+        cwd=tmp_path,
+        env={**os.environ, "XPNN_DATA": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("skipped: MNIST is neither here nor can it be fetched.")
+
+
+def test_examples_are_short():
+    for example in EXAMPLES:  # the text cells of those that are notebooks too do not count
+        lines = [line for line in example.read_text().splitlines() if not line.startswith("#")]
+        assert len(lines) < 120, example.name
