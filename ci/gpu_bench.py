@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 import xpnn
-from xpnn.accel.capture import find_capturer
+from xpnn.accel.cuda.capture import find_capturer
 from xpnn.backend import Backend
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 import xpnn
-from xpnn.accel.capture import find_capturer
-from xpnn.accel.cuda import CupyOps
+from xpnn.accel.cuda.capture import find_capturer
+from xpnn.accel.cuda.cupy_ops import CupyOps
 from xpnn.accel.cuda.gemm_lt import Epilogue
 from xpnn.backend import Backend
 from xpnn.ops import Clip, Decay, Ops

@@ -159,7 +159,7 @@ def test_nothing_heavy_is_imported_with_a_module(module):
 def declared(module: str) -> list[str]:
     """The literal ``__all__``."""
     for node in tree(module).body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+        if isinstance(node, ast.Assign | ast.AnnAssign) and "__all__" in map(ast.unparse, assigned(node)):
             return ast.literal_eval(node.value)
     raise AssertionError(f"{module} has no literal __all__")
 

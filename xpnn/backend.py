@@ -22,7 +22,7 @@ import numpy as np
 
 from ._typing import Array, Device, DType, Namespace
 from .accel import NumpyOps
-from .accel.precision import HALVES, half_of, with_half_products
+from .accel.half import HALVES, half_of, with_half_products
 from .crossover import Crossover
 from .errors import BackendUnavailableError, DTypeError, OptionError
 from .ops import Ops, portable_ops
@@ -364,7 +364,7 @@ def _cuda_ops(xp: Namespace, device: Device, tf32: bool) -> Ops:
     """Return the CUDA kernels of a device, made once; TF32 is tried at once, for it must not be left out silently."""
     key = xp, str(device), tf32
     if key not in _CUDA_OPS:
-        from .accel.cuda import CupyOps
+        from .accel.cuda.cupy_ops import CupyOps
 
         ops = CupyOps(xp, device, tf32=tf32)
         if tf32:

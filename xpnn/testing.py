@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ._typing import Array
-from .accel.precision import HALVES
+from .accel.half import HALVES
 from .backend import Backend, get_backend, to_numpy
 from .errors import OptionError, ShapeError, XpnnError
 from .losses import Loss

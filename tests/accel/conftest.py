@@ -17,12 +17,12 @@ from xpnn.accel import NumpyOps
 @pytest.fixture(scope="session")
 def loops():
     pytest.importorskip("numba", reason="needs numba: pip install 'xpnn[fast]'")
-    return importlib.import_module("xpnn.accel._kernels")
+    return importlib.import_module("xpnn.accel.native.loops")
 
 
 @pytest.fixture(scope="session")
 def spread(loops):
-    return importlib.import_module("xpnn.accel._spread")
+    return importlib.import_module("xpnn.accel.native.threads")
 
 
 @pytest.fixture

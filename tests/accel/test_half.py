@@ -15,7 +15,7 @@ import pytest
 import xpnn
 from xpnn import Linear
 from xpnn import backend as backends
-from xpnn.accel.precision import half_of
+from xpnn.accel.half import half_of
 from xpnn.errors import BackendUnavailableError, DivergenceError, OptionError
 
 PAIRS = [("numpy", "float16"), ("numpy", "bfloat16"), ("torch", "float16"), ("torch", "bfloat16")]
@@ -306,7 +306,7 @@ def test_compiled_loops_leave_products_of_half_precision(dtype):
         ops = copy.copy(backend.ops)  # those of all others stay as they are
         ops.choose(compiled=False)
         if compiled:
-            ops._loops = importlib.import_module("xpnn.accel._kernels")
+            ops._loops = importlib.import_module("xpnn.accel.native.loops")
         net = xpnn.mlp([12, 20, 16, 4], backend=dataclasses.replace(backend, ops=ops), seed=0)
         xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.Adam(0.01)).fit(X, Y, epochs=3, batch_size=16)
         return backend.to_numpy(net.store.values)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import xpnn
-from xpnn.accel.upload import PinnedSlots
+from xpnn.accel.cuda.upload import PinnedSlots
 from xpnn.errors import DataError
 from xpnn.training import feed as feeds
 from xpnn.training.feed import Feed

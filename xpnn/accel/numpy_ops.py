@@ -25,7 +25,7 @@ import numpy as np
 from .._typing import Array, DType, Shape
 from ..ops import Ops
 from ..random import keep_threshold
-from .tape import Noted, NotedKernels, Tape
+from .native.trace import Trace, Traced, TracedLoops
 
 __all__ = ["NumpyOps"]
 
@@ -39,7 +39,7 @@ _THREADED = 1 << 20
 _WIDE = 64
 _FLOATS = np.dtype(np.float32), np.dtype(np.float64)
 _NO_POOL = (0, 0)
-_ARRAYS = np.ndarray, Noted  # others may mean something else by an operation
+_ARRAYS = np.ndarray, Traced  # others may mean something else by an operation
 # What compiled loops save, in seconds for each parameter and each activation of a step, and for its Python, which a
 # tape does without; and what loading costs.
 _SAVED_BY_PARAM, _SAVED_BY_ACTIVATION, _SAVED_BY_STEP = 0.8e-9, 0.7e-9, 4e-5
@@ -67,9 +67,9 @@ class NumpyOps(Ops):
         if not compiled or importlib.util.find_spec("numba") is None:
             return
         try:
-            loops = importlib.import_module("._kernels", __package__)
+            loops = importlib.import_module(".native.loops", __package__)
             if _faster(loops):
-                pool = importlib.import_module("._spread", __package__).find_pool()
+                pool = importlib.import_module(".native.threads", __package__).find_pool()
                 self._loops, self._lent = loops, _NO_POOL if _much_slower(loops, pool) else pool
         except Exception as error:  # whatever a numba to come does must not keep a fit from its work
             _LOG.warning("compiled loops are left aside: %s", " ".join(str(error).split())[:200])
@@ -79,11 +79,11 @@ class NumpyOps(Ops):
         """Whether compiled loops are in use."""
         return self._loops is not None
 
-    def noting(self, dtype: DType) -> tuple[NumpyOps, Tape]:
+    def noting(self, dtype: DType) -> tuple[NumpyOps, Trace]:
         """Return operations like these, compiled ones, that note on a new tape what they do with noted arrays."""
-        tape = Tape(self._loops, self._lent, dtype)
+        tape = Trace(self._loops, self._lent, dtype)
         new = copy.copy(self)
-        new._loops = NotedKernels(self._loops, tape)
+        new._loops = TracedLoops(self._loops, tape)
         return new, tape
 
     # -- linear ---------------------------------------------------------------------------------------------
@@ -266,7 +266,7 @@ class NumpyOps(Ops):
                 parts = [array[..., a:b] for array in (values, grads, m, v, *factors)]
                 _adam(parts, scalars, scratch[..., : b - a])
 
-        if values.size < _THREADED or type(values) is Noted:
+        if values.size < _THREADED or type(values) is Traced:
             run(0, n)
         else:
             _share(run, n)
@@ -282,7 +282,7 @@ class NumpyOps(Ops):
             columns = [s if np.shape(s) == own else np.broadcast_to(s, own) for s in scalars]
             for k in np.ndindex(replicas):
                 self._compiled_adam([array[k] for array in arrays], [column[k] for column in columns])
-        elif self._lent != _NO_POOL or arrays[0].size < _THREADED or type(arrays[0]) is Noted:
+        elif self._lent != _NO_POOL or arrays[0].size < _THREADED or type(arrays[0]) is Traced:
             self._loops.adam(self._lent, *arrays, *map(_single, scalars))
         else:
             _share(
@@ -293,7 +293,7 @@ class NumpyOps(Ops):
     # -- data -----------------------------------------------------------------------------------------------
     def take_rows(self, x: Array, index: Array) -> Array:
         """Gather rows; by a compiled loop, where there is one, if they are long or noted."""
-        long = type(x) is Noted or (type(x) is np.ndarray and x.ndim == 2 and x.shape[1] >= _WIDE)
+        long = type(x) is Traced or (type(x) is np.ndarray and x.ndim == 2 and x.shape[1] >= _WIDE)
         numbers = index.ndim == 1 and index.dtype == np.int64 and index.size > 0
         if self._loops is not None and long and numbers and x.size > 0 and x.flags.c_contiguous:
             out = np.empty_like(x, shape=(len(index), *x.shape[1:]))
@@ -304,7 +304,7 @@ class NumpyOps(Ops):
 
 def _single(scalar: Any) -> Any:
     """Return a number as a kernel takes it: a float, or what a tape notes as one."""
-    return scalar if type(scalar) is Noted else float(scalar if isinstance(scalar, float) else scalar.reshape(()))
+    return scalar if type(scalar) is Traced else float(scalar if isinstance(scalar, float) else scalar.reshape(()))
 
 
 def _plain(a: Array) -> bool:

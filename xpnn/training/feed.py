@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .._typing import Array, DType
-from ..accel.upload import PinnedSlots
+from ..accel.cuda.upload import PinnedSlots
 from ..arguments import as_array, check_real
 from ..backend import Backend, to_numpy
 from ..errors import DataError, ShapeError

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from .._typing import Array
-from ..accel.capture import Capturer
+from ..accel.cuda.capture import Capturer
 from ..arguments import count, number
 from ..backend import Backend, like, on_device, to_numpy
 from ..checkpoint import Custom
@@ -32,9 +32,9 @@ from .checks import check_weight, class_numbers, class_table, expect, weighed, w
 from .divergence import explain
 from .feed import Batch, Feed, as_rows, same_length
 from .history import History, missing_column, will_miss
-from .replay import Replay, plan_replay
+from .recorded.graphs import Stages, plan_stages
+from .recorded.tapes import Replay, plan_replay
 from .resume import load_trainer, save_trainer
-from .stages import Stages, plan_stages
 
 __all__ = ["Trainer"]
 

@@ -282,7 +282,7 @@ def test_without_cublas_products_go_through_cupy_and_it_is_said_once(no_cublas, 
         d_weight = plain(np.zeros_like(w))
         dx = ops.linear_backward(plain(x), plain(dy), plain(w), d_weight, None, need_dx=True)
         ops.matmul(plain(x).mT, plain(dy), d_weight, add=True)
-        other = xpnn.accel.cuda.CupyOps(ops.xp, ops.device)
+        other = xpnn.accel.cuda.cupy_ops.CupyOps(ops.xp, ops.device)
         close(other.matmul(plain(x), plain(w)), x @ w)
     close(dx, dy @ w.T)
     close(d_weight, 2 * x.T @ dy)

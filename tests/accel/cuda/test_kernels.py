@@ -36,8 +36,9 @@ from places import PROJECT
 
 import xpnn
 from xpnn import backend as backends
-from xpnn.accel.cuda import CupyOps, kernels
+from xpnn.accel.cuda import kernels
 from xpnn.accel.cuda.checks import gathers, number, plain, row_step
+from xpnn.accel.cuda.cupy_ops import CupyOps
 from xpnn.accel.cuda.gemm import Blas, Layout, layout
 from xpnn.errors import BackendUnavailableError, OptionError
 from xpnn.ops import Clip, Decay, Ops
@@ -1081,7 +1082,7 @@ def test_a_graph_that_does_something_else_is_found(probe, on_gpu):
 
 
 def test_steps_that_were_not_recorded_are_told(probe, on_gpu, monkeypatch):
-    monkeypatch.setattr("xpnn.training.stages.find_capturer", lambda name, ops: "no graphs today")
+    monkeypatch.setattr("xpnn.training.recorded.graphs.find_capturer", lambda name, ops: "no graphs today")
     found = probe.graphs(on_gpu)
     assert not found["ok"]
     assert "steps are launched one by one: no graphs today" in found["text"]

@@ -21,10 +21,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xpnn import special
-from xpnn.accel import NumpyOps, inner_loops, tape
-from xpnn.accel._rows import SHARED, Kernel
-from xpnn.accel.inner_loops import inner_loop
-from xpnn.accel.tape import Noted, NotedKernels, Tape, TapeError, bare
+from xpnn.accel import NumpyOps
+from xpnn.accel.native import inner_loops
+from xpnn.accel.native import trace as tape
+from xpnn.accel.native.inner_loops import inner_loop
+from xpnn.accel.native.table import SHARED, Kernel
+from xpnn.accel.native.trace import Trace, Traced, TracedLoops, TraceError, bare
 from xpnn.ops import Ops
 from xpnn.random import StepKey
 
@@ -62,7 +64,7 @@ def elsewhere(a):
 
 def make_tape(dtype=F4, lent=NO_POOL):
     """A tape; to note something takes no numba, to play it does."""
-    return Tape(importlib.import_module("xpnn.accel._kernels"), lent, dtype)
+    return Trace(importlib.import_module("xpnn.accel.native.loops"), lent, dtype)
 
 
 def places_of(arrays):
@@ -78,7 +80,7 @@ def replayed(f, first, second, dtype=F4, fixed=(), lent=NO_POOL):
     at_first = [a.copy() for a in first]
     with np.errstate(all="ignore"):
         noted = f(*map(made.moving, at_first), *map(made.fixed, own))
-        assert isinstance(noted, Noted)
+        assert isinstance(noted, Traced)
         out = bare(noted)
         assert_same(out, f(*[a.copy() for a in first], *[a.copy() for a in fixed]))
     made.finish()
@@ -174,7 +176,7 @@ def test_functions_of_two_arrays(loops, function, dtype):
 def test_columns_backwards_are_noted_rightly_or_refused(loops, function, dtype):
     """NumPy copies such arrays before it calls a loop, which may make other bits of what goes backwards."""
     for shape in SHAPES:
-        with contextlib.suppress(TapeError):
+        with contextlib.suppress(TraceError):
             assert_replays(lambda x: function(x[:, ::-1]), *pairs(shape, dtype=dtype), dtype)
 
 
@@ -183,7 +185,7 @@ def test_powers_by_a_column_are_noted_rightly_or_refused(loops, dtype):
     """NumPy copies such exponents; those of a whole row it would look at, and take a reciprocal for a power of -1."""
     for m, n in SHAPES:
         for f in (np.power, lambda x, y: np.power(y, x)):
-            with contextlib.suppress(TapeError):
+            with contextlib.suppress(TraceError):
                 assert_replays(f, *pairs((m, n), (m, 1), dtype=dtype), dtype)
 
 
@@ -618,8 +620,8 @@ REFUSED = {
     "a wide scalar of NumPy's": (lambda g: g.m * np.float64(2), PLAIN),
     "a truth": (lambda g: g.m * True, PLAIN),
     "a list": (lambda g: np.add(g.m, [1.0, 2.0, 3.0, 4.0]), PLAIN),
-    "no tape": (lambda g: g.x.view(Noted) + 1, "belongs to no tape"),
-    "no tape, assigned": (lambda g: assign(g.x.view(Noted), ..., 1.0), "belongs to no tape"),
+    "no tape": (lambda g: g.x.view(Traced) + 1, "belongs to no tape"),
+    "no tape, assigned": (lambda g: assign(g.x.view(Traced), ..., 1.0), "belongs to no tape"),
     # forms of functions
     "cumsum": (lambda g: np.cumsum(g.m, axis=0) * 2, OWN_FORM),
     "cumsum into": (lambda g: np.cumsum(g.m, axis=0, out=g.o), OWN_FORM),
@@ -695,7 +697,7 @@ REFUSED = {
 def test_what_is_refused(name):
     """Wrongly noted it would give wrong numbers later, and say nothing."""
     what, why = REFUSED[name]
-    with np.errstate(all="ignore"), pytest.raises(TapeError, match=why):
+    with np.errstate(all="ignore"), pytest.raises(TraceError, match=why):
         what(Given())
 
 
@@ -703,16 +705,16 @@ def test_what_is_refused(name):
 def test_labels_that_do_not_exist_are_refused(label):
     made = make_tape()
     rows, labels = made.fixed(np.zeros((2, 3), F4)), made.moving(np.asarray([0, label]))
-    with pytest.raises(TapeError, match="refuses its input"):
+    with pytest.raises(TraceError, match="refuses its input"):
         made.kernel("one_hot", rows, labels)
     z, totals, picked = (made.fixed(np.ones(s, F4)) for s in ((2, 3), 2, 2))
-    with pytest.raises(TapeError, match="refuses its input"):
+    with pytest.raises(TraceError, match="refuses its input"):
         made.kernel("probabilities", rows, labels, z, totals, picked)
 
 
 def test_a_function_without_a_loop_is_refused(monkeypatch):
     monkeypatch.setattr(tape, "inner_loop", lambda ufunc, dtypes: None)
-    with pytest.raises(TapeError, match="add of float32, float32, float32"):
+    with pytest.raises(TraceError, match="add of float32, float32, float32"):
         make_tape().moving(np.ones(3, F4)) + 1
 
 
@@ -817,7 +819,7 @@ SOUND = {
 @pytest.mark.parametrize("name", SOUND)
 def test_noted_rightly_or_refused(loops, name, dtype):
     first, second = abs(draw((6, 4), dtype, 1, "plain")), -3 * draw((6, 4), dtype, 2, "plain")
-    with contextlib.suppress(TapeError):
+    with contextlib.suppress(TraceError):
         assert_replays(SOUND[name], [first], [second], dtype, [draw((6, 4), dtype, 3, "plain")])
 
 
@@ -825,7 +827,7 @@ def test_noted_rightly_or_refused(loops, name, dtype):
 def test_the_other_byte_order_is_refused(loops, name):
     """Loops of NumPy are for the machine's own."""
     f = {"sum": np.sum, "product": lambda x: x @ x.mT, "assignment": lambda x: np.full_like(x, 1.0)}[name]
-    with pytest.raises(TapeError):
+    with pytest.raises(TraceError):
         assert_replays(f, *pairs((3, 3), dtype=">f4", kind="plain"))
 
 
@@ -840,7 +842,7 @@ def test_kernels_of_another_dtype_than_the_tapes_are_refused(loops, name):
         "column_sums": (x, y[0]),
         "keep_mask": (y.reshape(-1), *keys, 30000),
     }[name]
-    with pytest.raises(TapeError):
+    with pytest.raises(TraceError):
         made.kernel(name, *args)
 
 
@@ -995,12 +997,12 @@ def test_a_loop_without_an_address_is_none(monkeypatch, fresh_cache):
 # -- kernels ------------------------------------------------------------------------------------------------------
 def test_the_player_tells_when_other_code_changes(loops):
     """numba would go on with what it compiled before."""
-    player = importlib.import_module("xpnn.accel._player")
+    player = importlib.import_module("xpnn.accel.native.player")
     folder = Path(player.__file__).parent
     assert {name: hashlib.sha256((folder / name).read_bytes()).hexdigest()[:8] for name in player._COMPILED} == (
         player._COMPILED
     )
-    assert sorted(player._COMPILED) == ["_kernels.py", "_rows.py"]
+    assert sorted(player._COMPILED) == ["loops.py", "table.py"]
 
 
 def test_every_kernel_is_a_function(loops):
@@ -1068,7 +1070,7 @@ def test_every_kernel_is_played(loops, kind, dtype, parts):
         steps = [kernel_arrays(kind, m, n, dtype, seed)[0] for seed in (4, 9, 2)]
         made = make_tape(dtype, lent)
         noted = [made.moving(a.copy()) for a in first]
-        getattr(NotedKernels(loops, made), kind.name.lower())(*((lent,) if kind in SHARED else ()), *noted, *numbers)
+        getattr(TracedLoops(loops, made), kind.name.lower())(*((lent,) if kind in SHARED else ()), *noted, *numbers)
         made.finish()
         call(loops, kind, lent, first, numbers)
         for a, b in zip(noted, first, strict=True):
@@ -1083,13 +1085,13 @@ def test_every_kernel_is_played(loops, kind, dtype, parts):
 
 def test_kernels_that_no_tape_holds_are_refused(loops):
     made = make_tape()
-    noting = NotedKernels(loops, made)
+    noting = TracedLoops(loops, made)
     assert noting.MAX_CLASSES == loops.MAX_CLASSES
     with pytest.raises(AttributeError):
         noting.nothing  # noqa: B018
     x = made.moving(np.ones((3, 70), F4))
-    other = NotedKernels(types.SimpleNamespace(other=lambda x: x), made)
-    with pytest.raises(TapeError, match="other, which no tape holds"):
+    other = TracedLoops(types.SimpleNamespace(other=lambda x: x), made)
+    with pytest.raises(TraceError, match="other, which no tape holds"):
         other.other(x)
 
 

@@ -18,10 +18,10 @@ import xpnn
 from xpnn import Linear
 from xpnn import backend as backends
 from xpnn.accel.cuda import cupy_ops, gemm
-from xpnn.accel.precision import with_half_products
+from xpnn.accel.half import with_half_products
 from xpnn.ops import Ops
 from xpnn.random import StepKey, step_keys
-from xpnn.training import stages
+from xpnn.training.recorded import graphs as stages
 
 N, N_IN, BATCH = 90, 6, 8  # 12 steps, the last of 2 rows
 

@@ -20,8 +20,8 @@ import pytest
 import xpnn
 from xpnn import Linear
 from xpnn.accel import NumpyOps
-from xpnn.accel.tape import Noted, Tape, TapeError
-from xpnn.training import replay
+from xpnn.accel.native.trace import Trace, Traced, TraceError
+from xpnn.training.recorded import tapes as replay
 
 N, N_IN, BATCH = 90, 4, 8  # 12 steps, the last of 2 rows
 
@@ -31,7 +31,7 @@ def fixture_backend():
     """NumPy with compiled loops."""
     pytest.importorskip("numba", reason="needs numba: pip install 'xpnn[fast]'")
     ops = NumpyOps(np, "cpu")
-    ops._considered, ops._loops = True, importlib.import_module("xpnn.accel._kernels")
+    ops._considered, ops._loops = True, importlib.import_module("xpnn.accel.native.loops")
     return dataclasses.replace(xpnn.get_backend("numpy"), ops=ops)
 
 
@@ -250,7 +250,7 @@ def test_a_fit_that_is_broken_off(broken_off, backend):
 def test_ctrl_c_while_many_steps_are_played(backend, monkeypatch):
     """It comes when they have been: the counters are those of the weights."""
     x, y = data()
-    trainer, play, calls = plain(backend), Tape.play, []
+    trainer, play, calls = plain(backend), Trace.play, []
 
     def interrupted(self, count, places):
         play(self, count, places)
@@ -259,7 +259,7 @@ def test_ctrl_c_while_many_steps_are_played(backend, monkeypatch):
             raise KeyboardInterrupt
 
     monkeypatch.setattr(replay, "_PATIENCE", 10.0)
-    monkeypatch.setattr(Tape, "play", interrupted)
+    monkeypatch.setattr(Trace, "play", interrupted)
     with pytest.raises(KeyboardInterrupt):
         trainer.fit(x, y, epochs=2, batch_size=BATCH)
     assert calls == [1, 11]
@@ -285,8 +285,8 @@ def test_a_tape_that_was_not_compared_is_not_used(moment, backend, monkeypatch):
 
     with monkeypatch.context() as patch:
         owner, name = {
-            "noted": (Tape, "finish"),
-            "played": (Tape, "play"),
+            "noted": (Trace, "finish"),
+            "played": (Trace, "play"),
             "compared": (replay, "_digest"),
         }[moment]
         patch.setattr(owner, name, interrupt)
@@ -312,8 +312,8 @@ def test_a_state_that_is_not_copied_each_epoch_is_copied_for_a_new_tape(backend,
 def test_python_has_its_turn_now_and_then(patience, backend, monkeypatch):
     """Many steps are played at once, but not for longer than Ctrl-C should wait."""
     monkeypatch.setattr(replay, "_PATIENCE", patience)
-    counts, play = [], Tape.play
-    monkeypatch.setattr(Tape, "play", lambda self, n, places: counts.append(n) or play(self, n, places))
+    counts, play = [], Trace.play
+    monkeypatch.setattr(Trace, "play", lambda self, n, places: counts.append(n) or play(self, n, places))
     assert_equal_to_the_bit(plain, backend, *data())
     assert counts == ([1] * (1 + 3 * 11) if patience == 0.0 else [1, 11, 11, 11])
 
@@ -687,28 +687,28 @@ def test_a_diverging_fit_tells_the_same(backend):
 # -- where a tape cannot be made or trusted -------------------------------------------------------------------------
 @pytest.mark.parametrize("after", [0, 3, 17])
 def test_a_step_that_breaks_off_while_it_is_noted_leaves_no_trace(after, backend, monkeypatch, reasons):
-    put, calls = Tape._put, []
+    put, calls = Trace._put, []
 
     def breaks(self, row, arrays):
         calls.append(1)
         if len(calls) > after:
-            raise TapeError("enough")
+            raise TraceError("enough")
         put(self, row, arrays)
 
-    monkeypatch.setattr(Tape, "_put", breaks)
+    monkeypatch.setattr(Trace, "_put", breaks)
     assert_equal_to_the_bit(plain, backend, *data(), used=False)
     assert reasons() == ["fit: each step is made in Python: enough"]
 
 
 def test_a_tape_that_does_something_else_is_not_trusted(backend, monkeypatch, reasons):
-    play = Tape.play
+    play = Trace.play
 
     def other(self, count, places):
         self._table = self._table[:-1]  # without the last call
         self._moved = self._moved[self._moved[:, 0] < len(self._table)]
         play(self, count, places)
 
-    monkeypatch.setattr(Tape, "play", other)
+    monkeypatch.setattr(Trace, "play", other)
     assert_equal_to_the_bit(plain, backend, *data(), used=False)
     assert reasons() == ["fit: each step is made in Python: from a tape it gives other results"]
 
@@ -760,18 +760,18 @@ def test_the_network_is_untouched_while_a_step_is_noted(backend, monkeypatch):
     """Another thread may predict meanwhile."""
     trainer = plain(backend)
     seen = []
-    finish = Tape.finish
+    finish = Trace.finish
 
     def look(self):
         seen.extend(type(a) for layer in trainer.net.layers for a in (*layer.params.values(), *layer.grads.values()))
         seen.append(type(trainer.net.predict(data()[0])))
         finish(self)
 
-    monkeypatch.setattr(Tape, "finish", look)
+    monkeypatch.setattr(Trace, "finish", look)
     trainer.fit(*data(), epochs=2, batch_size=BATCH)
     assert taped(trainer)
     assert seen
-    assert Noted not in seen
+    assert Traced not in seen
 
 
 # -- whole tools ----------------------------------------------------------------------------------------------------
@@ -819,7 +819,7 @@ def test_an_estimator_with_weights(alpha, backend):
 @pytest.mark.parametrize("own", [{}, {"lr_mult": 0.5}], ids=["", "factors"])
 def test_on_the_threads_of_the_products(own, backend, monkeypatch):
     """A network large enough for its loops to be shared, and for NumPy's passes to be, too."""
-    spread = importlib.import_module("xpnn.accel._spread")
+    spread = importlib.import_module("xpnn.accel.native.threads")
     monkeypatch.setattr("xpnn.accel.numpy_ops._THREADED", 1 << 12)
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     x, y = data(n=150)

@@ -1,9 +1,5 @@
-"""CUDA twins for CuPy: kernels compiled as one module, and matrix products straight from cuBLAS.
+"""Kernels and matrix products of our own for CuPy, recordings of their work, and uploads beside it."""
 
-Nothing here imports CuPy before a backend on CuPy is made.  What has been shown without a GPU, and what only a GPU
-can show, stands in ``docs/gpu.md``.
-"""
+from __future__ import annotations
 
-from .cupy_ops import CupyOps
-
-__all__ = ["CupyOps"]
+__all__: list[str] = []

@@ -1,4 +1,4 @@
-"""How a tape's table is laid out: `xpnn.accel.tape` writes it, `xpnn.accel._player` reads it."""
+"""How a tape's table is laid out: `xpnn.accel.native.trace` writes it, `xpnn.accel.native.player` reads it."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from .._typing import Array, DType, Namespace, Shape
+from ..._typing import Array, DType, Namespace, Shape
 
 __all__ = ["PinnedSlots"]
 

@@ -1,12 +1,13 @@
 """Steps on a CPU made again from a tape, without the Python that each would take.
 
 A fit's first two steps are made twice on trial.  Once by `Trainer.train_step`; then the first on noted arrays
-(`xpnn.accel.tape`), an ordinary `train_step` of which a tape keeps what it did with arrays, and the second from the
-tape.  Both must arrive at the same bits everywhere; only then the tape makes the fit's steps, many at once.  What
-cannot be noted is trained as ever.
+(`xpnn.accel.native.trace`), an ordinary `train_step` of which a tape keeps what it did with arrays, and the second
+from the tape.  Both must arrive at the same bits everywhere; only then the tape makes the fit's steps, many at once.
+What cannot be noted is trained as ever.
 
-As in `xpnn.training.stages`, what changes from step to step lies in arrays, and what a tape has frozen is looked at
-before each epoch.  The last step of an epoch, which is often shorter and leaves the gradients' norm, is the trainer's.
+As in `xpnn.training.recorded.graphs`, what changes from step to step lies in arrays, and what a tape has frozen is
+looked at before each epoch.  The last step of an epoch, which is often shorter and leaves the gradients' norm, is the
+trainer's.
 """
 
 from __future__ import annotations
@@ -22,18 +23,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from .._typing import Array
-from ..accel import NumpyOps
-from ..accel.tape import Noted, Tape, TapeError, bare
-from ..layers.base import PASSES, walk
-from ..ops import Ops
-from ..random import step_keys
-from .callbacks import Callback, LambdaCallback, looks_at_steps
-from .feed import Feed, Indices
-from .stages import Frozen, array_objection
+from ..._typing import Array
+from ...accel import NumpyOps
+from ...accel.native.trace import Trace, Traced, TraceError, bare
+from ...layers.base import PASSES, walk
+from ...ops import Ops
+from ...random import step_keys
+from ..callbacks import Callback, LambdaCallback, looks_at_steps
+from ..feed import Feed, Indices
+from .graphs import Frozen, array_objection
 
 if TYPE_CHECKING:
-    from .trainer import Restart, StepRow, Trainer, _Tally
+    from ..trainer import Restart, StepRow, Trainer, _Tally
 
 __all__ = ["Replay", "plan_replay"]
 
@@ -129,7 +130,7 @@ def _tell(why: str, *, loud: bool, depth: int = 3) -> None:
 class _Taped(NamedTuple):
     """A tape, and where it leaves the penalty."""
 
-    tape: Tape
+    tape: Trace
     penalty: Array | None
 
 
@@ -154,7 +155,7 @@ class _Rows:
             return _Rows([column[n:] for column in self.columns])
         return _Rows(self.columns, self.index[n:])
 
-    def batch(self, n: int, ops: Ops, tape: Tape | None = None) -> tuple[Array, Array, Array | None]:
+    def batch(self, n: int, ops: Ops, tape: Trace | None = None) -> tuple[Array, Array, Array | None]:
         """Return the first `n` rows as a step takes them; from arrays that move on a tape, if there is one."""
         moving: Callable[[Array], Array] = tape.moving if tape is not None else lambda array: array
         if self.index is None:
@@ -347,8 +348,8 @@ class Replay:
         value, pred = shown.train_step(x, y, weight, numbered)
         epoch.tally.over(tables).add(0, value, pred, y, weight)
         for layer in walk(shown.net.layers):
-            if any(isinstance(value, Noted) for value in vars(layer).values()):
-                raise TapeError(f"{layer.label} keeps an array of its own")
+            if any(isinstance(value, Traced) for value in vars(layer).values()):
+                raise TraceError(f"{layer.label} keeps an array of its own")
         tape.finish()
         trainer.step, trainer.optimizer.t = shown.step, shown.optimizer.t
         return _Taped(tape, bare(shown._penalty))
@@ -383,7 +384,7 @@ class _Epoch:
 _BOUND = ("params", "grads", "buffers")
 
 
-def _shown(trainer: Trainer, ops: Ops, tape: Tape | None = None) -> Trainer:
+def _shown(trainer: Trainer, ops: Ops, tape: Trace | None = None) -> Trainer:
     """Return a trainer over the same memory, with layers of its own; on a tape, all of its arrays are noted."""
     fixed: Callable[[Array], Array] = tape.fixed if tape is not None else lambda array: array
     shown = _twin(trainer)

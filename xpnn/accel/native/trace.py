@@ -1,13 +1,13 @@
 """Noting the array work of one training step, to do it again without Python.
 
 A small step is mostly Python: each operation is found, checked and given an array of its own, which takes longer than
-its arithmetic.  A `Tape` is what one step did with arrays, noted while it was made: the very loops of NumPy and of
-`xpnn.accel._kernels`, and the places in memory where they read and wrote.  `Tape.play` runs them again, for many steps,
-with the same roundings and without Python.
+its arithmetic.  A `Trace` is what one step did with arrays, noted while it was made: the very loops of NumPy and of
+`xpnn.accel.native.loops`, and the places in memory where they read and wrote.  `Trace.play` runs them again, for
+many steps, with the same roundings and without Python.
 
 What is noted are addresses.  So whatever changes from step to step, rows or a learning rate, must lie in an array that
-was `moving` when the tape was made; everything else stays where it was.  NumPy tells `Noted` arrays of each of its
-functions that works on them.  What is not understood raises `TapeError`, and so does an array whose numbers the tape
+was `moving` when the tape was made; everything else stays where it was.  NumPy tells `Traced` arrays of each of its
+functions that works on them.  What is not understood raises `TraceError`, and so does an array whose numbers the tape
 did not see come about.  Ways past it remain, such as ``np.asarray(noted)``: whoever makes a tape compares what it does.
 """
 
@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._rows import SHARED, Column, Kernel
 from .inner_loops import InnerLoop, inner_loop
+from .table import SHARED, Column, Kernel
 
-__all__ = ["Noted", "NotedKernels", "Tape", "TapeError", "bare"]
+__all__ = ["Trace", "TraceError", "Traced", "TracedLoops", "bare"]
 
 _ADAMS_ARRAYS = 4  # what else it is given are numbers
 
@@ -37,7 +37,7 @@ _SEEN = {
 _EXACT = 1 << 24  # whole numbers up to this are float32 numbers
 
 
-class TapeError(Exception):
+class TraceError(Exception):
     """What a step does cannot be put on a tape."""
 
 
@@ -48,10 +48,10 @@ class _Place(NamedTuple):
     start: int
 
 
-class Noted(np.ndarray):
+class Traced(np.ndarray):
     """An array whose work is noted on a tape, and done."""
 
-    tape: Tape | None = None
+    tape: Trace | None = None
 
     def __array_finalize__(self, obj: Any) -> None:
         self.tape = getattr(obj, "tape", None)
@@ -69,7 +69,7 @@ class Noted(np.ndarray):
         if func is np.argmax:
             return _tape_of(args[0]).argmax(*args, **kwargs)
         if func not in _SEEN or kwargs.get("out") is not None:
-            raise TapeError(f"{func.__name__}, whose work is not seen")
+            raise TraceError(f"{func.__name__}, whose work is not seen")
         return super().__array_function__(func, types, args, kwargs)
 
     def __getitem__(self, key: Any) -> Any:
@@ -85,12 +85,12 @@ class Noted(np.ndarray):
         return _tape_of(self).numbers(self, np.dtype(dtype))
 
     def _asked(self, *args: Any) -> Any:
-        """Raise `TapeError`: what is decided by a number would be decided once."""
-        raise TapeError("a decision by the value of an array")
+        """Raise `TraceError`: what is decided by a number would be decided once."""
+        raise TraceError("a decision by the value of an array")
 
     def _unseen(self, *args: Any, **options: Any) -> Any:
-        """Raise `TapeError`: NumPy does not tell of this method's work."""
-        raise TapeError("a method whose work is not seen")
+        """Raise `TraceError`: NumPy does not tell of this method's work."""
+        raise TraceError("a method whose work is not seen")
 
     __bool__ = __float__ = __int__ = __index__ = __complex__ = item = tolist = _asked
     argmax = argmin = byteswap = choose = compress = dot = fill = partition = put = resize = setfield = _unseen
@@ -98,37 +98,37 @@ class Noted(np.ndarray):
 
     @property
     def flat(self) -> Any:
-        """Raise `TapeError` likewise."""
-        raise TapeError("elements one by one")
+        """Raise `TraceError` likewise."""
+        raise TraceError("elements one by one")
 
 
 def _whole(key: Any) -> Any:
     """Return a key that gives an array also of one element: a number would stay the same for ever."""
     keys = key if isinstance(key, tuple) else (key,)
     if any(not (k is Ellipsis or k is None or isinstance(k, int | slice)) for k in keys):
-        raise TapeError("chosen elements")
+        raise TraceError("chosen elements")
     return keys if Ellipsis in keys else (*keys, Ellipsis)
 
 
 def bare(a: Any) -> Any:
     """Return a noted array as NumPy's own, and anything else as it is."""
-    return a.view(np.ndarray) if isinstance(a, Noted) else a
+    return a.view(np.ndarray) if isinstance(a, Traced) else a
 
 
-def _tape_of(*arrays: Any) -> Tape:
+def _tape_of(*arrays: Any) -> Trace:
     for array in arrays:
-        if isinstance(array, Noted) and array.tape is not None:
+        if isinstance(array, Traced) and array.tape is not None:
             return array.tape
-    raise TapeError("an array that belongs to no tape")
+    raise TraceError("an array that belongs to no tape")
 
 
-class Tape:
+class Trace:
     """What one step did with arrays.
 
     Parameters
     ----------
     kernels : module
-        `xpnn.accel._kernels`.
+        `xpnn.accel.native.loops`.
     pool : Pool
         The threads on which they run.
     dtype : dtype
@@ -145,22 +145,22 @@ class Tape:
         self._known: dict[int, tuple[Any, _Place | None]] = {}
 
     # -- what the tape knows --------------------------------------------------------------------------------
-    def fixed(self, array: Any) -> Noted:
+    def fixed(self, array: Any) -> Traced:
         """Return an array as one that stays where it is."""
         owner = _owner(array)
         self._known.setdefault(id(owner), (owner, None))
         return self._noted(array)
 
-    def moving(self, array: Any) -> Noted:
+    def moving(self, array: Any) -> Traced:
         """Return an array as one in whose place others come: at each play as many as here were named, in this order."""
         owner, place = _owner(array), _Place(self._moving, array.ctypes.data)
         if self._known.setdefault(id(owner), (owner, place))[1] is not place:
-            raise TapeError("two moving arrays in one memory")
+            raise TraceError("two moving arrays in one memory")
         self._moving += 1
         return self._noted(array)
 
-    def _noted(self, array: Any) -> Noted:
-        noted: Noted = array.view(Noted)
+    def _noted(self, array: Any) -> Traced:
+        noted: Traced = array.view(Traced)
         noted.tape = self
         return noted
 
@@ -178,26 +178,26 @@ class Tape:
             return self._reduce(ufunc, inputs[0], out, **options)
         # What the usual options allow, a conversion, would be refused in any case.
         if method != "__call__" or options.keys() - {"casting", "subok"} or ufunc.nout != 1:
-            raise TapeError(f"{ufunc.__name__} in a form of its own")
+            raise TraceError(f"{ufunc.__name__} in a form of its own")
         return self._elements(ufunc, inputs, out) if ufunc.signature is None else self._product(ufunc, inputs, out)
 
     def kernel(self, name: str, *args: Any) -> Any:
         """Call a kernel on noted arrays, then whole numbers, and note it."""
         if name.upper() not in Kernel.__members__:
-            raise TapeError(f"{name}, which no tape holds")
+            raise TraceError(f"{name}, which no tape holds")
         kind = Kernel[name.upper()]
         numbers = [a for a in args if isinstance(a, int)]
-        arrays = [bare(a) for a in args if isinstance(a, Noted)]
+        arrays = [bare(a) for a in args if isinstance(a, Traced)]
         if len(arrays) + len(numbers) != len(args) or not all(a.flags.c_contiguous for a in arrays):
-            raise TapeError(f"{name} of other than arrays in one piece")
+            raise TraceError(f"{name} of other than arrays in one piece")
         if any(a.dtype.kind == "f" and a.dtype != self._like.dtype for a in arrays):
-            raise TapeError(f"{name} of another dtype than the tape's")
+            raise TraceError(f"{name} of another dtype than the tape's")
         given = arrays
         if kind is Kernel.ADAM:
             given = [*arrays[:_ADAMS_ARRAYS], *(float(a.reshape(())) for a in arrays[_ADAMS_ARRAYS:])]
         made = getattr(self._kernels, name)(*((self._pool,) if kind in SHARED else ()), *given, *numbers)
         if made is False:
-            raise TapeError(f"{name}, which refuses its input")
+            raise TraceError(f"{name}, which refuses its input")
         row = [0] * Column.WIDTH
         row[Column.KIND] = kind
         row[Column.DIMS : Column.DIMS + 2] = (1, *arrays[0].shape)[-2:]
@@ -211,25 +211,25 @@ class Tape:
             value = self._constant(value, place.dtype)
         self._elements(np.positive, [value], place)
 
-    def like(self, other: Any, fill: float | None, dtype: Any = None, *, shape: Any = None, **options: Any) -> Noted:
+    def like(self, other: Any, fill: float | None, dtype: Any = None, *, shape: Any = None, **options: Any) -> Traced:
         """Make an array like another, filled with a number if there is one."""
         made = self.fixed(np.empty_like(other, dtype=dtype, shape=shape, **options))
         if fill is not None:
             self.assign(bare(made), fill)
         return made
 
-    def argmax(self, x: Noted, axis: int | None = None) -> Noted:
+    def argmax(self, x: Traced, axis: int | None = None) -> Traced:
         """Find the places of the largest in rows."""
         if axis != -1 or x.ndim < 2 or x.dtype != self._like.dtype or not x.flags.c_contiguous:
-            raise TapeError("argmax of other than rows in one piece")
+            raise TraceError("argmax of other than rows in one piece")
         places = self.fixed(np.empty(x.shape[:-1], np.int64))
         self.kernel("argmax", x.reshape(-1, x.shape[-1]), places.reshape(-1))
         return places
 
-    def numbers(self, truths: Noted, dtype: np.dtype[Any]) -> Noted:
+    def numbers(self, truths: Traced, dtype: np.dtype[Any]) -> Traced:
         """Turn truth values into zeros and ones."""
         if truths.dtype != np.bool_ or dtype != self._like.dtype or not truths.flags.c_contiguous:
-            raise TapeError(f"a conversion of {truths.dtype} to {dtype}")
+            raise TraceError(f"a conversion of {truths.dtype} to {dtype}")
         made = self.fixed(np.empty(truths.shape, dtype))
         self.kernel("numbers", made.reshape(-1), truths.reshape(-1))
         return made
@@ -245,7 +245,7 @@ class Tape:
             ufunc(*inputs, out=out)
         for a in inputs:
             if np.may_share_memory(a, out) and not _same_place(a, out):
-                raise TapeError(f"{ufunc.__name__} over a part of what it reads")
+                raise TraceError(f"{ufunc.__name__} over a part of what it reads")
         self._spread(loop, [*inputs, out], out.shape)
         return out
 
@@ -255,11 +255,11 @@ class Tape:
             inputs = [inputs[0], float(inputs[1])]  # a mean: NumPy divides in float64 and rounds, which is the same
         kinds = [a.dtype if isinstance(a, np.ndarray) else type(a) for a in inputs]
         if not all(isinstance(kind, np.dtype) or kind in (int, float) for kind in kinds):
-            raise TapeError(f"{ufunc.__name__} of other than arrays and plain numbers")
+            raise TraceError(f"{ufunc.__name__} of other than arrays and plain numbers")
         dtypes = ufunc.resolve_dtypes((*kinds, None if out is None else out.dtype))
         for a, dtype in zip([*inputs, out], dtypes, strict=True):
             if isinstance(a, np.ndarray) and a.dtype != dtype:
-                raise TapeError(f"{ufunc.__name__}, which converts {a.dtype} and {dtype}")
+                raise TraceError(f"{ufunc.__name__}, which converts {a.dtype} and {dtype}")
         arrays = [
             a if isinstance(a, np.ndarray) else self._constant(a, dtype)
             for a, dtype in zip(inputs, dtypes[:-1], strict=True)
@@ -279,16 +279,16 @@ class Tape:
     ) -> Any:
         """A sum or a maximum over the last axes, or over others that follow each other, in NumPy's order."""
         if x.dtype.kind != "f" or not x.flags.c_contiguous or x.size == 0:
-            raise TapeError(f"{ufunc.__name__} over other than floating numbers in one piece")
+            raise TraceError(f"{ufunc.__name__} over other than floating numbers in one piece")
         if (dtype is not None and dtype != x.dtype) or where is not True or initial is not np._NoValue or x.ndim == 0:
-            raise TapeError(f"{ufunc.__name__} over axes, with options")
+            raise TraceError(f"{ufunc.__name__} over axes, with options")
         axes = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
         axes = tuple(k % x.ndim for k in axes)
         sums = self._fresh([1 if k in axes else n for k, n in enumerate(x.shape)], x.dtype)
         ufunc.reduce(x, axis=axes, keepdims=True, out=sums)
         low, high = min(axes), max(axes) + 1
         if sums.size > 1 and axes != tuple(range(low, high)):
-            raise TapeError(f"{ufunc.__name__} over axes apart")
+            raise TraceError(f"{ufunc.__name__} over axes apart")
         count = x.size // sums.size
         after = 1 if sums.size == 1 else math.prod(x.shape[high:])
         # Where nothing comes after, NumPy sums one row after the other; else all columns at once, row by row.
@@ -308,13 +308,13 @@ class Tape:
     def _product(self, ufunc: np.ufunc, inputs: list[Any], out: Any) -> Any:
         """A product of two matrices, or of stacks of them."""
         if ufunc is not np.matmul or not all(isinstance(a, np.ndarray) and a.ndim in (2, 3) and a.size for a in inputs):
-            raise TapeError(f"{ufunc.__name__} of other than matrices")
+            raise TraceError(f"{ufunc.__name__} of other than matrices")
         a, b = inputs
         if out is None:
             stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
             out = self._fresh((*stack, a.shape[-2], b.shape[-1]), a.dtype)
         if not a.dtype == b.dtype == out.dtype or np.may_share_memory(a, out) or np.may_share_memory(b, out):
-            raise TapeError("a product of several dtypes, or over what it reads")
+            raise TraceError("a product of several dtypes, or over what it reads")
         np.matmul(a, b, out=out)
         count = out.shape[0] if out.ndim == 3 else 1
         between = [m.strides[0] if m.ndim == 3 and m.shape[0] > 1 else 0 for m in (a, b, out)]
@@ -340,9 +340,9 @@ class Tape:
                 dims.append((n, steps))
         by_column = loop.name == "power" and arrays[1].size > 1 and dims and dims[-1][1][1] == 0
         if len(dims) > 1 and (min(dims[-1][1]) < 0 or by_column):
-            raise TapeError(f"{loop.name} of columns backwards, or by a column")
+            raise TraceError(f"{loop.name} of columns backwards, or by a column")
         if len(dims) > 3 or len(arrays) > 3:
-            raise TapeError(f"{loop.name} over more than three dimensions")
+            raise TraceError(f"{loop.name} over more than three dimensions")
         none = 1, [0] * len(arrays)
         *outer, inner = [none, none, none, *dims][-3:]
         self._call(loop, arrays, inner[:1], inner[1], outer)
@@ -372,7 +372,7 @@ class Tape:
     def _put(self, row: list[int], arrays: list[Any]) -> None:
         for k, array in enumerate(arrays):
             if id(_owner(array)) not in self._known:
-                raise TapeError("an array that came about unseen")
+                raise TraceError("an array that came about unseen")
             address, place = array.ctypes.data, self._known[id(_owner(array))][1]
             row[Column.ARGS + k] = address
             if place is not None:
@@ -385,7 +385,7 @@ class Tape:
         self._known = {key: known for key, known in self._known.items() if known[1] is None}
         self._table = np.asarray(self._rows, np.int64).reshape(-1, Column.WIDTH)
         self._moved = np.asarray(self._moves, np.int64).reshape(-1, 4)
-        self._player = importlib.import_module("._player", __package__)
+        self._player = importlib.import_module(".player", __package__)
 
     def play(self, count: int, places: Sequence[tuple[int, int]]) -> None:
         """Make `count` steps; that labels exist, which a kernel asks while it is noted, is the caller's to know.
@@ -401,10 +401,10 @@ class Tape:
         self._player.play(count, self._pool, self._table, self._moved, bases, self._like)
 
 
-class NotedKernels:
+class TracedLoops:
     """The kernels, each call of which is noted."""
 
-    def __init__(self, kernels: Any, tape: Tape) -> None:
+    def __init__(self, kernels: Any, tape: Trace) -> None:
         self._kernels, self._tape = kernels, tape
 
     def __getattr__(self, name: str) -> Any:
@@ -422,7 +422,7 @@ class NotedKernels:
 def _loop(ufunc: np.ufunc, dtypes: tuple[np.dtype[Any], ...]) -> InnerLoop:
     found = inner_loop(ufunc, dtypes)
     if found is None:
-        raise TapeError(f"{ufunc.__name__} of {', '.join(map(str, dtypes))}")
+        raise TraceError(f"{ufunc.__name__} of {', '.join(map(str, dtypes))}")
     return found
 
 

@@ -23,19 +23,19 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from .._typing import Array
-from ..accel.capture import Capturer, Recording, find_capturer
-from ..backend import to_numpy
-from ..errors import OptionError
-from ..layers import BatchNorm, Dropout
-from ..layers.base import walk
-from ..random import step_keys
-from ..regularizers import Regularizer
-from .callbacks import looks_at_steps
-from .feed import Batch, Feed
+from ..._typing import Array
+from ...accel.cuda.capture import Capturer, Recording, find_capturer
+from ...backend import to_numpy
+from ...errors import OptionError
+from ...layers import BatchNorm, Dropout
+from ...layers.base import walk
+from ...random import step_keys
+from ...regularizers import Regularizer
+from ..callbacks import looks_at_steps
+from ..feed import Batch, Feed
 
 if TYPE_CHECKING:
-    from .trainer import StepRow, Trainer, _Tally
+    from ..trainer import StepRow, Trainer, _Tally
 
 __all__ = ["Frozen", "Stages", "array_objection", "plan_stages"]
 
@@ -88,7 +88,7 @@ def plan_stages(
 
 def _objection(trainer: Trainer, feed: Feed) -> str | None:
     """Why steps of this trainer cannot be recorded, told without trying."""
-    from .trainer import Trainer
+    from ..trainer import Trainer
 
     for callback in trainer.callbacks:
         if looks_at_steps(callback):
@@ -228,7 +228,7 @@ class _Stage:
     """Memory of some steps, and their recording."""
 
     def __init__(self, trainer: Trainer, batch_size: int, rows: Batch, table: Sequence[StepRow]) -> None:
-        from .trainer import StepRow, _Tally
+        from ..trainer import StepRow, _Tally
 
         net = trainer.net
         backend, replicas = net.backend, net.store.replicas

@@ -14,8 +14,8 @@ from math import sqrt
 
 import numpy as np
 
-from .._typing import Array
-from ._spread import Pool, compiled, prefetch, spread
+from ..._typing import Array
+from .threads import Pool, compiled, prefetch, spread
 
 __all__ = [
     "MAX_CLASSES",
@@ -41,7 +41,7 @@ __all__ = [
 MAX_CLASSES = 128
 # Elements of Adam that a thread should have at least, for handing them out to pay; of what is quicker, more.
 _ELEMENTS = 1 << 12
-# numba keeps what it compiled by the content of this file.  The loops contain `_spread.py` too: this is its hash.
+# numba keeps what it compiled by the content of this file.  The loops contain `threads.py` too: this is its hash.
 _SPREAD = "037b3373"
 
 

@@ -3,7 +3,7 @@
 On a GPU a small step is mostly the launching of its kernels.  A CUDA graph holds the launches of many steps and costs
 one.  What it holds are addresses: a recorded step reads and writes the very memory that it read and wrote while it was
 recorded, and every number that came from Python is frozen.  So whatever changes from step to step must lie in device
-memory, at a place that stays; `xpnn.training.stages` sees to that.
+memory, at a place that stays; `xpnn.training.recorded.graphs` sees to that.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import importlib
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-from ..ops import Ops
+from ...ops import Ops
 
 __all__ = ["Capturer", "CupyCapturer", "Recording", "find_capturer"]
 

@@ -1,7 +1,7 @@
 """What plays a tape: the array work of one training step, call after call, without Python between.
 
-`xpnn.accel.tape` writes the table.  A call is a loop of NumPy's own, where it lies in memory, so that every bit is
-NumPy's; or one of the loops of `xpnn.accel._kernels`.
+`xpnn.accel.native.trace` writes the table.  A call is a loop of NumPy's own, where it lies in memory, so that every
+bit is NumPy's; or one of the loops of `xpnn.accel.native.loops`.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from .._typing import Array
-from . import _kernels
-from ._rows import Column, Kernel
-from ._spread import Pool, compiled
+from ..._typing import Array
+from . import loops
+from .table import Column, Kernel
+from .threads import Pool, compiled
 
 try:
     from llvmlite import ir
@@ -31,7 +31,7 @@ __all__ = ["play"]
 _LABELS, _KEYS, _TRUTHS = np.zeros(1, np.int64), np.zeros(1, np.int32), np.zeros(1, np.bool_)
 _BYTES = np.zeros(1, np.uint8)
 # numba keeps what it compiled by the content of this file.  These are the hashes of what else it compiled.
-_COMPILED = {"_kernels.py": "5b33762e", "_rows.py": "fdb9344a"}
+_COMPILED = {"loops.py": "908671c1", "table.py": "49a7219c"}
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -93,40 +93,40 @@ def _play_once(pool: Pool, table: Array, like: Array) -> None:  # pragma: no cov
             values, grads, first = _vector(a, n, like), _vector(b, n, like), _vector(c, n, like)
             beta1, beta2 = _number(given[4], like), _number(given[5], like)
             eps, rate = _number(given[6], like), _number(given[7], like)
-            _kernels.adam(pool, values, grads, first, _vector(d, n, like), beta1, beta2, eps, rate)
+            loops.adam(pool, values, grads, first, _vector(d, n, like), beta1, beta2, eps, rate)
         elif kind == Kernel.ADD_BIAS:
-            _kernels.add_bias(_matrix(a, m, n, like), _vector(b, n, like))
+            loops.add_bias(_matrix(a, m, n, like), _vector(b, n, like))
         elif kind == Kernel.ARGMAX:
-            _kernels.argmax(_matrix(a, m, n, like), _vector(b, m, _LABELS))
+            loops.argmax(_matrix(a, m, n, like), _vector(b, m, _LABELS))
         elif kind == Kernel.BIAS_RELU:
-            _kernels.bias_relu(pool, _matrix(a, m, n, like), _vector(b, n, like))
+            loops.bias_relu(pool, _matrix(a, m, n, like), _vector(b, n, like))
         elif kind == Kernel.COLUMN_SUMS:
-            _kernels.column_sums(_matrix(a, m, n, like), _vector(b, n, like))
+            loops.column_sums(_matrix(a, m, n, like), _vector(b, n, like))
         elif kind == Kernel.KEEP_MASK:
-            _kernels.keep_mask(pool, _vector(a, n, like), _vector(b, 1, _KEYS), _vector(c, 1, _KEYS), row[Column.STEPS])
+            loops.keep_mask(pool, _vector(a, n, like), _vector(b, 1, _KEYS), _vector(c, 1, _KEYS), row[Column.STEPS])
         elif kind == Kernel.NUMBERS:
-            _kernels.numbers(_vector(a, n, like), _vector(b, n, _TRUTHS))
+            loops.numbers(_vector(a, n, like), _vector(b, n, _TRUTHS))
         elif kind == Kernel.ONE_HOT:
-            _kernels.one_hot(_matrix(a, m, n, like), _vector(b, m, _LABELS))
+            loops.one_hot(_matrix(a, m, n, like), _vector(b, m, _LABELS))
         elif kind == Kernel.PROBABILITIES:
             exponentials, z = _matrix(a, m, n, like), _matrix(c, m, n, like)
-            _kernels.probabilities(exponentials, _vector(b, m, _LABELS), z, _vector(d, m, like), _vector(e, m, like))
+            loops.probabilities(exponentials, _vector(b, m, _LABELS), z, _vector(d, m, like), _vector(e, m, like))
         elif kind == Kernel.RELU:
-            _kernels.relu(_vector(a, n, like), _vector(b, n, like))
+            loops.relu(_vector(a, n, like), _vector(b, n, like))
         elif kind == Kernel.RELU_BACKWARD:
-            _kernels.relu_backward(_vector(a, n, like), _vector(b, n, like), _vector(c, n, like))
+            loops.relu_backward(_vector(a, n, like), _vector(b, n, like), _vector(c, n, like))
         elif kind == Kernel.RELU_BACKWARD_OVER:
-            _kernels.relu_backward_over(pool, _vector(a, n, like), _vector(b, n, like))
+            loops.relu_backward_over(pool, _vector(a, n, like), _vector(b, n, like))
         elif kind == Kernel.RELU_BACKWARD_SUMS:
-            _kernels.relu_backward_sums(pool, _matrix(a, m, n, like), _matrix(b, m, n, like), _vector(c, n, like))
+            loops.relu_backward_sums(pool, _matrix(a, m, n, like), _matrix(b, m, n, like), _vector(c, n, like))
         elif kind == Kernel.RELU_OVER:
-            _kernels.relu_over(pool, _vector(a, n, like))
+            loops.relu_over(pool, _vector(a, n, like))
         elif kind == Kernel.SHIFTED:
-            _kernels.shifted(_matrix(a, m, n, like), _matrix(b, m, n, like))
+            loops.shifted(_matrix(a, m, n, like), _matrix(b, m, n, like))
         elif kind == Kernel.TAKE_ROWS:
             count = row[Column.STEPS]
             out, rows = _matrix(a, m, n, _BYTES), _matrix(b, count, n, _BYTES)
-            _kernels.take_rows(pool, out, rows, _vector(c, m, _LABELS), count)
+            loops.take_rows(pool, out, rows, _vector(c, m, _LABELS), count)
 
 
 @compiled
@@ -142,7 +142,7 @@ def play(
     pool : Pool
         The threads for the kernels.
     table : array of shape (calls, Column.WIDTH), int64
-        What `xpnn.accel._rows.Column` describes.
+        What `xpnn.accel.native.table.Column` describes.
     moves : array of shape (n, 4), int64
         Row and column of each address in the table that moves, the number of the moving array, the offset within.
     bases : array of shape (arrays, 2), int64
