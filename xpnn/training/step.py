@@ -77,7 +77,10 @@ class StepArrays(NamedTuple):
     def step(self, k: int, slot: int, place: slice, *, last: bool) -> Step:
         """Return row `k` as views, for the step of number `slot`; `place` is where its rows' own numbers are."""
         weight, *numbers = (self.numbers[k, j, ...] for j in range(self.numbers.shape[1]))
-        strength = numbers.pop() if self.with_strength else None
+        strength = None
+        if self.with_strength:  # one for all replicas
+            strength = numbers.pop()
+            strength = strength[(0,) * len(strength.shape) + (...,)]
         keys = {slot: (self.keys[k, j, 0, ...], self.keys[k, j, 1, ...]) for j, slot in enumerate(self.slots)}
         own = None if self.rows is None else self.rows[place]
         return Step(keys, slot, last, weight, tuple(numbers), own, strength)
