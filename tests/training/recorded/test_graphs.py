@@ -64,6 +64,23 @@ def test_data_on_disk(device, tmp_path):
     assert in_memory == train(make, device, taped.Capturer(), x_y=(on_disk, y))[0]
 
 
+@pytest.mark.parametrize("fit", [{}, {"sample_weight": np.linspace(0.5, 2.0, N)}], ids=["", "weighted"])
+def test_the_trainer_of_estimators(fit, device):
+    """Its penalty is divided by the weight of each batch."""
+    kind = pytest.importorskip("xpnn.estimators._trainer", reason="needs scikit-learn").SklearnTrainer
+
+    class Ordered(kind):
+        alpha = 0.5
+
+        def epoch_rows(self, n):
+            return xpnn.Trainer.epoch_rows(self, n)
+
+    def make(backend):
+        return Ordered(mlp(backend), xpnn.CrossEntropy(), xpnn.Adam(0.01), regularizer=xpnn.L2(0.0))
+
+    assert_equal_to_the_bit(make, device, fit=fit)
+
+
 # -- the shape of an epoch --------------------------------------------------------------------------------------
 def simple(backend):
     return xpnn.Trainer(mlp(backend, dropout=0.1), xpnn.CrossEntropy(), xpnn.Adam(0.01))

@@ -689,17 +689,20 @@ def test_estimators(backend, monkeypatch):
 
 
 @pytest.mark.parametrize("alpha", [0.0, 1e-3])
-def test_an_estimator_with_weights(alpha, backend):
+def test_an_estimator_with_weights(alpha, backend, monkeypatch):
     estimators = pytest.importorskip("xpnn.estimators", reason="needs scikit-learn")
     x, y = data(n=300)
     weight = np.linspace(0.5, 2.0, 300)
-    found = []
+    found, used, find = [], [], choice.find_runner
+    monkeypatch.setattr("xpnn.training.trainer.find_runner", lambda *args: used.append(find(*args)) or used[-1])
     for own in (backend, xpnn.get_backend("numpy", ops="portable")):
         model = estimators.MLPClassifier((8,), max_iter=4, batch_size=16, random_state=0, backend=own, alpha=alpha)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # four epochs are not enough
             model.fit(x, y, sample_weight=weight)
         found.append([*(w.tobytes() for w in model.coefs_), model.loss_curve_])
+    assert used[0].ready
+    assert used[1] is None
     assert found[0] == found[1]
 
 
