@@ -46,7 +46,7 @@ def test_any_bit_tells_two_states_apart(what, trained):
         owner = trainer.optimizer if what == "t" else trainer
         setattr(owner, what, getattr(owner, what) + 1)
     elif what == "table":
-        table[1] = -0.0
+        table *= -1.0
     elif what in ("penalty", "grad_norm"):
         setattr(trainer, what, -getattr(trainer, what))
     else:
