@@ -255,17 +255,17 @@ class EMA(Callback):
         self.decay = float(decay)
         self._average: Array = None
         self._raw: Array = None
-        self._shown: Array = None
+        self._averaged: Array = None
         self._steps = self._epoch_began = 0
 
     def on_fit_begin(self, trainer: Trainer) -> None:
-        self._average, self._raw, self._shown, self._steps = trainer.net.store.zeros(), None, None, 0
+        self._average, self._raw, self._averaged, self._steps = trainer.net.store.zeros(), None, None, 0
 
     def on_epoch_begin(self, trainer: Trainer) -> None:
         self._epoch_began = trainer.step
         if self._raw is not None:
             values = trainer.net.store.values
-            self._shown = trainer.backend.copy(values)
+            self._averaged = trainer.backend.copy(values)
             values[...] = self._raw
             self._raw = None
 
@@ -283,9 +283,9 @@ class EMA(Callback):
         if self._raw is None and self._steps:  # ended within an epoch
             if trainer.step > self._epoch_began:
                 self.on_epoch_trained(trainer)
-            elif self._shown is not None:  # the epoch diverged and was undone, but not in the running average
-                trainer.net.store.values[...] = self._shown
-        self._raw = self._shown = None
+            elif self._averaged is not None:  # the epoch diverged and was undone, but not in the running average
+                trainer.net.store.values[...] = self._averaged
+        self._raw = self._averaged = None
 
 
 class LambdaCallback(Callback):

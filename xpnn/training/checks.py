@@ -33,8 +33,8 @@ def expect(value: Any, kind: type, name: str, what: str) -> None:
         if isinstance(value, type):
             got, hint = f"the class {value.__name__}", f"Write {value.__name__}(...)."
         else:
-            shown = repr(value)
-            got = shown if len(shown) <= 60 and shown[0] != "<" else f"{type(value).__name__} object"
+            text = repr(value)
+            got = text if len(text) <= 60 and text[0] != "<" else f"{type(value).__name__} object"
             hint = "Put it in brackets, [...]." if isinstance(value, Callback) else "Pass such an object."
         raise OptionError(f"Trainer: expected {name} to be {what}, got {got}. {hint}")
 

@@ -292,7 +292,7 @@ def _read_ahead(
     def read(number: int) -> list[Any]:
         return [column.read(index, *ranges[number], number % 2) for column, index in streamed]
 
-    def ask(number: int) -> Future[list[Any]]:
+    def submit(number: int) -> Future[list[Any]]:
         for column, _ in streamed:
             column.free(number % 2)
         if not threaded:
@@ -310,11 +310,11 @@ def _read_ahead(
         except RuntimeError:  # no memory for a thread: each block is read when its turn comes
             threaded = False
         try:
-            asked = ask(0)
+            pending = submit(0)
             for number, (a, b) in enumerate(ranges):
-                found = iter(asked.result())
+                found = iter(pending.result())
                 if number + 1 < len(ranges):
-                    asked = ask(number + 1)
+                    pending = submit(number + 1)
                 yield [
                     c.take(next(found), number % 2) if isinstance(c, _Streamed) else c.rows(i, a, b)
                     for c, i in zip(columns, indices, strict=True)

@@ -37,10 +37,10 @@ def test_names_tell_the_cases_apart():
 def test_as_a_graph(case, device):
     """Recorded and launched, eagerly on the device, and eagerly on plain NumPy."""
     capturer = taped.Capturer()
-    told = pytest.warns(RuntimeWarning, match="launched one by one") if not case.graph else contextlib.nullcontext()
+    warned = pytest.warns(RuntimeWarning, match="launched one by one") if not case.graph else contextlib.nullcontext()
     with warnings.catch_warnings(), taped.recording(capturer):
         warnings.simplefilter("error")
-        with told:
+        with warned:
             recorded = case.train(device, graph=True)
     n_steps = -(-(steps.N - round(steps.N * case.fit.get("validation_fraction", 0.0))) // steps.BATCH)
     stages = -(-n_steps // 3)
@@ -53,10 +53,10 @@ def test_as_a_graph(case, device):
 @each_case
 def test_as_a_trace(case, compiled):
     """Replayed by compiled loops, and eagerly."""
-    told = pytest.warns(RuntimeWarning, match="made in Python") if not case.trace else contextlib.nullcontext()
+    warned = pytest.warns(RuntimeWarning, match="made in Python") if not case.trace else contextlib.nullcontext()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with told:
+        with warned:
             replayed = case.train(compiled, graph="auto" if case.trace else True)
     assert (replayed._runner is not None and replayed._runner.ready) == case.trace
     eager = case.train(compiled, graph=False)

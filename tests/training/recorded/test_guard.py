@@ -21,13 +21,13 @@ class Scaled(xpnn.Tanh):
         self.factor, self.calls = factor, 0
 
 
-class Told(xpnn.losses.MeanSquaredError):
+class Describing(xpnn.losses.MeanSquaredError):
     """A loss that says itself what matters."""
 
     inside: ClassVar = {"a": 1}
 
     def __repr__(self):
-        return f"Told({self.inside})"
+        return f"Describing({self.inside})"
 
 
 def make(**options):
@@ -89,8 +89,8 @@ def test_what_shows_in_the_step_table_or_is_no_option_is_not_looked_at():
 
 
 def test_a_repr_of_ones_own_is_believed():
-    trainer = make(loss=Told())
-    trainer.bound_loss.inside = copy.copy(Told.inside)
+    trainer = make(loss=Describing())
+    trainer.bound_loss.inside = copy.copy(Describing.inside)
     before = Guard(trainer)
     assert Guard(trainer) == before
     trainer.bound_loss.inside["a"] = 2

@@ -409,9 +409,9 @@ def test_graph_true_in_vain(backend):
         (lambda: plain(backend, regularizer=xpnn.SpectralNorm(0.1)), "SpectralNorm makes new arrays in each step"),
     ):
         trainer = make()
-        with pytest.warns(RuntimeWarning, match=f"fit: each step is made in Python: {why}") as told:
+        with pytest.warns(RuntimeWarning, match=f"fit: each step is made in Python: {why}") as warned:
             trainer.fit(*data(), epochs=1, batch_size=BATCH, graph=True)
-        assert told[0].filename == __file__
+        assert warned[0].filename == __file__
         assert trainer.step == 12
     with pytest.warns(RuntimeWarning, match="rows do not lie in one piece"):
         plain(backend).fit(
@@ -561,14 +561,14 @@ def test_resume(backend, tmp_path):
 def test_a_diverging_fit_tells_the_same(backend):
     x, y = data()
     x = x * 1e18
-    told = []
+    messages = []
     for graph in (False, "auto"):
         trainer = plain(backend)
         trainer.optimizer.lr = 1e30
         with pytest.raises(xpnn.errors.DivergenceError) as error:
             trainer.fit(x, y, epochs=3, batch_size=BATCH, graph=graph)
-        told.append((str(error.value), outcome(trainer)[1][0], trainer.step))
-    assert told[0] == told[1]
+        messages.append((str(error.value), outcome(trainer)[1][0], trainer.step))
+    assert messages[0] == messages[1]
 
 
 # -- where a trace cannot be made or trusted -------------------------------------------------------------------------
@@ -616,9 +616,9 @@ def test_a_number_that_changes_from_step_to_step_is_found_out(backend):
         return xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.Adam(0.01))
 
     trainer = make(backend)
-    with pytest.warns(RuntimeWarning, match="made in Python: replayed, they give other results") as told:
+    with pytest.warns(RuntimeWarning, match="made in Python: replayed, they give other results") as warned:
         trainer.fit(*data(), epochs=2, batch_size=BATCH, graph=True)
-    assert told[0].filename == __file__
+    assert warned[0].filename == __file__
     assert not replayed(trainer)
 
 
@@ -633,10 +633,10 @@ def test_a_layer_that_decides_by_a_value_is_trained_as_ever(backend):
     for graph in (False, True):
         net = xpnn.Sequential(Linear(5), Deciding(), Linear(3), n_in=N_IN, backend=backend)
         trainer = xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.Adam(0.01))
-        with warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
             trainer.fit(*data(), epochs=2, batch_size=BATCH, graph=graph)
-        assert [str(w.message) for w in told] == [
+        assert [str(w.message) for w in warned] == [
             "fit: each step is made in Python: a decision by the value of an array."
         ] * graph
         found.append(outcome(trainer))

@@ -45,6 +45,6 @@ def find_runner(
     else:
         slow, found = graphs.SLOW, graphs.plan_graphs(training, plan)
     if isinstance(found, str):
-        report(slow, found, loud=plan.asked_for)
+        report(slow, found, loud=plan.requested)
         return None
     return found

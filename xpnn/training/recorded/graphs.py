@@ -45,7 +45,7 @@ SLOW = SlowWay("steps are launched one by one", logging.INFO)
 def plan_graphs(training: Training, plan: Plan) -> GraphRunner | str | None:
     """Return what launches the steps of a fit, or why nothing does; None where nobody could have expected it."""
     backend = training.net.backend
-    if not plan.asked_for and backend.name != "cupy":
+    if not plan.requested and backend.name != "cupy":
         return None
     capturer = find_capturer(backend.name, backend.ops)
     if isinstance(capturer, str):
@@ -55,9 +55,9 @@ def plan_graphs(training: Training, plan: Plan) -> GraphRunner | str | None:
         return why
     steps = -(-plan.n // plan.batch_size)
     size = max(min(_STEPS, _ELEMENTS // (plan.batch_size * plan.width)), 1)
-    if not plan.asked_for and plan.epochs * steps < _REPAID * min(3 * size, steps):
+    if not plan.requested and plan.epochs * steps < _REPAID * min(3 * size, steps):
         return f"recording does not repay itself in {plan.epochs * steps} steps"
-    return GraphRunner(capturer, size, loud=plan.asked_for)
+    return GraphRunner(capturer, size, loud=plan.requested)
 
 
 class GraphRunner:

@@ -35,7 +35,7 @@ class Plan(NamedTuple):
     n: int  #: rows
     width: int  #: of a row
     weighted: bool  #: whether rows have weights
-    asked_for: bool  #: whether recording was asked for: to warn where it cannot be done, and not only to log
+    requested: bool  #: whether `graph=True` requests recording: to warn where it cannot be done, and not only to log
 
 
 class SlowWay(NamedTuple):

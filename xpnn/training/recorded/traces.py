@@ -54,23 +54,23 @@ _T = TypeVar("_T")
 def plan_traces(training: Training, plan: Plan, last: Runner | None = None) -> TraceRunner | str:
     """Return what replays the steps of a fit, or why nothing does; `last` is the runner of the fit before.
 
-    Where it was asked for, classes that are not xpnn's may be part of it, whose Python beside array work, counting or
+    Where it is requested, classes that are not xpnn's may be part of it, whose Python beside array work, counting or
     printing say, happens but once.
     """
     ops = training.net.backend.ops
     steps = plan.n // plan.batch_size
     if type(ops) is not NumpyOps or not ops.compiled:
         return "compiled loops are not in use (they come with xpnn[fast], in fits long enough to repay their loading)"
-    if steps < _FEWEST or (plan.epochs * steps < _REPAID and not plan.asked_for):
+    if steps < _FEWEST or (plan.epochs * steps < _REPAID and not plan.requested):
         return f"{plan.epochs * steps} steps do not repay a trace"
-    if training.net.store.values.size * plan.batch_size > _LONG and not plan.asked_for:
+    if training.net.store.values.size * plan.batch_size > _LONG and not plan.requested:
         return "steps are long"
-    why = objection(training, RecordingMode(plan.weighted, trusted=plan.asked_for, as_one=False))
+    why = objection(training, RecordingMode(plan.weighted, trusted=plan.requested, as_one=False))
     if why is not None:
         return why
     if isinstance(last, TraceRunner) and last.serves(plan):
         return last
-    return TraceRunner(plan.batch_size, loud=plan.asked_for)
+    return TraceRunner(plan.batch_size, loud=plan.requested)
 
 
 class _Replayed(NamedTuple):
@@ -180,7 +180,7 @@ class TraceRunner:
 
     def serves(self, plan: Plan) -> bool:
         """Whether it may go on in another fit."""
-        return (self.batch_size, self._loud) == (plan.batch_size, plan.asked_for)
+        return (self.batch_size, self._loud) == (plan.batch_size, plan.requested)
 
     def after_fit(self) -> TraceRunner | None:
         """Return itself: rows and step tables may go, the trace is of use in the next fit."""
