@@ -22,13 +22,14 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import DataError, DTypeError, FileFormatError, LabelError, OptionError, ShapeError
+from ..config import options_of, reading
+from ..errors import DataError, DTypeError, LabelError, OptionError, ShapeError
 
 __all__ = ["ClassTarget", "InferredTask", "NumberTarget", "TableEncoder", "infer_task", "target_from_dict"]
 
@@ -198,6 +199,9 @@ class _Category:
             codes[codes == -1] = len(self.categories)
         one_hot: Floats = np.equal.outer(codes, np.arange(len(self.feature_names))).astype(np.float64)
         return one_hot
+
+
+_KINDS: dict[str, type[_Number] | type[_Category]] = {"number": _Number, "category": _Category}
 
 
 def _spread(x: Floats, center: float) -> float:
@@ -448,16 +452,9 @@ class TableEncoder:
 
     def to_dict(self) -> dict[str, Any]:
         """Return options, notes and fitted state as JSON-able values."""
-        options = ("impute", "clip", "bins", "min_count", "max_categories")
-        return {
-            **{name: getattr(self, name) for name in options},
-            "categorical": list(self.categorical),
-            "numeric": list(self.numeric),
-            "notes": list(self.notes),
-            "columns": [
-                {"kind": "number" if isinstance(c, _Number) else "category", **asdict(c)} for c in self._columns
-            ],
-        }
+        kinds = {kind: name for name, kind in _KINDS.items()}
+        columns = [{"kind": kinds[type(column)], **options_of(column)} for column in self._columns]
+        return {**options_of(self), "notes": list(self.notes), "columns": columns}
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> TableEncoder:
@@ -468,21 +465,15 @@ class TableEncoder:
         FileFormatError
             If an entry is missing or of no known kind.
         """
-        kinds = {"number": (_Number, "edges"), "category": (_Category, "categories")}
         rest = dict(state)
-        try:
+        with reading("TableEncoder.from_dict", "what to_dict() returns"):
             notes, fitted = rest.pop("notes"), rest.pop("columns")
             encoder = cls(**rest)
             encoder.notes = list(notes)
             for entry in fitted:
-                entry = dict(entry)
-                make, listed = kinds[entry.pop("kind")]
-                encoder._columns.append(make(**{**entry, listed: tuple(entry[listed])}))
-        except (KeyError, TypeError) as error:
-            raise FileFormatError(
-                f"TableEncoder.from_dict: expected what to_dict() returns, got a bad entry ({error}). "
-                "The model file is damaged or of another version; train again."
-            ) from None
+                make: Any = _KINDS[entry["kind"]]
+                options = {name: tuple(v) if isinstance(v, list) else v for name, v in entry.items() if name != "kind"}
+                encoder._columns.append(make(**options))
         return encoder
 
     def _arrays(self, columns: Mapping[str, npt.ArrayLike], names: list[str]) -> dict[str, npt.NDArray[Any]]:
@@ -902,13 +893,7 @@ def target_from_dict(state: Mapping[str, Any]) -> ClassTarget | NumberTarget:
     >>> target_from_dict(ClassTarget().fit([3, 5]).to_dict()).classes
     (3, 5)
     """
-    try:
-        if state["task"] not in ("classification", "regression"):
-            raise KeyError(state["task"])
-        kind = ClassTarget if state["task"] == "classification" else NumberTarget
-        return kind.from_dict(state)
-    except (KeyError, TypeError, ValueError) as error:
-        raise FileFormatError(
-            f"target_from_dict: expected what to_dict() returns, got a bad entry ({error}). "
-            "The model file is damaged or of another version; train again."
-        ) from None
+    kinds: dict[str, type[ClassTarget] | type[NumberTarget]]
+    kinds = {"classification": ClassTarget, "regression": NumberTarget}
+    with reading("target_from_dict", "what to_dict() returns"):
+        return kinds[state["task"]].from_dict(state)

@@ -15,7 +15,7 @@ from .._typing import Array
 from ..accel.cuda.capture import Capturer
 from ..arguments import count, number
 from ..backend import Backend, like, on_device, to_numpy
-from ..checkpoint import Custom
+from ..config import Custom
 from ..data.batching import epoch_order, stratified_indices
 from ..errors import DataError, DivergenceError, OptionError, ShapeError
 from ..files import PathLike
