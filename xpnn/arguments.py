@@ -62,16 +62,17 @@ def one_or_each(value: Any) -> float | list[float]:
     return [number(v) for v in value] if several else number(value)
 
 
-def suggest(name: Any, known: Iterable[str]) -> str:
-    """Return what to do about an unknown name.
+def suggest(name: Any, known: Iterable[str], otherwise: str = "Choose one of these names.") -> str:
+    """Return what to do about an unknown name: the known one that looks most like it, in whatever case.
 
     Examples
     --------
-    >>> suggest("rleu", ["relu", "tanh"])
-    "Did you mean 'relu'?"
+    >>> suggest("rleu", ["relu", "tanh"]), suggest("Age", ["AGE", "sex"])
+    ("Did you mean 'relu'?", "Did you mean 'AGE'?")
     """
-    near = difflib.get_close_matches(str(name).lower(), list(known), n=1)
-    return f"Did you mean {near[0]!r}?" if near else "Choose one of these names."
+    lower = {str(each).lower(): each for each in reversed(list(known))}
+    near = difflib.get_close_matches(str(name).lower(), lower, n=1)
+    return f"Did you mean {lower[near[0]]!r}?" if near else otherwise
 
 
 class Argument(NamedTuple):

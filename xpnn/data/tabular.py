@@ -19,7 +19,6 @@ References
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from ..arguments import suggest
 from ..config import options_of, reading
 from ..errors import DataError, DTypeError, LabelError, OptionError, ShapeError
 
@@ -369,10 +369,9 @@ class TableEncoder:
         """
         for name in (*self.categorical, *self.numeric):
             if name not in columns:
-                near = difflib.get_close_matches(name, columns, n=1)
-                hint = f" Did you mean {near[0]!r}?" if near else ""
                 raise OptionError(
-                    f"TableEncoder: expected column names, got {name!r}.{hint} There are {_quote(columns, 20)}."
+                    f"TableEncoder: expected column names, got {name!r}. {suggest(name, columns)} "
+                    f"There are {_quote(columns, 20)}."
                 )
         arrays = self._arrays(columns, list(columns))
         if not arrays or next(iter(arrays.values())).shape[0] == 0:
