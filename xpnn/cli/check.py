@@ -9,7 +9,7 @@ from typing import Any
 from .. import data
 from ..errors import DataError, OptionError
 from .options import add_json, add_table, print_json
-from .sources import kind_of, names, read_table
+from .sources import Reading, kind_of, names, read_table
 
 __all__ = ["add_commands"]
 
@@ -78,4 +78,4 @@ def run_check(args: argparse.Namespace) -> int:
 def _read(args: argparse.Namespace, path: str, target: str | None) -> data.Table:
     if kind_of(path) != "table":
         raise DataError(f"expected a CSV file, got {path}. Name a table; other data have no columns to look at.")
-    return read_table(path, args, target)
+    return read_table(path, Reading.of(args), target)
