@@ -7,8 +7,9 @@ import pytest
 
 import xpnn
 from xpnn.checkpoint import read, write
+from xpnn.data.encoder import TableEncoder
 from xpnn.data.scaling import Standardizer
-from xpnn.data.tabular import ClassTarget, NumberTarget, TableEncoder
+from xpnn.data.targets import ClassTarget, NumberTarget
 from xpnn.errors import DataError, FileFormatError, LabelError, ShapeError
 from xpnn.predictor import Predictor, loss_from_dict
 

@@ -22,7 +22,7 @@ import xpnn
 from xpnn.checkpoint import write
 from xpnn.cli.options import in_options
 from xpnn.cli.sources import BUILTIN, open_builtin, take
-from xpnn.data.tabular import ClassTarget
+from xpnn.data.targets import ClassTarget
 from xpnn.predictor import Predictor
 
 MODEL_FILES = ["model.safetensors", "scores.json", "history.csv", "evidence.json", "history.png"]

@@ -12,7 +12,7 @@ from commands import refused, run, tensors, train
 
 import xpnn
 from xpnn.cli.sources import Source
-from xpnn.data.tabular import TableEncoder
+from xpnn.data.encoder import TableEncoder
 from xpnn.predictor import Predictor
 
 

@@ -283,5 +283,5 @@ def test_rows_are_split_off_by_their_numbers(asarray):
 
 @pytest.mark.parametrize("bad", [[], [0, 0], [-1], [6], [0, 1, 2, 3, 4, 5], [[1]], [1.0], [True], 3])
 def test_what_is_no_part_of_the_rows_is_refused(bad):
-    with pytest.raises(DataError, match="^x: expected different numbers of rows, from 1 to 5 of 0 to 5, got"):
+    with pytest.raises(DataError, match=r"^x: expected different numbers of rows, from 1 to 5 of 0 to 5, got"):
         split_off(6, bad, "x")

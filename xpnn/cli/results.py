@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import Backend
-from ..data.tabular import ClassTarget
+from ..data.targets import ClassTarget
 from ..errors import BackendUnavailableError
 from ..files import atomic_path
 from ..metrics import most_confused

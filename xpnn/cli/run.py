@@ -17,8 +17,9 @@ import numpy as np
 
 from .. import schedules
 from ..backend import Backend, get_backend
+from ..data.encoder import TableEncoder
 from ..data.scaling import Standardizer
-from ..data.tabular import ClassTarget, NumberTarget, TableEncoder, infer_task
+from ..data.targets import ClassTarget, NumberTarget, infer_task
 from ..errors import DataError, DivergenceError, OptionError, ShapeError
 from ..losses import CrossEntropy
 from ..model import Sequential, mlp

@@ -12,7 +12,8 @@ from typing import Any, TextIO
 import numpy as np
 
 from ..backend import get_backend
-from ..data.tabular import ClassTarget, TableEncoder
+from ..data.encoder import TableEncoder
+from ..data.targets import ClassTarget
 from ..errors import OptionError
 from ..files import atomic_path
 from ..predictor import Predictor

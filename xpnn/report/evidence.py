@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.tabular import ClassTarget
+from ..data.targets import ClassTarget
 from ..errors import ShapeError
 from ..predictor import Predictor
 from ..training import History, diagnose
@@ -71,7 +71,7 @@ def collect_evidence(
     Examples
     --------
     >>> import xpnn
-    >>> from xpnn.data.tabular import ClassTarget
+    >>> from xpnn.data.targets import ClassTarget
     >>> net = xpnn.mlp([2, 2], init="zeros")
     >>> predictor = Predictor(net, xpnn.CrossEntropy(), ClassTarget().fit(["no", "yes"]))
     >>> evidence = collect_evidence(predictor, np.zeros((2, 2)), ["no", "yes"])

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.tabular import ClassTarget
+from ..data.targets import ClassTarget
 from ..errors import BackendUnavailableError
 from ..files import PathLike, atomic_path
 from ..metrics import mode_of, most_confused, per_class

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..data.tabular import ClassTarget
+from ..data.targets import ClassTarget
 from ..errors import DataError, FileFormatError
 from ..files import PathLike
 from ..predictor import Predictor
