@@ -280,6 +280,6 @@ def _pairs(columns: Sequence[Column]) -> Iterator[tuple[str, str]]:
         else:  # any two columns without repeats are one-to-one: ask for the same order, up or down
             up = codes[column.present]
             key = np.where(codes < 0, -1, codes if up[0] <= up[-1] else levels - 1 - codes)
-        first = seen.setdefault(key.astype(np.int64).tobytes(), column.name)
-        if first != column.name:
-            yield first, column.name
+        earlier = seen.setdefault(key.astype(np.int64).tobytes(), column.name)
+        if earlier != column.name:
+            yield earlier, column.name
