@@ -8,8 +8,9 @@ import pytest
 import xpnn
 from xpnn.checkpoint import read, write
 from xpnn.config import from_config, known_classes, to_config
+from xpnn.data.encoder import TableEncoder
 from xpnn.data.scaling import Standardizer
-from xpnn.data.tabular import ClassTarget, NumberTarget, TableEncoder
+from xpnn.data.targets import ClassTarget, NumberTarget
 from xpnn.errors import DataError, FileFormatError, LabelError, OptionError, ShapeError
 from xpnn.predictor import Predictor
 

@@ -12,8 +12,9 @@ from . import losses
 from .backend import Backend, to_numpy
 from .checkpoint import build, read, write
 from .config import Custom, from_config, known_classes, reading, to_config
+from .data.encoder import TableEncoder
 from .data.scaling import MinMax, Standardizer
-from .data.tabular import ClassTarget, NumberTarget, TableEncoder, target_from_dict
+from .data.targets import ClassTarget, NumberTarget, target_from_dict
 from .errors import FileFormatError, ShapeError
 from .files import PathLike
 from .losses import Loss
@@ -47,7 +48,7 @@ class Predictor:
     --------
     >>> import numpy as np
     >>> import xpnn
-    >>> from xpnn.data.tabular import ClassTarget
+    >>> from xpnn.data.targets import ClassTarget
     >>> net = xpnn.mlp([2, 2], init="zeros")
     >>> predictor = Predictor(net, xpnn.CrossEntropy(), ClassTarget().fit(["no", "yes"]))
     >>> predictor.predict(np.zeros((1, 2))).tolist(), predictor.predict_proba(np.zeros((1, 2))).tolist()
