@@ -15,8 +15,8 @@ from .._typing import Array
 from ..accel.cuda.capture import Capturer
 from ..arguments import count, number
 from ..backend import Backend, like, on_device, to_numpy
-from ..checkpoint import Custom
-from ..data.batching import epoch_order, stratified_indices
+from ..config import Custom
+from ..data.batching import epoch_order, split_off, stratified_indices
 from ..errors import DataError, DivergenceError, OptionError, ShapeError
 from ..files import PathLike
 from ..losses import Loss
@@ -190,6 +190,7 @@ class Trainer:
         X_val: Any = None,
         y_val: Any = None,
         validation_fraction: float = 0.0,
+        validation_rows: Any = None,
         sample_weight: Any = None,
         sample_weight_val: Any = None,
         class_weight: Mapping[int, float] | Literal["balanced"] | None = None,
@@ -212,6 +213,8 @@ class Trainer:
             Validation data of your own; they win over `validation_fraction`.
         validation_fraction : float, default=0.0
             Share of the rows held out: shuffled, and stratified for labels.
+        validation_rows : array of int, optional
+            Numbers of the rows to hold out, instead of a share drawn here.
         sample_weight, sample_weight_val : array of shape (n,), optional
             Weights of the rows, at least 0.
         class_weight : dict of class to weight, or "balanced", optional
@@ -244,7 +247,7 @@ class Trainer:
         """
         epochs, batch_size = count(epochs, "fit", "epochs"), count(batch_size, "fit", "batch_size")
         train, valid = self._prepare(
-            X, y, X_val, y_val, validation_fraction, sample_weight, sample_weight_val, class_weight
+            X, y, X_val, y_val, validation_fraction, validation_rows, sample_weight, sample_weight_val, class_weight
         )
         store = self.net.store
         self.optimizer.bind(store)
@@ -574,6 +577,7 @@ class Trainer:
         X_val: Any,
         y_val: Any,
         validation_fraction: float,
+        validation_rows: Any,
         sample_weight: Any,
         sample_weight_val: Any,
         class_weight: Mapping[int, float] | Literal["balanced"] | None,
@@ -596,12 +600,15 @@ class Trainer:
             where = "fit (validation)"
             valid = self._feed(where, self._checked(where, X_val, y_val, sample_weight_val, "_val"), table)
             return weighty(whole), weighty(valid, "validation ")
-        if not validation_fraction:
-            return weighty(whole), None
         n = len(rows.host_y)
-        if n < 2:
+        if validation_rows is not None:
+            kept, held_out = split_off(n, validation_rows, "fit")
+        elif not validation_fraction:
+            return weighty(whole), None
+        elif n < 2:
             raise DataError(f"fit: validation_fraction needs 2 rows, got {n}. Pass more rows, or X_val and y_val.")
-        kept, held_out = stratified_indices(n if labels is None else labels, validation_fraction, self.seed)
+        else:
+            kept, held_out = stratified_indices(n if labels is None else labels, validation_fraction, self.seed)
         return weighty(whole.part(kept)), weighty(whole.part(held_out), "held-out ")
 
     def _checked(self, where: str, X: Any, y: Any, weight: Any, suffix: str = "") -> Rows:
