@@ -23,7 +23,7 @@ from ..losses import Loss
 from ..metrics import Accuracy, Metric, get_metric
 from ..model import Sequential
 from ..ops import Clip
-from ..optim import Optimizer
+from ..optim import LBFGS, Optimizer
 from ..random import KeyRow
 from ..regularizers import Regularizer
 from ..schedules import Constant, Schedule
@@ -31,6 +31,7 @@ from .callbacks import Callback, looks_at_steps
 from .checks import check_weight, class_numbers, class_table, expect, weighed, weighty
 from .divergence import explain
 from .feed import Batch, Feed, as_rows, same_length
+from .full_batch import FullBatch, Objective, check_full_batch
 from .history import History, missing_column, will_miss
 from .recorded.graphs import Stages, plan_stages
 from .recorded.tapes import Replay, plan_replay
@@ -168,6 +169,7 @@ class Trainer:
         self._grad_norm: Array = None
         self._penalty: Array = None
         self._stages: Stages | None = None  # of the present fit, where its steps are recorded
+        self._full_batch: FullBatch | None = None  # likewise, where an epoch is an iteration over all rows
         self._replay: Replay | None = None  # likewise, where they are made from a tape; it may serve the next fit
 
     @property
@@ -176,7 +178,7 @@ class Trainer:
         return self.net.backend
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_stages": None, "_replay": None}  # they hold addresses
+        return {**vars(self), "_stages": None, "_replay": None, "_full_batch": None}  # they hold addresses, or data
 
     # -- fit ------------------------------------------------------------------------------------------------
     @on_device
@@ -256,13 +258,18 @@ class Trainer:
         total = self.epochs_planned if self.schedule.unit == "epoch" else self.step + epochs * steps
         schedule = self.schedule.resolve(total)
         self.columns = self._names(validated=valid is not None)
+        if isinstance(self.optimizer, LBFGS):
+            self._full_batch = self._plan_full_batch(self.optimizer, train, batch_size, graph)
         begun: list[Callback] = []
         try:
             for callback in self.callbacks:
                 callback.on_fit_begin(self)
                 begun.append(callback)
             self._check_watched(schedule)
-            if self.net.backend.name == "numpy" and graph in ("auto", True):
+            if self._full_batch is not None:
+                self._full_batch.begin()
+                self.stop_reason = self._full_batch.ended
+            elif self.net.backend.name == "numpy" and graph in ("auto", True):
                 self._replay = plan_replay(self, train, epochs, batch_size, asked=graph is True)
             else:
                 self._replay, self._stages = None, plan_stages(self, train, epochs, batch_size, graph)
@@ -271,7 +278,7 @@ class Trainer:
                 self.history.append(self.run_epoch(train, valid, batch_size, schedule, shuffle))
                 self._notify("on_epoch_end")
         finally:
-            self._stages = None
+            self._stages = self._full_batch = None
             with contextlib.ExitStack() as stack:  # what one callback raises at its end keeps no other from its own
                 for callback in reversed(begun):
                     stack.callback(callback.on_fit_end, self)
@@ -285,6 +292,8 @@ class Trainer:
         self, train: Feed, valid: Feed | None, batch_size: int, schedule: Schedule, shuffle: bool
     ) -> dict[str, Any]:
         """Train over all batches once, validate, and return the epoch's row of the history."""
+        if self._full_batch is not None:
+            return self._run_iteration(self._full_batch, valid, batch_size)
         began = time.perf_counter()
         order = self.epoch_rows(len(train)) if shuffle else None
         weights = train.batch_weights(order, batch_size)
@@ -326,6 +335,33 @@ class Trainer:
             row_out["penalty"] = float(np.mean(to_numpy(self._penalty)))
         row_out["seconds"] = time.perf_counter() - began
         return row_out
+
+    def _plan_full_batch(self, optimizer: LBFGS, train: Feed, batch_size: int, graph: object) -> FullBatch:
+        """Make ready for a fit by an optimizer that takes all rows at once."""
+        options = {"schedule": self.schedule != Constant(), "clip_norm": self.clip_norm, "clip_value": self.clip_value}
+        own_step = type(self).train_step is not Trainer.train_step
+        check_full_batch(optimizer, self.net.layers, **options, train_step=own_step, graph=graph not in ("auto", False))
+        tally = _Tally(self, -(-len(train) // batch_size)) if self.metrics else None
+        penalty = self.regularizer
+        objective = Objective(self.net, self.loss, train, batch_size, regularizer=penalty, tally=tally)
+        return FullBatch(optimizer, objective)
+
+    def _run_iteration(self, full_batch: FullBatch, valid: Feed | None, batch_size: int) -> dict[str, Any]:
+        """Make one iteration over all rows, validate, and return the epoch's row of the history."""
+        began = time.perf_counter()
+        found = full_batch.iterate()
+        self.epoch += 1
+        self.step += 1
+        self._notify("on_batch_end")
+        self._notify("on_epoch_trained")
+        row: dict[str, Any] = {"epoch": self.epoch}
+        if valid is not None:
+            found |= {f"val_{name}": value for name, value in self._evaluate(valid, batch_size).items()}
+        row |= {name: found[name] for name in self.columns if name in found}
+        row["seconds"] = time.perf_counter() - began
+        if full_batch.ended:
+            self.stop(full_batch.ended)
+        return row
 
     def epoch_rows(self, n: int) -> np.ndarray:
         """Return the order in which the coming epoch takes the `n` training rows; override it for one of your own."""
