@@ -231,7 +231,7 @@ def test_an_interrupt_leaves_the_best_weights(monkeypatch):
 def test_a_loss_that_is_not_finite_is_told():
     trainer = make()
     trainer.net.store.values[...] = math.nan
-    with pytest.raises(DivergenceError, match="the loss of all rows is nan before the first step.*Weights reach nan"):
+    with pytest.raises(DivergenceError, match="the loss of all rows is nan before the first step, weights reach nan"):
         trainer.fit(X, Y)
     jump = xpnn.LambdaCallback(on_epoch_begin=lambda t: t.net.store.values.fill(math.inf) if t.epoch == 2 else None)
     trainer = make(callbacks=[jump])

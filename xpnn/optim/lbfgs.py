@@ -69,6 +69,11 @@ class LBFGS(Optimizer):
     ftol : float, default=2.2e-9
         Converged if a step's decrease, relative to the larger of the two values and 1, is at most this.
 
+    Attributes
+    ----------
+    result : LBFGSResult or None
+        How the last fit went, up to its present epoch; its message is empty where no tolerance or limit was met.
+
     References
     ----------
     .. [1] Nocedal and Wright, "Numerical optimization", 2nd ed., algorithms 7.4 and 7.5; line search of Moré
@@ -117,6 +122,7 @@ class LBFGS(Optimizer):
         super().__init__(1.0)  # the length that a line search tries first
         self.max_iter, self.max_evals, self.memory = int(max_iter), int(max_evals), int(memory)
         self.gtol, self.ftol = float(gtol), float(ftol)
+        self.result: LBFGSResult | None = None
 
     # -- one of the optimizers ------------------------------------------------------------------------------
     def bind(self, store: ParamStore) -> None:
@@ -177,16 +183,9 @@ class LBFGS(Optimizer):
             moved = descent.iterate()
             if moved and on_iteration is not None and on_iteration(descent.n_iter, descent.value) is True:
                 descent.converged, descent.message = False, "on_iteration asked to stop"
-        limit = "max_iter" if descent.n_iter >= self.max_iter else "max_evals"
         store.values[...] = descent.x
-        return LBFGSResult(
-            descent.value,
-            descent.n_iter,
-            descent.n_evals,
-            descent.grad_max,
-            descent.converged,
-            descent.message or f"{limit} is reached",
-        )
+        limit = "max_iter" if descent.n_iter >= self.max_iter else "max_evals"
+        return descent.result(descent.message or f"{limit} is reached")
 
     @staticmethod
     def _direction(g: Array, pairs: deque[tuple[Array, Array, float]], xp: object) -> Array:
@@ -288,6 +287,10 @@ class Descent:
         if decrease <= rule.ftol and self.n_evals <= rule.max_evals:
             self.converged, self.message = True, "the decrease is small"
         return True
+
+    def result(self, message: str) -> LBFGSResult:
+        """Return how it went up to here."""
+        return LBFGSResult(self.value, self.n_iter, self.n_evals, self.grad_max, self.converged, message)
 
     def _look_at(self, g: Array) -> None:
         xp = self.store.backend.xp

@@ -157,6 +157,7 @@ class FullBatch:
             self._row = self._columns()
         self.optimizer.keep(descent.pairs)
         self.optimizer.t += 1
+        self.optimizer.result = descent.result(self.ended or "")
         return self._row | {"lr": descent.step}
 
     def _begun(self) -> None:
@@ -164,10 +165,11 @@ class FullBatch:
         if not math.isfinite(self.descent.value):
             weights = np.abs(to_numpy(self.objective.net.store.values)).max()
             raise DivergenceError(
-                f"fit: the loss of all rows is {self.descent.value} before the first step. Weights reach {weights:.3g}. "
-                "Look at the scale of inputs and targets (xpnn.data.Standardizer), and at the initial weights."
+                f"fit: the loss of all rows is {self.descent.value} before the first step, weights reach "
+                f"{weights:.3g}. Look at the scale of inputs and targets (xpnn.data.Standardizer), and at the weights."
             )
         self._row = self._columns()
+        self.optimizer.result = self.descent.result(self.ended or "")
 
     def _columns(self) -> dict[str, Any]:
         objective, ops = self.objective, self.objective.net.backend.ops
