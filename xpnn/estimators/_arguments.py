@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -16,7 +16,6 @@ from ..errors import OptionError
 from ..layers import Layer
 from ..optim import Optimizer
 from ..schedules import Schedule
-from ..training import Callback
 from ._optimizers import SklearnAdam, SklearnSGD
 
 __all__ = ["Arguments", "keep"]
@@ -48,46 +47,6 @@ def keep(estimator: BaseEstimator, given: Mapping[str, Any]) -> None:
 
 class Arguments(BaseEstimator):  # type: ignore[misc]
     """What classifier and regressor are given; each has an ``__init__`` of its own, for scikit-learn reads it."""
-
-    hidden_layer_sizes: Any
-    activation: Any
-    solver: str
-    alpha: float
-    batch_size: Any
-    learning_rate: str
-    learning_rate_init: float
-    power_t: float
-    max_iter: int
-    shuffle: bool
-    random_state: Any
-    tol: float
-    verbose: Any
-    warm_start: bool
-    momentum: float
-    nesterovs_momentum: bool
-    early_stopping: bool
-    validation_fraction: float
-    beta_1: float
-    beta_2: float
-    epsilon: float
-    n_iter_no_change: Any
-    max_fun: int
-    dropout: Any
-    norm: str | None
-    residual: bool
-    init: Any
-    optimizer: Optimizer | None
-    schedule: Schedule | None
-    callbacks: Sequence[Callback] | None
-    clip_norm: float | None
-    standardize: bool
-    max_seconds: float | None
-    n_ensemble: int | None
-    n_layers: int | None
-    width: int | None
-    backend: str | Backend | None
-    dtype: str | None
-    categorical_features: Any
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
@@ -180,7 +139,8 @@ class Arguments(BaseEstimator):  # type: ignore[misc]
 
     def _make_optimizer(self) -> Optimizer:
         if self.optimizer is not None:
-            return copy.deepcopy(self.optimizer)
+            own: Optimizer = copy.deepcopy(self.optimizer)
+            return own
         if self.solver == "adam":
             return SklearnAdam(self.learning_rate_init, self.beta_1, self.beta_2, eps=self.epsilon)
         return SklearnSGD(self.learning_rate_init, self.momentum, nesterov=self.nesterovs_momentum)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from .._typing import Array
-from ..backend import to_numpy
 from ..errors import OptionError
 from ..params import ParamStore
 from .base import Optimizer
@@ -123,6 +122,7 @@ class LBFGS(Optimizer):
         self.max_iter, self.max_evals, self.memory = int(max_iter), int(max_evals), int(memory)
         self.gtol, self.ftol = float(gtol), float(ftol)
         self.result: LBFGSResult | None = None
+        self._names = [(f"step.{k}", f"change.{k}") for k in range(self.memory)]
 
     # -- one of the optimizers ------------------------------------------------------------------------------
     def bind(self, store: ParamStore) -> None:
@@ -138,15 +138,16 @@ class LBFGS(Optimizer):
     @property
     def pairs(self) -> list[Pair]:
         """The pairs that `state` holds, oldest first: what one fit leaves to the next."""
-        count = len(self.state) // 2
-        found = [(self.state[f"step.{k}"], self.state[f"change.{k}"]) for k in range(count)]
-        return [(s, y, _dot(s, y, self._store.backend.xp)) for s, y in found] if self._store is not None else []
+        if self._store is None:
+            return []
+        found = [(self.state[step], self.state[change]) for step, change in self._names if step in self.state]
+        return [(s, y, _dot(s, y, self._store.backend.xp)) for s, y in found]
 
     def keep(self, pairs: Iterable[Pair]) -> None:
         """Make pairs the `state`."""
         self.state = {}
-        for k, (s, y, _) in enumerate(pairs):
-            self.state |= {f"step.{k}": s, f"change.{k}": y}
+        for (step, change), (s, y, _) in zip(self._names, pairs, strict=False):
+            self.state[step], self.state[change] = s, y
 
     def __repr__(self) -> str:
         names = ("max_iter", "max_evals", "memory", "gtol", "ftol")
@@ -247,7 +248,7 @@ class Descent:
         """Evaluate the objective at ``store.values``, which become the iterate."""
         self.converged, self.message = False, ""
         self.x = self.store.backend.copy(self.store.values)
-        self.value = _number(self.evaluate())
+        self.value = float(self.evaluate())
         self.n_evals += 1
         if math.isfinite(self.value):
             self._look_at(self.store.backend.copy(self.store.grads))
@@ -294,7 +295,7 @@ class Descent:
 
     def _look_at(self, g: Array) -> None:
         xp = self.store.backend.xp
-        self.g, self.grad_max = g, _number(xp.max(xp.abs(g)))
+        self.g, self.grad_max = g, float(xp.max(xp.abs(g)))
         if self.grad_max <= self.rule.gtol:
             self.converged, self.message = True, "the gradient is small"
 
@@ -304,7 +305,7 @@ class Descent:
 
         def phi(a: float) -> tuple[float, float]:
             store.values[...] = x + d * a
-            value = _number(self.evaluate())
+            value = float(self.evaluate())
             return value, _dot(store.grads, d, xp)
 
         try:
@@ -319,9 +320,5 @@ def _check_single(store: ParamStore) -> None:
         raise OptionError("LBFGS: expected a single network, got replicas: each needs a line search of its own.")
 
 
-def _number(x: Array) -> float:
-    return float(to_numpy(x))
-
-
 def _dot(a: Array, b: Array, xp: object) -> float:
-    return _number(xp.sum(a * b))  # type: ignore[attr-defined]
+    return float(xp.sum(a * b))  # type: ignore[attr-defined]
