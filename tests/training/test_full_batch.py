@@ -294,7 +294,7 @@ def test_a_pickled_optimizer_goes_on():
         ([xpnn.Dropout(0.5)], {}, r"1\.Dropout \(it is random\)"),
         ([xpnn.Residual(xpnn.Linear(8), xpnn.Dropout(0.1))], {}, r"1\.1\.Dropout \(it is random\)"),
         ([xpnn.BatchNorm()], {}, r"1\.BatchNorm \(its outputs depend on the batch\)"),
-        ([xpnn.Linear(8, lr_mult=0.0)], {}, r"lr_mult of 1\.Linear"),
+        ([xpnn.Linear(8, lr_mult=0.0)], {}, "lr_mult"),
         ([], {"schedule": xpnn.CosineDecay()}, "schedule"),
         ([], {"clip_norm": 1.0, "clip_value": 0.1}, "clip_norm, clip_value"),
     ],
@@ -322,7 +322,7 @@ def test_replicas_graphs_and_steps_of_ones_own_are_refused():
         def train_step(self, *args):
             raise AssertionError("is not called")
 
-    with pytest.raises(OptionError, match="no use for train_step"):
+    with pytest.raises(OptionError, match="no use for a train_step of your own"):
         Own(xpnn.mlp([4, 3]), xpnn.CrossEntropy(), xpnn.LBFGS()).fit(X, Y)
 
 

@@ -8,7 +8,7 @@ on their way is refused.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import time
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,26 +16,35 @@ import numpy as np
 from .._typing import Array
 from ..backend import to_numpy
 from ..errors import DivergenceError, OptionError
-from ..layers import BatchNorm, Dropout, Layer
+from ..layers import BatchNorm, Dropout
 from ..layers.base import walk
 from ..losses import Loss
 from ..model import Sequential
 from ..optim import LBFGS
 from ..optim.lbfgs import Descent
+from ..recordable import foreign_method
 from ..regularizers import Regularizer
+from ..schedules import Constant, Schedule
 from .feed import Feed
+from .step import STEP_METHODS, Tally, Training
 
-__all__ = ["FullBatch", "Objective", "check_full_batch"]
+__all__ = ["FullBatch", "Objective", "plan_full_batch"]
 
 
-class Tally(Protocol):
-    """Collects losses and metrics of slices."""
+class Fit(Training, Protocol):
+    """The trainer, as one sees it who makes its epochs."""
 
-    def add(self, slot: int, value: Array, pred: Array, y: Array, weight: Array | None) -> None:
-        """Note one slice."""
+    schedule: Schedule
+    columns: list[str]
 
-    def row(self, weights: np.ndarray) -> dict[str, Any]:
-        """Return loss and metrics of all."""
+    def evaluate_feed(self, feed: Feed, batch_size: int) -> dict[str, float]:
+        """Return loss and metrics, dropout off."""
+
+    def notify(self, event: str) -> None:
+        """Call a hook of all callbacks."""
+
+    def stop(self, reason: str) -> None:
+        """End training after this epoch."""
 
 
 class Objective:
@@ -74,7 +83,7 @@ class Objective:
         regularizer: Regularizer | None = None,
         tally: Tally | None = None,
     ) -> None:
-        self.net, self.loss, self.rows, self.batch_size = net, loss.using(net.backend.ops), rows, batch_size
+        self.net, self.loss, self.rows, self.batch_size = net, loss, rows, batch_size
         self.regularizer, self.tally = regularizer, tally
         n = len(rows)
         weight = np.ones(n) if rows.weight is None else rows.weight[rows.rows]
@@ -113,102 +122,125 @@ class FullBatch:
 
     Parameters
     ----------
+    fit : Fit
+        The trainer.
     optimizer : LBFGS
-        Bound to the network's store; its `state` is gone on from, and kept up to date.
+        The trainer's, bound to the network's store; its `state` is gone on from, and kept up to date.
     objective : Objective
         What is made small.
-
-    Attributes
-    ----------
-    descent : Descent
-        The minimization, once it has begun.
     """
 
-    descent: Descent
+    _descent: Descent
 
-    def __init__(self, optimizer: LBFGS, objective: Objective) -> None:
-        self.optimizer, self.objective = optimizer, objective
+    def __init__(self, fit: Fit, optimizer: LBFGS, objective: Objective) -> None:
+        self.fit, self.optimizer, self.objective = fit, optimizer, objective
         self._row: dict[str, Any] = {}
 
-    @property
-    def ended(self) -> str | None:
-        """Why no epoch can follow, if that is so."""
-        if not self.descent.message and self.descent.n_evals > self.optimizer.max_evals:
-            return "max_evals is reached"
-        return self.descent.message or None
-
-    def begin(self) -> None:
-        """Evaluate the objective at the network's weights."""
-        self.descent = self._quietly(
-            lambda: Descent(self.optimizer, self.objective.net.store, self.objective, self.optimizer.pairs)
-        )
+    def begin(self) -> str | None:
+        """Evaluate the objective at the network's weights; return why no epoch can follow, if that is so."""
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            self._descent = Descent(self.optimizer, self.fit.net.store, self.objective, self.optimizer.pairs)
         self._begun()
+        return self._ended()
 
-    def iterate(self) -> dict[str, Any]:
-        """Make one iteration, and return the epoch's columns of the history, at the weights that it has found.
+    def run_epoch(self, valid: Feed | None, batch_size: int) -> dict[str, Any]:
+        """Make one iteration, validate, and return the epoch's row of the history, at the weights that it has found.
 
         An iteration that finds nothing better leaves the weights as they are: ``lr`` is 0.0 then.
         """
-        descent, store = self.descent, self.objective.net.store
-        if not bool(store.backend.xp.all(store.values == descent.x)):  # a callback has moved them
-            self._quietly(descent.begin)
-            self._begun()
-        if not descent.message and self._quietly(descent.iterate):
-            self._row = self._columns()
+        began = time.perf_counter()
+        fit, descent, store = self.fit, self._descent, self.fit.net.store
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # it steps back from what is not finite
+            if not bool(store.backend.xp.all(store.values == descent.x)):  # a callback has moved them
+                descent.begin()
+                self._begun()
+            if not descent.message and descent.iterate():
+                self._look()
         self.optimizer.keep(descent.pairs)
         self.optimizer.t += 1
-        self.optimizer.result = descent.result(self.ended or "")
-        return self._row | {"lr": descent.step}
+        fit.epoch += 1
+        fit.step += 1
+        reason = self._ended()
+        if reason is not None:
+            fit.stop(reason)
+        fit.notify("on_batch_end")
+        fit.notify("on_epoch_trained")
+        row = {**self._row, "epoch": fit.epoch, "lr": descent.step}
+        if valid is not None:
+            row |= {f"val_{name}": value for name, value in fit.evaluate_feed(valid, batch_size).items()}
+        row["seconds"] = time.perf_counter() - began
+        return {name: row[name] for name in fit.columns if name in row}
 
     def _begun(self) -> None:
-        """Note where a descent begins, or raise DivergenceError if there is no way from there."""
-        if not math.isfinite(self.descent.value):
-            weights = np.abs(to_numpy(self.objective.net.store.values)).max()
+        """Look at the point where a descent begins; raise DivergenceError if there is no way from there."""
+        if not math.isfinite(self._descent.value):
+            weights = np.abs(to_numpy(self.fit.net.store.values)).max()
             raise DivergenceError(
-                f"fit: the loss of all rows is {self.descent.value} before the first step, weights reach "
+                f"fit: the loss of all rows is {self._descent.value} before the first step, weights reach "
                 f"{weights:.3g}. Look at the scale of inputs and targets (xpnn.data.Standardizer), and at the weights."
             )
-        self._row = self._columns()
-        self.optimizer.result = self.descent.result(self.ended or "")
+        self._look()
 
-    def _columns(self) -> dict[str, Any]:
-        objective, ops = self.objective, self.objective.net.backend.ops
-        row = {} if objective.tally is None else objective.tally.row(objective.weights)
-        row |= {"loss": float(to_numpy(objective.data)), "lr": 0.0}
-        row["grad_norm"] = to_numpy(ops.global_norm(self.descent.g)).item()
-        if objective.regularizer is not None:
-            row["penalty"] = float(to_numpy(objective.penalty))
-        return row
+    def _look(self) -> None:
+        """Note the columns of the history at the present point, which the objective was evaluated at last."""
+        fit, objective = self.fit, self.objective
+        fit.grad_norm, fit.penalty = fit.net.backend.ops.global_norm(self._descent.g), objective.penalty
+        self._row = {} if objective.tally is None else objective.tally.row(objective.weights)
+        self._row |= {"loss": float(to_numpy(objective.data)), "grad_norm": to_numpy(fit.grad_norm).item()}
+        if objective.penalty is not None:
+            self._row["penalty"] = float(to_numpy(objective.penalty))
 
-    @staticmethod
-    def _quietly(work: Any) -> Any:
-        """Call something whose overflow is told by its values, or stepped back from."""
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            return work()
+    def _ended(self) -> str | None:
+        """Return why no epoch can follow, if that is so, and let the optimizer say how it stands."""
+        message = self._descent.message
+        if not message and self._descent.n_evals > self.optimizer.max_evals:
+            message = "max_evals is reached"
+        self.optimizer.result = self._descent.result(message)
+        return message or None
 
 
-def check_full_batch(optimizer: LBFGS, layers: Sequence[Layer], **options: object) -> None:
-    """Raise OptionError if a fit has parts or options which a line search over all rows has no use for.
+def plan_full_batch(fit: Fit, rows: Feed, batch_size: int, graph: object) -> FullBatch | None:
+    """Return what makes the epochs of a fit whose optimizer takes all rows at once; None for other optimizers.
 
     Parameters
     ----------
-    optimizer : LBFGS
-        Who has no use for them.
-    layers : sequence of Layer
-        The network's.
-    **options : object
-        Those that must not be given, by name: false where they are not.
+    fit : Fit
+        The trainer, its optimizer bound.
+    rows : Feed
+        The training rows.
+    batch_size : int
+        Rows of one slice.
+    graph : {"auto", True, False}
+        As given to `fit`.
+
+    Raises
+    ------
+    OptionError
+        If the fit has parts or options that a line search over all rows has no use for.
     """
+    optimizer, net = fit.optimizer, fit.net
+    if not isinstance(optimizer, LBFGS):
+        return None
+    options = {
+        "schedule": fit.schedule != Constant(),
+        "clip_norm": fit.clip_norm is not None,
+        "clip_value": fit.clip_value is not None,
+        "graph": graph not in ("auto", False),
+        "lr_mult": net.store.lr_factors is not None,
+    }
     found = [name for name, given in options.items() if given]
-    for layer in walk(layers):
+    own = foreign_method(fit, STEP_METHODS)
+    found += [f"a {own} of your own"] if own else []
+    for layer in walk(net.layers):
         if isinstance(layer, Dropout) and np.any(layer.rate):
             found.append(f"{layer.label} (it is random)")
         elif isinstance(layer, BatchNorm):
             found.append(f"{layer.label} (its outputs depend on the batch)")
-        elif layer.param_specs() and any(spec.lr_mult != 1.0 for spec in layer.param_specs()):
-            found.append(f"lr_mult of {layer.label}")
     if found:
         raise OptionError(
             f"fit: {type(optimizer).__name__} takes all rows at once by a line search and has no use for "
             f"{', '.join(found)}. Use xpnn.Adam(), or leave {'it' if len(found) == 1 else 'them'} out."
         )
+    tally = Tally(fit, -(-len(rows) // batch_size)) if fit.metrics else None
+    objective = Objective(net, fit.bound_loss, rows, batch_size, regularizer=fit.regularizer, tally=tally)
+    return FullBatch(fit, optimizer, objective)
