@@ -43,23 +43,24 @@ def feed(trainer, weight=None):
 @pytest.mark.parametrize("weight", [None, W], ids=["even", "weighted"])
 @pytest.mark.parametrize("batch_size", [7, 20, 60])
 def test_slices_have_the_value_and_gradient_of_all_rows(batch_size, weight):
-    trainer = make()
-    net, penalty = trainer.net, xpnn.L2(0.01)
+    penalty = xpnn.L2(0.01)
+    trainer = make(regularizer=penalty)
+    net = trainer.net
     pred, caches = net.forward(X, train=True)
     value, d_pred = xpnn.CrossEntropy().value_and_grad(pred, Y, weight)
     net.backward(d_pred, caches)
     whole = value + penalty.add(net.store)
     gradient = net.store.grads.copy()
 
-    objective = Objective(net, xpnn.CrossEntropy(), feed(trainer, weight), batch_size, regularizer=penalty)
+    objective = Objective(trainer, feed(trainer, weight), batch_size)
     assert float(objective()) == pytest.approx(float(whole), rel=1e-12)
     np.testing.assert_allclose(net.store.grads, gradient, atol=1e-14)
     assert float(objective.data + objective.penalty) == float(objective())
 
 
 def test_the_objectives_gradient_is_its_slope():
-    trainer = make()
-    objective = Objective(trainer.net, xpnn.CrossEntropy(), feed(trainer, W), 25, regularizer=xpnn.L2(0.1))
+    trainer = make(regularizer=xpnn.L2(0.1))
+    objective = Objective(trainer, feed(trainer, W), 25)
     store = trainer.net.store
     objective()
     gradient, start, eps = store.grads.copy(), store.values.copy(), 1e-6

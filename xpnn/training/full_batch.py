@@ -18,12 +18,9 @@ from ..backend import to_numpy
 from ..errors import DivergenceError, OptionError
 from ..layers import BatchNorm, Dropout
 from ..layers.base import walk
-from ..losses import Loss
-from ..model import Sequential
 from ..optim import LBFGS
 from ..optim.lbfgs import Descent
 from ..recordable import foreign_method
-from ..regularizers import Regularizer
 from ..schedules import Constant, Schedule
 from .feed import Feed
 from .step import STEP_METHODS, Tally, Training
@@ -52,68 +49,57 @@ class Objective:
 
     Parameters
     ----------
-    net : Sequential
-        Its store's `values` are the point, its `grads` the gradient there.
-    loss : Loss
-        The mean over all rows is made small.
+    training : Training
+        Its network's flat values are the point, the flat gradients the slope there.
     rows : Feed
         All rows.
     batch_size : int
         Rows of one slice.
-    regularizer : Regularizer, optional
-        Its penalty is part of the objective.
-    tally : Tally, optional
-        Is told of every slice.
 
     Attributes
     ----------
     data, penalty : 0-d array
-        The two parts of the last value; no regularizer, no penalty.
-    weights : ndarray
-        The total weight of each slice.
+        The two parts of the last value; the second is None without a regularizer.
     """
 
-    def __init__(
-        self,
-        net: Sequential,
-        loss: Loss,
-        rows: Feed,
-        batch_size: int,
-        *,
-        regularizer: Regularizer | None = None,
-        tally: Tally | None = None,
-    ) -> None:
-        self.net, self.loss, self.rows, self.batch_size = net, loss, rows, batch_size
-        self.regularizer, self.tally = regularizer, tally
+    def __init__(self, training: Training, rows: Feed, batch_size: int) -> None:
+        self.training, self.rows, self.batch_size = training, rows, batch_size
         n = len(rows)
         weight = np.ones(n) if rows.weight is None else rows.weight[rows.rows]
-        self.weights = np.asarray([weight[a : a + batch_size].sum() for a in range(0, n, batch_size)])
-        self._shares: list[float] = (self.weights / weight.sum()).tolist()
+        self._weights = np.asarray([weight[a : a + batch_size].sum() for a in range(0, n, batch_size)])
+        self._shares: list[float] = (self._weights / weight.sum()).tolist()
+        self._tally = Tally(training, len(self._shares)) if training.metrics else None
         self.data: Array = None
         self.penalty: Array = None
 
+    def columns(self) -> dict[str, Any]:
+        """Return loss, metrics and penalty of the last evaluation as columns of the history."""
+        row = {} if self._tally is None else self._tally.row(self._weights)
+        row["loss"] = float(to_numpy(self.data))
+        return row if self.penalty is None else row | {"penalty": float(to_numpy(self.penalty))}
+
     def __call__(self) -> Array:
         """Return the value, 0-d, and leave the gradient in ``net.store.grads``."""
-        net, store = self.net, self.net.store
+        training, net, store = self.training, self.training.net, self.training.net.store
         data, grads = 0.0, None
         for slot, (x, y, weight) in enumerate(self.rows.batches(None, self.batch_size)):
             share = self._shares[slot]
             if not share:  # no row of the slice counts: it has no mean
                 continue
             pred, caches = net.forward(x, train=True, step=0)
-            value, d_pred = self.loss.value_and_grad(pred, y, weight)
+            value, d_pred = training.bound_loss.value_and_grad(pred, y, weight)
             net.backward(d_pred, caches)
-            if self.tally is not None:
-                self.tally.add(slot, value, pred, y, weight)
+            if self._tally is not None:
+                self._tally.add(slot, value, pred, y, weight)
             data = value * share + data
             if len(self._shares) > 1:
                 grads = store.grads * share if grads is None else grads + store.grads * share
         if grads is not None:
             store.grads[...] = grads
         self.data = data
-        if self.regularizer is None:
+        if training.regularizer is None:
             return data
-        self.penalty = self.regularizer.add(store)
+        self.penalty = training.regularizer.add(store)
         return data + self.penalty
 
 
@@ -185,10 +171,7 @@ class FullBatch:
         """Note the columns of the history at the present point, which the objective was evaluated at last."""
         fit, objective = self.fit, self.objective
         fit.grad_norm, fit.penalty = fit.net.backend.ops.global_norm(self._descent.g), objective.penalty
-        self._row = {} if objective.tally is None else objective.tally.row(objective.weights)
-        self._row |= {"loss": float(to_numpy(objective.data)), "grad_norm": to_numpy(fit.grad_norm).item()}
-        if objective.penalty is not None:
-            self._row["penalty"] = float(to_numpy(objective.penalty))
+        self._row = objective.columns() | {"grad_norm": to_numpy(fit.grad_norm).item()}
 
     def _ended(self) -> str | None:
         """Return why no epoch can follow, if that is so, and let the optimizer say how it stands."""
@@ -241,6 +224,4 @@ def plan_full_batch(fit: Fit, rows: Feed, batch_size: int, graph: object) -> Ful
             f"fit: {type(optimizer).__name__} takes all rows at once by a line search and has no use for "
             f"{', '.join(found)}. Use xpnn.Adam(), or leave {'it' if len(found) == 1 else 'them'} out."
         )
-    tally = Tally(fit, -(-len(rows) // batch_size)) if fit.metrics else None
-    objective = Objective(net, fit.bound_loss, rows, batch_size, regularizer=fit.regularizer, tally=tally)
-    return FullBatch(fit, optimizer, objective)
+    return FullBatch(fit, optimizer, Objective(fit, rows, batch_size))
