@@ -107,7 +107,7 @@ def test_scikit_learn_compatible_with_arrays_of_any_library():
     done = subprocess.run(
         [sys.executable, "-c", _CHECK_ALL],
         cwd=os.path.dirname(__file__),
-        env={**os.environ, "SCIPY_ARRAY_API": "1"},
+        env={**os.environ, "SCIPY_ARRAY_API": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         timeout=300,
@@ -380,6 +380,15 @@ def test_divergence_with_weights_norm_and_dropout_is_told_without_a_warning():
     assert np.isfinite(weights(model)).all()
 
 
+@pytest.mark.parametrize("solvers", [("lbfgs", "adam"), ("adam", "lbfgs")], ids=lambda pair: " then ".join(pair))
+def test_one_solver_goes_on_where_another_ended(solvers):
+    model = classifier(warm_start=True, max_iter=5)
+    for solver in solvers:
+        model.set_params(solver=solver).fit(X3, Y3)
+    assert len(model.history_) == model.history_["epoch"][-1] == 10
+    assert model.n_iter_ == len(model.loss_curve_) == 5
+
+
 def test_losses_that_are_not_finite_are_never_the_lowest():
     jump = xpnn.LambdaCallback(on_epoch_end=lambda t: t.net.store.values.fill(np.nan) if t.epoch == 40 else None)
     model = classifier(**SPIKY, callbacks=[jump]).fit(X3, Y3)
@@ -576,7 +585,7 @@ def test_arrays_stay_in_their_library_from_end_to_end(name):
     backend_or_skip(name)
     done = subprocess.run(
         [sys.executable, "-c", DISPATCH.format(name=name)],
-        env={**os.environ, "SCIPY_ARRAY_API": "1"},
+        env={**os.environ, "SCIPY_ARRAY_API": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         timeout=120,

@@ -241,7 +241,7 @@ class _Streamed:
         """Make ready for blocks of at most `rows` rows."""
         if not self.pinned or (self._slots is not None and self._slots.shape[0] >= rows):
             return
-        wide = np.dtype(self.dtype)  # CuPy has NumPy's
+        wide = self.backend.numpy_dtype(self.dtype)
         own = self.values.dtype.newbyteorder("=")
         cupy, cupyx = (importlib.import_module(name) for name in ("cupy", "cupyx"))
         travels = own if own.itemsize < wide.itemsize else wide  # bytes as bytes
@@ -335,6 +335,9 @@ def _column(backend: Backend, values: Any, dtype: DType, where: str, name: str) 
     if isinstance(values, np.memmap) or hasattr(values, "tocsr"):
         return _Streamed(backend, values, dtype, where, name)
     with np.errstate(over="ignore"):  # what is too large for float32 becomes inf, and is refused as such
+        if isinstance(values, np.ndarray) and not values.flags.c_contiguous and values.dtype.kind in "fiub":
+            # Row after row, in one copy: a batch of rows that lie apart is slow to gather, and rounds its own way.
+            values = values.astype(backend.numpy_dtype(dtype), order="C")
         return _Resident(backend, backend.asarray(values, dtype=dtype), where, name)
 
 

@@ -15,7 +15,7 @@ from ..data.batching import epoch_order
 from ..errors import DivergenceError, OptionError
 from ..losses import Loss
 from ..model import Sequential
-from ..optim import Optimizer
+from ..optim import LBFGS, Optimizer
 from ..plots import plot_lr_finder
 from .checks import Rows, checked_feed, expect
 from .step import Step
@@ -154,6 +154,8 @@ def find_lr(
         raise OptionError(f"{where}: expected 0 <= smoothing < 1, got {smoothing!r}. Try 0.9.")
     expect(net, Sequential, "net", "a network")
     expect(optimizer, Optimizer, "optimizer", "an optimizer object such as xpnn.Adam(lr=0.001)")
+    if isinstance(optimizer, LBFGS):
+        raise OptionError(f"{where}: expected an optimizer with a learning rate, got LBFGS. Its line search finds one.")
     if any(tuple(a.shape) != tuple(net.store.values.shape) for a in optimizer.state.values()):
         raise OptionError(
             f"{where}: expected an optimizer that belongs to this network or to none, got another network's. "

@@ -23,7 +23,10 @@ from ..random import KeyRow, step_keys
 from ..recordable import Recordable, RecordingMode
 from ..regularizers import Regularizer
 
-__all__ = ["Step", "StepArrays", "StepTable", "Tally", "Training"]
+__all__ = ["STEP_METHODS", "Step", "StepArrays", "StepTable", "Tally", "Training"]
+
+#: The methods by which a trainer makes a step.
+STEP_METHODS = ("train_step", "gradients", "exchange", "move")
 
 
 class Step(NamedTuple):

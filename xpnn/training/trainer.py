@@ -13,7 +13,7 @@ import numpy as np
 from .._typing import Array
 from ..arguments import count, number
 from ..backend import Backend, like, on_device, to_numpy
-from ..checkpoint import Custom
+from ..config import Custom
 from ..data.batching import epoch_order
 from ..errors import DivergenceError, OptionError
 from ..files import PathLike
@@ -30,17 +30,15 @@ from .checks import Rows, checked_feed, expect, feeds_of_fit
 from .divergence import explain
 from .epoch import Epoch
 from .feed import Feed
+from .full_batch import FullBatch, plan_full_batch
 from .history import History, missing_column, will_miss
 from .recorded.choice import find_runner
 from .recorded.runner import Runner
 from .resume import load_trainer, save_trainer
 from .state import TrainState
-from .step import Step, StepTable, Tally
+from .step import STEP_METHODS, Step, StepTable, Tally
 
 __all__ = ["Trainer"]
-
-# The methods that make a step.
-_STEP = ("train_step", "gradients", "exchange", "move")
 
 
 class Trainer(Recordable):
@@ -155,6 +153,7 @@ class Trainer(Recordable):
         self.grad_norm: Array = None
         self.penalty: Array = None
         self._runner: Runner | None = None  # makes recorded steps; it may serve the next fit
+        self._full_batch: FullBatch | None = None  # makes the epochs of a fit where each is one iteration over all rows
 
     @property
     def backend(self) -> Backend:
@@ -162,7 +161,7 @@ class Trainer(Recordable):
         return self.net.backend
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_runner": None}  # it holds addresses
+        return {**vars(self), "_runner": None, "_full_batch": None}  # they hold addresses
 
     # -- fit ------------------------------------------------------------------------------------------------
     @on_device
@@ -176,6 +175,7 @@ class Trainer(Recordable):
         X_val: Any = None,
         y_val: Any = None,
         validation_fraction: float = 0.0,
+        validation_rows: Any = None,
         sample_weight: Any = None,
         sample_weight_val: Any = None,
         class_weight: Mapping[int, float] | Literal["balanced"] | None = None,
@@ -198,6 +198,8 @@ class Trainer(Recordable):
             Validation data of your own; they win over `validation_fraction`.
         validation_fraction : float, default=0.0
             Share of the rows held out: shuffled, and stratified for labels.
+        validation_rows : array of int, optional
+            Numbers of the rows to hold out, instead of a share drawn here.
         sample_weight, sample_weight_val : array of shape (n,), optional
             Weights of the rows, at least 0.
         class_weight : dict of class to weight, or "balanced", optional
@@ -235,6 +237,7 @@ class Trainer(Recordable):
             Rows(X, y, sample_weight),
             Rows(X_val, y_val, sample_weight_val),
             validation_fraction=validation_fraction,
+            validation_rows=validation_rows,
             class_weight=class_weight,
             seed=self.seed,
         )
@@ -248,19 +251,23 @@ class Trainer(Recordable):
         total = self.epochs_planned if self.schedule.unit == "epoch" else self.step + epochs * steps
         schedule = self.schedule.resolve(total)
         self.columns = self._names(validated=valid is not None)
+        self._full_batch = plan_full_batch(self, train, batch_size, graph)
         begun: list[Callback] = []
         try:
             for callback in self.callbacks:
                 callback.on_fit_begin(self)
                 begun.append(callback)
             self._check_watched(schedule)
-            self._runner = find_runner(self, train, epochs, batch_size, graph, self._runner)
+            if self._full_batch is not None:
+                self.stop_reason = self._full_batch.begin()
+            else:
+                self._runner = find_runner(self, train, epochs, batch_size, graph, self._runner)
             while self.epoch < self.epochs_planned and self.stop_reason is None:
-                self._notify("on_epoch_begin")
+                self.notify("on_epoch_begin")
                 self.history.append(self.run_epoch(train, valid, batch_size, schedule, shuffle))
-                self._notify("on_epoch_end")
+                self.notify("on_epoch_end")
         finally:
-            self._runner = None if self._runner is None else self._runner.after_fit()
+            self._full_batch, self._runner = None, None if self._runner is None else self._runner.after_fit()
             with contextlib.ExitStack() as stack:  # what one callback raises at its end keeps no other from its own
                 for callback in reversed(begun):
                     stack.callback(callback.on_fit_end, self)
@@ -274,6 +281,8 @@ class Trainer(Recordable):
         self, train: Feed, valid: Feed | None, batch_size: int, schedule: Schedule, shuffle: bool
     ) -> dict[str, Any]:
         """Train over all batches once, validate, and return the epoch's row of the history."""
+        if self._full_batch is not None:
+            return self._full_batch.run_epoch(valid, batch_size)
         began = time.perf_counter()
         order = self.epoch_rows(len(train)) if shuffle else None
         weights = train.batch_weights(order, batch_size)
@@ -294,7 +303,7 @@ class Trainer(Recordable):
             raise self.divergence(losses, epoch)
         self.epoch += 1
         self.optimizer.settle()
-        self._notify("on_epoch_trained")
+        self.notify("on_epoch_trained")
         row_out: dict[str, Any] = {"epoch": self.epoch, **epoch.tally.row(weights)}
         if valid is not None:
             row_out |= {f"val_{name}": value for name, value in self.evaluate_feed(valid, batch_size).items()}
@@ -397,7 +406,7 @@ class Trainer(Recordable):
         """Return which method of a step is not xpnn's own; one made of many steps has no place for it."""
         if mode.trusted and not mode.as_one:
             return None
-        method = foreign_method(self, _STEP)
+        method = foreign_method(self, STEP_METHODS)
         return None if method is None else f"{type(self).__name__} has a {method} of its own"
 
     # -- reading --------------------------------------------------------------------------------------------
@@ -518,7 +527,8 @@ class Trainer(Recordable):
         return load_trainer(cls, path, backend=backend, callbacks=callbacks, custom=custom)
 
     # -- the parts of fit -----------------------------------------------------------------------------------
-    def _notify(self, event: str) -> None:
+    def notify(self, event: str) -> None:
+        """Call a hook of all callbacks."""
         for callback in self.callbacks:
             getattr(callback, event)(self)
 

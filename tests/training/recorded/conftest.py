@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-import importlib
-
-import numpy as np
 import pytest
 import taped
 
 import xpnn
-from xpnn.accel import NumpyOps
+from xpnn.accel.native import support
 from xpnn.training.recorded import graphs
 
 
@@ -25,6 +21,6 @@ def fixture_device(monkeypatch):
 def compiled():
     """NumPy with compiled loops."""
     pytest.importorskip("numba", reason="needs numba: pip install 'xpnn[fast]'")
-    ops = NumpyOps(np, "cpu")
-    ops._considered, ops._loops = True, importlib.import_module("xpnn.accel.native.loops")
-    return dataclasses.replace(xpnn.get_backend("numpy"), ops=ops)
+    if objection := support.numba_objection() or support.numpy_objection():
+        pytest.skip(objection)
+    return xpnn.get_backend("numpy", compiled=True)
