@@ -6,8 +6,6 @@ decay, which does not pass through the optimizer's scaling, is an option of the 
 
 from __future__ import annotations
 
-from typing import Any
-
 from ._typing import Array
 from .arguments import describe
 from .errors import OptionError
@@ -39,8 +37,8 @@ class Regularizer(Recordable):
         ----------
         store : ParamStore
             After the backward pass.
-        lam : float, or array of shape (..., 1), optional
-            In the place of the penalty's own λ; an array, for replicas (K, 1), is one of a recorded step's numbers.
+        lam : float or 0-d array, optional
+            In the place of the penalty's own λ; an array is one of a recorded step's numbers.
 
         Returns
         -------
@@ -88,7 +86,7 @@ class L1(Regularizer):
         sign *= lam
         grads = store.grads[..., : store.n_decay]
         grads += sign
-        return xp.sum(xp.abs(w), axis=-1) * _of_sum(lam)
+        return xp.sum(xp.abs(w), axis=-1) * lam
 
 
 class L2(Regularizer):
@@ -99,7 +97,7 @@ class L2(Regularizer):
         w = store.values[..., : store.n_decay]
         grads = store.grads[..., : store.n_decay]
         grads += w * (2.0 * lam)
-        return store.backend.xp.sum(w * w, axis=-1) * _of_sum(lam)
+        return store.backend.xp.sum(w * w, axis=-1) * lam
 
 
 class SpectralNorm(Regularizer):
@@ -140,9 +138,6 @@ class SpectralNorm(Regularizer):
 
     def add(self, store: ParamStore, lam: float | Array | None = None) -> Array:
         lam = self.lam if lam is None else lam
-        of_matrix: Any = lam
-        if getattr(lam, "shape", ()):
-            of_matrix = of_matrix[..., None]
         backend, xp = store.backend, store.backend.xp
         n_iter = self.n_iter
         if self._store is not store:
@@ -162,14 +157,9 @@ class SpectralNorm(Regularizer):
             lost = xp.astype(xp.sum(v * v, axis=-2, keepdims=True) == 0.0, v.dtype)
             self._vectors[name] = v + self._starts[name] * lost
             sigma = xp.sum(u * (w @ v), axis=-2)[..., 0]
-            store.param_grads[name][...] = store.param_grads[name] + (u @ v.mT) * of_matrix
-            value = value + sigma * _of_sum(lam)
+            store.param_grads[name][...] = store.param_grads[name] + (u @ v.mT) * lam
+            value = value + sigma * lam
         return value
-
-
-def _of_sum(lam: Any) -> Any:
-    """Return what multiplies a sum over all weights: the last axis is gone."""
-    return lam[..., 0] if getattr(lam, "shape", ()) else lam
 
 
 def _unit(column: Array, xp: object) -> Array:

@@ -16,7 +16,7 @@ import xpnn
 from xpnn.errors import DataError, DivergenceError
 from xpnn.schedules import Constant, CosineDecay, OneCycle, Plateau, StepDecay, Warmup
 from xpnn.training import EMA, Callback, EarlyStopping, LambdaCallback, Trainer, feed
-from xpnn.training.step import Tally
+from xpnn.training.step import StepTable, Tally
 
 N_IN, CLASSES = 4, 3
 
@@ -899,3 +899,68 @@ def test_one_array_for_all_epochs_is_left_as_it_was():
     np.testing.assert_array_equal(X, given[0])
     np.testing.assert_array_equal(y, given[1])
     np.testing.assert_array_equal(given[2], 1.0)
+
+
+# -- the three parts of a step ----------------------------------------------------------------------------------
+def test_a_step_is_gradients_exchange_and_move():
+    X, y, _ = table(20)
+    seen = []
+
+    class Watch(Trainer):
+        def gradients(self, x, target, weight, step):
+            seen.append(("gradients", self.step))
+            return super().gradients(x, target, weight, step)
+
+        def exchange(self, step):
+            seen.append(("exchange", self.step))
+
+        def move(self, step):
+            seen.append(("move", self.step))
+            super().move(step)
+
+    run = Watch(xpnn.mlp([N_IN, 6, CLASSES]), xpnn.CrossEntropy(), xpnn.Adam())
+    run.fit(X, y, epochs=1, batch_size=10)
+    assert seen == [(name, step) for step in (0, 1) for name in ("gradients", "exchange", "move")]
+
+
+def test_gradients_may_be_averaged_between_trainers():
+    """Two halves of a batch, each on a trainer of its own, move as the whole batch does."""
+    X, y, _ = table(20)
+
+    def make(kind=Trainer):
+        return kind(xpnn.mlp([N_IN, 6, CLASSES], dtype="float64"), xpnn.CrossEntropy(), xpnn.SGD(0.1), clip_norm=0.5)
+
+    class Averaging(Trainer):
+        def exchange(self, step):
+            self.net.store.grads[...] = 0.5 * (self.net.store.grads + self.others)
+
+    whole, half, other = make(), make(Averaging), make()
+    step = StepTable(0, 20, np.array([20.0]), [(0.1, 0.0)])
+    for trainer in (whole, half, other):
+        trainer.optimizer.bind(trainer.net.store)
+    (row,) = step.steps()
+    whole.train_step(X.astype("float64"), y, None, row)
+    other.gradients(X[10:].astype("float64"), y[10:], None, row)
+    half.others = other.net.store.grads
+    half.train_step(X[:10].astype("float64"), y[:10], None, row)
+    np.testing.assert_allclose(half.net.store.values, whole.net.store.values, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(half.grad_norm, whole.grad_norm)
+
+
+def test_strengths_of_a_penalty_are_those_of_the_steps():
+    X, y, _ = table(25)
+
+    class Fading(Trainer):
+        def penalty_strengths(self, weights):
+            self.weights = weights.tolist()
+            return [1.0 / (k + 1) for k in range(len(weights))]
+
+        def move(self, step):
+            decayed = self.net.store.values[..., : self.net.store.n_decay].astype("float64")
+            self.seen.append(float(self.penalty) / float((decayed**2).sum()))
+
+    run = Fading(xpnn.mlp([N_IN, 6, CLASSES]), xpnn.CrossEntropy(), xpnn.Adam(), regularizer=xpnn.L2(0.0))
+    run.seen, run.grad_norm = [], np.float32(0.0)
+    run.fit(X, y, epochs=1, batch_size=10)
+    assert run.seen == pytest.approx([1.0, 1 / 2, 1 / 3])
+    assert run.weights == [10.0, 10.0, 5.0]

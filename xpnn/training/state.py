@@ -27,6 +27,8 @@ class TrainState:
         Whose state it is.
     whole : bool, default=False
         Whether to copy the optimizer's state however large it is.
+    also : sequence of arrays, default=()
+        Others that steps write.
 
     Attributes
     ----------
@@ -35,9 +37,10 @@ class TrainState:
         weights, for a case that seldom comes: there an undone epoch leaves the optimizer as new.
     """
 
-    def __init__(self, training: Training, *, whole: bool = False) -> None:
+    def __init__(self, training: Training, *, whole: bool = False, also: Sequence[Array] = ()) -> None:
         backend, optimizer, store = training.net.backend, training.optimizer, training.net.store
         self._store = store.snapshot()
+        self._also = [(array, backend.copy(array, dtype=array.dtype)) for array in also]
         self._counts = optimizer.t, training.step, training.epoch
         self._read_later = training.grad_norm, training.penalty
         self._optimizer: dict[str, Array] | None = None  # as new
@@ -51,6 +54,8 @@ class TrainState:
     def restore(self, training: Training) -> None:
         """Put everything back."""
         training.net.store.restore(self._store)
+        for array, before in self._also:
+            array[...] = before
         for name, array in training.optimizer.state.items():
             array[...] = 0.0 if self._optimizer is None else self._optimizer[name]
         self.restore_counts(training)

@@ -80,7 +80,10 @@ class StepArrays(NamedTuple):
     def step(self, k: int, slot: int, place: slice, *, last: bool) -> Step:
         """Return row `k` as views, for the step of number `slot`; `place` is where its rows' own numbers are."""
         weight, *numbers = (self.numbers[k, j, ...] for j in range(self.numbers.shape[1]))
-        strength = numbers.pop() if self.with_strength else None
+        strength = None
+        if self.with_strength:  # one for all replicas
+            strength = numbers.pop()
+            strength = strength[(0,) * len(strength.shape) + (...,)]
         keys = {slot: (self.keys[k, j, 0, ...], self.keys[k, j, 1, ...]) for j, slot in enumerate(self.slots)}
         own = None if self.rows is None else self.rows[place]
         return Step(keys, slot, last, weight, tuple(numbers), own, strength)
@@ -131,12 +134,15 @@ class StepTable:
                 slot == end,
                 self._weights[slot],
                 self._numbers[slot],
-                None if self.rows is None else self.rows[self._place(slot, slot + 1)],
+                self._own(slot, slot + 1),
                 None if strengths is None else strengths[slot],
             )
 
-    def _place(self, start: int, stop: int) -> slice:
-        return slice(start * self.batch_size, stop * self.batch_size)
+    def _own(self, start: int, stop: int) -> Array | None:
+        """The rows' own numbers of some steps."""
+        if self.rows is None:
+            return None
+        return self.rows[start * self.batch_size : min(stop * self.batch_size, self.rows.shape[0])]
 
     # -- as arrays ------------------------------------------------------------------------------------------
     @property
@@ -162,10 +168,8 @@ class StepTable:
         shape = (1,) if self.alike and not each else (*replicas, 1)
         numbers = backend.zeros((stop - start, columns, *shape), dtype=net.store.values.dtype)
         keys = backend.zeros((stop - start, len(slots), 2, *replicas, 1), dtype=backend.xp.int32)
-        rows = None
-        if self.rows is not None:
-            here = self.rows[self._place(start, stop)]
-            rows = backend.zeros(here.shape, dtype=here.dtype)
+        here = self._own(start, stop)
+        rows = None if here is None else backend.zeros(here.shape, dtype=here.dtype)
         arrays = StepArrays(numbers, keys, rows, slots, self._strengths is not None)
         self.fill(arrays, net, start)
         return arrays
@@ -191,8 +195,8 @@ class StepTable:
             arrays.numbers[k, j, ...] = number
         keys = step_keys(net.seed, self.first + start, steps, arrays.slots)
         arrays.keys[...] = backend.asarray(keys, dtype=backend.xp.int32)
-        if arrays.rows is not None and self.rows is not None:
-            arrays.rows[...] = self.rows[self._place(start, stop)]
+        if arrays.rows is not None:
+            arrays.rows[...] = self._own(start, stop)
 
 
 class Tally:

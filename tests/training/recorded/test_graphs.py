@@ -12,7 +12,9 @@ import warnings
 import fake_cupy
 import numpy as np
 import pytest
+import steps
 import taped
+from steps import BATCH, N_IN, N, data, mlp, outcome
 
 import xpnn
 from xpnn import Linear
@@ -24,23 +26,7 @@ from xpnn.ops import Ops
 from xpnn.random import StepKey, step_keys
 from xpnn.training.recorded import graphs
 
-N, N_IN, BATCH = 90, 6, 8  # 12 steps, the last of 2 rows
-
-
-@pytest.fixture(name="device")
-def fixture_device(monkeypatch):
-    monkeypatch.setattr(graphs, "_STEPS", 3)
-    return taped.make_backend(monkeypatch)
-
-
-def data(n_out=3, seed=0):
-    rng = np.random.default_rng(seed)
-    x = rng.normal(size=(N, N_IN)).astype(np.float32)
-    return x, rng.integers(0, n_out, N)
-
-
-def mlp(backend, **options):
-    return xpnn.mlp([N_IN, 7, 5, 3], backend=backend, **{"seed": 1, **options})
+CASES = steps.OPTIONS
 
 
 def train(make, device, graph, epochs=3, fit=None, x_y=None):
@@ -49,11 +35,7 @@ def train(make, device, graph, epochs=3, fit=None, x_y=None):
     x, y = data() if x_y is None else x_y
     with taped.recording(graph) as graph:
         trainer.fit(x, y, epochs=epochs, batch_size=BATCH, graph=graph, **(fit or {}))
-    rows = [{k: v for k, v in row.items() if k != "seconds"} for row in trainer.history.rows]
-    store = trainer.net.store
-    arrays = [store.values, store.grads, store.buffers, *trainer.optimizer.state.values()]
-    counts = trainer.step, trainer.optimizer.t, trainer.epoch
-    return (rows, counts, [np.array(taped.bare(a)).tobytes() for a in arrays]), trainer
+    return outcome(trainer), trainer
 
 
 def assert_equal_to_the_bit(make, device, **options):
@@ -70,129 +52,6 @@ def assert_equal_to_the_bit(make, device, **options):
     assert recorded == plain
 
 
-OPTIMIZERS = {
-    "sgd": lambda: xpnn.SGD(0.1),
-    "decayed": lambda: xpnn.SGD(0.1, 0.9, weight_decay=0.1),
-    "nesterov": lambda: xpnn.SGD(0.1, 0.9, nesterov=True),
-    "momentum": lambda: xpnn.Momentum(0.1),
-    "rmsprop": lambda: xpnn.RMSProp(0.01),
-    "adagrad": lambda: xpnn.AdaGrad(0.1),
-    "adam": lambda: xpnn.Adam(0.01, weight_decay=0.01),
-    "adamw": lambda: xpnn.AdamW(0.01, weight_decay=0.1),
-    "nadam": lambda: xpnn.NAdam(0.01),
-    "lion": lambda: xpnn.Lion(0.01, weight_decay=0.1),
-    "muon": lambda: xpnn.Muon(0.02, weight_decay=0.1),
-}
-
-
-def test_every_rule_is_here():
-    made = {type(make()) for make in OPTIMIZERS.values()}
-    rules = {c for c in vars(xpnn.optim).values() if isinstance(c, type) and issubclass(c, xpnn.Optimizer)}
-    assert made == rules - {xpnn.Optimizer, xpnn.LBFGS}  # whose steps look at the loss
-
-
-@pytest.mark.parametrize("factors", [False, True], ids=["", "factors"])
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_every_optimizer(name, factors, device):
-    own = {"lr_mult": 0.5, "decay_mult": 3.0} if factors else {}
-
-    def make(backend):
-        net = xpnn.Sequential(Linear(7, **own), xpnn.Tanh(), Linear(3), n_in=N_IN, backend=backend)
-        return xpnn.Trainer(net, xpnn.CrossEntropy(), OPTIMIZERS[name](), schedule=xpnn.CosineDecay())
-
-    assert_equal_to_the_bit(make, device)
-
-
-CASES = {
-    "relu": ({}, {}, {}),
-    "dropout": ({"dropout": 0.3}, {}, {}),
-    "batch norm": ({"norm": "batch"}, {}, {}),
-    "layer norm": ({"norm": "layer", "activation": "gelu"}, {}, {}),
-    "residual": ({"residual": True, "dropout": 0.2, "norm": "rms"}, {}, {}),
-    "replicas": ({"seed": [1, 2, 3], "dropout": 0.3}, {}, {}),
-    "clipped": ({}, {"clip_norm": 0.1, "clip_value": 0.05}, {}),
-    "penalty": ({}, {"regularizer": xpnn.L2(0.01)}, {}),
-    "l1": ({}, {"regularizer": xpnn.L1(0.01)}, {}),
-    "weights": ({"dropout": 0.3}, {}, {"sample_weight": np.linspace(0.0, 2.0, N)}),
-    "classes": ({}, {"metrics": ("accuracy", xpnn.metrics.TopK(2))}, {"class_weight": "balanced"}),
-    "validation": ({"norm": "batch"}, {}, {"validation_fraction": 0.1}),
-    "in order": ({}, {}, {"shuffle": False}),
-    "float64": ({"dtype": "float64"}, {}, {}),
-    "float16": ({"dtype": "float16"}, {}, {}),
-}
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_every_kind_of_step(name, device):
-    network, options, fit = CASES[name]
-
-    def make(backend):
-        schedule = xpnn.Warmup(xpnn.CosineDecay(), 0.2)
-        return xpnn.Trainer(
-            mlp(backend, **network), xpnn.CrossEntropy(), xpnn.AdamW(0.01), schedule=schedule, **options
-        )
-
-    assert_equal_to_the_bit(make, device, fit=fit)
-
-
-LOSSES = [
-    xpnn.MeanSquaredError(),
-    xpnn.MeanAbsoluteError(),
-    xpnn.Huber(),
-    xpnn.PoissonNLL(),
-    xpnn.BinaryCrossEntropy(),
-    xpnn.Hinge(),
-    xpnn.CrossEntropy(label_smoothing=0.1),
-    xpnn.losses.Focal(),
-]
-
-
-@pytest.mark.parametrize("loss", LOSSES, ids=str)
-def test_every_loss(loss, device):
-    x, labels = data()
-    y = labels
-    if not loss.takes_labels:
-        y = np.random.default_rng(5).uniform(size=(N, 3))
-
-    def make(backend):
-        return xpnn.Trainer(mlp(backend), loss, xpnn.Adam(0.01))
-
-    assert_equal_to_the_bit(make, device, x_y=(x, y))
-
-
-def test_replicas_with_rates_of_their_own(device):
-    def make(backend):
-        rule = xpnn.AdamW([0.01, 0.02], weight_decay=[0.1, 0.2])
-        return xpnn.Trainer(mlp(backend, seed=[1, 2]), xpnn.CrossEntropy(), rule)
-
-    assert_equal_to_the_bit(make, device)
-
-
-class Numbered(xpnn.Trainer):
-    """Its rows carry numbers that pick their masks."""
-
-    def row_numbers(self, order):
-        backend = self.net.backend
-        return backend.asarray(np.arange(N) * 7 if order is None else order * 7, dtype=backend.xp.int32)
-
-
-@pytest.mark.parametrize("seed", [1, [1, 2]], ids=["one", "replicas"])
-def test_rows_with_numbers_of_their_own(seed, device):
-    def make(backend):
-        return Numbered(mlp(backend, dropout=0.3, seed=seed), xpnn.CrossEntropy(), xpnn.Adam(0.01))
-
-    assert_equal_to_the_bit(make, device)
-
-
-def test_an_embedding(device):
-    def make(backend):
-        net = xpnn.Sequential(xpnn.Embedding(5, 4), Linear(3), n_in=N_IN, backend=backend)
-        return xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.Adam(0.01))
-
-    x = np.random.default_rng(0).integers(0, 5, (N, N_IN))
-    assert_equal_to_the_bit(make, device, x_y=(x, data()[1]))
-
-
 def test_data_on_disk(device, tmp_path):
     x, y = data()
     on_disk = np.memmap(tmp_path / "x", dtype=np.float32, mode="w+", shape=x.shape)
@@ -204,6 +63,23 @@ def test_data_on_disk(device, tmp_path):
     assert_equal_to_the_bit(make, device, x_y=(on_disk, y))
     in_memory, _ = train(make, device, taped.Capturer())
     assert in_memory == train(make, device, taped.Capturer(), x_y=(on_disk, y))[0]
+
+
+@pytest.mark.parametrize("fit", [{}, {"sample_weight": np.linspace(0.5, 2.0, N)}], ids=["", "weighted"])
+def test_the_trainer_of_estimators(fit, device):
+    """Its penalty is divided by the weight of each batch."""
+    kind = pytest.importorskip("xpnn.estimators._trainer", reason="needs scikit-learn").SklearnTrainer
+
+    class Ordered(kind):
+        alpha = 0.5
+
+        def epoch_rows(self, n):
+            return xpnn.Trainer.epoch_rows(self, n)
+
+    def make(backend):
+        return Ordered(mlp(backend), xpnn.CrossEntropy(), xpnn.Adam(0.01), regularizer=xpnn.L2(0.0))
+
+    assert_equal_to_the_bit(make, device, fit=fit)
 
 
 # -- the shape of an epoch --------------------------------------------------------------------------------------
@@ -629,7 +505,7 @@ GPU_CASES = {name: CASES[name] for name in ("relu", "dropout", "layer norm", "re
 def test_the_kernels_of_cuda_are_recorded(name, gpu, cupy):
     """The whole way of a fit on CuPy, with kernels and products run on the host."""
     backend, log = gpu
-    network, options, fit = CASES[name]
+    network, options, fit, _ = CASES[name]
 
     def make(backend):
         return xpnn.Trainer(mlp(backend, **network), xpnn.CrossEntropy(), xpnn.AdamW(0.01), **options)
@@ -702,7 +578,7 @@ def test_products_that_cannot_be_captured_are_told(gpu, monkeypatch):
 def test_graphs_on_a_gpu_train_to_the_same_bits(name, dtype):
     if xpnn.available_backends()["cupy"] != "ok":
         pytest.skip("needs CuPy and a GPU: pip install 'xpnn[cuda13]'")
-    network, options, fit = CASES[name]
+    network, options, fit, _ = CASES[name]
 
     def make(backend):
         return xpnn.Trainer(mlp(backend, dtype=dtype, **network), xpnn.CrossEntropy(), xpnn.AdamW(0.01), **options)

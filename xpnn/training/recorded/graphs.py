@@ -17,7 +17,7 @@ What records is found by this module's `find_capturer`: put another function in 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from ..._typing import Array
 from ...accel.cuda.capture import Capturer, Recording, find_capturer
@@ -113,27 +113,28 @@ class GraphRunner:
     def _record(self, epoch: Epoch, stage: _Stage, start: int) -> None:
         """Make a stage's steps one by one, record them, and find out whether the recording does the same."""
         training, tables = epoch.training, stage.tally.tables
-        before = _Copies(training, tables)
+        written = training.net.store.grads, *tables
+        before = TrainState(training, whole=True)
         stage.run(training, stage.rows)  # compiles what the recording will use
         before.restore(training)
-        after: list[_Copies] = []
+        after: list[TrainState] = []
 
         def eagerly() -> Training:
             stage.run(training, epoch.table.steps(start, start + stage.steps))
-            after.append(_Copies(training, tables))
+            after.append(TrainState(training, whole=True, also=written))
             return training
 
         def recorded() -> None:
             # The counters stand as after these steps, so a recording in which they are frozen is found out.
-            after[0].state.restore_counts(training)
+            after[0].restore_counts(training)
             recording = self._capturer.record(lambda: stage.run(training, stage.rows))
             stage.keep(recording, training)
-            before.state.restore(training)
+            before.restore(training)
             stage.launch(training, recording)
 
         why: str | None = None
         try:
-            if same_bits(before.state, training, tables, eagerly=eagerly, recorded=recorded):
+            if same_bits(before, training, tables, eagerly=eagerly, recorded=recorded):
                 return
             why = "recorded, they give other results, so some code in them is not array work alone"
         except Exception as error:  # of CUDA, CuPy or cuBLAS, each of a kind of its own
@@ -146,23 +147,6 @@ class GraphRunner:
                 after[0].restore(training)
         self._failed = True
         report(SLOW, why, loud=self._loud)
-
-
-class _Copies:
-    """Everything that steps write, copied."""
-
-    def __init__(self, training: Training, tables: Sequence[Array]) -> None:
-        backend = training.net.backend
-        self.state = TrainState(training, whole=True)
-        self._arrays = [
-            (array, backend.copy(array, dtype=array.dtype)) for array in (training.net.store.grads, *tables)
-        ]
-
-    def restore(self, training: Training) -> None:
-        """Put everything back."""
-        self.state.restore(training)
-        for array, before in self._arrays:
-            array[...] = before
 
 
 class _Stage:

@@ -27,7 +27,6 @@ from ...layers.base import walk
 from ...ops import Ops
 from ...recordable import RecordingMode
 from ..epoch import Epoch
-from ..feed import Feed, Indices
 from ..state import TrainState
 from ..step import StepArrays, Training
 from .guard import Guard
@@ -122,48 +121,36 @@ class _Rows:
         return [*columns, (self.index.ctypes.data, n * self.index.strides[0])]
 
 
-class _Source:
-    """Where the rows of an epoch come from."""
+class _Moving:
+    """What a trace moves along in an epoch: rows, the step table, and where losses and metrics go."""
 
-    def __init__(self, feed: Feed, order: Indices | None) -> None:
-        self._feed, self._order = feed, order
-        held = feed.held(order)
+    def __init__(self, epoch: Epoch) -> None:
+        self._feed, self._order, self.batch_size = epoch.feed, epoch.order, epoch.table.batch_size
+        held = epoch.feed.held(epoch.order)
         self._held = None if held is None else _Rows(*held)
+        self.table: StepArrays = epoch.table.lay_out(epoch.training.net, 0, len(epoch.table))
+        #: All arrays but those of the rows, each with its length of one step.
+        self.arrays = [(a, 1) for a in (self.table.numbers, self.table.keys, *epoch.tally.tables)]
+        if self.table.rows is not None:
+            self.arrays.append((self.table.rows, self.batch_size))
 
     @property
     def kind(self) -> Any:
         """What a trace depends on of them."""
         indexed = self._held is not None and self._held.index is not None
-        return self._feed.kinds, len(self._held.columns[0]) if self._held is not None and indexed else None
+        length = len(self._held.columns[0]) if self._held is not None and indexed else None
+        return self._feed.kinds, length, [array.shape[1:] for array, _ in self.arrays]
 
     def pieces(self, edges: Sequence[int]) -> Iterator[_Rows]:
-        """Yield them all at once where they lie in memory, else from edge to edge."""
+        """Yield the rows all at once where they lie in memory, else from edge to edge."""
         if self._held is not None:
             yield self._held
             return
         for block in self._feed.blocks(self._order, edges):
             yield _Rows([column for column in block if column is not None])
 
-
-class _Moving:
-    """Along which arrays a trace moves in an epoch."""
-
-    def __init__(self, epoch: Epoch) -> None:
-        self.source = _Source(epoch.feed, epoch.order)
-        self.table: StepArrays = epoch.table.lay_out(epoch.training.net, 0, len(epoch.table))
-        self.batch_size = epoch.table.batch_size
-        own = [] if self.table.rows is None else [self.table.rows]
-        #: Each with its rows of one step.
-        self.arrays = [(a, 1) for a in (self.table.numbers, self.table.keys, *epoch.tally.tables)]
-        self.arrays += [(a, self.batch_size) for a in own]
-
-    @property
-    def kind(self) -> Any:
-        """What a trace depends on of them."""
-        return self.source.kind, [array.shape[1:] for array, _ in self.arrays]
-
     def places(self, slot: int, rows: _Rows) -> list[tuple[int, int]]:
-        """Return where they are for a step whose batch comes first in `rows`, and how far from there for the next."""
+        """Return where all are for a step whose batch comes first in `rows`, and how far from there for the next."""
         steps = [(a, n * a.strides[0]) for a, n in self.arrays]
         return [*((a.ctypes.data + slot * far, far) for a, far in steps), *rows.places(self.batch_size)]
 
@@ -206,7 +193,7 @@ class TraceRunner:
         if found is None:
             return 0
         made, end = 0, len(epoch.table) - 1
-        for rows in moving.source.pieces(epoch.feed.edges(self.batch_size)):
+        for rows in moving.pieces(epoch.feed.edges(self.batch_size)):
             if not rows.in_one_piece:
                 break
             begun, stop = made, min(made + len(rows) // self.batch_size, end)
@@ -238,7 +225,7 @@ class TraceRunner:
             self._guard, self._found, self._failed = guard, None, False
         if self._failed or self._found is not None:
             return self._found
-        rows = next(moving.source.pieces([0, _TRIED * self.batch_size]))
+        rows = next(moving.pieces([0, _TRIED * self.batch_size]))
         found = self._try(epoch, moving, rows) if rows.in_one_piece else "rows do not lie in one piece"
         if isinstance(found, str):
             self._failed = True
