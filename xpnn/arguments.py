@@ -6,13 +6,14 @@ import difflib
 import inspect
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from .errors import DTypeError, OptionError, ShapeError
 
-__all__ = ["as_array", "check_real", "count", "describe", "is_count", "number", "one_or_each", "suggest"]
+__all__ = ["as_array", "check_real", "count", "describe", "is_count", "number", "one_or_each", "real_hint", "suggest"]
 
 
 def is_count(value: Any) -> bool:
@@ -61,16 +62,46 @@ def one_or_each(value: Any) -> float | list[float]:
     return [number(v) for v in value] if several else number(value)
 
 
-def suggest(name: Any, known: Iterable[str]) -> str:
-    """Return what to do about an unknown name.
+def suggest(name: Any, known: Iterable[str], otherwise: str = "Choose one of these names.") -> str:
+    """Return what to do about an unknown name: the known one that looks most like it, in whatever case.
 
     Examples
     --------
-    >>> suggest("rleu", ["relu", "tanh"])
-    "Did you mean 'relu'?"
+    >>> suggest("rleu", ["relu", "tanh"]), suggest("Age", ["AGE", "sex"])
+    ("Did you mean 'relu'?", "Did you mean 'AGE'?")
     """
-    near = difflib.get_close_matches(str(name).lower(), list(known), n=1)
-    return f"Did you mean {near[0]!r}?" if near else "Choose one of these names."
+    lower = {str(each).lower(): each for each in reversed(list(known))}
+    near = difflib.get_close_matches(str(name).lower(), lower, n=1)
+    return f"Did you mean {lower[near[0]]!r}?" if near else otherwise
+
+
+class Argument(NamedTuple):
+    """What a constructor takes: the text of the default, and whether it stands for any number of arguments."""
+
+    default: str
+    variable: bool
+
+
+_READ: WeakKeyDictionary[type[Any], dict[str, Argument]] = WeakKeyDictionary()
+
+
+def constructor(kind: type[Any]) -> dict[str, Argument]:
+    """Return the arguments of a class by name; read once for each class, for that is slow.
+
+    Examples
+    --------
+    >>> from xpnn import Huber
+    >>> constructor(Huber)
+    {'delta': Argument(default='1.0', variable=False)}
+    """
+    if (known := _READ.get(kind)) is not None:
+        return known
+    given = inspect.signature(kind).parameters.items()
+    _READ[kind] = {n: Argument(repr(p.default), p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD)) for n, p in given}
+    return _READ[kind]
+
+
+_ABSENT = object()
 
 
 def describe(thing: Any) -> str:
@@ -82,14 +113,12 @@ def describe(thing: Any) -> str:
     >>> describe(Linear(3)), describe(CrossEntropy())
     ('Linear(n_out=3)', 'CrossEntropy()')
     """
-    shown = [
-        f"{name}={getattr(thing, name)!r}"
-        for name, p in inspect.signature(type(thing)).parameters.items()
-        if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
-        and hasattr(thing, name)
-        and repr(getattr(thing, name)) != repr(p.default)
-    ]
-    return f"{type(thing).__name__}({', '.join(shown)})"
+    given = []
+    for name, argument in constructor(type(thing)).items():
+        value = _ABSENT if argument.variable else getattr(thing, name, _ABSENT)
+        if value is not _ABSENT and (text := repr(value)) != argument.default:
+            given.append(f"{name}={text}")
+    return f"{type(thing).__name__}({', '.join(given)})"
 
 
 def as_array(a: Any, where: str, name: str) -> Any:
@@ -112,10 +141,27 @@ def as_array(a: Any, where: str, name: str) -> Any:
 
 def check_real(a: Any, where: str, name: str) -> None:
     """Raise DTypeError unless the array `a` holds real numbers."""
-    kind = getattr(a.dtype, "kind", "c" if "complex" in str(a.dtype) else "f")
-    if kind not in "fiub":
-        hint = "Split real and imaginary parts" if kind == "c" else "Encode text with xpnn.data.TableEncoder"
+    hint = real_hint(a.dtype)
+    if hint is not None:
         raise DTypeError(
             f"{where}: expected real numbers in {name}, got dtype {a.dtype}. "
             f"{hint}, or convert with {name}.astype(float)."
         )
+
+
+def real_hint(dtype: Any) -> str | None:
+    """Return what to do with an array of any library whose dtype is none of real numbers; None where it is one.
+
+    Examples
+    --------
+    >>> real_hint(np.dtype("complex64")), real_hint(np.dtype("int8"))
+    ('Split real and imaginary parts', None)
+    """
+    name = getattr(dtype, "name", str(dtype).rpartition(".")[2])
+    if name.startswith(("float", "int", "uint", "bool", "bfloat")):
+        return None
+    if name.startswith("complex"):
+        return "Split real and imaginary parts"
+    if name.startswith(("datetime", "timedelta")):
+        return "Count time from a date of your choice"
+    return "Encode text with xpnn.data.TableEncoder"

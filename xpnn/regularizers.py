@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ._typing import Array
+from .arguments import describe
 from .errors import OptionError
 from .params import ParamStore
 from .random import stream
@@ -63,7 +64,7 @@ class Regularizer(Recordable):
         """Take up the `state` of an earlier run, on the store it belongs to."""
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(lam={self.lam!r})"
+        return describe(self)
 
 
 class L1(Regularizer):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 import json
@@ -22,8 +21,8 @@ from places import PROJECT, backend_or_skip
 import xpnn
 from xpnn.checkpoint import write
 from xpnn.cli.options import in_options
-from xpnn.cli.sources import BUILTIN, open_source, take
-from xpnn.data.tabular import ClassTarget
+from xpnn.cli.sources import BUILTIN, open_builtin, take
+from xpnn.data.targets import ClassTarget
 from xpnn.predictor import Predictor
 
 MODEL_FILES = ["model.safetensors", "scores.json", "history.csv", "evidence.json", "history.png"]
@@ -391,8 +390,8 @@ def test_ctrl_c_in_a_process(tmp_path):
         history = [float(row["val_loss"]) for row in csv.DictReader(file)]
     predictor = Predictor.load(tmp_path / "model.safetensors")
     options = predictor.info["options"]
-    source = open_source(argparse.Namespace(source="moons", seed=0))
-    rows = source.split(options["test_size"], options["validation_size"], 0, by_class=True)["valid"]
+    source = open_builtin("moons", seed=0)
+    rows = source.split(source.y, options["test_size"], options["validation_size"], 0)["valid"]
     best = predictor.score(take(source.raw, rows), source.y[rows])["cross_entropy"]
     assert best == pytest.approx(min(history), rel=1e-5)
     assert min(history) < history[-1]

@@ -12,7 +12,7 @@ from commands import refused, run, tensors, train
 
 import xpnn
 from xpnn.cli.sources import Source
-from xpnn.data.tabular import TableEncoder
+from xpnn.data.encoder import TableEncoder
 from xpnn.predictor import Predictor
 
 
@@ -173,7 +173,7 @@ def fitted(path, target, out, **cells):
 def test_scaling_sees_training_rows_only(tmp_path):
     rows = people()
     price = np.asarray([float(row[5]) for row in rows])
-    parts = Source("people", "table", {}, price).split(0.25, 0.1, 0, by_class=False)
+    parts = Source("people", "table", {}, price).split(None, 0.25, 0.1, 0)
     assert sorted(np.concatenate(list(parts.values())).tolist()) == list(range(400))
     plain = fitted(tmp_path / "t.csv", "price", tmp_path / "out")
     test, valid, learnt = (int(parts[name][0]) for name in ("test", "valid", "train"))
@@ -195,7 +195,7 @@ def test_scaling_sees_training_rows_only(tmp_path):
 
 def test_arrays_are_scaled_by_training_rows_only(tmp_path):
     X, y = xpnn.data.make_blobs(200, 0.2, 0)
-    test = int(Source("x", "arrays", X, y).split(0.2, 0.1, 0, by_class=True)["test"][0])
+    test = int(Source("x", "arrays", X, y).split(y, 0.2, 0.1, 0)["test"][0])
     shifts = []
     for value in (None, 1e6):
         changed = X.copy()
@@ -205,6 +205,104 @@ def test_arrays_are_scaled_by_training_rows_only(tmp_path):
         train(tmp_path / "x.npz", "--epochs", 1, "--out", tmp_path)
         shifts.append(Predictor.load(tmp_path / "model.safetensors").encoder.shift.tolist())
     assert shifts[0] == shifts[1]
+
+
+# -- which rows are scored ---------------------------------------------------------------------------------------
+LABELS = {
+    "int": np.arange(4),
+    "whole numbers as float64": np.arange(4.0),
+    "fractions": np.array([0.5, 1.5, 2.25, 7.0]),
+    "text": np.array(["ant", "bee", "cat", "dog"]),
+    "booleans": np.array([False, True, True, True]),
+    "a column of integers": np.arange(4)[:, None],
+}
+
+
+def labelled(folder, ending, labels):
+    """Write 120 rows of four classes, rare and frequent; return the arguments that name them."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(120, 3)).astype(np.float32)
+    y = labels[rng.choice(4, 120, p=[0.1, 0.2, 0.3, 0.4])]
+    if ending == "csv":
+        rows = [[*map(str, x), str(label)] for x, label in zip(X.tolist(), y.ravel().tolist(), strict=True)]
+        return write(folder / "data.csv", rows, ["a", "b", "c", "y"]), "--target", "y"
+    if ending == "npz":
+        np.savez(folder / "data.npz", X=X, y=y)
+        return (folder / "data.npz",)
+    np.save(folder / "X.npy", X)
+    np.save(folder / "y.npy", y)
+    return folder / "X.npy", "--target", folder / "y.npy"
+
+
+@pytest.fixture
+def watched(monkeypatch):
+    """The rows that a command trains on, and those that it scores, as the network takes them."""
+    trained, scored = set(), set()
+    fit, step, score = xpnn.Trainer.fit, xpnn.Trainer.train_step, Predictor.score
+
+    def note(rows, x):
+        rows.update(row.tobytes() for row in np.asarray(x, dtype=np.float32))
+
+    def train_step(self, x, *args):
+        note(trained, x)
+        return step(self, x, *args)
+
+    def scores(self, raw, y, **options):
+        note(scored, self.inputs(raw))
+        return score(self, raw, y, **options)
+
+    monkeypatch.setattr(xpnn.Trainer, "fit", lambda self, *data, **options: fit(self, *data, graph=False, **options))
+    monkeypatch.setattr(xpnn.Trainer, "train_step", train_step)
+    monkeypatch.setattr(Predictor, "score", scores)
+    return trained, scored
+
+
+@pytest.mark.parametrize("options", [(), ("--class-weight", "balanced")], ids=["plain", "weighted"])
+@pytest.mark.parametrize("kind", LABELS)
+@pytest.mark.parametrize("ending", ["npy", "npz", "csv"])
+def test_validation_rows_scored_were_never_trained_on(tmp_path, watched, ending, kind, options):
+    args = (*labelled(tmp_path, ending, LABELS[kind]), "--task", "classification", "--validation-size", 0.3)
+    args += () if ending == "npy" else ("--test-size", 0)
+    ran = train(*args, *options, "--epochs", 1, "--json", "--out", tmp_path)
+    trained, scored = watched
+    assert (len(trained), len(scored)) == (84, 36)
+    assert not trained & scored
+    assert ran.json["scores"]["on"] == "validation rows"
+    if not options:  # weights of classes are in the history alone
+        with (tmp_path / "history.csv").open() as file:
+            assert ran.json["scores"]["accuracy"] == pytest.approx(float(next(csv.DictReader(file))["val_accuracy"]))
+    # each class gives its share of them: 30 % of its rows, or one row more or less
+    truth = np.asarray(ran.json["scores"]["confusion"]).sum(axis=1)
+    whole = np.asarray(
+        run("evaluate", tmp_path / "model.safetensors", *labelled(tmp_path, ending, LABELS[kind]), "--json").json[
+            "confusion"
+        ]
+    ).sum(axis=1)
+    np.testing.assert_allclose(truth, 0.3 * whole, atol=1)
+
+
+@pytest.mark.parametrize("kind", LABELS)
+@pytest.mark.parametrize("ending", ["npz", "csv"])
+def test_test_rows_scored_were_never_trained_on(tmp_path, watched, ending, kind):
+    args = (*labelled(tmp_path, ending, LABELS[kind]), "--task", "classification")
+    ran = train(*args, "--epochs", 1, "--json", "--out", tmp_path)
+    trained, scored = watched
+    assert (len(trained), len(scored)) == (86, 24)  # of the other 96, a tenth are validation rows
+    assert not trained & scored
+    assert ran.json["scores"]["on"] == "test rows"
+
+
+@pytest.mark.parametrize("kind", LABELS)
+@pytest.mark.parametrize("ending", ["npy", "npz", "csv"])
+def test_with_a_test_file_all_rows_but_the_validation_rows_are_trained_on(tmp_path, watched, ending, kind):
+    (tmp_path / "other").mkdir()
+    args, other = (labelled(folder, ending, LABELS[kind]) for folder in (tmp_path, tmp_path / "other"))
+    args += ("--test-file", other[0], *(("--test-target", other[2]) if ending == "npy" else ()))
+    ran = train(*args, "--task", "classification", "--epochs", 1, "--json", "--out", tmp_path)
+    trained, scored = watched
+    assert (len(trained), len(scored)) == (108, 120)
+    assert trained < scored  # the same rows twice
+    assert ran.json["scores"]["on"] == "test file"
 
 
 # -- predicting -------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from xpnn.backend import to_numpy
 from xpnn.data.arrays import open_memmap
-from xpnn.data.batching import batches, epoch_order, stratified_indices, train_test_split
+from xpnn.data.batching import batches, epoch_order, split_off, stratified_indices, train_test_split
 from xpnn.errors import DataError, LabelError, OptionError, ShapeError
 
 try:
@@ -270,3 +270,18 @@ def test_a_split_without_stratify_ignores_the_labels():
     X, y = rows(30)
     test = train_test_split(X, y, seed=5, stratify=False)[1]
     np.testing.assert_array_equal(np.sort(test[:, 0]) / 3, stratified_indices(30, 0.2, 5)[1])
+
+
+def test_rows_are_split_off_by_their_numbers(asarray):
+    rest, off = split_off(6, asarray(np.array([4, 0, 3])), "x")
+    assert (rest.tolist(), off.tolist()) == ([1, 2, 5], [0, 3, 4])
+    assert rest.dtype == off.dtype == np.int64
+    assert [part.tolist() for part in split_off(3, [2], "x")] == [[0, 1], [2]]
+    rest, off = stratified_indices(20, 0.3, 1)
+    assert [part.tolist() for part in split_off(20, off[::-1], "x")] == [rest.tolist(), off.tolist()]
+
+
+@pytest.mark.parametrize("bad", [[], [0, 0], [-1], [6], [0, 1, 2, 3, 4, 5], [[1]], [1.0], [True], 3])
+def test_what_is_no_part_of_the_rows_is_refused(bad):
+    with pytest.raises(DataError, match=r"^x: expected different numbers of rows, from 1 to 5 of 0 to 5, got"):
+        split_off(6, bad, "x")

@@ -19,7 +19,7 @@ from commands import refused, run, train
 
 import xpnn
 from xpnn.cli import results
-from xpnn.data.tabular import ClassTarget, NumberTarget
+from xpnn.data.targets import ClassTarget, NumberTarget
 from xpnn.errors import OptionError, ShapeError
 from xpnn.predictor import Predictor
 from xpnn.report import Run, collect_evidence, evidence, read_run, write_comparison, write_report

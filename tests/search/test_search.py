@@ -16,7 +16,7 @@ from xpnn.errors import DataError, DivergenceError, LabelError, OptionError, Sha
 from xpnn.random import StepKey
 from xpnn.search import Choice, Distribution, Halving, IntUniform, LogUniform, Uniform, grid, random, run
 from xpnn.search.configuration import OPTIMIZERS, Common, read
-from xpnn.search.group import Progress, Together
+from xpnn.search.group import Progress, ReplicaGroup
 from xpnn.search.run import _groups
 
 run_module = importlib.import_module("xpnn.search.run")  # the package's `run` is the function
@@ -408,7 +408,7 @@ def test_survivors_keep_weights_moments_and_counts():
     for trial in trials:
         trial.history.rows.clear()
     data = {"X": X, "y": Y}
-    group = Together(trials, progress, data, 4, plans=plans, common=common)
+    group = ReplicaGroup(trials, progress, data, 4, plans=plans, common=common)
     group.advance(2)
     old = group.trainer
     group.keep([1, 6])

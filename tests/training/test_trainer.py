@@ -302,6 +302,21 @@ def test_own_validation_data_win_over_a_fraction():
     assert a["val_loss"][-1] == pytest.approx(both.evaluate(X_val, y_val)["loss"], rel=1e-6)
 
 
+def test_rows_to_hold_out_can_be_named():
+    X, y, _ = table(50)
+    drawn, named = (Parts(xpnn.mlp([N_IN, 2]), xpnn.CrossEntropy(), xpnn.Adam(), seed=3) for _ in range(2))
+    a = drawn.fit(X, y % 2, epochs=2, validation_fraction=0.3)
+    b = named.fit(X, y % 2, epochs=2, validation_rows=drawn.rows[1][::-1])
+    assert rows_of(a) == rows_of(b)
+    assert_same_weights(drawn.net, named.net)
+    c = named.fit(X, y % 2, epochs=1, validation_rows=[7], validation_fraction=0.3)
+    assert named.rows[1].tolist() == [7]
+    assert 7 not in named.rows[0]
+    assert c["val_loss"][-1] == pytest.approx(named.evaluate(X[7:8], y[7:8] % 2)["loss"], rel=1e-6)
+    with pytest.raises(DataError, match="fit: expected different numbers of rows, from 1 to 49 of 0 to 49, got 1 of"):
+        named.fit(X, y % 2, epochs=1, validation_rows=[50])
+
+
 @pytest.mark.parametrize("kind", ["labels", "float labels", "column"])
 def test_the_held_out_fraction_is_stratified_and_shuffled(kind):
     X, _, _ = table(100)

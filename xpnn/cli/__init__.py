@@ -81,8 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         After ``--help`` (0), or if the arguments themselves are wrong (2).
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    args = _parser().parse_args(argv)
-    args.argv = argv  # a run keeps the command that made it
+    args = _parser().parse_args(argv, argparse.Namespace(argv=argv))  # a run keeps the command that made it
     try:
         with _telling_choices():
             status: int = args.run(args)

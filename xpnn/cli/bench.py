@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..backend import available_backends, get_backend
 from ..bench import crossover_threshold, products_time, step_time
@@ -47,8 +47,50 @@ def add_commands(commands: Any) -> None:
     bench.set_defaults(run=run_bench)
 
 
+class _Measured(NamedTuple):
+    """What was measured, times in seconds."""
+
+    sizes: list[int]
+    batch_size: int
+    floor: float  # the bare matrix products
+    steps: dict[str, float]
+    states: dict[str, str]  # of all backends: "ok", or why not
+    rule: Crossover | None
+    rows: list[dict[str, Any]]  # of the crossover's measurement
+
+    @property
+    def n_params(self) -> int:
+        return mlp_params(self.sizes)
+
+    @property
+    def work(self) -> float:
+        return work_of(self.n_params, self.batch_size)
+
+
 def run_bench(args: argparse.Namespace) -> int:
-    """Measure and tell."""
+    """Measure and print."""
+    found = _measure(args)
+    threads = os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count())
+    if args.json:
+        print_json(
+            {
+                "versions": versions(),
+                "threads": threads,
+                "sizes": found.sizes,
+                "batch_size": found.batch_size,
+                "work": found.work,
+                "products_seconds": found.floor,
+                "step_seconds": found.steps,
+                "crossover": None if found.rule is None else {"work": found.rule.work, "rows": found.rows},
+            }
+        )
+    else:
+        _print_steps(found, threads)
+        _print_crossover(found)
+    return 0
+
+
+def _measure(args: argparse.Namespace) -> _Measured:
     if len(args.sizes) < 2:
         raise OptionError("expected --sizes from input to output, such as 784,128,10. Give at least two.")
     states = available_backends()
@@ -62,8 +104,6 @@ def run_bench(args: argparse.Namespace) -> int:
         }
     except MemoryError as error:
         raise OptionError("out of memory. Try smaller --sizes, or a smaller --batch-size.") from error
-    n_params = mlp_params(args.sizes)
-    work = work_of(n_params, args.batch_size)
     rule: Crossover | None = None
     rows: list[dict[str, Any]] = []
     if states["cupy"] == "ok" and not args.no_crossover:
@@ -71,45 +111,32 @@ def run_bench(args: argparse.Namespace) -> int:
         device = str(getattr(get_backend("cupy").device, "id", 0))
         rule = Crossover(threshold, f"GPU {device}", datetime.date.today().isoformat())
         rule.save()
-    threads = os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count())
-    if args.json:
-        print_json(
-            {
-                "versions": versions(),
-                "threads": threads,
-                "sizes": args.sizes,
-                "batch_size": args.batch_size,
-                "work": work,
-                "products_seconds": floor,
-                "step_seconds": steps,
-                "crossover": None if rule is None else {"work": rule.work, "rows": rows},
-            }
-        )
-        return 0
+    return _Measured(args.sizes, args.batch_size, floor, steps, states, rule, rows)
+
+
+def _print_steps(found: _Measured, threads: str) -> None:
     from tabulate import tabulate
 
-    shape = "-".join(map(str, args.sizes))
-    print(f"{shape}, batch {args.batch_size}: {n_params:,} parameters, {work:.3g} multiply-adds a step")
+    shape = "-".join(map(str, found.sizes))
+    print(f"{shape}, batch {found.batch_size}: {found.n_params:,} parameters, {found.work:.3g} multiply-adds a step")
     print(f"numpy {versions()['numpy']}, {versions()['blas']}; {threads} threads\n")
-    table = [("bare products, numpy", floor * 1e6, 1.0, 1 / floor)]
-    table += [(f"xpnn on {name}", t * 1e6, t / floor, 1 / t) for name, t in steps.items()]
-    print(
-        tabulate(
-            table, headers=["a training step", "µs", "by products", "steps/s"], floatfmt=("", ",.1f", ".2f", ",.0f")
-        )
-    )
+    table = [("bare products, numpy", found.floor * 1e6, 1.0, 1 / found.floor)]
+    table += [(f"xpnn on {name}", t * 1e6, t / found.floor, 1 / t) for name, t in found.steps.items()]
+    heads = ["a training step", "µs", "by products", "steps/s"]
+    print(tabulate(table, headers=heads, floatfmt=("", ",.1f", ".2f", ",.0f")))
     print()
-    if rule is None:
-        why = "--no-crossover" if states["cupy"] == "ok" else f"no GPU through CuPy here ({states['cupy']})"
-        print(f"crossover not measured: {why}")
-        return 0
-    shown = [("-".join(map(str, r["sizes"])), r["batch_size"], r["work"], r["cpu"] * 1e6, r["gpu"] * 1e6) for r in rows]
-    print(
-        tabulate(
-            shown,
-            headers=["network", "batch", "work", "numpy, µs", "cupy, µs"],
-            floatfmt=("", "", ".2g", ",.1f", ",.1f"),
-        )
-    )
-    print(f"\nbackend auto takes {rule.sentence(work)}")
-    return 0
+
+
+def _print_crossover(found: _Measured) -> None:
+    from tabulate import tabulate
+
+    if found.rule is None:
+        state = found.states["cupy"]
+        print(f"crossover not measured: {'--no-crossover' if state == 'ok' else f'no GPU through CuPy here ({state})'}")
+        return
+    table = [
+        ("-".join(map(str, r["sizes"])), r["batch_size"], r["work"], r["cpu"] * 1e6, r["gpu"] * 1e6) for r in found.rows
+    ]
+    heads = ["network", "batch", "work", "numpy, µs", "cupy, µs"]
+    print(tabulate(table, headers=heads, floatfmt=("", "", ".2g", ",.1f", ",.1f")))
+    print(f"\nbackend auto takes {found.rule.sentence(found.work)}")

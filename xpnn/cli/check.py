@@ -8,8 +8,8 @@ from typing import Any
 
 from .. import data
 from ..errors import DataError, OptionError
-from .options import add_json, add_table, print_json
-from .sources import kind_of, names, read_table
+from .options import add_columns, add_json, add_table, add_target, add_task, print_json
+from .sources import Reading, kind_of, names, read_table
 
 __all__ = ["add_commands"]
 
@@ -25,26 +25,17 @@ def add_commands(commands: Any) -> None:
         "Exit status 0 also where something is found.",
     )
     parser.add_argument("source", metavar="FILE.csv", help="the table")
-    parser.add_argument(
-        "--target",
-        metavar="COLUMN",
-        help="what to predict: a column, by name or position (-1 is the last); without it labels and leaks are not "
+    add_target(
+        parser,
+        "what to predict: a column, by name or position (-1 is the last); without it labels and leaks are not "
         "looked for",
     )
     parser.add_argument("--test-file", metavar="FILE", help="the table to be tested on, with or without the target")
-    parser.add_argument(
-        "--task",
-        choices=["auto", "classification", "regression"],
-        default="auto",
-        help="default auto: told from the target",
-    )
+    add_task(parser)
     parser.add_argument("--strict", action="store_true", help="exit status 1 if there is an error among the findings")
     add_json(parser)
     add_table(parser)
-    group = parser.add_argument_group("columns of a table")
-    group.add_argument("--drop", metavar="COLUMNS", help="columns not to look at, with commas")
-    group.add_argument("--categorical", metavar="COLUMNS", help="columns of numbers that are categories")
-    group.add_argument("--numeric", metavar="COLUMNS", help="columns that are numbers: any text in them is an error")
+    add_columns(parser, "columns not to look at")
     parser.set_defaults(run=run_check)
 
 
@@ -78,4 +69,4 @@ def run_check(args: argparse.Namespace) -> int:
 def _read(args: argparse.Namespace, path: str, target: str | None) -> data.Table:
     if kind_of(path) != "table":
         raise DataError(f"expected a CSV file, got {path}. Name a table; other data have no columns to look at.")
-    return read_table(path, args, target)
+    return read_table(path, Reading.of(args), target)

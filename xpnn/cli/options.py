@@ -12,9 +12,12 @@ from ..data.csv import MISSING
 __all__ = [
     "above_zero",
     "add_backend",
+    "add_columns",
     "add_json",
     "add_network",
     "add_table",
+    "add_target",
+    "add_task",
     "at_least_zero",
     "bins",
     "finite",
@@ -107,6 +110,30 @@ def add_backend(parser: Any, dtype_default: str = "float32") -> None:
     )
 
 
+def add_target(parser: argparse.ArgumentParser, text: str) -> None:
+    """Add --target; what a target is depends on the command."""
+    parser.add_argument("--target", metavar="COLUMN", help=text)
+
+
+def add_task(parser: Any) -> None:
+    """Add --task."""
+    parser.add_argument(
+        "--task",
+        choices=["auto", "classification", "regression"],
+        default="auto",
+        help="default auto: told from the target",
+    )
+
+
+def add_columns(parser: argparse.ArgumentParser, drop: str) -> Any:
+    """Add --drop, --categorical and --numeric in a group of their own; return the group."""
+    group = parser.add_argument_group("columns of a table")
+    group.add_argument("--drop", metavar="COLUMNS", help=f"{drop}, with commas")
+    group.add_argument("--categorical", metavar="COLUMNS", help="columns of numbers that are categories")
+    group.add_argument("--numeric", metavar="COLUMNS", help="columns that are numbers: any text in them is an error")
+    return group
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Add --json."""
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout instead of tables")
@@ -147,14 +174,14 @@ def add_network(parser: argparse.ArgumentParser, hidden: str, activation: str, d
 def add_table(parser: argparse.ArgumentParser, *, labels: bool = True, trained: bool = False) -> None:
     """Add the options of reading a CSV file; a trained model brings defaults of its own."""
     group = parser.add_argument_group("reading a table")
-    told = "as in training" if trained else "told from the file"
+    delimiter = "as in training" if trained else "told from the file"
     words = "as in training" if trained else ",".join(word for word in MISSING if word)
     group.add_argument(
         "--header",
         choices=["auto", "yes", "no"],
         help=f"whether the first row names the columns; default {'as in training' if trained else 'auto'}",
     )
-    group.add_argument("--delimiter", metavar="CHAR", help=f"one character, or auto; default {told}")
+    group.add_argument("--delimiter", metavar="CHAR", help=f"one character, or auto; default {delimiter}")
     group.add_argument(
         "--missing",
         metavar="WORDS",

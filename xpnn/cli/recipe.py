@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from typing import Any
 
 from .. import schedules
 from ..errors import OptionError
@@ -11,7 +12,7 @@ from ..losses import Huber, Loss, MeanAbsoluteError, MeanSquaredError
 from ..search.configuration import OPTIMIZERS
 from .sources import Kind, kind_of
 
-__all__ = ["LOSSES", "SCHEDULES", "check_task", "default_of", "rows_a_batch", "settle"]
+__all__ = ["LOSSES", "SCHEDULES", "check_task", "default_of", "refuse_idle", "rows_a_batch", "settle"]
 
 # The recipes' learning rates are Adam's; rules that divide by no or another norm of the gradients need others.
 _RATES = {"sgd": 100.0, "momentum": 100.0, "adagrad": 10.0, "lion": 0.1, "muon": 20.0}
@@ -75,14 +76,14 @@ _ACTS_ON: dict[str, tuple[Kind, ...]] = {
 def default_of(name: str) -> str:
     """Tell an option's default for each kind of data, for the help."""
 
-    def shown(recipe: _Recipe) -> str:
+    def text(recipe: _Recipe) -> str:
         value = getattr(recipe, name)
         if isinstance(value, tuple):
             return ",".join(map(str, value))
         return value if isinstance(value, str) else f"{value:g}"
 
-    usual = shown(_RECIPES["table"])
-    others = {kind: shown(_RECIPES[kind]) for kind in ("digits", "mnist", "points")}
+    usual = text(_RECIPES["table"])
+    others = {kind: text(_RECIPES[kind]) for kind in ("digits", "mnist", "points")}
     return "; ".join([usual, *(f"{kind} {value}" for kind, value in others.items() if value != usual)])
 
 
@@ -104,12 +105,20 @@ def refuse_idle(args: argparse.Namespace, kind: Kind, acts_on: dict[str, tuple[K
             raise OptionError(f"{option(attribute)}: expected {wanted}, got {name}. Leave the option out.")
 
 
-def settle(args: argparse.Namespace) -> None:
-    """Refuse options that would do nothing, and fill in what the command line leaves open.
+def settle(args: argparse.Namespace) -> argparse.Namespace:
+    """Refuse options that would do nothing, and return all settings: what the command line leaves open filled in.
 
-    Afterwards `args` says what is done, but for the batch size, which may depend on the number of rows.
+    A batch size of 0 waits for the number of rows.
     """
     kind = kind_of(args.source)
+    _refuse_contradictions(args, kind)
+    defaults = _defaults(args, kind)
+    return argparse.Namespace(
+        **{name: defaults.get(name) if value is None else value for name, value in vars(args).items()}
+    )
+
+
+def _refuse_contradictions(args: argparse.Namespace, kind: Kind) -> None:
     refuse_idle(args, kind, _ACTS_ON, args.source)
     if args.test_file and args.test_size is not None:
         raise OptionError("--test-size: expected no --test-file beside it, got both. Leave one out.")
@@ -121,20 +130,22 @@ def settle(args: argparse.Namespace) -> None:
         for name, given in (("patience", args.patience), ("schedule plateau", args.schedule == "plateau")):
             if given:
                 raise OptionError(f"--{name}: expected validation rows, got none. Raise --validation-size.")
-
-    recipe = _RECIPES[kind]
-    hidden = list(recipe.hidden) if args.hidden is None else args.hidden
-    if not hidden:
+    if args.hidden is not None and not args.hidden:
         for name in ("activation", "dropout", "residual", "norm"):
             if getattr(args, name) not in (None, False, 0.0, "none"):
                 raise OptionError(f"--{name}: expected a hidden layer to act on, got none. Widen --hidden.")
+
+
+def _defaults(args: argparse.Namespace, kind: Kind) -> dict[str, Any]:
+    """Return the values of options that were left out, for this kind of data."""
+    recipe = _RECIPES[kind]
     epochs = args.epochs or recipe.epochs
     # One cycle begins with a rise of its own; and coupled decay (L2) as strong as AdamW's would stop all learning.
     warmup = 0.0 if args.schedule == "onecycle" else recipe.warmup * epochs
     decay = recipe.weight_decay if OPTIMIZERS[args.optimizer].decoupled else 0.0
-    defaults = {
+    return {
         "test_size": 0.0 if args.test_file or kind not in _ACTS_ON["test_size"] else 0.2,
-        "hidden": hidden,
+        "hidden": list(recipe.hidden),
         "activation": recipe.activation,
         "dropout": recipe.dropout,
         "lr": recipe.lr * _RATES.get(args.optimizer, 1.0),
@@ -146,9 +157,6 @@ def settle(args: argparse.Namespace) -> None:
         "dtype": "float32",
         "bins": "auto" if kind == "table" else None,
     }
-    for name, value in defaults.items():
-        if getattr(args, name) is None:
-            setattr(args, name, value)
 
 
 def check_task(args: argparse.Namespace, task: str) -> None:

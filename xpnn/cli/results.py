@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from .. import plots
 from ..backend import Backend
-from ..data.tabular import ClassTarget
+from ..data.targets import ClassTarget
 from ..errors import BackendUnavailableError
 from ..files import atomic_path
 from ..metrics import most_confused
@@ -31,11 +32,11 @@ def report_scores(predictor: Predictor, scores: dict[str, Any], name: str) -> No
 
     if not isinstance(predictor.target, ClassTarget):
         r2 = f"{scores['r2']:.4f}" if np.isfinite(scores["r2"]) else "— (all targets are equal)"
-        shown = f"RMSE {scores['rmse']:,.6g}, MAE {scores['mae']:,.6g}, R² {r2}"
-        print(f"{name}: {shown} on {scores['rows']:,} rows")
+        line = f"RMSE {scores['rmse']:,.6g}, MAE {scores['mae']:,.6g}, R² {r2}"
+        print(f"{name}: {line} on {scores['rows']:,} rows")
         return
-    shown = f"accuracy {scores['accuracy']:.2%}, cross-entropy {scores['cross_entropy']:.4f}"
-    print(f"{name}: {shown} on {scores['rows']:,} rows")
+    line = f"accuracy {scores['accuracy']:.2%}, cross-entropy {scores['cross_entropy']:.4f}"
+    print(f"{name}: {line} on {scores['rows']:,} rows")
     matrix, names = np.asarray(scores["confusion"]), [str(c) for c in predictor.target.classes]
     if len(names) <= 20:
         print("\nConfusion matrix (rows: truth, columns: prediction)")
@@ -116,8 +117,6 @@ def _pictures(
     scores: dict[str, Any],
     points: tuple[np.ndarray, np.ndarray] | None,
 ) -> list[Path]:
-    from .. import plots
-
     written = [plots.save_figure(plots.history_figure(trainer.history), out / "history.png")]
     if isinstance(predictor.target, ClassTarget) and len(predictor.target.classes) <= 30:
         names = [str(label) for label in predictor.target.classes]

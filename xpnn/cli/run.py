@@ -17,10 +17,11 @@ import numpy as np
 
 from .. import schedules
 from ..backend import Backend, get_backend
+from ..data.encoder import TableEncoder
 from ..data.scaling import Standardizer
-from ..data.tabular import ClassTarget, NumberTarget, TableEncoder, infer_task
+from ..data.targets import ClassTarget, NumberTarget, infer_task
 from ..errors import DataError, DivergenceError, OptionError, ShapeError
-from ..losses import CrossEntropy, Loss
+from ..losses import CrossEntropy
 from ..model import Sequential, mlp
 from ..predictor import Predictor, Target
 from ..report import check_requirements, collect_evidence, read_run, write_report
@@ -37,117 +38,136 @@ __all__ = ["run_train"]
 
 def run_train(args: argparse.Namespace) -> int:
     """Train, score and save."""
-    settle(args)
-    if args.report:
+    settings = settle(args)
+    if settings.report:
         check_requirements("--report")
     # "auto" waits for the size of the network; a wrong name does not wait.
-    backend: str | Backend = "auto" if args.backend == "auto" else get_backend(args.backend, args.dtype)
-    source = open_source(args)
-    notes: list[str] = []
-
-    def say(*texts: str) -> None:
-        notes.extend(texts)
-        if not args.json:
-            print(*texts, sep="\n", end="\n" if texts else "")
-
-    task = args.task
-    if task == "auto":
-        task, why = infer_task(source.y)
-        say(f"{task}: {why}")
-    check_task(args, task)
-    say(*source.notes)
-    parts = source.split(args.test_size, args.validation_size, args.seed, by_class=task == "classification")
-    target: Target = ClassTarget(strip=args.strip_target or "") if task == "classification" else NumberTarget()
-    target.fit(source.y[parts["train"]] if isinstance(target, NumberTarget) else source.y)
-    encoder = _fit_encoder(source, parts["train"], args)
-    say(*getattr(encoder, "notes", []), *_check_test_file(source, encoder, target))
-    if isinstance(target, NumberTarget):
-        say(f"losses are in units of the target's standard deviation, {target.std:.6g}; scores in the target's own")
-
-    X, y = _encoded(source, encoder, target, parts["train"])
-    n_out = len(target.classes) if isinstance(target, ClassTarget) else 1
-    net = _network(args, X.shape[1], n_out, backend)
-    out = Path(args.out or Path("runs", source.name)).expanduser()
-    args.batch_size = args.batch_size or rows_a_batch(len(parts["train"]))
-    trainer = Trainer(
-        net,
-        CrossEntropy(label_smoothing=args.label_smoothing) if task == "classification" else _regression_loss(args),
-        OPTIMIZERS[args.optimizer](args.lr, weight_decay=args.weight_decay),
-        schedule=_schedule(args),
-        clip_norm=args.clip_norm,
-        clip_value=args.clip_value,
-        metrics=("accuracy",) if task == "classification" else ("rmse",),
-        callbacks=_callbacks(args, out),
-        seed=args.seed,
-    )
-    say(
-        f"{len(parts['train']):,} training rows, {X.shape[1]} inputs, {net.n_params:,} parameters, "
-        f"{net.backend.spec} {args.dtype}"
+    backend: str | Backend = "auto" if settings.backend == "auto" else get_backend(settings.backend, settings.dtype)
+    notes = _Notes(printed=not settings.json)
+    problem = _read_problem(settings, notes)
+    X, y = problem.encoded("train")
+    net = _network(settings, X.shape[1], problem.n_out, backend)
+    out = Path(settings.out or Path("runs", problem.source.name)).expanduser()
+    rows = len(problem.parts["train"])
+    settings = argparse.Namespace(**{**vars(settings), "batch_size": settings.batch_size or rows_a_batch(rows)})
+    trainer = _trainer(settings, problem, net, out)
+    notes.add(
+        f"{rows:,} training rows, {X.shape[1]} inputs, {net.n_params:,} parameters, {net.backend.spec} {settings.dtype}"
     )
     _check_folder(out)
     sys.stdout.flush()  # so that a log file shows what is decided before training begins
-    status, seconds, ended = _fit(
+    ending = _fit(
         trainer,
         lambda: trainer.fit(
             X,
             y,
-            epochs=args.epochs,
-            batch_size=args.batch_size,
-            class_weight=None if args.class_weight == "none" else "balanced",
-            **_validation(source, encoder, target, parts["valid"], args.validation_size),
+            epochs=settings.epochs,
+            batch_size=settings.batch_size,
+            class_weight=None if settings.class_weight == "none" else "balanced",
+            **problem.validation(),
         ),
     )
     if not len(trainer.history):
         print("interrupted in the first epoch: nothing is saved", file=sys.stderr)
-        return status
-
-    info = {
-        "source": args.source,
-        "target": source.target_name,
-        "epochs": len(trainer.history),
-        "seconds": round(seconds, 3),
-        "stopped": ended,
-        "best_epoch": next((c.best_epoch for c in trainer.callbacks if isinstance(c, EarlyStopping)), None),
-        "options": {k: v for k, v in vars(args).items() if k not in _NO_SETTINGS and v is not None},
-        "notes": notes,
-        "command": shlex.join(["xpnn", *args.argv]),
-        "finished": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "versions": versions(),
-        "machine": machine(net.backend),
-    }
-    predictor = Predictor(net, trainer.loss, target, encoder, info)
-    scored = _scored(source, parts)
-    scores, scored_on = predictor.score(scored.raw, scored.y), scored.name
-    info["scores"] = finite({"on": scored_on, **scores})
-    evidence = collect_evidence(
-        predictor,
-        scored.raw,
-        scored.y,
-        history=trainer.history,
-        numbers=scored.numbers,
-        image_shape=image_shape(source.kind, args.source),
-        seed=args.seed,
-    )
-    points = (source.raw[parts["train"]], y) if source.kind == "points" else None
-    written = write_results(out, predictor, trainer, scores, points, evidence)
-    if args.report:
-        written.append(write_report(read_run(out), out / "report.html"))
-    if args.json:
-        print_json({**info, "parameters": net.n_params, "files": [str(path) for path in written]})
-        return status
-    print(f"{len(trainer.history)} epochs in {seconds:.1f} s" + (f": {ended}" if ended else ""), end="\n\n")
-    report_scores(predictor, scores, scored_on)
-    print()
-    for path in written:
-        print(f"wrote {path}")
-    return status
+        return ending.status
+    info = _facts(settings, trainer, problem, notes, ending)
+    predictor = Predictor(net, trainer.loss, problem.target, problem.encoder, info)
+    _finish(settings, out, predictor, trainer, problem, ending)
+    return ending.status
 
 
-# what does not change the result
-_NO_SETTINGS = ("run", "command", "argv", "json", "quiet", "out", "report")
+class _Notes(list[str]):
+    """What was decided on the way: kept for the files, and printed at once unless JSON is to be printed alone."""
+
+    def __init__(self, *, printed: bool) -> None:
+        super().__init__()
+        self.printed = printed
+
+    def add(self, *texts: str) -> None:
+        """Keep some lines."""
+        self.extend(texts)
+        if self.printed:
+            print(*texts, sep="\n", end="\n" if texts else "")
 
 
 # -- data -------------------------------------------------------------------------------------------------------
+class _Problem(NamedTuple):
+    """What is to be learned: the data, divided once, with what encodes them."""
+
+    source: Source
+    parts: dict[str, np.ndarray]  # numbers of the rows for "train", "valid" and "test"
+    target: Target
+    encoder: TableEncoder | Standardizer | None
+    y: np.ndarray  # the whole target as the loss takes it
+
+    @property
+    def n_out(self) -> int:
+        return len(self.target.classes) if isinstance(self.target, ClassTarget) else 1
+
+    def encoded(self, part: str) -> tuple[Any, np.ndarray]:
+        """Return rows as the network takes them; a stream whole, for the trainer leaves its validation rows out."""
+        if self.source.kind == "stream":
+            return self.source.raw, self.y
+        rows = self.parts[part]
+        raw = take(self.source.raw, rows)
+        return (raw if self.encoder is None else np.asarray(self.encoder.transform(raw))), self.y[rows]
+
+    def validation(self) -> dict[str, Any]:
+        """Return what tells `Trainer.fit` the validation rows."""
+        rows = self.parts["valid"]
+        if not len(rows):
+            return {}
+        if self.source.kind == "stream":
+            return {"validation_rows": rows}
+        return dict(zip(("X_val", "y_val"), self.encoded("valid"), strict=True))
+
+    def scored(self) -> _Scored:
+        """Return the rows to score on: test rows, else validation rows, else training rows."""
+        source, parts = self.source, self.parts
+        if source.raw_test is not None and source.y_test is not None:
+            name = "test file" if source.kind != "mnist" else "test images"
+            return _Scored(source.raw_test, source.y_test, name, None)
+        part = next(part for part in ("test", "valid", "train") if len(parts[part]))
+        name = {"test": "test rows", "valid": "validation rows", "train": "training rows"}[part]
+        if len(parts[part]) == len(source.y):  # all: a stream need not be copied
+            return _Scored(source.raw, source.y, name, None)
+        return _Scored(take(source.raw, parts[part]), source.y[parts[part]], name, parts[part] + 1)
+
+
+class _Scored(NamedTuple):
+    raw: Any
+    y: np.ndarray
+    name: str
+    numbers: np.ndarray | None  # places of the rows in the data, from 1; None where they are all of them
+
+
+def _read_problem(settings: argparse.Namespace, notes: _Notes) -> _Problem:
+    """Read the data, divide them, and fit what encodes them to the training rows."""
+    source = open_source(settings)
+    task = settings.task
+    if task == "auto":
+        task, why = infer_task(source.y)
+        notes.add(f"{task}: {why}")
+    check_task(settings, task)
+    notes.add(*source.notes)
+    sizes = settings.test_size, settings.validation_size, settings.seed
+    target: Target
+    if task == "classification":
+        target = ClassTarget(strip=settings.strip_target or "").fit(source.y)
+        y: np.ndarray = target.encode(source.y)
+        parts = source.split(y, *sizes)
+    else:
+        parts = source.split(None, *sizes)
+        target = NumberTarget().fit(source.y[parts["train"]])
+        y = target.encode(source.y)
+    encoder = _fit_encoder(source, parts["train"], settings)
+    notes.add(*getattr(encoder, "notes", []), *_check_test_file(source, encoder, target))
+    if isinstance(target, NumberTarget):
+        unit = f"{target.std:.6g}"
+        notes.add(f"losses are in units of the target's standard deviation, {unit}; scores in the target's own")
+    return _Problem(source, parts, target, encoder, y)
+
+
 def _fit_encoder(source: Source, rows: np.ndarray, args: argparse.Namespace) -> TableEncoder | Standardizer | None:
     """Fit the encoding on training rows alone; images (0 to 1) and streams are taken as they are."""
     if source.kind == "table":
@@ -173,42 +193,6 @@ def _check_test_file(source: Source, encoder: Any, target: Target) -> list[str]:
     return []
 
 
-def _encoded(source: Source, encoder: Any, target: Target, rows: np.ndarray) -> tuple[Any, np.ndarray]:
-    """Return rows as the network takes them; a stream whole, for its trainer holds rows out by itself."""
-    if source.kind == "stream":
-        return source.raw, target.encode(source.y)
-    raw = take(source.raw, rows)
-    return (raw if encoder is None else encoder.transform(raw)), target.encode(source.y[rows])
-
-
-def _validation(source: Source, encoder: Any, target: Target, rows: np.ndarray, size: float) -> dict[str, Any]:
-    """Return what tells `Trainer.fit` the validation rows."""
-    if source.kind == "stream":
-        return {"validation_fraction": size}
-    if not len(rows):
-        return {}
-    return dict(zip(("X_val", "y_val"), _encoded(source, encoder, target, rows), strict=True))
-
-
-class _Scored(NamedTuple):
-    raw: Any
-    y: np.ndarray
-    name: str
-    numbers: np.ndarray | None  # places of the rows in the data, from 1; None where they are all of them
-
-
-def _scored(source: Source, parts: dict[str, np.ndarray]) -> _Scored:
-    """Return the rows to score on: test rows, else validation rows, else training rows."""
-    if source.raw_test is not None and source.y_test is not None:
-        name = "test file" if source.kind != "mnist" else "test images"
-        return _Scored(source.raw_test, source.y_test, name, None)
-    part = next(part for part in ("test", "valid", "train") if len(parts[part]))
-    name = {"test": "test rows", "valid": "validation rows", "train": "training rows"}[part]
-    if len(parts[part]) == len(source.y):  # all: a stream need not be copied
-        return _Scored(source.raw, source.y, name, None)
-    return _Scored(take(source.raw, parts[part]), source.y[parts[part]], name, parts[part] + 1)
-
-
 # -- training ---------------------------------------------------------------------------------------------------
 def _network(args: argparse.Namespace, n_in: int, n_out: int, backend: str | Backend) -> Sequential:
     if args.residual and all(a != b for a, b in itertools.pairwise([n_in, *args.hidden])):
@@ -229,8 +213,20 @@ def _network(args: argparse.Namespace, n_in: int, n_out: int, backend: str | Bac
     )
 
 
-def _regression_loss(args: argparse.Namespace) -> Loss:
-    return LOSSES["mse" if args.loss == "auto" else args.loss]()
+def _trainer(args: argparse.Namespace, problem: _Problem, net: Sequential, out: Path) -> Trainer:
+    classes = isinstance(problem.target, ClassTarget)
+    loss = LOSSES["mse" if args.loss == "auto" else args.loss]
+    return Trainer(
+        net,
+        CrossEntropy(label_smoothing=args.label_smoothing) if classes else loss(),
+        OPTIMIZERS[args.optimizer](args.lr, weight_decay=args.weight_decay),
+        schedule=_schedule(args),
+        clip_norm=args.clip_norm,
+        clip_value=args.clip_value,
+        metrics=("accuracy",) if classes else ("rmse",),
+        callbacks=_callbacks(args, out),
+        seed=args.seed,
+    )
 
 
 def _schedule(args: argparse.Namespace) -> schedules.Schedule:
@@ -264,8 +260,14 @@ def _check_folder(out: Path) -> None:
         ) from error
 
 
-def _fit(trainer: Trainer, fit: Callable[[], object]) -> tuple[int, float, str | None]:
-    """Run `fit`; return exit status, seconds, and why it ended early, if it did.
+class _Ending(NamedTuple):
+    status: int  # of the process
+    seconds: float
+    why: str | None  # it ended early, if it did
+
+
+def _fit(trainer: Trainer, fit: Callable[[], object]) -> _Ending:
+    """Run `fit` to its end, early or not.
 
     Ctrl-C, or a loss that is not finite, leaves the best weights so far in the network: they are worth keeping.
     """
@@ -283,4 +285,61 @@ def _fit(trainer: Trainer, fit: Callable[[], object]) -> tuple[int, float, str |
             raise
         status, ended = 2, "diverged"
         print(f"xpnn train: {in_options(str(error))} The best weights so far are kept.", file=sys.stderr)
-    return status, time.perf_counter() - began, ended
+    return _Ending(status, time.perf_counter() - began, ended)
+
+
+# -- results ----------------------------------------------------------------------------------------------------
+# what does not change the result
+_NO_SETTINGS = ("run", "command", "argv", "json", "quiet", "out", "report")
+
+
+def _facts(
+    args: argparse.Namespace, trainer: Trainer, problem: _Problem, notes: _Notes, ending: _Ending
+) -> dict[str, Any]:
+    """Return what a model file keeps of its training."""
+    return {
+        "source": args.source,
+        "target": problem.source.target_name,
+        "epochs": len(trainer.history),
+        "seconds": round(ending.seconds, 3),
+        "stopped": ending.why,
+        "best_epoch": next((c.best_epoch for c in trainer.callbacks if isinstance(c, EarlyStopping)), None),
+        "options": {k: v for k, v in vars(args).items() if k not in _NO_SETTINGS and v is not None},
+        "notes": list(notes),
+        "command": shlex.join(["xpnn", *args.argv]),
+        "finished": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "versions": versions(),
+        "machine": machine(trainer.net.backend),
+    }
+
+
+def _finish(
+    args: argparse.Namespace, out: Path, predictor: Predictor, trainer: Trainer, problem: _Problem, ending: _Ending
+) -> None:
+    """Score, write all files, and print what came out."""
+    scored, source = problem.scored(), problem.source
+    scores = predictor.score(scored.raw, scored.y)
+    predictor.info["scores"] = finite({"on": scored.name, **scores})
+    evidence = collect_evidence(
+        predictor,
+        scored.raw,
+        scored.y,
+        history=trainer.history,
+        numbers=scored.numbers,
+        image_shape=image_shape(source.kind, args.source),
+        seed=args.seed,
+    )
+    train = problem.parts["train"]
+    points = (source.raw[train], problem.y[train]) if source.kind == "points" else None
+    written = write_results(out, predictor, trainer, scores, points, evidence)
+    if args.report:
+        written.append(write_report(read_run(out), out / "report.html"))
+    if args.json:
+        print_json({**predictor.info, "parameters": predictor.net.n_params, "files": [str(path) for path in written]})
+        return
+    why = f": {ending.why}" if ending.why else ""
+    print(f"{len(trainer.history)} epochs in {ending.seconds:.1f} s{why}", end="\n\n")
+    report_scores(predictor, scores, scored.name)
+    print()
+    for path in written:
+        print(f"wrote {path}")

@@ -12,14 +12,15 @@ from typing import Any, TextIO
 import numpy as np
 
 from ..backend import get_backend
-from ..data.tabular import ClassTarget, TableEncoder
+from ..data.encoder import TableEncoder
+from ..data.targets import ClassTarget
 from ..errors import OptionError
 from ..files import atomic_path
 from ..predictor import Predictor
-from .options import add_backend, add_json, add_table, finite, print_json
+from .options import add_backend, add_json, add_table, add_target, finite, print_json
 from .recipe import refuse_idle
 from .results import report_scores
-from .sources import BUILTIN, Kind, kind_of, open_source, read_arrays, read_table, stem_of, take
+from .sources import BUILTIN, Kind, Reading, kind_of, open_builtin, read_arrays, read_table, stem_of, take
 
 __all__ = ["add_commands"]
 
@@ -44,11 +45,7 @@ def add_commands(commands: Any) -> None:
         help="score a saved model on data with known answers",
         description="Print how well a model predicts the target of FILE.",
     )
-    evaluate.add_argument(
-        "--target",
-        metavar="COLUMN",
-        help="column of a table, default as in training; array in an .npz file, default y; y.npy for X.npy",
-    )
+    add_target(evaluate, "column of a table, default as in training; array in an .npz file, default y; y.npy for X.npy")
     predict.add_argument("--out", metavar="PATH", help="CSV to write; default FILE-predictions.csv here, - for stdout")
     predict.add_argument("--proba", action="store_true", help="also write the probability of each class")
     for command in (predict, evaluate):
@@ -68,14 +65,10 @@ def add_commands(commands: Any) -> None:
 
 
 def _load(args: argparse.Namespace) -> Predictor:
-    """Read the model, and take from it how its table was read where the command line is silent."""
+    """Read the model; refuse options that do nothing for the file."""
     backend = args.backend if args.dtype is None else get_backend(args.backend, args.dtype)
     predictor = Predictor.load(args.model, backend=backend)
     refuse_idle(args, kind_of(args.file), _ACTS_ON, args.file)
-    trained = predictor.info.get("options", {})
-    for name in ("header", "delimiter", "missing"):
-        if getattr(args, name) is None:
-            setattr(args, name, trained.get(name))
     return predictor
 
 
@@ -101,7 +94,7 @@ def _read(args: argparse.Namespace, predictor: Predictor, *, targets: bool) -> t
             raise OptionError(f"expected the target of {args.file}, got none. Add --target.")
     if not wants_table:
         return read_arrays(args.file, target)
-    table = read_table(args.file, args, target)
+    table = read_table(args.file, Reading.of(args, predictor.info.get("options")), target)
     if isinstance(predictor.encoder, TableEncoder):
         for remark in predictor.encoder.remarks(table.columns):
             print(remark, file=sys.stderr)
@@ -116,12 +109,11 @@ def _held_out(args: argparse.Namespace, predictor: Predictor) -> tuple[Any, Any]
             f"expected a model that `xpnn train {args.file}` wrote, got one of {predictor.info.get('source')}. "
             "Pass a file with rows like those of its training."
         )
-    source = open_source(
-        argparse.Namespace(source=args.file, seed=trained["seed"], data_dir=args.data_dir, no_download=True)
-    )
+    source = open_builtin(args.file, trained["seed"], args.data_dir, download=False)
     if source.raw_test is not None:
         return source.raw_test, source.y_test
-    rows = source.split(trained["test_size"], 0.0, trained["seed"], by_class=predictor.target.task == "classification")
+    labels = predictor.target.encode(source.y) if isinstance(predictor.target, ClassTarget) else None
+    rows = source.split(labels, trained["test_size"], 0.0, trained["seed"])
     if not len(rows["test"]):
         raise OptionError(f"expected rows of {args.file} that training held out, got --test-size 0. Pass a file.")
     return take(source.raw, rows["test"]), source.y[rows["test"]]

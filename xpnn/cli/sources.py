@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -15,7 +15,20 @@ from ..data.batching import stratified_indices
 from ..data.csv import MISSING, Table
 from ..errors import DataError, OptionError
 
-__all__ = ["BUILTIN", "Kind", "Source", "kind_of", "open_source", "read_arrays", "read_table", "take"]
+__all__ = [
+    "BUILTIN",
+    "Kind",
+    "Reading",
+    "Source",
+    "kind_of",
+    "names",
+    "open_builtin",
+    "open_source",
+    "read_arrays",
+    "read_table",
+    "stem_of",
+    "take",
+]
 
 Kind = Literal["digits", "mnist", "points", "table", "arrays", "stream"]
 
@@ -61,10 +74,12 @@ class Source:
     target_name: str | None = None
     notes: list[str] = field(default_factory=list)
 
-    def split(self, test_size: float, validation_size: float, seed: int, *, by_class: bool) -> dict[str, np.ndarray]:
-        """Divide the rows: test first, then validation, the rest to train on.
+    def split(
+        self, labels: np.ndarray | None, test_size: float, validation_size: float, seed: int
+    ) -> dict[str, np.ndarray]:
+        """Divide the rows, of each class alike if there are labels: test first, then validation, the rest to train on.
 
-        A stream is not divided by copying: its trainer holds the validation rows out, by the same draw as here.
+        Labels are class numbers: raw ones may be numbers with fractions, or text with blanks around it.
         """
         rows = np.arange(len(self.y))
         none = rows[:0]
@@ -72,7 +87,7 @@ class Source:
         def draw(among: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
             if not fraction:
                 return among, none
-            rest, drawn = stratified_indices(self.y[among] if by_class else len(among), fraction, seed)
+            rest, drawn = stratified_indices(len(among) if labels is None else labels[among], fraction, seed)
             return among[rest], among[drawn]
 
         if self.kind == "stream":
@@ -83,6 +98,20 @@ class Source:
             rows, test = draw(rows, test_size, seed)
         rows, valid = draw(rows, validation_size, seed + 1)
         return {"train": rows, "valid": valid, "test": test}
+
+
+class Reading(NamedTuple):
+    """How a table is to be read, in the words of the command line; None leaves it to the file."""
+
+    header: str | None
+    delimiter: str | None
+    missing: str | None
+
+    @classmethod
+    def of(cls, args: argparse.Namespace, trained: Mapping[str, Any] | None = None) -> Reading:
+        """Return what the options say, else what they said in training."""
+        given = {name: getattr(args, name) for name in cls._fields}
+        return cls(*((trained or {}).get(name) if value is None else value for name, value in given.items()))
 
 
 def take(raw: Any, index: np.ndarray) -> Any:
@@ -110,14 +139,14 @@ def stem_of(path: str) -> str:
     return Path(name).stem
 
 
-def read_table(path: str, args: argparse.Namespace, target: str | None) -> Table:
+def read_table(path: str, reading: Reading, target: str | None) -> Table:
     """Read a CSV file as the options say."""
     return data.load_csv(
         path,
         target=target,
-        header=args.header == "yes" if args.header in ("yes", "no") else "auto",
-        delimiter=args.delimiter or "auto",
-        missing=MISSING if args.missing is None else ("", *(word.strip() for word in args.missing.split(","))),
+        header=reading.header == "yes" if reading.header in ("yes", "no") else "auto",
+        delimiter=reading.delimiter or "auto",
+        missing=MISSING if reading.missing is None else ("", *(word.strip() for word in reading.missing.split(","))),
     )
 
 
@@ -151,12 +180,8 @@ def open_source(args: argparse.Namespace) -> Source:
     """Return the data that the command line names."""
     name: str = args.source
     kind = kind_of(name)
-    if name in _TOYS:
-        return Source(name, kind, *_TOYS[name](args.seed))
-    if kind == "digits":
-        return Source(name, kind, *data.load_digits())
-    if kind == "mnist":
-        return Source(name, kind, *data.load_mnist(args.data_dir, download=not args.no_download))
+    if name in BUILTIN:
+        return open_builtin(name, args.seed, args.data_dir, download=not args.no_download)
     if kind == "table":
         return _open_table(args)
     if kind == "stream" and args.target is None:
@@ -174,10 +199,21 @@ def open_source(args: argparse.Namespace) -> Source:
     return source
 
 
+def open_builtin(name: str, seed: int, data_dir: str | None = None, *, download: bool = True) -> Source:
+    """Return a data set that needs no file, or MNIST."""
+    kind = kind_of(name)
+    if kind == "digits":
+        return Source(name, kind, *data.load_digits())
+    if kind == "mnist":
+        return Source(name, kind, *data.load_mnist(data_dir, download=download))
+    return Source(name, kind, *_TOYS[name](seed))
+
+
 def _open_table(args: argparse.Namespace) -> Source:
     if args.target is None:
         raise OptionError(f"{args.source} needs the column to predict. Add --target COLUMN (a name or a position).")
-    table = read_table(args.source, args, args.target)
+    reading = Reading.of(args)
+    table = read_table(args.source, reading, args.target)
     source = Source(
         stem_of(args.source),
         "table",
@@ -187,6 +223,6 @@ def _open_table(args: argparse.Namespace) -> Source:
         notes=list(table.notes),
     )
     if args.test_file:
-        test = read_table(args.test_file, args, table.target_name)
+        test = read_table(args.test_file, reading, table.target_name)
         source.raw_test, source.y_test = {n: test.columns[n] for n in test.features}, np.asarray(test.y)
     return source

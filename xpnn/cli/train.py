@@ -5,7 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from ..search.configuration import OPTIMIZERS
-from .options import above_zero, add_backend, add_json, add_network, add_table, at_least_zero, bins, share, whole
+from .options import (
+    above_zero,
+    add_backend,
+    add_columns,
+    add_json,
+    add_network,
+    add_table,
+    add_target,
+    add_task,
+    at_least_zero,
+    bins,
+    share,
+    whole,
+)
 from .recipe import LOSSES, SCHEDULES, default_of
 from .run import run_train
 from .sources import BUILTIN
@@ -24,10 +37,9 @@ def add_commands(commands: Any) -> None:
         "nothing is an error.",
     )
     parser.add_argument("source", metavar="SOURCE", help=f"a .csv, .npz or .npy file, or one of {', '.join(BUILTIN)}")
-    parser.add_argument(
-        "--target",
-        metavar="COLUMN",
-        help="what to predict: a column of a table, by name or position (-1 is the last); the array in an .npz file, "
+    add_target(
+        parser,
+        "what to predict: a column of a table, by name or position (-1 is the last); the array in an .npz file, "
         "default y; the file y.npy that goes with X.npy",
     )
     parser.add_argument("--out", metavar="DIR", help="folder to write to; default runs/NAME")
@@ -36,8 +48,24 @@ def add_commands(commands: Any) -> None:
     )
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
     add_json(parser)
+    _add_data(parser.add_argument_group("data"))
+    add_table(parser)
+    add_columns(parser, "columns to leave out").add_argument(
+        "--bins",
+        type=bins,
+        metavar="N",
+        help="bins of the piecewise-linear encoding of each number, 0 for none; default auto, by the number of rows",
+    )
+    add_network(parser, default_of("hidden"), default_of("activation"), default_of("dropout"))
+    group = parser.add_argument_group("training")
+    _add_rule(group)
+    _add_course(group)
+    add_backend(group)
+    parser.set_defaults(run=run_train)
 
-    group = parser.add_argument_group("data")
+
+def _add_data(group: Any) -> None:
+    """Add the options of what is tested on and what chooses the epoch, and of the target."""
     group.add_argument(
         "--test-size", type=share, metavar="P", help="share of rows held out for the final score; default 0.2"
     )
@@ -56,35 +84,17 @@ def add_commands(commands: Any) -> None:
         "--data-dir", metavar="DIR", help="folder with the MNIST files; default $XPNN_DATA, else a cache"
     )
     group.add_argument("--no-download", action="store_true", help="never fetch MNIST from its public mirrors")
-    group.add_argument(
-        "--task",
-        choices=["auto", "classification", "regression"],
-        default="auto",
-        help="default auto: told from the target",
-    )
+    add_task(group)
     group.add_argument(
         "--class-weight",
         choices=["none", "balanced"],
         default="none",
         help="balanced: rare classes weigh more; default none",
     )
-    add_table(parser)
-    group = parser.add_argument_group("columns of a table")
-    group.add_argument("--drop", metavar="COLUMNS", help="columns to leave out, with commas")
-    group.add_argument("--categorical", metavar="COLUMNS", help="columns of numbers that are categories")
-    group.add_argument("--numeric", metavar="COLUMNS", help="columns that are numbers: any text in them is an error")
-    group.add_argument(
-        "--bins",
-        type=bins,
-        metavar="N",
-        help="bins of the piecewise-linear encoding of each number, 0 for none; default auto, by the number of rows",
-    )
-    add_network(parser, default_of("hidden"), default_of("activation"), default_of("dropout"))
-    _add_training(parser.add_argument_group("training"))
-    parser.set_defaults(run=run_train)
 
 
-def _add_training(group: Any) -> None:
+def _add_rule(group: Any) -> None:
+    """Add the options of loss, optimizer, learning rate and batch."""
     group.add_argument(
         "--loss", choices=["auto", *LOSSES], default="auto", help="for numbers; default auto: mse, of the scaled target"
     )
@@ -121,6 +131,10 @@ def _add_training(group: Any) -> None:
         metavar="N",
         help=f"rows of a step; default {default_of('batch_size').replace('0;', '32 to 256, by the number of rows;')}",
     )
+
+
+def _add_course(group: Any) -> None:
+    """Add the options of how long training goes on, and of what holds the weights in check."""
     group.add_argument(
         "--epochs", type=whole, metavar="N", help=f"passes over the data, at most; default {default_of('epochs')}"
     )
@@ -155,4 +169,3 @@ def _add_training(group: Any) -> None:
     group.add_argument(
         "--seed", type=int, default=0, metavar="N", help="of splits, weights, shuffles and dropout; default 0"
     )
-    add_backend(group)

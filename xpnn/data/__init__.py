@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from ..files import data_home
 from .arrays import load_arrays, open_memmap
-from .audit import Audit, audit
-from .audit_column import AuditFinding
+from .audit import Audit, AuditFinding, audit
 from .batching import batches, epoch_order, stratified_indices, train_test_split
 from .csv import Table, load_csv
 from .digits import load_digits
+from .encoder import TableEncoder
 from .idx import read_idx, write_idx
 from .mnist import MNIST, load_mnist
 from .scaling import MinMax, Standardizer, one_hot
-from .tabular import ClassTarget, InferredTask, NumberTarget, TableEncoder, infer_task, target_from_dict
+from .targets import ClassTarget, InferredTask, NumberTarget, infer_task, target_from_dict
 from .toy import make_blobs, make_checkerboard, make_circles, make_moons, make_spirals, make_xor
 
 __all__ = [

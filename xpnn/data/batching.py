@@ -15,7 +15,7 @@ from ..errors import DataError, LabelError, OptionError, ShapeError
 from ..random import stream
 from .arrays import as_array
 
-__all__ = ["batches", "epoch_order", "stratified_indices", "train_test_split"]
+__all__ = ["batches", "epoch_order", "split_off", "stratified_indices", "train_test_split"]
 
 Indices: TypeAlias = "npt.NDArray[np.int64]"
 
@@ -177,9 +177,47 @@ def stratified_indices(
         order = order[np.argsort(codes[order], kind="stable")]
         rank = np.arange(n) - np.repeat(np.cumsum(counts) - counts, counts)
         drawn = order[rank < np.repeat(quota, counts)]
+    return split_off(n, drawn, "stratified_indices")
+
+
+def split_off(n: int, rows: Any, where: str) -> tuple[Indices, Indices]:
+    """Divide the numbers 0 to n-1 into all others and `rows`, both ascending.
+
+    Parameters
+    ----------
+    n : int
+        Number of all rows.
+    rows : array of int
+        The rows to split off: each once, and not all of them.
+    where : str
+        Who asks, for messages.
+
+    Returns
+    -------
+    rest, rows : ndarray of int64
+        Ascending.
+
+    Raises
+    ------
+    DataError
+        If `rows` are not such numbers.
+
+    Examples
+    --------
+    >>> split_off(4, [3, 1], "example")
+    (array([0, 2]), array([1, 3]))
+    """
+    numbers = np.asarray(to_numpy(rows))
+    ascending = np.sort(numbers.reshape(-1))
+    whole = numbers.ndim == 1 and numbers.dtype.kind in "iu" and 0 < len(numbers) < n
+    if not whole or ascending[0] < 0 or ascending[-1] >= n or (np.diff(ascending) == 0).any():
+        raise DataError(
+            f"{where}: expected different numbers of rows, from 1 to {n - 1} of 0 to {n - 1}, got {numbers.size} of "
+            f"dtype {numbers.dtype} and shape {numbers.shape}. Name the rows to hold out, and leave some to train on."
+        )
     held_out = np.zeros(n, dtype=np.bool_)
-    held_out[drawn] = True
-    return np.flatnonzero(~held_out).astype(np.int64), np.flatnonzero(held_out).astype(np.int64)
+    held_out[ascending] = True
+    return np.flatnonzero(~held_out).astype(np.int64), ascending.astype(np.int64)
 
 
 def train_test_split(

@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .._typing import Array
+from ..arguments import constructor
 from ..backend import to_numpy
+from ..config import options_of, reading
 from ..errors import DataError, FileFormatError, LabelError, OptionError, ShapeError
 from .arrays import as_array
 
@@ -25,7 +27,6 @@ class _Affine:
     """What both scalers share: ``(X - shift) / scale``, per column, and its state."""
 
     kind: ClassVar[str]
-    options: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self) -> None:
         self.shift: npt.NDArray[np.float64] | None = None
@@ -142,8 +143,7 @@ class _Affine:
             If the scaler is not fitted.
         """
         shift, scale = self._fitted(f"{type(self).__name__}.to_dict")
-        options = {name: getattr(self, name) for name in self.options}
-        return {"kind": self.kind, **options, "shift": shift.tolist(), "scale": scale.tolist()}
+        return {"kind": self.kind, **options_of(self), "shift": shift.tolist(), "scale": scale.tolist()}
 
     @classmethod
     def from_dict(cls, state: dict[str, Any]) -> Self:
@@ -163,21 +163,22 @@ class _Affine:
         FileFormatError
             If it is not the state of such a scaler.
         """
-        try:
+        with reading(
+            f"{cls.__name__}.from_dict",
+            f"a state with kind {cls.kind!r}, shift and scale",
+            got="something else",
+            hint="Pass what to_dict() returned.",
+            passing=FileFormatError,
+        ):
             if state["kind"] != cls.kind:
                 raise ValueError(f"its kind is {state['kind']!r}")
-            scaler = cls(**{name: float(state[name]) for name in cls.options})
+            scaler = cls(**{name: float(state[name]) for name in constructor(cls)})
             scaler.shift = np.asarray(state["shift"], dtype=np.float64)
             scaler.scale = np.asarray(state["scale"], dtype=np.float64)
             if scaler.shift.shape != scaler.scale.shape:
                 raise ValueError(f"shift has shape {scaler.shift.shape}, scale {scaler.scale.shape}")
             if not (np.isfinite(scaler.shift).all() and (scaler.scale > 0.0).all()):
                 raise ValueError("shift is not finite or scale not positive")
-        except (KeyError, TypeError, ValueError) as error:
-            raise FileFormatError(
-                f"{cls.__name__}.from_dict: expected a state with kind {cls.kind!r}, shift and scale, got "
-                f"something else ({error!r}). Pass what to_dict() returned."
-            ) from error
         return scaler
 
     def _fitted(self, where: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -273,7 +274,6 @@ class MinMax(_Affine):
     """
 
     kind = "minmax"
-    options = ("low", "high")
 
     def __init__(self, low: float = 0.0, high: float = 1.0) -> None:
         super().__init__()

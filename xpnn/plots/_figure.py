@@ -29,6 +29,8 @@ __all__ = [
     "legend_on_top",
     "save_figure",
     "settle",
+    "slant",
+    "write_cells",
 ]
 
 #: Blue, vermillion, bluish green, reddish purple, orange, sky blue, black.
@@ -85,6 +87,19 @@ def legend_on_top(ax: Axes, given: Axes | None) -> float:
             break
     # The rest allows for a layout that the caller applies later, and for lines and dots of some width.
     return min(1.1 * (box.height * 72 / dpi + 14) / height, 0.7)
+
+
+def slant(ax: Axes) -> None:
+    """Turn the names below an Axes aslant, so that long ones do not run into each other."""
+    for tick in ax.get_xticklabels():
+        tick.set(rotation=45, ha="right", va="top", rotation_mode="anchor")
+
+
+def write_cells(ax: Axes, image: Any, values: Floats, texts: list[list[str]], size: float) -> None:
+    """Write a text into each cell of a heat map, in black or white as its colour allows."""
+    for (i, j), value in np.ndenumerate(values):
+        back = image.cmap(image.norm(value)) if np.isfinite(value) else image.cmap.get_bad()
+        ax.text(j, i, texts[i][j], ha="center", va="center", fontsize=size, color=contrasting(back))
 
 
 def contrasting(rgba: Iterable[float]) -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["animate_training"]
 
+_WHERE = "animate_training"
 _PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
@@ -107,26 +108,15 @@ def animate_training(
     >>> ax.get_title()
     'epoch 3'
     """
-    where = "animate_training"
-    frames = getattr(recorder, "frames", None)
-    if not isinstance(frames, list) or not all(hasattr(recorder, a) for a in ("points", "labels", "resolution")):
-        raise DTypeError(
-            f"{where}: expected a BoundaryRecorder, got {type(recorder).__name__}. "
-            "Train with callbacks=[xpnn.BoundaryRecorder(X, y)] first."
-        )
-    if not frames:
-        raise DataError(
-            f"{where}: expected recorded epochs, got none. Train with the recorder among the callbacks, "
-            "for at least as many epochs as the first of its epochs."
-        )
+    frames = _frames(recorder)
     for name, value in (("seconds", seconds), ("dpi", dpi)):
         if not 0 < number(value) < np.inf:
-            raise OptionError(f"{where}: expected {name} > 0 and finite, got {value!r}. Try the default.")
+            raise OptionError(f"{_WHERE}: expected {name} > 0 and finite, got {value!r}. Try the default.")
     target = None if path is None else Path(path)
     if target is not None and target.suffix.lower() not in (".gif", ".html"):
-        raise OptionError(f"{where}: expected a file name ending in .gif or .html, got {target.name!r}. Add one.")
+        raise OptionError(f"{_WHERE}: expected a file name ending in .gif or .html, got {target.name!r}. Add one.")
 
-    ax = axes_for(where, ax, (6.0, 5.0))
+    ax = axes_for(_WHERE, ax, (6.0, 5.0))
     figure = ax.figure.canvas.figure
     pictures = []
     for epoch, shares in frames if target is not None else frames[-1:]:
@@ -149,17 +139,24 @@ def animate_training(
     if target is not None and target.suffix.lower() == ".gif":
         _write_gif(target, pictures, seconds)
     elif target is not None:
-        names = [f"epoch {epoch}" for epoch, _ in frames]
-        page = _PAGE.format(
-            title=html.escape(f"Decision boundary, {names[0]} to {epoch}"),
-            last=len(pictures) - 1,
-            frames=json.dumps([base64.b64encode(picture).decode() for picture in pictures]),
-            names=json.dumps(names),
-            wait=round(1000 * seconds),
-        )
-        with atomic_path(target) as temporary:
-            temporary.write_text(page, encoding="utf-8")
+        _write_page(target, pictures, [f"epoch {epoch}" for epoch, _ in frames], seconds)
     return ax
+
+
+def _frames(recorder: Any) -> list[Any]:
+    """Return what a recorder recorded, or say what is missing."""
+    frames = getattr(recorder, "frames", None)
+    if not isinstance(frames, list) or not all(hasattr(recorder, a) for a in ("points", "labels", "resolution")):
+        raise DTypeError(
+            f"{_WHERE}: expected a BoundaryRecorder, got {type(recorder).__name__}. "
+            "Train with callbacks=[xpnn.BoundaryRecorder(X, y)] first."
+        )
+    if not frames:
+        raise DataError(
+            f"{_WHERE}: expected recorded epochs, got none. Train with the recorder among the callbacks, "
+            "for at least as many epochs as the first of its epochs."
+        )
+    return frames
 
 
 def _clear(ax: Axes) -> None:
@@ -168,6 +165,18 @@ def _clear(ax: Axes) -> None:
         if image.colorbar is not None:
             image.colorbar.remove()
     ax.clear()
+
+
+def _write_page(target: Path, pictures: list[bytes], names: list[str], seconds: float) -> None:
+    page = _PAGE.format(
+        title=html.escape(f"Decision boundary, {names[0]} to {names[-1].removeprefix('epoch ')}"),
+        last=len(pictures) - 1,
+        frames=json.dumps([base64.b64encode(picture).decode() for picture in pictures]),
+        names=json.dumps(names),
+        wait=round(1000 * seconds),
+    )
+    with atomic_path(target) as temporary:
+        temporary.write_text(page, encoding="utf-8")
 
 
 def _write_gif(target: Path, pictures: list[bytes], seconds: float) -> None:

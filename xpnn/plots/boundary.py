@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["boundary_grid", "plane_samples", "plot_decision_boundary"]
+
+Box: TypeAlias = tuple[float, float, float, float]  # edges: left, right, bottom, top
+
+_WHERE = "plot_decision_boundary"
+_FLAT: dict[str, Any] = {"origin": "lower", "aspect": "auto", "interpolation": "nearest"}
 
 
 def plot_decision_boundary(
@@ -85,69 +90,75 @@ def plot_decision_boundary(
     >>> ax.images[0].get_array().shape
     (50, 50)
     """
-    where = "plot_decision_boundary"
-    points, labels = plane_samples(X, y, where)
+    points, labels = plane_samples(X, y, _WHERE)
     if isinstance(resolution, bool) or not isinstance(resolution, int) or resolution < 2:
-        raise OptionError(f"{where}: expected resolution of at least 2, got {resolution!r}. Try 200.")
+        raise OptionError(f"{_WHERE}: expected resolution of at least 2, got {resolution!r}. Try 200.")
     kinds = ("auto", "probabilities", "logits", "labels")
     if output not in kinds:
-        raise OptionError(f"{where}: expected output to be one of {', '.join(kinds)}, got {output!r}.")
+        raise OptionError(f"{_WHERE}: expected output to be one of {', '.join(kinds)}, got {output!r}.")
     if len(feature_names) != 2:
-        raise OptionError(f"{where}: expected 2 feature_names, got {len(feature_names)}. Name both columns of X.")
+        raise OptionError(f"{_WHERE}: expected 2 feature_names, got {len(feature_names)}. Name both columns of X.")
 
-    x1, x2, box = _lattice(points, resolution)
-    grid = boundary_grid(points, resolution)
-
-    raw = _evaluate(predict, grid, X)
+    raw = _evaluate(predict, boundary_grid(points, resolution), X)
     if output == "auto":
         output = "probabilities" if hasattr(predict, "predict_proba") else _kind_of(raw, labels)
     shares, classes = _shares(raw, output, labels, getattr(predict, "classes_", None))
     n_classes = len(classes)
     names = [f"class {c}" for c in classes] if class_names is None else [str(name) for name in class_names]
     if len(names) != n_classes:
-        raise OptionError(f"{where}: expected {n_classes} class_names, got {len(names)}. Give one per class.")
+        raise OptionError(f"{_WHERE}: expected {n_classes} class_names, got {len(names)}. Give one per class.")
 
-    given, ax = ax, axes_for(where, ax, (6.0, 5.0))
-    from matplotlib.colors import LinearSegmentedColormap, to_rgb
+    given, ax = ax, axes_for(_WHERE, ax, (6.0, 5.0))
+    from matplotlib.colors import to_rgb
 
     palette = np.array([to_rgb(colour) for colour in class_colours(n_classes)])
     maps = shares.reshape(resolution, resolution, n_classes)
-    paper = np.array(to_rgb(NEUTRAL))
+    x1, x2, box = _lattice(points, resolution)
     if n_classes == 2 and probability and output != "labels":
-        ends = [tuple(paper + TINT * (colour - paper)) for colour in palette]
-        colours = LinearSegmentedColormap.from_list("two_classes", [ends[0], NEUTRAL, ends[1]])
-        image = ax.imshow(
-            maps[..., 1],
-            cmap=colours,
-            vmin=0.0,
-            vmax=1.0,
-            extent=box,
-            origin="lower",
-            aspect="auto",
-            interpolation="nearest",
-        )
-        bar = ax.figure.colorbar(image, ax=ax, pad=0.03, ticks=[0, 0.25, 0.5, 0.75, 1])
-        bar.set_label(f"probability of {names[1]}", parse_math=False)
+        _draw_probability(ax, maps[..., 1], palette, box, names[1])
     else:
-        top = maps.max(axis=-1)
-        # From an even guess, 1/n, to certainty; the floor keeps the colour of an unsure region visible.
-        sure = (top - 1 / n_classes) / (1 - 1 / n_classes) if probability else np.ones_like(top)
-        strength = TINT * np.clip(0.15 + 0.85 * sure, 0.0, 1.0)[..., None]
-        ax.imshow(
-            paper + strength * (palette[maps.argmax(axis=-1)] - paper),
-            extent=box,
-            origin="lower",
-            aspect="auto",
-            interpolation="nearest",
-        )
+        _draw_regions(ax, maps, palette, box, faded=probability)
     for k in range(n_classes - 1):
         lead = maps[..., k] - np.delete(maps, k, axis=-1).max(axis=-1)
         if lead.min() < 0.0 < lead.max():  # contour warns where there is no line to draw
             ax.contour(x1, x2, lead, levels=[0.0], colors="black", linewidths=1.4)
+    _draw_points(ax, [points[labels == c] for c in classes], palette, names)
+    ax.set_xlabel(feature_names[0])
+    ax.set_ylabel(feature_names[1])
+    ax.set_xlim(box[0], box[1])
+    share = legend_on_top(ax, given)
+    ax.set_ylim(box[2], box[2] + (box[3] - box[2]) / (1 - share))
+    return ax
 
-    size = float(np.clip(400 / math.sqrt(len(points)), 8, 40))
-    for k, name in enumerate(names):
-        own = points[labels == classes[k]]
+
+def _draw_probability(ax: Axes, share: Floats, palette: Floats, box: Box, name: str) -> None:
+    """Colour the plane by the probability of the second of two classes."""
+    from matplotlib.colors import LinearSegmentedColormap, to_rgb
+
+    paper = np.array(to_rgb(NEUTRAL))
+    ends = [tuple(paper + TINT * (colour - paper)) for colour in palette]
+    colours = LinearSegmentedColormap.from_list("two_classes", [ends[0], NEUTRAL, ends[1]])
+    image = ax.imshow(share, cmap=colours, vmin=0.0, vmax=1.0, extent=box, **_FLAT)
+    bar = ax.figure.colorbar(image, ax=ax, pad=0.03, ticks=[0, 0.25, 0.5, 0.75, 1])
+    bar.set_label(f"probability of {name}", parse_math=False)
+
+
+def _draw_regions(ax: Axes, maps: Floats, palette: Floats, box: Box, *, faded: bool) -> None:
+    """Give each region the colour of its most probable class, fainter where that is less sure."""
+    from matplotlib.colors import to_rgb
+
+    paper = np.array(to_rgb(NEUTRAL))
+    top, even = maps.max(axis=-1), 1 / maps.shape[-1]
+    # From an even guess to certainty; the floor keeps the colour of an unsure region visible.
+    sure = (top - even) / (1 - even) if faded else np.ones_like(top)
+    strength = TINT * np.clip(0.15 + 0.85 * sure, 0.0, 1.0)[..., None]
+    ax.imshow(paper + strength * (palette[maps.argmax(axis=-1)] - paper), extent=box, **_FLAT)
+
+
+def _draw_points(ax: Axes, groups: Sequence[Floats], palette: Floats, names: Sequence[str]) -> None:
+    """Draw the samples of each class with a marker of its own."""
+    size = float(np.clip(400 / math.sqrt(sum(map(len, groups))), 8, 40))
+    for k, (own, name) in enumerate(zip(groups, names, strict=True)):
         ax.scatter(
             own[:, 0],
             own[:, 1],
@@ -159,12 +170,6 @@ def plot_decision_boundary(
             label=name,
             zorder=3,
         )
-    ax.set_xlabel(feature_names[0])
-    ax.set_ylabel(feature_names[1])
-    ax.set_xlim(box[0], box[1])
-    share = legend_on_top(ax, given)
-    ax.set_ylim(box[2], box[2] + (box[3] - box[2]) / (1 - share))
-    return ax
 
 
 def boundary_grid(points: Floats, resolution: int) -> Floats:
@@ -176,7 +181,7 @@ def boundary_grid(points: Floats, resolution: int) -> Floats:
     return np.stack(np.meshgrid(x1, x2), axis=-1).reshape(-1, 2)
 
 
-def _lattice(points: Floats, resolution: int) -> tuple[Floats, Floats, tuple[float, float, float, float]]:
+def _lattice(points: Floats, resolution: int) -> tuple[Floats, Floats, Box]:
     """Return the grid's coordinates along each axis, and the edges left, right, bottom, top."""
     low, high = points.min(axis=0), points.max(axis=0)
     pad = np.where(high > low, 0.08 * (high - low), 0.5)
@@ -206,13 +211,12 @@ def plane_samples(X: Array, y: Array, where: str) -> tuple[Floats, np.ndarray[An
 
 def _evaluate(predict: Any, grid: Floats, X: Array) -> np.ndarray[Any, Any]:
     """Return the output for the grid on the host, of shape (n,) or (n, n_out)."""
-    where = "plot_decision_boundary"
     function: Callable[[Any], Any] | None = getattr(predict, "predict_proba", None) or getattr(
         predict, "predict", predict if callable(predict) else None
     )
     if function is None:
         raise DTypeError(
-            f"{where}: expected a Trainer, a network or a function, got {type(predict).__name__}. "
+            f"{_WHERE}: expected a Trainer, a network or a function, got {type(predict).__name__}. "
             "It needs predict_proba, predict or to be callable."
         )
     backend = getattr(getattr(predict, "net", predict), "backend", None)
@@ -224,13 +228,13 @@ def _evaluate(predict: Any, grid: Floats, X: Array) -> np.ndarray[Any, Any]:
     raw: np.ndarray[Any, Any] = to_numpy(function(given))
     if raw.ndim not in (1, 2) or len(raw) != len(grid) or raw.size == 0:
         raise ShapeError(
-            f"{where}: expected predict to return ({len(grid)},) or ({len(grid)}, n_out), got {raw.shape}. "
+            f"{_WHERE}: expected predict to return ({len(grid)},) or ({len(grid)}, n_out), got {raw.shape}. "
             "It must give one row per row of X."
         )
     if raw.ndim == 2 and raw.shape[1] == 1:
         raw = raw[:, 0]
     if raw.dtype.kind == "f" and not np.isfinite(raw).all():
-        raise DataError(f"{where}: expected finite output of predict, got NaN or inf. The network may have diverged.")
+        raise DataError(f"{_WHERE}: expected finite output of predict, got NaN or inf. The network may have diverged.")
     return raw
 
 
@@ -248,11 +252,10 @@ def _shares(
     raw: np.ndarray[Any, Any], kind: str, labels: np.ndarray[Any, Any], known: Any
 ) -> tuple[Floats, np.ndarray[Any, Any]]:
     """Return the share of each class at each grid point, (n, n_classes), and the classes."""
-    where = "plot_decision_boundary"
     if kind == "labels":
         if raw.ndim != 1 or (raw.dtype.kind in "OSU") != (labels.dtype.kind in "OSU"):
             raise LabelError(
-                f"{where}: expected predict to return labels like those of y ({labels.dtype}), "
+                f"{_WHERE}: expected predict to return labels like those of y ({labels.dtype}), "
                 f"got shape {raw.shape} of {raw.dtype}. Return one label per row."
             )
         classes = np.unique(np.concatenate([np.unique(labels), np.unique(raw).astype(labels.dtype)]))
@@ -276,7 +279,7 @@ def _shares(
         classes = present
     if len(classes) != n_classes or not np.isin(labels, classes).all():
         raise LabelError(
-            f"{where}: expected labels of {n_classes} classes, as many as predict tells apart, "
+            f"{_WHERE}: expected labels of {n_classes} classes, as many as predict tells apart, "
             f"got {', '.join(str(c) for c in present[:12])}. Number the classes from 0."
         )
     return np.clip(scores, 0.0, 1.0), classes

@@ -11,7 +11,7 @@ import numpy as np
 from ..backend import to_numpy
 from ..errors import DataError, OptionError, ShapeError
 from ..metrics import confusion_matrix
-from ._figure import axes_for, contrasting, settle
+from ._figure import axes_for, settle, slant, write_cells
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,6 +62,36 @@ def plot_confusion_matrix(
     >>> [text.get_text() for text in ax.texts]
     ['8', '2', '1', '9']
     """
+    counts, names = _counted(confusion, class_names)
+    n = len(names)
+    whole = bool((counts == np.round(counts)).all())
+    values = counts.astype(np.float64)
+    if normalize:
+        totals = values.sum(axis=1, keepdims=True)
+        values = np.divide(values, totals, out=np.full_like(values, np.nan), where=totals > 0)
+
+    side = min(max(0.45 * n, 3.2), 13.5) if n <= 30 else 8.0
+    given, ax = ax, axes_for("plot_confusion_matrix", ax, (side + 2.2, side + 1.2))
+    import matplotlib
+    from matplotlib.ticker import MaxNLocator
+
+    colours = matplotlib.colormaps["cividis"].with_extremes(bad="#BBBBBB")
+    image = ax.imshow(values, cmap=colours, vmin=0.0, vmax=1.0 if normalize else max(float(values.max()), 1e-300))
+    bar = ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.03)
+    bar.set_label("fraction of the true class" if normalize else "count (samples)")
+    if whole and not normalize:
+        bar.ax.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    _name_classes(ax, given, names)
+    if n <= 30:
+        cell = min(settle(ax, given)) / n  # rotated names may have taken room
+        texts = [[_cell_text(value, normalize, whole) for value in row] for row in values]
+        longest = max(len(text) for row in texts for text in row)
+        write_cells(ax, image, values, texts, max(min(11.0, 0.55 * cell, 0.85 * cell / (0.64 * longest)), 2.0))
+    return ax
+
+
+def _counted(confusion: Any, class_names: Sequence[str] | None) -> tuple[np.ndarray, list[str]]:
+    """Return the matrix, counted where it is yet to be, and the names of the classes."""
     where = "plot_confusion_matrix"
     if isinstance(confusion, tuple) and len(confusion) == 2:
         size = None if class_names is None else len(class_names)
@@ -78,47 +108,22 @@ def plot_confusion_matrix(
     names = [str(i) for i in range(n)] if class_names is None else [str(name) for name in class_names]
     if len(names) != n:
         raise OptionError(f"{where}: expected {n} class_names, got {len(names)}. Give one per class.")
+    return counts, names
 
-    whole = bool((counts == np.round(counts)).all())
-    shown = counts.astype(np.float64)
-    if normalize:
-        totals = shown.sum(axis=1, keepdims=True)
-        shown = np.divide(shown, totals, out=np.full_like(shown, np.nan), where=totals > 0)
 
-    side = min(max(0.45 * n, 3.2), 13.5) if n <= 30 else 8.0
-    given, ax = ax, axes_for(where, ax, (side + 2.2, side + 1.2))
-    import matplotlib
-    from matplotlib.ticker import MaxNLocator
-
-    colours = matplotlib.colormaps["cividis"].with_extremes(bad="#BBBBBB")
-    top = 1.0 if normalize else max(float(shown.max()), 1e-300)
-    image = ax.imshow(shown, cmap=colours, vmin=0.0, vmax=top)
-    bar = ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.03)
-    bar.set_label("fraction of the true class" if normalize else "count (samples)")
-    if whole and not normalize:
-        bar.ax.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-
-    step = math.ceil(n / 30)
-    ticks, labels = range(0, n, step), names[::step]
+def _name_classes(ax: Axes, given: Axes | None, names: list[str]) -> None:
+    """Write the names of the classes, or of some, along both axes."""
+    step = math.ceil(len(names) / 30)
+    ticks, labels = range(0, len(names), step), names[::step]
     ax.set_xticks(ticks, labels, parse_math=False)
     ax.set_yticks(ticks, labels, parse_math=False)
     ax.set_xlabel("predicted class")
     ax.set_ylabel("true class")
-    cell = min(settle(ax, given)) / n
-    tick_size = min(10.0, max(0.85 * cell * step, 5.0))
-    ax.tick_params(labelsize=tick_size)
-    if max(len(name) for name in labels) * 0.62 * tick_size > 0.9 * cell * step:
-        for tick in ax.get_xticklabels():
-            tick.set(rotation=45, ha="right", va="top", rotation_mode="anchor")
-    if n <= 30:
-        cell = min(settle(ax, given)) / n  # rotated names may have taken room
-        texts = [[_cell_text(value, normalize, whole) for value in row] for row in shown]
-        longest = max(len(text) for row in texts for text in row)
-        size = max(min(11.0, 0.55 * cell, 0.85 * cell / (0.64 * longest)), 2.0)
-        for (i, j), value in np.ndenumerate(shown):
-            back = colours(float(value) / top) if np.isfinite(value) else colours.get_bad()
-            ax.text(j, i, texts[i][j], ha="center", va="center", fontsize=size, color=contrasting(back))
-    return ax
+    room = min(settle(ax, given)) / len(names) * step
+    size = min(10.0, max(0.85 * room, 5.0))
+    ax.tick_params(labelsize=size)
+    if max(len(name) for name in labels) * 0.62 * size > 0.9 * room:
+        slant(ax)
 
 
 def _cell_text(value: float, normalize: bool, whole: bool) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..backend import to_numpy
 from ..errors import DataError, DTypeError
-from ._figure import MARKERS, OKABE_ITO, axes_for, legend_on_top
+from ._figure import MARKERS, OKABE_ITO, Floats, axes_for, legend_on_top
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,6 +58,38 @@ def plot_gradient_flow(net_or_grads: Any, *, ax: Axes | None = None, label: str 
     >>> [float(round(v, 5)) for v in ax.lines[0].get_ydata()]
     [0.00354, 0.35355]
     """
+    names, rms = _sizes(net_or_grads)
+    given, ax = ax, axes_for("plot_gradient_flow", ax, (6.4, 4.2))
+    place = np.arange(len(rms))
+    index = sum(line.get_gid() == "rms" for line in ax.lines)
+    ax.set_yscale("log")
+    colour = OKABE_ITO[index % len(OKABE_ITO)]
+    ax.plot(
+        place,
+        np.where(rms > 0, rms, np.nan),
+        color=colour,
+        marker=MARKERS[index % len(MARKERS)],
+        linewidth=1.8,
+        label=label or "weights",
+        gid="rms",
+    )
+    zero = place[rms == 0]
+    if len(zero):
+        edge = ax.get_xaxis_transform()
+        name = f"{label}: exactly 0" if label else "exactly 0"
+        ax.plot(zero, [0.02] * len(zero), "X", color=colour, transform=edge, clip_on=False, label=name, gid="zero")
+    step = -(-len(rms) // 16)
+    ax.set_xticks(place[::step], names[::step], parse_math=False)
+    ax.set_xlim(-0.5, len(rms) - 0.5)
+    ax.set_xlabel("layer (from input to output)")
+    ax.set_ylabel("gradient (root mean square)")
+    ax.grid(visible=True, alpha=0.3)
+    _settle_limits(ax, given)
+    return ax
+
+
+def _sizes(net_or_grads: Any) -> tuple[list[str], Floats]:
+    """Return the names of the layers, and the root mean square of each gradient."""
     where = "plot_gradient_flow"
     found = net_or_grads if isinstance(net_or_grads, Mapping) else getattr(net_or_grads, "net", net_or_grads)
     found = found if isinstance(found, Mapping) else getattr(found, "grads", None)
@@ -82,36 +114,13 @@ def plot_gradient_flow(net_or_grads: Any, *, ax: Axes | None = None, label: str 
         raise DataError(
             f"{where}: expected gradients that are not all zero. Run net.forward and net.backward, or train, first."
         )
+    return [k.rpartition(".")[0] if k.endswith(".weight") else k for k in chosen], rms
 
-    given, ax = ax, axes_for(where, ax, (6.4, 4.2))
+
+def _settle_limits(ax: Axes, given: Axes | None) -> None:
+    """Leave room on the logarithmic axis, below for crosses and above for the legend."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    place = np.arange(len(rms))
-    index = sum(line.get_gid() == "rms" for line in ax.lines)
-    ax.set_yscale("log")
-    colour = OKABE_ITO[index % len(OKABE_ITO)]
-    shown = np.where(rms > 0, rms, np.nan)
-    ax.plot(
-        place,
-        shown,
-        color=colour,
-        marker=MARKERS[index % len(MARKERS)],
-        linewidth=1.8,
-        label=label or "weights",
-        gid="rms",
-    )
-    zero = place[rms == 0]
-    if len(zero):
-        edge = ax.get_xaxis_transform()
-        name = f"{label}: exactly 0" if label else "exactly 0"
-        ax.plot(zero, [0.02] * len(zero), "X", color=colour, transform=edge, clip_on=False, label=name, gid="zero")
-    step = -(-len(rms) // 16)
-    names = [k.rpartition(".")[0] if k.endswith(".weight") else k for k in chosen]
-    ax.set_xticks(place[::step], names[::step], parse_math=False)
-    ax.set_xlim(-0.5, len(rms) - 0.5)
-    ax.set_xlabel("layer (from input to output)")
-    ax.set_ylabel("gradient (root mean square)")
-    ax.grid(visible=True, alpha=0.3)
     values = np.concatenate([np.asarray(line.get_ydata(), float) for line in ax.lines if line.get_gid() == "rms"])
     low, high = np.log10(np.nanmin(values)), np.log10(np.nanmax(values))
     pad = max(0.08 * (high - low), 0.15)
@@ -121,4 +130,3 @@ def plot_gradient_flow(net_or_grads: Any, *, ax: Axes | None = None, label: str 
     if high - low > 2:
         ax.yaxis.set_major_locator(LogLocator(numticks=12))
         ax.yaxis.set_minor_formatter(NullFormatter())
-    return ax

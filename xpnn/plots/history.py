@@ -75,21 +75,7 @@ def plot_history(history: Any, *, ax: Axes | None = None, names: Sequence[str] |
     ['training loss', 'validation loss', 'best validation loss: 0.6 (epoch 2)']
     """
     rows = _rows(history)
-    recorded = list(dict.fromkeys(key for row in rows for key in row))
-    if names is None:
-        names = [name for name in ("loss", "val_loss") if name in recorded]
-        if not names:
-            raise DataError(
-                f"plot_history: expected a column 'loss', got {', '.join(recorded) or 'no columns'}. "
-                "Choose columns with names=."
-            )
-    names = [names] if isinstance(names, str) else list(names)
-    for name in names:
-        if name not in recorded:
-            raise OptionError(
-                f"plot_history: expected names among {', '.join(recorded)}, got {name!r}. "
-                "A val_ column needs validation data in fit."
-            )
+    names = _names(rows, names)
     curves = {name: curve for name in names if len((curve := _curve(rows, name))[0])}
     drawn = np.concatenate([np.empty(0), *(values for _, values in curves.values())])
     if not np.isfinite(drawn).any():
@@ -101,8 +87,45 @@ def plot_history(history: Any, *, ax: Axes | None = None, names: Sequence[str] |
     given, ax = ax, axes_for("plot_history", ax, (6.4, 4.4))
     from matplotlib.ticker import MaxNLocator
 
+    _draw_curves(ax, curves, f"{label}: " if label else "")
+    ax.set_xlabel("epoch")
+    quantities = dict.fromkeys(name.removeprefix("val_") for name in names)
+    ax.set_ylabel(" / ".join(_AXIS_LABELS.get(q, q.replace("_", " ")) for q in quantities))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+    if all(len(line.get_xdata()) == 1 for line in ax.lines):  # type: ignore[arg-type]
+        only = list(curves.values())[-1][0][0]
+        ax.set_xlim(only - 0.6, only + 0.6)
+    ax.grid(visible=True, alpha=0.3)
+    lowest, highest = finite_range(drawn)
+    if lowest > 0 and highest / lowest > 100:
+        ax.set_yscale("log")
+    _make_room(ax, legend_on_top(ax, given))
+    return ax
+
+
+def _names(rows: list[dict[str, Any]], names: Sequence[str] | None) -> list[str]:
+    """Return the columns to draw, all of them recorded."""
+    recorded = list(dict.fromkeys(key for row in rows for key in row))
+    names = [names] if isinstance(names, str) else None if names is None else list(names)
+    if names is None:
+        names = [name for name in ("loss", "val_loss") if name in recorded]
+        if not names:
+            raise DataError(
+                f"plot_history: expected a column 'loss', got {', '.join(recorded) or 'no columns'}. "
+                "Choose columns with names=."
+            )
+    for name in names:
+        if name not in recorded:
+            raise OptionError(
+                f"plot_history: expected names among {', '.join(recorded)}, got {name!r}. "
+                "A val_ column needs validation data in fit."
+            )
+    return names
+
+
+def _draw_curves(ax: Axes, curves: Mapping[str, tuple[Floats, Floats]], prefix: str) -> None:
+    """Draw a line for each column, in colours that the Axes has not used yet, and a dot where a column is best."""
     first_colour = sum(not line.get_gid() for line in ax.lines)
-    prefix = f"{label}: " if label else ""
     few = max(len(epochs) for epochs, _ in curves.values()) <= 30
     for index, (name, (epochs, values)) in enumerate(curves.items()):
         colour = OKABE_ITO[(first_colour + index) % len(OKABE_ITO)]
@@ -129,19 +152,6 @@ def plot_history(history: Any, *, ax: Axes | None = None, names: Sequence[str] |
                 label=f"{prefix}best {_series_label(name)}: {values[best]:.4g} (epoch {epochs[best]:g})",
                 gid="best",
             )
-
-    ax.set_xlabel("epoch")
-    quantities = dict.fromkeys(name.removeprefix("val_") for name in names)
-    ax.set_ylabel(" / ".join(_AXIS_LABELS.get(q, q.replace("_", " ")) for q in quantities))
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
-    if all(len(line.get_xdata()) == 1 for line in ax.lines):  # type: ignore[arg-type]
-        ax.set_xlim(epochs[0] - 0.6, epochs[0] + 0.6)
-    ax.grid(visible=True, alpha=0.3)
-    lowest, highest = finite_range(drawn)
-    if lowest > 0 and highest / lowest > 100:
-        ax.set_yscale("log")
-    _make_room(ax, legend_on_top(ax, given))
-    return ax
 
 
 def history_figure(history: Any) -> Figure:
@@ -179,7 +189,7 @@ def history_figure(history: Any) -> Figure:
         panels = {"loss": panels.pop("loss"), **panels}
     if not panels:
         raise DataError("history_figure: expected a loss or a metric, got neither. Draw columns with plot_history.")
-    axes_for("history_figure", None, (1, 1))  # a missing matplotlib is told under this name
+    axes_for("history_figure", None, (1, 1))  # a missing matplotlib is reported under this name
     from matplotlib.figure import Figure as FigureClass
 
     columns = min(len(panels), 3)

@@ -10,13 +10,14 @@ import numpy as np
 from ..arguments import number, suggest
 from ..errors import DataError, DTypeError, OptionError
 from ..metrics import mode_of
-from ._figure import OKABE_ITO, axes_for, contrasting, settle
+from ._figure import OKABE_ITO, axes_for, settle, slant, write_cells
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["plot_search"]
 
+_WHERE = "plot_search"
 _WAYS: dict[str, Callable[..., Any]] = {"mean": np.mean, "min": np.min, "max": np.max}
 
 
@@ -78,27 +79,49 @@ def plot_search(
     >>> [text.get_text() for text in ax.texts]
     ['0.08', '0.8', '0.16', '1.6']
     """
-    where = "plot_search"
-    given_rows, rows = rows, getattr(rows, "rows", rows)
+    found: Any = getattr(rows, "rows", rows)
+    _check(found, (x, value) if y is None else (x, y, value), mode, reduce)
+    label = value
+    if value == "score" and hasattr(rows, "monitor") and hasattr(rows, "mode"):
+        label, mode = rows.monitor, rows.mode if mode == "auto" else mode
+    direction = mode_of(value) if mode == "auto" else mode
+    across, up, cells = _sorted(found, x, y, value)
+    grid = np.asarray([[_WAYS[reduce](held) if held else np.nan for held in line] for line in cells])
+    if not np.isfinite(grid).any():
+        raise DataError(f"{_WHERE}: expected finite numbers in {value!r}, got none. Choose another column.")
+    best = int(np.nanargmin(grid) if direction == "min" else np.nanargmax(grid))
+    label, x, y = label.replace("_", " "), x.replace("_", " "), None if y is None else y.replace("_", " ")
+    if y is not None:
+        # Light is good in both directions.
+        return _heat_map(ax, across, up, grid, best, (x, y, label), "cividis" if direction == "max" else "cividis_r")
+    ax = _bars(ax, across, cells[0] if reduce == "mean" else [[] for _ in across], grid[0], best)
+    ax.set_xlabel(x, parse_math=False)
+    ax.set_ylabel(label, parse_math=False)
+    return ax
+
+
+def _check(rows: Any, columns: Sequence[str], mode: str, reduce: str) -> None:
     if not isinstance(rows, Sequence) or not all(isinstance(row, Mapping) for row in rows):
-        raise DTypeError(f"{where}: expected a list of dicts, got {type(rows).__name__}. Pass one dict per network.")
+        raise DTypeError(f"{_WHERE}: expected a list of dicts, got {type(rows).__name__}. Pass one dict per network.")
     if not rows:
-        raise DataError(f"{where}: expected at least one row, got none. Run the search first.")
+        raise DataError(f"{_WHERE}: expected at least one row, got none. Run the search first.")
     known = list(dict.fromkeys(key for row in rows for key in row))
-    for name in (x, value) if y is None else (x, y, value):
+    for name in columns:
         if name not in known:
             raise OptionError(
-                f"{where}: expected a column among {', '.join(known)}, got {name!r}. {suggest(name, known)}"
+                f"{_WHERE}: expected a column among {', '.join(known)}, got {name!r}. {suggest(name, known)}"
             )
     if mode not in ("auto", "min", "max") or reduce not in _WAYS:
         raise OptionError(
-            f"{where}: expected mode 'auto', 'min' or 'max' and reduce 'mean', 'min' or 'max', "
+            f"{_WHERE}: expected mode 'auto', 'min' or 'max' and reduce 'mean', 'min' or 'max', "
             f"got {mode!r} and {reduce!r}. Choose among these."
         )
-    label = value
-    if value == "score" and hasattr(given_rows, "monitor") and hasattr(given_rows, "mode"):
-        label, mode = given_rows.monitor, given_rows.mode if mode == "auto" else mode
-    direction = mode_of(value) if mode == "auto" else mode
+
+
+def _sorted(
+    rows: Sequence[Mapping[str, Any]], x: str, y: str | None, value: str
+) -> tuple[list[Any], list[Any], list[list[list[float]]]]:
+    """Return the levels along both axes, and for each pair of them the finite values of its rows."""
     tried = [row for row in rows if x in row and (y is None or y in row)]
     across = _levels([row[x] for row in tried])
     up = [None] if y is None else _levels([row[y] for row in tried])
@@ -107,37 +130,36 @@ def plot_search(
         v = number(row.get(value))
         if np.isfinite(v):
             cells[0 if y is None else up.index(_key(row[y]))][across.index(_key(row[x]))].append(v)
-    grid = np.asarray([[_WAYS[reduce](found) if found else np.nan for found in line] for line in cells])
-    if not np.isfinite(grid).any():
-        raise DataError(f"{where}: expected finite numbers in {value!r}, got none. Choose another column.")
-    best = int(np.nanargmin(grid) if direction == "min" else np.nanargmax(grid))
-    label = label.replace("_", " ")
-    if y is None:
-        ax = _bars(where, ax, across, cells[0] if reduce == "mean" else [[] for _ in across], grid[0], best)
-        ax.set_xlabel(x.replace("_", " "), parse_math=False)
-        ax.set_ylabel(label, parse_math=False)
-        return ax
+    return across, up, cells
 
-    given, ax = ax, axes_for(where, ax, (min(0.75 * len(across) + 2.6, 12), min(0.55 * len(up) + 1.6, 10)))
+
+def _heat_map(
+    ax: Axes | None,
+    across: list[Any],
+    up: list[Any],
+    grid: np.ndarray,
+    best: int,
+    labels: tuple[str, str, str],
+    colours: str,
+) -> Axes:
+    """Draw a cell for each pair of levels, with its number where there is room, and a frame around the best."""
+    given, ax = ax, axes_for(_WHERE, ax, (min(0.75 * len(across) + 2.6, 12), min(0.55 * len(up) + 1.6, 10)))
     import matplotlib
     from matplotlib.patches import Rectangle
 
-    # Light is good in both directions.
-    colours = matplotlib.colormaps["cividis" if direction == "max" else "cividis_r"].with_extremes(bad="#BBBBBB")
-    image = ax.imshow(grid, cmap=colours, origin="lower", aspect="auto")
+    cmap = matplotlib.colormaps[colours].with_extremes(bad="#BBBBBB")
+    image = ax.imshow(grid, cmap=cmap, origin="lower", aspect="auto")
     bar = ax.figure.colorbar(image, ax=ax, fraction=0.05, pad=0.03)
-    bar.set_label(label, parse_math=False)
+    bar.set_label(labels[2], parse_math=False)
     ax.set_yticks(range(len(up)), [_text(v) for v in up], parse_math=False)
-    ax.set_xlabel(x.replace("_", " "), parse_math=False)
-    ax.set_ylabel(y.replace("_", " "), parse_math=False)
+    ax.set_xlabel(labels[0], parse_math=False)
+    ax.set_ylabel(labels[1], parse_math=False)
     width, height = _label_levels(ax, given, across)
     texts = [[f"{v:.3g}" if np.isfinite(v) else "–" for v in row] for row in grid]  # noqa: RUF001
     longest = max(len(text) for row in texts for text in row)
     size = min(10.0, 0.85 * width / len(across) / (0.62 * longest), 0.6 * height / len(up))
     if size >= 4:
-        for (i, j), v in np.ndenumerate(grid):
-            back = colours(image.norm(v)) if np.isfinite(v) else colours.get_bad()
-            ax.text(j, i, texts[i][j], ha="center", va="center", fontsize=size, color=contrasting(back))
+        write_cells(ax, image, grid, texts, size)
     line, column = divmod(best, len(across))
     frame = (column - 0.5, line - 0.5)
     for edge, colour in ((5.0, "white"), (2.5, "#D55E00")):
@@ -146,11 +168,9 @@ def plot_search(
     return ax
 
 
-def _bars(
-    where: str, ax: Axes | None, across: list[Any], dots: list[list[float]], heights: np.ndarray, best: int
-) -> Axes:
+def _bars(ax: Axes | None, across: list[Any], dots: list[list[float]], heights: np.ndarray, best: int) -> Axes:
     """Draw a bar for each level, the best in another colour, and dots on those that stand for several rows."""
-    given, ax = ax, axes_for(where, ax, (min(0.75 * len(across) + 2.0, 12), 3.6))
+    given, ax = ax, axes_for(_WHERE, ax, (min(0.75 * len(across) + 2.0, 12), 3.6))
     colours = [OKABE_ITO[1] if i == best else OKABE_ITO[0] for i in range(len(across))]
     bars = ax.bar(range(len(across)), np.nan_to_num(heights), color=colours, width=0.7)
     for i, found in enumerate(dots):
@@ -186,8 +206,7 @@ def _label_levels(ax: Axes, given: Axes | None, across: list[Any]) -> tuple[floa
     ax.set_xticks(range(len(across)), [_text(v) for v in across], parse_math=False)
     width, height = settle(ax, given)
     if max(len(_text(v)) for v in across) * 6.2 > 0.9 * width / len(across):
-        for tick in ax.get_xticklabels():
-            tick.set(rotation=45, ha="right", va="top", rotation_mode="anchor")
+        slant(ax)
         width, height = settle(ax, given)
     return width, height
 

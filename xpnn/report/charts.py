@@ -123,7 +123,7 @@ class Line(NamedTuple):
     column : str
         Their name.
     hue : int
-        Its colour and dash, told to the reader by `key`.
+        Its colour and dash, which `key` says in a legend.
     best : int or None
         The epoch to mark with a dot.
     """

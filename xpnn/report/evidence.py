@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.tabular import ClassTarget
+from ..data.targets import ClassTarget
 from ..errors import ShapeError
 from ..predictor import Predictor
 from ..training import History, diagnose
@@ -71,7 +71,7 @@ def collect_evidence(
     Examples
     --------
     >>> import xpnn
-    >>> from xpnn.data.tabular import ClassTarget
+    >>> from xpnn.data.targets import ClassTarget
     >>> net = xpnn.mlp([2, 2], init="zeros")
     >>> predictor = Predictor(net, xpnn.CrossEntropy(), ClassTarget().fit(["no", "yes"]))
     >>> evidence = collect_evidence(predictor, np.zeros((2, 2)), ["no", "yes"])
@@ -89,47 +89,61 @@ def collect_evidence(
         raw, y, called = _take(raw, drawn), y[drawn], called[drawn]
     out = predictor.predict_proba(raw)
     found: dict[str, Any] = {"format": FORMAT, "rows": rows, "looked_at": len(y)}
+    most = _IMAGES if image_shape else _WORST
     if isinstance(predictor.target, ClassTarget):
-        codes, guess = predictor.target.encode(y), out.argmax(axis=-1)
-        sure = out[np.arange(len(out)), guess]
-        wrong = np.flatnonzero(codes != guess)
-        found["wrong"] = len(wrong)
-        order = wrong[np.argsort(-sure[wrong], kind="stable")]
-        names = [str(label) for label in predictor.target.classes]
-        told = [
-            {"row": int(called[i]), "truth": names[codes[i]], "prediction": names[guess[i]], "sure": float(sure[i])}
-            for i in order[: _IMAGES if image_shape else _WORST]
-        ]
+        order, mistakes, found["wrong"] = _wrong_classes(predictor.target, y, out, called, most)
     else:
         truth, guess = y.astype(np.float64), predictor.decode(out)
-        order = np.argsort(-np.abs(guess - truth), kind="stable")
-        told = [
-            {
-                "row": int(called[i]),
-                "truth": float(truth[i]),
-                "prediction": float(guess[i]),
-                "error": float(guess[i] - truth[i]),
-            }
-            for i in order[: _IMAGES if image_shape else _WORST]
-        ]
-        some = np.sort(rng.choice(len(y), _PAIRS, replace=False)) if len(y) > _PAIRS else np.arange(len(y))
+        order, mistakes = _largest_errors(truth, guess, called, most)
+        some = _draw(rng, len(y), _PAIRS)
         found["pairs"] = {"truth": _short(truth[some]), "prediction": _short(guess[some])}
-    found["mistakes"] = told
-    shown = _take(raw, order[: len(told)])
+    found["mistakes"] = mistakes
+    worst = _take(raw, order)
     if image_shape:
         found["image"] = [int(side) for side in image_shape]
-        for mistake, pixels in zip(told, _pixels(shown, image_shape), strict=True):
-            mistake["pixels"] = pixels
+        name, details = "pixels", _pixels(worst, image_shape)
     else:
-        found["columns"], found["all_columns"], cells = _cells(shown)
-        for mistake, values in zip(told, cells, strict=True):
-            mistake["values"] = values
+        name = "values"
+        found["columns"], found["all_columns"], details = _cells(worst)
+    for mistake, detail in zip(mistakes, details, strict=True):
+        mistake[name] = detail
     if history is not None:
-        some = np.sort(rng.choice(len(y), _DIAGNOSED, replace=False)) if len(y) > _DIAGNOSED else np.arange(len(y))
+        some = _draw(rng, len(y), _DIAGNOSED)
         findings = diagnose(history, predictor.net, predictor.inputs(_take(raw, some)))
         found["findings"] = [finding._asdict() for finding in findings]
         found["diagnosed"] = f"the curves, the last gradients, and every layer's outputs for {len(some)} rows"
     return found
+
+
+def _draw(rng: np.random.Generator, n: int, most: int) -> np.ndarray:
+    """Return the numbers of at most so many of `n` rows, ascending."""
+    return np.sort(rng.choice(n, most, replace=False)) if n > most else np.arange(n)
+
+
+def _wrong_classes(
+    target: ClassTarget, y: np.ndarray, out: np.ndarray, called: np.ndarray, most: int
+) -> tuple[np.ndarray, list[dict[str, Any]], int]:
+    """Return the places of the surest mistakes, what they are, and how many mistakes there are in all."""
+    codes, guess = target.encode(y), out.argmax(axis=-1)
+    sure = out[np.arange(len(out)), guess]
+    wrong = np.flatnonzero(codes != guess)
+    order = wrong[np.argsort(-sure[wrong], kind="stable")][:most]
+    names = [str(label) for label in target.classes]
+    mistakes = [
+        {"row": int(called[i]), "truth": names[codes[i]], "prediction": names[guess[i]], "sure": float(sure[i])}
+        for i in order
+    ]
+    return order, mistakes, len(wrong)
+
+
+def _largest_errors(
+    truth: np.ndarray, guess: np.ndarray, called: np.ndarray, most: int
+) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """Return the places of the largest errors, and what they are."""
+    order = np.argsort(-np.abs(guess - truth), kind="stable")[:most]
+    fields = ("row", "truth", "prediction", "error")
+    rows = zip(called[order].astype(np.int64).tolist(), truth[order].tolist(), guess[order].tolist(), strict=True)
+    return order, [dict(zip(fields, (*row, row[2] - row[1]), strict=True)) for row in rows]
 
 
 def _take(raw: Any, index: np.ndarray) -> Any:
@@ -143,7 +157,7 @@ def _short(values: np.ndarray) -> list[float]:
     return [float(f"{value:.5g}") for value in values]
 
 
-def _pixels(rows: np.ndarray, shape: Sequence[int]) -> list[str]:
+def _pixels(rows: np.ndarray, shape: Sequence[int]) -> list[Any]:
     """Return images as bytes: grey levels from the smallest number shown to the largest, colours as they are."""
     if math.prod(shape) != math.prod(rows.shape[1:]):
         raise ShapeError(
@@ -158,7 +172,7 @@ def _pixels(rows: np.ndarray, shape: Sequence[int]) -> list[str]:
     return [base64.b64encode(row.tobytes()).decode("ascii") for row in levels]
 
 
-def _cells(rows: Any) -> tuple[list[str], int, list[list[Any]]]:
+def _cells(rows: Any) -> tuple[list[str], int, list[Any]]:
     """Return the names of the first columns, the number of all, and the values of each row."""
     if isinstance(rows, Mapping):
         columns = {str(name): column for name, column in rows.items()}

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.tabular import ClassTarget
+from ..data.targets import ClassTarget
 from ..errors import BackendUnavailableError
 from ..files import PathLike, atomic_path
 from ..metrics import mode_of, most_confused, per_class
@@ -142,11 +142,11 @@ def facts(run: Run) -> list[tuple[str, str]]:
     """Return the numbers of a run that are read first, each with its name."""
     info, scores = run.info, run.info["scores"]
     if isinstance(run.predictor.target, ClassTarget):
-        shown = [("accuracy", percent(scores["accuracy"])), ("cross-entropy", number(scores["cross_entropy"]))]
+        figures = [("accuracy", percent(scores["accuracy"])), ("cross-entropy", number(scores["cross_entropy"]))]
     else:
-        shown = [("RMSE", number(scores["rmse"])), ("MAE", number(scores["mae"])), ("R²", number(scores["r2"]))]
+        figures = [("RMSE", number(scores["rmse"])), ("MAE", number(scores["mae"])), ("R²", number(scores["r2"]))]
     return [
-        *shown,
+        *figures,
         (scores["on"], count(scores["rows"])),
         ("parameters", count(run.predictor.net.n_params)),
         ("epochs", count(info["epochs"])),
@@ -189,7 +189,7 @@ def _curves(run: Run) -> list[dict[str, Any]]:
         names = [name for name in (column, f"val_{column}") if name in run.history]
         if not names:
             continue
-        text = " ".join(_told(run, name) for name in names)
+        text = " ".join(_course(run, name) for name in names)
         kept = run.info.get("best_epoch")
         lines = [charts.Line(run.history, name, hue, kept if hue else None) for hue, name in enumerate(names)]
         svg = charts.curves(lines, f"curve-{column.replace('_', '-')}", title, text)
@@ -204,18 +204,18 @@ def keys(labels: Sequence[str]) -> list[tuple[str, str, str]]:
     return [(label, *charts.key(hue)) for hue, label in enumerate(labels)]
 
 
-def _told(run: Run, name: str) -> str:
+def _course(run: Run, name: str) -> str:
     """Say in words what a curve shows."""
     rows = [row for row in run.history.rows if name in row and math.isfinite(row[name])]
     if not rows:
         return f"{name} was never finite."
     first, last = rows[0][name], rows[-1][name]
     kind = "validation" if name.startswith("val_") else "training" if name not in ("lr", "grad_norm") else ""
-    told = f"{kind} {number(first)} at first, {number(last)} at the end".strip()
+    text = f"{kind} {number(first)} at first, {number(last)} at the end".strip()
     if kind == "validation":
         best = (min if mode_of(name) == "min" else max)(rows, key=lambda row: row[name])
-        told += f", best {number(best[name])} in epoch {best['epoch']}"
-    return _upper(told) + "."
+        text += f", best {number(best[name])} in epoch {best['epoch']}"
+    return _upper(text) + "."
 
 
 def _classes(run: Run, target: ClassTarget) -> dict[str, Any]:
@@ -239,9 +239,9 @@ def _classes(run: Run, target: ClassTarget) -> dict[str, Any]:
 
 def _each_class(matrix: np.ndarray, names: Sequence[str]) -> list[tuple[str, Any, Any, Any, int]]:
     """Return name, precision, recall, F1 and rows of each class; None for a share of no rows."""
-    told, predicted, support = per_class(matrix), matrix.sum(axis=0), matrix.sum(axis=1)
+    scores, predicted, support = per_class(matrix), matrix.sum(axis=0), matrix.sum(axis=1)
     of = {"precision": predicted, "recall": support, "f1": predicted + support}
-    shares = [[x if n else None for x, n in zip(told[key].tolist(), of[key], strict=True)] for key in of]
+    shares = [[x if n else None for x, n in zip(scores[key].tolist(), of[key], strict=True)] for key in of]
     return list(zip(names, *shares, support.tolist(), strict=True))
 
 

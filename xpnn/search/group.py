@@ -19,7 +19,7 @@ from ..training.history import missing_column
 from .configuration import Common, Plan, build
 from .result import Trial
 
-__all__ = ["Group", "Lone", "Progress", "Together"]
+__all__ = ["Group", "Progress", "ReplicaGroup", "SingleGroup"]
 
 _SUFFIX = "_replicas"
 
@@ -80,7 +80,7 @@ class Group:
     data : dict
         Arguments of `Trainer.fit` but for epochs and batch size.
     epochs : int
-        Length of the whole training: what a schedule that asks is told.
+        Length of the whole training: what schedules that need it are given.
     """
 
     trainer: Trainer
@@ -98,7 +98,7 @@ class Group:
             trial.status = "running"
         while self.trials and self.trainer.epoch < target and not (self.progress.over or self.ended):
             self._stopped = False
-            # Told the whole length each time, a schedule does not notice that training pauses.
+            # Given the whole length each time, a schedule does not notice that training pauses.
             rest = self.epochs - self.trainer.epoch
             try:
                 self.trainer.fit(**self.data, **self.trials[0].fit_options, epochs=rest)
@@ -116,7 +116,7 @@ class Group:
                 if self.ended:
                     self.progress.skip(target - self.trainer.epoch)
 
-    def noted(self, trainer: Trainer) -> None:
+    def read_epoch(self, trainer: Trainer) -> None:
         """After an epoch: read it, and stop at the target."""
         row = trainer.history.rows[-1]
         seconds = row["seconds"] / len(self.trials)
@@ -142,13 +142,13 @@ class Group:
 
 
 class _Watch(Callback):
-    """Tells the group of each epoch.  It is the last callback, so a stop by another is seen."""
+    """Has the group read each epoch.  It is the last callback, so a stop by another is seen."""
 
-    def __init__(self, noted: Callable[[Trainer], None]) -> None:
-        self.noted = noted
+    def __init__(self, read_epoch: Callable[[Trainer], None]) -> None:
+        self.read_epoch = read_epoch
 
     def on_epoch_end(self, trainer: Trainer) -> None:
-        self.noted(trainer)
+        self.read_epoch(trainer)
 
 
 class _Replicas(Trainer):
@@ -172,7 +172,7 @@ class _Replicas(Trainer):
         return DivergenceError(f"search: {sum(self.lost)} of {len(self.lost)} networks diverged.")
 
 
-class Together(Group):
+class ReplicaGroup(Group):
     """Networks of one shape on the replica axis."""
 
     def __init__(
@@ -197,7 +197,7 @@ class Together(Group):
             replicated=True,
             pattern=self.pattern,
             kind=_Replicas,
-            callbacks=[_Watch(self.noted)],
+            callbacks=[_Watch(self.read_epoch)],
         )
 
     def own(self, row: dict[str, Any]) -> Iterable[dict[str, Any]]:
@@ -230,13 +230,13 @@ class Together(Group):
         self.trainer = new
 
 
-class Lone(Group):
+class SingleGroup(Group):
     """One network of the user's own making."""
 
     def __init__(self, trials: Sequence[Trial], progress: Progress, data: dict[str, Any], epochs: int) -> None:
         super().__init__(trials, progress, data, epochs)
         self.trainer = trials[0].make()
-        self.trainer.callbacks.append(_Watch(self.noted))
+        self.trainer.callbacks.append(_Watch(self.read_epoch))
 
     def own(self, row: dict[str, Any]) -> Iterable[dict[str, Any]]:
         """Return the row, without what differs from run to run."""

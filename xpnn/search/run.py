@@ -21,14 +21,15 @@ from ..metrics import Metric, mode_of
 from ..training import Trainer
 from ..training.checks import expect
 from ..training.feed import as_rows
-from ..training.progress import _open
+from ..training.progress import open_bar
 from .configuration import BATCH_SIZE, Common, Plan, build, read
-from .group import Group, Lone, Progress, Together
+from .group import Group, Progress, ReplicaGroup, SingleGroup
 from .halving import Halving
 from .result import RESULTS, SearchResult, Trial
 
 __all__ = ["run"]
 
+_WHERE = "search.run"
 # Parameters that are best trained together on a processor, and networks at most: measured (benchmarks/replicas.py).
 _TOGETHER_PARAMS, _TOGETHER = 1 << 17, 64
 
@@ -104,7 +105,7 @@ def run(
     halving : Halving, optional
         Successive halving: train all for a few epochs, and only the best for `epochs`.  A survivor has the same bits
         as a network trained for that many epochs without pause.  Schedules that ask for the length of training
-        (``CosineDecay()``) are told `epochs` from the beginning, so early rungs see rates near the peak.  Callbacks
+        (``CosineDecay()``) know `epochs` from the beginning, so early rungs see rates near the peak.  Callbacks
         of trainers from `make` begin anew at each rung: `EarlyStopping` would restore its best weights at each.
     monitor : str, default="val_loss"
         Column of the history to rank by: ``loss`` or a metric, with or without ``val_``.
@@ -115,7 +116,7 @@ def run(
     X_val, y_val, validation_fraction, sample_weight, sample_weight_val, class_weight
         As in `Trainer.fit`, but for the fraction's default, 0.2.
     n_out : int, optional
-        Outputs of the networks; told from loss and targets by default.
+        Outputs of the networks; by default as loss and targets need.
     backend, dtype
         As in `mlp`.
     seed : int, default=0
@@ -156,59 +157,37 @@ def run(
     >>> history["val_accuracy"] == best.history["val_accuracy"]
     True
     """
-    where = "search.run"
-    epochs, together = count(epochs, where, "epochs"), together
-    if together != "auto":
-        together = count(together, where, "together")
-    if max_seconds is not None and not number(max_seconds) > 0:
-        raise OptionError(f"{where}: expected max_seconds > 0 or None, got {max_seconds!r}. Try 60.")
-    if mode not in ("auto", "min", "max"):
-        raise OptionError(f"{where}: expected mode 'auto', 'min' or 'max', got {mode!r}. Choose one of these.")
-    if halving is not None and not isinstance(halving, Halving):
-        raise OptionError(f"{where}: expected halving to be a Halving or None, got {halving!r}. Try Halving(eta=3).")
-    if make is not None and not callable(make):
-        raise OptionError(
-            f"{where}: expected make to be a function, got {make!r}. It takes a configuration and returns a Trainer."
-        )
+    epochs = count(epochs, _WHERE, "epochs")
+    _check(together, max_seconds, mode, halving, make)
     if monitor.startswith("val_") and X_val is None and not validation_fraction:
         raise OptionError(
-            f"{where}: {monitor!r} needs validation data, got none. "
+            f"{_WHERE}: {monitor!r} needs validation data, got none. "
             "Pass X_val and y_val, or a validation_fraction, or choose monitor='loss'."
         )
-    given = _checked(configurations, where)
+    given = _checked(configurations)
     weights = {"sample_weight": sample_weight, "sample_weight_val": sample_weight_val}
     data = {"X": X, "y": y, "X_val": X_val, "y_val": y_val, **weights}
     options: dict[str, Any] = {} if X_val is not None else {"validation_fraction": validation_fraction}
     if class_weight is not None:
         options["class_weight"] = class_weight
     if make is not None and loss is None:
-        trials = [Trial(c, {"batch_size": _batch_size(c, where), **options}, _Maker(make)) for c in given]
-        starts: list[Start] = [functools.partial(Lone, [t], data=data, epochs=epochs) for t in trials]
+        trials = [Trial(c, {"batch_size": _batch_size(c), **options}, _Maker(make)) for c in given]
+        starts: list[Start] = [functools.partial(SingleGroup, [t], data=data, epochs=epochs) for t in trials]
     elif loss is not None and make is None:
         expect(loss, Loss, "loss", "a loss object such as xpnn.CrossEntropy()")
         plans = [read(c) for c in given]
-        data |= {"X": as_rows(X, where, "X"), "y": as_rows(y, where, "y")}
-        outputs = _n_out(loss, data["y"], y_val) if n_out is None else count(n_out, where, "n_out")
+        data |= {"X": as_rows(X, _WHERE, "X"), "y": as_rows(y, _WHERE, "y")}
+        outputs = _n_out(loss, data["y"], y_val) if n_out is None else count(n_out, _WHERE, "n_out")
         common = Common(data["X"].shape[-1], outputs, loss, metrics, seed, backend, dtype)
         for plan in {plan.key: plan for plan in plans}.values():  # what no network can have is found before any trains
-            _check_monitor(build([plan], common, replicated=False, kind=Trainer), monitor, where)
+            _check_monitor(build([plan], common, replicated=False, kind=Trainer), monitor)
         trials = [
             Trial(c, {"batch_size": p.batch_size, **options}, functools.partial(_alone, p, common))
             for c, p in zip(given, plans, strict=True)
         ]
-        starts = [
-            functools.partial(
-                Together,
-                [trials[i] for i in places],
-                data=data,
-                epochs=epochs,
-                plans=[plans[i] for i in places],
-                common=common,
-            )
-            for places in _groups(plans, functools.partial(_size, common) if together == "auto" else together)
-        ]
+        starts = _group_starts(trials, plans, common, together, {"data": data, "epochs": epochs})
     else:
-        raise OptionError(f"{where}: expected loss or make, got {'neither' if make is None else 'both'}. Pass one.")
+        raise OptionError(f"{_WHERE}: expected loss or make, got {'neither' if make is None else 'both'}. Pass one.")
     rungs = [(len(trials), epochs)] if halving is None else halving.rungs(len(trials), epochs)
     direction = mode_of(monitor) if mode == "auto" else mode
     deadline = time.monotonic() + (math.inf if max_seconds is None else float(max_seconds))
@@ -265,7 +244,7 @@ def _bar(rungs: Sequence[tuple[int, int]], verbose: bool) -> contextlib.Abstract
         return contextlib.nullcontext()
     reached = [0, *(epochs for _, epochs in rungs)]
     total = sum(n * (b - a) for (n, _), a, b in zip(rungs, reached[:-1], reached[1:], strict=True))
-    return contextlib.closing(_open({"desc": "search"}, total, 0))
+    return contextlib.closing(open_bar({"desc": "search"}, total, 0))
 
 
 # -- grouping and making ----------------------------------------------------------------------------------------
@@ -275,6 +254,26 @@ def _size(common: Common, plan: Plan) -> int:
         return 32
     n_params = mlp_params([common.n_in, *plan.hidden, common.n_out])
     return min(max(_TOGETHER_PARAMS // n_params, 1), _TOGETHER)
+
+
+def _group_starts(
+    trials: Sequence[Trial],
+    plans: Sequence[Plan],
+    common: Common,
+    together: int | Literal["auto"],
+    options: dict[str, Any],
+) -> list[Start]:
+    """Return what begins each group of networks that are trained together."""
+    return [
+        functools.partial(
+            ReplicaGroup,
+            [trials[i] for i in places],
+            plans=[plans[i] for i in places],
+            common=common,
+            **options,
+        )
+        for places in _groups(plans, functools.partial(_size, common) if together == "auto" else int(together))
+    ]
 
 
 def _groups(plans: Sequence[Plan], together: int | Callable[[Plan], int]) -> list[list[int]]:
@@ -312,43 +311,59 @@ class _Maker:
         trainer = self.make(dict(trial.config))
         if not isinstance(trainer, Trainer):
             raise OptionError(
-                f"search.run: expected make to return a Trainer, got {type(trainer).__name__}. "
+                f"{_WHERE}: expected make to return a Trainer, got {type(trainer).__name__}. "
                 "Return xpnn.Trainer(net, loss, optimizer)."
             )
         if trainer.net.store.replicas or trainer.epoch:
             what = "replicas" if trainer.net.store.replicas else f"one that has trained for {trainer.epoch} epochs"
             raise OptionError(
-                f"search.run: expected make to return a fresh trainer of one network, got {what}. "
+                f"{_WHERE}: expected make to return a fresh trainer of one network, got {what}. "
                 "Make everything anew in it."
             )
         return trainer
 
 
 # -- checking ---------------------------------------------------------------------------------------------------
-def _checked(configurations: Iterable[Mapping[str, Any]], where: str) -> list[dict[str, Any]]:
+def _check(together: Any, max_seconds: Any, mode: str, halving: Any, make: Any) -> None:
+    """Refuse arguments that nothing can be done with."""
+    if together != "auto":
+        count(together, _WHERE, "together")
+    if max_seconds is not None and not number(max_seconds) > 0:
+        raise OptionError(f"{_WHERE}: expected max_seconds > 0 or None, got {max_seconds!r}. Try 60.")
+    if mode not in ("auto", "min", "max"):
+        raise OptionError(f"{_WHERE}: expected mode 'auto', 'min' or 'max', got {mode!r}. Choose one of these.")
+    if halving is not None and not isinstance(halving, Halving):
+        raise OptionError(f"{_WHERE}: expected halving to be a Halving or None, got {halving!r}. Try Halving(eta=3).")
+    if make is not None and not callable(make):
+        raise OptionError(
+            f"{_WHERE}: expected make to be a function, got {make!r}. It takes a configuration and returns a Trainer."
+        )
+
+
+def _checked(configurations: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     if isinstance(configurations, Mapping) or not isinstance(configurations, Iterable):
         raise OptionError(
-            f"{where}: expected a list of configurations, got {type(configurations).__name__}. "
+            f"{_WHERE}: expected a list of configurations, got {type(configurations).__name__}. "
             "Make one with search.grid(space) or search.random(space, n)."
         )
     given = list(configurations)
     if not given:
-        raise OptionError(f"{where}: expected at least one configuration, got none. Try search.grid(space).")
+        raise OptionError(f"{_WHERE}: expected at least one configuration, got none. Try search.grid(space).")
     for c in given:
         if not isinstance(c, Mapping):
-            raise OptionError(f"{where}: expected each configuration to be a dict, got {c!r}. Try {{'lr': 0.01}}.")
+            raise OptionError(f"{_WHERE}: expected each configuration to be a dict, got {c!r}. Try {{'lr': 0.01}}.")
         for name in RESULTS:
             if name in c:
                 hint = "Pass epochs= to the search." if name == "epochs" else "Choose another name."
-                raise OptionError(f"{where}: expected no {name!r} in a configuration: results have a {name}. {hint}")
+                raise OptionError(f"{_WHERE}: expected no {name!r} in a configuration: results have a {name}. {hint}")
     return [dict(c) for c in given]
 
 
-def _check_monitor(trainer: Trainer, monitor: str, where: str) -> None:
+def _check_monitor(trainer: Trainer, monitor: str) -> None:
     known = [prefix + name for prefix in ("", "val_") for name in ("loss", *(m.name for m in trainer.metrics))]
     if monitor not in known:
         raise OptionError(
-            f"{where}: expected monitor to be one of {', '.join(known)}, got {monitor!r}. {suggest(monitor, known)}"
+            f"{_WHERE}: expected monitor to be one of {', '.join(known)}, got {monitor!r}. {suggest(monitor, known)}"
         )
 
 
@@ -356,14 +371,14 @@ def _whole(labels: np.ndarray) -> bool:
     return bool(np.isfinite(labels).all() and (labels == np.trunc(labels)).all())
 
 
-def _batch_size(configuration: Mapping[str, Any], where: str) -> int:
-    return count(configuration.get("batch_size", BATCH_SIZE), where, "batch_size")
+def _batch_size(configuration: Mapping[str, Any]) -> int:
+    return count(configuration.get("batch_size", BATCH_SIZE), _WHERE, "batch_size")
 
 
 def _n_out(loss: Loss, y: Any, y_val: Any) -> int:
     """Return how many outputs the networks need; what does not fit, the trainer refuses."""
     if loss.takes_labels and len(y.shape) == 1:
-        labels = [to_numpy(as_rows(a, "search.run", "y")) for a in (y, y_val) if a is not None]
+        labels = [to_numpy(as_rows(a, _WHERE, "y")) for a in (y, y_val) if a is not None]
         # Labels may be floats that are whole; of others there are no classes to count.
         counted = [a for a in labels if a.dtype.kind in "iuf" and a.size and _whole(a)]
         return max([2, *(int(a.max()) + 1 for a in counted)])

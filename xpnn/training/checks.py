@@ -9,7 +9,7 @@ import numpy as np
 
 from ..arguments import number
 from ..backend import to_numpy
-from ..data.batching import stratified_indices
+from ..data.batching import split_off, stratified_indices
 from ..errors import DataError, LabelError, OptionError, ShapeError
 from ..losses import Loss
 from ..model import Sequential
@@ -99,6 +99,7 @@ def feeds_of_fit(
     valid: Rows,
     *,
     validation_fraction: float,
+    validation_rows: Any,
     class_weight: Mapping[int, float] | Literal["balanced"] | None,
     seed: int,
 ) -> tuple[Feed, Feed | None]:
@@ -120,12 +121,15 @@ def feeds_of_fit(
         where = "fit (validation)"
         valid, targets = _checked(where, net, loss, valid, "_val")
         return _with_weight(whole), _with_weight(_feed(where, net, loss, valid, targets, table), "validation ")
-    if not validation_fraction:
-        return _with_weight(whole), None
     n = len(targets)
-    if n < 2:
+    if validation_rows is not None:
+        kept, held_out = split_off(n, validation_rows, "fit")
+    elif not validation_fraction:
+        return _with_weight(whole), None
+    elif n < 2:
         raise DataError(f"fit: validation_fraction needs 2 rows, got {n}. Pass more rows, or X_val and y_val.")
-    kept, held_out = stratified_indices(n if labels is None else labels, validation_fraction, seed)
+    else:
+        kept, held_out = stratified_indices(n if labels is None else labels, validation_fraction, seed)
     return _with_weight(whole.part(kept)), _with_weight(whole.part(held_out), "held-out ")
 
 

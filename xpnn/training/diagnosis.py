@@ -79,67 +79,58 @@ def diagnose(history: History, net: Sequential | None = None, X: Any = None) -> 
 
 
 def _curves(history: History) -> list[Finding]:
-    found: list[Finding] = []
     loss = [float(v) for v in history["loss"]] if "loss" in history else []
     if len(loss) < 5:
         return []
+    found = _course(loss)
+    if "val_loss" in history:
+        found += _overfitting(loss, [float(v) for v in history["val_loss"]])
+    # A loss that has not begun to fall, on a slope as steep as at first, says nothing of what the network could learn.
+    not_begun = any(f.name == "too slow" for f in found)
+    if "grad_norm" in history:
+        not_begun &= history["grad_norm"][-1] > 0.5 * history["grad_norm"][0]
+    name = "val_accuracy" if "val_accuracy" in history else "accuracy"
+    if "accuracy" in history and not not_begun:
+        found += _underfitting(loss, history["accuracy"][-1], history[name][-1])
+    return found
+
+
+def _course(loss: list[float]) -> list[Finding]:
+    """Whether the loss turns to and fro, hardly falls, or rises."""
     falls = loss[0] - loss[-1]
     changes = np.diff(loss[-10:])
     turns = int((changes[1:] * changes[:-1] < 0).sum())
     swing = float(np.abs(changes).mean()) / max(abs(float(np.mean(loss[-10:]))), 1e-12)
     if turns >= 0.6 * (len(changes) - 1) and swing > 0.1:
-        found.append(
-            Finding(
-                "oscillating",
-                f"the loss turned {turns} times in {len(changes)} epochs and moves by {swing:.0%} an epoch.",
-                "Try a learning rate three times smaller, or a larger batch.",
-            )
-        )
-    elif 0 <= falls < 0.02 * abs(loss[0]):
-        found.append(
-            Finding(
-                "too slow",
-                f"the loss fell from {loss[0]:.4g} to {loss[-1]:.4g} in {len(loss)} epochs.",
-                "Try a learning rate ten times larger; check that inputs are scaled.",
-            )
-        )
-    elif falls < -0.1 * abs(loss[0]):
-        found.append(
-            Finding(
-                "diverging",
-                f"the loss rose from {loss[0]:.4g} to {loss[-1]:.4g} in {len(loss)} epochs.",
-                "Try a learning rate ten times smaller; check that inputs and targets are scaled.",
-            )
-        )
-    if "val_loss" in history:
-        val = [float(v) for v in history["val_loss"]]
-        best = int(np.argmin(val))
-        if len(val) - 1 - best >= 3 and val[-1] > 1.1 * val[best] and loss[-1] < loss[best]:
-            found.append(
-                Finding(
-                    "overfitting",
-                    f"val_loss was best at epoch {best + 1} ({val[best]:.4g}) and is {val[-1]:.4g} now, "
-                    f"while the loss fell on to {loss[-1]:.4g}.",
-                    "Try EarlyStopping, dropout, weight decay or more data.",
-                )
-            )
-    name = "val_accuracy" if "val_accuracy" in history else "accuracy"
-    # A loss that has not begun to fall, on a slope as steep as at first, says nothing of what the network could learn.
-    not_begun = any(f.name == "too slow" for f in found)
-    if "grad_norm" in history:
-        not_begun &= history["grad_norm"][-1] > 0.5 * history["grad_norm"][0]
-    if "accuracy" in history and name in history and not not_begun:
-        train, shown = history["accuracy"][-1], history[name][-1]
-        recent = loss[-4] - loss[-1]
-        if train < 0.8 and shown < 0.8 and 0 <= recent < 0.01 * abs(loss[-1]):
-            found.append(
-                Finding(
-                    "underfitting",
-                    f"accuracy is {train:.3f} on the training rows and the loss has stopped falling ({loss[-1]:.4g}).",
-                    "Try a wider or deeper network, less regularization, or better features.",
-                )
-            )
-    return found
+        seen = f"the loss turned {turns} times in {len(changes)} epochs and moves by {swing:.0%} an epoch."
+        return [Finding("oscillating", seen, "Try a learning rate three times smaller, or a larger batch.")]
+    if 0 <= falls < 0.02 * abs(loss[0]):
+        seen = f"the loss fell from {loss[0]:.4g} to {loss[-1]:.4g} in {len(loss)} epochs."
+        return [Finding("too slow", seen, "Try a learning rate ten times larger; check that inputs are scaled.")]
+    if falls < -0.1 * abs(loss[0]):
+        seen = f"the loss rose from {loss[0]:.4g} to {loss[-1]:.4g} in {len(loss)} epochs."
+        advice = "Try a learning rate ten times smaller; check that inputs and targets are scaled."
+        return [Finding("diverging", seen, advice)]
+    return []
+
+
+def _overfitting(loss: list[float], val: list[float]) -> list[Finding]:
+    best = int(np.argmin(val))
+    if not (len(val) - 1 - best >= 3 and val[-1] > 1.1 * val[best] and loss[-1] < loss[best]):
+        return []
+    seen = (
+        f"val_loss was best at epoch {best + 1} ({val[best]:.4g}) and is {val[-1]:.4g} now, "
+        f"while the loss fell on to {loss[-1]:.4g}."
+    )
+    return [Finding("overfitting", seen, "Try EarlyStopping, dropout, weight decay or more data.")]
+
+
+def _underfitting(loss: list[float], train: float, held_out: float) -> list[Finding]:
+    """Whether both accuracies are low, of training rows and of others, and the loss has come to rest."""
+    if not (train < 0.8 and held_out < 0.8 and 0 <= loss[-4] - loss[-1] < 0.01 * abs(loss[-1])):
+        return []
+    seen = f"accuracy is {train:.3f} on the training rows and the loss has stopped falling ({loss[-1]:.4g})."
+    return [Finding("underfitting", seen, "Try a wider or deeper network, less regularization, or better features.")]
 
 
 def _gradients(net: Sequential) -> list[Finding]:

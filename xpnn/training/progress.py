@@ -16,7 +16,7 @@ from .callbacks import Callback
 if TYPE_CHECKING:
     from .trainer import Trainer
 
-__all__ = ["ProgressBar"]
+__all__ = ["ProgressBar", "open_bar"]
 
 # A log file gets about so many lines of a fit, and more of a long one: one at least every so many seconds.
 _LINES, _EVERY = 10, 30.0
@@ -58,14 +58,14 @@ class ProgressBar(Callback):
         self._bar: Any = None
 
     def on_fit_begin(self, trainer: Trainer) -> None:
-        self._bar = _open(self.options, trainer.epochs_planned, trainer.epoch)
+        self._bar = open_bar(self.options, trainer.epochs_planned, trainer.epoch)
 
     def on_epoch_end(self, trainer: Trainer) -> None:
         row = trainer.history.rows[-1]
-        shown = {
+        values = {
             name: f"{value:.4g}" for name, value in row.items() if name not in _NO_METRICS and isinstance(value, float)
         }
-        self._bar.set_postfix(shown, refresh=False)
+        self._bar.set_postfix(values, refresh=False)
         self._bar.update(1)
 
     def on_fit_end(self, trainer: Trainer) -> None:
@@ -78,7 +78,7 @@ class ProgressBar(Callback):
             bar.write(f"Stopped after epoch {trainer.epoch}: {trainer.stop_reason}.", file=bar.fp)
 
 
-def _open(options: dict[str, Any], total: int, initial: int) -> Any:
+def open_bar(options: dict[str, Any], total: int, initial: int) -> Any:
     """Return the bar, the widget or the lines that suit the place they are to appear in."""
     from tqdm.std import TqdmWarning, tqdm
 

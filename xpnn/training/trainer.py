@@ -13,7 +13,7 @@ import numpy as np
 from .._typing import Array
 from ..arguments import count, number
 from ..backend import Backend, like, on_device, to_numpy
-from ..checkpoint import Custom
+from ..config import Custom
 from ..data.batching import epoch_order
 from ..errors import DivergenceError, OptionError
 from ..files import PathLike
@@ -175,6 +175,7 @@ class Trainer(Recordable):
         X_val: Any = None,
         y_val: Any = None,
         validation_fraction: float = 0.0,
+        validation_rows: Any = None,
         sample_weight: Any = None,
         sample_weight_val: Any = None,
         class_weight: Mapping[int, float] | Literal["balanced"] | None = None,
@@ -197,6 +198,8 @@ class Trainer(Recordable):
             Validation data of your own; they win over `validation_fraction`.
         validation_fraction : float, default=0.0
             Share of the rows held out: shuffled, and stratified for labels.
+        validation_rows : array of int, optional
+            Numbers of the rows to hold out, instead of a share drawn here.
         sample_weight, sample_weight_val : array of shape (n,), optional
             Weights of the rows, at least 0.
         class_weight : dict of class to weight, or "balanced", optional
@@ -234,6 +237,7 @@ class Trainer(Recordable):
             Rows(X, y, sample_weight),
             Rows(X_val, y_val, sample_weight_val),
             validation_fraction=validation_fraction,
+            validation_rows=validation_rows,
             class_weight=class_weight,
             seed=self.seed,
         )

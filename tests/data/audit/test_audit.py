@@ -15,7 +15,7 @@ from commands import refused, run
 
 import xpnn
 from xpnn.data import Audit, AuditFinding, Table, audit, load_csv
-from xpnn.data.audit_column import alike
+from xpnn.data.audit.column import alike
 from xpnn.errors import DataError, DTypeError, OptionError, ShapeError
 
 Columns = dict[str, Any]
@@ -653,7 +653,7 @@ def test_a_planted_fault_is_found(name, iris):
 def declared_checks() -> set[str]:
     """The names of all checks in the source."""
     names = set()
-    for path in sorted(Path(xpnn.data.__file__).parent.glob("audit*.py")):
+    for path in sorted(Path(xpnn.data.__file__).parent.glob("audit/*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "AuditFinding":

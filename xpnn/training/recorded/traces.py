@@ -21,8 +21,8 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from ..._typing import Array
-from ...accel import NumpyOps
-from ...accel.native.trace import Trace, Traced, TraceError, bare
+from ...accel import trace_objection
+from ...accel.native.trace import Trace, Traced, TraceError, untraced
 from ...layers.base import walk
 from ...ops import Ops
 from ...recordable import RecordingMode
@@ -58,10 +58,10 @@ def plan_traces(training: Training, plan: Plan, last: Runner | None = None) -> T
     Where it was asked for, classes that are not xpnn's may be part of it, whose Python beside array work, counting or
     printing say, happens but once.
     """
-    ops = training.net.backend.ops
     steps = plan.n // plan.batch_size
-    if type(ops) is not NumpyOps or not ops.compiled:
-        return "compiled loops are not in use (they come with xpnn[fast], in fits long enough to repay their loading)"
+    why = trace_objection(training.net.backend.ops)
+    if why is not None:
+        return why
     if steps < _FEWEST or (plan.epochs * steps < _REPAID and not plan.asked_for):
         return f"{plan.epochs * steps} steps do not repay a trace"
     if training.net.store.values.size * plan.batch_size > _LONG and not plan.asked_for:
@@ -279,7 +279,7 @@ class TraceRunner:
     def _record(self, epoch: Epoch, moving: _Moving, rows: _Rows) -> _Replayed:
         """Make the epoch's first step and trace it."""
         training, table = epoch.training, moving.table
-        ops, trace = training.net.backend.ops.noting(training.net.store.values.dtype)  # type: ignore[attr-defined]
+        ops, trace = training.net.backend.ops.tracing(training.net.store.values.dtype)  # type: ignore[attr-defined]
         other = _over(training, ops, trace)
         numbers, keys, *tables = (trace.moving(array[:n]) for array, n in moving.arrays)
         own = None if table.rows is None else tables.pop()
@@ -292,7 +292,7 @@ class TraceRunner:
                 raise TraceError(f"{layer.label} keeps an array of its own")
         trace.finish()
         training.step, training.optimizer.t = other.step, other.optimizer.t
-        return _Replayed(trace, bare(other.penalty))
+        return _Replayed(trace, untraced(other.penalty))
 
 
 # What `bind` gives a layer, so a copy need not have it.

@@ -2,117 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from ..arguments import suggest
-from ..errors import DataError, OptionError
-from .audit_column import AuditFinding, Column, check_names, many, read_columns
-from .audit_features import check_feature, check_side_by_side
-from .audit_rows import check_labels_of_both, check_repeats, check_shift, check_test_columns
-from .audit_target import check_leaks, check_target
-from .csv import Table
-from .tabular import Task, infer_task
+from ...arguments import suggest
+from ...errors import DataError, OptionError
+from ..csv import Table
+from ..targets import Task, infer_task
+from .column import Column, check_names, read_columns
+from .features import check_feature, check_side_by_side
+from .findings import SEVERITIES, Audit, AuditFinding
+from .rows import check_labels_of_both, check_repeats, check_shift, check_test_columns
+from .target import check_leaks, check_target
 
-__all__ = ["Audit", "audit"]
-
-_SEVERITIES = ("error", "warning", "note")
-# Of a finding that many columns share, so many are printed one by one.
-_PRINTED = 4
-
-
-@dataclass(eq=False)
-class Audit:
-    """What `audit` found, worst first.
-
-    Attributes
-    ----------
-    findings : list of AuditFinding
-        One for each fault and column.
-    n_rows, n_test : int
-        Rows of the table and of the test table (0 without one).
-    n_numbers, n_categories : int
-        Columns to learn from.
-    target : str or None
-        The column to predict.
-    task : {"classification", "regression"} or None
-        What training would take it for; None without a target.
-    """
-
-    findings: list[AuditFinding]
-    n_rows: int
-    n_test: int
-    n_numbers: int
-    n_categories: int
-    target: str | None
-    task: Task | None
-
-    @property
-    def errors(self) -> list[AuditFinding]:
-        """The findings that keep training from working or make its score untrue."""
-        return [finding for finding in self.findings if finding.severity == "error"]
-
-    def __iter__(self) -> Iterator[AuditFinding]:
-        return iter(self.findings)
-
-    def __len__(self) -> int:
-        return len(self.findings)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything as JSON-able values."""
-        return {
-            "rows": self.n_rows,
-            "test_rows": self.n_test,
-            "numbers": self.n_numbers,
-            "categories": self.n_categories,
-            "target": self.target,
-            "task": self.task,
-            "counts": self._counts(),
-            "findings": [finding._asdict() for finding in self.findings],
-        }
-
-    def _counts(self) -> dict[str, int]:
-        return {f"{name}s": sum(f.severity == name for f in self.findings) for name in _SEVERITIES}
-
-    def __str__(self) -> str:
-        from tabulate import tabulate
-
-        kinds = f"{many(self.n_numbers, 'column')} of numbers, {self.n_categories} of categories"
-        head = f"{many(self.n_rows, 'row')}; {kinds}"
-        if self.target is not None:
-            head += f"; target {self.target!r} ({self.task})"
-        if self.n_test:
-            head += f"; {many(self.n_test, 'test row')}"
-        if not self.findings:
-            return f"{head}.\nNothing found."
-        rows = [[f.severity, f.column or "", f"{f.check}: {f.seen}", f.advice] for f in self._folded()]
-        table = tabulate(
-            rows,
-            headers=["", "column", "found", "to try"],
-            maxcolwidths=[None, 20, 60, 36],
-            disable_numparse=True,
-        )
-        counts = ", ".join(many(n, name.removesuffix("s")) for name, n in self._counts().items())
-        return f"{head}.\n\n{table}\n\n{counts}."
-
-    def _folded(self) -> list[AuditFinding]:
-        """The findings, those that many columns share cut short."""
-        groups: dict[tuple[str, str], list[AuditFinding]] = {}
-        for finding in self.findings:
-            groups.setdefault((finding.severity, finding.check), []).append(finding)
-        out = []
-        for group in groups.values():
-            some = group if len(group) <= _PRINTED + 1 else group[:_PRINTED]
-            out += some
-            if len(some) < len(group):
-                rest = len(group) - len(some)
-                first = group[len(some)]
-                out.append(first._replace(column=f"and {rest} more", seen=f"such as {first.column}.", advice=""))
-        return out
+__all__ = ["audit"]
 
 
 def audit(
@@ -217,7 +123,7 @@ def _audit(
     kind: Task | None = None
     if target is not None:
         kind = _task_of(target) if task == "auto" else task
-        found += check_target(target, features, kind, asked=task != "auto")
+        found += check_target(target, features, kind, chosen=task != "auto")
         found += check_leaks(target, features, kind)
     for column in features:
         found += check_feature(column, numeric=column.name in numeric)
@@ -236,7 +142,7 @@ def _audit(
                 found += check_shift([_as_words(target, kind)], [_as_words(test_target, kind)])
         found += check_shift(features, others)
     found += check_repeats(features, target, others)
-    found.sort(key=lambda finding: _SEVERITIES.index(finding.severity))  # stable: else as they were found
+    found.sort(key=lambda finding: SEVERITIES.index(finding.severity))  # stable: else as they were found
     numbers = sum(column.numbers is not None for column in features)
     return Audit(
         found,

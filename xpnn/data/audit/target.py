@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from .audit_column import AuditFinding, Column, Severity, alike, many, many_do, quoted, rows_alike, share
-from .audit_features import check_numbers, is_identifier, number_words
-from .tabular import Task
+from ..targets import Task
+from .column import Column, alike, many, many_do, quoted, rows_alike, share
+from .features import check_numbers, is_identifier, number_words
+from .findings import AuditFinding, Severity
 
 __all__ = ["check_leaks", "check_target"]
 
@@ -25,7 +26,7 @@ _OFTEN = 0.01  # share of contradicting rows that is more than a slip
 _FEW_ROWS = 20
 
 
-def check_target(target: Column, features: Sequence[Column], task: Task, *, asked: bool) -> Iterator[AuditFinding]:
+def check_target(target: Column, features: Sequence[Column], task: Task, *, chosen: bool) -> Iterator[AuditFinding]:
     """Look at the target by itself, and for the one-hot columns of which it may be one.
 
     Parameters
@@ -36,8 +37,8 @@ def check_target(target: Column, features: Sequence[Column], task: Task, *, aske
         All other columns.
     task : {"classification", "regression"}
         What training takes the target for.
-    asked : bool
-        Whether somebody said so.
+    chosen : bool
+        Whether somebody chose it.
 
     Yields
     ------
@@ -62,7 +63,7 @@ def check_target(target: Column, features: Sequence[Column], task: Task, *, aske
         rows, seen, advice = words
         yield AuditFinding("error", "text numbers", name, rows, f"A quantity, read as classes: {seen}", advice)
         return
-    yield from _check_kind(target, task, asked=asked)
+    yield from _check_kind(target, task, chosen=chosen)
     if task == "classification":
         yield from _check_labels(target)
         yield from _check_one_hot(target, features)
@@ -71,7 +72,7 @@ def check_target(target: Column, features: Sequence[Column], task: Task, *, aske
 
 
 # -- classes or a quantity ----------------------------------------------------------------------------------------
-def _check_kind(target: Column, task: Task, *, asked: bool) -> Iterator[AuditFinding]:
+def _check_kind(target: Column, task: Task, *, chosen: bool) -> Iterator[AuditFinding]:
     name, present, levels = target.name, int(target.present.sum()), len(target.levels)
     check = "classes or quantity"
     if task == "regression":
@@ -81,7 +82,7 @@ def _check_kind(target: Column, task: Task, *, asked: bool) -> Iterator[AuditFin
         elif levels <= _FEW_CLASSES and present >= _ROWS_A_CLASS * levels:
             seen = f"A quantity with only {levels} different values, in {many(present, 'row')}."
             yield AuditFinding("note", check, name, levels, seen, "If they are classes, take --task classification.")
-        elif target.whole and levels <= _MANY_CLASSES and present >= _ROWS_A_CLASS * levels and not asked:
+        elif target.whole and levels <= _MANY_CLASSES and present >= _ROWS_A_CLASS * levels and not chosen:
             seen = f"{levels} different whole numbers are taken for a quantity."
             yield AuditFinding("note", check, name, levels, seen, "If they name classes, take --task classification.")
         return
@@ -93,7 +94,7 @@ def _check_kind(target: Column, task: Task, *, asked: bool) -> Iterator[AuditFin
     elif target.numbers is not None and not target.whole:
         seen = f"{levels} numbers with fractions, such as {target.levels[0]:g}, are to be classes."
         yield AuditFinding("warning", check, name, levels, seen, "If they are a quantity, take --task regression.")
-    elif target.numbers is not None and not asked and _looks_counted(target.counts):
+    elif target.numbers is not None and not chosen and _looks_counted(target.counts):
         seen = f"{levels} whole numbers are taken for classes, and the ones in the middle are the most frequent."
         advice = "If they are counts or grades, take --task regression."
         yield AuditFinding("note", check, name, levels, seen, advice)

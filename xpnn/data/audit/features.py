@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from .audit_column import AuditFinding, Column, Severity, alike, many, many_do, quoted, share
+from .column import Column, alike, many, many_do, quoted, share
+from .findings import AuditFinding, Severity
 
 __all__ = ["check_feature", "check_numbers", "check_side_by_side", "is_identifier", "number_words"]
 
@@ -160,8 +161,8 @@ def _check_ends(name: str, finite: npt.NDArray[np.float64]) -> Iterator[AuditFin
         # Much of nothing at all is no heap: many amounts are 0.
         if values[end] != 0 and counts[end] >= max(_HEAP * usual, 0.005 * len(finite)):
             rows = int(counts[end])
-            told = many_do(rows, "row", "hold", f"({share(rows, len(finite))})")
-            seen = f"{told} the {word} value, {values[end]:.10g}, many more than others: perhaps cut off there."
+            who = many_do(rows, "row", "hold", f"({share(rows, len(finite))})")
+            seen = f"{who} the {word} value, {values[end]:.10g}, many more than others: perhaps cut off there."
             yield AuditFinding("note", "capped", name, rows, seen, "Beyond it nothing can be learnt or tested: say so.")
 
 
@@ -279,6 +280,6 @@ def _pairs(columns: Sequence[Column]) -> Iterator[tuple[str, str]]:
         else:  # any two columns without repeats are one-to-one: ask for the same order, up or down
             up = codes[column.present]
             key = np.where(codes < 0, -1, codes if up[0] <= up[-1] else levels - 1 - codes)
-        told = seen.setdefault(key.astype(np.int64).tobytes(), column.name)
-        if told != column.name:
-            yield told, column.name
+        earlier = seen.setdefault(key.astype(np.int64).tobytes(), column.name)
+        if earlier != column.name:
+            yield earlier, column.name

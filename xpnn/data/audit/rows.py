@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from .audit_column import AuditFinding, Column, alike, many, many_do, quoted, rows_alike, share
-from .audit_features import is_identifier
-from .tabular import _advice
+from ..targets import label_advice
+from .column import Column, alike, many, many_do, quoted, rows_alike, share
+from .features import is_identifier
+from .findings import AuditFinding
 
 __all__ = ["check_labels_of_both", "check_repeats", "check_shift", "check_test_columns"]
 
@@ -41,11 +42,11 @@ def check_repeats(
     AuditFinding
         What is wrong or worth knowing.
     """
-    told = [column for column in features if not is_identifier(column)]
-    if not told:
+    compared = [column for column in features if not is_identifier(column)]
+    if not compared:
         return
-    n = told[0].n
-    rows = rows_alike(told if target is None else [*told, target])
+    n = compared[0].n
+    rows = rows_alike(compared if target is None else [*compared, target])
     repeats = n - len(np.unique(rows))
     if repeats:
         seen = f"{many_do(repeats, 'row', 'repeat', f'({share(repeats, n)})')} an earlier one in every column."
@@ -55,10 +56,10 @@ def check_repeats(
     if test is None:
         return
     by_name = {column.name: column for column in test}
-    told = [column for column in told if column.name in by_name]
-    if not told:
+    compared = [column for column in compared if column.name in by_name]
+    if not compared:
         return
-    rows = rows_alike(told, [by_name[column.name] for column in told])
+    rows = rows_alike(compared, [by_name[column.name] for column in compared])
     known = np.isin(rows[n:], rows[:n])
     shared, n_test = int(known.sum()), len(known)
     if not shared:
@@ -111,13 +112,13 @@ def check_labels_of_both(target: Column, test: Column) -> Iterator[AuditFinding]
         pairs = [
             group for group in alike([*sorted(unseen), *sorted(known)]) if unseen & set(group) and known & set(group)
         ]
-        told = many_do(n, "row", "have", f"of the test table ({share(n, n_test)})")
+        who = many_do(n, "row", "have", f"of the test table ({share(n, n_test)})")
         if pairs:
-            seen = f"Labels of the test table look like others of training: {quoted(pairs[0])}; {told} such."
-            yield AuditFinding("error", "labels alike", target.name, n, seen, _advice(unseen, known))
+            seen = f"Labels of the test table look like others of training: {quoted(pairs[0])}; {who} such."
+            yield AuditFinding("error", "labels alike", target.name, n, seen, label_advice(unseen, known))
         else:
-            seen = f"{told} labels that training never saw: {quoted(sorted(unseen))}."
-            yield AuditFinding("error", "unseen labels", target.name, n, seen, _advice(unseen, known))
+            seen = f"{who} labels that training never saw: {quoted(sorted(unseen))}."
+            yield AuditFinding("error", "unseen labels", target.name, n, seen, label_advice(unseen, known))
         return  # whoever counts further, counts apart what belongs together
     absent = [label for label in target.keys if label not in rows]
     if absent:
@@ -162,8 +163,8 @@ def _shift_of_means(column: Column, other: Column) -> Iterator[AuditFinding]:
     if abs(off) <= _SHIFT * spread or abs(off) <= _SURE * error:
         return
     size = off / spread if spread else math.copysign(math.inf, off)
-    told = f"{abs(size):.2f} standard deviations {'higher' if off > 0 else 'lower'}"
-    seen = f"Its mean is {told} in the test table: {b.mean():.4g} and {a.mean():.4g}."
+    off_by = f"{abs(size):.2f} standard deviations {'higher' if off > 0 else 'lower'}"
+    seen = f"Its mean is {off_by} in the test table: {b.mean():.4g} and {a.mean():.4g}."
     yield AuditFinding("warning", "shift", column.name, size, seen, _LIKE_TRAINING)
 
 
@@ -178,8 +179,8 @@ def _shift_of_shares(column: Column, other: Column) -> Iterator[AuditFinding]:
             sum(count for name, count in zip(other.keys, other.counts.tolist(), strict=True) if name not in known)
         )
         often = rows >= _UNSEEN * m
-        told = many_do(rows, "row", "hold", f"of the test table ({share(rows, m)})")
-        seen = f"{told} categories that training never saw: {quoted(unseen)}."
+        who = many_do(rows, "row", "hold", f"of the test table ({share(rows, m)})")
+        seen = f"{who} categories that training never saw: {quoted(unseen)}."
         advice = "See whether they are misspelt." if not often else _LIKE_TRAINING
         yield AuditFinding("warning" if often else "note", "unseen categories", column.name, rows, seen, advice)
     distance = 0.5 * float(np.abs(p - q).sum())

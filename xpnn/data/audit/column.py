@@ -1,4 +1,4 @@
-"""What an audit reads and tells: one column with its levels, and one finding."""
+"""What an audit reads: one column with its levels."""
 
 from __future__ import annotations
 
@@ -7,19 +7,17 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from ..arguments import suggest
-from ..errors import DataError, OptionError, ShapeError
-from .tabular import _column, _is_text, _missing, _plural, _quote, _texts
+from ...arguments import suggest
+from ...errors import DataError, OptionError, ShapeError
+from ..columns import LARGEST, Floats, as_column, as_texts, is_missing, is_text, plural, quote
 
 __all__ = [
-    "AuditFinding",
     "Column",
-    "Severity",
     "alike",
     "check_names",
     "many",
@@ -30,44 +28,7 @@ __all__ = [
     "share",
 ]
 
-Severity: TypeAlias = Literal["error", "warning", "note"]
-Floats: TypeAlias = npt.NDArray[np.float64]
 Codes: TypeAlias = npt.NDArray[np.int64]
-
-# Beyond this a value counts as infinite: training refuses it (see `tabular`).
-_LARGEST = 1e100
-
-
-class AuditFinding(NamedTuple):
-    """One thing that an audit found.
-
-    Attributes
-    ----------
-    severity : {"error", "warning", "note"}
-        An error keeps training from working or makes its score untrue; a warning probably costs accuracy; a note
-        is worth knowing.
-    check : str
-        Which kind of fault, such as ``"constant"``.
-    column : str or None
-        The column; None for the table as a whole.
-    value : float
-        The number behind it: a count of rows, a share, a ratio.
-    seen : str
-        A sentence with that number.
-    advice : str
-        One thing to try.
-    """
-
-    severity: Severity
-    check: str
-    column: str | None
-    value: float
-    seen: str
-    advice: str
-
-    def __str__(self) -> str:
-        where = f"{self.column}: " if self.column is not None else ""
-        return f"{self.severity}: {where}{self.check}: {self.seen} {self.advice}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +68,7 @@ class Column:
     def finite(self) -> Floats:
         """The numbers that are there and can be reckoned with."""
         numbers = np.empty(0) if self.numbers is None else self.numbers
-        return numbers[np.abs(numbers) <= _LARGEST]
+        return numbers[np.abs(numbers) <= LARGEST]
 
     @cached_property
     def _factorized(self) -> tuple[list[Any], Codes]:
@@ -141,7 +102,7 @@ class Column:
     @property
     def keys(self) -> list[str]:
         """The levels as text, so that 1, 1.0 and "1" are the same whichever way a file was read."""
-        texts = _texts(np.array(self.levels, dtype=object))
+        texts = as_texts(np.array(self.levels, dtype=object))
         return [text or "" for text in texts]
 
     @property
@@ -174,7 +135,7 @@ def read_columns(
     ShapeError, DTypeError, DataError
         If columns differ in length or hold neither numbers nor text, or if there are none.
     """
-    arrays = {str(name): _column(str(name), values) for name, values in columns.items()}
+    arrays = {str(name): as_column(str(name), values) for name, values in columns.items()}
     lengths = {len(array) for array in arrays.values()}
     if not lengths or lengths == {0}:
         raise DataError("audit: expected at least one column and one row, got none. Give it training rows.")
@@ -183,14 +144,14 @@ def read_columns(
         raise ShapeError(f"audit: expected columns of one length, got {shown}. Cut them from one table.")
     chosen = set(categorical)
     return [
-        _read(name, array, strip.get(name, ""), as_text=name in chosen or _is_text(array))
+        _read(name, array, strip.get(name, ""), as_text=name in chosen or is_text(array))
         for name, array in arrays.items()
     ]
 
 
 def _read(name: str, array: npt.NDArray[Any], strip: str, *, as_text: bool) -> Column:
     if as_text:
-        texts = _texts(array)
+        texts = as_texts(array)
         spellings = sorted({v if isinstance(v, str) else t for v, t in zip(array.tolist(), texts, strict=True) if t})
         if strip:
             texts = [None if t is None else t.removesuffix(strip).strip() for t in texts]
@@ -199,7 +160,7 @@ def _read(name: str, array: npt.NDArray[Any], strip: str, *, as_text: bool) -> C
     if array.dtype.kind != "O":
         return Column(name, array.astype(np.float64), [], [])
     try:
-        numbers = [np.nan if _missing(v) else float(v) for v in array.tolist()]
+        numbers = [np.nan if is_missing(v) else float(v) for v in array.tolist()]
     except (TypeError, ValueError) as error:
         raise DataError(
             f"audit: expected numbers or text in column {name!r}, got something else ({error}). Convert it first."
@@ -263,7 +224,7 @@ def check_names(option: str, names: Iterable[str], known: Sequence[str]) -> None
         if name not in known:
             raise OptionError(
                 f"audit: expected columns in {option}, got {name!r}. {suggest(name, known)} "
-                f"There are {_quote(known, 20)}."
+                f"There are {quote(known, 20)}."
             )
 
 
@@ -283,7 +244,7 @@ def share(part: float, whole: float) -> str:
 
 def many(n: int, noun: str) -> str:
     """Return ``1 row`` or ``1,234 rows``."""
-    return _plural(n, noun).replace(str(n), f"{n:,}", 1)
+    return plural(n, noun).replace(str(n), f"{n:,}", 1)
 
 
 def many_do(n: int, noun: str, verb: str, of: str = "") -> str:
@@ -301,4 +262,4 @@ def many_do(n: int, noun: str, verb: str, of: str = "") -> str:
 
 def quoted(values: Iterable[object], most: int = 3) -> str:
     """List values, at most `most` of them."""
-    return _quote(values, most)
+    return quote(values, most)

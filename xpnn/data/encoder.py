@@ -1,0 +1,483 @@
+r"""From a table to a matrix: columns of numbers and categories in, one float32 matrix out.
+
+Everything is fitted on the training rows alone and kept in plain numbers and strings, so a model file can
+carry it as JSON.
+
+The recipe is the preprocessing of RealMLP [1]_ (robust scaling and a smooth clip, one-hot categories) with a
+flag for missing numbers and, on request, the piecewise-linear encoding of [2]_ with quantile bins, which has
+no trainable part and so is preprocessing too.
+
+References
+----------
+.. [1] Holzmüller, Grinsztajn, Steinwart, "Better by Default: Strong Pre-Tuned MLPs and Boosted Trees on
+       Tabular Data", NeurIPS 2024, section 3.
+.. [2] Gorishniy, Rubachev, Babenko, "On Embeddings for Numerical Features in Tabular Deep Learning",
+       NeurIPS 2022, section 3.2; here both ends are clipped, because the scaled value stands beside the
+       encoding and extrapolates.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ..arguments import suggest
+from ..config import options_of, reading
+from ..errors import DataError, OptionError, ShapeError
+from .columns import Floats, as_column, as_numbers, as_texts, is_text, plural, quote
+
+__all__ = ["TableEncoder"]
+
+# bins="auto": fewer rows a bin made small tables worse, more bins no table better.
+_ROWS_PER_BIN, _MOST_BINS = 30, 64
+
+
+# one fitted column ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Number:
+    """A numeric column: its scaled value, then its missing flag and its bins, each where there is one."""
+
+    name: str
+    fill: float
+    center: float
+    spread: float  # 0 for a column that is constant but for its gaps: the flag alone is left
+    flagged: bool
+    edges: tuple[float, ...]
+
+    @property
+    def feature_names(self) -> list[str]:
+        value = [self.name] if self.spread > 0 else []
+        flag = [f"{self.name}:missing"] if self.flagged else []
+        return value + flag + [f"{self.name}:bin{t}" for t in range(1, len(self.edges))]
+
+    def encode(self, array: npt.NDArray[Any], clip: float | None) -> Floats:
+        x = as_numbers(self.name, array)
+        gaps = np.isnan(x)
+        x = np.where(gaps, self.fill, x)
+        parts = []
+        if self.spread > 0:
+            with np.errstate(over="ignore"):  # a subnormal spread; the bound below keeps the ratio finite
+                z = np.clip((x - self.center) / self.spread, -1e30, 1e30)
+            parts.append((z if clip is None else z / np.hypot(1.0, z / clip))[:, None])
+        if self.flagged:
+            parts.append(gaps[:, None].astype(np.float64))
+        if self.edges:
+            low, high = np.asarray(self.edges[:-1]), np.asarray(self.edges[1:])
+            parts.append(np.clip((x[:, None] - low) / (high - low), 0.0, 1.0))
+        return np.concatenate(parts, axis=1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Category:
+    """A categorical column: one 0/1 column a category, or one -1/+1 column for two of them."""
+
+    name: str
+    categories: tuple[str, ...]
+    pooled: bool  # a last 0/1 column for the rare ones
+
+    @property
+    def binary(self) -> bool:
+        return len(self.categories) == 2 and not self.pooled
+
+    @property
+    def feature_names(self) -> list[str]:
+        if self.binary:
+            return [f"{self.name}={self.categories[1]}"]
+        rare = [f"{self.name}:rare"] if self.pooled else []
+        return [f"{self.name}={c}" for c in self.categories] + rare
+
+    def codes(self, array: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        """Return the position of each row's category, -1 for an unknown one and -2 for a missing one."""
+        where: dict[str | None, int] = {c: i for i, c in enumerate(self.categories)}
+        where[None] = -2
+        texts = as_texts(array)
+        codes = np.fromiter((where.get(t, -1) for t in texts), dtype=np.int64, count=len(texts))
+        known, present = codes >= 0, codes > -2
+        if array.dtype.kind != "O" and present.any() and not known.any():
+            i = int(np.flatnonzero(present)[0])
+            raise DataError(
+                f"column {self.name!r}: expected the categories {quote(self.categories)}, got numbers such "
+                f"as {texts[i]} in data row {i + 1}. Give the column that the model was trained on."
+            )
+        return codes
+
+    def encode(self, array: npt.NDArray[Any]) -> Floats:
+        codes = self.codes(array)
+        if self.binary:
+            return np.where(codes < 0, 0.0, 2.0 * codes - 1.0).reshape(-1, 1)
+        if self.pooled:
+            codes[codes == -1] = len(self.categories)
+        one_hot: Floats = np.equal.outer(codes, np.arange(len(self.feature_names))).astype(np.float64)
+        return one_hot
+
+
+_KINDS: dict[str, type[_Number] | type[_Category]] = {"number": _Number, "category": _Category}
+
+
+def _spread(x: Floats, center: float) -> float:
+    """Return the interquartile range of all values, or of those off the center, or half the range."""
+    for part in (x, x[x != center]):
+        if part.size:
+            q25, q75 = np.quantile(part, [0.25, 0.75])
+            if q75 > q25:
+                return float(q75 - q25)
+    return float(x.max() - x.min()) / 2
+
+
+def _edges(x: Floats, bins: int) -> tuple[float, ...]:
+    """Return the bin edges: the values themselves when there are few, else quantiles without repeats."""
+    distinct = np.unique(x)
+    if distinct.size > bins + 1:
+        edges = np.quantile(x, np.linspace(0.0, 1.0, bins + 1))
+        edges, times = np.unique(edges, return_counts=True)
+        spare = bins + 1 - edges.size
+        if spare:  # one value, such as 0 in an amount, took several edges: hand them to the rest
+            rest = x[~np.isin(x, edges[times > 1])]
+            if rest.size:
+                more = np.quantile(rest, np.linspace(0.0, 1.0, spare + 2)[1:-1], method="nearest")
+                edges = np.unique(np.concatenate([edges, more]))
+        distinct = edges
+    # Two edges would repeat the scaled value.
+    return tuple(float(e) for e in distinct) if distinct.size > 2 else ()
+
+
+# the whole table --------------------------------------------------------------------------------------------
+
+
+class TableEncoder:
+    r"""Turn named columns of numbers and categories into one float32 matrix.
+
+    A numeric column becomes, with the median :math:`m` and the quartiles :math:`q` of the training rows,
+
+    .. math:: z = \frac{x - m}{q_{75} - q_{25}}, \qquad v = \frac{z}{\sqrt{1 + (z / c)^2}} \in (-c, c)
+
+    (where half the rows hold one value, the quartiles of the others; if those agree too, half the range).
+    Missing numbers are imputed; if the training rows had any, a 0/1 column flags them. With ``bins=T`` there
+    follow up to T columns
+
+    .. math:: e_t = \min(\max((x - b_{t-1}) / (b_t - b_{t-1}), 0), 1)
+
+    with quantiles :math:`b_t` as edges, or with all the values if there are few. A constant column is
+    left out.
+
+    A categorical column becomes one 0/1 column a category, most frequent first, or a single -1/+1 column when
+    there are two. A missing or unknown category is all zeros; where rare categories were pooled, an unknown
+    one joins the pool. Text that hardly repeats is left out.
+
+    Parameters
+    ----------
+    impute : {"median", "mean"}, default="median"
+        What stands for a missing number.
+    clip : float or None, default=3.0
+        Bound :math:`c` of the smooth clip; None for none.
+    bins : int or "auto", default=0
+        Number of bins of the piecewise-linear encoding of each numeric column; 0 for none, else at least 2.
+        "auto": one for each 30 training rows in which the column has a value, at most 64.
+    min_count : int, default=1
+        Categories seen in fewer training rows than this are pooled.
+    max_categories : int, default=100
+        At most this many columns for one categorical column; the rarest categories share the last of them.
+    categorical, numeric : sequence of str, default=()
+        Columns to read so whatever they look like. By default a column that holds text is categorical.
+
+    Attributes
+    ----------
+    notes : list of str
+        What `fit` did, in sentences.
+    feature_names_out : list of str
+        Names of the d columns of the matrix.
+    feature_names_in : list of str
+        The columns that are used; others given to `transform` are ignored.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> sex = np.array(["f", "m", "m", None], dtype=object)
+    >>> table = {"age": np.array([31.0, np.nan, 45.0, 38.0]), "sex": sex}
+    >>> encoder = TableEncoder().fit(table)
+    >>> encoder.feature_names_out
+    ['age', 'age:missing', 'sex=f']
+    >>> encoder.transform(table).round(2)
+    array([[-0.95,  0.  ,  1.  ],
+           [ 0.  ,  1.  , -1.  ],
+           [ 0.95,  0.  , -1.  ],
+           [ 0.  ,  0.  ,  0.  ]], dtype=float32)
+    >>> print("\n".join(encoder.notes))
+    age: 1 missing value imputed with the median 38, flagged by a 0/1 column.
+    sex: 1 missing value encoded as zeros.
+    """
+
+    def __init__(
+        self,
+        *,
+        impute: Literal["median", "mean"] = "median",
+        clip: float | None = 3.0,
+        bins: int | Literal["auto"] = 0,
+        min_count: int = 1,
+        max_categories: int = 100,
+        categorical: Sequence[str] = (),
+        numeric: Sequence[str] = (),
+    ) -> None:
+        if impute not in ("median", "mean"):
+            raise OptionError(f"TableEncoder: expected impute to be 'median' or 'mean', got {impute!r}.")
+        if clip is not None and not clip > 0:
+            raise OptionError(f"TableEncoder: expected clip > 0 or None, got {clip!r}. 3 is usual.")
+        for option, value, least in (("min_count", min_count, 1), ("max_categories", max_categories, 2)):
+            if value < least:
+                raise OptionError(f"TableEncoder: expected {option} of at least {least}, got {value}.")
+        if bins != "auto" and (not isinstance(bins, int) or bins < 0 or bins == 1):
+            raise OptionError(
+                f"TableEncoder: expected bins to be 0 (none), at least 2, or 'auto', got {bins!r}. Try 'auto'."
+            )
+        both = sorted(set(categorical) & set(numeric))
+        if both:
+            raise OptionError(
+                f"TableEncoder: expected each column in one of categorical= and numeric=, got {quote(both)} "
+                "in both. Take it out of one."
+            )
+        self.impute = impute
+        self.clip = clip
+        self.bins = bins
+        self.min_count = min_count
+        self.max_categories = max_categories
+        self.categorical = tuple(categorical)
+        self.numeric = tuple(numeric)
+        self.notes: list[str] = []
+        self._columns: list[_Number | _Category] = []
+
+    @property
+    def feature_names_in(self) -> list[str]:
+        """Names of the columns that `transform` needs."""
+        return [column.name for column in self._columns]
+
+    @property
+    def feature_names_out(self) -> list[str]:
+        """Names of the columns of the matrix."""
+        return [name for column in self._columns for name in column.feature_names]
+
+    def fit(self, columns: Mapping[str, npt.ArrayLike]) -> TableEncoder:
+        """Learn fills, scales, bins and categories from the training rows.
+
+        Parameters
+        ----------
+        columns : mapping of str to array of shape (n,)
+            Numbers with NaN for missing values, or text with None.
+
+        Returns
+        -------
+        TableEncoder
+            Itself.
+
+        Raises
+        ------
+        OptionError
+            If `categorical` or `numeric` names a column that is not there.
+        ShapeError
+            If the columns have different lengths.
+        DataError
+            If there is no row, a number is infinite, or no column is of use.
+        """
+        for name in (*self.categorical, *self.numeric):
+            if name not in columns:
+                raise OptionError(
+                    f"TableEncoder: expected column names, got {name!r}. {suggest(name, columns)} "
+                    f"There are {quote(columns, 20)}."
+                )
+        arrays = self._arrays(columns, list(columns))
+        if not arrays or next(iter(arrays.values())).shape[0] == 0:
+            raise DataError(
+                "TableEncoder.fit: expected at least one column and one row, got none. Give it training rows."
+            )
+        self.notes, self._columns = [], []
+        for name, array in arrays.items():
+            as_text = name in self.categorical or (name not in self.numeric and is_text(array))
+            fitted = self._fit_category(name, array) if as_text else self._fit_number(name, array)
+            if fitted is not None:
+                self._columns.append(fitted)
+        if not self._columns:
+            raise DataError(f"TableEncoder.fit: expected a column that varies, got none. {' '.join(self.notes)}")
+        return self
+
+    def transform(self, columns: Mapping[str, npt.ArrayLike]) -> npt.NDArray[np.float32]:
+        """Encode rows with what `fit` learnt.
+
+        Parameters
+        ----------
+        columns : mapping of str to array of shape (n,)
+            All of `feature_names_in`; further columns are ignored.
+
+        Returns
+        -------
+        array of shape (n, d), float32
+            Finite; its columns are `feature_names_out`.
+
+        Raises
+        ------
+        DataError
+            If a column is missing, or holds text or infinity where numbers are due, or numbers that match
+            no category.
+        """
+        arrays = self._present(columns)
+        n = next(iter(arrays.values())).shape[0]
+        matrix = np.empty((n, len(self.feature_names_out)), dtype=np.float32)
+        start = 0
+        for column in self._columns:
+            array = arrays[column.name]
+            part = column.encode(array, self.clip) if isinstance(column, _Number) else column.encode(array)
+            matrix[:, start : start + part.shape[1]] = part
+            start += part.shape[1]
+        return matrix
+
+    def remarks(self, columns: Mapping[str, npt.ArrayLike]) -> list[str]:
+        """Say in sentences what `transform` does to gaps and unknown categories in these rows.
+
+        Parameters
+        ----------
+        columns : mapping of str to array of shape (n,)
+            As for `transform`.
+
+        Returns
+        -------
+        list of str
+            Empty when every value is present and known.
+        """
+        arrays, remarks = self._present(columns), []
+        for column in self._columns:
+            array = arrays[column.name]
+            if isinstance(column, _Number):
+                gaps = int(np.isnan(as_numbers(column.name, array)).sum())
+                how = f"imputed with {column.fill:g}"
+            else:
+                codes = column.codes(array)
+                gaps, how = int((codes == -2).sum()), "encoded as zeros"
+                new = Counter(t for t, code in zip(as_texts(array), codes, strict=True) if code == -1)
+                if new:
+                    pool = "put with the rare ones" if column.pooled else "encoded as zeros"
+                    what = f"categories that training did not keep ({quote(k for k, _ in new.most_common())})"
+                    remarks.append(f"{column.name}: {plural(new.total(), 'value')} in {what}, {pool}.")
+            if gaps:
+                remarks.append(f"{column.name}: {plural(gaps, 'missing value')} {how}.")
+        return remarks
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return options, notes and fitted state as JSON-able values."""
+        kinds = {kind: name for name, kind in _KINDS.items()}
+        columns = [{"kind": kinds[type(column)], **options_of(column)} for column in self._columns]
+        return {**options_of(self), "notes": list(self.notes), "columns": columns}
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> TableEncoder:
+        """Rebuild an encoder from `to_dict`, also after a round trip through JSON.
+
+        Raises
+        ------
+        FileFormatError
+            If an entry is missing or of no known kind.
+        """
+        rest = dict(state)
+        with reading("TableEncoder.from_dict", "what to_dict() returns"):
+            notes, fitted = rest.pop("notes"), rest.pop("columns")
+            encoder = cls(**rest)
+            encoder.notes = list(notes)
+            for entry in fitted:
+                make: Any = _KINDS[entry["kind"]]
+                options = {name: tuple(v) if isinstance(v, list) else v for name, v in entry.items() if name != "kind"}
+                encoder._columns.append(make(**options))
+        return encoder
+
+    def _arrays(self, columns: Mapping[str, npt.ArrayLike], names: list[str]) -> dict[str, npt.NDArray[Any]]:
+        """Read the named columns and check that they have one length."""
+        arrays = {name: as_column(name, columns[name]) for name in names}
+        lengths = {array.shape[0]: name for name, array in arrays.items()}
+        if len(lengths) > 1:
+            (a, first), (b, second) = list(lengths.items())[:2]
+            raise ShapeError(
+                f"TableEncoder: expected columns of one length, got {a} rows in {first!r} and {b} in "
+                f"{second!r}. Give each column the same rows."
+            )
+        return arrays
+
+    def _present(self, columns: Mapping[str, npt.ArrayLike]) -> dict[str, npt.NDArray[Any]]:
+        """Read the columns that were fitted, or list those that are not there."""
+        if not self._columns:
+            raise DataError("TableEncoder: expected a fitted encoder, got one that never saw data. Call fit first.")
+        absent = [name for name in self.feature_names_in if name not in columns]
+        if absent:
+            raise DataError(
+                f"TableEncoder.transform: expected the training columns, got none named "
+                f"{quote(absent, 20)}. There are {quote(columns, 20)}. Check the header, or train "
+                "without the missing ones."
+            )
+        return self._arrays(columns, self.feature_names_in)
+
+    def _fit_number(self, name: str, array: npt.NDArray[Any]) -> _Number | None:
+        x = as_numbers(name, array)
+        present = x[~np.isnan(x)]
+        gaps = x.size - present.size
+        if present.size == 0:
+            self.notes.append(f"{name}: left out, every value is missing.")
+            return None
+        center = float(np.median(present))
+        fill = center if self.impute == "median" else float(present.mean())
+        constant = present.min() == present.max()
+        if constant:
+            rest = "; a 0/1 column flags the missing values" if gaps else ""
+            self.notes.append(f"{name}: left out, every value is {present[0]:g}{rest}.")
+            return _Number(name, fill, center, 0.0, True, ()) if gaps else None
+        if gaps:
+            flag = "flagged by a 0/1 column"
+            self.notes.append(
+                f"{name}: {plural(gaps, 'missing value')} imputed with the {self.impute} {fill:g}, {flag}."
+            )
+        elif x.size > 20 and np.ptp(x) == x.size - 1 and np.unique(x).size == x.size and (x == np.trunc(x)).all():
+            self.notes.append(
+                f"{name}: numbers the rows from {x.min():g} to {x.max():g}; if it is an identifier, train without it."
+            )
+        bins = min(_MOST_BINS, present.size // _ROWS_PER_BIN) if self.bins == "auto" else self.bins
+        edges = _edges(present, bins) if bins >= 2 else ()
+        return _Number(name, fill, center, _spread(present, center), gaps > 0, edges)
+
+    def _fit_category(self, name: str, array: npt.NDArray[Any]) -> _Category | None:
+        texts = as_texts(array)
+        counts = Counter(t for t in texts if t is not None)
+        gaps = len(texts) - counts.total()
+        if not counts:
+            self.notes.append(f"{name}: left out, every value is missing.")
+            return None
+        if len(counts) == 1 and not gaps:
+            self.notes.append(f"{name}: left out, every value is {next(iter(counts))!r}.")
+            return None
+        if len(counts) > self.max_categories and 2 * len(counts) > counts.total():
+            self.notes.append(
+                f"{name}: left out, {len(counts)} different values in {counts.total()} rows look like an "
+                "identifier or free text."
+            )
+            return None
+        # Equal counts by name, so that the order of the rows does not decide the order of the columns.
+        ranked = sorted(counts, key=lambda c: (-counts[c], c))
+        kept = [c for c in ranked if counts[c] >= self.min_count]
+        if len(kept) < len(ranked) or len(kept) > self.max_categories:
+            kept = kept[: self.max_categories - 1]
+        if not kept:
+            self.notes.append(f"{name}: left out, no category has {self.min_count} rows.")
+            return None
+        # A pool of one is that category under another name.
+        if len(ranked) - len(kept) == 1:
+            kept = ranked
+        pooled = len(kept) < len(ranked)
+        if pooled:
+            rows = counts.total() - sum(counts[c] for c in kept)
+            self.notes.append(
+                f"{name}: of {len(ranked)} categories the {len(ranked) - len(kept)} rarest "
+                f"({plural(rows, 'row')}) share one column."
+            )
+        if gaps:
+            self.notes.append(f"{name}: {plural(gaps, 'missing value')} encoded as zeros.")
+        return _Category(name, tuple(kept), pooled)

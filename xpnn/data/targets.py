@@ -1,0 +1,347 @@
+"""Targets of a table and back: labels as class numbers, quantities standardised, and which of the two it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from ..config import reading
+from ..errors import DataError, LabelError
+from .columns import Floats, as_column, as_numbers, as_texts, is_missing, is_text, label_key, plural, quote
+
+__all__ = ["ClassTarget", "InferredTask", "NumberTarget", "Task", "infer_task", "label_advice", "target_from_dict"]
+
+Label: TypeAlias = str | int | float | bool
+Task: TypeAlias = Literal["classification", "regression"]
+
+
+def _target(y: npt.ArrayLike) -> npt.NDArray[Any]:
+    """Return the target as a 1-D array in which every row has a value."""
+    array = np.asarray(y)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    array = as_column("target", array)
+    if array.shape[0] == 0:
+        raise DataError("target: expected at least one row, got none.")
+    gaps = np.fromiter((is_missing(v) for v in array.tolist()), dtype=bool, count=array.shape[0])
+    if gaps.any():
+        raise DataError(
+            f"target: expected a value in every row, got none in {gaps.sum()} of {gaps.size} rows (the first "
+            f"is data row {int(gaps.argmax()) + 1}). Remove these rows or fill them in."
+        )
+    return array
+
+
+class InferredTask(NamedTuple):
+    """What a target asks for, and the sentence that says why."""
+
+    task: Task
+    why: str
+
+
+def infer_task(y: npt.ArrayLike) -> InferredTask:
+    """Tell classification from regression by looking at the target.
+
+    In this order: text and booleans are classes; numbers with fractions are quantities; of whole numbers, one
+    or two different ones are classes, and so are up to 20 if there are at least 5 rows for each; all others
+    are quantities.
+
+    Parameters
+    ----------
+    y : array of shape (n,) or (n, 1)
+        Numbers, booleans or text; no value may be missing.
+
+    Returns
+    -------
+    InferredTask
+        ``(task, why)`` with `task` ``"classification"`` or ``"regression"``.
+
+    Raises
+    ------
+    DataError
+        If a value is missing.
+
+    Examples
+    --------
+    >>> infer_task([1.5, 2.0, 3.25]).task
+    'regression'
+    >>> infer_task(["yes", "no", "yes"])
+    InferredTask(task='classification', why='the target holds text: 2 classes')
+    """
+    array = _target(y)
+    if is_text(array) or array.dtype.kind == "b":
+        kind = "text" if array.dtype.kind == "O" else "booleans"
+        return InferredTask("classification", f"the target holds {kind}: {len(set(as_texts(array)))} classes")
+    numbers = as_numbers("target", array)
+    if (numbers != np.trunc(numbers)).any():
+        return InferredTask("regression", "the target holds numbers with fractions")
+    k, n = np.unique(numbers).size, numbers.size
+    what = f"the target holds {plural(k, 'different whole number')} in {plural(n, 'row')}"
+    if k <= 2 or (k <= 20 and n >= 5 * k):
+        return InferredTask("classification", f"{what}: few enough to be classes")
+    return InferredTask("regression", f"{what}: too many to be classes")
+
+
+class ClassTarget:
+    r"""Labels of any kind as class numbers 0 … C-1.
+
+    Numbers are ordered by value and text alphabetically. Labels compare as text without surrounding blanks,
+    and 1, 1.0 and "1" are one label, so that two files agree whichever way their columns were read.
+
+    Parameters
+    ----------
+    strip : str, default=""
+        Ending taken off every label that has it, in `fit` and in `encode`.
+
+    Attributes
+    ----------
+    classes : tuple of str, int, float or bool
+        Label of each class number.
+    strip : str
+        As given.
+
+    Examples
+    --------
+    >>> target = ClassTarget().fit(["no", "yes", "no"])
+    >>> target.encode(["yes", "no"])
+    array([1, 0])
+    >>> target.decode([1, 1, 0]).tolist()
+    ['yes', 'yes', 'no']
+    """
+
+    task: Task = "classification"
+
+    def __init__(self, *, strip: str = "") -> None:
+        self.strip = strip
+        self.classes: tuple[Label, ...] = ()
+
+    def fit(self, y: npt.ArrayLike) -> ClassTarget:
+        """Learn the classes.
+
+        Parameters
+        ----------
+        y : array of shape (n,) or (n, 1)
+            Labels.
+
+        Returns
+        -------
+        ClassTarget
+            Itself.
+
+        Raises
+        ------
+        DataError
+            If a label is missing.
+        LabelError
+            If there is a single class, or if, of more than 20 rows, most have a class of their own.
+        """
+        array = _target(y)
+        if is_text(array):
+            self.classes = tuple(sorted(set(self._labels(array, self.strip))))
+        else:
+            values = np.unique(array.astype(bool) if array.dtype.kind == "b" else as_numbers("target", array)).tolist()
+            whole = all(float(v).is_integer() and not isinstance(v, bool) for v in values)
+            self.classes = tuple(int(v) for v in values) if whole else tuple(values)
+        if len(self.classes) < 2:
+            raise LabelError(
+                f"target: expected at least two classes, got only {self.classes[0]!r} in all "
+                f"{array.shape[0]} rows. Check the target column and the rows."
+            )
+        if array.shape[0] > 20 and 2 * len(self.classes) > array.shape[0]:
+            raise LabelError(
+                f"target: expected labels that repeat, got {len(self.classes)} different ones in "
+                f"{array.shape[0]} rows. Check the target column; a quantity needs the regression task."
+            )
+        return self
+
+    def encode(self, y: npt.ArrayLike, *, strip: str | None = None) -> npt.NDArray[np.int64]:
+        """Return class numbers.
+
+        Parameters
+        ----------
+        y : array of shape (n,)
+            Labels.
+        strip : str, optional
+            Ending to take off these labels, instead of the `strip` of the constructor.
+
+        Returns
+        -------
+        array of shape (n,), int64
+            Values in 0 … C-1.
+
+        Raises
+        ------
+        DataError
+            If a label is missing.
+        LabelError
+            If a label is none of the classes; the message names an ending that makes all the difference, if
+            there is one.
+        """
+        where = {label_key(c): i for i, c in enumerate(self._known())}
+        labels = self._labels(_target(y), self.strip if strip is None else strip)
+        codes = np.fromiter((where.get(label, -1) for label in labels), dtype=np.int64, count=len(labels))
+        unknown = np.flatnonzero(codes < 0)
+        if unknown.size:
+            i = int(unknown[0])
+            raise LabelError(
+                f"target: expected one of the {len(where)} classes {quote(self.classes)}, got {labels[i]!r} "
+                f"in data row {i + 1} ({unknown.size} of {plural(len(labels), 'row')} with unknown labels). "
+                + label_advice({labels[j] for j in unknown}, set(where))
+            )
+        return codes
+
+    def decode(self, codes: npt.ArrayLike) -> npt.NDArray[Any]:
+        """Return the labels of class numbers; same shape, text as an object array of str."""
+        classes = self._known()
+        labels = np.asarray(classes, dtype=object if isinstance(classes[0], str) else None)
+        return np.asarray(labels.take(np.asarray(codes)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the state as JSON-able values."""
+        return {"task": self.task, "classes": list(self.classes), "strip": self.strip}
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> ClassTarget:
+        """Rebuild from `to_dict`."""
+        target = cls(strip=state["strip"])
+        target.classes = tuple(state["classes"])
+        return target
+
+    def _known(self) -> tuple[Label, ...]:
+        if not self.classes:
+            raise LabelError("ClassTarget: expected fitted classes, got none. Call fit first.")
+        return self.classes
+
+    @staticmethod
+    def _labels(array: npt.NDArray[Any], strip: str) -> list[str]:
+        return [label_key(v).removesuffix(strip).strip() for v in array.tolist()]
+
+
+def label_advice(unknown: set[str], known: set[str]) -> str:
+    """Say what would make unknown labels known, if one ending or the case does."""
+    endings = {u[len(k) :] for u in unknown for k in known if k and u.startswith(k)}
+    for ending in sorted(endings, key=len):
+        if all(u.endswith(ending) and u.removesuffix(ending) in known for u in unknown):
+            return f"The labels end in {ending!r}; strip it with --strip-target {ending!r}."
+    endings = {k[len(u) :] for u in unknown for k in known if u and k.startswith(u)}
+    for ending in sorted(endings, key=len):
+        if all(u + ending in known for u in unknown):
+            return f"The labels seen in training end in {ending!r}; train again with --strip-target {ending!r}."
+    folded = {k.casefold() for k in known}
+    if all(u.casefold() in folded for u in unknown):
+        return "They differ in upper and lower case; write them alike."
+    return "Check that this is the right target column, or train on rows that hold these labels."
+
+
+class NumberTarget:
+    r"""A quantity, standardised for training.
+
+    .. math:: z = (y - \bar y) / s, \qquad s^2 = \tfrac1n \sum_i (y_i - \bar y)^2
+
+    Attributes
+    ----------
+    mean, std : float
+        Of the training rows. An error in training units times `std` is in the target's own units.
+    low, high : float
+        Range of the training rows.
+
+    Examples
+    --------
+    >>> target = NumberTarget().fit([10.0, 20.0, 30.0])
+    >>> target.encode([20.0, 40.0])
+    array([[0.       ],
+           [2.4494898]], dtype=float32)
+    >>> target.decode([[0.0], [2.449]], clip=True).tolist()
+    [20.0, 30.0]
+    """
+
+    task: Task = "regression"
+
+    def __init__(self) -> None:
+        self.mean, self.std = 0.0, 1.0
+        self.low, self.high = -np.inf, np.inf
+
+    def fit(self, y: npt.ArrayLike) -> NumberTarget:
+        """Learn mean, standard deviation and range.
+
+        Parameters
+        ----------
+        y : array of shape (n,) or (n, 1)
+            Numbers.
+
+        Returns
+        -------
+        NumberTarget
+            Itself.
+
+        Raises
+        ------
+        DataError
+            If a value is missing, infinite or text, or if all are equal.
+        """
+        numbers = as_numbers("target", _target(y))
+        self.low, self.high = float(numbers.min()), float(numbers.max())
+        self.mean, self.std = float(numbers.mean()), float(numbers.std())
+        # Rounding can leave equal values a tiny deviation, and tiny differences none.
+        if self.low == self.high or self.std == 0:
+            raise DataError(
+                f"target: expected values that vary, got {self.low:g} in all {numbers.size} rows. "
+                "Check the target column."
+            )
+        return self
+
+    def encode(self, y: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """Standardise values of shape (n,) to float32 of shape (n, 1), the shape of a network's output."""
+        numbers = as_numbers("target", _target(y))
+        return ((numbers - self.mean) / self.std).astype(np.float32)[:, None]
+
+    def decode(self, z: npt.ArrayLike, *, clip: bool = False) -> Floats:
+        """Undo `encode`.
+
+        Parameters
+        ----------
+        z : array of shape (n,) or (n, 1)
+            Standardised values.
+        clip : bool, default=False
+            Whether to hold the result within the range of the training rows.
+
+        Returns
+        -------
+        array of shape (n,), float64
+            Values in the target's own units.
+        """
+        y = np.asarray(z, dtype=np.float64).reshape(-1) * self.std + self.mean
+        return np.clip(y, self.low, self.high) if clip else y
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the state as JSON-able values."""
+        return {"task": self.task, "mean": self.mean, "std": self.std, "low": self.low, "high": self.high}
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> NumberTarget:
+        """Rebuild from `to_dict`."""
+        target = cls()
+        target.mean, target.std, target.low, target.high = (float(state[k]) for k in ("mean", "std", "low", "high"))
+        return target
+
+
+def target_from_dict(state: Mapping[str, Any]) -> ClassTarget | NumberTarget:
+    """Rebuild either kind of target from its `to_dict`.
+
+    Raises
+    ------
+    FileFormatError
+        If the state is not one that `to_dict` returned.
+
+    Examples
+    --------
+    >>> target_from_dict(ClassTarget().fit([3, 5]).to_dict()).classes
+    (3, 5)
+    """
+    kinds: dict[str, type[ClassTarget] | type[NumberTarget]]
+    kinds = {"classification": ClassTarget, "regression": NumberTarget}
+    with reading("target_from_dict", "what to_dict() returns"):
+        return kinds[state["task"]].from_dict(state)
