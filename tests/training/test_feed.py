@@ -46,6 +46,19 @@ def train(x, y, backend, **options):
     return history, trainer.net.state_dict(), trainer.evaluate(x, y)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32])
+def test_rows_that_lie_apart_are_put_in_order_once(dtype):
+    """Columns one after the other, as data frames have them, are slow to gather; rows in order are not copied."""
+    x = np.asfortranarray(X.astype(dtype))
+    columns, _ = Feed(xpnn.get_backend("numpy"), x, Y).held(None)
+    assert columns[0].flags.c_contiguous
+    assert columns[0].dtype == np.float32
+    np.testing.assert_array_equal(columns[0], x.astype(np.float32))
+    row_major = X.astype(np.float32)
+    columns, _ = Feed(xpnn.get_backend("numpy"), row_major, Y).held(None)
+    assert np.shares_memory(columns[0], row_major)
+
+
 OPTIONS = {
     "plain": {},
     "in order": {"shuffle": False},

@@ -335,6 +335,9 @@ def _column(backend: Backend, values: Any, dtype: DType, where: str, name: str) 
     if isinstance(values, np.memmap) or hasattr(values, "tocsr"):
         return _Streamed(backend, values, dtype, where, name)
     with np.errstate(over="ignore"):  # what is too large for float32 becomes inf, and is refused as such
+        if isinstance(values, np.ndarray) and not values.flags.c_contiguous and values.dtype.kind in "fiub":
+            # Row after row, in one copy: a batch of rows that lie apart is slow to gather, and rounds its own way.
+            values = values.astype(backend.numpy_dtype(dtype), order="C")
         return _Resident(backend, backend.asarray(values, dtype=dtype), where, name)
 
 
