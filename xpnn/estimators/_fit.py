@@ -266,8 +266,8 @@ class Fitted(Inspected):
         self.n_iter_, self.n_evals_ = result.n_iter, result.n_evals
         if not result.n_iter:
             self.loss_ = result.value
-        asked = trainer.stop_reason not in (None, result.message)
-        if ended and not (result.converged or asked):
+        stopped = trainer.stop_reason not in (None, result.message)  # by a callback
+        if ended and not (result.converged or stopped):
             warnings.warn(
                 f"lbfgs failed to converge after {result.n_iter} iteration(s): "
                 f"{result.message or 'max_iter is reached'}.\n\nIncrease the "
