@@ -13,7 +13,7 @@ import numpy as np
 
 from .._typing import Array
 from ..accel.cuda.capture import Capturer
-from ..arguments import count, number
+from ..arguments import as_rows, count, number, same_length
 from ..backend import Backend, like, on_device, to_numpy
 from ..config import Custom
 from ..data.batching import epoch_order, split_off, stratified_indices
@@ -30,7 +30,7 @@ from ..schedules import Constant, Schedule
 from .callbacks import Callback, looks_at_steps
 from .checks import check_weight, class_numbers, class_table, expect, weighed, weighty
 from .divergence import explain
-from .feed import Batch, Feed, as_rows, same_length
+from .feed import Batch, Feed
 from .history import History, missing_column, will_miss
 from .recorded.graphs import Stages, plan_stages
 from .recorded.tapes import Replay, plan_replay
