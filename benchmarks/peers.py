@@ -5,7 +5,6 @@ Shared by all benchmarks.
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import sys
 from collections.abc import Callable
@@ -16,7 +15,6 @@ from harness import PROJECT, MissingError
 
 sys.path.insert(0, str(PROJECT))
 import xpnn
-from xpnn.accel import NumpyOps
 
 __all__ = [
     "ADAM",
@@ -38,12 +36,11 @@ ADAM = {"lr": LR, "betas": (BETA1, BETA2), "eps": EPS}  # for PyTorch
 
 
 def numpy_backend(*, compiled: bool) -> xpnn.Backend:
-    """Return xpnn's NumPy with operations of its own: those of all others may be compiled at any time."""
-    ops = NumpyOps(np, "cpu")
-    ops.choose(compiled=compiled)
-    if compiled and not ops.compiled:
-        raise MissingError("numba is not installed, or not faster here: pip install 'xpnn[fast]'")
-    return dataclasses.replace(xpnn.get_backend("numpy"), ops=ops)
+    """Return xpnn's NumPy, with native code or without."""
+    try:
+        return xpnn.get_backend("numpy", compiled=compiled)
+    except xpnn.errors.BackendUnavailableError as error:
+        raise MissingError(str(error)) from error
 
 
 def module(name: str) -> Any:

@@ -28,18 +28,18 @@ def rule_file(tmp_path, monkeypatch):
 @pytest.fixture
 def with_gpu(monkeypatch):
     """Pretend that CuPy has a GPU: NumPy in its place."""
-    from xpnn import backend
+    from xpnn.backend import value
 
-    probe, make = backend._probe, backend._make
-    monkeypatch.setattr(backend, "_probe", lambda name, device: "ok" if name == "cupy" else probe(name, device))
+    state_of, make = value.state_of, value.make
+    monkeypatch.setattr(value, "state_of", lambda name, device: "ok" if name == "cupy" else state_of(name, device))
 
-    def numpy_instead(name, device, dtype, ops, tf32):
-        made = make("numpy" if name == "cupy" else name, device, dtype, ops, tf32)
+    def numpy_instead(name, device, dtype, options):
+        made = make("numpy" if name == "cupy" else name, device, dtype, options)
         chosen.append(name)
         return made
 
     chosen: list[str] = []
-    monkeypatch.setattr(backend, "_make", numpy_instead)
+    monkeypatch.setattr(value, "make", numpy_instead)
     return chosen
 
 

@@ -188,6 +188,30 @@ def module(name):
         sys.path.remove(str(BENCHMARKS))
 
 
+def test_two_versions_take_turns(tmp_path):
+    """Here the same checkout twice: a ratio for each problem, and the import beside them."""
+    done = run(
+        "versions",
+        str(PROJECT),
+        "--quick",
+        "--problem",
+        "2-16-8-1, one row",
+        "--results",
+        str(tmp_path),
+        peers=tmp_path,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    problems = read(tmp_path, "versions")["problems"]
+    assert [problem["problem"] for problem in problems if not problem["missing"]] != []
+    for problem in problems:
+        assert problem["problem"].startswith("2-16-8-1, one row: xpnn")
+        assert problem["rows"].keys() == ({"now", "before"} if not problem["missing"] else set())
+        assert f"  {problem['problem']}" in done.stdout.replace(" (µs)", "") or problem["missing"]
+    refused = run("versions", str(tmp_path), "--quick", "--results", str(tmp_path), peers=tmp_path)
+    assert refused.returncode == 1
+    assert "expected a checkout of xpnn with benchmarks" in refused.stderr
+
+
 def test_each_is_first_in_its_turn():
     order = []
     turns = {name: lambda name=name: order.append(name) or len(order) for name in "abc"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from places import backend_or_skip
@@ -240,6 +240,9 @@ def test_fits_in_a_row_are_one_fit(problem, epochs, batch_size):
 @given(problem=problems(min_rows=2), k=st.integers(1, 4), batch_size=st.integers(1, 30))
 def test_replicas_of_any_network_are_single_networks(problem, k, batch_size, backend):
     (sizes, options), loss, X, y = problem
+    # Of rows that are all alike batch norm makes rounding by rounding; where a library rounds a product of stacks as it
+    # does a single one's, as NumPy does, they are equal all the same.
+    assume(backend.name == "numpy" or options["norm"] != "batch" or X.std() > 0)
     many = Trainer(xpnn.mlp(sizes, replicas=k, backend=backend, **options), loss, xpnn.SGD(lr=1e-3))
     history = many.fit(X, y, epochs=1, batch_size=batch_size)
     one = Trainer(xpnn.mlp(sizes, seed=k - 1, backend=backend, **options), loss, xpnn.SGD(lr=1e-3))

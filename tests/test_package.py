@@ -9,17 +9,12 @@ import inspect
 import re
 import tomllib
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from source import FILES, ROOT, imports, inner_imports, tree
 
 import xpnn
 
-ROOT = Path(xpnn.__file__).parent
-FILES = {
-    ".".join(("xpnn", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__"): path
-    for path in sorted(ROOT.rglob("*.py"))
-}
 each_module = pytest.mark.parametrize("module", FILES)
 
 # A module may import from lower levels, and from its own package; modules of one level do not know each other.
@@ -59,42 +54,6 @@ HEAVY = {
 }
 
 
-@functools.cache
-def tree(module: str) -> ast.Module:
-    return ast.parse(FILES[module].read_text(encoding="utf-8"))
-
-
-def is_typing_only(node: ast.AST) -> bool:
-    return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
-
-
-def imports(node: ast.AST, *, when_imported: bool) -> Iterator[ast.Import | ast.ImportFrom]:
-    """Walk to all imports, or to those that run when the module is imported."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.Import | ast.ImportFrom):
-            yield child
-        elif not (when_imported and (isinstance(child, ast.FunctionDef) or is_typing_only(child))):
-            yield from imports(child, when_imported=when_imported)
-
-
-def inner_imports(module: str, *, when_imported: bool = False) -> list[tuple[str, str]]:
-    """All modules of xpnn that a module imports, with the name it takes from each."""
-    package = module if FILES[module].name == "__init__.py" else module.rpartition(".")[0]
-    found = []
-    for node in imports(tree(module), when_imported=when_imported):
-        if isinstance(node, ast.Import):
-            found += [(alias.name, "") for alias in node.names if alias.name.partition(".")[0] == "xpnn"]
-            continue
-        above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-        source = ".".join([*above, *([node.module] if node.module else [])])
-        if source.partition(".")[0] != "xpnn":
-            continue
-        for alias in node.names:
-            whole = f"{source}.{alias.name}"
-            found.append((whole, "") if whole in FILES else (source, alias.name))
-    return found
-
-
 def part(module: str) -> str:
     """The file or folder of the package in which a module lies; "" for the package itself."""
     return module.partition(".")[2].partition(".")[0]
@@ -123,11 +82,11 @@ def test_imports_point_one_way(module):
 def test_the_walk_sees_every_kind_of_import():
     """The checker itself: a function's import, one for types, one of a module, and one of the version."""
     assert ("xpnn.checkpoint", "save") in inner_imports("xpnn.training.callbacks")
-    assert ("xpnn.checkpoint", "save") not in inner_imports("xpnn.training.callbacks", when_imported=True)
+    assert ("xpnn.checkpoint", "save") not in inner_imports("xpnn.training.callbacks", "imported")
     assert ("xpnn.training.trainer", "Trainer") in inner_imports("xpnn.training.callbacks")
-    assert ("xpnn.random", "") in inner_imports("xpnn.ops", when_imported=True)
+    assert ("xpnn.random", "") in inner_imports("xpnn.ops", "imported")
     assert ("xpnn", "__version__") in inner_imports("xpnn.checkpoint")
-    assert ("xpnn.layers.base", "Layer") in inner_imports("xpnn.layers", when_imported=True)
+    assert ("xpnn.layers.base", "Layer") in inner_imports("xpnn.layers", "imported")
 
 
 def test_no_modules_import_each_other_in_a_circle():
@@ -136,7 +95,7 @@ def test_no_modules_import_each_other_in_a_circle():
     def visit(module: str, path: tuple[str, ...]) -> None:
         assert module not in path, " imports ".join((*path[path.index(module) :], module))
         if module not in done:
-            for target, _ in inner_imports(module, when_imported=True):
+            for target, _ in inner_imports(module, "imported"):
                 if target not in ("xpnn", module):
                     visit(target, (*path, module))
             done.add(module)
@@ -148,7 +107,7 @@ def test_no_modules_import_each_other_in_a_circle():
 @each_module
 def test_nothing_heavy_is_imported_with_a_module(module):
     allowed = {"sklearn", "scipy"} if part(module) == "estimators" else set()  # its base classes are sklearn's
-    for node in imports(tree(module), when_imported=True):
+    for node in imports(tree(module), "imported"):
         names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
         if isinstance(node, ast.ImportFrom) and node.level:
             continue

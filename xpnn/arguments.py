@@ -25,6 +25,7 @@ __all__ = [
     "is_count",
     "number",
     "one_or_each",
+    "real_hint",
     "same_length",
     "suggest",
 ]
@@ -190,10 +191,27 @@ def same_length(where: str, **columns: Any) -> int:
 
 def check_real(a: Any, where: str, name: str) -> None:
     """Raise DTypeError unless the array `a` holds real numbers."""
-    kind = getattr(a.dtype, "kind", "c" if "complex" in str(a.dtype) else "f")
-    if kind not in "fiub":
-        hint = "Split real and imaginary parts" if kind == "c" else "Encode text with xpnn.data.TableEncoder"
+    hint = real_hint(a.dtype)
+    if hint is not None:
         raise DTypeError(
             f"{where}: expected real numbers in {name}, got dtype {a.dtype}. "
             f"{hint}, or convert with {name}.astype(float)."
         )
+
+
+def real_hint(dtype: Any) -> str | None:
+    """Return what to do with an array of any library whose dtype is none of real numbers; None where it is one.
+
+    Examples
+    --------
+    >>> real_hint(np.dtype("complex64")), real_hint(np.dtype("int8"))
+    ('Split real and imaginary parts', None)
+    """
+    name = getattr(dtype, "name", str(dtype).rpartition(".")[2])
+    if name.startswith(("float", "int", "uint", "bool", "bfloat")):
+        return None
+    if name.startswith("complex"):
+        return "Split real and imaginary parts"
+    if name.startswith(("datetime", "timedelta")):
+        return "Count time from a date of your choice"
+    return "Encode text with xpnn.data.TableEncoder"

@@ -12,11 +12,15 @@ from fake_cupy import fixture_ops  # noqa: F401, a fixture
 from fake_openblas import IMITATED
 
 from xpnn.accel import NumpyOps
+from xpnn.accel.native import support
+from xpnn.accel.native.openblas import NO_POOL
 
 
 @pytest.fixture(scope="session")
 def loops():
     pytest.importorskip("numba", reason="needs numba: pip install 'xpnn[fast]'")
+    if objection := support.numba_objection():
+        pytest.skip(objection)
     return importlib.import_module("xpnn.accel.native.loops")
 
 
@@ -26,12 +30,12 @@ def spread(loops):
 
 
 @pytest.fixture
-def pool(spread):
+def pool(loops):
     """The threads of NumPy's matrix products, two of them whatever the environment says."""
     limits = pytest.importorskip("threadpoolctl").threadpool_limits
-    found = spread.find_pool()
-    if found == spread.NO_POOL:
-        pytest.skip("NumPy's matrix products are not OpenBLAS's with threads of its own")
+    found = support.find_pool()
+    if found == NO_POOL:
+        pytest.skip(f"no threads to run on: {support.openblas_objection() or 'NumPy has products of its own'}")
     with limits(2, user_api="blas"):
         assert ctypes.CFUNCTYPE(ctypes.c_int)(found[1])() == 2
         yield found
@@ -45,7 +49,7 @@ def fast(request):
     ops = NumpyOps(np, "cpu")
     ops._loops = request.getfixturevalue("loops")
     if request.param == "numba in 7 parts":
-        ops._lent = IMITATED
+        ops._pool = IMITATED
     elif request.param != "numba":
-        ops._lent = request.getfixturevalue("pool")
+        ops._pool = request.getfixturevalue("pool")
     return ops

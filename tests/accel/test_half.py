@@ -14,8 +14,8 @@ import pytest
 
 import xpnn
 from xpnn import Linear
-from xpnn import backend as backends
 from xpnn.accel.half import half_of
+from xpnn.backend import value as backends
 from xpnn.errors import BackendUnavailableError, DivergenceError, OptionError
 
 PAIRS = [("numpy", "float16"), ("numpy", "bfloat16"), ("torch", "float16"), ("torch", "bfloat16")]
@@ -273,7 +273,7 @@ def test_data_on_disk(tmp_path):
 @pytest.fixture(params=["float16", "bfloat16"], name="cuda")
 def fixture_cuda(request, cupy):
     pytest.importorskip("ml_dtypes", reason="needs ml_dtypes: pip install ml_dtypes")
-    return backends._make.__wrapped__("cupy", "0", request.param), request.param, cupy
+    return backends.make("cupy", "0", request.param), request.param, cupy
 
 
 @pytest.mark.parametrize("replicas", [None, 2], ids=["one", "replicas"])
@@ -303,8 +303,8 @@ def test_compiled_loops_leave_products_of_half_precision(dtype):
 
     def train(kind, *, compiled):
         backend = xpnn.get_backend("numpy", kind)
-        ops = copy.copy(backend.ops)  # those of all others stay as they are
-        ops.choose(compiled=False)
+        ops = copy.copy(backend.ops)
+        ops.setting = False
         if compiled:
             ops._loops = importlib.import_module("xpnn.accel.native.loops")
         net = xpnn.mlp([12, 20, 16, 4], backend=dataclasses.replace(backend, ops=ops), seed=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import hashlib
 import multiprocessing
@@ -13,15 +14,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_openblas import IMITATED, handed_out, seven
+from fake_openblas import IMITATED, handed_out
 
 import xpnn
-from xpnn.accel import NumpyOps, numpy_ops
+from xpnn.accel import NumpyOps, numpy_ops, workers
+from xpnn.accel.native import support
+from xpnn.accel.native.openblas import NO_POOL
 from xpnn.errors import OptionError
 from xpnn.ops import Ops
 
 RNG = np.random.default_rng(0)
-FAST, PORTABLE = NumpyOps(np, "cpu"), Ops(np, "cpu")
+FAST, PORTABLE = NumpyOps(), Ops(np, "cpu")
 
 
 def draw(shape, dtype):
@@ -69,8 +72,8 @@ def test_bias_gradients_of_any_shape(fast, dtype, shape, order):
 @pytest.mark.parametrize("factors", [False, True])
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_adam(monkeypatch, fast, dtype, shape, factors, threads):
-    monkeypatch.setattr(numpy_ops, "_thread_count", lambda: threads)
-    monkeypatch.setattr(numpy_ops, "_pool", None)
+    monkeypatch.setattr(workers, "worker_count", lambda: threads)
+    monkeypatch.setattr(workers, "_pool", None)
     start = [draw(shape, dtype) for _ in range(3)] + [np.abs(draw(shape, dtype))]
     lr_factors = np.abs(draw(shape[-1:], dtype)) if factors else None
     rate = np.linspace(0.1, 0.2, shape[0], dtype=dtype)[:, None] if len(shape) == 2 else 0.1
@@ -243,58 +246,71 @@ def test_cross_entropy_shows_what_is_not_finite(fast, bad):
     np.testing.assert_array_equal(np.isfinite(d).all(axis=-1), [True, True, False, True])
 
 
-def timed_as(monkeypatch, **seconds):
-    monkeypatch.setattr(numpy_ops, "_least_time", lambda call: seconds[call.__name__])
+@pytest.fixture
+def not_loaded(monkeypatch, loops):
+    """As in a process that has not loaded the loops yet."""
+    monkeypatch.setattr(numpy_ops, "is_loaded", lambda: False)
 
 
-def test_compiled_loops_are_loaded_by_long_fits_alone(monkeypatch, loops):
-    ops = NumpyOps(np, "cpu")
-    ops.prepare(steps=100, n_params=1000, n_activations=1000)
-    assert not ops._considered
-    ops.prepare(steps=10_000, n_params=235_146, n_activations=50_000)
-    assert ops._considered
-    timed_as(monkeypatch, compiled=2.0, with_numpy=1.0)
-    slow = NumpyOps(np, "cpu")
-    slow.choose(compiled=True)
-    assert not slow.compiled
-    timed_as(monkeypatch, compiled=1.0, with_numpy=2.0, alone=1.0, shared=2.0)
-    slow.prepare(steps=10_000, n_params=235_146, n_activations=50_000)
-    assert not slow.compiled  # considered once
-    ops = NumpyOps(np, "cpu")
-    ops.choose(compiled=True)
-    assert ops.compiled
-    ops.choose(compiled=False)
+LONG = {"steps": 10_000, "n_params": 235_146, "n_activations": 50_000}
+SHORT = {"steps": 100, "n_params": 1000, "n_activations": 1000}
+
+
+def test_compiled_loops_are_loaded_by_long_fits_alone(not_loaded):
+    ops = NumpyOps()
+    ops.prepare(**SHORT)
     assert not ops.compiled
+    ops.prepare(**LONG)
+    assert ops.compiled
+    ops.prepare(**SHORT)
+    assert ops.compiled, "what was loaded stays"
+    assert not NumpyOps().compiled, "but for these networks alone"
 
 
-def test_loops_share_the_threads_of_the_products_unless_that_is_slower(monkeypatch, spread, pool):
-    for shared, expected in ((0.5, pool), (1.1, pool), (2.0, (0, 0))):
-        timed_as(monkeypatch, compiled=1.0, with_numpy=2.0, alone=1.0, shared=shared)
-        ops = NumpyOps(np, "cpu")
-        ops.choose(compiled=True)
-        assert ops._lent == expected
-    monkeypatch.setattr(spread, "find_pool", lambda: (0, 0))
-    timed_as(monkeypatch, compiled=1.0, with_numpy=2.0)  # nothing to measure
-    ops = NumpyOps(np, "cpu")
-    ops.choose(compiled=True)
-    assert (ops.compiled, ops._lent) == (True, (0, 0))
+def test_loaded_loops_cost_nothing_more(loops):
+    support.load_loops()
+    ops = NumpyOps()
+    assert not ops.compiled
+    ops.prepare(**SHORT)
+    assert ops.compiled
 
 
-def test_no_pool_without_openblas(monkeypatch, spread, pool):
-    class Library:
-        def __init__(self, path):
-            pass
+def test_compiled_loops_never_or_always(not_loaded):
+    never, always = NumpyOps(compiled=False), NumpyOps(compiled=True)
+    assert always.compiled
+    for ops in (never, always):
+        ops.prepare(**LONG)
+    assert (never.compiled, always.compiled) == (False, True)
 
-    monkeypatch.setattr(spread.ctypes, "CDLL", Library)
-    assert spread.find_pool() == spread.NO_POOL
-    Library.openblas_get_num_threads = seven  # of another OpenBLAS: a count, but nobody to run
-    assert spread.find_pool() == spread.NO_POOL
 
-    def refuse(path):
-        raise OSError(path)
+def test_loops_share_the_threads_of_the_products_unless_that_is_slower(monkeypatch, loops, pool):
+    """Measured for each fit; what one finds out binds no other."""
+    ops = NumpyOps(compiled=True)
+    assert ops._pool == pool
+    for slow, expected in ((1.0, pool), (5.0, NO_POOL), (1.1, pool), (2.0, NO_POOL), (1.0, pool)):
+        clock = {"now": 0.0}
 
-    monkeypatch.setattr(spread.ctypes, "CDLL", refuse)
-    assert spread.find_pool() == spread.NO_POOL
+        def adam(own, *rest, slow=slow, clock=clock):
+            clock["now"] += 1e-4 * (slow if own == pool else 1.0)
+
+        monkeypatch.setattr(support.time, "perf_counter", lambda clock=clock: clock["now"])
+        monkeypatch.setattr(loops, "adam", adam)
+        ops.prepare(**LONG)
+        assert ops._pool == expected
+        assert clock["now"] < 0.01, "and that takes no time to speak of"
+
+
+def test_one_thread_is_not_measured(monkeypatch, loops, pool):
+    monkeypatch.setattr(support, "find_pool", lambda: NO_POOL)
+    monkeypatch.setattr(loops, "adam", lambda *args: pytest.fail("measured"))
+    assert support.paying_pool(loops) == NO_POOL
+    monkeypatch.setattr(support, "find_pool", lambda: (pool[0], ctypes.cast(one, ctypes.c_void_p).value))
+    assert support.paying_pool(loops) != NO_POOL
+
+
+@ctypes.CFUNCTYPE(ctypes.c_int)
+def one():
+    return 1
 
 
 def test_loops_use_as_many_threads_as_the_products(monkeypatch, loops, pool):
@@ -318,12 +334,12 @@ def test_the_loops_tell_when_the_threads_code_changes(loops, spread):
     assert hashlib.sha256(Path(spread.__file__).read_bytes()).hexdigest()[:8] == loops._SPREAD
 
 
-def test_several_python_threads_may_spread_at_once(loops, spread, pool):
+def test_several_python_threads_may_spread_at_once(loops, pool):
     numbers = (0.9, 0.999, 1e-7, 0.1)
     arrays = [[np.full(100_003, k, np.float32) for k in range(1, 5)] for _ in range(4)]
     expected = [a.copy() for a in arrays[0]]
     for _ in range(50):
-        loops.adam(spread.NO_POOL, *expected, *numbers)
+        loops.adam(NO_POOL, *expected, *numbers)
 
     def work(own):
         for _ in range(50):
@@ -339,29 +355,9 @@ def test_several_python_threads_may_spread_at_once(loops, spread, pool):
             np.testing.assert_array_equal(a, b)
 
 
-def test_without_numba_nothing_is_compiled(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    ops = NumpyOps(np, "cpu")
-    ops.choose(compiled=True)
-    assert not ops.compiled
-    assert ops._considered
-
-
-def test_a_numba_that_cannot_compile_is_left_aside(monkeypatch, loops, caplog):
-    def refuse(*arrays):
-        raise TypeError("Failed in nopython mode pipeline\n\n  unknown intrinsic")
-
-    monkeypatch.setattr(loops, "adam", refuse)
-    ops = NumpyOps(np, "cpu")
-    with caplog.at_level("WARNING", logger="xpnn"):
-        ops.choose(compiled=True)
-    assert not ops.compiled
-    assert "compiled loops are left aside: Failed in nopython mode pipeline unknown intrinsic" in caplog.text
-
-
 def test_threads_obey_the_errstate_of_the_caller(monkeypatch):
-    monkeypatch.setattr(numpy_ops, "_thread_count", lambda: 2)
-    monkeypatch.setattr(numpy_ops, "_pool", None)
+    monkeypatch.setattr(workers, "worker_count", lambda: 2)
+    monkeypatch.setattr(workers, "_pool", None)
     n = 1 << 20
     arrays = [np.full(n, np.inf, np.float32) for _ in range(4)]
     with warnings.catch_warnings(), np.errstate(all="ignore"):
@@ -372,12 +368,12 @@ def test_threads_obey_the_errstate_of_the_caller(monkeypatch):
 
 def test_as_many_threads_as_the_environment_says(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    assert numpy_ops._thread_count() == 1
+    assert workers.worker_count() == 1
     monkeypatch.setenv("OMP_NUM_THREADS", "many")
-    assert numpy_ops._thread_count() >= 1
+    assert workers.worker_count() >= 1
     monkeypatch.delenv("OMP_NUM_THREADS")
     monkeypatch.delattr("os.sched_getaffinity", raising=False)
-    assert numpy_ops._thread_count() >= 1
+    assert workers.worker_count() >= 1
 
 
 def _adam_in_a_child(ops):
@@ -388,9 +384,9 @@ def _adam_in_a_child(ops):
 @pytest.mark.skipif(sys.platform != "linux", reason="forks")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_makes_threads_of_its_own(monkeypatch, fast):
-    if fast._lent == IMITATED:
+    if fast._pool == IMITATED:
         pytest.skip("runs no threads")
-    monkeypatch.setattr(numpy_ops, "_thread_count", lambda: 2)
+    monkeypatch.setattr(workers, "worker_count", lambda: 2)
     _adam_in_a_child(fast)
     child = multiprocessing.get_context("fork").Process(target=_adam_in_a_child, args=(fast,))
     child.start()

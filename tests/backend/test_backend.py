@@ -62,7 +62,7 @@ def test_every_spec_gives_an_equal_value_each_time(spec, name, device, same_as):
     again = get_backend(backend.spec)
     assert again == backend
     assert hash(again) == hash(backend)
-    assert again.ops is backend.ops
+    assert (again.ops is backend.ops) == (name != "numpy"), "what a fit finds out is for its own networks"
     assert get_backend(backend) is backend
     assert repr(backend).startswith(f"Backend({name!r}, device=")
     assert backend.dtype_name == "float32"

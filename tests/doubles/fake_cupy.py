@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xpnn import backend as backends
 from xpnn.accel.cuda import cupy_ops, kernels
+from xpnn.backend import interop, operations
+from xpnn.backend import value as backends
 
 SHIM = Path(__file__).with_name("cuda_shim.h")
 SOURCE = Path(kernels.__file__).with_name("kernels.cu")
@@ -345,9 +346,9 @@ def fixture_cupy(monkeypatch, host_kernels):
     module.blas, module.xp, xp.cuda = blas, xp, module.cuda
     monkeypatch.setitem(sys.modules, "cupy", module)
     monkeypatch.setitem(sys.modules, "array_api_compat.cupy", xp)
-    monkeypatch.setitem(backends._LIBRARIES, ndarray, "cupy")
-    monkeypatch.setitem(backends._NAMESPACES, ndarray, xp)
-    monkeypatch.setattr(backends, "_CUDA_OPS", {})
+    monkeypatch.setitem(interop.LIBRARIES, ndarray, "cupy")
+    monkeypatch.setitem(interop.NAMESPACES, ndarray, xp)
+    monkeypatch.setattr(operations, "CUDA_OPS", {})
     monkeypatch.setattr("xpnn.ops._MADE", {})
     monkeypatch.setattr(cupy_ops, "load_cublas", lambda cupy: blas)
     monkeypatch.setattr(RawModule, "compiled", host_kernels)
@@ -366,7 +367,7 @@ def fixture_order(request, monkeypatch):
 @pytest.fixture(name="on_gpu")
 def fixture_on_gpu(cupy):
     """A backend on that CuPy."""
-    return backends._make.__wrapped__("cupy", "0", "float32")
+    return backends.make("cupy", "0", "float32")
 
 
 @pytest.fixture(name="ops")

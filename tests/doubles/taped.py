@@ -14,7 +14,7 @@ import types
 import numpy as np
 
 import xpnn
-from xpnn import backend as backends
+from xpnn.backend import interop
 from xpnn.ops import Ops
 
 TAPE: list | None = None
@@ -200,11 +200,11 @@ class Capturer:
 
 def make_backend(monkeypatch, dtype="float32"):
     """Return a backend on this device."""
-    monkeypatch.setitem(backends._NAMESPACES, Taped, XP)
-    monkeypatch.setitem(backends._LIBRARIES, Taped, "numpy")
+    monkeypatch.setitem(interop.NAMESPACES, Taped, XP)
+    monkeypatch.setitem(interop.LIBRARIES, Taped, "numpy")
     monkeypatch.setattr("xpnn.ops._MADE", {})
     numpy = xpnn.get_backend("numpy", dtype)
     backend = dataclasses.replace(numpy, xp=XP, ops=Ops(XP, "cpu"))
     # what is NumPy's is not on the device: it is brought there
-    monkeypatch.setattr(backends.Backend, "owns", lambda self, a: isinstance(a, Taped) == (self.xp is XP))
+    monkeypatch.setattr(xpnn.Backend, "owns", lambda self, a: isinstance(a, Taped) == (self.xp is XP))
     return backend

@@ -107,7 +107,7 @@ def test_scikit_learn_compatible_with_arrays_of_any_library():
     done = subprocess.run(
         [sys.executable, "-c", _CHECK_ALL],
         cwd=os.path.dirname(__file__),
-        env={**os.environ, "SCIPY_ARRAY_API": "1"},
+        env={**os.environ, "SCIPY_ARRAY_API": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         timeout=300,
@@ -576,7 +576,7 @@ def test_arrays_stay_in_their_library_from_end_to_end(name):
     backend_or_skip(name)
     done = subprocess.run(
         [sys.executable, "-c", DISPATCH.format(name=name)],
-        env={**os.environ, "SCIPY_ARRAY_API": "1"},
+        env={**os.environ, "SCIPY_ARRAY_API": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         timeout=120,

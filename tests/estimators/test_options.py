@@ -617,7 +617,7 @@ def fake_cupy(monkeypatch):
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_worker_is_told_so_and_does_not_hang(monkeypatch):
     fake_cupy(monkeypatch)
-    monkeypatch.setattr(xpnn.backend, "_cuda_began", {})
+    monkeypatch.setattr("xpnn.backend.probe.CUDA_BEGAN", {})
     assert xpnn.available_backends()["cupy"] == "ok"  # this process has now asked CUDA
     made = xpnn.get_backend("numpy").with_dtype("float64")
     object.__setattr__(made, "name", "cupy")  # stands for a backend that was made before the fork

@@ -1,5 +1,5 @@
 """Faster twins of single operations, each equal to the portable one in `xpnn.ops` and bound to it by a test."""
 
-from .numpy_ops import NumpyOps
+from .numpy_ops import NumpyOps, trace_objection
 
-__all__ = ["NumpyOps"]
+__all__ = ["NumpyOps", "trace_objection"]

@@ -8,28 +8,21 @@ loops, unlike NumPy, do not tell of overflow and the like (`numpy.errstate`).
 
 from __future__ import annotations
 
-import contextvars
 import copy
-import importlib
-import importlib.util
-import itertools
-import logging
-import os
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from .._typing import Array, DType, Shape
+from .._typing import Array, Device, DType, Namespace, Shape
 from ..ops import Ops
 from ..random import keep_threshold
-from .native.trace import Trace, Traced, TracedLoops
+from .native.openblas import NO_POOL
+from .native.support import Compiled, find_pool, is_loaded, load_loops, numpy_objection, paying_pool
+from .native.trace import Trace, Traced, TracedLoops, TraceError
+from .workers import share
 
-__all__ = ["NumpyOps"]
-
-_LOG = logging.getLogger("xpnn")
+__all__ = ["NumpyOps", "trace_objection"]
 
 # Elements of one block: with its scratch and the four buffers it fits a core's L2 cache in float32.
 _BLOCK = 1 << 16
@@ -38,53 +31,70 @@ _THREADED = 1 << 20
 # Rows of fewer numbers NumPy copies as fast.
 _WIDE = 64
 _FLOATS = np.dtype(np.float32), np.dtype(np.float64)
-_NO_POOL = (0, 0)
 _ARRAYS = np.ndarray, Traced  # others may mean something else by an operation
 # What compiled loops save, in seconds for each parameter and each activation of a step, and for its Python, which a
-# tape does without; and what loading costs.
+# trace does without; what loading costs; and what a fit should save before its threads are measured.
 _SAVED_BY_PARAM, _SAVED_BY_ACTIVATION, _SAVED_BY_STEP = 0.8e-9, 0.7e-9, 4e-5
 _LOADING = 1.0
+_MEASURED = 0.1
 
 
 class NumpyOps(Ops):
-    """The operations of `xpnn.ops.Ops` that NumPy can do with fewer passes over memory."""
+    """The operations of `xpnn.ops.Ops` that NumPy can do with fewer passes over memory.
+
+    Parameters
+    ----------
+    xp, device : namespace, device
+        NumPy and its ``"cpu"``.
+    compiled : {"auto", True, False}, default="auto"
+        Whether to use compiled loops, and traces of steps: in fits long enough to repay loading them, always, or never.
+
+    Raises
+    ------
+    BackendUnavailableError
+        If they are to be used always, and cannot be had.
+    """
 
     name = "fast"
-    _loops: Any = None  # the module of compiled loops, once `prepare` has chosen it
-    _lent = _NO_POOL  # the threads of the matrix products, on which they run
-    _considered = False
+
+    def __init__(self, xp: Namespace = np, device: Device = "cpu", compiled: Compiled = "auto") -> None:
+        super().__init__(xp, device)
+        self.setting = compiled
+        self._loops: Any = None  # the module of compiled loops, where they are used
+        self._pool = NO_POOL  # the threads of the matrix products, on which they run
+        if compiled is True:
+            self._use(load_loops(required=True))
 
     # -- choosing -------------------------------------------------------------------------------------------
     def prepare(self, steps: int, n_params: int, n_activations: int) -> None:
-        """Load the compiled loops before the first fit that repays it, if they prove faster here."""
-        saved = steps * (n_params * _SAVED_BY_PARAM + n_activations * _SAVED_BY_ACTIVATION + _SAVED_BY_STEP)
-        if saved > _LOADING and not self._considered:
-            self.choose(compiled=True)
+        """Load the compiled loops before the first fit that repays it; find out before each if threads pay now.
 
-    def choose(self, *, compiled: bool) -> None:
-        """Decide now, for good, whether to use the compiled loops: never, or where numba is and they are faster."""
-        self._considered, self._loops, self._lent = True, None, _NO_POOL
-        if not compiled or importlib.util.find_spec("numba") is None:
-            return
-        try:
-            loops = importlib.import_module(".native.loops", __package__)
-            if _faster(loops):
-                pool = importlib.import_module(".native.threads", __package__).find_pool()
-                self._loops, self._lent = loops, _NO_POOL if _much_slower(loops, pool) else pool
-        except Exception as error:  # whatever a numba to come does must not keep a fit from its work
-            _LOG.warning("compiled loops are left aside: %s", " ".join(str(error).split())[:200])
+        Whether loops are used is a property of this object, and so of the networks of one backend.  Where a process
+        has loaded them already, they cost nothing, and every fit repays them.
+        """
+        saved = steps * (n_params * _SAVED_BY_PARAM + n_activations * _SAVED_BY_ACTIVATION + _SAVED_BY_STEP)
+        if self._loops is None and self.setting == "auto" and (saved > _LOADING or is_loaded()):
+            self._use(load_loops())
+        if self._loops is not None and saved > _MEASURED:
+            self._pool = paying_pool(self._loops)
+
+    def _use(self, loops: Any) -> None:
+        self._loops, self._pool = loops, NO_POOL if loops is None else find_pool()
 
     @property
     def compiled(self) -> bool:
         """Whether compiled loops are in use."""
         return self._loops is not None
 
-    def noting(self, dtype: DType) -> tuple[NumpyOps, Trace]:
-        """Return operations like these, compiled ones, that note on a new tape what they do with noted arrays."""
-        tape = Trace(self._loops, self._lent, dtype)
+    def tracing(self, dtype: DType) -> tuple[NumpyOps, Trace]:
+        """Return operations like these, compiled ones, and the trace of what they do with its arrays."""
+        objection = trace_objection(self)
+        if objection is not None:
+            raise TraceError(objection)
+        trace = Trace(self._loops, lambda: self._pool, dtype)
         new = copy.copy(self)
-        new._loops = TracedLoops(self._loops, tape)
-        return new, tape
+        new._loops = TracedLoops(self._loops, trace)
+        return new, trace
 
     # -- linear ---------------------------------------------------------------------------------------------
     def linear(self, x: Array, weight: Array, bias: Array | None) -> Array:
@@ -122,7 +132,7 @@ class NumpyOps(Ops):
         if self._loops is None or not _plain(x):
             return np.maximum(x, 0.0, out=x if overwrite else None)
         if overwrite:
-            self._loops.relu_over(self._lent, x.ravel())
+            self._loops.relu_over(self._pool, x.ravel())
             return x
         y = np.empty_like(x)
         self._loops.relu(x.ravel(), y.ravel())
@@ -133,7 +143,7 @@ class NumpyOps(Ops):
         if self._loops is None or not (_plain(dy) and _like(y, dy)):
             return np.multiply(dy, y > 0, out=dy if overwrite else None)
         if overwrite:
-            self._loops.relu_backward_over(self._lent, dy.ravel(), y.ravel())
+            self._loops.relu_backward_over(self._pool, dy.ravel(), y.ravel())
             return dy
         dx = np.empty_like(dy)
         self._loops.relu_backward(dy.ravel(), y.ravel(), dx.ravel())
@@ -144,7 +154,7 @@ class NumpyOps(Ops):
         """`linear` and `relu`; one pass over the product where there is a compiled loop."""
         y = x @ weight
         if self._loops is not None and bias is not None and y.ndim == 2 and _plain(y) and _fits(bias, y):
-            self._loops.bias_relu(self._lent, y, bias[0])
+            self._loops.bias_relu(self._pool, y, bias[0])
             return y
         if bias is not None:
             y += bias
@@ -167,7 +177,7 @@ class NumpyOps(Ops):
             return super().linear_relu_backward(
                 x, y, dy, weight, d_weight, d_bias, need_dx=need_dx, overwrite=overwrite
             )
-        self._loops.relu_backward_sums(self._lent, dy, y, d_bias[0])
+        self._loops.relu_backward_sums(self._pool, dy, y, d_bias[0])
         return self.linear_backward(x, dy, weight, d_weight, None, need_dx=need_dx)
 
     # -- dropout --------------------------------------------------------------------------------------------
@@ -179,7 +189,7 @@ class NumpyOps(Ops):
         mask = np.empty_like(keys[0], dtype=dtype, shape=shape)
         masks = mask.reshape(len(keys[0]), -1)
         for k in range(len(masks)):
-            self._loops.keep_mask(self._lent, masks[k], *(own[k : k + 1] for own in keys), keep_threshold(rate))
+            self._loops.keep_mask(self._pool, masks[k], *(own[k : k + 1] for own in keys), keep_threshold(rate))
         return mask
 
     # -- losses ---------------------------------------------------------------------------------------------
@@ -269,7 +279,7 @@ class NumpyOps(Ops):
         if values.size < _THREADED or type(values) is Traced:
             run(0, n)
         else:
-            _share(run, n)
+            share(run, n)
 
     def _compiled_adam(self, arrays: Sequence[Array], scalars: Sequence[Any]) -> None:
         """One pass over memory; replicas with numbers of their own one after the other."""
@@ -282,28 +292,35 @@ class NumpyOps(Ops):
             columns = [s if np.shape(s) == own else np.broadcast_to(s, own) for s in scalars]
             for k in np.ndindex(replicas):
                 self._compiled_adam([array[k] for array in arrays], [column[k] for column in columns])
-        elif self._lent != _NO_POOL or arrays[0].size < _THREADED or type(arrays[0]) is Traced:
-            self._loops.adam(self._lent, *arrays, *map(_single, scalars))
+        elif self._pool != NO_POOL or arrays[0].size < _THREADED or type(arrays[0]) is Traced:
+            self._loops.adam(self._pool, *arrays, *map(_single, scalars))
         else:
-            _share(
-                lambda a, b: self._loops.adam(_NO_POOL, *(array[a:b] for array in arrays), *map(_single, scalars)),
+            share(
+                lambda a, b: self._loops.adam(NO_POOL, *(array[a:b] for array in arrays), *map(_single, scalars)),
                 arrays[0].size,
             )
 
     # -- data -----------------------------------------------------------------------------------------------
     def take_rows(self, x: Array, index: Array) -> Array:
-        """Gather rows; by a compiled loop, where there is one, if they are long or noted."""
+        """Gather rows; by a compiled loop, where there is one, if they are long or traced."""
         long = type(x) is Traced or (type(x) is np.ndarray and x.ndim == 2 and x.shape[1] >= _WIDE)
         numbers = index.ndim == 1 and index.dtype == np.int64 and index.size > 0
         if self._loops is not None and long and numbers and x.size > 0 and x.flags.c_contiguous:
             out = np.empty_like(x, shape=(len(index), *x.shape[1:]))
-            if self._loops.take_rows(self._lent, _bytes(out), _bytes(x), index, len(x)):
+            if self._loops.take_rows(self._pool, _bytes(out), _bytes(x), index, len(x)):
                 return out
         return super().take_rows(x, index)
 
 
+def trace_objection(ops: Ops) -> str | None:
+    """Why no step can be traced with these operations, or None."""
+    if type(ops) is not NumpyOps or not ops.compiled:  # products of half precision are others
+        return "compiled loops are not in use (they come with xpnn[fast], in fits long enough to repay their loading)"
+    return numpy_objection()
+
+
 def _single(scalar: Any) -> Any:
-    """Return a number as a kernel takes it: a float, or what a tape notes as one."""
+    """Return a number as a kernel takes it: a float, or what a trace takes as one."""
     return scalar if type(scalar) is Traced else float(scalar if isinstance(scalar, float) else scalar.reshape(()))
 
 
@@ -346,97 +363,3 @@ def _adam(arrays: Sequence[Array], scalars: Sequence[Any], t: Array) -> None:
     for factor in factors:
         t *= factor
     values -= t
-
-
-def _faster(loops: Any) -> bool:
-    """Whether one step of the compiled loops takes less time than NumPy's on this machine."""
-    arrays, scalars = _trial()
-    scratch = np.empty_like(arrays[0])
-    rows, index = scratch.reshape(-1, _WIDE), np.arange(2)
-    taken = np.empty((2, _WIDE), np.float32)
-
-    def with_numpy() -> None:
-        _adam(arrays, scalars, scratch)
-        np.maximum(arrays[0], 0.0, out=scratch)
-        rows.take(index, axis=0)
-
-    def compiled() -> None:  # what of numba's is particular, is in these: what else there is will be compiled, too
-        loops.adam(_NO_POOL, *arrays, *scalars)
-        loops.relu(arrays[0], scratch)
-        loops.take_rows(_NO_POOL, _bytes(taken), _bytes(rows), index, len(rows))
-
-    return _least_time(compiled) < _least_time(with_numpy)
-
-
-def _much_slower(loops: Any, pool: tuple[int, int]) -> bool:
-    """Whether compiled loops lose on the threads of the matrix products, where there are any."""
-    arrays, scalars = _trial()
-
-    def shared() -> None:
-        loops.adam(pool, *arrays, *scalars)
-
-    def alone() -> None:
-        loops.adam(_NO_POOL, *arrays, *scalars)
-
-    return pool != _NO_POOL and _least_time(shared) > 1.2 * _least_time(alone)
-
-
-def _trial() -> tuple[list[Array], tuple[float, ...]]:
-    """Arrays and numbers for a step of Adam, by which operations are chosen."""
-    return [np.ones(_BLOCK, np.float32) for _ in range(4)], (0.9, 0.999, 1e-8, 1e-3)
-
-
-def _least_time(call: Callable[[], None]) -> float:
-    call()  # compiles, or warms the cache
-    times = []
-    for _ in range(5):
-        began = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - began)
-    return min(times)
-
-
-# -- threads ----------------------------------------------------------------------------------------------------
-# NumPy lets go of Python's lock in each of these loops.  There are as many threads as OMP_NUM_THREADS, which limits
-# the matrix products too, or as cores.
-def _thread_count() -> int:
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS and Windows
-        cores = os.cpu_count() or 1
-    try:
-        return max(min(int(os.environ["OMP_NUM_THREADS"]), cores), 1)
-    except (KeyError, ValueError):
-        return cores
-
-
-_pool: ThreadPoolExecutor | None = None
-
-
-def _forget_pool() -> None:
-    global _pool
-    _pool = None
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_pool)  # a forked child has the pool, but not its threads
-
-
-def _share(run: Callable[[int, int], None], n: int) -> None:
-    """Call ``run(start, stop)`` over 0..n, in as many equal parts as there are threads."""
-    global _pool
-    threads = _thread_count()
-    if threads == 1:
-        run(0, n)
-        return
-    if _pool is None:
-        _pool = ThreadPoolExecutor(threads - 1, thread_name_prefix="xpnn")
-    edges = [n * k // threads for k in range(threads + 1)]
-    # Each thread works under this one's settings: numpy.errstate is one of them.
-    others = [_pool.submit(contextvars.copy_context().run, run, a, b) for a, b in itertools.pairwise(edges[1:])]
-    try:
-        run(edges[0], edges[1])
-    finally:  # nobody writes any more when this returns
-        wait(others)
-    for other in others:
-        other.result()

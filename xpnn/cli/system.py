@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
+from ..accel.native.check import check_native
 from ..backend import available_backends
 from ..checkpoint import build, read
 from ..errors import FileFormatError
@@ -68,6 +69,7 @@ def versions() -> dict[str, str]:
 def run_doctor(args: argparse.Namespace) -> int:
     """Print the state of every backend and optional part."""
     backends = available_backends()
+    native = check_native()
     optional = [(name, use, _version(name), mend) for name, use, mend in _OPTIONAL]
     threads = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS")
     if args.json:
@@ -77,6 +79,7 @@ def run_doctor(args: argparse.Namespace) -> int:
                 "cores": os.cpu_count(),
                 "threads": threads,
                 "backends": backends,
+                "native": native,
                 "optional": {name: version for name, _, version, _ in optional},
             }
         )
@@ -88,6 +91,8 @@ def run_doctor(args: argparse.Namespace) -> int:
         f"{os.cpu_count()} cores; threads of matrix products: {threads or 'all (set OMP_NUM_THREADS to limit them)'}\n"
     )
     print(tabulate(backends.items(), headers=["backend", "state"], maxcolwidths=[None, 90]))
+    print()
+    print(tabulate(native.items(), headers=["native code for numpy", "state"], maxcolwidths=[None, 90]))
     print()
     rows = [(name, use, version or f"not installed: {mend}") for name, use, version, mend in optional]
     print(tabulate(rows, headers=["optional part", "for", "version"], disable_numparse=True))

@@ -230,7 +230,7 @@ class _Streamed:
         """Make ready for blocks of at most `rows` rows."""
         if not self.pinned or (self._slots is not None and self._slots.shape[0] >= rows):
             return
-        wide = self.backend._numpy_dtype(self.dtype)
+        wide = self.backend.numpy_dtype(self.dtype)
         own = self.values.dtype.newbyteorder("=")
         cupy, cupyx = (importlib.import_module(name) for name in ("cupy", "cupyx"))
         travels = own if own.itemsize < wide.itemsize else wide  # bytes as bytes

@@ -35,11 +35,11 @@ from fake_cupy import (
 from places import PROJECT
 
 import xpnn
-from xpnn import backend as backends
 from xpnn.accel.cuda import kernels
 from xpnn.accel.cuda.checks import gathers, number, plain, row_step
 from xpnn.accel.cuda.cupy_ops import CupyOps
 from xpnn.accel.cuda.gemm import Blas, Layout, layout
+from xpnn.backend import value as backends
 from xpnn.errors import BackendUnavailableError, OptionError
 from xpnn.ops import Clip, Decay, Ops
 from xpnn.random import StepKey
@@ -961,7 +961,7 @@ def test_a_step_launches_no_more_than_this(name, on_gpu, cupy):
 def test_cupy_takes_the_kernels(cupy, on_gpu):
     assert isinstance(on_gpu.ops, CupyOps)
     assert (on_gpu.ops.name, on_gpu.ops.tf32) == ("fast", False)
-    again = backends._make.__wrapped__("cupy", "0", "float64")
+    again = backends.make("cupy", "0", "float64")
     assert again.ops is on_gpu.ops
     x = on_gpu.asarray([[1.0]])
     assert type(xpnn.backend.ops_of(x)) is Ops
@@ -980,7 +980,7 @@ def test_tf32_is_a_choice(cupy, on_gpu, monkeypatch):
     assert xpnn.get_backend(rounds, tf32=False).ops is on_gpu.ops
     assert xpnn.get_backend(rounds, "float32").ops is rounds.ops
     assert type(xpnn.get_backend(rounds, ops="portable").ops) is Ops
-    monkeypatch.setattr(backends, "_probe", lambda name, device: "ok")
+    monkeypatch.setattr(backends, "state_of", lambda name, device: "ok")
     assert pickle.loads(pickle.dumps(rounds)).ops.tf32
     assert not pickle.loads(pickle.dumps(on_gpu)).ops.tf32
     assert xpnn.get_backend("cupy", tf32=True).ops.tf32
@@ -1136,7 +1136,7 @@ def test_what_the_kernels_take_is_told_from_cupy_arrays(real_cupy):
 
 def test_operations_are_made_on_cupy_before_there_is_a_gpu(real_cupy):
     """CuPy has what is asked of it; compiling begins at the first launch."""
-    backend = backends._make.__wrapped__("cupy", "0", "float32")
+    backend = backends.make("cupy", "0", "float32")
     assert isinstance(backend.ops, CupyOps)
     assert callable(real_cupy.cuda.get_current_stream)
     assert callable(real_cupy.cuda.alloc)

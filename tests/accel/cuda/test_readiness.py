@@ -26,7 +26,8 @@ from cases import BATCH, LAYERS, LOSSES, N_IN
 from places import PROJECT, backend_or_skip, strict_flags
 
 import xpnn
-from xpnn import backend as backends
+from xpnn.backend import interop
+from xpnn.backend import value as backends
 from xpnn.errors import BackendUnavailableError
 from xpnn.layers import Dropout, Linear
 from xpnn.ops import Ops, portable_ops
@@ -341,7 +342,7 @@ def watched(monkeypatch, no_host_sync):
 
         return call
 
-    monkeypatch.setitem(backends._NAMESPACES, kind, xp)
+    monkeypatch.setitem(interop.NAMESPACES, kind, xp)
     monkeypatch.setattr("xpnn.ops._MADE", {})
     monkeypatch.setattr(Trainer, "train_step", guarded(Trainer.train_step))
     monkeypatch.setattr(_Tally, "add", guarded(_Tally.add))
@@ -554,7 +555,7 @@ def test_new_arrays_are_made_on_the_backends_own_device(monkeypatch):
             return a.astype(dtype, copy=copy)
 
     made = []
-    monkeypatch.setitem(backends._LIBRARIES, OnDevice, "cupy")
+    monkeypatch.setitem(interop.LIBRARIES, OnDevice, "cupy")
     backend = dataclasses.replace(xpnn.get_backend("numpy"), name="cupy", xp=Namespace, device=device)
     values = backend.zeros((2, 3))
     assert device.entered == 1
@@ -624,7 +625,7 @@ def test_cupy_has_every_listed_function_as_it_was_read(cupy):
 
 
 def test_a_backend_on_cupy_is_a_value(cupy):
-    a, b, c = (backends._make.__wrapped__("cupy", device, "float32") for device in ("", "0", "1"))
+    a, b, c = (backends.make("cupy", device, "float32") for device in ("", "0", "1"))
     assert a == b != c
     assert hash(a) == hash(b)
     assert (a.spec, c.spec) == ("cupy:0", "cupy:1")
@@ -633,7 +634,7 @@ def test_a_backend_on_cupy_is_a_value(cupy):
 
 
 def test_cupy_arrays_that_are_here_already_are_not_touched(cupy):
-    backend = backends._make.__wrapped__("cupy", "", "float32")
+    backend = backends.make("cupy", "", "float32")
     flat = borrowed(cupy, (3, 64))
     for array in (flat, flat[..., 16:28], flat.mT):
         assert backend.owns(array)
@@ -644,7 +645,7 @@ def test_cupy_arrays_that_are_here_already_are_not_touched(cupy):
 
 @pytest.mark.parametrize("replicas", [(), (3,)])
 def test_parameters_on_cupy_are_views_of_the_flat_buffer(cupy, replicas):
-    backend = backends._make.__wrapped__("cupy", "", "float32")
+    backend = backends.make("cupy", "", "float32")
     flat = borrowed(cupy, (*replicas, 64))
     view = backend.xp.reshape(flat[..., 16:28], (*replicas, 3, 4), copy=False)
     assert view.data.ptr == flat.data.ptr + 16 * 4

@@ -1,4 +1,4 @@
-"""What was noted on a tape gives, played on other numbers, the very bits of NumPy on these."""
+"""What was traced gives, played on other numbers, the very bits of NumPy on these."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from hypothesis import strategies as st
 
 from xpnn import special
 from xpnn.accel import NumpyOps
-from xpnn.accel.native import inner_loops
-from xpnn.accel.native import trace as tape
+from xpnn.accel.native import inner_loops, support
+from xpnn.accel.native import trace as traces
 from xpnn.accel.native.inner_loops import inner_loop
 from xpnn.accel.native.table import SHARED, Kernel
-from xpnn.accel.native.trace import Trace, Traced, TracedLoops, TraceError, bare
+from xpnn.accel.native.trace import Trace, Traced, TracedLoops, TraceError, untraced
 from xpnn.ops import Ops
 from xpnn.random import StepKey
 
@@ -62,26 +62,33 @@ def elsewhere(a):
     return new
 
 
-def make_tape(dtype=F4, lent=NO_POOL):
-    """A tape; to note something takes no numba, to play it does."""
-    return Trace(importlib.import_module("xpnn.accel.native.loops"), lent, dtype)
+@pytest.fixture(autouse=True)
+def tested_numpy():
+    """Elsewhere inner loops are not called; to add a version, write it into `support.NUMPY`."""
+    if objection := support.numpy_objection():
+        pytest.skip(objection)
+
+
+def make_trace(dtype=F4, pool=NO_POOL):
+    """A trace; to make it takes no numba, to play it does."""
+    return Trace(importlib.import_module("xpnn.accel.native.loops"), lambda: pool, dtype)
 
 
 def places_of(arrays):
     return [(a.ctypes.data, 0) for a in arrays]
 
 
-def replayed(f, first, second, dtype=F4, fixed=(), lent=NO_POOL):
+def replayed(f, first, second, dtype=F4, fixed=(), pool=NO_POOL):
     """Note ``f(*moving, *fixed)`` on the first arrays, play it on the second, and return what it then returns.
 
     And what the fixed arrays then hold, which begin both times with the same numbers.
     """
-    made, own = make_tape(dtype, lent), [a.copy() for a in fixed]
+    made, own = make_trace(dtype, pool), [a.copy() for a in fixed]
     at_first = [a.copy() for a in first]
     with np.errstate(all="ignore"):
-        noted = f(*map(made.moving, at_first), *map(made.fixed, own))
-        assert isinstance(noted, Traced)
-        out = bare(noted)
+        traced = f(*map(made.moving, at_first), *map(made.fixed, own))
+        assert isinstance(traced, Traced)
+        out = untraced(traced)
         assert_same(out, f(*[a.copy() for a in first], *[a.copy() for a in fixed]))
     made.finish()
     results = []
@@ -105,9 +112,9 @@ def assert_same(found, expected):
         raise AssertionError("NaN of other bits")
 
 
-def assert_replays(f, first, second, dtype=F4, fixed=(), lent=NO_POOL):
-    """Check that what was noted is what NumPy does with the second arrays."""
-    found, held = replayed(f, first, second, dtype, fixed, lent)
+def assert_replays(f, first, second, dtype=F4, fixed=(), pool=NO_POOL):
+    """Check that what was traced is what NumPy does with the second arrays."""
+    found, held = replayed(f, first, second, dtype, fixed, pool)
     own = [a.copy() for a in fixed]
     with np.errstate(all="ignore"):
         assert_same(found, f(*[a.copy() for a in second], *own))
@@ -303,7 +310,7 @@ def test_three_dimensions(loops, dtype):
 
 @pytest.mark.parametrize("dtype", ["int32", "int64", "uint8", "bool", "float16"])
 def test_other_dtypes_with_loops_of_their_own(loops, dtype):
-    """A tape takes what NumPy does without a conversion, whatever the dtype of its kernels."""
+    """A trace takes what NumPy does without a conversion, whatever the dtype of its kernels."""
     first, second = ([np.asarray(a).astype(dtype) for a in ([[1, 0, 3]], [[5, 1, 1]], [[0, 7, 2]])] for _ in "ab")
     second[0] = second[2]
     assert_replays(lambda x, y, z: np.maximum(x, y) + z, first, second)
@@ -486,10 +493,10 @@ def test_many_steps(loops, dtype):
     expected, held = np.zeros((count, m, n), dtype), [np.zeros((n, n), dtype), np.zeros((1, n), dtype)]
     for k in range(count):
         step(x[k], rates[k], expected[k], *held)
-    noting = [draw((m, n), dtype, 5), draw((1,), dtype, 6), np.zeros((m, n), dtype)]
-    made, own = make_tape(dtype), [np.zeros((n, n), dtype), np.zeros((1, n), dtype)]
+    tracing = [draw((m, n), dtype, 5), draw((1,), dtype, 6), np.zeros((m, n), dtype)]
+    made, own = make_trace(dtype), [np.zeros((n, n), dtype), np.zeros((1, n), dtype)]
     with np.errstate(all="ignore"):
-        step(*map(made.moving, noting), *map(made.fixed, own))
+        step(*map(made.moving, tracing), *map(made.fixed, own))
     made.finish()
     for parts in ([count], [1] * count, [4, 0, 5]):
         out, done = np.full((count, m, n), np.nan, dtype), 0
@@ -511,9 +518,9 @@ def test_many_steps(loops, dtype):
 
 def test_no_steps_and_no_moving_arrays(loops):
     state = np.ones(3, F4)
-    made = make_tape()
-    noted = made.fixed(state)
-    noted *= 2
+    made = make_trace()
+    traced = made.fixed(state)
+    traced *= 2
     made.finish()
     made.play(0, [])
     assert state.tolist() == [2, 2, 2]
@@ -522,7 +529,7 @@ def test_no_steps_and_no_moving_arrays(loops):
 
 
 def test_each_moving_array_needs_a_place(loops):
-    made = make_tape()
+    made = make_trace()
     x = made.moving(np.ones(3, F4))
     x + 1
     made.finish()
@@ -532,7 +539,7 @@ def test_each_moving_array_needs_a_place(loops):
 
 def test_playing_leaves_no_complaint_to_others(loops):
     """Loops of NumPy raise flags of the processor, of which the next function would tell."""
-    made = make_tape()
+    made = make_trace()
     x = np.full(100, 1e30, F4)
     with np.errstate(over="ignore"):
         made.moving(x) * 1e30
@@ -544,20 +551,20 @@ def test_playing_leaves_no_complaint_to_others(loops):
 
 # -- what is refused ----------------------------------------------------------------------------------------------
 class Given:
-    """Arrays of a tape on which to try something."""
+    """Arrays of a trace on which to try something."""
 
     def __init__(self):
-        self.tape = make_tape()
+        self.trace = make_trace()
         self.x = np.arange(24, dtype=F4).reshape(6, 4)
-        self.m = self.tape.moving(self.x)
-        self.square = self.tape.fixed(np.ones((4, 4), F4))
-        self.o = self.tape.fixed(np.ones((6, 4), F4))
-        self.wide = self.tape.fixed(np.ones((6, 4), F8))
-        self.half = self.tape.fixed(np.ones((6, 4), np.float16))
-        self.cube = self.tape.fixed(np.ones((2, 3, 4), F4))
-        self.four = self.tape.fixed(np.ones((3, 3, 3, 3), F4))
-        self.index = self.tape.fixed(np.arange(6))
-        self.swapped = self.tape.fixed(np.ones((6, 4), ">f4"))
+        self.m = self.trace.moving(self.x)
+        self.square = self.trace.fixed(np.ones((4, 4), F4))
+        self.o = self.trace.fixed(np.ones((6, 4), F4))
+        self.wide = self.trace.fixed(np.ones((6, 4), F8))
+        self.half = self.trace.fixed(np.ones((6, 4), np.float16))
+        self.cube = self.trace.fixed(np.ones((2, 3, 4), F4))
+        self.four = self.trace.fixed(np.ones((3, 3, 3, 3), F4))
+        self.index = self.trace.fixed(np.arange(6))
+        self.swapped = self.trace.fixed(np.ones((6, 4), ">f4"))
 
 
 def assign(a, key, value):
@@ -595,7 +602,7 @@ REFUSED = {
     "chosen by truths": (lambda g: assign(g.o, g.m > 0, 0.0), CHOSEN),
     "chosen by numbers": (lambda g: assign(g.o, np.asarray([0, 1]), 0.0), CHOSEN),
     "chosen by a list": (lambda g: assign(g.o, (0, [1, 2]), 0.0), CHOSEN),
-    "chosen by noted places": (lambda g: assign(g.o, (slice(None), np.argmax(g.m, axis=-1)), 0.0), CHOSEN),
+    "chosen by traced places": (lambda g: assign(g.o, (slice(None), np.argmax(g.m, axis=-1)), 0.0), CHOSEN),
     "a plain array": (lambda g: g.m * np.ones(4, F4), UNSEEN),
     "a plain array first": (lambda g: np.ones(4, F4) - g.m, UNSEEN),
     "a plain array assigned": (lambda g: assign(g.o, ..., np.ones(4, F4)), UNSEEN),
@@ -609,7 +616,7 @@ REFUSED = {
     "a copy in one piece": (lambda g: assign(g.square, ..., np.ascontiguousarray(g.m[:4].mT)), UNSEEN),
     "a copy by its shape": (lambda g: g.m.mT.reshape(-1) + 1, UNSEEN),
     "chosen rows": (lambda g: g.m[[0, 1]] + 1, "chosen elements"),
-    "rows by noted numbers": (lambda g: g.m[g.index] + 1, "chosen elements"),
+    "rows by traced numbers": (lambda g: g.m[g.index] + 1, "chosen elements"),
     "sort": (lambda g: np.sort(g.m) * 2, UNSEEN),
     "concatenate": (lambda g: assign(g.o, ..., np.concatenate([g.m[:3], g.m[3:]]) * 2), UNSEEN),
     "where": (lambda g: g.m + np.where(g.m > 0, g.m, 0.0) * 2, UNSEEN),
@@ -620,8 +627,8 @@ REFUSED = {
     "a wide scalar of NumPy's": (lambda g: g.m * np.float64(2), PLAIN),
     "a truth": (lambda g: g.m * True, PLAIN),
     "a list": (lambda g: np.add(g.m, [1.0, 2.0, 3.0, 4.0]), PLAIN),
-    "no tape": (lambda g: g.x.view(Traced) + 1, "belongs to no tape"),
-    "no tape, assigned": (lambda g: assign(g.x.view(Traced), ..., 1.0), "belongs to no tape"),
+    "no trace": (lambda g: g.x.view(Traced) + 1, "belongs to no trace"),
+    "no trace, assigned": (lambda g: assign(g.x.view(Traced), ..., 1.0), "belongs to no trace"),
     # forms of functions
     "cumsum": (lambda g: np.cumsum(g.m, axis=0) * 2, OWN_FORM),
     "cumsum into": (lambda g: np.cumsum(g.m, axis=0, out=g.o), OWN_FORM),
@@ -662,8 +669,8 @@ REFUSED = {
     "over itself, backwards": (lambda g: assign(g.o, ..., g.o[::-1]), "part of what"),
     "over its row": (lambda g: np.add(g.o, g.o[0], out=g.o), "part of what"),
     "a product over itself": (lambda g: np.matmul(g.m, g.square, out=g.m), "over what it reads"),
-    "moving twice": (lambda g: g.tape.moving(g.x[1:]), "one memory"),
-    "fixed, then moving": (lambda g: g.tape.moving(bare(g.o)), "one memory"),
+    "moving twice": (lambda g: g.trace.moving(g.x[1:]), "one memory"),
+    "fixed, then moving": (lambda g: g.trace.moving(untraced(g.o)), "one memory"),
     # shapes
     "four dimensions": (lambda g: g.four * g.four[:1, :, :1], ROWS),
     "four dimensions with gaps": (lambda g: g.four[::2, ::2, ::2, ::2] + 1, ROWS),
@@ -687,15 +694,15 @@ REFUSED = {
     "argmax of another dtype": (lambda g: np.argmax(g.wide, axis=-1), "argmax of other"),
     "argmax of a turned array": (lambda g: np.argmax(g.m.mT, axis=-1), "argmax of other"),
     # kernels
-    "a kernel of turned arrays": (lambda g: g.tape.kernel("relu", g.m.mT, g.o.mT), "in one piece"),
-    "a kernel of a plain array": (lambda g: g.tape.kernel("relu", g.x.ravel(), g.o.reshape(-1)), "in one piece"),
-    "a kernel and a number": (lambda g: g.tape.kernel("relu", g.m.reshape(-1), 0.5), "in one piece"),
+    "a kernel of turned arrays": (lambda g: g.trace.kernel("relu", g.m.mT, g.o.mT), "in one piece"),
+    "a kernel of a plain array": (lambda g: g.trace.kernel("relu", g.x.ravel(), g.o.reshape(-1)), "in one piece"),
+    "a kernel and a number": (lambda g: g.trace.kernel("relu", g.m.reshape(-1), 0.5), "in one piece"),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_refused(name):
-    """Wrongly noted it would give wrong numbers later, and say nothing."""
+    """Wrongly traced it would give wrong numbers later, and say nothing."""
     what, why = REFUSED[name]
     with np.errstate(all="ignore"), pytest.raises(TraceError, match=why):
         what(Given())
@@ -703,7 +710,7 @@ def test_what_is_refused(name):
 
 @pytest.mark.parametrize("label", [-1, 3, 10**9])
 def test_labels_that_do_not_exist_are_refused(label):
-    made = make_tape()
+    made = make_trace()
     rows, labels = made.fixed(np.zeros((2, 3), F4)), made.moving(np.asarray([0, label]))
     with pytest.raises(TraceError, match="refuses its input"):
         made.kernel("one_hot", rows, labels)
@@ -713,9 +720,9 @@ def test_labels_that_do_not_exist_are_refused(label):
 
 
 def test_a_function_without_a_loop_is_refused(monkeypatch):
-    monkeypatch.setattr(tape, "inner_loop", lambda ufunc, dtypes: None)
+    monkeypatch.setattr(traces, "inner_loop", lambda ufunc, dtypes: None)
     with pytest.raises(TraceError, match="add of float32, float32, float32"):
-        make_tape().moving(np.ones(3, F4)) + 1
+        make_trace().moving(np.ones(3, F4)) + 1
 
 
 def into(o, value):
@@ -735,7 +742,7 @@ def scaled_by_hand(m):
     return t
 
 
-# Of a moving array `m` and a fixed one `o`, both of shape (6, 4).  What the tape sees, it notes rightly; where it would
+# Of a moving array `m` and a fixed one `o`, both of shape (6, 4).  What the trace sees, it has rightly; where it would
 # miss something, it refuses.
 SOUND = {
     "a number taken out": lambda m, o: m * float(m[2, 1]),
@@ -834,7 +841,7 @@ def test_the_other_byte_order_is_refused(loops, name):
 @pytest.mark.parametrize("name", ["relu", "column_sums", "keep_mask"])
 def test_kernels_of_another_dtype_than_the_tapes_are_refused(loops, name):
     """The player would read the memory as what it is not."""
-    made = make_tape(F4)
+    made = make_trace(F4)
     x, y = made.moving(np.ones((4, 6), F8)), made.fixed(np.ones((4, 6), F8))
     keys = [made.fixed(np.ones(1, np.int32)) for _ in "ab"]
     args = {
@@ -1052,10 +1059,10 @@ def labels_of(rng, m):
     return rng.integers(0, m, 2 * m // 3 + 1)
 
 
-def call(loops, kind, lent, arrays, numbers):
+def call(loops, kind, pool, arrays, numbers):
     if kind is Kernel.ADAM:
         arrays = [*arrays[:4], *(float(a.reshape(())) for a in arrays[4:])]
-    getattr(loops, kind.name.lower())(*((lent,) if kind in SHARED else ()), *arrays, *numbers)
+    getattr(loops, kind.name.lower())(*((pool,) if kind in SHARED else ()), *arrays, *numbers)
 
 
 @FLOATS
@@ -1063,35 +1070,35 @@ def call(loops, kind, lent, arrays, numbers):
 @pytest.mark.parametrize("parts", [1, 7])
 def test_every_kernel_is_played(loops, kind, dtype, parts):
     """Each array moves; what it then holds is what the kernel itself makes of the same numbers."""
-    lent = NO_POOL if parts == 1 else IMITATED
+    pool = NO_POOL if parts == 1 else IMITATED
     shapes = [(1, 1), (1, 9), (9, 1), (5, 3), (33, 12), (4, 127)] if parts == 1 else [(400, 200), (401, 199)]
     for m, n in shapes:
         first, numbers = kernel_arrays(kind, m, n, dtype, 1)
         steps = [kernel_arrays(kind, m, n, dtype, seed)[0] for seed in (4, 9, 2)]
-        made = make_tape(dtype, lent)
-        noted = [made.moving(a.copy()) for a in first]
-        getattr(TracedLoops(loops, made), kind.name.lower())(*((lent,) if kind in SHARED else ()), *noted, *numbers)
+        made = make_trace(dtype, pool)
+        traced = [made.moving(a.copy()) for a in first]
+        getattr(TracedLoops(loops, made), kind.name.lower())(*((pool,) if kind in SHARED else ()), *traced, *numbers)
         made.finish()
-        call(loops, kind, lent, first, numbers)
-        for a, b in zip(noted, first, strict=True):
-            assert_same(bare(a), b)
+        call(loops, kind, pool, first, numbers)
+        for a, b in zip(traced, first, strict=True):
+            assert_same(untraced(a), b)
         together = [np.stack(arrays) for arrays in zip(*steps, strict=True)]
         made.play(len(steps), [(a.ctypes.data, a.strides[0]) for a in together])
         for k, arrays in enumerate(steps):
-            call(loops, kind, lent, arrays, numbers)
+            call(loops, kind, pool, arrays, numbers)
             for a, b in zip(together, arrays, strict=True):
                 assert_same(a[k], b)
 
 
-def test_kernels_that_no_tape_holds_are_refused(loops):
-    made = make_tape()
-    noting = TracedLoops(loops, made)
-    assert noting.MAX_CLASSES == loops.MAX_CLASSES
+def test_kernels_that_no_trace_holds_are_refused(loops):
+    made = make_trace()
+    tracing = TracedLoops(loops, made)
+    assert tracing.MAX_CLASSES == loops.MAX_CLASSES
     with pytest.raises(AttributeError):
-        noting.nothing  # noqa: B018
+        tracing.nothing  # noqa: B018
     x = made.moving(np.ones((3, 70), F4))
     other = TracedLoops(types.SimpleNamespace(other=lambda x: x), made)
-    with pytest.raises(TraceError, match="other, which no tape holds"):
+    with pytest.raises(TraceError, match="other, which no trace holds"):
         other.other(x)
 
 
@@ -1137,13 +1144,13 @@ def test_one_hot_rows(fast, dtype, n, batch):
     assert_same(fast.one_hot(labels, like[:, ::2]), PORTABLE.one_hot(labels, like[:, ::2]))
 
 
-# -- operations on noted arrays -----------------------------------------------------------------------------------
+# -- operations on traced arrays -----------------------------------------------------------------------------------
 @FLOATS
-@pytest.mark.parametrize("lent", [NO_POOL, IMITATED], ids=["alone", "in 7 parts"])
-def test_noting_operations(loops, dtype, lent):
-    """A step of a small network by the operations themselves, and by a tape: many at once."""
+@pytest.mark.parametrize("pool", [NO_POOL, IMITATED], ids=["alone", "in 7 parts"])
+def test_tracing_operations(loops, dtype, pool):
+    """A step of a small network by the operations themselves, and by a trace: many at once."""
     ops = NumpyOps(np, "cpu")
-    ops._loops, ops._lent = loops, lent
+    ops._loops, ops._pool = loops, pool
     batch, n_in, hidden, classes, count = 40, 20, 500, 10, 5  # enough for the loops to share
 
     shapes = [(n_in, hidden), (1, hidden), (hidden, classes), (1, classes)]
@@ -1179,11 +1186,11 @@ def test_noting_operations(loops, dtype, lent):
     expected, own = np.zeros((count + 1, 2), dtype), [a.copy() for a in state]
     for k in range(count + 1):
         step(ops, *(a[k] for a in rows), expected[k], *own)
-    noting, made = ops.noting(dtype)
-    assert noting.compiled
+    tracing, made = ops.tracing(dtype)
+    assert tracing.compiled
     assert ops._loops is loops
     out, mine = np.zeros((count + 1, 2), dtype), [a.copy() for a in state]
-    step(noting, *(made.moving(a[0].copy()) for a in rows), made.moving(out[0:1].reshape(-1)), *map(made.fixed, mine))
+    step(tracing, *(made.moving(a[0].copy()) for a in rows), made.moving(out[0:1].reshape(-1)), *map(made.fixed, mine))
     made.finish()
     made.play(count, [(a[1:].ctypes.data, a.strides[0]) for a in (*rows, out)])
     assert_same(out, expected)
@@ -1199,15 +1206,15 @@ def owner(array):
 
 
 def test_moving_arrays_may_go_and_the_tapes_own_stay(loops):
-    made = make_tape()
+    made = make_trace()
     x, state = np.ones((50, 7), F4), np.zeros((50, 7), F4)
-    noted = made.moving(x)
-    scratch = np.exp(noted * 2)
+    traced = made.moving(x)
+    scratch = np.exp(traced * 2)
     into_state = made.fixed(state)
-    into_state[...] = scratch + np.full_like(noted, 0.5)
-    moved, kept, held = (weakref.ref(owner(bare(a))) for a in (noted, scratch, into_state))
+    into_state[...] = scratch + np.full_like(traced, 0.5)
+    moved, kept, held = (weakref.ref(owner(untraced(a))) for a in (traced, scratch, into_state))
     made.finish()
-    del x, noted, scratch, into_state, state
+    del x, traced, scratch, into_state, state
     gc.collect()
     assert moved() is None
     assert kept() is not None
@@ -1226,7 +1233,7 @@ def test_moving_arrays_may_go_and_the_tapes_own_stay(loops):
 def test_a_row_of_a_table_moves_within_it(loops):
     """As the trainer's tables do: what moves may be part of an array, and so may what it is used for."""
     table = draw((6, 2, 3), F4, 1, "plain")
-    made, out = make_tape(), np.zeros((6, 3), F4)
+    made, out = make_trace(), np.zeros((6, 3), F4)
     row, into_row = made.moving(table[1:2]), made.moving(out[1:2])
     into_row[...] = row[:, 0] * 2 + row[:, 1]
     made.finish()
@@ -1236,11 +1243,11 @@ def test_a_row_of_a_table_moves_within_it(loops):
     assert_same(out, expected)
 
 
-def test_bare():
+def test_untraced():
     x = np.ones(3, F4)
-    noted = make_tape().moving(x)
-    assert type(bare(noted)) is np.ndarray
-    assert np.shares_memory(bare(noted), x)
-    assert bare(x) is x
-    assert bare(3.0) == 3.0
-    assert noted.astype(F4, copy=False) is noted
+    traced = make_trace().moving(x)
+    assert type(untraced(traced)) is np.ndarray
+    assert np.shares_memory(untraced(traced), x)
+    assert untraced(x) is x
+    assert untraced(3.0) == 3.0
+    assert traced.astype(F4, copy=False) is traced

@@ -16,9 +16,10 @@ import taped
 
 import xpnn
 from xpnn import Linear
-from xpnn import backend as backends
 from xpnn.accel.cuda import cupy_ops, gemm
 from xpnn.accel.half import with_half_products
+from xpnn.backend import interop
+from xpnn.backend import value as backends
 from xpnn.ops import Ops
 from xpnn.random import StepKey, step_keys
 from xpnn.training.recorded import graphs as stages
@@ -578,11 +579,11 @@ def fixture_gpu(cupy, monkeypatch):
     log = []
     make_streams(cupy, log)
     monkeypatch.setattr(stages, "_STEPS", 3)
-    backend = backends._make.__wrapped__("cupy", "0", "float32")
+    backend = backends.make("cupy", "0", "float32")
     monkeypatch.setattr(taped, "KIND", Gpu)
     monkeypatch.setitem(sys.modules, "array_api_compat.cupy", taped.XP)
-    monkeypatch.setitem(backends._LIBRARIES, Gpu, "cupy")
-    monkeypatch.setitem(backends._NAMESPACES, Gpu, taped.XP)
+    monkeypatch.setitem(interop.LIBRARIES, Gpu, "cupy")
+    monkeypatch.setitem(interop.NAMESPACES, Gpu, taped.XP)
 
     def empty(shape, dtype):
         array = np.full(shape, np.nan if np.dtype(dtype).kind == "f" else 7, dtype).view(Gpu)

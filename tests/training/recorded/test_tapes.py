@@ -7,7 +7,6 @@ import copy
 import dataclasses
 import functools
 import gc
-import importlib
 import logging
 import threading
 import warnings
@@ -19,7 +18,8 @@ import pytest
 
 import xpnn
 from xpnn import Linear
-from xpnn.accel import NumpyOps
+from xpnn.accel.native import support
+from xpnn.accel.native.openblas import NO_POOL
 from xpnn.accel.native.trace import Trace, Traced, TraceError
 from xpnn.training.recorded import tapes as replay
 
@@ -30,9 +30,9 @@ N, N_IN, BATCH = 90, 4, 8  # 12 steps, the last of 2 rows
 def fixture_backend():
     """NumPy with compiled loops."""
     pytest.importorskip("numba", reason="needs numba: pip install 'xpnn[fast]'")
-    ops = NumpyOps(np, "cpu")
-    ops._considered, ops._loops = True, importlib.import_module("xpnn.accel.native.loops")
-    return dataclasses.replace(xpnn.get_backend("numpy"), ops=ops)
+    if objection := support.numba_objection() or support.numpy_objection():
+        pytest.skip(objection)
+    return xpnn.get_backend("numpy", compiled=True)
 
 
 @pytest.fixture(name="reasons")
@@ -819,14 +819,14 @@ def test_an_estimator_with_weights(alpha, backend):
 @pytest.mark.parametrize("own", [{}, {"lr_mult": 0.5}], ids=["", "factors"])
 def test_on_the_threads_of_the_products(own, backend, monkeypatch):
     """A network large enough for its loops to be shared, and for NumPy's passes to be, too."""
-    spread = importlib.import_module("xpnn.accel.native.threads")
     monkeypatch.setattr("xpnn.accel.numpy_ops._THREADED", 1 << 12)
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     x, y = data(n=150)
     limits = pytest.importorskip("threadpoolctl").threadpool_limits
-    for pool in {spread.find_pool(), spread.NO_POOL}:
+    for pool in {support.find_pool(), NO_POOL}:
         ops = copy.copy(backend.ops)
-        ops._lent = pool
+        ops._pool = pool
+        monkeypatch.setattr("xpnn.accel.numpy_ops.paying_pool", lambda loops, pool=pool: pool)
 
         def make(backend):
             layers = Linear(300, **own), xpnn.ReLU(), Linear(300), xpnn.ReLU(), Linear(3)

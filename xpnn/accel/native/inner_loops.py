@@ -13,6 +13,8 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from .support import numpy_objection
+
 __all__ = ["InnerLoop", "inner_loop"]
 
 
@@ -53,9 +55,10 @@ class _UFunc(ctypes.Structure):
 def inner_loop(ufunc: np.ufunc, dtypes: tuple[np.dtype[Any], ...]) -> InnerLoop | None:
     """Return the loop of a NumPy function for the dtypes of its arguments, outputs included.
 
-    None where it has none for just these, or where functions of this NumPy lie otherwise in memory.
+    None where it has none for just these, where functions of this NumPy lie otherwise in memory, or where nobody has
+    tried whether they do (`xpnn.accel.native.support`).
     """
-    if np.intp(0).itemsize != _ADDRESS:
+    if np.intp(0).itemsize != _ADDRESS or numpy_objection() is not None:
         return None
     found = _UFunc.from_address(id(ufunc))
     counts = found.nin, found.nout, found.nargs, found.ntypes

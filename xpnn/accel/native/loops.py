@@ -1,7 +1,7 @@
 """Loops compiled by numba: one pass over memory where NumPy takes several, with the very same roundings.
 
 Every expression is evaluated in the order of the portable code and without fused multiply-adds, so each result is
-equal to NumPy's to the last bit.  Imported only when `NumpyOps.prepare` finds that they pay.
+equal to NumPy's to the last bit.  Imported only by `xpnn.accel.native.support.load_loops`.
 
 What is marked `spread` works on elements or rows a to b, a part for each thread; sums are not spread, so their order is
 always the same.  A loop that writes over what it reads is a loop of its own: only where arrays cannot overlap does the
@@ -15,7 +15,8 @@ from math import sqrt
 import numpy as np
 
 from ..._typing import Array
-from .threads import Pool, compiled, prefetch, spread
+from .openblas import Pool
+from .threads import compiled, prefetch, spread
 
 __all__ = [
     "MAX_CLASSES",
@@ -42,7 +43,7 @@ MAX_CLASSES = 128
 # Elements of Adam that a thread should have at least, for handing them out to pay; of what is quicker, more.
 _ELEMENTS = 1 << 12
 # numba keeps what it compiled by the content of this file.  The loops contain `threads.py` too: this is its hash.
-_SPREAD = "037b3373"
+_SPREAD = "c6ae349c"
 
 
 @spread

@@ -1,4 +1,4 @@
-"""What plays a tape: the array work of one training step, call after call, without Python between.
+"""What plays a trace: the array work of one training step, call after call, without Python between.
 
 `xpnn.accel.native.trace` writes the table.  A call is a loop of NumPy's own, where it lies in memory, so that every
 bit is NumPy's; or one of the loops of `xpnn.accel.native.loops`.
@@ -12,14 +12,15 @@ import numpy as np
 
 from ..._typing import Array
 from . import loops
+from .openblas import Pool
 from .table import Column, Kernel
-from .threads import Pool, compiled
+from .threads import compiled
 
 try:
     from llvmlite import ir
     from numba import carray, types
     from numba.extending import intrinsic
-except ImportError:  # then there is nothing to play: `NumpyOps` takes no compiled loops, and no tape is made
+except ImportError:  # then there is nothing to play: `NumpyOps` takes no compiled loops, and nothing is traced
 
     def intrinsic(function: Any) -> Any:
         """Return a function as it is."""
@@ -30,8 +31,11 @@ __all__ = ["play"]
 
 _LABELS, _KEYS, _TRUTHS = np.zeros(1, np.int64), np.zeros(1, np.int32), np.zeros(1, np.bool_)
 _BYTES = np.zeros(1, np.uint8)
+# Plain numbers: numba 0.61 and 0.62 index with no member of an enumeration.
+_KIND, _LOOP, _DATA, _COUNT, _ARGS = map(int, list(Column)[:5])
+_DIMS, _STEPS, _OUTER, _OUTER_STEPS, _SCRATCH = map(int, list(Column)[5:10])
 # numba keeps what it compiled by the content of this file.  These are the hashes of what else it compiled.
-_COMPILED = {"loops.py": "908671c1", "table.py": "49a7219c"}
+_COMPILED = {"loops.py": "1f1eb8e1", "table.py": "e74cf9a0"}
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -75,19 +79,19 @@ def _number(address: int, like: Array) -> float:  # pragma: no cover (compiled)
 def _play_once(pool: Pool, table: Array, like: Array) -> None:  # pragma: no cover (compiled)
     for k in range(table.shape[0]):
         row = table[k]
-        kind = row[Column.KIND]
+        kind = row[_KIND]
         if kind == 0:
             here = row.ctypes.data
-            args, dims, steps = here + 8 * Column.SCRATCH, here + 8 * Column.DIMS, here + 8 * Column.STEPS
-            far, near = row[Column.OUTER_STEPS :], row[Column.OUTER_STEPS + 3 :]
-            for o in range(row[Column.OUTER]):
-                for p in range(row[Column.OUTER + 1]):
-                    for j in range(row[Column.COUNT]):
-                        row[Column.SCRATCH + j] = row[Column.ARGS + j] + o * far[j] + p * near[j]
-                    _call(row[Column.LOOP], args, dims, steps, row[Column.DATA])
+            args, dims, steps = here + 8 * _SCRATCH, here + 8 * _DIMS, here + 8 * _STEPS
+            far, near = row[_OUTER_STEPS:], row[_OUTER_STEPS + 3 :]
+            for o in range(row[_OUTER]):
+                for p in range(row[_OUTER + 1]):
+                    for j in range(row[_COUNT]):
+                        row[_SCRATCH + j] = row[_ARGS + j] + o * far[j] + p * near[j]
+                    _call(row[_LOOP], args, dims, steps, row[_DATA])
             continue
-        m, n = row[Column.DIMS], row[Column.DIMS + 1]
-        given = row[Column.ARGS :]
+        m, n = row[_DIMS], row[_DIMS + 1]
+        given = row[_ARGS:]
         a, b, c, d, e = given[0], given[1], given[2], given[3], given[4]
         if kind == Kernel.ADAM:
             values, grads, first = _vector(a, n, like), _vector(b, n, like), _vector(c, n, like)
@@ -103,7 +107,7 @@ def _play_once(pool: Pool, table: Array, like: Array) -> None:  # pragma: no cov
         elif kind == Kernel.COLUMN_SUMS:
             loops.column_sums(_matrix(a, m, n, like), _vector(b, n, like))
         elif kind == Kernel.KEEP_MASK:
-            loops.keep_mask(pool, _vector(a, n, like), _vector(b, 1, _KEYS), _vector(c, 1, _KEYS), row[Column.STEPS])
+            loops.keep_mask(pool, _vector(a, n, like), _vector(b, 1, _KEYS), _vector(c, 1, _KEYS), row[_STEPS])
         elif kind == Kernel.NUMBERS:
             loops.numbers(_vector(a, n, like), _vector(b, n, _TRUTHS))
         elif kind == Kernel.ONE_HOT:
@@ -124,7 +128,7 @@ def _play_once(pool: Pool, table: Array, like: Array) -> None:  # pragma: no cov
         elif kind == Kernel.SHIFTED:
             loops.shifted(_matrix(a, m, n, like), _matrix(b, m, n, like))
         elif kind == Kernel.TAKE_ROWS:
-            count = row[Column.STEPS]
+            count = row[_STEPS]
             out, rows = _matrix(a, m, n, _BYTES), _matrix(b, count, n, _BYTES)
             loops.take_rows(pool, out, rows, _vector(c, m, _LABELS), count)
 
@@ -133,7 +137,7 @@ def _play_once(pool: Pool, table: Array, like: Array) -> None:  # pragma: no cov
 def play(
     count: int, pool: Pool, table: Array, moves: Array, bases: Array, like: Array
 ) -> None:  # pragma: no cover (compiled)
-    """Make the calls of a tape.
+    """Make the calls of a trace.
 
     Parameters
     ----------

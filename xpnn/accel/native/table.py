@@ -1,4 +1,4 @@
-"""How a tape's table is laid out: `xpnn.accel.native.trace` writes it, `xpnn.accel.native.player` reads it."""
+"""How a trace's table is laid out: `xpnn.accel.native.trace` writes it, `xpnn.accel.native.player` reads it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["SHARED", "Column", "Kernel"]
 
 
 class Kernel(IntEnum):
-    """The kernels that a tape can hold."""
+    """The kernels that a trace can hold."""
 
     ADAM = auto()
     ADD_BIAS = auto()

@@ -1,18 +1,10 @@
-"""Compiled loops on the threads that the matrix products already have.
-
-OpenBLAS, NumPy's usual library of products, keeps its threads awake between products.  A thread pool beside it has to
-fight them for the cores, and loses more than it wins.  OpenBLAS lends them out instead: its `gotoblas_pthread` runs any
-function on them, hands work out faster than NumPy adds two short rows, and obeys the number of threads that the user
-has set.  Where NumPy has other products (MKL, Accelerate, OpenBLAS over OpenMP) there is no such function, and loops
-run on one thread.
+"""Compiled loops on the threads that the matrix products already have (`xpnn.accel.native.openblas`).
 
 As with the products themselves, a process should not be forked while one of its threads is inside a loop.
 """
 
 from __future__ import annotations
 
-import ctypes
-import importlib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -23,29 +15,11 @@ try:
 except ImportError:  # then these are plain functions: they can be read and tried, but `NumpyOps` does not take them
     numba = None
 
-__all__ = ["NO_POOL", "Pool", "compiled", "find_pool", "prefetch", "spread"]
+__all__ = ["compiled", "prefetch", "spread"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-#: Addresses of two functions of the library: one that runs a function on its threads, one that tells how many they are.
-Pool = tuple[int, int]
-NO_POOL: Pool = (0, 0)
-
 _MOST_PARTS = 64
-# As NumPy's own wheels name it, and others.
-_COUNTERS = tuple(f"{prefix}openblas_get_num_threads{suffix}" for prefix in ("scipy_", "") for suffix in ("64_", ""))
-
-
-def find_pool() -> Pool:
-    """Return the threads of NumPy's matrix products, or `NO_POOL` where they cannot be had."""
-    try:
-        # A library finds the symbols of those that it was linked to.
-        library = ctypes.CDLL(importlib.import_module("numpy._core._multiarray_umath").__file__)
-        name = next(name for name in _COUNTERS if hasattr(library, name))
-        run, count = (ctypes.cast(f, ctypes.c_void_p).value for f in (library.gotoblas_pthread, library[name]))
-    except (OSError, ImportError, AttributeError, StopIteration):
-        return NO_POOL
-    return run or 0, count or 0
 
 
 def compiled(loop: _F) -> _F:

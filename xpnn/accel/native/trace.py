@@ -1,35 +1,37 @@
-"""Noting the array work of one training step, to do it again without Python.
+"""Tracing the array work of one training step, to do it again without Python.
 
 A small step is mostly Python: each operation is found, checked and given an array of its own, which takes longer than
-its arithmetic.  A `Trace` is what one step did with arrays, noted while it was made: the very loops of NumPy and of
-`xpnn.accel.native.loops`, and the places in memory where they read and wrote.  `Trace.play` runs them again, for
+its arithmetic.  A `Trace` is what one step did with arrays, written down while it was made: the very loops of NumPy and
+of `xpnn.accel.native.loops`, and the places in memory where they read and wrote.  `Trace.play` runs them again, for
 many steps, with the same roundings and without Python.
 
-What is noted are addresses.  So whatever changes from step to step, rows or a learning rate, must lie in an array that
-was `moving` when the tape was made; everything else stays where it was.  NumPy tells `Traced` arrays of each of its
-functions that works on them.  What is not understood raises `TraceError`, and so does an array whose numbers the tape
-did not see come about.  Ways past it remain, such as ``np.asarray(noted)``: whoever makes a tape compares what it does.
+What is written down are addresses.  So whatever changes from step to step, rows or a learning rate, must lie in an
+array that was `moving` when the trace was made; everything else stays where it was.  NumPy tells `Traced` arrays of
+each of its functions that works on them.  What is not understood raises `TraceError`, and so does an array whose
+numbers the trace did not see come about.  Ways past it remain, such as ``np.asarray(traced)``: whoever makes a trace
+compares what it does.
 """
 
 from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .inner_loops import InnerLoop, inner_loop
+from .openblas import Pool
 from .table import SHARED, Column, Kernel
 
-__all__ = ["Trace", "TraceError", "Traced", "TracedLoops", "bare"]
+__all__ = ["Trace", "TraceError", "Traced", "TracedLoops", "untraced"]
 
 _ADAMS_ARRAYS = 4  # what else it is given are numbers
 
 # Functions that make an array like another, and what they fill it with.
 _LIKE: dict[Any, float | None] = {np.empty_like: None, np.zeros_like: 0.0, np.ones_like: 1.0}
-# What calls noted functions in its turn, or makes views; the work of all others goes unseen.
+# What calls traced functions in its turn, or makes views; the work of all others goes unseen.
 _SEEN = {
     *(np.sum, np.mean, np.max, np.min, np.reshape, np.ravel, np.squeeze, np.expand_dims, np.swapaxes, np.moveaxis),
     *(np.transpose, np.matrix_transpose, np.broadcast_to, np.astype, np.shape, np.ndim, np.size),
@@ -38,7 +40,7 @@ _EXACT = 1 << 24  # whole numbers up to this are float32 numbers
 
 
 class TraceError(Exception):
-    """What a step does cannot be put on a tape."""
+    """What a step does cannot be traced."""
 
 
 class _Place(NamedTuple):
@@ -49,25 +51,26 @@ class _Place(NamedTuple):
 
 
 class Traced(np.ndarray):
-    """An array whose work is noted on a tape, and done."""
+    """An array whose work is traced, and done."""
 
-    tape: Trace | None = None
+    own_trace: Trace | None = None  # ndarray has a `trace`, of a matrix
 
     def __array_finalize__(self, obj: Any) -> None:
-        self.tape = getattr(obj, "tape", None)
+        self.own_trace = getattr(obj, "own_trace", None)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
-        tape = _tape_of(*inputs, *(out or ()))
-        made = tape.apply(ufunc, method, [bare(a) for a in inputs], bare(out[0]) if out else None, options)
-        return out[0] if out else tape.fixed(made)
+        trace = _trace_of(*inputs, *(out or ()))
+        plain = [untraced(a) for a in inputs]
+        made = trace.apply(ufunc, method, plain, untraced(out[0]) if out else None, options)
+        return out[0] if out else trace.fixed(made)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if func in _LIKE:
-            return _tape_of(args[0]).like(bare(args[0]), _LIKE[func], *args[1:], **kwargs)
+            return _trace_of(args[0]).like(untraced(args[0]), _LIKE[func], *args[1:], **kwargs)
         if func is np.full_like:
-            return _tape_of(args[0]).like(bare(args[0]), *args[1:], **kwargs)
+            return _trace_of(args[0]).like(untraced(args[0]), *args[1:], **kwargs)
         if func is np.argmax:
-            return _tape_of(args[0]).argmax(*args, **kwargs)
+            return _trace_of(args[0]).argmax(*args, **kwargs)
         if func not in _SEEN or kwargs.get("out") is not None:
             raise TraceError(f"{func.__name__}, whose work is not seen")
         return super().__array_function__(func, types, args, kwargs)
@@ -76,15 +79,15 @@ class Traced(np.ndarray):
         return super().__getitem__(_whole(key))
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        _tape_of(self).assign(bare(self)[_whole(key)], bare(value))
+        _trace_of(self).assign(untraced(self)[_whole(key)], untraced(value))
 
     def astype(self, dtype: Any, *args: Any, **options: Any) -> Any:
         """Return the same numbers in another dtype: of truth values, zeros and ones."""
         if self.dtype == dtype and not options.get("copy", True):
             return self
-        return _tape_of(self).numbers(self, np.dtype(dtype))
+        return _trace_of(self).numbers(self, np.dtype(dtype))
 
-    def _asked(self, *args: Any) -> Any:
+    def _decision(self, *args: Any) -> Any:
         """Raise `TraceError`: what is decided by a number would be decided once."""
         raise TraceError("a decision by the value of an array")
 
@@ -92,7 +95,7 @@ class Traced(np.ndarray):
         """Raise `TraceError`: NumPy does not tell of this method's work."""
         raise TraceError("a method whose work is not seen")
 
-    __bool__ = __float__ = __int__ = __index__ = __complex__ = item = tolist = _asked
+    __bool__ = __float__ = __int__ = __index__ = __complex__ = item = tolist = _decision
     argmax = argmin = byteswap = choose = compress = dot = fill = partition = put = resize = setfield = _unseen
     sort = take = _unseen
 
@@ -110,16 +113,16 @@ def _whole(key: Any) -> Any:
     return keys if Ellipsis in keys else (*keys, Ellipsis)
 
 
-def bare(a: Any) -> Any:
-    """Return a noted array as NumPy's own, and anything else as it is."""
+def untraced(a: Any) -> Any:
+    """Return a traced array as NumPy's own, and anything else as it is."""
     return a.view(np.ndarray) if isinstance(a, Traced) else a
 
 
-def _tape_of(*arrays: Any) -> Trace:
+def _trace_of(*arrays: Any) -> Trace:
     for array in arrays:
-        if isinstance(array, Traced) and array.tape is not None:
-            return array.tape
-    raise TraceError("an array that belongs to no tape")
+        if isinstance(array, Traced) and array.own_trace is not None:
+            return array.own_trace
+    raise TraceError("an array that belongs to no trace")
 
 
 class Trace:
@@ -129,27 +132,27 @@ class Trace:
     ----------
     kernels : module
         `xpnn.accel.native.loops`.
-    pool : Pool
-        The threads on which they run.
+    pool : callable
+        Returns the threads on which they run.
     dtype : dtype
         Of the step's floating numbers.
     """
 
-    def __init__(self, kernels: Any, pool: tuple[int, int], dtype: Any) -> None:
+    def __init__(self, kernels: Any, pool: Callable[[], Pool], dtype: Any) -> None:
         self._kernels, self._pool = kernels, pool
         self._like = np.zeros(1, dtype)
         self._rows: list[list[int]] = []
         self._moves: list[tuple[int, int, int, int]] = []  # row and column, number of the moving array, offset
         self._moving = 0
-        # The memory that the tape knows, by the id of what owns it and is kept alive; a place if it moves.
+        # The memory that the trace knows, by the id of what owns it and is kept alive; a place if it moves.
         self._known: dict[int, tuple[Any, _Place | None]] = {}
 
-    # -- what the tape knows --------------------------------------------------------------------------------
+    # -- what the trace knows -------------------------------------------------------------------------------
     def fixed(self, array: Any) -> Traced:
         """Return an array as one that stays where it is."""
         owner = _owner(array)
         self._known.setdefault(id(owner), (owner, None))
-        return self._noted(array)
+        return self._traced(array)
 
     def moving(self, array: Any) -> Traced:
         """Return an array as one in whose place others come: at each play as many as here were named, in this order."""
@@ -157,23 +160,23 @@ class Trace:
         if self._known.setdefault(id(owner), (owner, place))[1] is not place:
             raise TraceError("two moving arrays in one memory")
         self._moving += 1
-        return self._noted(array)
+        return self._traced(array)
 
-    def _noted(self, array: Any) -> Traced:
-        noted: Traced = array.view(Traced)
-        noted.tape = self
-        return noted
+    def _traced(self, array: Any) -> Traced:
+        traced: Traced = array.view(Traced)
+        traced.own_trace = self
+        return traced
 
     def _fresh(self, shape: int | Sequence[int], dtype: Any) -> Any:
-        return bare(self.fixed(np.empty(shape, dtype)))
+        return untraced(self.fixed(np.empty(shape, dtype)))
 
     def _constant(self, value: float, dtype: Any) -> Any:
-        return bare(self.fixed(np.asarray(value, dtype)))
+        return untraced(self.fixed(np.asarray(value, dtype)))
 
-    # -- noting ---------------------------------------------------------------------------------------------
-    # Each does its work on bare arrays too.
+    # -- tracing --------------------------------------------------------------------------------------------
+    # Each does its work on NumPy's arrays, too.
     def apply(self, ufunc: np.ufunc, method: str, inputs: list[Any], out: Any, options: dict[str, Any]) -> Any:
-        """Call a function of NumPy, note it, and return what it made."""
+        """Call a function of NumPy, write it down, and return what it made."""
         if method == "reduce":
             return self._reduce(ufunc, inputs[0], out, **options)
         # What the usual options allow, a conversion, would be refused in any case.
@@ -182,20 +185,20 @@ class Trace:
         return self._elements(ufunc, inputs, out) if ufunc.signature is None else self._product(ufunc, inputs, out)
 
     def kernel(self, name: str, *args: Any) -> Any:
-        """Call a kernel on noted arrays, then whole numbers, and note it."""
+        """Call a kernel on traced arrays, then whole numbers, and write it down."""
         if name.upper() not in Kernel.__members__:
-            raise TraceError(f"{name}, which no tape holds")
+            raise TraceError(f"{name}, which no trace holds")
         kind = Kernel[name.upper()]
         numbers = [a for a in args if isinstance(a, int)]
-        arrays = [bare(a) for a in args if isinstance(a, Traced)]
+        arrays = [untraced(a) for a in args if isinstance(a, Traced)]
         if len(arrays) + len(numbers) != len(args) or not all(a.flags.c_contiguous for a in arrays):
             raise TraceError(f"{name} of other than arrays in one piece")
         if any(a.dtype.kind == "f" and a.dtype != self._like.dtype for a in arrays):
-            raise TraceError(f"{name} of another dtype than the tape's")
+            raise TraceError(f"{name} of another dtype than the trace's")
         given = arrays
         if kind is Kernel.ADAM:
             given = [*arrays[:_ADAMS_ARRAYS], *(float(a.reshape(())) for a in arrays[_ADAMS_ARRAYS:])]
-        made = getattr(self._kernels, name)(*((self._pool,) if kind in SHARED else ()), *given, *numbers)
+        made = getattr(self._kernels, name)(*((self._pool(),) if kind in SHARED else ()), *given, *numbers)
         if made is False:
             raise TraceError(f"{name}, which refuses its input")
         row = [0] * Column.WIDTH
@@ -215,7 +218,7 @@ class Trace:
         """Make an array like another, filled with a number if there is one."""
         made = self.fixed(np.empty_like(other, dtype=dtype, shape=shape, **options))
         if fill is not None:
-            self.assign(bare(made), fill)
+            self.assign(untraced(made), fill)
         return made
 
     def argmax(self, x: Traced, axis: int | None = None) -> Traced:
@@ -323,7 +326,7 @@ class Trace:
         return out
 
     def _spread(self, loop: InnerLoop, arrays: list[Any], shape: tuple[int, ...]) -> None:
-        """Note a loop over arrays of a common shape, with as few dimensions as there can be.
+        """Write down a loop over arrays of a common shape, with as few dimensions as there can be.
 
         NumPy takes dimensions in an order of its own, which no element's value depends on; but some loops choose
         their arithmetic by the strides, and those NumPy then may have changed.
@@ -388,7 +391,7 @@ class Trace:
         self._player = importlib.import_module(".player", __package__)
 
     def play(self, count: int, places: Sequence[tuple[int, int]]) -> None:
-        """Make `count` steps; that labels exist, which a kernel asks while it is noted, is the caller's to know.
+        """Make `count` steps; that labels exist, which a kernel asks while it is traced, is the caller's to know.
 
         Parameters
         ----------
@@ -398,25 +401,25 @@ class Trace:
             Of each moving array, where it is for the first step and how many bytes further for each that follows.
         """
         bases = np.asarray(places, np.int64).reshape(self._moving, 2)
-        self._player.play(count, self._pool, self._table, self._moved, bases, self._like)
+        self._player.play(count, self._pool(), self._table, self._moved, bases, self._like)
 
 
 class TracedLoops:
-    """The kernels, each call of which is noted."""
+    """The kernels, each call of which is traced."""
 
-    def __init__(self, kernels: Any, tape: Trace) -> None:
-        self._kernels, self._tape = kernels, tape
+    def __init__(self, kernels: Any, trace: Trace) -> None:
+        self._kernels, self._trace = kernels, trace
 
     def __getattr__(self, name: str) -> Any:
         kernel = getattr(self._kernels, name)
         if not callable(kernel):
             return kernel
 
-        def noted(*args: Any) -> Any:  # the threads are the tape's
+        def traced(*args: Any) -> Any:  # the threads are the trace's
             shared = Kernel.__members__.get(name.upper()) in SHARED
-            return self._tape.kernel(name, *(args[1:] if shared else args))
+            return self._trace.kernel(name, *(args[1:] if shared else args))
 
-        return noted
+        return traced
 
 
 def _loop(ufunc: np.ufunc, dtypes: tuple[np.dtype[Any], ...]) -> InnerLoop:

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from ..._typing import Array
-from ...accel import NumpyOps
-from ...accel.native.trace import Trace, Traced, TraceError, bare
+from ...accel import trace_objection
+from ...accel.native.trace import Trace, Traced, TraceError, untraced
 from ...layers.base import PASSES, walk
 from ...ops import Ops
 from ...random import step_keys
@@ -70,9 +70,9 @@ def plan_replay(trainer: Trainer, feed: Feed, epochs: int, batch_size: int, *, a
     """
     ops = trainer.net.backend.ops
     steps = len(feed) // batch_size
-    why: str | None = None
-    if type(ops) is not NumpyOps or not ops.compiled:
-        why = "compiled loops are not in use (they come with xpnn[fast], in fits long enough to repay their loading)"
+    why = trace_objection(ops)
+    if why is not None:
+        pass
     elif steps < _FEWEST or (epochs * steps < _REPAID and not asked):
         why = f"{epochs * steps} steps do not repay a tape"
     elif trainer.net.store.values.size * batch_size > _LONG and not asked:
@@ -336,7 +336,7 @@ class Replay:
     def _note(self, epoch: _Epoch, rows: _Rows) -> _Taped:
         """Make the epoch's first step, and note it on a new tape."""
         trainer, row = epoch.trainer, epoch.table[0]
-        ops, tape = trainer.net.backend.ops.noting(trainer.net.store.values.dtype)  # type: ignore[attr-defined]
+        ops, tape = trainer.net.backend.ops.tracing(trainer.net.store.values.dtype)  # type: ignore[attr-defined]
         shown = _shown(trainer, ops, tape)
         numbers, keys, *tables = (tape.moving(array[:1]) for array in epoch.arrays)
         x, y, weight = rows.batch(self.batch_size, ops, tape)
@@ -352,7 +352,7 @@ class Replay:
                 raise TraceError(f"{layer.label} keeps an array of its own")
         tape.finish()
         trainer.step, trainer.optimizer.t = shown.step, shown.optimizer.t
-        return _Taped(tape, bare(shown._penalty))
+        return _Taped(tape, untraced(shown._penalty))
 
 
 class _Epoch:

@@ -1,0 +1,210 @@
+"""Where native code may run: the versions that it was tested with, and what is said elsewhere.
+
+Three things go past what NumPy, OpenBLAS and numba promise: traces call NumPy's inner loops by their addresses, loops
+run on OpenBLAS's threads by a function that is not documented, and `threads.py` writes machine code with numba's inner
+parts.  A wrong guess there is a crash, not an error, and no trial within the process catches it.  So each runs only
+with versions that passed the tests of `tests/accel/native` and `tests/training/recorded`; with others work is done the
+plain way, which is said once, to the logger ``xpnn``.
+
+To add a version, write it here and run these tests with it; ``xpnn doctor`` tries it in a process of its own.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import logging
+import os
+import time
+from typing import Any, Literal
+
+import numpy as np
+
+from ...errors import BackendUnavailableError, OptionError
+from .openblas import NO_POOL, Pool, openblas_version, thread_count, threads_of_products
+
+__all__ = [
+    "NUMBA",
+    "NUMPY",
+    "OPENBLAS",
+    "VARIABLE",
+    "Compiled",
+    "compiled_by_environment",
+    "find_pool",
+    "is_loaded",
+    "load_loops",
+    "numba_objection",
+    "numpy_objection",
+    "openblas_objection",
+    "paying_pool",
+]
+
+#: Feature releases of NumPy in which traces may call inner loops.
+NUMPY = ("2.1", "2.2", "2.3", "2.4")
+#: Versions of OpenBLAS, as they call themselves, whose threads loops may use.
+OPENBLAS = ("0.3.27", "0.3.28", "0.3.29", "0.3.30", "0.3.31.188.0", "0.3.31.dev")
+#: The first and the last feature release of numba that may compile loops.
+NUMBA = ("0.61", "0.68")
+
+#: The environment variable that chooses where nobody else does.
+VARIABLE = "XPNN_COMPILED"
+#: Whether to use native code: in fits long enough to repay its loading, always, or never.
+Compiled = Literal["auto", True, False]
+
+# Seconds, after which threads have been looked at for long enough.
+_PATIENCE = 0.004
+_ELEMENTS = 1 << 16  # of the arrays that they are measured on
+_ADAM = (0.9, 0.999, 1e-8, 1e-3)
+
+_LOG = logging.getLogger("xpnn")
+
+
+def compiled_by_environment() -> Compiled:
+    """Return what ``XPNN_COMPILED`` says: 0, 1 or auto, which it is where the variable is not set.
+
+    Raises
+    ------
+    OptionError
+        If it says something else.
+    """
+    value = os.environ.get(VARIABLE) or "auto"
+    choices: dict[str, Compiled] = {"0": False, "1": True, "auto": "auto"}
+    if value not in choices:
+        raise OptionError(
+            f"{VARIABLE}: expected 0, 1 or auto in the environment, got {value!r}. Set it to one of them."
+        )
+    return choices[value]
+
+
+# -- versions -------------------------------------------------------------------------------------------------
+def _feature(version: str) -> str:
+    return ".".join(version.split(".")[:2])
+
+
+def numpy_objection() -> str | None:
+    """Why no steps are traced with this NumPy, or None."""
+    if _feature(np.__version__) in NUMPY:
+        return None
+    return f"NumPy {np.__version__} is none that traces were tested with ({', '.join(NUMPY)})"
+
+
+def openblas_objection() -> str | None:
+    """Why loops do not use the threads of NumPy's products, or None."""
+    version = openblas_version()
+    if version is None:
+        return "NumPy's matrix products are not OpenBLAS's"
+    return (
+        None if version in OPENBLAS else f"OpenBLAS {version} is none whose threads were tested ({', '.join(OPENBLAS)})"
+    )
+
+
+def numba_objection() -> str | None:
+    """Why no loops are compiled here, or None."""
+    if importlib.util.find_spec("numba") is None:
+        return "numba is not installed: pip install 'xpnn[fast]'"
+    numba = importlib.import_module("numba")
+    first, found, last = (tuple(map(int, _feature(v).split("."))) for v in (NUMBA[0], numba.__version__, NUMBA[1]))
+    if not first <= found <= last:
+        return (
+            f"numba {numba.__version__} is none that loops were tested with: pip install 'numba=={NUMBA[1]}.*' "
+            f"({NUMBA[0]} is the oldest)"
+        )
+    if numba.config.DISABLE_JIT:
+        return "numba does not compile: unset NUMBA_DISABLE_JIT"
+    return None
+
+
+@functools.cache
+def _say(level: int, text: str) -> None:
+    """Log a sentence, once."""
+    _LOG.log(level, text)
+
+
+# -- what is used -----------------------------------------------------------------------------------------------
+@functools.cache
+def _loaded() -> tuple[Any, str]:
+    """Return the compiled loops, or None and why not: a fact of the process, found out once."""
+    try:
+        objection = numba_objection()
+        if objection is None:
+            loops = importlib.import_module(".loops", __package__)
+            _try(loops)
+            return loops, ""
+        return None, objection
+    except Exception as error:  # whatever a numba to come does must not keep a fit from its work
+        return None, " ".join(str(error).split())[:200]
+
+
+def _try(loops: Any) -> None:
+    """Compile, or load, loops in which is what of numba's is particular: then all others will be compiled, too."""
+    arrays = _arrays(64)
+    loops.adam(NO_POOL, *arrays, *_ADAM)
+    loops.relu(arrays[0], arrays[1])
+    rows = arrays[2].view(np.uint8).reshape(2, -1)
+    loops.take_rows(NO_POOL, np.empty_like(rows), rows, np.arange(2), len(rows))
+
+
+def is_loaded() -> bool:
+    """Whether it has been found out already if loops can be compiled, so that to use them costs nothing more."""
+    return _loaded.cache_info().currsize > 0
+
+
+def load_loops(*, required: bool = False) -> Any:
+    """Return the module of compiled loops, or None.
+
+    Parameters
+    ----------
+    required : bool, default=False
+        Whether it is an error that they cannot be had.
+
+    Raises
+    ------
+    BackendUnavailableError
+        If they are required, with the mend.
+    """
+    loops, why = _loaded()
+    if loops is None and required:
+        raise BackendUnavailableError(f"get_backend: compiled=True cannot be had: {why}, or leave compiled away.")
+    if loops is None and importlib.util.find_spec("numba") is not None:
+        _say(logging.WARNING, f"compiled loops are left aside: {why}")
+    objection = None if loops is None else numpy_objection()
+    if objection is not None:
+        _say(logging.WARNING, f"steps are not traced: {objection}")
+    return loops
+
+
+def find_pool() -> Pool:
+    """Return the threads on which loops may run, or `NO_POOL`."""
+    objection = openblas_objection()
+    if objection is None:
+        return threads_of_products()
+    _say(logging.INFO, f"compiled loops run on one thread: {objection}")
+    return NO_POOL
+
+
+def paying_pool(loops: Any) -> Pool:
+    """Return the threads that loops should use now: on a busy machine none, if with them a loop takes longer.
+
+    Measured in a few milliseconds, and anew for each fit.
+    """
+    pool = find_pool()
+    if thread_count(pool) == 1:
+        return pool
+    arrays = _arrays(_ELEMENTS)
+
+    def took(own: Pool) -> float:
+        began = time.perf_counter()
+        loops.adam(own, *arrays, *_ADAM)
+        return time.perf_counter() - began
+
+    took(pool)
+    alone, shared, end = took(NO_POOL), took(pool), time.perf_counter() + _PATIENCE
+    while time.perf_counter() < end:
+        alone, shared = min(alone, took(NO_POOL)), min(shared, took(pool))
+    return NO_POOL if shared > 1.2 * alone else pool
+
+
+def _arrays(n: int) -> list[Any]:
+    """Arrays for a step of Adam."""
+    return [np.ones(n, np.float32) for _ in range(4)]

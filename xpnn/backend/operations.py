@@ -1,0 +1,81 @@
+"""Which operations a backend has: portable ones or faster twins, and how those are set."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from .._typing import Device, Namespace
+from ..accel import NumpyOps
+from ..accel.half import HALVES, with_half_products
+from ..accel.native.support import Compiled
+from ..errors import OptionError
+from ..ops import Ops, portable_ops
+
+__all__ = ["CUDA_OPS", "Options", "half_name", "make_ops", "options_of"]
+
+
+class Options(NamedTuple):
+    """What `get_backend` takes of operations."""
+
+    ops: Literal["fast", "portable"] = "fast"
+    tf32: bool = False
+    compiled: Compiled = "auto"
+
+    def check(self, name: str, dtype: str) -> None:
+        """Raise OptionError where a library, a dtype or portable operations have no such thing."""
+        if self.tf32 and (name, dtype, self.ops) != ("cupy", "float32", "fast"):
+            raise OptionError(
+                "get_backend: tf32=True rounds the products of float32 on an NVIDIA GPU: expected cupy, float32 and "
+                f"fast operations, got {name}, {dtype} and {self.ops} ones. Leave tf32 away."
+            )
+        if self.compiled is True and (name, self.ops) != ("numpy", "fast"):
+            raise OptionError(
+                "get_backend: compiled=True takes loops compiled for NumPy: expected numpy and fast operations, "
+                f"got {name} and {self.ops} ones. Leave compiled away."
+            )
+
+
+def options_of(ops: Ops) -> Options:
+    """Return the options that make operations like these."""
+    kind: Literal["fast", "portable"] = "portable" if ops.name == "portable" else "fast"
+    return Options(kind, bool(getattr(ops, "tf32", False)), getattr(ops, "setting", "auto"))
+
+
+def half_name(dtype: str) -> str | None:
+    """Return the type of half precision that a backend's dtype stands for, or None."""
+    return dtype if dtype in HALVES else None
+
+
+def make_ops(name: str, xp: Namespace, device: Device, dtype: str, options: Options) -> Ops:
+    """Return the operations of a namespace: faster ones where they are asked for and there are some.
+
+    Those of NumPy are made anew each time, for what a fit finds out holds for the networks of its backend alone.
+    """
+    found = portable_ops(xp, device)
+    if options.ops == "fast" and xp is np:
+        found = NumpyOps(xp, device, options.compiled)
+    elif options.ops == "fast" and getattr(xp, "__name__", "") == "array_api_compat.cupy":
+        found = _cuda_ops(xp, device, options.tf32)
+    half = half_name(dtype)
+    return found if half is None else with_half_products(found, name, half)
+
+
+#: The CUDA kernels of each device, which are compiled once.
+CUDA_OPS: dict[tuple[Namespace, str, bool], Any] = {}
+
+
+def _cuda_ops(xp: Namespace, device: Device, tf32: bool) -> Ops:
+    """Return the CUDA kernels of a device; TF32 is tried at once, for it must not be left out silently."""
+    key = xp, str(device), tf32
+    if key not in CUDA_OPS:
+        # imported here, for it takes a while and is of no use without a GPU
+        ops = importlib.import_module("..accel.cuda.cupy_ops", __package__).CupyOps(xp, device, tf32=tf32)
+        if tf32:
+            with device:
+                ops.blas()
+        CUDA_OPS.setdefault(key, ops)
+    found: Ops = CUDA_OPS[key]
+    return found
