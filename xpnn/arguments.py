@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -22,6 +22,7 @@ __all__ = [
     "constructor",
     "count",
     "describe",
+    "field_number",
     "is_count",
     "number",
     "one_or_each",
@@ -63,6 +64,24 @@ def number(value: Any) -> float:
         return math.nan if isinstance(value, str) else float(value)
     except (TypeError, ValueError):
         return math.nan
+
+
+def field_number(thing: Any, name: str, expected: str, fits: Callable[[float], bool]) -> float:
+    """Return a field as Python's finite number that `fits`, or raise OptionError: ``name`` is to be ``expected``.
+
+    Examples
+    --------
+    >>> from xpnn import ELU
+    >>> field_number(ELU(0.5), "alpha", "a number above 0", lambda x: x > 0)
+    0.5
+    """
+    value = getattr(thing, name)
+    given = math.nan if isinstance(value, bool) else number(value)
+    if not (math.isfinite(given) and fits(given)):
+        raise OptionError(
+            f"{type(thing).__name__}: expected {name} to be {expected}, got {value!r}. Choose a value in that range."
+        )
+    return value if type(value) is int else given
 
 
 def one_or_each(value: Any) -> float | list[float]:
