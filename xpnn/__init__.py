@@ -55,7 +55,7 @@ from .losses import (
     PoissonNLL,
 )
 from .model import Sequential, mlp
-from .optim import SGD, AdaGrad, Adam, AdamW, Lion, Momentum, Muon, NAdam, Optimizer, RMSProp
+from .optim import LBFGS, SGD, AdaGrad, Adam, AdamW, Lion, Momentum, Muon, NAdam, Optimizer, RMSProp
 from .regularizers import L1, L2, SpectralNorm
 from .schedules import (
     Constant,
@@ -95,6 +95,7 @@ __all__ = [
     "GELU",
     "L1",
     "L2",
+    "LBFGS",
     "SELU",
     "SGD",
     "AdaGrad",

@@ -25,7 +25,7 @@ import numpy as np
 
 from ._typing import Array, Device, DType, Namespace, Shape
 
-__all__ = ["KeyRow", "StepKey", "keep_mask", "keep_threshold", "step_keys", "stream", "words"]
+__all__ = ["KeyRow", "StepKey", "keep_mask", "keep_threshold", "splitmix64", "step_keys", "stream", "words"]
 
 # The pairs of one step by slot, on the device: int32 arrays of shape (1,), or (K, 1) for replicas.
 KeyRow: TypeAlias = Mapping[int, tuple[Array, Array]]
@@ -63,7 +63,7 @@ def stream(seed: int, name: str, *index: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
 
 
-def _splitmix64(z: Any) -> Any:
+def splitmix64(z: Any) -> Any:
     """One step of splitmix64 [1]_, on a Python integer or an array of numpy.uint64.
 
     References
@@ -131,7 +131,7 @@ class StepKey:
 
 
 def _pair(seed: int, slot: int, step: int) -> tuple[int, int]:
-    h = _splitmix64(_splitmix64(_splitmix64(seed & _MASK64) ^ (slot & _MASK64)) ^ (step & _MASK64))
+    h = splitmix64(splitmix64(splitmix64(seed & _MASK64) ^ (slot & _MASK64)) ^ (step & _MASK64))
     return _signed32(h), _signed32(h >> 32)
 
 
@@ -158,9 +158,9 @@ def step_keys(seed: int | Sequence[int], first: int, n: int, slots: Sequence[int
     True
     """
     seeds = [seed] if isinstance(seed, int) else list(seed)
-    begun = [[_splitmix64(_splitmix64(s & _MASK64) ^ (slot & _MASK64)) for s in seeds] for slot in slots]
+    begun = [[splitmix64(splitmix64(s & _MASK64) ^ (slot & _MASK64)) for s in seeds] for slot in slots]
     steps = np.arange(first, first + n, dtype=np.uint64)
-    h = _splitmix64(
+    h = splitmix64(
         np.asarray(begun, dtype=np.uint64).reshape(1, len(slots), 1, len(seeds)) ^ steps[:, None, None, None]
     )
     pairs = np.concatenate([h & 0xFFFFFFFF, h >> 32], axis=2).astype(np.uint32).view(np.int32)

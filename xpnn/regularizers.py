@@ -6,16 +6,19 @@ decay, which does not pass through the optimizer's scaling, is an option of the 
 
 from __future__ import annotations
 
+from typing import Any
+
 from ._typing import Array
 from .arguments import describe
 from .errors import OptionError
 from .params import ParamStore
 from .random import stream
+from .recordable import Recordable, RecordingMode
 
 __all__ = ["L1", "L2", "Regularizer", "SpectralNorm"]
 
 
-class Regularizer:
+class Regularizer(Recordable):
     """A penalty with strength `lam`.
 
     Parameters
@@ -29,13 +32,15 @@ class Regularizer:
             raise OptionError(f"{type(self).__name__}: expected lam >= 0, got {lam!r}.")
         self.lam = float(lam)
 
-    def add(self, store: ParamStore) -> Array:
+    def add(self, store: ParamStore, lam: float | Array | None = None) -> Array:
         """Add the penalty's gradient to ``store.grads`` and return its value.
 
         Parameters
         ----------
         store : ParamStore
             After the backward pass.
+        lam : float, or array of shape (..., 1), optional
+            In the place of the penalty's own λ; an array, for replicas (K, 1), is one of a recorded step's numbers.
 
         Returns
         -------
@@ -43,6 +48,12 @@ class Regularizer:
             The penalty.
         """
         raise NotImplementedError
+
+    def unrecordable(self, mode: RecordingMode) -> str | None:
+        """Return that one call leaves arrays to the next, if it does: they lie elsewhere in each step."""
+        if type(self).state is not Regularizer.state:
+            return f"{type(self).__name__} makes new arrays in each step"
+        return super().unrecordable(mode)
 
     @property
     def state(self) -> dict[str, Array]:
@@ -69,25 +80,26 @@ class L1(Regularizer):
     (0.5, [0.10000000149011612, -0.10000000149011612])
     """
 
-    def add(self, store: ParamStore) -> Array:
-        xp = store.backend.xp
+    def add(self, store: ParamStore, lam: float | Array | None = None) -> Array:
+        xp, lam = store.backend.xp, self.lam if lam is None else lam
         w = store.values[..., : store.n_decay]
         sign = xp.astype(w > 0, w.dtype)
         sign -= xp.astype(w < 0, w.dtype)
-        sign *= self.lam
+        sign *= lam
         grads = store.grads[..., : store.n_decay]
         grads += sign
-        return xp.sum(xp.abs(w), axis=-1) * self.lam
+        return xp.sum(xp.abs(w), axis=-1) * _of_sum(lam)
 
 
 class L2(Regularizer):
     r"""Sum of squared weights, :math:`\lambda \sum w^2`, gradient :math:`2 \lambda w`."""
 
-    def add(self, store: ParamStore) -> Array:
+    def add(self, store: ParamStore, lam: float | Array | None = None) -> Array:
+        lam = self.lam if lam is None else lam
         w = store.values[..., : store.n_decay]
         grads = store.grads[..., : store.n_decay]
-        grads += w * (2.0 * self.lam)
-        return store.backend.xp.sum(w * w, axis=-1) * self.lam
+        grads += w * (2.0 * lam)
+        return store.backend.xp.sum(w * w, axis=-1) * _of_sum(lam)
 
 
 class SpectralNorm(Regularizer):
@@ -126,7 +138,11 @@ class SpectralNorm(Regularizer):
         if state:
             self._store, self._vectors = store, state
 
-    def add(self, store: ParamStore) -> Array:
+    def add(self, store: ParamStore, lam: float | Array | None = None) -> Array:
+        lam = self.lam if lam is None else lam
+        of_matrix: Any = lam
+        if getattr(lam, "shape", ()):
+            of_matrix = of_matrix[..., None]
         backend, xp = store.backend, store.backend.xp
         n_iter = self.n_iter
         if self._store is not store:
@@ -146,9 +162,14 @@ class SpectralNorm(Regularizer):
             lost = xp.astype(xp.sum(v * v, axis=-2, keepdims=True) == 0.0, v.dtype)
             self._vectors[name] = v + self._starts[name] * lost
             sigma = xp.sum(u * (w @ v), axis=-2)[..., 0]
-            store.param_grads[name][...] = store.param_grads[name] + (u @ v.mT) * self.lam
-            value = value + sigma * self.lam
+            store.param_grads[name][...] = store.param_grads[name] + (u @ v.mT) * of_matrix
+            value = value + sigma * _of_sum(lam)
         return value
+
+
+def _of_sum(lam: Any) -> Any:
+    """Return what multiplies a sum over all weights: the last axis is gone."""
+    return lam[..., 0] if getattr(lam, "shape", ()) else lam
 
 
 def _unit(column: Array, xp: object) -> Array:

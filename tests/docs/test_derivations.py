@@ -75,7 +75,7 @@ def exported(module, base) -> list[str]:
 LAYERS = exported(layers, layers.Layer)
 LOSSES = exported(losses, losses.Loss)
 PENALTIES = exported(regularizers, regularizers.Regularizer)
-RULES = [*exported(optim, optim.Optimizer), "LBFGS"]
+RULES = exported(optim, optim.Optimizer)
 MATHS = [*LAYERS, *LOSSES, *PENALTIES, *OTHER_SECTIONS]
 
 

@@ -380,6 +380,15 @@ def test_divergence_with_weights_norm_and_dropout_is_told_without_a_warning():
     assert np.isfinite(weights(model)).all()
 
 
+@pytest.mark.parametrize("solvers", [("lbfgs", "adam"), ("adam", "lbfgs")], ids=lambda pair: " then ".join(pair))
+def test_one_solver_goes_on_where_another_ended(solvers):
+    model = classifier(warm_start=True, max_iter=5)
+    for solver in solvers:
+        model.set_params(solver=solver).fit(X3, Y3)
+    assert len(model.history_) == model.history_["epoch"][-1] == 10
+    assert model.n_iter_ == len(model.loss_curve_) == 5
+
+
 def test_losses_that_are_not_finite_are_never_the_lowest():
     jump = xpnn.LambdaCallback(on_epoch_end=lambda t: t.net.store.values.fill(np.nan) if t.epoch == 40 else None)
     model = classifier(**SPIKY, callbacks=[jump]).fit(X3, Y3)

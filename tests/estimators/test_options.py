@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import pickle
 import signal
@@ -104,6 +105,17 @@ def test_init_is_taken():
     zero = classifier(init="zeros", max_iter=1, solver="sgd", learning_rate_init=1e-9).fit(X3, Y3)
     assert np.abs(weights(zero)).max() < 1e-6
     assert not same(classifier(init="he_normal").fit(X3, Y3), classifier().fit(X3, Y3))
+
+
+def test_classifier_and_regressor_have_the_same_arguments_and_defaults():
+    """Each lists them, for scikit-learn reads signatures; the classes that they share check them all."""
+    ours = [inspect.signature(kind).parameters for kind in (MLPClassifier, MLPRegressor)]
+    shared = {name for name in ours[0] if name in ours[1]} - {"loss"}
+    assert {name: ours[0][name] for name in shared} == {name: ours[1][name] for name in shared}
+    for kind in (MLPClassifier, MLPRegressor):
+        assert set(kind._parameter_constraints) == set(inspect.signature(kind).parameters)
+        assert vars(kind()) == kind().get_params()
+    assert set(ours[1]) == shared | {"loss"}
 
 
 # -- training options ------------------------------------------------------------------------------------------------

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..training import Callback
-
-if TYPE_CHECKING:
-    from ..training import Trainer
-    from ._base import BaseMLP
+from ..training import Callback, Trainer
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -30,7 +26,7 @@ class Tasks:
 
     Parameters
     ----------
-    estimator : BaseMLP
+    estimator : estimator
         The estimator being fitted.
     X, y : as given to fit
         Passed on.
@@ -38,7 +34,7 @@ class Tasks:
         Passed on as metadata.
     """
 
-    def __init__(self, estimator: BaseMLP, X: Any, y: Any, sample_weight: Any) -> None:
+    def __init__(self, estimator: Any, X: Any, y: Any, sample_weight: Any) -> None:
         self.estimator, self.data = estimator, {"X": X, "y": y}
         if sample_weight is not None:
             self.data["metadata"] = {"sample_weight": sample_weight}

@@ -22,7 +22,9 @@ from .._typing import Array
 from ..backend import backend_of, to_numpy
 from ..errors import OptionError
 from ..losses import BinaryCrossEntropy, CrossEntropy, Focal, Hinge, Loss
-from ._base import BaseMLP, is_foreign
+from ._arguments import keep
+from ._base import BaseMLP
+from ._inputs import is_foreign
 from ._losses import SummedBinaryCrossEntropy
 
 __all__ = ["MLPClassifier", "OneHotWarning"]
@@ -224,51 +226,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         loss: Any = "log_loss",
         multilabel: bool | None = None,
     ) -> None:
-        super().__init__(
-            hidden_layer_sizes,
-            activation,
-            solver=solver,
-            alpha=alpha,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            learning_rate_init=learning_rate_init,
-            power_t=power_t,
-            max_iter=max_iter,
-            shuffle=shuffle,
-            random_state=random_state,
-            tol=tol,
-            verbose=verbose,
-            warm_start=warm_start,
-            momentum=momentum,
-            nesterovs_momentum=nesterovs_momentum,
-            early_stopping=early_stopping,
-            validation_fraction=validation_fraction,
-            beta_1=beta_1,
-            beta_2=beta_2,
-            epsilon=epsilon,
-            n_iter_no_change=n_iter_no_change,
-            max_fun=max_fun,
-            dropout=dropout,
-            norm=norm,
-            residual=residual,
-            init=init,
-            optimizer=optimizer,
-            schedule=schedule,
-            callbacks=callbacks,
-            clip_norm=clip_norm,
-            standardize=standardize,
-            max_seconds=max_seconds,
-            n_ensemble=n_ensemble,
-            n_layers=n_layers,
-            width=width,
-            backend=backend,
-            dtype=dtype,
-            categorical_features=categorical_features,
-        )
-        self.class_weight = class_weight
-        self.label_smoothing = label_smoothing
-        self.loss = loss
-        self.multilabel = multilabel
+        keep(self, locals())
 
     # -- targets --------------------------------------------------------------------------------------------
     def _encode(self, y: np.ndarray, *, first: bool, incremental: bool) -> np.ndarray:
@@ -331,7 +289,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
                 "independent labels, as scikit-learn does, and probabilities need not sum to 1. Pass multilabel=False "
                 "(or y.argmax(axis=1)) for classes, multilabel=True if labels are meant.",
                 OneHotWarning,
-                stacklevel=7,
+                stacklevel=8,
             )
         return y, True
 
@@ -339,7 +297,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         """Whether the loss needs an output for each class even where there are two."""
         if isinstance(self.loss, Loss):
             return self.loss.takes_labels
-        return self.loss == "focal" or self.label_smoothing > 0
+        return bool(self.loss == "focal" or self.label_smoothing > 0)
 
     def _has_labels(self) -> bool:
         return self.out_activation_ == "logistic" and self.n_outputs_ > 1

@@ -12,6 +12,7 @@ from ..backend import to_numpy
 from ..errors import OptionError
 from ._base import BaseMLP
 from ._classifier import MLPClassifier
+from ._network import start
 from ._regressor import MLPRegressor
 
 __all__ = ["from_sklearn", "to_sklearn"]
@@ -62,7 +63,7 @@ def from_sklearn(estimator: Any) -> BaseMLP:
             setattr(ours, name, getattr(estimator, name))
     records = {name: getattr(estimator, name) for name in _RECORDS if hasattr(estimator, name)}
     hidden = [coef.shape[1] for coef in estimator.coefs_[:-1]]
-    ours._start(np.empty((1, estimator.n_features_in_), estimator.coefs_[0].dtype), hidden, np.random.RandomState(0))
+    start(ours, np.empty((1, estimator.n_features_in_), estimator.coefs_[0].dtype), hidden)
     ours.coefs_, ours.intercepts_ = estimator.coefs_, estimator.intercepts_
     for name, value in records.items():
         setattr(ours, name, value)
@@ -95,7 +96,7 @@ def to_sklearn(estimator: BaseMLP) -> Any:
     kind = neural_network.MLPClassifier if classifies else neural_network.MLPRegressor
     names = kind().get_params()
     theirs = kind(**{name: value for name, value in estimator.get_params(deep=False).items() if name in names})
-    theirs.set_params(hidden_layer_sizes=tuple(estimator._hidden_sizes()))
+    theirs.set_params(hidden_layer_sizes=tuple(int(w.shape[1]) for w in estimator.coefs_[:-1]))
     if theirs.activation == "sigmoid":
         theirs.set_params(activation="logistic")
     for name in ("n_features_in_", "feature_names_in_", "classes_", "n_outputs_", "out_activation_", *_RECORDS):
@@ -121,7 +122,7 @@ def _check_convertible(estimator: BaseMLP) -> None:
     problems = {
         f"the activation {activation!r}": activation not in ("identity", "logistic", "sigmoid", "tanh", "relu"),
         "normalization layers": estimator.norm is not None,
-        "residual connections": estimator.residual and len(estimator._hidden_sizes()) > 1,
+        "residual connections": estimator.residual and estimator.n_layers_ > 3,
         "two outputs for two classes": estimator.n_outputs_ == 2
         and len(getattr(estimator, "classes_", ())) == 2
         and estimator.out_activation_ == "softmax",

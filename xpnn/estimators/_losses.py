@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .._typing import Array, Namespace
-from ..losses import BinaryCrossEntropy, Loss, MeanSquaredError, PoissonNLL
+from ..losses import BinaryCrossEntropy, Huber, Loss, MeanAbsoluteError, MeanSquaredError, Pinball, PoissonNLL
 
 __all__ = ["HalfPoissonDeviance", "HalfSquaredError", "SummedBinaryCrossEntropy", "named_loss"]
 
@@ -61,13 +61,11 @@ class SummedBinaryCrossEntropy(BinaryCrossEntropy):
 
 def named_loss(name: str) -> Loss:
     """Return a regression loss by scikit-learn's name, or one of the further names."""
-    from .. import losses
-
     table: dict[str, Loss] = {
         "squared_error": HalfSquaredError(),
         "poisson": HalfPoissonDeviance(),
-        "absolute_error": losses.MeanAbsoluteError(),
-        "huber": losses.Huber(),
-        "pinball": losses.Pinball((0.1, 0.5, 0.9)),
+        "absolute_error": MeanAbsoluteError(),
+        "huber": Huber(),
+        "pinball": Pinball((0.1, 0.5, 0.9)),
     }
     return table[name]

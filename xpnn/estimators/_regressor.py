@@ -15,6 +15,7 @@ from .._typing import Array
 from ..backend import backend_of, to_numpy
 from ..errors import OptionError
 from ..losses import Loss, Pinball
+from ._arguments import keep
 from ._base import BaseMLP
 from ._losses import named_loss
 
@@ -106,48 +107,7 @@ n_iter_, t_, n_layers_, n_outputs_, out_activation_, n_features_in_, feature_nam
         dtype: str | None = None,
         categorical_features: Any = None,
     ) -> None:
-        super().__init__(
-            hidden_layer_sizes,
-            activation,
-            solver=solver,
-            alpha=alpha,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            learning_rate_init=learning_rate_init,
-            power_t=power_t,
-            max_iter=max_iter,
-            shuffle=shuffle,
-            random_state=random_state,
-            tol=tol,
-            verbose=verbose,
-            warm_start=warm_start,
-            momentum=momentum,
-            nesterovs_momentum=nesterovs_momentum,
-            early_stopping=early_stopping,
-            validation_fraction=validation_fraction,
-            beta_1=beta_1,
-            beta_2=beta_2,
-            epsilon=epsilon,
-            n_iter_no_change=n_iter_no_change,
-            max_fun=max_fun,
-            dropout=dropout,
-            norm=norm,
-            residual=residual,
-            init=init,
-            optimizer=optimizer,
-            schedule=schedule,
-            callbacks=callbacks,
-            clip_norm=clip_norm,
-            standardize=standardize,
-            max_seconds=max_seconds,
-            n_ensemble=n_ensemble,
-            n_layers=n_layers,
-            width=width,
-            backend=backend,
-            dtype=dtype,
-            categorical_features=categorical_features,
-        )
-        self.loss = loss
+        keep(self, locals())
 
     # -- targets --------------------------------------------------------------------------------------------
     def _make_loss(self) -> Loss:

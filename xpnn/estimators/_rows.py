@@ -1,21 +1,45 @@
-"""Rows: which count, the order in which scikit-learn would take them, and numbers made of their content."""
+"""Rows with targets and weights, the order in which scikit-learn would take them, numbers made of their content."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse
 
-from ..backend import backend_of, to_numpy
+from ..backend import to_numpy
+from ..data.arrays import take_rows
 from ..errors import DataError
-from ..random import _splitmix64
-from ._tables import take_rows
+from ..random import splitmix64
 
-__all__ = ["Shuffles", "row_numbers", "take", "that_count"]
+__all__ = ["Rows", "Shuffles", "row_numbers"]
 
 # Values hashed at once: with their bits they stay in a core's cache.
 _BLOCK_ELEMENTS = 1 << 16
+
+
+class Rows(NamedTuple):
+    """Inputs, encoded targets, and weights where there are any."""
+
+    X: Any
+    targets: np.ndarray
+    weight: np.ndarray | None
+
+    def take(self, index: np.ndarray) -> Rows:
+        """Return some of them."""
+        return Rows(take_rows(self.X, index), self.targets[index], None if self.weight is None else self.weight[index])
+
+    def counted(self) -> Rows:
+        """Leave out those of weight 0, before anything is made of the others; if none is left, refuse the weights."""
+        if self.weight is None or self.weight.all():
+            return self
+        index = np.flatnonzero(self.weight)
+        if not len(index):
+            raise DataError(
+                f"fit: expected a row of weight above 0, got {len(self.weight)} rows of weight 0. "
+                "Look at sample_weight."
+            )
+        return self.take(index)
 
 
 class Shuffles:
@@ -68,7 +92,7 @@ def row_numbers(X: Any, dtype: str) -> np.ndarray:
        1979; here with fixed factors.
     """
     n, width = X.shape
-    factors: np.ndarray = _splitmix64(np.arange(width, dtype=np.uint64)) | np.uint64(1)
+    factors: np.ndarray = splitmix64(np.arange(width, dtype=np.uint64)) | np.uint64(1)
     sums = np.empty(n, np.uint64)
     if scipy.sparse.issparse(X):
         X = X.tocsr()
@@ -82,7 +106,7 @@ def row_numbers(X: Any, dtype: str) -> np.ndarray:
         rows = max(_BLOCK_ELEMENTS // width, 1)
         for a in range(0, n, rows):
             sums[a : a + rows] = _bits(to_numpy(X[a : min(a + rows, n), ...]), dtype) @ factors
-    numbers: np.ndarray = (_splitmix64(sums) >> 32).astype(np.uint32).view(np.int32)
+    numbers: np.ndarray = (splitmix64(sums) >> 32).astype(np.uint32).view(np.int32)
     return numbers
 
 
@@ -95,25 +119,3 @@ def _bits(values: np.ndarray, dtype: str) -> np.ndarray:
     bits = values.view(np.uint64)
     bits ^= bits >> 32  # short numbers differ in the upper half alone, which products would push out at the top
     return bits
-
-
-def that_count(X: Any, targets: np.ndarray, weight: np.ndarray | None) -> tuple[Any, np.ndarray, np.ndarray | None]:
-    """Leave out rows of weight 0 before anything is made of the others; if none is left, the weights are refused."""
-    if weight is None or weight.all():
-        return X, targets, weight
-    rows = np.flatnonzero(weight)
-    if not len(rows):
-        raise DataError(
-            f"fit: expected a row of weight above 0, got {len(weight)} rows of weight 0. Look at sample_weight."
-        )
-    return take(X, rows), targets[rows], weight[rows]
-
-
-def take(X: Any, index: np.ndarray) -> Any:
-    """Return some rows of an array, a sparse matrix or a dict of columns."""
-    if isinstance(X, dict):
-        return take_rows(X, index)
-    if isinstance(X, np.ndarray) or scipy.sparse.issparse(X):
-        return X[index]
-    backend = backend_of(X)
-    return backend.ops.take_rows(X, backend.asarray(index, dtype=backend.index_dtype))

@@ -1,114 +1,159 @@
-"""scikit-learn's bookkeeping as a callback: loss curve, tolerance, learning-rate rules, validation scores."""
+"""scikit-learn's bookkeeping as callbacks: loss curve, tolerance, learning-rate rules, validation scores."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any, cast
 
+import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from ..optim import LBFGS
 from ..params import Snapshot
-from ..training import Callback
+from ..training import Callback, Trainer
+from ._arguments import Arguments
+from ._trainer import SklearnTrainer
 
-if TYPE_CHECKING:
-    from ..training import Trainer
-    from ._base import BaseMLP
-    from ._trainer import SklearnTrainer
+__all__ = ["Bookkeeping", "Iterations", "Progress"]
 
-__all__ = ["Bookkeeping"]
+Publish = Callable[..., None]
+
+
+@dataclass
+class Progress:
+    """The record of stochastic training: fitted attributes before an estimator publishes them.
+
+    What scores need is None without `early_stopping`, and what losses need is None with it, as in scikit-learn.
+    """
+
+    n_iter_: int = 0
+    t_: int = 0
+    loss_curve_: list[float] = field(default_factory=list)
+    best_epoch_: int | None = None
+    validation_scores_: Any = None
+    best_validation_score_: Any = None
+    best_loss_: Any = np.inf
+    _no_improvement_count: int = 0
+
+    @classmethod
+    def begun(cls, *, early_stopping: bool) -> Progress:
+        """Return the record of a training that begins."""
+        if early_stopping:
+            return cls(validation_scores_=[], best_validation_score_=-np.inf, best_loss_=None)
+        return cls()
+
+    @classmethod
+    def of(cls, estimator: object) -> Progress:
+        """Return the record of a training that an estimator goes on with, in a fit of its own."""
+        known = {f.name: getattr(estimator, f.name) for f in fields(cls) if hasattr(estimator, f.name)}
+        return cls(**{**known, "n_iter_": 0})
+
+    def recent_fall(self) -> float:
+        """Return by how much the loss fell in the last epoch."""
+        return self.loss_curve_[-2] - self.loss_curve_[-1] if len(self.loss_curve_) > 1 else math.nan
 
 
 class Bookkeeping(Callback):
-    """Keep an estimator's fitted attributes up to date, and stop by its rules.
+    """Keep the record of stochastic training, and stop by the estimator's rules.
 
     Parameters
     ----------
-    estimator : BaseMLP
-        Its attributes are written.
+    estimator : Arguments
+        Its arguments are the rules.
+    progress : Progress
+        The record, gone on with.
     score : callable or None
         Returns the validation score with the present weights; None stops on the training loss.
     incremental : bool
         Whether this is one call of `partial_fit`.
+    samples : int
+        Rows of an epoch.
+    publish : callable
+        Is given the record, by names, whenever it has changed.
     """
 
-    def __init__(self, estimator: BaseMLP, score: Any, *, incremental: bool) -> None:
-        self.estimator, self.score, self.incremental = estimator, score, incremental
+    def __init__(
+        self,
+        estimator: Arguments,
+        progress: Progress,
+        score: Callable[[], float] | None,
+        *,
+        incremental: bool,
+        samples: int,
+        publish: Publish,
+    ) -> None:
+        self.rules, self.progress, self.score = estimator, progress, score
+        self.incremental, self.samples, self.publish = incremental, samples, publish
         self._best: Snapshot | None = None
         # A fit that another goes on from ends with its last weights: 10 + 10 epochs are 20.
         goes_on = incremental or estimator.warm_start
         self._lowest = None if score is not None or goes_on else LowestLoss(estimator.tol)
+        publish(**vars(progress))
 
     def on_epoch_end(self, trainer: Trainer) -> None:
-        est = self.estimator
-        row = trainer.history.rows[-1]
-        est.n_iter_ += 1
-        est.loss_ = row["loss"]
-        est.loss_curve_.append(est.loss_)
-        est.t_ += est._n_train
-        if est.verbose:
-            print(f"Iteration {est.n_iter_}, loss = {est.loss_:.8f}")  # noqa: T201
+        rules, progress, loss = self.rules, self.progress, trainer.history.rows[-1]["loss"]
+        progress.n_iter_ += 1
+        progress.t_ += self.samples
+        progress.loss_curve_.append(loss)
+        self.publish(loss_=loss, n_iter_=progress.n_iter_, t_=progress.t_)
+        if rules.verbose:
+            print(f"Iteration {progress.n_iter_}, loss = {loss:.8f}")  # noqa: T201
         if self.score is None:
             if self._lowest is not None:
-                self._lowest.note(trainer, falls=est.loss_ < est.best_loss_)
-            self._follow_loss()
+                self._lowest.note(cast("SklearnTrainer", trainer), falls=loss < progress.best_loss_)
+            self._follow_loss(loss)
         else:
-            self._follow_score(trainer)
-        if est.solver == "sgd" and est.learning_rate == "invscaling" and est.optimizer is None:
-            trainer.optimizer.lr = est.learning_rate_init / (est.t_ + 1) ** est.power_t
-        if est._no_improvement_count > est.n_iter_no_change:
+            self._follow_score(self.score(), trainer)
+        if rules.solver == "sgd" and rules.learning_rate == "invscaling" and rules.optimizer is None:
+            trainer.optimizer.lr = rules.learning_rate_init / (progress.t_ + 1) ** rules.power_t
+        given_up = progress._no_improvement_count > rules.n_iter_no_change
+        if given_up:
             self._give_up(trainer)
-        elif not self.incremental and est.n_iter_ == est.max_iter:
+        self.publish(**vars(progress))
+        if not given_up and not self.incremental and progress.n_iter_ == rules.max_iter:
             warnings.warn(
-                f"Stochastic Optimizer: Maximum iterations ({est.max_iter}) reached and the optimization hasn't "
-                f"converged yet. The loss was {est.loss_:.4g} and fell by {self._recent_fall():.2g} in the last "
+                f"Stochastic Optimizer: Maximum iterations ({rules.max_iter}) reached and the optimization hasn't "
+                f"converged yet. The loss was {loss:.4g} and fell by {progress.recent_fall():.2g} in the last "
                 "iteration: raise max_iter, learning_rate_init or tol.",
                 ConvergenceWarning,
                 stacklevel=2,
             )
 
-    def _recent_fall(self) -> float:
-        curve = self.estimator.loss_curve_
-        return curve[-2] - curve[-1] if len(curve) > 1 else math.nan
+    def _follow_loss(self, loss: float) -> None:
+        progress = self.progress
+        worse = loss > progress.best_loss_ - self.rules.tol
+        progress._no_improvement_count = progress._no_improvement_count + 1 if worse else 0
+        progress.best_loss_ = min(progress.best_loss_, loss)
 
-    def _follow_loss(self) -> None:
-        est = self.estimator
-        if est.loss_ > est.best_loss_ - est.tol:
-            est._no_improvement_count += 1
-        else:
-            est._no_improvement_count = 0
-        est.best_loss_ = min(est.best_loss_, est.loss_)
-
-    def _follow_score(self, trainer: Trainer) -> None:
-        est = self.estimator
-        score = self.score()
-        est.validation_scores_.append(score)
-        if est.verbose:
+    def _follow_score(self, score: float, trainer: Trainer) -> None:
+        progress = self.progress
+        progress.validation_scores_.append(score)
+        if self.rules.verbose:
             print(f"Validation score: {score:f}")  # noqa: T201
-        if score < est.best_validation_score_ + est.tol:
-            est._no_improvement_count += 1
-        else:
-            est._no_improvement_count = 0
-        if score > est.best_validation_score_:
-            est.best_validation_score_ = score
-            est.best_epoch_ = trainer.epoch
+        worse = score < progress.best_validation_score_ + self.rules.tol
+        progress._no_improvement_count = progress._no_improvement_count + 1 if worse else 0
+        if score > progress.best_validation_score_:
+            progress.best_validation_score_ = score
+            progress.best_epoch_ = trainer.epoch
             self._best = trainer.net.store.snapshot()
 
     def _give_up(self, trainer: Trainer) -> None:
         """Stop, or with the adaptive rule divide the learning rate by 5 down to 1e-6."""
-        est = self.estimator
+        rules = self.rules
         what = "Validation score" if self.score is not None else "Training loss"
-        message = f"{what} did not improve more than tol={est.tol:f} for {est.n_iter_no_change} consecutive epochs."
-        adaptive = est.solver == "sgd" and est.learning_rate == "adaptive" and est.optimizer is None
+        message = f"{what} did not improve more than tol={rules.tol:f} for {rules.n_iter_no_change} consecutive epochs."
+        adaptive = rules.solver == "sgd" and rules.learning_rate == "adaptive" and rules.optimizer is None
         lr = trainer.optimizer.lr
         if adaptive and isinstance(lr, float) and lr > 1e-6:
             trainer.optimizer.lr = lr / 5
-            est._no_improvement_count = 0
-            if est.verbose:
+            self.progress._no_improvement_count = 0
+            if rules.verbose:
                 print(f"{message} Setting learning rate to {trainer.optimizer.lr:f}")  # noqa: T201
             return
-        if est.verbose:
+        if rules.verbose:
             print(f"{message} Stopping.")  # noqa: T201
         trainer.stop(message)
 
@@ -116,7 +161,42 @@ class Bookkeeping(Callback):
         if self._best is not None:
             trainer.net.store.restore(self._best)
         elif self._lowest is not None:
-            self.estimator.best_epoch_ = self._lowest.restore(trainer)
+            self.progress.best_epoch_ = self._lowest.restore(cast("SklearnTrainer", trainer))
+            self.publish(best_epoch_=self.progress.best_epoch_)
+
+
+class Iterations(Callback):
+    """Report the iterations of L-BFGS as scikit-learn counts them, its loss with the penalty.
+
+    Parameters
+    ----------
+    optimizer : LBFGS
+        The trainer's.
+    spread : int
+        How many times the loss that it follows is the one that is shown.
+    verbose : bool
+        Whether to print them.
+    publish : callable
+        Is given the fitted attributes, by names.
+    """
+
+    def __init__(self, optimizer: LBFGS, spread: int, *, verbose: bool, publish: Publish) -> None:
+        self.optimizer, self.spread, self.verbose, self.publish = optimizer, spread, verbose, publish
+        self._n_iter = 0
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        rows, result = trainer.history.rows, self.optimizer.result
+        if result is None or result.n_iter == self._n_iter:  # the line search found nothing: no iteration
+            rows.pop()
+            return
+        self._n_iter = result.n_iter
+        row = rows[-1]
+        row["loss"] = row["loss"] / self.spread + row["penalty"]
+        if "val_loss" in row:
+            row["val_loss"] /= self.spread
+        self.publish(n_iter_=self._n_iter, loss_=row["loss"])
+        if self.verbose:
+            print(f"Iteration {self._n_iter}, loss = {row['loss']:.8f}")  # noqa: T201
 
 
 class LowestLoss:
@@ -138,13 +218,13 @@ class LowestLoss:
         self._recent: list[_Seen] = []
         self._best: _Seen | None = None
 
-    def note(self, trainer: Trainer, *, falls: bool) -> None:
+    def note(self, trainer: SklearnTrainer, *, falls: bool) -> None:
         """Take note of an epoch's end; `falls` says whether its loss is the lowest so far."""
         self._recent = [*self._recent[-2:], _Seen(trainer.epoch, trainer.net.store.snapshot())]
         if not falls:
             self._look(trainer)
 
-    def restore(self, trainer: Trainer) -> int | None:
+    def restore(self, trainer: SklearnTrainer) -> int | None:
         """Leave the best weights in the network and return their epoch; None where no epoch has ended."""
         if self._best is None:
             return self._recent[-1].epoch if self._recent else None
@@ -155,13 +235,13 @@ class LowestLoss:
         trainer.net.store.restore(best.weights)
         return best.epoch
 
-    def _look(self, trainer: Trainer) -> None:
+    def _look(self, trainer: SklearnTrainer) -> None:
         """Compare those that have not been compared yet."""
         store, present = trainer.net.store, trainer.net.store.snapshot()
         for seen in self._recent:
             if math.isnan(seen.loss):
                 store.restore(seen.weights)
-                loss = cast("SklearnTrainer", trainer).training_loss()
+                loss = trainer.training_loss()
                 seen.loss = loss if math.isfinite(loss) else math.inf
                 if self._best is None or seen.loss < self._best.loss:
                     self._best = seen

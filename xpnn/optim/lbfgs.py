@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, NoReturn
 
 from .._typing import Array
-from ..backend import to_numpy
 from ..errors import OptionError
 from ..params import ParamStore
+from .base import Optimizer
 from .linesearch import Found, Point, wolfe_search
 
-__all__ = ["LBFGS", "LBFGSResult"]
+__all__ = ["LBFGS", "Descent", "LBFGSResult"]
+
+# A step, the change of the gradient along it, and their product.
+Pair = tuple[Array, Array, float]
 
 
 class LBFGSResult(NamedTuple):
@@ -41,7 +44,7 @@ class LBFGSResult(NamedTuple):
     message: str
 
 
-class LBFGS:
+class LBFGS(Optimizer):
     r"""Limited-memory BFGS with a strong Wolfe line search [1]_.
 
     The direction is :math:`-H_k g_k`, where the inverse Hessian :math:`H_k` is built from the last `memory`
@@ -49,10 +52,13 @@ class LBFGS:
     :math:`(s^\top y / y^\top y) I`.  All vectors stay on the network's device; only dot products come to the
     host, a few for each iteration.
 
+    In a `Trainer` an epoch is one iteration over all rows, of which `batch_size` at a time are in memory; the column
+    ``lr`` is the length that its line search found.  Training ends early where a tolerance is met.
+
     Parameters
     ----------
     max_iter : int, default=200
-        Iterations at most.
+        Iterations of `minimize` at most; of a fit there are as many as ``epochs`` says.
     max_evals : int, default=15000
         No iteration begins after more evaluations of objective and gradient than this.
     memory : int, default=10
@@ -62,6 +68,11 @@ class LBFGS:
     ftol : float, default=2.2e-9
         Converged if a step's decrease, relative to the larger of the two values and 1, is at most this.
 
+    Attributes
+    ----------
+    result : LBFGSResult or None
+        How the last fit went, up to its present epoch; its message is empty where no tolerance or limit was met.
+
     References
     ----------
     .. [1] Nocedal and Wright, "Numerical optimization", 2nd ed., algorithms 7.4 and 7.5; line search of Moré
@@ -69,6 +80,15 @@ class LBFGS:
 
     Examples
     --------
+    >>> import xpnn
+    >>> X, y = xpnn.data.make_moons(200, noise=0.1, seed=0)
+    >>> trainer = xpnn.Trainer(xpnn.mlp([2, 16, 2], "tanh", seed=0), xpnn.CrossEntropy(), xpnn.LBFGS())
+    >>> history = trainer.fit(X, y, epochs=40, batch_size=200)
+    >>> history["accuracy"][-1] > 0.98
+    True
+
+    Any function of a store's parameters can be minimized:
+
     >>> from xpnn import Linear, MeanSquaredError, Sequential
     >>> import numpy as np
     >>> net = Sequential(Linear(1), n_in=1, dtype="float64")
@@ -98,9 +118,42 @@ class LBFGS:
         for name, tol in (("gtol", gtol), ("ftol", ftol)):
             if not tol >= 0:
                 raise OptionError(f"LBFGS: expected {name} >= 0, got {tol!r}.")
+        super().__init__(1.0)  # the length that a line search tries first
         self.max_iter, self.max_evals, self.memory = int(max_iter), int(max_evals), int(memory)
         self.gtol, self.ftol = float(gtol), float(ftol)
+        self.result: LBFGSResult | None = None
+        self._names = [(f"step.{k}", f"change.{k}") for k in range(self.memory)]
 
+    # -- one of the optimizers ------------------------------------------------------------------------------
+    def bind(self, store: ParamStore) -> None:
+        _check_single(store)
+        super().bind(store)
+
+    def update(self, store: ParamStore, numbers: Sequence[Any]) -> NoReturn:
+        raise OptionError(
+            "LBFGS: expected the loss of all rows, which its line search evaluates again and again, got one gradient. "
+            "Pass it to xpnn.Trainer, or call minimize."
+        )
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """The pairs that `state` holds, oldest first: what one fit leaves to the next."""
+        if self._store is None:
+            return []
+        found = [(self.state[step], self.state[change]) for step, change in self._names if step in self.state]
+        return [(s, y, _dot(s, y, self._store.backend.xp)) for s, y in found]
+
+    def keep(self, pairs: Iterable[Pair]) -> None:
+        """Make pairs the `state`."""
+        self.state = {}
+        for (step, change), (s, y, _) in zip(self._names, pairs, strict=False):
+            self.state[step], self.state[change] = s, y
+
+    def __repr__(self) -> str:
+        names = ("max_iter", "max_evals", "memory", "gtol", "ftol")
+        return f"LBFGS({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
+
+    # -- by itself ------------------------------------------------------------------------------------------
     def minimize(
         self,
         store: ParamStore,
@@ -125,84 +178,15 @@ class LBFGS:
         LBFGSResult
             How it went.
         """
-        if store.replicas:
-            raise OptionError("LBFGS: expected a single network, got replicas: each needs a line search of its own.")
-        xp = store.backend.xp
-        x = store.backend.copy(store.values)
-        value, n_evals = _number(evaluate()), 1
-        g = store.backend.copy(store.grads)
-        pairs: deque[tuple[Array, Array, float]] = deque(maxlen=self.memory)
-        if not math.isfinite(value):
-            return LBFGSResult(value, 0, 1, math.inf, False, "the objective is not finite at the start")
-
-        for iteration in range(self.max_iter):
-            grad_max = _number(xp.max(xp.abs(g)))
-            if grad_max <= self.gtol:
-                return self._end(store, x, value, iteration, n_evals, grad_max, True, "the gradient is small")
-            if n_evals > self.max_evals:
-                return self._end(store, x, value, iteration, n_evals, grad_max, False, "max_evals is reached")
-            d = self._direction(g, pairs, xp)
-            slope = _dot(g, d, xp)
-            if slope >= 0:  # rounding has spoiled the curvature: begin anew from steepest descent
-                pairs.clear()
-                d = -g
-                slope = _dot(g, d, xp)
-            step = 1.0 if pairs else 1.0 / math.sqrt(-slope)  # the first step has length 1
-            found, x_new, g_new = self._search(store, evaluate, x, d, Point(0.0, value, slope), step)
-            n_evals += found.n_evals
-            if not found.point.value < value:
-                if pairs:
-                    pairs.clear()
-                    continue
-                message = "the line search found no smaller value"
-                return self._end(store, x, value, iteration, n_evals, grad_max, False, message)
-            s, y = x_new - x, g_new - g
-            curvature = _dot(s, y, xp)
-            if curvature > 2.2e-16 * -slope * found.point.step:
-                pairs.append((s, y, curvature))
-            decrease = (value - found.point.value) / max(abs(value), abs(found.point.value), 1.0)
-            x, g, value = x_new, g_new, found.point.value
-            if on_iteration is not None and on_iteration(iteration + 1, value) is True:
-                grad_max = _number(xp.max(xp.abs(g)))
-                return self._end(store, x, value, iteration + 1, n_evals, grad_max, False, "on_iteration asked to stop")
-            if decrease <= self.ftol and n_evals <= self.max_evals:
-                grad_max = _number(xp.max(xp.abs(g)))
-                return self._end(store, x, value, iteration + 1, n_evals, grad_max, True, "the decrease is small")
-        grad_max = _number(xp.max(xp.abs(g)))
-        done = grad_max <= self.gtol
-        message = "the gradient is small" if done else "max_iter is reached"
-        return self._end(store, x, value, self.max_iter, n_evals, grad_max, done, message)
-
-    def _search(
-        self,
-        store: ParamStore,
-        evaluate: Callable[[], Array],
-        x: Array,
-        d: Array,
-        start: Point,
-        step: float,
-    ) -> tuple[Found, Array, Array]:
-        """Search along `d`; return what was found, the point and the gradient there."""
-        xp = store.backend.xp
-
-        def phi(a: float) -> tuple[float, float]:
-            store.values[...] = x + d * a
-            value = _number(evaluate())
-            return value, _dot(store.grads, d, xp)
-
-        try:
-            found = wolfe_search(phi, start, step)
-        except BaseException:  # Ctrl-C, say: leave the best point, not one on the way
-            store.values[...] = x
-            raise
-        return found, store.backend.copy(store.values), store.backend.copy(store.grads)
-
-    @staticmethod
-    def _end(
-        store: ParamStore, x: Array, value: float, n_iter: int, n_evals: int, grad_max: float, ok: bool, message: str
-    ) -> LBFGSResult:
-        store.values[...] = x
-        return LBFGSResult(value, n_iter, n_evals, grad_max, ok, message)
+        _check_single(store)
+        descent = Descent(self, store, evaluate)
+        while not descent.message and descent.n_iter < self.max_iter and descent.n_evals <= self.max_evals:
+            moved = descent.iterate()
+            if moved and on_iteration is not None and on_iteration(descent.n_iter, descent.value) is True:
+                descent.converged, descent.message = False, "on_iteration asked to stop"
+        store.values[...] = descent.x
+        limit = "max_iter" if descent.n_iter >= self.max_iter else "max_evals"
+        return descent.result(descent.message or f"{limit} is reached")
 
     @staticmethod
     def _direction(g: Array, pairs: deque[tuple[Array, Array, float]], xp: object) -> Array:
@@ -221,9 +205,120 @@ class LBFGS:
         return q
 
 
-def _number(x: Array) -> float:
-    return float(to_numpy(x))
+class Descent:
+    """A minimization under way, made one iteration at a time.
+
+    Parameters
+    ----------
+    rule : LBFGS
+        The options.
+    store : ParamStore
+        Its `values` move in place.
+    evaluate : callable
+        Returns the objective at ``store.values`` (0-d) and fills ``store.grads``.
+    pairs : iterable of pairs, default=()
+        Of an earlier minimization that this one goes on from.
+
+    Attributes
+    ----------
+    x : array of shape (n,)
+        The iterate.
+    value, grad_max, step : float
+        The objective and the largest absolute gradient there, and the length of the last step; 0.0 if it moved nothing.
+    n_iter, n_evals : int
+        Iterations and evaluations made.
+    pairs : deque
+        The last steps, with the gradient's changes.
+    message : str
+        Why no iteration can follow; empty while one can.
+    converged : bool
+        Whether that is because a tolerance is met.
+    """
+
+    def __init__(
+        self, rule: LBFGS, store: ParamStore, evaluate: Callable[[], Array], pairs: Iterable[Pair] = ()
+    ) -> None:
+        self.rule, self.store, self.evaluate = rule, store, evaluate
+        self.pairs: deque[Pair] = deque(pairs, maxlen=rule.memory)
+        self.n_iter = self.n_evals = 0
+        self.step = 0.0
+        self.begin()
+
+    def begin(self) -> None:
+        """Evaluate the objective at ``store.values``, which become the iterate."""
+        self.converged, self.message = False, ""
+        self.x = self.store.backend.copy(self.store.values)
+        self.value = float(self.evaluate())
+        self.n_evals += 1
+        if math.isfinite(self.value):
+            self._look_at(self.store.backend.copy(self.store.grads))
+        else:
+            self.grad_max, self.message = math.inf, "the objective is not finite at the start"
+
+    def iterate(self) -> bool:
+        """Make one iteration, and return whether the objective fell; ``store.values`` are the iterate then."""
+        rule, store, pairs, xp = self.rule, self.store, self.pairs, self.store.backend.xp
+        d = rule._direction(self.g, pairs, xp)
+        slope = _dot(self.g, d, xp)
+        if slope >= 0:  # rounding has spoiled the curvature: begin anew from steepest descent
+            pairs.clear()
+            d = -self.g
+            slope = _dot(self.g, d, xp)
+        step = 1.0 if pairs else 1.0 / math.sqrt(-slope)  # the first step has length 1
+        found = self._search(d, Point(0.0, self.value, slope), step)
+        self.n_evals += found.n_evals
+        if not found.point.value < self.value:
+            store.values[...] = self.x
+            self.step = 0.0
+            if pairs:
+                pairs.clear()
+                self.n_iter += 1
+            else:
+                self.message = "the line search found no smaller value"
+            return False
+        x, g = store.backend.copy(store.values), store.backend.copy(store.grads)
+        s, y = x - self.x, g - self.g
+        curvature = _dot(s, y, xp)
+        if curvature > 2.2e-16 * -slope * found.point.step:
+            pairs.append((s, y, curvature))
+        decrease = (self.value - found.point.value) / max(abs(self.value), abs(found.point.value), 1.0)
+        self.x, self.value, self.step = x, found.point.value, found.point.step
+        self.n_iter += 1
+        self._look_at(g)
+        if decrease <= rule.ftol and self.n_evals <= rule.max_evals:
+            self.converged, self.message = True, "the decrease is small"
+        return True
+
+    def result(self, message: str) -> LBFGSResult:
+        """Return how it went up to here."""
+        return LBFGSResult(self.value, self.n_iter, self.n_evals, self.grad_max, self.converged, message)
+
+    def _look_at(self, g: Array) -> None:
+        xp = self.store.backend.xp
+        self.g, self.grad_max = g, float(xp.max(xp.abs(g)))
+        if self.grad_max <= self.rule.gtol:
+            self.converged, self.message = True, "the gradient is small"
+
+    def _search(self, d: Array, start: Point, step: float) -> Found:
+        """Search along `d` for a smaller value; ``store`` is left at the last point tried."""
+        store, x, xp = self.store, self.x, self.store.backend.xp
+
+        def phi(a: float) -> tuple[float, float]:
+            store.values[...] = x + d * a
+            value = float(self.evaluate())
+            return value, _dot(store.grads, d, xp)
+
+        try:
+            return wolfe_search(phi, start, step)
+        except BaseException:  # Ctrl-C, say: leave the best point, not one on the way
+            store.values[...] = x
+            raise
+
+
+def _check_single(store: ParamStore) -> None:
+    if store.replicas:
+        raise OptionError("LBFGS: expected a single network, got replicas: each needs a line search of its own.")
 
 
 def _dot(a: Array, b: Array, xp: object) -> float:
-    return _number(xp.sum(a * b))  # type: ignore[attr-defined]
+    return float(xp.sum(a * b))  # type: ignore[attr-defined]

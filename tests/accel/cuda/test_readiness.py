@@ -32,7 +32,8 @@ from xpnn.errors import BackendUnavailableError
 from xpnn.layers import Dropout, Linear
 from xpnn.ops import Ops, portable_ops
 from xpnn.params import ParamSpec, ParamStore
-from xpnn.training.trainer import Trainer, _Tally
+from xpnn.training.step import Tally
+from xpnn.training.trainer import Trainer
 
 PACKAGE = PROJECT / "xpnn"
 
@@ -58,7 +59,7 @@ STEP_FILES = [
 ]
 # Functions in those files that run on the host, before or between steps; so do all with double underscores.
 HOST_FUNCTIONS = {
-    "_check_shapes", "_mu", "_pair", "_plain", "_positive", "_signed32", "_splitmix64",
+    "_check_shapes", "_mu", "_pair", "_plain", "_positive", "_signed32", "splitmix64",
     "bind", "check_input", "check_labels", "check_range", "check_targets", "config", "get_activation",
     "keep_threshold", "numbers", "rate", "scalars", "step_keys", "stream",
 }  # fmt: skip
@@ -345,7 +346,7 @@ def watched(monkeypatch, no_host_sync):
     monkeypatch.setitem(interop.NAMESPACES, kind, xp)
     monkeypatch.setattr("xpnn.ops._MADE", {})
     monkeypatch.setattr(Trainer, "train_step", guarded(Trainer.train_step))
-    monkeypatch.setattr(_Tally, "add", guarded(_Tally.add))
+    monkeypatch.setattr(Tally, "add", guarded(Tally.add))
     with strict_flags(backend):
         yield backend, calls
 

@@ -1,0 +1,146 @@
+"""The arguments of the estimators: their names, what they may be, and what follows from them alone."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import Interval, Options, StrOptions
+
+from ..backend import Backend
+from ..errors import OptionError
+from ..layers import Layer
+from ..optim import Optimizer
+from ..schedules import Schedule
+from ._optimizers import SklearnAdam, SklearnSGD
+
+__all__ = ["Arguments", "keep"]
+
+ACTIVATIONS = {
+    "identity",
+    "logistic",
+    "tanh",
+    "relu",
+    "sigmoid",
+    "leaky_relu",
+    "prelu",
+    "elu",
+    "selu",
+    "gelu",
+    "silu",
+    "swish",
+    "mish",
+    "softplus",
+}
+
+
+def keep(estimator: BaseEstimator, given: Mapping[str, Any]) -> None:
+    """Keep the arguments of an ``__init__``, its ``locals()``, as scikit-learn wants them: unchanged, by name."""
+    for name, value in given.items():
+        if name not in ("self", "__class__"):
+            setattr(estimator, name, value)
+
+
+class Arguments(BaseEstimator):  # type: ignore[misc]
+    """What classifier and regressor are given; each has an ``__init__`` of its own, for scikit-learn reads it."""
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "activation": [StrOptions(ACTIVATIONS), Layer, "array-like"],
+        "solver": [StrOptions({"lbfgs", "sgd", "adam"})],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "power_t": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "shuffle": ["boolean"],
+        "random_state": ["random_state"],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "verbose": ["verbose"],
+        "warm_start": ["boolean"],
+        "momentum": [Interval(Real, 0, 1, closed="both")],
+        "nesterovs_momentum": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+        "beta_1": [Interval(Real, 0, 1, closed="left")],
+        "beta_2": [Interval(Real, 0, 1, closed="left")],
+        "epsilon": [Interval(Real, 0, None, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
+        "max_fun": [Interval(Integral, 1, None, closed="left")],
+        "dropout": [Interval(Real, 0, 1, closed="left"), "array-like"],
+        "norm": [StrOptions({"batch", "layer", "rms"}), None],
+        "residual": ["boolean"],
+        "init": [str, object],
+        "optimizer": [Optimizer, None],
+        "schedule": [Schedule, None],
+        "callbacks": ["array-like", None],
+        "clip_norm": [Interval(Real, 0, None, closed="neither"), None],
+        "standardize": ["boolean"],
+        "max_seconds": [Interval(Real, 0, None, closed="neither"), None],
+        "n_ensemble": [Interval(Integral, 1, None, closed="left"), None],
+        "n_layers": [Interval(Integral, 0, None, closed="left"), None],
+        "width": [Interval(Integral, 1, None, closed="left"), None],
+        "backend": [str, Backend, None],
+        "dtype": [StrOptions({"float32", "float64"}), None],
+        "categorical_features": [StrOptions({"from_dtype"}), "array-like", None],
+    }
+
+    def _check_solver(self) -> bool:
+        if self.solver not in ("sgd", "adam"):
+            raise AttributeError(
+                f"partial_fit is only available for stochastic optimizers. {self.solver} is not stochastic."
+            )
+        return True
+
+    def _check_options(self, X_val: Any, y_val: Any, *, incremental: bool) -> None:
+        """Refuse what would otherwise be ignored without a word."""
+        if incremental and self.early_stopping:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        if (X_val is None) != (y_val is None):
+            raise ValueError(
+                f"fit: expected X_val and y_val together, got only {'X_val' if y_val is None else 'y_val'}. Pass both."
+            )
+        if self.solver != "lbfgs":
+            return
+        stochastic = {
+            "optimizer": self.optimizer is not None,
+            "schedule": self.schedule is not None,
+            "callbacks": bool(self.callbacks),
+            "clip_norm": self.clip_norm is not None,
+            "dropout": self._drops(),
+            "norm='batch'": self.norm == "batch",
+            "n_ensemble": self.n_ensemble is not None,
+        }
+        found = [name for name, there in stochastic.items() if there]
+        if found:
+            raise OptionError(
+                f"fit: solver='lbfgs' takes all rows at once by a line search and has no use for {', '.join(found)}. "
+                f"Use solver='adam' or 'sgd', or leave {'it' if len(found) == 1 else 'them'} out."
+            )
+
+    def _drops(self) -> bool:
+        return bool(np.any(np.asarray(self.dropout, dtype=np.float64) > 0))
+
+    def _hidden_sizes(self) -> list[int]:
+        sizes = self.hidden_layer_sizes
+        sizes = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
+        if self.n_layers is not None or self.width is not None:
+            width = self.width if self.width is not None else (sizes[0] if sizes else 100)
+            count = self.n_layers if self.n_layers is not None else max(len(sizes), 1)
+            sizes = [width] * count
+        if any(size <= 0 for size in sizes):
+            raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
+        return [int(size) for size in sizes]
+
+    def _make_optimizer(self) -> Optimizer:
+        if self.optimizer is not None:
+            own: Optimizer = copy.deepcopy(self.optimizer)
+            return own
+        if self.solver == "adam":
+            return SklearnAdam(self.learning_rate_init, self.beta_1, self.beta_2, eps=self.epsilon)
+        return SklearnSGD(self.learning_rate_init, self.momentum, nesterov=self.nesterovs_momentum)

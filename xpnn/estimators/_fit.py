@@ -1,0 +1,279 @@
+"""One fit, from what is given to what is trained."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import math
+import warnings
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+
+from ..backend import to_numpy
+from ..data.arrays import take_rows
+from ..errors import DivergenceError
+from ..losses import Loss
+from ..optim import LBFGS, Optimizer
+from ..regularizers import L2
+from ..training import Callback, TimeLimit, Trainer
+from ._callbacks import Tasks
+from ._inputs import fit_scaler, host_weight, read_pair, scaled
+from ._inspect import SLICE_ROWS, Inspected
+from ._losses import HalfSquaredError
+from ._rows import Rows, Shuffles, row_numbers
+from ._stopping import Bookkeeping, Iterations, Progress
+from ._tables import fit_encoder
+from ._trainer import SklearnTrainer
+
+__all__ = ["Fitted"]
+
+_NON_FINITE = (
+    "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
+)
+
+
+class Given(NamedTuple):
+    """All that a solver is given."""
+
+    rows: Rows
+    held_out: Rows | None  # for validation
+    numbers: np.ndarray | None  # of the rows, where masks belong to them
+    samples: int  # rows of an epoch as scikit-learn counts them, with those of weight 0
+    tasks: Tasks
+
+
+class Fitted(Inspected):
+    """Trains the network."""
+
+    _targets_are_numbers: bool
+
+    # -- what classifier and regressor define ---------------------------------------------------------------
+    def _encode(self, y: np.ndarray, *, first: bool, incremental: bool) -> np.ndarray:
+        """Check host-side targets, set `n_outputs_` (and classes on the first pass), return what the loss takes."""
+        raise NotImplementedError
+
+    def _weigh(self, y: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray | None:
+        """Combine sample and class weights."""
+        return sample_weight
+
+    def _weigh_more(self, y: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray | None:
+        """Weigh validation rows as training rows were."""
+        return sample_weight
+
+    def _encode_more(self, y: np.ndarray, name: str) -> np.ndarray:
+        """Encode further targets as those of the training rows were."""
+        raise NotImplementedError
+
+    def _score_rows(self, X: Any, targets: np.ndarray, sample_weight: np.ndarray | None) -> float:
+        """Return the validation score of encoded rows; nan where predictions are not finite."""
+        raise NotImplementedError
+
+    def _stratify(self, targets: np.ndarray) -> np.ndarray | None:
+        """Return what the validation split is stratified by."""
+        return None
+
+    # -- from what is given to rows -------------------------------------------------------------------------
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+        *,
+        incremental: bool = False,
+    ) -> Any:
+        hidden = self._hidden_sizes()
+        first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
+        self._check_options(X_val, y_val, incremental=incremental)
+        given = self._read(X, y, sample_weight, first=first, incremental=incremental)
+        rows = given.counted()
+        n_absent = len(given.targets) - len(rows.targets)
+        rng = check_random_state(self.random_state)
+        loss = self._make_loss()
+        splits = self.early_stopping and X_val is None and self.solver != "lbfgs"
+        split = None
+        if isinstance(rows.X, dict):
+            # Medians and categories come from the training rows alone, so rows are split before there is a network.
+            split = self._split(rows.targets, copy.deepcopy(rng)) if splits else None
+            if first:
+                seen = rows.X if split is None else take_rows(rows.X, split[0])
+                self.encoder_ = fit_encoder(X, seen, self.categorical_features)
+            rows = rows._replace(X=self.encoder_.transform(rows.X))
+        if first:
+            self._start(rows.X, hidden, rng)
+        elif "net_" not in vars(self):
+            self._adopt(rows.X, hidden, rng)
+        if first or "_shuffles" not in vars(self):
+            self._shuffles = Shuffles(rng)
+        held_out = None
+        if X_val is not None:
+            held_out = self._read_more(X_val, y_val, sample_weight_val)
+        elif splits:
+            train, valid = self._split(rows.targets, rng) if split is None else split
+            rows, held_out = rows.take(train), rows.take(valid)
+        numbers = None
+        if self._drops():  # of the rows as given: the scaler rounds otherwise where rows are weighted
+            numbers = row_numbers(rows.X, self.net_.backend.wide_name)
+        if self.standardize and first:
+            self.scaler_ = fit_scaler(rows.X, rows.weight)
+        rows = self._scaled(rows)
+        held_out = None if held_out is None else self._scaled(held_out)
+        tasks = Tasks(self, X, y, sample_weight)
+        self._solve(Given(rows, held_out, numbers, len(rows.targets) + n_absent, tasks), loss, incremental=incremental)
+        tasks.end()
+        return self
+
+    def _read(self, X: Any, y: Any, sample_weight: Any, *, first: bool, incremental: bool) -> Rows:
+        """Check training rows, and encode and weigh them."""
+        X, y = read_pair(self, X, y, numbers=self._targets_are_numbers, reset=first)
+        sample_weight = host_weight(sample_weight, X, int(y.shape[0]))
+        targets = self._encode(to_numpy(y), first=first, incremental=incremental)
+        return Rows(X, targets, self._weigh(targets, sample_weight))
+
+    def _read_more(self, X: Any, y: Any, sample_weight: Any) -> Rows:
+        """Check validation rows, and encode and weigh them as those of training were."""
+        X, y = read_pair(self, X, y, numbers=self._targets_are_numbers, reset=False)
+        sample_weight = host_weight(sample_weight, X, int(y.shape[0]))
+        targets = self._encode_more(to_numpy(y), "y_val")
+        X = self.encoder_.transform(X) if isinstance(X, dict) else X
+        return Rows(X, targets, self._weigh_more(targets, sample_weight))
+
+    def _scaled(self, rows: Rows) -> Rows:
+        return rows._replace(X=scaled(rows.X, self.scaler_))
+
+    def _split(self, targets: np.ndarray, rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
+        train, valid = train_test_split(
+            np.arange(len(targets)),
+            test_size=self.validation_fraction,
+            stratify=self._stratify(targets),
+            random_state=rng,
+        )
+        if len(valid) < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
+            )
+        return train, valid
+
+    # -- from rows to weights -------------------------------------------------------------------------------
+    def _solve(self, given: Given, loss: Loss, *, incremental: bool) -> None:
+        if self.solver == "lbfgs":
+            self._fit_lbfgs(given, loss)
+        else:
+            self._fit_stochastic(given, loss, incremental=incremental)
+        if not np.isfinite(to_numpy(self.net_.store.values)).all():
+            raise ValueError(_NON_FINITE)
+
+    def _train(
+        self, trainer: Trainer, given: Given, *, epochs: int, batch_size: int, scores: list[float] | None = None
+    ) -> bool:
+        """Let a trainer go on from where the estimator stands; return whether it came to an end of its own.
+
+        Where there are `scores`, the best weights are kept, so that divergence is no failure.
+        """
+        rows, held_out = given.rows, given.held_out
+        trainer.history, trainer.epoch, trainer.step = self.history_, self._epoch, self._step
+        if self.max_seconds is not None:
+            trainer.callbacks.append(TimeLimit(self.max_seconds))
+        options: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "shuffle": self.shuffle}
+        if held_out is not None:
+            options |= {"X_val": held_out.X, "y_val": held_out.targets, "sample_weight_val": held_out.weight}
+        try:
+            trainer.fit(rows.X, rows.targets, sample_weight=rows.weight, **options)
+        except KeyboardInterrupt:
+            warnings.warn("Training interrupted by user.", stacklevel=5)
+            return False
+        except DivergenceError as error:
+            if scores is None:
+                raise ValueError(f"{_NON_FINITE} {error}") from error
+            scores.append(math.nan)
+            warnings.warn(
+                f"Training diverged; the best weights are restored. {error}", ConvergenceWarning, stacklevel=5
+            )
+        finally:
+            self._epoch, self._step = trainer.epoch, trainer.step
+        return True
+
+    def _fit_stochastic(self, given: Given, loss: Loss, *, incremental: bool) -> None:
+        """Train by steps along the gradients of batches."""
+        n, held_out = len(given.rows.targets), given.held_out
+        batch_size = min(200 if self.batch_size == "auto" else int(self.batch_size), n)
+        if self.batch_size != "auto" and self.batch_size > given.samples:
+            warnings.warn(
+                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=4
+            )
+        progress, score, scores = Progress.of(self), None, None
+        if self.early_stopping and held_out is not None:
+            score, scores = functools.partial(self._score_rows, *held_out), progress.validation_scores_
+        bookkeeping = Bookkeeping(
+            self, progress, score, incremental=incremental, samples=given.samples, publish=self._publish
+        )
+        callbacks: list[Callback] = [bookkeeping, *(self.callbacks or ()), given.tasks.as_callback()]
+        trainer = SklearnTrainer(
+            self.net_,
+            loss,
+            self._next_optimizer(incremental=incremental),
+            schedule=self.schedule,
+            regularizer=L2(0.0) if self.alpha else None,
+            clip_norm=self.clip_norm,
+            metrics=(),
+            callbacks=callbacks,
+            seed=self._seed,
+        )
+        trainer.alpha, trainer.shuffles, trainer.numbers = float(self.alpha), self._shuffles, given.numbers
+        epochs = 1 if incremental else self.max_iter
+        self._train(trainer, given, epochs=epochs, batch_size=batch_size, scores=scores)
+
+    def _next_optimizer(self, *, incremental: bool) -> Optimizer:
+        """Return an optimizer; a warm start and `partial_fit` go on with the last one's state."""
+        optimizer, old = self._make_optimizer(), self._optimizer_
+        if old is not None and type(old) is type(optimizer):
+            optimizer.state, optimizer.t = old.state, old.t
+            if incremental:
+                optimizer.lr = old.lr
+            old.reset()
+        self._optimizer_ = optimizer
+        return optimizer
+
+    def _fit_lbfgs(self, given: Given, loss: Loss) -> None:
+        """Minimize over all rows at once."""
+        net, weight = self.net_, given.rows.weight
+        total = float(len(given.rows.targets) if weight is None else weight.sum())
+        spread = 1
+        if isinstance(loss, HalfSquaredError):  # a line search needs value and gradient of one function
+            loss, spread = HalfSquaredError(summed=True), net.n_out
+        optimizer = LBFGS(max_evals=self.max_fun, gtol=self.tol)
+        iterations = Iterations(optimizer, spread, verbose=self.verbose, publish=self._publish)
+        trainer = Trainer(
+            net,
+            loss,
+            optimizer,
+            regularizer=L2(0.5 * self.alpha / total),
+            metrics=(),
+            callbacks=[iterations, given.tasks.as_callback()],
+            seed=self._seed,
+        )
+        epoch = self._epoch
+        ended = self._train(trainer, given, epochs=self.max_iter, batch_size=SLICE_ROWS)
+        result = optimizer.result
+        if result is None:  # interrupted before the first evaluation
+            return
+        self._epoch = epoch + result.n_iter
+        self.n_iter_, self.n_evals_ = result.n_iter, result.n_evals
+        if not result.n_iter:
+            self.loss_ = result.value
+        asked = trainer.stop_reason not in (None, result.message)
+        if ended and not (result.converged or asked):
+            warnings.warn(
+                f"lbfgs failed to converge after {result.n_iter} iteration(s): "
+                f"{result.message or 'max_iter is reached'}.\n\nIncrease the "
+                f"number of iterations to improve the convergence (max_iter={self.max_iter}).\nYou might also want to "
+                "scale the data, for example with standardize=True.",
+                ConvergenceWarning,
+                stacklevel=5,
+            )

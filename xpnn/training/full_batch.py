@@ -1,0 +1,227 @@
+"""Training on all rows at once: an epoch is one iteration of an optimizer that has a line search.
+
+Such an optimizer asks for the loss and its gradient over all rows, as often as it likes, at weights of its choice.  So
+the loss must be a function of the weights alone: what is random, what depends on the batch and what changes gradients
+on their way is refused.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any, Protocol
+
+import numpy as np
+
+from .._typing import Array
+from ..backend import to_numpy
+from ..errors import DivergenceError, OptionError
+from ..layers import BatchNorm, Dropout
+from ..layers.base import walk
+from ..optim import LBFGS
+from ..optim.lbfgs import Descent
+from ..recordable import foreign_method
+from ..schedules import Constant, Schedule
+from .feed import Feed
+from .step import STEP_METHODS, Tally, Training
+
+__all__ = ["FullBatch", "Objective", "plan_full_batch"]
+
+
+class Fit(Training, Protocol):
+    """The trainer, as one sees it who makes its epochs."""
+
+    schedule: Schedule
+    columns: list[str]
+
+    def evaluate_feed(self, feed: Feed, batch_size: int) -> dict[str, float]:
+        """Return loss and metrics, dropout off."""
+
+    def notify(self, event: str) -> None:
+        """Call a hook of all callbacks."""
+
+    def stop(self, reason: str) -> None:
+        """End training after this epoch."""
+
+
+class Objective:
+    """Loss and penalty of all rows as a function of the weights, in slices that bound the memory.
+
+    Parameters
+    ----------
+    training : Training
+        Its network's flat values are the point, the flat gradients the slope there.
+    rows : Feed
+        All rows.
+    batch_size : int
+        Rows of one slice.
+
+    Attributes
+    ----------
+    data, penalty : 0-d array
+        The two parts of the last value; the second is None without a regularizer.
+    """
+
+    def __init__(self, training: Training, rows: Feed, batch_size: int) -> None:
+        self.training, self.rows, self.batch_size = training, rows, batch_size
+        n = len(rows)
+        weight = np.ones(n) if rows.weight is None else rows.weight[rows.rows]
+        self._weights = np.asarray([weight[a : a + batch_size].sum() for a in range(0, n, batch_size)])
+        self._shares: list[float] = (self._weights / weight.sum()).tolist()
+        self._tally = Tally(training, len(self._shares)) if training.metrics else None
+        self.data: Array = None
+        self.penalty: Array = None
+
+    def columns(self) -> dict[str, Any]:
+        """Return loss, metrics and penalty of the last evaluation as columns of the history."""
+        row = {} if self._tally is None else self._tally.row(self._weights)
+        row["loss"] = float(to_numpy(self.data))
+        return row if self.penalty is None else row | {"penalty": float(to_numpy(self.penalty))}
+
+    def __call__(self) -> Array:
+        """Return the value, 0-d, and leave the gradient in ``net.store.grads``."""
+        training, net, store = self.training, self.training.net, self.training.net.store
+        data, grads = 0.0, None
+        for slot, (x, y, weight) in enumerate(self.rows.batches(None, self.batch_size)):
+            share = self._shares[slot]
+            if not share:  # no row of the slice counts: it has no mean
+                continue
+            pred, caches = net.forward(x, train=True, step=0)
+            value, d_pred = training.bound_loss.value_and_grad(pred, y, weight)
+            net.backward(d_pred, caches)
+            if self._tally is not None:
+                self._tally.add(slot, value, pred, y, weight)
+            data = value * share + data
+            if len(self._shares) > 1:
+                grads = store.grads * share if grads is None else grads + store.grads * share
+        if grads is not None:
+            store.grads[...] = grads
+        self.data = data
+        if training.regularizer is None:
+            return data
+        self.penalty = training.regularizer.add(store)
+        return data + self.penalty
+
+
+class FullBatch:
+    """The epochs of one fit by an optimizer that takes all rows at once.
+
+    Parameters
+    ----------
+    fit : Fit
+        The trainer.
+    optimizer : LBFGS
+        The trainer's, bound to the network's store; its `state` is gone on from, and kept up to date.
+    objective : Objective
+        What is made small.
+    """
+
+    _descent: Descent
+
+    def __init__(self, fit: Fit, optimizer: LBFGS, objective: Objective) -> None:
+        self.fit, self.optimizer, self.objective = fit, optimizer, objective
+        self._row: dict[str, Any] = {}
+
+    def begin(self) -> str | None:
+        """Evaluate the objective at the network's weights; return why no epoch can follow, if that is so."""
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            self._descent = Descent(self.optimizer, self.fit.net.store, self.objective, self.optimizer.pairs)
+        self._begun()
+        return self._ended()
+
+    def run_epoch(self, valid: Feed | None, batch_size: int) -> dict[str, Any]:
+        """Make one iteration, validate, and return the epoch's row of the history, at the weights that it has found.
+
+        An iteration that finds nothing better leaves the weights as they are: ``lr`` is 0.0 then.
+        """
+        began = time.perf_counter()
+        fit, descent, store = self.fit, self._descent, self.fit.net.store
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # it steps back from what is not finite
+            if not bool(store.backend.xp.all(store.values == descent.x)):  # a callback has moved them
+                descent.begin()
+                self._begun()
+            if not descent.message and descent.iterate():
+                self._look()
+        self.optimizer.keep(descent.pairs)
+        self.optimizer.t += 1
+        fit.epoch += 1
+        fit.step += 1
+        reason = self._ended()
+        if reason is not None:
+            fit.stop(reason)
+        fit.notify("on_batch_end")
+        fit.notify("on_epoch_trained")
+        row = {**self._row, "epoch": fit.epoch, "lr": descent.step}
+        if valid is not None:
+            row |= {f"val_{name}": value for name, value in fit.evaluate_feed(valid, batch_size).items()}
+        row["seconds"] = time.perf_counter() - began
+        return {name: row[name] for name in fit.columns if name in row}
+
+    def _begun(self) -> None:
+        """Look at the point where a descent begins; raise DivergenceError if there is no way from there."""
+        if not math.isfinite(self._descent.value):
+            weights = np.abs(to_numpy(self.fit.net.store.values)).max()
+            raise DivergenceError(
+                f"fit: the loss of all rows is {self._descent.value} before the first step, weights reach "
+                f"{weights:.3g}. Look at the scale of inputs and targets (xpnn.data.Standardizer), and at the weights."
+            )
+        self._look()
+
+    def _look(self) -> None:
+        """Note the columns of the history at the present point, which the objective was evaluated at last."""
+        fit, objective = self.fit, self.objective
+        fit.grad_norm, fit.penalty = fit.net.backend.ops.global_norm(self._descent.g), objective.penalty
+        self._row = objective.columns() | {"grad_norm": to_numpy(fit.grad_norm).item()}
+
+    def _ended(self) -> str | None:
+        """Return why no epoch can follow, if that is so, and let the optimizer say how it stands."""
+        message = self._descent.message
+        if not message and self._descent.n_evals > self.optimizer.max_evals:
+            message = "max_evals is reached"
+        self.optimizer.result = self._descent.result(message)
+        return message or None
+
+
+def plan_full_batch(fit: Fit, rows: Feed, batch_size: int, graph: object) -> FullBatch | None:
+    """Return what makes the epochs of a fit whose optimizer takes all rows at once; None for other optimizers.
+
+    Parameters
+    ----------
+    fit : Fit
+        The trainer, its optimizer bound.
+    rows : Feed
+        The training rows.
+    batch_size : int
+        Rows of one slice.
+    graph : {"auto", True, False}
+        As given to `fit`.
+
+    Raises
+    ------
+    OptionError
+        If the fit has parts or options that a line search over all rows has no use for.
+    """
+    optimizer, net = fit.optimizer, fit.net
+    if not isinstance(optimizer, LBFGS):
+        return None
+    options = {
+        "schedule": fit.schedule != Constant(),
+        "clip_norm": fit.clip_norm is not None,
+        "clip_value": fit.clip_value is not None,
+        "graph": graph not in ("auto", False),
+        "lr_mult": net.store.lr_factors is not None,
+    }
+    found = [name for name, given in options.items() if given]
+    own = foreign_method(fit, STEP_METHODS)
+    found += [f"a {own} of your own"] if own else []
+    for layer in walk(net.layers):
+        if isinstance(layer, Dropout) and np.any(layer.rate):
+            found.append(f"{layer.label} (it is random)")
+        elif isinstance(layer, BatchNorm):
+            found.append(f"{layer.label} (its outputs depend on the batch)")
+    if found:
+        raise OptionError(
+            f"fit: {type(optimizer).__name__} takes all rows at once by a line search and has no use for "
+            f"{', '.join(found)}. Use xpnn.Adam(), or leave {'it' if len(found) == 1 else 'them'} out."
+        )
+    return FullBatch(fit, optimizer, Objective(fit, rows, batch_size))
