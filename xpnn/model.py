@@ -276,7 +276,7 @@ class Sequential(Recordable):
         rows = max(_SLICE_ELEMENTS // self._widest, 1)
         if batch_size is not None:
             rows = count(batch_size, "predict", "batch_size")
-        x = as_array(x, "predict", "X")
+        x = as_array(x, "predict", "X", lazy=True)
         check_real(x, "predict", "X")
         if self.takes_integers:
             self.check_categories(x)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..arguments import count, number, suggest
+from ..arguments import as_rows, count, number, suggest
 from ..backend import Backend, get_backend, to_numpy
 from ..crossover import mlp_params
 from ..errors import OptionError
@@ -20,7 +20,6 @@ from ..losses import Loss
 from ..metrics import Metric, mode_of
 from ..training import Trainer
 from ..training.checks import expect
-from ..training.feed import as_rows
 from ..training.progress import open_bar
 from .configuration import BATCH_SIZE, Common, Plan, build, read
 from .group import Group, Progress, ReplicaGroup, SingleGroup
