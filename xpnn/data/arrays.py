@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Mapping
 from typing import Any
 
 import array_api_compat
@@ -14,7 +15,7 @@ from .._typing import Array
 from ..errors import DataError, FileFormatError, ShapeError
 from ..files import PathLike, existing_file
 
-__all__ = ["as_array", "load_arrays", "open_memmap"]
+__all__ = ["as_array", "load_arrays", "open_memmap", "take_rows"]
 
 
 def as_array(a: Any) -> Array:
@@ -26,6 +27,13 @@ def as_array(a: Any) -> Array:
     (1, 2)
     """
     return a if array_api_compat.is_array_api_obj(a) else np.asarray(a)
+
+
+def take_rows(raw: Any, index: npt.NDArray[Any]) -> Any:
+    """Return some rows of a table, columns by name, or of an array."""
+    if isinstance(raw, Mapping):
+        return {name: np.asarray(column)[index] for name, column in raw.items()}
+    return np.asarray(raw[index])
 
 
 def load_arrays(

@@ -18,7 +18,6 @@ References
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -27,6 +26,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from ..arguments import suggest
 from ..errors import DataError, FileFormatError, OptionError, ShapeError
 from .columns import Floats, as_column, as_numbers, as_texts, is_text, plural, quote
 
@@ -282,11 +282,8 @@ class TableEncoder:
         """
         for name in (*self.categorical, *self.numeric):
             if name not in columns:
-                near = difflib.get_close_matches(name, columns, n=1)
-                hint = f" Did you mean {near[0]!r}?" if near else ""
-                raise OptionError(
-                    f"TableEncoder: expected column names, got {name!r}.{hint} There are {quote(columns, 20)}."
-                )
+                hint = f"{suggest(name, columns)} There are {quote(columns, 20)}."
+                raise OptionError(f"TableEncoder: expected column names, got {name!r}. {hint}")
         arrays = self._arrays(columns, list(columns))
         if not arrays or next(iter(arrays.values())).shape[0] == 0:
             raise DataError(

@@ -266,11 +266,7 @@ def _group_starts(
     """Return what begins each group of networks that are trained together."""
     return [
         functools.partial(
-            ReplicaGroup,
-            [trials[i] for i in places],
-            plans=[plans[i] for i in places],
-            common=common,
-            **options,
+            ReplicaGroup, [trials[i] for i in places], plans=[plans[i] for i in places], common=common, **options
         )
         for places in _groups(plans, functools.partial(_size, common) if together == "auto" else int(together))
     ]
