@@ -282,8 +282,10 @@ class TableEncoder:
         """
         for name in (*self.categorical, *self.numeric):
             if name not in columns:
-                hint = f"{suggest(name, columns)} There are {quote(columns, 20)}."
-                raise OptionError(f"TableEncoder: expected column names, got {name!r}. {hint}")
+                raise OptionError(
+                    f"TableEncoder: expected column names, got {name!r}. {suggest(name, columns)} "
+                    f"There are {quote(columns, 20)}."
+                )
         arrays = self._arrays(columns, list(columns))
         if not arrays or next(iter(arrays.values())).shape[0] == 0:
             raise DataError(
