@@ -18,7 +18,7 @@ from xpnn import SGD, AdaGrad, Adam, AdamW, Lion, Momentum, NAdam, RMSProp, para
 from xpnn.errors import BackendUnavailableError, OptionError
 from xpnn.ops import Ops
 from xpnn.testing import BackendReport, _ulp, compare_backends
-from xpnn.training.trainer import _Tally
+from xpnn.training.step import Tally
 
 OTHERS = ["strict", "strict:no_float64", "torch", "cupy"]
 RULES = [
@@ -339,7 +339,7 @@ class Watched(xpnn.Trainer):
 
     def run_epoch(self, *arguments):
         with contextlib.ExitStack() as inside, pytest.MonkeyPatch.context() as patch:
-            losses = _Tally.losses
+            losses = Tally.losses
             self.read_after = None
 
             def read(tally):
@@ -348,7 +348,7 @@ class Watched(xpnn.Trainer):
                 inside.close()
                 return losses(tally)
 
-            patch.setattr(_Tally, "losses", read)
+            patch.setattr(Tally, "losses", read)
             inside.enter_context(self.guard())
             return super().run_epoch(*arguments)
 

@@ -22,6 +22,7 @@ from .arguments import describe, number
 from .backend import namespace, ops_of
 from .errors import DTypeError, LabelError, OptionError, ShapeError
 from .ops import Ops
+from .recordable import Recordable
 from .special import sigmoid, softmax, softplus
 
 __all__ = [
@@ -38,7 +39,7 @@ __all__ = [
 ]
 
 
-class Loss:
+class Loss(Recordable):
     """What training makes small.
 
     A loss of one's own defines `rows`: the loss of each row and its gradient; the weighting is done here.

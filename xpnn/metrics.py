@@ -25,6 +25,7 @@ import numpy as np
 
 from ._typing import Array, Namespace
 from .errors import DataError, LabelError, OptionError, ShapeError
+from .recordable import Recordable
 
 __all__ = [
     "R2",
@@ -44,7 +45,7 @@ __all__ = [
 Mode = Literal["max", "min"]
 
 
-class Metric(abc.ABC):
+class Metric(Recordable, abc.ABC):
     r"""Base of all metrics: a weighted mean over samples, unless a subclass says otherwise.
 
     A subclass for a mean :math:`\sum_i w_i m_i / \sum_i w_i` defines `name`, `mode` and `per_sample`; any

@@ -28,6 +28,7 @@ from .layers.base import (
 from .layers.embedding import Embedding
 from .params import ParamStore
 from .random import KeyRow, StepKey
+from .recordable import Recordable
 
 __all__ = ["Sequential", "mlp"]
 
@@ -35,7 +36,7 @@ __all__ = ["Sequential", "mlp"]
 _SLICE_ELEMENTS = 1 << 22
 
 
-class Sequential:
+class Sequential(Recordable):
     """Layers applied one after the other.
 
     Parameters

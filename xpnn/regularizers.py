@@ -10,11 +10,12 @@ from ._typing import Array
 from .errors import OptionError
 from .params import ParamStore
 from .random import stream
+from .recordable import Recordable, RecordingMode
 
 __all__ = ["L1", "L2", "Regularizer", "SpectralNorm"]
 
 
-class Regularizer:
+class Regularizer(Recordable):
     """A penalty with strength `lam`.
 
     Parameters
@@ -28,13 +29,15 @@ class Regularizer:
             raise OptionError(f"{type(self).__name__}: expected lam >= 0, got {lam!r}.")
         self.lam = float(lam)
 
-    def add(self, store: ParamStore) -> Array:
+    def add(self, store: ParamStore, lam: float | Array | None = None) -> Array:
         """Add the penalty's gradient to ``store.grads`` and return its value.
 
         Parameters
         ----------
         store : ParamStore
             After the backward pass.
+        lam : float or 0-d array, optional
+            In the place of the penalty's own λ; an array is one of a recorded step's numbers.
 
         Returns
         -------
@@ -42,6 +45,12 @@ class Regularizer:
             The penalty.
         """
         raise NotImplementedError
+
+    def unrecordable(self, mode: RecordingMode) -> str | None:
+        """Return that one call leaves arrays to the next, if it does: they lie elsewhere in each step."""
+        if type(self).state is not Regularizer.state:
+            return f"{type(self).__name__} makes new arrays in each step"
+        return super().unrecordable(mode)
 
     @property
     def state(self) -> dict[str, Array]:
@@ -68,25 +77,26 @@ class L1(Regularizer):
     (0.5, [0.10000000149011612, -0.10000000149011612])
     """
 
-    def add(self, store: ParamStore) -> Array:
-        xp = store.backend.xp
+    def add(self, store: ParamStore, lam: float | Array | None = None) -> Array:
+        xp, lam = store.backend.xp, self.lam if lam is None else lam
         w = store.values[..., : store.n_decay]
         sign = xp.astype(w > 0, w.dtype)
         sign -= xp.astype(w < 0, w.dtype)
-        sign *= self.lam
+        sign *= lam
         grads = store.grads[..., : store.n_decay]
         grads += sign
-        return xp.sum(xp.abs(w), axis=-1) * self.lam
+        return xp.sum(xp.abs(w), axis=-1) * lam
 
 
 class L2(Regularizer):
     r"""Sum of squared weights, :math:`\lambda \sum w^2`, gradient :math:`2 \lambda w`."""
 
-    def add(self, store: ParamStore) -> Array:
+    def add(self, store: ParamStore, lam: float | Array | None = None) -> Array:
+        lam = self.lam if lam is None else lam
         w = store.values[..., : store.n_decay]
         grads = store.grads[..., : store.n_decay]
-        grads += w * (2.0 * self.lam)
-        return store.backend.xp.sum(w * w, axis=-1) * self.lam
+        grads += w * (2.0 * lam)
+        return store.backend.xp.sum(w * w, axis=-1) * lam
 
 
 class SpectralNorm(Regularizer):
@@ -125,7 +135,8 @@ class SpectralNorm(Regularizer):
         if state:
             self._store, self._vectors = store, state
 
-    def add(self, store: ParamStore) -> Array:
+    def add(self, store: ParamStore, lam: float | Array | None = None) -> Array:
+        lam = self.lam if lam is None else lam
         backend, xp = store.backend, store.backend.xp
         n_iter = self.n_iter
         if self._store is not store:
@@ -145,8 +156,8 @@ class SpectralNorm(Regularizer):
             lost = xp.astype(xp.sum(v * v, axis=-2, keepdims=True) == 0.0, v.dtype)
             self._vectors[name] = v + self._starts[name] * lost
             sigma = xp.sum(u * (w @ v), axis=-2)[..., 0]
-            store.param_grads[name][...] = store.param_grads[name] + (u @ v.mT) * self.lam
-            value = value + sigma * self.lam
+            store.param_grads[name][...] = store.param_grads[name] + (u @ v.mT) * lam
+            value = value + sigma * lam
         return value
 
 

@@ -12,6 +12,7 @@ import dataclasses
 import types
 
 import numpy as np
+import pytest
 
 import xpnn
 from xpnn import backend as backends
@@ -196,6 +197,17 @@ class Capturer:
                 work()
 
         return types.SimpleNamespace(launch=launch, tape=tape)
+
+
+@contextlib.contextmanager
+def recording(graph):
+    """Let a capturer record steps within; yield what `fit` takes as `graph`."""
+    if not hasattr(graph, "record"):
+        yield graph
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("xpnn.training.recorded.graphs.find_capturer", lambda name, ops: graph)
+        yield True
 
 
 def make_backend(monkeypatch, dtype="float32"):

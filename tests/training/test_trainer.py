@@ -15,7 +15,8 @@ from places import assert_close, backend_or_skip
 import xpnn
 from xpnn.errors import DataError, DivergenceError
 from xpnn.schedules import Constant, CosineDecay, OneCycle, Plateau, StepDecay, Warmup
-from xpnn.training import EMA, Callback, EarlyStopping, LambdaCallback, Trainer, feed, trainer
+from xpnn.training import EMA, Callback, EarlyStopping, LambdaCallback, Trainer, feed
+from xpnn.training.step import Tally
 
 N_IN, CLASSES = 4, 3
 
@@ -92,7 +93,7 @@ def test_nothing_waits_for_the_device_within_a_step(no_host_sync, monkeypatch):
     net = xpnn.mlp([N_IN, 6, CLASSES], norm="batch", dropout=0.2, backend=backend_or_skip("strict"))
     X, y, _ = table()
     quiet = no_host_sync
-    step, add = Trainer.train_step, trainer._Tally.add
+    step, add = Trainer.train_step, Tally.add
 
     def guarded(function):
         def call(*args):
@@ -102,7 +103,7 @@ def test_nothing_waits_for_the_device_within_a_step(no_host_sync, monkeypatch):
         return call
 
     monkeypatch.setattr(Trainer, "train_step", guarded(step))
-    monkeypatch.setattr(trainer._Tally, "add", guarded(add))
+    monkeypatch.setattr(Tally, "add", guarded(add))
     options = {"clip_norm": 1.0, "clip_value": 0.5, "regularizer": xpnn.L2(1e-4), "metrics": ("accuracy", "top5")}
     history = Trainer(net, xpnn.CrossEntropy(), xpnn.Adam(), **options).fit(
         X, y, epochs=2, batch_size=16, sample_weight=np.ones(len(y))
@@ -538,7 +539,7 @@ def test_training_goes_on_after_a_divergence():
 
 @pytest.mark.parametrize("again", [True, False], ids=["fails again", "does not fail again"])
 def test_a_large_optimizer_state_is_not_copied_but_begun_anew(monkeypatch, again):
-    monkeypatch.setattr("xpnn.training.trainer._COPIED_ELEMENTS", 0)
+    monkeypatch.setattr("xpnn.training.state._COPIED_ELEMENTS", 0)
     X, y, _ = table(40)
     spoiled = []
 

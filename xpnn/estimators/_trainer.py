@@ -11,7 +11,7 @@ from ..backend import to_numpy
 from ..schedules import Schedule
 from ..training import Trainer
 from ..training.feed import Feed
-from ..training.trainer import StepRow
+from ..training.step import Step
 from ._rows import Shuffles
 
 __all__ = ["SklearnTrainer"]
@@ -36,7 +36,7 @@ class SklearnTrainer(Trainer):
 
     def training_loss(self) -> float:
         """Return what training lowers, with the present weights: dropout off, of an ensemble the mean."""
-        loss: float = self._evaluate(self._train, self._batch_size)["loss"]
+        loss: float = self.evaluate_feed(self._train, self._batch_size)["loss"]
         if not self.alpha:
             return loss
         store, weights = self.net.store, self._train.batch_weights(None, self._batch_size)
@@ -54,15 +54,9 @@ class SklearnTrainer(Trainer):
         backend = self.net.backend
         return backend.asarray(self.numbers if order is None else self.numbers[order], dtype=backend.xp.int32)
 
-    def train_step(self, x: Array, y: Array, weight: Array | None, row: StepRow) -> tuple[Array, Array]:
-        if self.regularizer is None:
-            return super().train_step(x, y, weight, row)
-        self.regularizer.lam = 0.5 * self.alpha / row.weight
-        value, pred = super().train_step(x, y, weight, row)
-        self.regularizer.lam = 0.0  # what is left of a step is no option of the next
-        return value + self._penalty, pred
+    def penalty_strengths(self, weights: np.ndarray) -> list[float] | None:
+        return None if self.regularizer is None else [0.5 * self.alpha / weight for weight in weights.tolist()]
 
-    def off_tape(self, *, weighted: bool) -> str | None:
-        if weighted and self.regularizer is not None:
-            return "alpha is divided by each batch's weight on the host"
-        return None
+    def gradients(self, x: Array, y: Array, weight: Array | None, step: Step) -> tuple[Array, Array]:
+        value, pred = super().gradients(x, y, weight, step)
+        return (value if self.regularizer is None else value + self.penalty), pred

@@ -16,6 +16,7 @@ from ..initializers import Initializer
 from ..ops import Ops
 from ..params import BufferSpec, ParamSpec
 from ..random import StepKey
+from ..recordable import Recordable
 
 __all__ = [
     "PASSES",
@@ -38,7 +39,7 @@ PASSES = ("forward", "backward", "forward_over", "backward_over")
 _Part = tuple[int, "Layer", "Layer | None"]
 
 
-class Layer:
+class Layer(Recordable):
     """A differentiable map with, perhaps, parameters.
 
     A layer is built once (`build` fixes its sizes), bound once (`bind` gives it views into the network's flat

@@ -8,6 +8,7 @@ from .._typing import Array
 from ..arguments import one_or_each
 from ..errors import OptionError
 from ..random import StepKey
+from ..recordable import RecordingMode
 from .base import Layer
 
 __all__ = ["Dropout"]
@@ -75,6 +76,14 @@ class Dropout(Layer):
         else:
             mask = ops.keep_mask_of_rows(shape, self.rate, pair, x.dtype, key.rows)
         return x * mask, mask
+
+    def unrecordable(self, mode: RecordingMode) -> str | None:
+        """Return that the replicas' own rates are uploaded, if they have some."""
+        return (
+            f"{self.label} uploads the replicas' rates in each step"
+            if isinstance(self.rate, list)
+            else super().unrecordable(mode)
+        )
 
     def backward(self, dy: Array, cache: Array | None, *, need_dx: bool = True) -> Array | None:
         """Return ``dy`` times the mask."""

@@ -14,6 +14,7 @@ from ..errors import OptionError
 from ..initializers import Constant, Zeros
 from ..params import BufferSpec, ParamSpec
 from ..random import StepKey
+from ..recordable import RecordingMode
 from .base import Layer
 
 __all__ = ["BatchNorm", "LayerNorm", "RMSNorm"]
@@ -127,6 +128,12 @@ class BatchNorm(_Norm):
         running_var *= 1.0 - self.momentum
         running_var += var * (self.momentum * batch / (batch - 1))
         return self._scale_and_shift(x_hat), (x_hat, inv_std, True)
+
+    def unrecordable(self, mode: RecordingMode) -> str | None:
+        """Return that the weights of a batch are summed on the host, if rows have some."""
+        if mode.weighted:
+            return f"{self.label} computes with the weights of a batch on the host"
+        return super().unrecordable(mode)
 
     def _forward_weighted(self, x: Array, weight: Array, total: Any) -> tuple[Array, Stats]:
         ops = self.ops

@@ -13,6 +13,7 @@ from ..backend import to_numpy
 from ..errors import OptionError
 from ..ops import Clip, Decay
 from ..params import ParamStore
+from ..recordable import Recordable
 
 __all__ = ["Optimizer"]
 
@@ -20,7 +21,7 @@ Rate = float | Sequence[float]
 Number = Any  # a Python float; for replicas with rates of their own, a NumPy array of shape (K, 1)
 
 
-class Optimizer:
+class Optimizer(Recordable):
     r"""A rule that moves all parameters of a store in one go.
 
     A step has two halves.  `numbers` is host arithmetic: everything that changes from step to step (learning

@@ -13,9 +13,9 @@ from ..backend import to_numpy
 from ..errors import DivergenceError
 from ..schedules import Schedule
 from ..training import Callback, Trainer
-from ..training.feed import Batch, Feed
+from ..training.epoch import Epoch
+from ..training.feed import Feed
 from ..training.history import missing_column
-from ..training.trainer import Restart, StepRow
 from .configuration import Common, Plan, build
 from .result import Trial
 
@@ -164,12 +164,11 @@ class _Replicas(Trainer):
         self.resolved = schedule
         return super().run_epoch(train, valid, batch_size, schedule, shuffle)
 
-    def _divergence(
-        self, losses: np.ndarray, restart: Restart, batches: Iterable[Batch], table: Sequence[StepRow]
-    ) -> DivergenceError:
+    def divergence(self, losses: np.ndarray, epoch: Epoch) -> DivergenceError:
+        """Note which replicas diverged, and undo the epoch."""
         finite = np.isfinite(losses).all(axis=0) & np.isfinite(to_numpy(self.net.store.values)).all(axis=-1)
         self.lost = [not ok for ok in finite]
-        restart.restore(self)
+        epoch.begun.restore(self)
         return DivergenceError(f"search: {sum(self.lost)} of {len(self.lost)} networks diverged.")
 
 

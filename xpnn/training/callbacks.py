@@ -18,6 +18,7 @@ from ..errors import OptionError
 from ..files import PathLike
 from ..metrics import mode_of
 from ..params import Snapshot
+from ..recordable import Recordable, RecordingMode
 from .history import missing_column, will_miss
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ __all__ = [
 Mode = Literal["auto", "min", "max"]
 
 
-class Callback:
+class Callback(Recordable):
     """Base of all callbacks: hooks that do nothing.
 
     ``on_batch_end`` runs after every step: keep it to array operations that do not wait for the device.
@@ -59,6 +60,18 @@ class Callback:
 
     def on_fit_end(self, trainer: Trainer) -> None:
         """At the end, however it came: last epoch, stop, Ctrl-C or an error."""
+
+    def looks_at_steps(self) -> bool:
+        """Whether anything is done in ``on_batch_end``."""
+        return type(self).on_batch_end is not Callback.on_batch_end
+
+    def unrecordable(self, mode: RecordingMode) -> str | None:
+        """Return that each step is looked at, where many are made as one; what is called between steps may be."""
+        if not self.looks_at_steps():
+            return None
+        if mode.as_one:
+            return f"{type(self).__name__} looks at every step"
+        return super().unrecordable(mode)
 
 
 class _Monitor(Callback):
@@ -321,8 +334,12 @@ class LambdaCallback(Callback):
     def on_fit_end(self, trainer: Trainer) -> None:
         self._call("on_fit_end", trainer)
 
+    def looks_at_steps(self) -> bool:
+        """Whether a function is called after each step."""
+        return "on_batch_end" in self.hooks
 
-def looks_at_steps(callback: Callback) -> bool:
-    """Whether a callback does anything in ``on_batch_end``."""
-    idle = isinstance(callback, LambdaCallback) and "on_batch_end" not in callback.hooks
-    return type(callback).on_batch_end is not Callback.on_batch_end and not idle
+    def unrecordable(self, mode: RecordingMode) -> str | None:
+        """Return that a function of the user's sees each step, unless it is trusted."""
+        if not self.looks_at_steps() or mode.as_one or mode.trusted:
+            return super().unrecordable(mode)
+        return "a function of yours looks at every step; fit(graph=True) says that it changes no option"

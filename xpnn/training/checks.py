@@ -1,19 +1,30 @@
-"""What `Trainer` asks of its parts, of sample weights and of class weights."""
+"""What `Trainer` expects of its parts and of its data; checked data become feeds."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from ..arguments import number
 from ..backend import to_numpy
+from ..data.batching import split_off, stratified_indices
 from ..errors import DataError, LabelError, OptionError, ShapeError
+from ..losses import Loss
+from ..model import Sequential
 from .callbacks import Callback
-from .feed import Feed
+from .feed import Feed, as_rows, same_length
 
-__all__ = ["check_weight", "class_numbers", "class_table", "expect", "weighed", "weighty"]
+__all__ = ["Rows", "check_weight", "checked_feed", "class_numbers", "class_table", "expect", "feeds_of_fit"]
+
+
+class Rows(NamedTuple):
+    """Inputs, targets and sample weights."""
+
+    X: Any
+    y: Any
+    weight: Any = None
 
 
 def expect(value: Any, kind: type, name: str, what: str) -> None:
@@ -81,15 +92,91 @@ def class_table(
     return table
 
 
-def weighed(weight: np.ndarray | None, table: np.ndarray | None, y: np.ndarray) -> np.ndarray | None:
-    """Return the rows' weights times those of their classes; None where all count alike."""
-    if table is None:
-        return weight
-    by_class: np.ndarray = table[np.ravel(y).astype(np.int64)]
-    return by_class if weight is None else weight * by_class
+def feeds_of_fit(
+    net: Sequential,
+    loss: Loss,
+    train: Rows,
+    valid: Rows,
+    *,
+    validation_fraction: float,
+    validation_rows: Any,
+    class_weight: Mapping[int, float] | Literal["balanced"] | None,
+    seed: int,
+) -> tuple[Feed, Feed | None]:
+    """Check all data of a fit once, on the host, and return the feeds of training and validation."""
+    if (valid.X is None) != (valid.y is None):
+        raise OptionError(
+            f"fit: expected X_val and y_val together, got only {'X_val' if valid.y is None else 'y_val'}. "
+            "Pass both, or a validation_fraction."
+        )
+    if not 0 <= number(validation_fraction) < 1:
+        raise OptionError(
+            f"fit: expected 0 <= validation_fraction < 1, got {validation_fraction!r}. Pass 0.2 for a fifth."
+        )
+    train, targets = _checked("fit", net, loss, train)
+    labels = class_numbers(targets) if loss.classifies else None
+    table = None if class_weight is None else class_table(class_weight, labels, net.n_out)
+    whole = _feed("fit", net, loss, train, targets, table)
+    if valid.X is not None:
+        where = "fit (validation)"
+        valid, targets = _checked(where, net, loss, valid, "_val")
+        return _with_weight(whole), _with_weight(_feed(where, net, loss, valid, targets, table), "validation ")
+    n = len(targets)
+    if validation_rows is not None:
+        kept, held_out = split_off(n, validation_rows, "fit")
+    elif not validation_fraction:
+        return _with_weight(whole), None
+    elif n < 2:
+        raise DataError(f"fit: validation_fraction needs 2 rows, got {n}. Pass more rows, or X_val and y_val.")
+    else:
+        kept, held_out = stratified_indices(n if labels is None else labels, validation_fraction, seed)
+    return _with_weight(whole.part(kept)), _with_weight(whole.part(held_out), "held-out ")
 
 
-def weighty(feed: Feed, which: str = "") -> Feed:
+def checked_feed(where: str, net: Sequential, loss: Loss, rows: Rows) -> Feed:
+    """Check rows against network and loss, and return a feed of them."""
+    checked, targets = _checked(where, net, loss, rows)
+    return _feed(where, net, loss, checked, targets)
+
+
+def _checked(where: str, net: Sequential, loss: Loss, rows: Rows, suffix: str = "") -> tuple[Rows, np.ndarray]:
+    """Check rows against network and loss; return them as arrays, and the targets on the host."""
+    X, y = as_rows(rows.X, where, f"X{suffix}"), as_rows(rows.y, where, f"y{suffix}")
+    net.check_input(X)
+    if net.store.replicas and len(X.shape) == 3:
+        raise ShapeError(
+            f"{where}: expected X of shape (n, {net.n_in}), rows shared by all replicas, got {tuple(X.shape)}. "
+            "Replicas with data of their own train through Sequential.forward and backward."
+        )
+    same_length(where, X=X, y=y)
+    if net.takes_integers:
+        net.check_categories(X)
+    targets = to_numpy(y)
+    loss.check_targets(targets, net.n_out)
+    return Rows(X, y, check_weight(where, rows.weight, len(targets))), targets
+
+
+def _feed(
+    where: str, net: Sequential, loss: Loss, rows: Rows, targets: np.ndarray, table: np.ndarray | None = None
+) -> Feed:
+    """Return a feed of checked rows; `table` holds the weights of the classes."""
+    weight = rows.weight
+    if table is not None:
+        of_class = table[np.ravel(targets).astype(np.int64)]
+        weight = of_class if weight is None else weight * of_class
+    labels = loss.takes_labels and len(rows.y.shape) == 1
+    return Feed(
+        net.backend,
+        rows.X,
+        rows.y,
+        weight,
+        kind_x="index" if net.takes_integers else "float",
+        kind_y="index" if labels else "float",
+        where=where,
+    )
+
+
+def _with_weight(feed: Feed, which: str = "") -> Feed:
     """Return the feed, if there is a row in it that counts."""
     if feed.weight is not None and not feed.batch_weights(None, len(feed))[0] > 0:
         raise DataError(

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..backend import to_numpy
-from .feed import Batch
-
-if TYPE_CHECKING:
-    from .trainer import Restart, StepRow, Trainer
+from ..random import StepKey
+from .epoch import Epoch
+from .step import Step, Training
 
 __all__ = ["explain"]
 
 
-def explain(trainer: Trainer, restart: Restart, batches: Iterable[Batch], table: Sequence[StepRow], last: int) -> str:
+def explain(epoch: Epoch, last: int) -> str:
     """Repeat an epoch up to its first loss that is not finite, looking at every tensor.
 
     Everything in an epoch is a function of its beginning, so the repetition meets the same failure; it is slow,
@@ -24,14 +22,9 @@ def explain(trainer: Trainer, restart: Restart, batches: Iterable[Batch], table:
 
     Parameters
     ----------
-    trainer : Trainer
-        Is left in the state of the failing step: restore it afterwards.
-    restart : Restart
-        The state at the epoch's beginning.  Where it lacks the optimizer's, the repetition is not exact.
-    batches : iterable of batches
-        The epoch's, in order.
-    table : sequence of StepRow
-        The epoch's.
+    epoch : Epoch
+        Its training is left in the state of the failing step: restore it afterwards.  Where the state at its
+        beginning lacks the optimizer's, the repetition is not exact.
     last : int
         The slot of the first loss that is not finite.
 
@@ -40,18 +33,19 @@ def explain(trainer: Trainer, restart: Restart, batches: Iterable[Batch], table:
     str
         Sentences naming the first tensor that is not finite, the likely cause, and what to try.
     """
-    restart.restore(trainer)
-    rate, name = trainer.optimizer.lr, "the loss"
-    for row, (x, y, weight) in zip(table[: last + 1], batches, strict=False):
-        found = _first_activation(trainer, x, weight, row)
+    training = epoch.training
+    epoch.begun.restore(training)
+    rate, name = training.optimizer.lr, "the loss"
+    for step, (x, y, weight) in zip(epoch.table.steps(0, last + 1), epoch.batches(), strict=False):
+        found = _first_activation(training, x, weight, step)
         if found is None:
-            trainer.train_step(x, y, weight, row)
-            found = _first_parameter(trainer)
+            training.train_step(x, y, weight, step)
+            found = _first_parameter(training)
         if found is not None:
-            name = f"{found} (step {row.slot + 1})"
+            name = f"{found} (step {step.slot + 1})"
             break
     else:
-        if not restart.complete:
+        if not epoch.begun.complete:
             return f"It did not fail again with the optimizer as new. {_cause(x, y, rate)}"
     return f"First tensor that is not finite: {name}. {_cause(x, y, rate)}"
 
@@ -60,12 +54,10 @@ def _finite(x: Any) -> bool:
     return bool(np.isfinite(to_numpy(x)).all())
 
 
-def _first_activation(trainer: Trainer, x: Any, weight: Any, row: StepRow) -> str | None:
-    from ..random import StepKey
-
-    net = trainer.net
+def _first_activation(training: Training, x: Any, weight: Any, step: Step) -> str | None:
+    net = training.net
     buffers = net.store.snapshot()
-    key = StepKey(net.seed, row.step, row.rows, weight, row.weight)
+    key = StepKey(net.seed, step.step, step.rows, weight, step.weight)
     found = None
     for layer in net.layers:
         x, _ = layer.forward(x, train=True, key=key)
@@ -76,8 +68,8 @@ def _first_activation(trainer: Trainer, x: Any, weight: Any, row: StepRow) -> st
     return found
 
 
-def _first_parameter(trainer: Trainer) -> str | None:
-    store = trainer.net.store
+def _first_parameter(training: Training) -> str | None:
+    store = training.net.store
     for kind, views in (("gradient of", store.param_grads), ("", store.params)):
         for name, view in reversed(views.items()):  # backwards: the order in which gradients arise
             if not _finite(view):

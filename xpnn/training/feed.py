@@ -1,6 +1,6 @@
 """How rows reach the training step: checked once, cast once, gathered by blocks.
 
-Data that fit stay on the device, and one gather serves several batches, unless a tape gathers each (`Feed.held`).  A
+Data that fit stay on the device, and one gather serves several batches, unless a trace gathers each (`Feed.held`).  A
 memory map stays on disk: its rows come over block by block, read in ascending order and ahead of their use, so training
 data may be larger than memory.
 """
@@ -23,7 +23,7 @@ from ..arguments import as_array, check_real
 from ..backend import Backend, to_numpy
 from ..errors import DataError, ShapeError
 
-__all__ = ["Feed", "as_rows"]
+__all__ = ["Batch", "Feed", "Indices", "as_rows", "same_length"]
 
 Indices = Any
 Batch = tuple[Array, Array, "Array | None"]

@@ -17,8 +17,9 @@ from ..losses import Loss
 from ..model import Sequential
 from ..optim import Optimizer
 from ..plots import plot_lr_finder
-from .checks import expect
-from .trainer import StepRow, Trainer
+from .checks import Rows, checked_feed, expect
+from .step import Step
+from .trainer import Trainer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -172,7 +173,7 @@ def find_lr(
 
 def _sweep(trainer: Trainer, X: Any, y: Any, rates: np.ndarray, batch_size: int, smoothing: float) -> list[float]:
     """Train with each rate in turn; return the losses up to where they leave all bounds."""
-    feed = trainer._feed("find_lr", trainer._checked("find_lr", X, y, None))
+    feed = checked_feed("find_lr", trainer.net, trainer.loss, Rows(X, y))
     rule, store = trainer.optimizer, trainer.net.store
     rule.bind(store)
     losses: list[float] = []
@@ -187,8 +188,8 @@ def _sweep(trainer: Trainer, X: Any, y: Any, rates: np.ndarray, batch_size: int,
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         for slot, (rate, (x, target, _)) in enumerate(zip(rates, batches, strict=False)):
             numbers = rule.numbers(begun + slot + 1, float(rate))
-            row = StepRow(slot, slot, False, float(x.shape[0]), numbers)
-            value, _ = trainer.train_step(x, target, None, row)
+            step = Step(slot, slot, False, float(x.shape[0]), numbers)
+            value, _ = trainer.train_step(x, target, None, step)
             seen = float(to_numpy(value).astype(np.float64).mean())
             if not math.isfinite(seen):
                 if losses:

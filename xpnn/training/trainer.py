@@ -3,69 +3,53 @@
 from __future__ import annotations
 
 import contextlib
-import copy
-import math
+import functools
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 
 from .._typing import Array
-from ..accel.cuda.capture import Capturer
 from ..arguments import count, number
 from ..backend import Backend, like, on_device, to_numpy
 from ..checkpoint import Custom
-from ..data.batching import epoch_order, split_off, stratified_indices
-from ..errors import DataError, DivergenceError, OptionError, ShapeError
+from ..data.batching import epoch_order
+from ..errors import DivergenceError, OptionError
 from ..files import PathLike
 from ..losses import Loss
 from ..metrics import Accuracy, Metric, get_metric
 from ..model import Sequential
 from ..ops import Clip
 from ..optim import Optimizer
-from ..random import KeyRow
+from ..recordable import Recordable, RecordingMode, foreign_method
 from ..regularizers import Regularizer
 from ..schedules import Constant, Schedule
-from .callbacks import Callback, looks_at_steps
-from .checks import check_weight, class_numbers, class_table, expect, weighed, weighty
+from .callbacks import Callback
+from .checks import Rows, checked_feed, expect, feeds_of_fit
 from .divergence import explain
-from .feed import Batch, Feed, as_rows, same_length
+from .epoch import Epoch
+from .feed import Feed
 from .history import History, missing_column, will_miss
-from .recorded.graphs import Stages, plan_stages
-from .recorded.tapes import Replay, plan_replay
+from .recorded.choice import find_runner
+from .recorded.runner import Runner
 from .resume import load_trainer, save_trainer
+from .state import TrainState
+from .step import Step, StepTable, Tally
 
 __all__ = ["Trainer"]
 
-
-class StepRow(NamedTuple):
-    """Everything that changes from step to step, known before the step begins."""
-
-    step: int | KeyRow  # picks the dropout masks
-    slot: int  # where the step's loss goes
-    last: bool  # whether the epoch ends with it
-    weight: float | Array  # total sample weight of its batch
-    numbers: tuple[Any, ...]  # the optimizer's
-    rows: Array | None = None  # numbers that pick the rows' masks, if not their places in the batch
+# The methods that make a step.
+_STEP = ("train_step", "gradients", "exchange", "move")
 
 
-class Rows(NamedTuple):
-    """Data that have been checked."""
-
-    X: Any
-    y: Any
-    host_y: np.ndarray
-    weight: np.ndarray | None
-
-
-class Trainer:
+class Trainer(Recordable):
     """Trains a network on a loss with an optimizer.
 
-    The way of a fit is ``fit → run_epoch → train_step``; each can be overridden.  Inside a step nothing waits
-    for the device: losses and metrics collect there and are read once for each epoch.  Training stops by flag
-    (`stop`), and what callbacks do at the end they do however it ended: the last epoch, `stop`, Ctrl-C or an
-    error.
+    The way of a fit is ``fit → run_epoch → train_step → gradients, exchange, move``; each can be overridden.
+    Inside a step nothing waits for the device: losses and metrics collect there and are read once for each epoch.
+    Training stops by flag (`stop`), and what callbacks do at the end they do however it ended: the last epoch,
+    `stop`, Ctrl-C or an error.
 
     Parameters
     ----------
@@ -101,6 +85,9 @@ class Trainer:
         Epochs and steps made so far.
     stop_reason : str or None
         Why the last fit ended early, if it did.
+    grad_norm, penalty : array or None
+        On the device: the norm of the gradients of the last epoch's last step before clipping, and the penalty's
+        value of the last step.
 
     Examples
     --------
@@ -147,7 +134,7 @@ class Trainer:
             if value is not None and not number(value) > 0:
                 raise OptionError(f"Trainer: expected {name} > 0 or None, got {value!r}. Try 1.0.")
         self.net, self.loss, self.optimizer = net, loss, optimizer
-        self._loss = loss  # with the backend's operations, once `fit` has begun
+        self.bound_loss = loss  # with the backend's operations, once `fit` has begun
         self.schedule = Constant() if schedule is None else schedule
         self.regularizer, self.clip_norm, self.clip_value = regularizer, clip_norm, clip_value
         names = [metrics] if isinstance(metrics, str) else metrics
@@ -165,10 +152,9 @@ class Trainer:
         self.epochs_planned = 0
         self.columns = self._names(validated=False)
         self.stop_reason: str | None = None
-        self._grad_norm: Array = None
-        self._penalty: Array = None
-        self._stages: Stages | None = None  # of the present fit, where its steps are recorded
-        self._replay: Replay | None = None  # likewise, where they are made from a tape; it may serve the next fit
+        self.grad_norm: Array = None
+        self.penalty: Array = None
+        self._runner: Runner | None = None  # makes recorded steps; it may serve the next fit
 
     @property
     def backend(self) -> Backend:
@@ -176,7 +162,7 @@ class Trainer:
         return self.net.backend
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_stages": None, "_replay": None}  # they hold addresses
+        return {**vars(self), "_runner": None}  # it holds addresses
 
     # -- fit ------------------------------------------------------------------------------------------------
     @on_device
@@ -195,7 +181,7 @@ class Trainer:
         sample_weight_val: Any = None,
         class_weight: Mapping[int, float] | Literal["balanced"] | None = None,
         shuffle: bool = True,
-        graph: Literal["auto"] | bool | Capturer = "auto",
+        graph: Literal["auto"] | bool = "auto",
     ) -> History:
         """Train for some epochs more.
 
@@ -222,14 +208,14 @@ class Trainer:
             n / (n_classes · count).
         shuffle : bool, default=True
             Whether each epoch takes the rows in a new order.
-        graph : {"auto", True, False} or Capturer, default="auto"
-            Whether to note what a step does with arrays and to repeat it for many steps without Python: the same
-            results to the last bit, sooner.  On CuPy that is a CUDA graph, on NumPy a tape for compiled loops (with
-            ``xpnn[fast]``).  ``"auto"`` does so in a fit long enough to repay it; True in any, with a warning that says
-            why where it cannot be done.  Layers, losses, metrics, a `train_step` and an ``on_batch_end`` of your own
-            are Python that may do more than array work: on NumPy ``"auto"`` runs them at each step, and True says that
-            array work is all they do, with options that their ``repr`` shows.  On CuPy an ``on_batch_end`` and a
-            `train_step` of your own need each step.
+        graph : {"auto", True, False}, default="auto"
+            Whether to record what a step does with arrays and to repeat it for many steps without Python: the same
+            results to the last bit, sooner.  On CuPy that is a CUDA graph, on NumPy a trace that compiled loops replay
+            (with ``xpnn[fast]``).  ``"auto"`` does so in a fit long enough to repay it; True in any, with a warning
+            that says why where it cannot be done.  Layers, losses, metrics, a `train_step` (or a part of it) and an
+            ``on_batch_end`` of your own are Python that may do more than array work: on NumPy ``"auto"`` runs them at
+            each step, and True says that array work is all they do, with options that their ``repr`` shows.  On CuPy an
+            ``on_batch_end`` and a `train_step` of your own need each step.
 
         Returns
         -------
@@ -246,15 +232,22 @@ class Trainer:
             restored, then callbacks end.
         """
         epochs, batch_size = count(epochs, "fit", "epochs"), count(batch_size, "fit", "batch_size")
-        train, valid = self._prepare(
-            X, y, X_val, y_val, validation_fraction, validation_rows, sample_weight, sample_weight_val, class_weight
+        train, valid = feeds_of_fit(
+            self.net,
+            self.loss,
+            Rows(X, y, sample_weight),
+            Rows(X_val, y_val, sample_weight_val),
+            validation_fraction=validation_fraction,
+            validation_rows=validation_rows,
+            class_weight=class_weight,
+            seed=self.seed,
         )
         store = self.net.store
         self.optimizer.bind(store)
         self.stop_reason = None
         self.epochs_planned = self.epoch + epochs
         steps = -(-len(train) // batch_size)
-        self._loss = self.loss.using(self.net.backend.ops)
+        self.bound_loss = self.loss.using(self.net.backend.ops)
         self.net.prepare(epochs * steps, batch_size)
         total = self.epochs_planned if self.schedule.unit == "epoch" else self.step + epochs * steps
         schedule = self.schedule.resolve(total)
@@ -265,16 +258,13 @@ class Trainer:
                 callback.on_fit_begin(self)
                 begun.append(callback)
             self._check_watched(schedule)
-            if self.net.backend.name == "numpy" and graph in ("auto", True):
-                self._replay = plan_replay(self, train, epochs, batch_size, asked=graph is True)
-            else:
-                self._replay, self._stages = None, plan_stages(self, train, epochs, batch_size, graph)
+            self._runner = find_runner(self, train, epochs, batch_size, graph, self._runner)
             while self.epoch < self.epochs_planned and self.stop_reason is None:
                 self._notify("on_epoch_begin")
                 self.history.append(self.run_epoch(train, valid, batch_size, schedule, shuffle))
                 self._notify("on_epoch_end")
         finally:
-            self._stages = None
+            self._runner = None if self._runner is None else self._runner.after_fit()
             with contextlib.ExitStack() as stack:  # what one callback raises at its end keeps no other from its own
                 for callback in reversed(begun):
                     stack.callback(callback.on_fit_end, self)
@@ -294,39 +284,28 @@ class Trainer:
         factors = self._factors(len(weights), schedule)
         table = self._step_table(weights, factors, self.row_numbers(order), batch_size)
         lr = self.optimizer.rate(factors[-1])
-        tally = _Tally(self, len(weights))
-        restart = Restart(self)
-        batch_callbacks = [callback for callback in self.callbacks if looks_at_steps(callback)]
+        hooks = [functools.partial(c.on_batch_end, self) for c in self.callbacks if c.looks_at_steps()]
+        epoch = Epoch(self, train, order, table, Tally(self, len(weights)), TrainState(self), hooks)
 
         # NumPy would warn of overflow at every step; the losses tell it once, with the cause.
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            made = 0
-            if self._stages is not None:
-                blocks = train.blocks(order, self._stages.edges(batch_size, len(train)))
-                made = self._stages.run(blocks, batch_size, table, tally)
-            elif self._replay is not None:
-                made = self._replay.run(self, train, order, table, tally, restart, batch_callbacks)
-            for row, (x, y, weight) in zip(table[made:], train.batches(order, batch_size, made), strict=True):
-                value, pred = self.train_step(x, y, weight, row)
-                tally.add(row.slot, value, pred, y, weight)
-                for callback in batch_callbacks:
-                    callback.on_batch_end(self)
+            epoch.run(0 if self._runner is None else self._runner.run(epoch))
 
-        losses = tally.losses()
+        losses = epoch.tally.losses()
         xp, values = self.net.backend.xp, self.net.store.values
         # The last step may spoil the weights after its loss was taken: no later loss of this epoch would tell.
         if not np.isfinite(losses).all() or not bool(xp.all(xp.isfinite(values))):
-            raise self._divergence(losses, restart, train.batches(order, batch_size), table)
+            raise self.divergence(losses, epoch)
         self.epoch += 1
         self.optimizer.settle()
         self._notify("on_epoch_trained")
-        row_out: dict[str, Any] = {"epoch": self.epoch, **tally.row(weights)}
+        row_out: dict[str, Any] = {"epoch": self.epoch, **epoch.tally.row(weights)}
         if valid is not None:
-            row_out |= {f"val_{name}": value for name, value in self._evaluate(valid, batch_size).items()}
+            row_out |= {f"val_{name}": value for name, value in self.evaluate_feed(valid, batch_size).items()}
         row_out["lr"] = lr if isinstance(lr, float) else lr[:, 0].tolist()
-        row_out["grad_norm"] = float(to_numpy(self._grad_norm).astype(np.float64).mean())
+        row_out["grad_norm"] = float(to_numpy(self.grad_norm).astype(np.float64).mean())
         if self.regularizer is not None:
-            row_out["penalty"] = float(np.mean(to_numpy(self._penalty)))
+            row_out["penalty"] = float(np.mean(to_numpy(self.penalty)))
         row_out["seconds"] = time.perf_counter() - began
         return row_out
 
@@ -341,24 +320,30 @@ class Trainer:
         """
         return None
 
-    def _divergence(
-        self, losses: np.ndarray, restart: Restart, batches: Iterable[Batch], table: Sequence[StepRow]
-    ) -> DivergenceError:
-        """Find out what is not finite, undo the epoch, and return the error that tells it."""
+    def penalty_strengths(self, weights: np.ndarray) -> Sequence[float] | None:
+        """Return the penalty's strength in each step of an epoch, whose batches weigh so much.
+
+        None, as here, leaves it to the penalty.  Override it for a strength of your own.
+        """
+        return None
+
+    def divergence(self, losses: np.ndarray, epoch: Epoch) -> DivergenceError:
+        """Find out what is not finite, undo the epoch, and return the error that says it."""
         bad = np.argwhere(~np.isfinite(losses))
-        slot = int(bad[0][0]) if len(bad) else len(table) - 1
+        slot = int(bad[0][0]) if len(bad) else len(epoch.table) - 1
         what = f"loss is {losses[tuple(bad[0])]} at" if len(bad) else "weights are not finite after"
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            report = explain(self, restart, batches, table, slot)
-        restart.restore(self)
+            cause = explain(epoch, slot)
+        epoch.begun.restore(self)
         return DivergenceError(
-            f"fit: {what} epoch {self.epoch + 1}, step {slot + 1} of it. {report} "
+            f"fit: {what} epoch {self.epoch + 1}, step {slot + 1} of it. {cause} "
             "The weights from before this epoch are restored"
-            + ("." if restart.complete else "; the optimizer, too large to be copied each epoch, begins anew.")
+            + ("." if epoch.begun.complete else "; the optimizer, too large to be copied each epoch, begins anew.")
         )
 
-    def train_step(self, x: Array, y: Array, weight: Array | None, row: StepRow) -> tuple[Array, Array]:
-        """Make one step: forward, loss, backward, update.  No value leaves the device.
+    # -- a step ---------------------------------------------------------------------------------------------
+    def train_step(self, x: Array, y: Array, weight: Array | None, step: Step) -> tuple[Array, Array]:
+        """Make one step: `gradients`, `exchange`, `move`.  No value leaves the device.
 
         Parameters
         ----------
@@ -368,7 +353,7 @@ class Trainer:
             Targets on the device.
         weight : array of shape (batch,) or None
             Sample weights on the device.
-        row : StepRow
+        step : Step
             This step's numbers.
 
         Returns
@@ -378,32 +363,46 @@ class Trainer:
         pred : array of shape (..., batch, n_out)
             The raw outputs.
         """
-        net, store, ops = self.net, self.net.store, self.net.backend.ops
-        known = {} if weight is None else {"sample_weight": weight, "total_weight": row.weight}
-        pred, caches = net.forward(x, train=True, step=row.step, rows=row.rows, **known)
-        value, d_pred = self._loss.value_and_grad(pred, y, weight)
-        net.backward(d_pred, caches)
-        if self.regularizer is not None:
-            self._penalty = self.regularizer.add(store)
-        if row.last:
-            self._grad_norm = ops.global_norm(store.grads)
-        if self.clip_value is not None:
-            xp = net.backend.xp
-            store.grads[...] = xp.minimum(xp.maximum(store.grads, -self.clip_value), self.clip_value)
-        if self.clip_norm is None:
-            self.optimizer.update(store, row.numbers)
-        else:
-            clip = Clip(ops.global_norm(store.grads), self.clip_norm)
-            self.optimizer.clipped_update(store, row.numbers, clip)
-        self.step += 1
+        value, pred = self.gradients(x, y, weight, step)
+        self.exchange(step)
+        self.move(step)
         return value, pred
 
-    def off_tape(self, *, weighted: bool) -> str | None:
-        """Return why array work alone does not make steps, if that is so: of rows with weights, or without.
+    def gradients(self, x: Array, y: Array, weight: Array | None, step: Step) -> tuple[Array, Array]:
+        """Fill the flat gradients: forward, loss, backward, penalty; take and return what `train_step` does."""
+        net = self.net
+        known = {} if weight is None else {"sample_weight": weight, "total_weight": step.weight}
+        pred, caches = net.forward(x, train=True, step=step.step, rows=step.rows, **known)
+        value, d_pred = self.bound_loss.value_and_grad(pred, y, weight)
+        net.backward(d_pred, caches)
+        if self.regularizer is not None:
+            own = {} if step.strength is None else {"lam": step.strength}
+            self.penalty = self.regularizer.add(net.store, **own)
+        return value, pred
 
-        Of whoever overrides `train_step` in this package.
-        """
-        return None
+    def exchange(self, step: Step) -> None:
+        """Do nothing: one process has all gradients.  Where several train one network, they average theirs here."""
+
+    def move(self, step: Step) -> None:
+        """Clip the gradients, move the parameters by them, and count the step."""
+        store, ops, xp = self.net.store, self.net.backend.ops, self.net.backend.xp
+        if step.last:
+            self.grad_norm = ops.global_norm(store.grads)
+        if self.clip_value is not None:
+            store.grads[...] = xp.minimum(xp.maximum(store.grads, -self.clip_value), self.clip_value)
+        if self.clip_norm is None:
+            self.optimizer.update(store, step.numbers)
+        else:
+            clip = Clip(ops.global_norm(store.grads), self.clip_norm)
+            self.optimizer.clipped_update(store, step.numbers, clip)
+        self.step += 1
+
+    def unrecordable(self, mode: RecordingMode) -> str | None:
+        """Return which method of a step is not xpnn's own; one made of many steps has no place for it."""
+        if mode.trusted and not mode.as_one:
+            return None
+        method = foreign_method(self, _STEP)
+        return None if method is None else f"{type(self).__name__} has a {method} of its own"
 
     # -- reading --------------------------------------------------------------------------------------------
     @on_device
@@ -424,8 +423,19 @@ class Trainer:
         dict
             ``"loss"`` and each metric by name.
         """
-        rows = self._checked("evaluate", X, y, sample_weight)
-        return self._evaluate(self._feed("evaluate", rows), 1024)
+        return self.evaluate_feed(checked_feed("evaluate", self.net, self.loss, Rows(X, y, sample_weight)), 1024)
+
+    def evaluate_feed(self, feed: Feed, batch_size: int) -> dict[str, float]:
+        """Return what `evaluate` does, on data that were checked, in slices of at least `batch_size` rows."""
+        batch_size = max(batch_size, 1024)  # no gradients are kept, so larger slices cost nothing
+        weights = feed.batch_weights(None, batch_size)
+        tally = Tally(self, len(weights))
+        with np.errstate(over="ignore", invalid="ignore"):  # a loss of inf tells it
+            for slot, (x, y, weight) in enumerate(feed.batches(None, batch_size)):
+                pred = self.net.predict(x)
+                value, _ = self.loss.value_and_grad(pred, y, weight)
+                tally.add(slot, value, pred, y, weight)
+        return tally.row(weights)
 
     @on_device
     def predict_proba(self, X: Any) -> Array:
@@ -543,213 +553,14 @@ class Trainer:
 
     def _step_table(
         self, weights: np.ndarray, factors: Sequence[float], rows: Array | None, batch_size: int
-    ) -> list[StepRow]:
+    ) -> StepTable:
         """Everything that changes within the coming epoch, step by step."""
-        t, steps = self.optimizer.t, len(weights)
-        return [
-            StepRow(
-                self.step + slot,
-                slot,
-                slot == steps - 1,
-                float(weights[slot]),
-                self.optimizer.numbers(t + slot + 1, factors[slot]),
-                None if rows is None else rows[slot * batch_size : min((slot + 1) * batch_size, rows.shape[0])],
-            )
-            for slot in range(steps)
-        ]
-
-    def _evaluate(self, feed: Feed, batch_size: int) -> dict[str, float]:
-        batch_size = max(batch_size, 1024)  # no gradients are kept, so larger slices cost nothing
-        weights = feed.batch_weights(None, batch_size)
-        tally = _Tally(self, len(weights))
-        with np.errstate(over="ignore", invalid="ignore"):  # a loss of inf tells it
-            for slot, (x, y, weight) in enumerate(feed.batches(None, batch_size)):
-                pred = self.net.predict(x)
-                value, _ = self.loss.value_and_grad(pred, y, weight)
-                tally.add(slot, value, pred, y, weight)
-        return tally.row(weights)
-
-    # -- checking -------------------------------------------------------------------------------------------
-    def _prepare(
-        self,
-        X: Any,
-        y: Any,
-        X_val: Any,
-        y_val: Any,
-        validation_fraction: float,
-        validation_rows: Any,
-        sample_weight: Any,
-        sample_weight_val: Any,
-        class_weight: Mapping[int, float] | Literal["balanced"] | None,
-    ) -> tuple[Feed, Feed | None]:
-        """Check all data once, on the host, and make the feeds of training and validation."""
-        if (X_val is None) != (y_val is None):
-            raise OptionError(
-                f"fit: expected X_val and y_val together, got only {'X_val' if y_val is None else 'y_val'}. "
-                "Pass both, or a validation_fraction."
-            )
-        if not 0 <= number(validation_fraction) < 1:
-            raise OptionError(
-                f"fit: expected 0 <= validation_fraction < 1, got {validation_fraction!r}. Pass 0.2 for a fifth."
-            )
-        rows = self._checked("fit", X, y, sample_weight)
-        labels = class_numbers(rows.host_y) if self.loss.classifies else None
-        table = None if class_weight is None else class_table(class_weight, labels, self.net.n_out)
-        whole = self._feed("fit", rows, table)
-        if X_val is not None:
-            where = "fit (validation)"
-            valid = self._feed(where, self._checked(where, X_val, y_val, sample_weight_val, "_val"), table)
-            return weighty(whole), weighty(valid, "validation ")
-        n = len(rows.host_y)
-        if validation_rows is not None:
-            kept, held_out = split_off(n, validation_rows, "fit")
-        elif not validation_fraction:
-            return weighty(whole), None
-        elif n < 2:
-            raise DataError(f"fit: validation_fraction needs 2 rows, got {n}. Pass more rows, or X_val and y_val.")
-        else:
-            kept, held_out = stratified_indices(n if labels is None else labels, validation_fraction, self.seed)
-        return weighty(whole.part(kept)), weighty(whole.part(held_out), "held-out ")
-
-    def _checked(self, where: str, X: Any, y: Any, weight: Any, suffix: str = "") -> Rows:
-        """Check rows against network and loss."""
-        X, y = as_rows(X, where, f"X{suffix}"), as_rows(y, where, f"y{suffix}")
-        host_y = self._check_data(where, X, y)
-        return Rows(X, y, host_y, check_weight(where, weight, len(host_y)))
-
-    def _check_data(self, where: str, X: Any, y: Any) -> np.ndarray:
-        """Check inputs and targets against network and loss; return the targets on the host."""
-        net = self.net
-        net.check_input(X)
-        if net.store.replicas and len(X.shape) == 3:
-            raise ShapeError(
-                f"{where}: expected X of shape (n, {net.n_in}), rows shared by all replicas, got {tuple(X.shape)}. "
-                "Replicas with data of their own train through Sequential.forward and backward."
-            )
-        same_length(where, X=X, y=y)
-        if net.takes_integers:
-            net.check_categories(X)
-        host_y = to_numpy(y)
-        self.loss.check_targets(host_y, net.n_out)
-        return host_y
-
-    def _feed(self, where: str, rows: Rows, table: np.ndarray | None = None) -> Feed:
-        """Make a feed of checked rows; `table` holds the weights of the classes."""
-        labels = self.loss.takes_labels and len(rows.y.shape) == 1
-        return Feed(
-            self.net.backend,
-            rows.X,
-            rows.y,
-            weighed(rows.weight, table, rows.host_y),
-            kind_x="index" if self.net.takes_integers else "float",
-            kind_y="index" if labels else "float",
-            where=where,
+        t, numbers = self.optimizer.t, self.optimizer.numbers
+        return StepTable(
+            self.step,
+            batch_size,
+            weights,
+            [numbers(t + slot, factor) for slot, factor in enumerate(factors, 1)],
+            rows,
+            self.penalty_strengths(weights),
         )
-
-
-class _Tally:
-    """Losses and metric sums of the steps of one epoch: written on the device, read once."""
-
-    def __init__(self, trainer: Trainer, steps: int) -> None:
-        net = trainer.net
-        self.trainer, self.backend = trainer, net.backend
-        replicas = net.store.replicas
-        self._losses = self.backend.zeros((steps, *replicas))
-        self._sums = [self.backend.zeros((steps, metric.width, *replicas)) for metric in trainer.metrics]
-
-    def add(self, slot: int, value: Array, pred: Array, y: Array, weight: Array | None) -> None:
-        """Note one step."""
-        self._losses[slot, ...] = value
-        if not self._sums:
-            return
-        xp = self.backend.xp
-        shown = pred if self.trainer.loss.classifies else self.trainer.loss.link(pred)
-        for table, metric in zip(self._sums, self.trainer.metrics, strict=True):
-            for j, part in enumerate(metric.sums(xp, shown, y, weight)):
-                table[slot, j, ...] = part
-
-    def over(self, tables: Sequence[Array]) -> _Tally:
-        """Return a tally of other `tables`."""
-        new = copy.copy(self)
-        new._losses, *new._sums = tables
-        return new
-
-    @property
-    def tables(self) -> list[Array]:
-        """Losses and sums, one row for each step."""
-        return [self._losses, *self._sums]
-
-    def put(self, slot: int, other: _Tally) -> None:
-        """Take over the steps of another tally, from `slot` on."""
-        for table, part in zip(self.tables, other.tables, strict=True):
-            table[slot : slot + part.shape[0], ...] = part
-
-    def losses(self) -> np.ndarray:
-        """The loss of each step, on the host."""
-        return to_numpy(self._losses).astype(np.float64)
-
-    def row(self, weights: np.ndarray) -> dict[str, Any]:
-        """Mean loss and metrics over all steps, weighted by the batches' weights."""
-        losses = self.losses()
-        total = weights.sum()
-        out = _columns("loss", _of_each(losses, 1, lambda own: np.tensordot(weights, own, axes=1) / total))
-        for table, metric in zip(self._sums, self.trainer.metrics, strict=True):
-            out |= _columns(metric.name, _of_each(to_numpy(table).astype(np.float64), 2, metric.value))
-        return out
-
-
-def _of_each(table: np.ndarray, ndim: int, of: Callable[[np.ndarray], Any]) -> Any:
-    """Apply `of` to the table of a single network, `ndim`-D, or to each replica's: it rounds as it would alone."""
-    if table.ndim == ndim:
-        return of(table)
-    return [of(np.ascontiguousarray(table[..., k])) for k in range(table.shape[-1])]
-
-
-def _columns(name: str, value: Any) -> dict[str, Any]:
-    """One column; for replicas their mean, and the list of all."""
-    values = np.asarray(value, dtype=np.float64)
-    if values.ndim == 0:
-        return {name: float(values)}
-    return {name: float(values.mean()), f"{name}_replicas": values.tolist()}
-
-
-# Optimizer states of more numbers than this are not copied at every epoch: half a MiB in float32.
-_COPIED_ELEMENTS = 1 << 17
-
-
-class Restart:
-    """What an epoch changes, as it was before, so that it can be undone or repeated.
-
-    Parameters
-    ----------
-    trainer : Trainer
-        Whose epoch begins.
-    whole : bool, default=False
-        Whether to copy the optimizer's state however large it is.
-
-    Attributes
-    ----------
-    complete : bool
-        Whether the optimizer's state is part of it.  The state of a larger network would take more memory than its
-        weights, for a case that seldom comes: there an undone epoch leaves the optimizer as new.
-    """
-
-    def __init__(self, trainer: Trainer, *, whole: bool = False) -> None:
-        backend, optimizer = trainer.net.backend, trainer.optimizer
-        self._store = trainer.net.store.snapshot()
-        self._counts = optimizer.t, trainer.step, trainer.epoch
-        self._state: dict[str, Array] | None = None  # as new
-        elements = sum(math.prod(array.shape) for array in optimizer.state.values())
-        # One replica that diverges must not cost the others their state.
-        small = elements <= _COPIED_ELEMENTS  # then also before the first step: it may have been set by hand
-        if small or (optimizer.t > 0 and (whole or trainer.net.store.replicas)):
-            self._state = {name: backend.copy(a) for name, a in optimizer.state.items()}
-        self.complete = optimizer.t == 0 or self._state is not None
-
-    def restore(self, trainer: Trainer) -> None:
-        """Put everything back."""
-        trainer.net.store.restore(self._store)
-        for name, array in trainer.optimizer.state.items():
-            array[...] = 0.0 if self._state is None else self._state[name]
-        t, trainer.step, trainer.epoch = self._counts
-        trainer.optimizer.t = t if self.complete else 0

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import taped
 from fake_cupy import (
     ALONE,
     ORDERS,
@@ -816,7 +817,8 @@ DATA = draw(300, 20), np.arange(300) % 5
 def train(backend, make, rule, graph=lambda trainer: False, **options):
     net = make(backend)
     trainer = xpnn.Trainer(net, xpnn.CrossEntropy(label_smoothing=0.1), rule, **options)
-    history = trainer.fit(*DATA, epochs=2, batch_size=64, validation_fraction=0.2, graph=graph(trainer))
+    with taped.recording(graph(trainer)) as wanted:
+        history = trainer.fit(*DATA, epochs=2, batch_size=64, validation_fraction=0.2, graph=wanted)
     return net.state_dict(), history
 
 

@@ -31,7 +31,8 @@ from xpnn.errors import BackendUnavailableError
 from xpnn.layers import Dropout, Linear
 from xpnn.ops import Ops, portable_ops
 from xpnn.params import ParamSpec, ParamStore
-from xpnn.training.trainer import Trainer, _Tally
+from xpnn.training.step import Tally
+from xpnn.training.trainer import Trainer
 
 PACKAGE = PROJECT / "xpnn"
 
@@ -344,7 +345,7 @@ def watched(monkeypatch, no_host_sync):
     monkeypatch.setitem(backends._NAMESPACES, kind, xp)
     monkeypatch.setattr("xpnn.ops._MADE", {})
     monkeypatch.setattr(Trainer, "train_step", guarded(Trainer.train_step))
-    monkeypatch.setattr(_Tally, "add", guarded(_Tally.add))
+    monkeypatch.setattr(Tally, "add", guarded(Tally.add))
     with strict_flags(backend):
         yield backend, calls
 

@@ -12,7 +12,9 @@ import warnings
 import fake_cupy
 import numpy as np
 import pytest
+import steps
 import taped
+from steps import BATCH, N_IN, N, data, mlp, outcome
 
 import xpnn
 from xpnn import Linear
@@ -21,37 +23,18 @@ from xpnn.accel.cuda import cupy_ops, gemm
 from xpnn.accel.half import with_half_products
 from xpnn.ops import Ops
 from xpnn.random import StepKey, step_keys
-from xpnn.training.recorded import graphs as stages
+from xpnn.training.recorded import graphs
 
-N, N_IN, BATCH = 90, 6, 8  # 12 steps, the last of 2 rows
-
-
-@pytest.fixture(name="device")
-def fixture_device(monkeypatch):
-    monkeypatch.setattr(stages, "_STEPS", 3)
-    return taped.make_backend(monkeypatch)
-
-
-def data(n_out=3, seed=0):
-    rng = np.random.default_rng(seed)
-    x = rng.normal(size=(N, N_IN)).astype(np.float32)
-    return x, rng.integers(0, n_out, N)
-
-
-def mlp(backend, **options):
-    return xpnn.mlp([N_IN, 7, 5, 3], backend=backend, **{"seed": 1, **options})
+CASES = steps.OPTIONS
 
 
 def train(make, device, graph, epochs=3, fit=None, x_y=None):
     """Train and return everything that could differ, and the trainer."""
     trainer = make(device)
     x, y = data() if x_y is None else x_y
-    trainer.fit(x, y, epochs=epochs, batch_size=BATCH, graph=graph, **(fit or {}))
-    rows = [{k: v for k, v in row.items() if k != "seconds"} for row in trainer.history.rows]
-    store = trainer.net.store
-    arrays = [store.values, store.grads, store.buffers, *trainer.optimizer.state.values()]
-    counts = trainer.step, trainer.optimizer.t, trainer.epoch
-    return (rows, counts, [np.array(taped.bare(a)).tobytes() for a in arrays]), trainer
+    with taped.recording(graph) as graph:
+        trainer.fit(x, y, epochs=epochs, batch_size=BATCH, graph=graph, **(fit or {}))
+    return outcome(trainer), trainer
 
 
 def assert_equal_to_the_bit(make, device, **options):
@@ -66,129 +49,6 @@ def assert_equal_to_the_bit(make, device, **options):
     assert recorded == eager
     plain, _ = train(make, xpnn.get_backend("numpy", ops="portable"), False, **options)
     assert recorded == plain
-
-
-OPTIMIZERS = {
-    "sgd": lambda: xpnn.SGD(0.1),
-    "decayed": lambda: xpnn.SGD(0.1, 0.9, weight_decay=0.1),
-    "nesterov": lambda: xpnn.SGD(0.1, 0.9, nesterov=True),
-    "momentum": lambda: xpnn.Momentum(0.1),
-    "rmsprop": lambda: xpnn.RMSProp(0.01),
-    "adagrad": lambda: xpnn.AdaGrad(0.1),
-    "adam": lambda: xpnn.Adam(0.01, weight_decay=0.01),
-    "adamw": lambda: xpnn.AdamW(0.01, weight_decay=0.1),
-    "nadam": lambda: xpnn.NAdam(0.01),
-    "lion": lambda: xpnn.Lion(0.01, weight_decay=0.1),
-    "muon": lambda: xpnn.Muon(0.02, weight_decay=0.1),
-}
-
-
-def test_every_rule_is_here():
-    made = {type(make()) for make in OPTIMIZERS.values()}
-    rules = {c for c in vars(xpnn.optim).values() if isinstance(c, type) and issubclass(c, xpnn.Optimizer)}
-    assert made == rules - {xpnn.Optimizer}
-
-
-@pytest.mark.parametrize("factors", [False, True], ids=["", "factors"])
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_every_optimizer(name, factors, device):
-    own = {"lr_mult": 0.5, "decay_mult": 3.0} if factors else {}
-
-    def make(backend):
-        net = xpnn.Sequential(Linear(7, **own), xpnn.Tanh(), Linear(3), n_in=N_IN, backend=backend)
-        return xpnn.Trainer(net, xpnn.CrossEntropy(), OPTIMIZERS[name](), schedule=xpnn.CosineDecay())
-
-    assert_equal_to_the_bit(make, device)
-
-
-CASES = {
-    "relu": ({}, {}, {}),
-    "dropout": ({"dropout": 0.3}, {}, {}),
-    "batch norm": ({"norm": "batch"}, {}, {}),
-    "layer norm": ({"norm": "layer", "activation": "gelu"}, {}, {}),
-    "residual": ({"residual": True, "dropout": 0.2, "norm": "rms"}, {}, {}),
-    "replicas": ({"seed": [1, 2, 3], "dropout": 0.3}, {}, {}),
-    "clipped": ({}, {"clip_norm": 0.1, "clip_value": 0.05}, {}),
-    "penalty": ({}, {"regularizer": xpnn.L2(0.01)}, {}),
-    "l1": ({}, {"regularizer": xpnn.L1(0.01)}, {}),
-    "weights": ({"dropout": 0.3}, {}, {"sample_weight": np.linspace(0.0, 2.0, N)}),
-    "classes": ({}, {"metrics": ("accuracy", xpnn.metrics.TopK(2))}, {"class_weight": "balanced"}),
-    "validation": ({"norm": "batch"}, {}, {"validation_fraction": 0.1}),
-    "in order": ({}, {}, {"shuffle": False}),
-    "float64": ({"dtype": "float64"}, {}, {}),
-    "float16": ({"dtype": "float16"}, {}, {}),
-}
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_every_kind_of_step(name, device):
-    network, options, fit = CASES[name]
-
-    def make(backend):
-        schedule = xpnn.Warmup(xpnn.CosineDecay(), 0.2)
-        return xpnn.Trainer(
-            mlp(backend, **network), xpnn.CrossEntropy(), xpnn.AdamW(0.01), schedule=schedule, **options
-        )
-
-    assert_equal_to_the_bit(make, device, fit=fit)
-
-
-LOSSES = [
-    xpnn.MeanSquaredError(),
-    xpnn.MeanAbsoluteError(),
-    xpnn.Huber(),
-    xpnn.PoissonNLL(),
-    xpnn.BinaryCrossEntropy(),
-    xpnn.Hinge(),
-    xpnn.CrossEntropy(label_smoothing=0.1),
-    xpnn.losses.Focal(),
-]
-
-
-@pytest.mark.parametrize("loss", LOSSES, ids=str)
-def test_every_loss(loss, device):
-    x, labels = data()
-    y = labels
-    if not loss.takes_labels:
-        y = np.random.default_rng(5).uniform(size=(N, 3))
-
-    def make(backend):
-        return xpnn.Trainer(mlp(backend), loss, xpnn.Adam(0.01))
-
-    assert_equal_to_the_bit(make, device, x_y=(x, y))
-
-
-def test_replicas_with_rates_of_their_own(device):
-    def make(backend):
-        rule = xpnn.AdamW([0.01, 0.02], weight_decay=[0.1, 0.2])
-        return xpnn.Trainer(mlp(backend, seed=[1, 2]), xpnn.CrossEntropy(), rule)
-
-    assert_equal_to_the_bit(make, device)
-
-
-class Numbered(xpnn.Trainer):
-    """Its rows carry numbers that pick their masks."""
-
-    def row_numbers(self, order):
-        backend = self.net.backend
-        return backend.asarray(np.arange(N) * 7 if order is None else order * 7, dtype=backend.xp.int32)
-
-
-@pytest.mark.parametrize("seed", [1, [1, 2]], ids=["one", "replicas"])
-def test_rows_with_numbers_of_their_own(seed, device):
-    def make(backend):
-        return Numbered(mlp(backend, dropout=0.3, seed=seed), xpnn.CrossEntropy(), xpnn.Adam(0.01))
-
-    assert_equal_to_the_bit(make, device)
-
-
-def test_an_embedding(device):
-    def make(backend):
-        net = xpnn.Sequential(xpnn.Embedding(5, 4), Linear(3), n_in=N_IN, backend=backend)
-        return xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.Adam(0.01))
-
-    x = np.random.default_rng(0).integers(0, 5, (N, N_IN))
-    assert_equal_to_the_bit(make, device, x_y=(x, data()[1]))
 
 
 def test_data_on_disk(device, tmp_path):
@@ -214,7 +74,7 @@ def simple(backend):
     [(1, 3, 3 * 12), (2, 3, 3 * 6), (5, 3, 3 * 3), (6, 2, 3 * 2), (11, 2, 3 * 2), (12, 1, 3), (64, 1, 3)],
 )
 def test_stages_of_any_length(steps, recorded, launched, device, monkeypatch):
-    monkeypatch.setattr(stages, "_STEPS", steps)
+    monkeypatch.setattr(graphs, "_STEPS", steps)
     capturer = taped.Capturer()
     found, _ = train(simple, device, capturer)
     assert found == train(simple, device, False)[0]
@@ -222,8 +82,8 @@ def test_stages_of_any_length(steps, recorded, launched, device, monkeypatch):
 
 
 def test_wide_rows_make_short_stages(device, monkeypatch):
-    monkeypatch.setattr(stages, "_STEPS", 64)
-    monkeypatch.setattr(stages, "_ELEMENTS", 2 * BATCH * N_IN)
+    monkeypatch.setattr(graphs, "_STEPS", 64)
+    monkeypatch.setattr(graphs, "_ELEMENTS", 2 * BATCH * N_IN)
     capturer = taped.Capturer()
     train(simple, device, capturer)
     assert capturer.launched == 3 * 6
@@ -234,11 +94,13 @@ def test_fits_one_after_the_other_and_a_saved_trainer(device, tmp_path):
 
     def fits(graph, path):
         trainer = simple(device)
-        trainer.fit(x, y, epochs=2, batch_size=BATCH, graph=graph())
-        trainer.fit(x, y, epochs=1, batch_size=11, graph=graph())
+        for epochs, batch_size in ((2, BATCH), (1, 11)):
+            with taped.recording(graph()) as wanted:
+                trainer.fit(x, y, epochs=epochs, batch_size=batch_size, graph=wanted)
         trainer.save(path)
         again = xpnn.Trainer.load(path, backend=device)
-        again.fit(x, y, epochs=2, batch_size=BATCH, graph=graph())
+        with taped.recording(graph()) as wanted:
+            again.fit(x, y, epochs=2, batch_size=BATCH, graph=wanted)
         return again.history["loss"], np.array(taped.bare(again.net.store.values)).tolist()
 
     assert fits(taped.Capturer, tmp_path / "a") == fits(lambda: False, tmp_path / "b")
@@ -311,10 +173,10 @@ def test_ctrl_c_within_a_recording_leaves_whole_steps(device):
 
     trainer = simple(device)
     x, y = data()
-    with pytest.raises(KeyboardInterrupt):
-        trainer.fit(x, y, epochs=2, batch_size=BATCH, graph=Interrupted())
+    with pytest.raises(KeyboardInterrupt), taped.recording(Interrupted()):
+        trainer.fit(x, y, epochs=2, batch_size=BATCH, graph=True)
     assert (trainer.step, trainer.optimizer.t, trainer.epoch) == (3, 3, 0)
-    assert trainer._stages is None
+    assert trainer._runner is None
 
 
 def test_divergence_is_told_as_always(device):
@@ -323,10 +185,11 @@ def test_divergence_is_told_as_always(device):
     def diverge(graph):
         trainer = xpnn.Trainer(mlp(device), xpnn.MeanSquaredError(), xpnn.SGD(0.1))
         targets = np.stack([y, y, y], axis=1) * 1.0
-        trainer.fit(x, targets, epochs=1, batch_size=BATCH, graph=graph)
-        trainer.optimizer.lr = 1e20
-        with pytest.raises(xpnn.errors.DivergenceError) as caught:
-            trainer.fit(x, targets, epochs=3, batch_size=BATCH, graph=graph)
+        with taped.recording(graph) as wanted:
+            trainer.fit(x, targets, epochs=1, batch_size=BATCH, graph=wanted)
+            trainer.optimizer.lr = 1e20
+            with pytest.raises(xpnn.errors.DivergenceError) as caught:
+                trainer.fit(x, targets, epochs=3, batch_size=BATCH, graph=wanted)
         return str(caught.value), np.array(taped.bare(trainer.net.store.values)).tobytes(), trainer.step
 
     assert diverge(taped.Capturer()) == diverge(False)
@@ -334,7 +197,7 @@ def test_divergence_is_told_as_always(device):
 
 def test_nothing_is_left_behind_after_a_fit(device):
     _, trainer = train(simple, device, taped.Capturer())
-    assert trainer._stages is None
+    assert trainer._runner is None
 
 
 # -- steps that cannot be recorded ------------------------------------------------------------------------------
@@ -402,8 +265,8 @@ def test_steps_that_are_not_array_work_alone_are_found(name, device):
     trainer = xpnn.Trainer(net, xpnn.CrossEntropy(), rule)
     x, y = data()
     capturer = taped.Capturer()
-    with pytest.warns(RuntimeWarning) as warned:
-        trainer.fit(x, y, epochs=2, batch_size=BATCH, graph=capturer)
+    with pytest.warns(RuntimeWarning) as warned, taped.recording(capturer):
+        trainer.fit(x, y, epochs=2, batch_size=BATCH, graph=True)
     assert len(warned) == 1
     assert text in str(warned[0].message)
     assert capturer.launched <= 1
@@ -577,7 +440,7 @@ def fixture_gpu(cupy, monkeypatch):
     """`CupyOps` on arrays whose work can be recorded, and what the streams were told."""
     log = []
     make_streams(cupy, log)
-    monkeypatch.setattr(stages, "_STEPS", 3)
+    monkeypatch.setattr(graphs, "_STEPS", 3)
     backend = backends._make.__wrapped__("cupy", "0", "float32")
     monkeypatch.setattr(taped, "KIND", Gpu)
     monkeypatch.setitem(sys.modules, "array_api_compat.cupy", taped.XP)
@@ -624,7 +487,7 @@ GPU_CASES = {name: CASES[name] for name in ("relu", "dropout", "layer norm", "re
 def test_the_kernels_of_cuda_are_recorded(name, gpu, cupy):
     """The whole way of a fit on CuPy, with kernels and products run on the host."""
     backend, log = gpu
-    network, options, fit = CASES[name]
+    network, options, fit, _ = CASES[name]
 
     def make(backend):
         return xpnn.Trainer(mlp(backend, **network), xpnn.CrossEntropy(), xpnn.AdamW(0.01), **options)
@@ -697,7 +560,7 @@ def test_products_that_cannot_be_captured_are_told(gpu, monkeypatch):
 def test_graphs_on_a_gpu_train_to_the_same_bits(name, dtype):
     if xpnn.available_backends()["cupy"] != "ok":
         pytest.skip("needs CuPy and a GPU: pip install 'xpnn[cuda13]'")
-    network, options, fit = CASES[name]
+    network, options, fit, _ = CASES[name]
 
     def make(backend):
         return xpnn.Trainer(mlp(backend, dtype=dtype, **network), xpnn.CrossEntropy(), xpnn.AdamW(0.01), **options)

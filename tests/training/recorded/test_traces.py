@@ -1,4 +1,4 @@
-"""Steps made from a tape: equal to the last bit to those of `Trainer.train_step`, and only where they are."""
+"""Steps replayed from a trace: equal to the last bit to those of `Trainer.train_step`, and only where they are."""
 
 from __future__ import annotations
 
@@ -13,38 +13,33 @@ import threading
 import warnings
 import weakref
 
-import cases
 import numpy as np
 import pytest
+import steps
+from steps import BATCH, N, outcome
 
 import xpnn
 from xpnn import Linear
-from xpnn.accel import NumpyOps
 from xpnn.accel.native.trace import Trace, Traced, TraceError
-from xpnn.training.recorded import tapes as replay
+from xpnn.training.recorded import choice, traces, trial
 
-N, N_IN, BATCH = 90, 4, 8  # 12 steps, the last of 2 rows
+N_IN = 4
 
 
-@pytest.fixture(name="backend", scope="session")
-def fixture_backend():
-    """NumPy with compiled loops."""
-    pytest.importorskip("numba", reason="needs numba: pip install 'xpnn[fast]'")
-    ops = NumpyOps(np, "cpu")
-    ops._considered, ops._loops = True, importlib.import_module("xpnn.accel.native.loops")
-    return dataclasses.replace(xpnn.get_backend("numpy"), ops=ops)
+@pytest.fixture(name="backend")
+def fixture_backend(compiled):
+    return compiled
 
 
 @pytest.fixture(name="reasons")
 def fixture_reasons(caplog):
-    """What was said of steps that are not made from a tape."""
+    """What was said of steps that are not replayed."""
     caplog.set_level(logging.DEBUG, logger="xpnn")
     return lambda: [r.getMessage() for r in caplog.records if "made in Python" in r.getMessage()]
 
 
 def data(n_out=3, n=N):
-    rng = np.random.default_rng(0)
-    return rng.normal(size=(n, N_IN)).astype(np.float32), rng.integers(0, n_out, n)
+    return steps.data(n_out, n, N_IN)
 
 
 def plain(backend, net=None, **options):
@@ -52,130 +47,22 @@ def plain(backend, net=None, **options):
     return xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.Adam(0.01), **options)
 
 
-def outcome(trainer):
-    """Everything that training leaves."""
-    rows = [{k: v for k, v in row.items() if k != "seconds"} for row in trainer.history.rows]
-    store = trainer.net.store
-    arrays = [store.values, store.grads, store.buffers, *trainer.optimizer.state.values()]
-    penalty = None if trainer._penalty is None else np.asarray(trainer._penalty).tobytes()
-    return repr(rows), [a.tobytes() for a in arrays], (trainer.step, trainer.optimizer.t, trainer.epoch), penalty
-
-
-def taped(trainer):
-    return trainer._replay is not None and trainer._replay._taped is not None
+def replayed(trainer):
+    return trainer._runner is not None and trainer._runner.ready
 
 
 def assert_equal_to_the_bit(make, backend, x, y, *, epochs=3, graph="auto", used=True, batch_size=BATCH, **fit):
-    """Train without a tape and with one; return the second trainer."""
+    """Train without a trace and with one; return the second trainer."""
     one, other = make(backend), make(backend)
     one.fit(x, y, epochs=epochs, batch_size=batch_size, graph=False, **fit)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         other.fit(x, y, epochs=epochs, batch_size=batch_size, graph=graph, **fit)
-    assert not taped(one)
+    assert not replayed(one)
     assert outcome(one) == outcome(other)
-    assert taped(other) == used
+    assert replayed(other) == used
     assert all(type(a) is np.ndarray for a in (*other.net.params.values(), *other.optimizer.state.values()))
     return other
-
-
-# What makes arrays in ways that a tape does not follow; such steps are made as ever.
-OFF_TAPE = ("Embedding", "Pinball")
-
-
-@pytest.mark.parametrize("case", cases.LAYERS, ids=str)
-def test_every_layer(case, backend):
-    def make(backend):
-        net = xpnn.Sequential(case.make(), Linear(3), n_in=case.n_in, backend=backend, seed=3)
-        return xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.Adam(0.01))
-
-    used = not str(case).startswith(OFF_TAPE)
-    assert_equal_to_the_bit(make, backend, case.x(N), data()[1], used=used)
-
-
-@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
-@pytest.mark.parametrize("case", cases.LOSSES, ids=str)
-def test_every_loss(case, weighted, backend):
-    def make(backend):
-        net = xpnn.Sequential(Linear(5), xpnn.Tanh(), Linear(case.n_out), n_in=N_IN, backend=backend, seed=3)
-        return xpnn.Trainer(net, case.loss, xpnn.Adam(0.01))
-
-    weights = {"sample_weight": np.linspace(0.0, 2.0, N)} if weighted else {}
-    used = not str(case).startswith(OFF_TAPE)
-    assert_equal_to_the_bit(make, backend, data()[0], case.y(N), used=used, **weights)
-
-
-OPTIMIZERS = {
-    "sgd": lambda: xpnn.SGD(0.1),
-    "decayed": lambda: xpnn.SGD(0.1, 0.9, weight_decay=0.1),
-    "nesterov": lambda: xpnn.SGD(0.1, 0.9, nesterov=True),
-    "momentum": lambda: xpnn.Momentum(0.1),
-    "rmsprop": lambda: xpnn.RMSProp(0.01),
-    "adagrad": lambda: xpnn.AdaGrad(0.1),
-    "adam": lambda: xpnn.Adam(0.01, weight_decay=0.01),
-    "adamw": lambda: xpnn.AdamW(0.01, weight_decay=0.1),
-    "nadam": lambda: xpnn.NAdam(0.01),
-    "lion": lambda: xpnn.Lion(0.01, weight_decay=0.1),
-    "muon": lambda: xpnn.Muon(0.02, weight_decay=0.1),
-}
-
-
-def test_every_rule_is_here():
-    made = {type(make()) for make in OPTIMIZERS.values()}
-    rules = {c for c in vars(xpnn.optim).values() if isinstance(c, type) and issubclass(c, xpnn.Optimizer)}
-    assert made == rules - {xpnn.Optimizer}
-
-
-@pytest.mark.parametrize("factors", [False, True], ids=["", "factors"])
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_every_optimizer(name, factors, backend):
-    own = {"lr_mult": 0.5, "decay_mult": 3.0} if factors else {}
-
-    def make(backend):
-        net = xpnn.Sequential(Linear(7, **own), xpnn.Tanh(), Linear(3), n_in=N_IN, backend=backend)
-        return xpnn.Trainer(net, xpnn.CrossEntropy(), OPTIMIZERS[name](), schedule=xpnn.CosineDecay())
-
-    assert_equal_to_the_bit(make, backend, *data(), used=name != "muon")
-
-
-CASES = {
-    "dropout": ({"dropout": 0.3}, {}, {}),
-    "batch norm": ({"norm": "batch"}, {}, {}),
-    "layer norm": ({"norm": "layer", "activation": "gelu"}, {}, {}),
-    "residual": ({"residual": True, "dropout": 0.2, "norm": "rms"}, {}, {}),
-    "clipped": ({}, {"clip_norm": 0.1, "clip_value": 0.05}, {}),
-    "L2": ({}, {"regularizer": xpnn.L2(0.01)}, {}),
-    "L1": ({}, {"regularizer": xpnn.L1(0.01)}, {}),
-    "weights": ({"dropout": 0.3}, {}, {"sample_weight": np.linspace(0.0, 2.0, N)}),
-    "classes": ({}, {}, {"class_weight": "balanced"}),
-    "no metrics": ({}, {"metrics": ()}, {}),
-    "validation": ({"norm": "batch"}, {}, {"validation_fraction": 0.1}),
-    "in order": ({}, {}, {"shuffle": False}),
-    "warmup": ({}, {"schedule": xpnn.Warmup(xpnn.CosineDecay(), 0.2)}, {}),
-    "other batches": ({}, {}, {"batch_size": 9}),  # the last one is whole
-    "replicas": ({"seed": [1, 2, 3], "dropout": 0.3}, {"clip_norm": 0.1}, {}),
-    "replicas, layer norm": ({"seed": [1, 2, 3], "norm": "layer", "activation": "tanh"}, {}, {}),
-    "replicas, batch norm": ({"seed": [1, 2, 3], "norm": "batch", "activation": "gelu"}, {}, {}),
-    "one replica": ({"seed": [1]}, {"regularizer": xpnn.L2(0.01)}, {}),
-    "EMA": ({}, {"callbacks": [xpnn.EMA(0.9)]}, {}),
-}
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_every_kind_of_step(name, backend):
-    network, options, fit = CASES[name]
-    options = {key: copy.deepcopy(value) for key, value in options.items()}
-    assert_equal_to_the_bit(lambda b: plain(b, network, **copy.deepcopy(options)), backend, *data(), **fit)
-
-
-@pytest.mark.parametrize("rule", [xpnn.AdamW, xpnn.SGD])
-def test_replicas_with_rates_of_their_own(rule, backend):
-    def make(backend):
-        net = xpnn.mlp([N_IN, 7, 3], backend=backend, seed=[1, 2, 3])
-        own = rule([0.01, 0.02, 0.03], weight_decay=[0.0, 0.1, 0.2])
-        return xpnn.Trainer(net, xpnn.CrossEntropy(), own, schedule=xpnn.CosineDecay())
-
-    assert_equal_to_the_bit(make, backend, *data())
 
 
 def test_float64(backend):
@@ -193,16 +80,16 @@ OFF = {
 
 
 @pytest.mark.parametrize("name", OFF)
-def test_what_is_not_taped_is_trained_as_ever(name, backend):
+def test_what_is_not_traced_is_trained_as_ever(name, backend):
     one, other = OFF[name](backend), OFF[name](backend)
     one.fit(*data(), epochs=2, batch_size=BATCH, graph=False)
     other.fit(*data(), epochs=2, batch_size=BATCH)
-    assert not taped(other)
+    assert not replayed(other)
     assert repr(one.history["loss"]) == repr(other.history["loss"])
 
 
 @pytest.mark.parametrize(("n", "epochs"), [(24, 9), (32, 3)], ids=["too few steps in an epoch", "too few in all"])
-def test_short_fits_are_not_taped(n, epochs, backend):
+def test_short_fits_are_not_traced(n, epochs, backend):
     assert_equal_to_the_bit(plain, backend, *data(n=n), epochs=epochs, used=False)
 
 
@@ -220,7 +107,7 @@ def autoencoder(backend):
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_inputs_that_are_the_targets(shuffle, backend):
     x, _ = data()
-    # as they lie they are one memory, of which a tape cannot tell what moves; gathered they are two
+    # as they lie they are one memory, of which a trace cannot tell what moves; gathered they are two
     assert_equal_to_the_bit(autoencoder, backend, x, x, shuffle=shuffle, used=shuffle)
 
 
@@ -247,7 +134,7 @@ def test_a_fit_that_is_broken_off(broken_off, backend):
     assert found[0] == found[1]
 
 
-def test_ctrl_c_while_many_steps_are_played(backend, monkeypatch):
+def test_ctrl_c_while_many_steps_are_replayed(backend, monkeypatch):
     """It comes when they have been: the counters are those of the weights."""
     x, y = data()
     trainer, play, calls = plain(backend), Trace.play, []
@@ -258,7 +145,7 @@ def test_ctrl_c_while_many_steps_are_played(backend, monkeypatch):
         if count > 5:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(replay, "_PATIENCE", 10.0)
+    monkeypatch.setattr(traces, "_PATIENCE", 10.0)
     monkeypatch.setattr(Trace, "play", interrupted)
     with pytest.raises(KeyboardInterrupt):
         trainer.fit(x, y, epochs=2, batch_size=BATCH)
@@ -274,8 +161,8 @@ def test_ctrl_c_while_many_steps_are_played(backend, monkeypatch):
     assert trainer.net.store.values.tobytes() == steps[10]
 
 
-@pytest.mark.parametrize("moment", ["noted", "played", "compared"])
-def test_a_tape_that_was_not_compared_is_not_used(moment, backend, monkeypatch):
+@pytest.mark.parametrize("moment", ["traced", "replayed", "compared"])
+def test_a_trace_that_was_not_compared_is_not_used(moment, backend, monkeypatch):
     """Ctrl-C may come at any time."""
     x, y = data()
     trainer = plain(backend)
@@ -285,33 +172,33 @@ def test_a_tape_that_was_not_compared_is_not_used(moment, backend, monkeypatch):
 
     with monkeypatch.context() as patch:
         owner, name = {
-            "noted": (Trace, "finish"),
-            "played": (Trace, "play"),
-            "compared": (replay, "_digest"),
+            "traced": (Trace, "finish"),
+            "replayed": (Trace, "play"),
+            "compared": (trial, "digest"),
         }[moment]
         patch.setattr(owner, name, interrupt)
         with pytest.raises(KeyboardInterrupt):
             trainer.fit(x, y, epochs=2, batch_size=BATCH)
-    assert not taped(trainer)
-    assert not trainer._replay._failed
+    assert not replayed(trainer)
+    assert not trainer._runner._failed
     untouched = plain(backend)
     untouched.optimizer.bind(untouched.net.store)
     assert outcome(trainer)[1][0] == outcome(untouched)[1][0]
     assert outcome(trainer)[2] == outcome(untouched)[2] == (0, 0, 0)
 
 
-def test_a_state_that_is_not_copied_each_epoch_is_copied_for_a_new_tape(backend, monkeypatch):
-    monkeypatch.setattr("xpnn.training.trainer._COPIED_ELEMENTS", 0)
+def test_a_state_that_is_not_copied_each_epoch_is_copied_for_a_new_trace(backend, monkeypatch):
+    monkeypatch.setattr("xpnn.training.state._COPIED_ELEMENTS", 0)
     x, y = data()
     trainer = both(backend, (x, y, {}), (x, y, {"batch_size": 9}))
-    assert taped(trainer)
-    assert trainer._replay.batch_size == 9
+    assert replayed(trainer)
+    assert trainer._runner.batch_size == 9
 
 
 @pytest.mark.parametrize("patience", [0.0, 10.0])
 def test_python_has_its_turn_now_and_then(patience, backend, monkeypatch):
-    """Many steps are played at once, but not for longer than Ctrl-C should wait."""
-    monkeypatch.setattr(replay, "_PATIENCE", patience)
+    """Many steps are replayed at once, but not for longer than Ctrl-C should wait."""
+    monkeypatch.setattr(traces, "_PATIENCE", patience)
     counts, play = [], Trace.play
     monkeypatch.setattr(Trace, "play", lambda self, n, places: counts.append(n) or play(self, n, places))
     assert_equal_to_the_bit(plain, backend, *data())
@@ -436,7 +323,7 @@ def test_any_method_exchanged_on_a_class_is_called(kind, name, backend, monkeypa
     net = xpnn.Sequential(Linear(5), xpnn.ReLU(), Linear(5), xpnn.Tanh(), Linear(3), n_in=N_IN, backend=backend)
     trainer = xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.Adam())
     trainer.fit(*data(), epochs=3, batch_size=BATCH)
-    assert not taped(trainer)
+    assert not replayed(trainer)
     # a Linear whose forward_pair is exchanged is still half of a pair
     assert len(calls) == 36
 
@@ -468,7 +355,7 @@ def test_a_layer_that_keeps_arrays_of_its_own(backend):
             trainer = xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.Adam(0.01))
             with pytest.warns(RuntimeWarning, match="made in Python") if graph else contextlib.nullcontext():
                 trainer.fit(*data(), epochs=2, batch_size=BATCH, graph=graph)
-            assert not taped(trainer)
+            assert not replayed(trainer)
             found.append((outcome(trainer), net.layers[1].mean.tobytes()))
         assert found[0] == found[1]
 
@@ -480,7 +367,7 @@ def test_any_method_exchanged_on_an_object_is_called(backend):
         calls, method = [], getattr(whole, name)
         setattr(whole, name, lambda *a, calls=calls, method=method, **o: (calls.append(1), method(*a, **o))[1])
         trainer.fit(*data(), epochs=3, batch_size=BATCH)
-        assert not taped(trainer)
+        assert not replayed(trainer)
         assert len(calls) == 36, name
 
 
@@ -516,7 +403,7 @@ def test_a_function_that_looks_at_steps(backend, reasons):
     assert steps == [*range(1, 37)] * 4
 
 
-def test_asked_for_in_vain(backend):
+def test_graph_true_in_vain(backend):
     for make, why in (
         (lambda: plain(xpnn.get_backend("numpy", ops="portable")), "compiled loops are not in use"),
         (lambda: plain(backend, regularizer=xpnn.SpectralNorm(0.1)), "SpectralNorm makes new arrays in each step"),
@@ -597,7 +484,7 @@ def test_a_state_that_was_set_by_hand_is_kept(backend):
 
 
 def both(backend, *fits):
-    """Two trainers through the same fits, without tapes and with."""
+    """Two trainers through the same fits, without traces and with."""
     found = []
     for graph in (False, "auto"):
         trainer = plain(backend)
@@ -624,16 +511,16 @@ def test_fits_of_other_kinds_follow_each_other(backend):
         (x, y, {"shuffle": False}),
         (x, y, {"validation_fraction": 0.2}),
     )
-    assert taped(trainer)
+    assert replayed(trainer)
 
 
-def test_one_tape_serves_fit_after_fit(backend, monkeypatch):
+def test_one_trace_serves_fit_after_fit(backend, monkeypatch):
     made = []
-    note = replay.Replay._note
-    monkeypatch.setattr(replay.Replay, "_note", lambda *args: made.append(1) or note(*args))
+    record = traces.TraceRunner._record
+    monkeypatch.setattr(traces.TraceRunner, "_record", lambda *args: made.append(1) or record(*args))
     x, y = data()
     trainer = both(backend, *[(x, y, {}), (x[::-1].copy(), y[::-1].copy(), {}), (x, y, {"epochs": 5})])
-    assert taped(trainer)
+    assert replayed(trainer)
     assert len(made) == 1
 
 
@@ -641,20 +528,20 @@ def test_rows_may_go_after_a_fit(backend):
     x, y = data()
     trainer = plain(backend)
     trainer.fit(x, y, epochs=2, batch_size=BATCH, shuffle=False)
-    assert taped(trainer)
+    assert replayed(trainer)
     gone = weakref.ref(x)
     del x
     gc.collect()
     assert gone() is None
 
 
-def test_a_copy_of_a_trainer_makes_a_tape_of_its_own(backend):
+def test_a_copy_of_a_trainer_makes_a_trace_of_its_own(backend):
     x, y = data()
     trainer = plain(backend)
     trainer.fit(x, y, epochs=2, batch_size=BATCH)
     other = copy.copy(trainer)
-    assert other._replay is None
-    assert taped(trainer)
+    assert other._runner is None
+    assert replayed(trainer)
     other.fit(x, y, epochs=1, batch_size=BATCH)
     assert (trainer.step, other.step) == (24, 36)
 
@@ -667,7 +554,7 @@ def test_resume(backend, tmp_path):
     again = xpnn.Trainer.load(tmp_path / "run.safetensors", backend=backend)
     for t in (trainer, again):
         t.fit(x, y, epochs=2, batch_size=BATCH)
-        assert taped(t)
+        assert replayed(t)
     assert outcome(trainer) == outcome(again)
 
 
@@ -684,9 +571,9 @@ def test_a_diverging_fit_tells_the_same(backend):
     assert told[0] == told[1]
 
 
-# -- where a tape cannot be made or trusted -------------------------------------------------------------------------
+# -- where a trace cannot be made or trusted -------------------------------------------------------------------------
 @pytest.mark.parametrize("after", [0, 3, 17])
-def test_a_step_that_breaks_off_while_it_is_noted_leaves_no_trace(after, backend, monkeypatch, reasons):
+def test_a_step_that_breaks_off_while_it_is_traced_leaves_no_trace(after, backend, monkeypatch, reasons):
     put, calls = Trace._put, []
 
     def breaks(self, row, arrays):
@@ -700,7 +587,7 @@ def test_a_step_that_breaks_off_while_it_is_noted_leaves_no_trace(after, backend
     assert reasons() == ["fit: each step is made in Python: enough"]
 
 
-def test_a_tape_that_does_something_else_is_not_trusted(backend, monkeypatch, reasons):
+def test_a_trace_that_does_something_else_is_not_trusted(backend, monkeypatch, reasons):
     play = Trace.play
 
     def other(self, count, places):
@@ -710,7 +597,7 @@ def test_a_tape_that_does_something_else_is_not_trusted(backend, monkeypatch, re
 
     monkeypatch.setattr(Trace, "play", other)
     assert_equal_to_the_bit(plain, backend, *data(), used=False)
-    assert reasons() == ["fit: each step is made in Python: from a tape it gives other results"]
+    assert reasons() == ["fit: each step is made in Python: replayed, they give other results"]
 
 
 def test_a_number_that_changes_from_step_to_step_is_found_out(backend):
@@ -729,10 +616,10 @@ def test_a_number_that_changes_from_step_to_step_is_found_out(backend):
         return xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.Adam(0.01))
 
     trainer = make(backend)
-    with pytest.warns(RuntimeWarning, match="made in Python: from a tape it gives other results") as told:
+    with pytest.warns(RuntimeWarning, match="made in Python: replayed, they give other results") as told:
         trainer.fit(*data(), epochs=2, batch_size=BATCH, graph=True)
     assert told[0].filename == __file__
-    assert not taped(trainer)
+    assert not replayed(trainer)
 
 
 def test_a_layer_that_decides_by_a_value_is_trained_as_ever(backend):
@@ -756,7 +643,7 @@ def test_a_layer_that_decides_by_a_value_is_trained_as_ever(backend):
     assert found[0] == found[1]
 
 
-def test_the_network_is_untouched_while_a_step_is_noted(backend, monkeypatch):
+def test_the_network_is_untouched_while_a_step_is_traced(backend, monkeypatch):
     """Another thread may predict meanwhile."""
     trainer = plain(backend)
     seen = []
@@ -769,7 +656,7 @@ def test_the_network_is_untouched_while_a_step_is_noted(backend, monkeypatch):
 
     monkeypatch.setattr(Trace, "finish", look)
     trainer.fit(*data(), epochs=2, batch_size=BATCH)
-    assert taped(trainer)
+    assert replayed(trainer)
     assert seen
     assert Traced not in seen
 
@@ -779,17 +666,17 @@ def test_estimators(backend, monkeypatch):
     estimators = pytest.importorskip("xpnn.estimators", reason="needs scikit-learn")
     x, y = data(n=300)
     used = []
-    plan = replay.plan_replay
+    find = choice.find_runner
     for name in ("MLPClassifier", "MLPRegressor"):
         found = []
         for on in (True, False):
 
             def planned(*args, on=on, **options):
-                made = plan(*args, **options) if on else None
+                made = find(*args, **options) if on else None
                 used.append(made)
                 return made
 
-            monkeypatch.setattr("xpnn.training.trainer.plan_replay", planned)
+            monkeypatch.setattr("xpnn.training.trainer.find_runner", planned)
             options = {"max_iter": 4, "batch_size": 16, "random_state": 0, "backend": backend}
             model = getattr(estimators, name)(hidden_layer_sizes=(8,), **options)
             with warnings.catch_warnings():
@@ -797,7 +684,7 @@ def test_estimators(backend, monkeypatch):
                 model.fit(x, y)
             found.append([*(w.tobytes() for w in model.coefs_), model.loss_curve_])
             if on:
-                assert used[-1]._taped is not None
+                assert used[-1].ready
         assert found[0] == found[1]
 
 
@@ -848,12 +735,12 @@ def test_two_fits_at_once(backend):
     for k, trainer in enumerate(trainers):
         alone = plain(backend, {"seed": k, "dropout": 0.2})
         alone.fit(x, y, epochs=6, batch_size=BATCH, graph=False)
-        assert taped(trainer)
+        assert replayed(trainer)
         assert outcome(trainer) == outcome(alone)
 
 
-def test_long_steps_are_not_worth_a_tape(backend, monkeypatch, reasons):
-    monkeypatch.setattr(replay, "_LONG", 10)
+def test_long_steps_are_not_worth_a_trace(backend, monkeypatch, reasons):
+    monkeypatch.setattr(traces, "_LONG", 10)
     assert_equal_to_the_bit(plain, backend, *data(), used=False)
     assert reasons() == ["fit: each step is made in Python: steps are long"]
     assert_equal_to_the_bit(plain, backend, *data(), graph=True)
@@ -863,7 +750,7 @@ def test_a_trainer_goes_with_its_last_name(backend):
     """Large arrays do not wait for the collector of cycles."""
     trainer = plain(backend)
     trainer.fit(*data(), epochs=2, batch_size=BATCH)
-    assert taped(trainer)
+    assert replayed(trainer)
     gone = weakref.ref(trainer)
     gc.disable()
     try:

@@ -1,0 +1,65 @@
+"""Every layer, loss, rule and option: eagerly, as a CUDA graph on a fake device, and as a trace, with equal bits."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+
+import numpy as np
+import pytest
+import steps
+import taped
+from steps import outcome
+
+import xpnn
+
+each_case = pytest.mark.parametrize("case", steps.CASES, ids=str)
+
+
+def test_every_rule_is_here():
+    made = {type(make()) for make in steps.OPTIMIZERS.values()}
+    rules = {c for c in vars(xpnn.optim).values() if isinstance(c, type) and issubclass(c, xpnn.Optimizer)}
+    assert made == rules - {xpnn.Optimizer}
+
+
+def test_every_metric_is_here():
+    made = {type(m) for case in map(steps.option_case, steps.OPTIONS) for m in case.make("numpy").metrics}
+    kinds = {c for c in vars(xpnn.metrics).values() if isinstance(c, type) and issubclass(c, xpnn.metrics.Metric)}
+    assert made == kinds - {xpnn.metrics.Metric}
+
+
+def test_names_tell_the_cases_apart():
+    names = [case.name for case in steps.CASES]
+    assert len(set(names)) == len(names)
+
+
+@each_case
+def test_as_a_graph(case, device):
+    """Recorded and launched, eagerly on the device, and eagerly on plain NumPy."""
+    capturer = taped.Capturer()
+    told = pytest.warns(RuntimeWarning, match="launched one by one") if not case.graph else contextlib.nullcontext()
+    with warnings.catch_warnings(), taped.recording(capturer):
+        warnings.simplefilter("error")
+        with told:
+            recorded = case.train(device, graph=True)
+    n_steps = -(-(steps.N - round(steps.N * case.fit.get("validation_fraction", 0.0))) // steps.BATCH)
+    stages = -(-n_steps // 3)
+    assert capturer.recorded == (min(stages, 3) if case.graph else 0)
+    assert capturer.launched == (3 * stages if case.graph else 0)
+    assert outcome(recorded) == outcome(case.train(device, graph=False))
+    assert outcome(recorded) == outcome(case.train(xpnn.get_backend("numpy", ops="portable"), graph=False))
+
+
+@each_case
+def test_as_a_trace(case, compiled):
+    """Replayed by compiled loops, and eagerly."""
+    told = pytest.warns(RuntimeWarning, match="made in Python") if not case.trace else contextlib.nullcontext()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with told:
+            replayed = case.train(compiled, graph="auto" if case.trace else True)
+    assert (replayed._runner is not None and replayed._runner.ready) == case.trace
+    eager = case.train(compiled, graph=False)
+    assert eager._runner is None
+    assert outcome(replayed) == outcome(eager)
+    assert all(type(a) is np.ndarray for a in (*replayed.net.params.values(), *replayed.optimizer.state.values()))

@@ -1,0 +1,73 @@
+"""What makes recorded steps, the question whether they may be recorded, and how the answer is given."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from typing import NamedTuple, Protocol, Self
+
+from ...layers.base import walk
+from ...recordable import RecordingMode, is_own
+from ..epoch import Epoch
+from ..step import Training
+
+__all__ = ["Plan", "Runner", "SlowWay", "objection", "report"]
+
+_LOG = logging.getLogger("xpnn")
+
+
+class Runner(Protocol):
+    """Makes steps as they were recorded, or finds that it cannot."""
+
+    def run(self, epoch: Epoch) -> int:
+        """Make the steps of an epoch from the first on, and return how many; the rest are to be made one by one."""
+
+    def after_fit(self) -> Self | None:
+        """Return the runner if it may serve the next fit."""
+
+
+class Plan(NamedTuple):
+    """A fit that is about to begin."""
+
+    epochs: int
+    batch_size: int
+    n: int  #: rows
+    width: int  #: of a row
+    weighted: bool  #: whether rows have weights
+    asked_for: bool  #: whether recording was asked for: to warn where it cannot be done, and not only to log
+
+
+class SlowWay(NamedTuple):
+    """What happens to steps that are not recorded, in words, and how loudly to log it."""
+
+    text: str
+    level: int
+
+
+def objection(training: Training, mode: RecordingMode) -> str | None:
+    """Return why steps cannot be recorded, as the first part says that has something against it."""
+    net = training.net
+    parts = [
+        *training.callbacks,
+        training,
+        training.regularizer,
+        *walk(net.layers),
+        net,
+        training.loss,
+        training.optimizer,
+        *training.metrics,
+    ]
+    found = (part.unrecordable(mode) for part in parts if part is not None)
+    return next((why for why in found if why is not None), None)
+
+
+def report(slow: SlowWay, why: str, *, loud: bool) -> None:
+    """Warn, in the name of the line outside xpnn that trains, or log why steps are not recorded."""
+    if not loud:
+        _LOG.log(slow.level, "fit: %s: %s", slow.text, why)
+        return
+    depth, frame = 1, sys._getframe()
+    while frame.f_back is not None and is_own(frame.f_globals.get("__name__")):
+        depth, frame = depth + 1, frame.f_back
+    warnings.warn(f"fit: {slow.text}: {why}.", RuntimeWarning, stacklevel=depth)

@@ -1,0 +1,76 @@
+"""What training changes, at one moment: copied, put back, and compared to the last bit."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from .._typing import Array
+from ..backend import to_numpy
+from .step import Training
+
+__all__ = ["TrainState", "digest"]
+
+# Optimizer states of more numbers than this are not copied at every epoch: half a MiB in float32.
+_COPIED_ELEMENTS = 1 << 17
+
+
+class TrainState:
+    """What steps change, as it is now, so that they can be undone or repeated.
+
+    Parameters
+    ----------
+    training : Training
+        Whose state it is.
+    whole : bool, default=False
+        Whether to copy the optimizer's state however large it is.
+
+    Attributes
+    ----------
+    complete : bool
+        Whether the optimizer's state is part of it.  The state of a larger network would take more memory than its
+        weights, for a case that seldom comes: there an undone epoch leaves the optimizer as new.
+    """
+
+    def __init__(self, training: Training, *, whole: bool = False) -> None:
+        backend, optimizer, store = training.net.backend, training.optimizer, training.net.store
+        self._store = store.snapshot()
+        self._counts = optimizer.t, training.step, training.epoch
+        self._read_later = training.grad_norm, training.penalty
+        self._optimizer: dict[str, Array] | None = None  # as new
+        elements = sum(math.prod(array.shape) for array in optimizer.state.values())
+        # A small one also before the first step: it may have been set by hand.  And one replica that diverges must not
+        # cost the others their state.
+        if whole or elements <= _COPIED_ELEMENTS or (optimizer.t > 0 and store.replicas):
+            self._optimizer = {name: backend.copy(a) for name, a in optimizer.state.items()}
+        self.complete = optimizer.t == 0 or self._optimizer is not None
+
+    def restore(self, training: Training) -> None:
+        """Put everything back."""
+        training.net.store.restore(self._store)
+        for name, array in training.optimizer.state.items():
+            array[...] = 0.0 if self._optimizer is None else self._optimizer[name]
+        self.restore_counts(training)
+
+    def restore_counts(self, training: Training) -> None:
+        """Put back what Python counts and holds, and no array."""
+        t, training.step, training.epoch = self._counts
+        training.optimizer.t = t if self.complete else 0
+        training.grad_norm, training.penalty = self._read_later
+
+
+def digest(training: Training, tables: Sequence[Array] = ()) -> bytes:
+    """Return what tells two states after some steps apart, by any bit; `tables` are those of the steps' tally.
+
+    A copy of the state would take as much memory as the state.
+    """
+    store, optimizer = training.net.store, training.optimizer
+    arrays = [store.values, store.grads, store.buffers, *optimizer.state.values(), *tables]
+    arrays += [array for array in (training.grad_norm, training.penalty) if array is not None]
+    seen = hashlib.blake2b(repr((training.step, optimizer.t)).encode())
+    for array in arrays:
+        seen.update(np.ascontiguousarray(to_numpy(array)).data)
+    return seen.digest()

@@ -1,0 +1,267 @@
+"""A training step as data: everything that changes from step to step, in a table with a row for each step.
+
+Eager steps read a row as Python numbers.  Recorded steps read the same row from arrays, at places that stay or move
+along the table: `StepTable.lay_out`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from .._typing import Array
+from ..backend import to_numpy
+from ..layers.base import walk
+from ..losses import Loss
+from ..metrics import Metric
+from ..model import Sequential
+from ..optim import Optimizer
+from ..random import KeyRow, step_keys
+from ..recordable import Recordable, RecordingMode
+from ..regularizers import Regularizer
+
+__all__ = ["Step", "StepArrays", "StepTable", "Tally", "Training"]
+
+
+class Step(NamedTuple):
+    """Everything that a step needs beside its rows, known before it begins: a row of a `StepTable`."""
+
+    step: int | KeyRow  #: picks the dropout masks
+    slot: int  #: where the step's loss goes
+    last: bool  #: whether the epoch ends with it
+    weight: float | Array  #: total sample weight of its batch
+    numbers: tuple[Any, ...]  #: the optimizer's
+    rows: Array | None = None  #: numbers that pick the rows' masks, if not their places in the batch
+    strength: float | Array | None = None  #: of the penalty, if not the penalty's own
+
+
+class Training(Protocol):
+    """What makes steps, as those see it who repeat, record or explain them."""
+
+    net: Sequential
+    loss: Loss
+    bound_loss: Loss
+    optimizer: Optimizer
+    regularizer: Regularizer | None
+    metrics: list[Metric]
+    clip_norm: float | None
+    clip_value: float | None
+    step: int
+    epoch: int
+    grad_norm: Array
+    penalty: Array
+
+    @property
+    def callbacks(self) -> Sequence[Recordable]:
+        """In the order of their calls."""
+
+    def train_step(self, x: Array, y: Array, weight: Array | None, step: Step) -> tuple[Array, Array]:
+        """Make one step; return its loss and the raw outputs."""
+
+    def unrecordable(self, mode: RecordingMode) -> str | None:
+        """Return why its steps cannot be recorded."""
+
+
+class StepArrays(NamedTuple):
+    """Rows of a table as arrays."""
+
+    numbers: Array  #: (k, columns, ..., 1): the batches' weights, the optimizer's numbers, the penalty's strength
+    keys: Array  #: (k, layers, 2, ..., 1), int32: the pairs that pick the masks
+    rows: Array | None  #: the rows' own numbers, of all batches one after the other
+    slots: tuple[int, ...]  #: the layers, by their numbers in the network
+    with_strength: bool  #: whether the last column is the penalty's strength
+
+    def step(self, k: int, slot: int, place: slice, *, last: bool) -> Step:
+        """Return row `k` as views, for the step of number `slot`; `place` is where its rows' own numbers are."""
+        weight, *numbers = (self.numbers[k, j, ...] for j in range(self.numbers.shape[1]))
+        strength = None
+        if self.with_strength:  # one for all replicas
+            strength = numbers.pop()
+            strength = strength[(0,) * len(strength.shape) + (...,)]
+        keys = {slot: (self.keys[k, j, 0, ...], self.keys[k, j, 1, ...]) for j, slot in enumerate(self.slots)}
+        own = None if self.rows is None else self.rows[place]
+        return Step(keys, slot, last, weight, tuple(numbers), own, strength)
+
+
+class StepTable:
+    """The steps of an epoch, a row for each.
+
+    Parameters
+    ----------
+    first : int
+        Number of the first step.
+    batch_size : int
+        Rows of a step.
+    weights : numpy.ndarray of shape (steps,)
+        Total weight of each batch.
+    numbers : sequence of tuples
+        The optimizer's numbers of each step: Python's, or arrays of shape (K, 1) where replicas have their own.
+    rows : int32 array of shape (n,), optional
+        Numbers that pick the rows' masks, on the device.
+    strengths : sequence of float, optional
+        The penalty's strength in each step.
+    """
+
+    def __init__(
+        self,
+        first: int,
+        batch_size: int,
+        weights: np.ndarray,
+        numbers: Sequence[tuple[Any, ...]],
+        rows: Array | None = None,
+        strengths: Sequence[float] | None = None,
+    ) -> None:
+        self.first, self.batch_size, self.rows = first, batch_size, rows
+        self._weights: list[float] = weights.tolist()
+        self._numbers, self._strengths = numbers, strengths
+
+    def __len__(self) -> int:
+        return len(self._weights)
+
+    def steps(self, start: int = 0, stop: int | None = None) -> Iterator[Step]:
+        """Yield the rows from number `start` to before `stop`, as eager steps take them."""
+        strengths, end = self._strengths, len(self) - 1
+        for slot in range(start, len(self) if stop is None else stop):
+            yield Step(
+                self.first + slot,
+                slot,
+                slot == end,
+                self._weights[slot],
+                self._numbers[slot],
+                None if self.rows is None else self.rows[self._place(slot, slot + 1)],
+                None if strengths is None else strengths[slot],
+            )
+
+    def _place(self, start: int, stop: int) -> slice:
+        return slice(start * self.batch_size, stop * self.batch_size)
+
+    # -- as arrays ------------------------------------------------------------------------------------------
+    @property
+    def alike(self) -> bool:
+        """Whether replicas have all their numbers in common."""
+        return all(isinstance(number, float) for number in self._numbers[0])
+
+    def lay_out(self, net: Sequential, start: int, stop: int, *, each: bool = False) -> StepArrays:
+        """Return the rows from number `start` to before `stop` as new arrays.
+
+        Parameters
+        ----------
+        net : Sequential
+            Whose steps they are.
+        start, stop : int
+            Which.
+        each : bool, default=False
+            Whether each replica gets numbers of its own even where they are alike.
+        """
+        backend, replicas = net.backend, net.store.replicas
+        slots = tuple(layer.slot for layer in walk(net.layers))
+        columns = 1 + len(self._numbers[0]) + (self._strengths is not None)
+        shape = (1,) if self.alike and not each else (*replicas, 1)
+        numbers = backend.zeros((stop - start, columns, *shape), dtype=net.store.values.dtype)
+        keys = backend.zeros((stop - start, len(slots), 2, *replicas, 1), dtype=backend.xp.int32)
+        rows = None
+        if self.rows is not None:
+            here = self.rows[self._place(start, stop)]
+            rows = backend.zeros(here.shape, dtype=here.dtype)
+        arrays = StepArrays(numbers, keys, rows, slots, self._strengths is not None)
+        self.fill(arrays, net, start)
+        return arrays
+
+    def fill(self, arrays: StepArrays, net: Sequential, start: int) -> None:
+        """Write as many rows as there are places, from number `start` on, into arrays from `lay_out`."""
+        backend, steps = net.backend, arrays.numbers.shape[0]
+        stop = start + steps
+        strengths = [()] * steps if self._strengths is None else [(s,) for s in self._strengths[start:stop]]
+        table = [
+            (weight, *numbers, *strength)
+            for weight, numbers, strength in zip(
+                self._weights[start:stop], self._numbers[start:stop], strengths, strict=True
+            )
+        ]
+        own: list[tuple[int, int, Array]] = []  # what replicas have of their own is on the device already
+        if not self.alike:
+            own = [(k, j, n) for k, row in enumerate(table) for j, n in enumerate(row) if not isinstance(n, float)]
+            table = [tuple(n if isinstance(n, float) else 0.0 for n in row) for row in table]
+        host = np.asarray(table).reshape(steps, -1, *[1] * (len(arrays.numbers.shape) - 2))
+        arrays.numbers[...] = backend.asarray(np.broadcast_to(host, arrays.numbers.shape), dtype=arrays.numbers.dtype)
+        for k, j, number in own:
+            arrays.numbers[k, j, ...] = number
+        keys = step_keys(net.seed, self.first + start, steps, arrays.slots)
+        arrays.keys[...] = backend.asarray(keys, dtype=backend.xp.int32)
+        if arrays.rows is not None and self.rows is not None:
+            arrays.rows[...] = self.rows[self._place(start, stop)]
+
+
+class Tally:
+    """Losses and metric sums of some steps: written on the device, read once.
+
+    Parameters
+    ----------
+    training : Training
+        Whose steps they are.
+    steps : int
+        How many.
+    """
+
+    def __init__(self, training: Training, steps: int) -> None:
+        backend, replicas = training.net.backend, training.net.store.replicas
+        self._xp, self._loss, self._metrics = backend.xp, training.loss, training.metrics
+        self._losses = backend.zeros((steps, *replicas))
+        self._sums = [backend.zeros((steps, metric.width, *replicas)) for metric in self._metrics]
+
+    def add(self, slot: int, value: Array, pred: Array, y: Array, weight: Array | None) -> None:
+        """Note one step."""
+        self._losses[slot, ...] = value
+        if not self._sums:
+            return
+        outputs = pred if self._loss.classifies else self._loss.link(pred)
+        for table, metric in zip(self._sums, self._metrics, strict=True):
+            for j, part in enumerate(metric.sums(self._xp, outputs, y, weight)):
+                table[slot, j, ...] = part
+
+    def over(self, tables: Sequence[Array]) -> Tally:
+        """Return a tally of other `tables`."""
+        new = copy.copy(self)
+        new._losses, *new._sums = tables
+        return new
+
+    @property
+    def tables(self) -> list[Array]:
+        """Losses and sums, one row for each step."""
+        return [self._losses, *self._sums]
+
+    def put(self, slot: int, other: Tally) -> None:
+        """Take over the steps of another tally, from `slot` on."""
+        for table, part in zip(self.tables, other.tables, strict=True):
+            table[slot : slot + part.shape[0], ...] = part
+
+    def losses(self) -> np.ndarray:
+        """The loss of each step, on the host."""
+        return to_numpy(self._losses).astype(np.float64)
+
+    def row(self, weights: np.ndarray) -> dict[str, Any]:
+        """Mean loss and metrics over all steps, weighted by the batches' weights."""
+        losses = self.losses()
+        total = weights.sum()
+        out = _columns("loss", _of_each(losses, 1, lambda own: np.tensordot(weights, own, axes=1) / total))
+        for table, metric in zip(self._sums, self._metrics, strict=True):
+            out |= _columns(metric.name, _of_each(to_numpy(table).astype(np.float64), 2, metric.value))
+        return out
+
+
+def _of_each(table: np.ndarray, ndim: int, of: Callable[[np.ndarray], Any]) -> Any:
+    """Apply `of` to the table of a single network, `ndim`-D, or to each replica's: it rounds as it would alone."""
+    if table.ndim == ndim:
+        return of(table)
+    return [of(np.ascontiguousarray(table[..., k])) for k in range(table.shape[-1])]
+
+
+def _columns(name: str, value: Any) -> dict[str, Any]:
+    """One column; for replicas their mean, and the list of all."""
+    values = np.asarray(value, dtype=np.float64)
+    if values.ndim == 0:
+        return {name: float(values)}
+    return {name: float(values.mean()), f"{name}_replicas": values.tolist()}
