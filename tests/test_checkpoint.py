@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -238,20 +239,28 @@ def test_a_custom_layer_may_hold_numpy_numbers(tmp_path):
     assert read(tmp_path / "net")[1]["extra"] == {"rows": 7}
 
 
-@pytest.mark.parametrize(
-    ("layer", "extra"),
-    [(None, {"a": object()}), (Scale(object()), None), (None, {"a": {1, 2}})],
-    ids=["extra object", "layer option", "extra set"],
+IN_EXTRA = "save: expected values that JSON can hold in extra, got: an object of type {}. Turn them into numbers, "
+IN_A_LAYER = (
+    "Scale: expected factor to be numbers, text, lists, dicts, or an object that keeps each argument of its "
+    "constructor in an attribute of that name, got an object of type {}. Store such values, or "
 )
-def test_what_json_cannot_hold_is_refused_and_nothing_written(tmp_path, layer, extra):
-    net = xpnn.Sequential(layer or Scale(1.0), layers.Linear(1), n_in=2)
-    if layer:
-        net.layers[0].factor = layer.factor
-    with pytest.raises(
-        OptionError,
-        match=r"^save: expected values that JSON can hold in extra and in the options of layers, got: an object of "
-        r"type (object|set)\. Turn them into numbers, text, lists and dicts\.$",
-    ):
+
+
+@pytest.mark.parametrize(
+    ("factor", "extra", "message"),
+    [
+        (1.0, {"a": object()}, IN_EXTRA.format("object")),
+        (1.0, {"a": {1, 2}}, IN_EXTRA.format("set")),
+        (object(), None, IN_A_LAYER.format("object")),
+        (np.ones(3), None, IN_A_LAYER.format("ndarray")),
+        ([1.0, {"deep": len}], None, IN_A_LAYER.format("builtin_function_or_method")),
+    ],
+    ids=["extra object", "extra set", "layer option", "layer option array", "layer option deep inside"],
+)
+def test_what_json_cannot_hold_is_refused_and_nothing_written(tmp_path, factor, extra, message):
+    net = xpnn.Sequential(Scale(1.0), layers.Linear(1), n_in=2)
+    net.layers[0].factor = factor
+    with pytest.raises(OptionError, match=f"^{re.escape(message)}"):
         save(net, tmp_path / "net", extra=extra)
     assert list(tmp_path.iterdir()) == []
 

@@ -25,7 +25,8 @@ each_module = pytest.mark.parametrize("module", FILES)
 # A module may import from lower levels, and from its own package; modules of one level do not know each other.
 LEVELS = (
     {"_typing", "errors", "recordable"},
-    {"files", "arguments", "random", "special", "initializers", "metrics"},
+    {"arguments"},
+    {"config", "files", "initializers", "metrics", "random", "special"},
     {"crossover", "ops", "schedules"},
     {"accel"},
     {"backend"},

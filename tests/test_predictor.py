@@ -7,11 +7,12 @@ import pytest
 
 import xpnn
 from xpnn.checkpoint import read, write
+from xpnn.config import from_config, known_classes, to_config
 from xpnn.data.encoder import TableEncoder
 from xpnn.data.scaling import Standardizer
 from xpnn.data.targets import ClassTarget, NumberTarget
-from xpnn.errors import DataError, FileFormatError, LabelError, ShapeError
-from xpnn.predictor import Predictor, loss_from_dict
+from xpnn.errors import DataError, FileFormatError, LabelError, OptionError, ShapeError
+from xpnn.predictor import Predictor
 
 X = np.asarray([[0.0, 2.0], [1.0, 0.0], [3.0, 1.0], [0.0, 5.0]])
 
@@ -174,14 +175,16 @@ def test_damaged_files(tmp_path):
         lambda state: state.pop("loss"),
         lambda state: state.pop("encoder"),
         lambda state: state.pop("info"),
-        lambda state: state["encoder"].update(type="Evil"),
+        lambda state: state["encoder"].pop("state"),
         lambda state: state["loss"].update(surprise=1),
     ):
         with pytest.raises(FileFormatError, match=message):
             Predictor.load(damage(change))
     # only losses are made from a name, whatever else their module holds
-    with pytest.raises(FileFormatError, match="expected a loss of xpnn, got 'Any'"):
+    with pytest.raises(OptionError, match=r"^Predictor.load: the file contains 'Any', which is not xpnn's\."):
         Predictor.load(damage(lambda state: state["loss"].update(type="Any")))
+    with pytest.raises(OptionError, match="contains 'Evil', which is not xpnn's"):
+        Predictor.load(damage(lambda state: state["encoder"].update(type="Evil")))
     with pytest.raises(FileFormatError, match="target_from_dict: expected what to_dict"):
         Predictor.load(damage(lambda state: state["target"].update(task="none")))
 
@@ -198,7 +201,6 @@ def test_damaged_files(tmp_path):
     ids=repr,
 )
 def test_losses_come_back(loss, tmp_path):
-    state = {"type": type(loss).__name__, **vars(loss)}
-    assert repr(loss_from_dict(state)) == repr(loss)
+    assert repr(from_config(to_config(loss), known_classes((xpnn.losses, xpnn.Loss)))) == repr(loss)
     Predictor(identity(), loss, ClassTarget().fit([0, 1])).save(tmp_path / "m.safetensors")
     assert repr(Predictor.load(tmp_path / "m.safetensors").loss) == repr(loss)

@@ -6,13 +6,28 @@ import difflib
 import inspect
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
+import array_api_compat
 import numpy as np
 
-from .errors import DTypeError, OptionError, ShapeError
+from .errors import DataError, DTypeError, OptionError, ShapeError
 
-__all__ = ["as_array", "check_real", "count", "describe", "is_count", "number", "one_or_each", "suggest"]
+__all__ = [
+    "Argument",
+    "as_array",
+    "as_rows",
+    "check_real",
+    "constructor",
+    "count",
+    "describe",
+    "is_count",
+    "number",
+    "one_or_each",
+    "same_length",
+    "suggest",
+]
 
 
 def is_count(value: Any) -> bool:
@@ -61,16 +76,46 @@ def one_or_each(value: Any) -> float | list[float]:
     return [number(v) for v in value] if several else number(value)
 
 
-def suggest(name: Any, known: Iterable[str]) -> str:
-    """Return what to do about an unknown name.
+def suggest(name: Any, known: Iterable[str], otherwise: str = "Choose one of these names.") -> str:
+    """Return what to do about an unknown name: the known one that looks most like it, in whatever case.
 
     Examples
     --------
-    >>> suggest("rleu", ["relu", "tanh"])
-    "Did you mean 'relu'?"
+    >>> suggest("rleu", ["relu", "tanh"]), suggest("Age", ["AGE", "sex"])
+    ("Did you mean 'relu'?", "Did you mean 'AGE'?")
     """
-    near = difflib.get_close_matches(str(name).lower(), list(known), n=1)
-    return f"Did you mean {near[0]!r}?" if near else "Choose one of these names."
+    lower = {str(each).lower(): each for each in reversed(list(known))}
+    near = difflib.get_close_matches(str(name).lower(), lower, n=1)
+    return f"Did you mean {lower[near[0]]!r}?" if near else otherwise
+
+
+class Argument(NamedTuple):
+    """What a constructor takes: the text of the default, and whether it stands for any number of arguments."""
+
+    default: str
+    variable: bool
+
+
+_READ: WeakKeyDictionary[type[Any], dict[str, Argument]] = WeakKeyDictionary()
+
+
+def constructor(kind: type[Any]) -> dict[str, Argument]:
+    """Return the arguments of a class by name; read once for each class, for that is slow.
+
+    Examples
+    --------
+    >>> from xpnn import Huber
+    >>> constructor(Huber)
+    {'delta': Argument(default='1.0', variable=False)}
+    """
+    if (known := _READ.get(kind)) is not None:
+        return known
+    given = inspect.signature(kind).parameters.items()
+    _READ[kind] = {n: Argument(repr(p.default), p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD)) for n, p in given}
+    return _READ[kind]
+
+
+_ABSENT = object()
 
 
 def describe(thing: Any) -> str:
@@ -82,25 +127,33 @@ def describe(thing: Any) -> str:
     >>> describe(Linear(3)), describe(CrossEntropy())
     ('Linear(n_out=3)', 'CrossEntropy()')
     """
-    shown = [
-        f"{name}={getattr(thing, name)!r}"
-        for name, p in inspect.signature(type(thing)).parameters.items()
-        if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
-        and hasattr(thing, name)
-        and repr(getattr(thing, name)) != repr(p.default)
-    ]
-    return f"{type(thing).__name__}({', '.join(shown)})"
+    given = []
+    for name, argument in constructor(type(thing)).items():
+        value = _ABSENT if argument.variable else getattr(thing, name, _ABSENT)
+        if value is not _ABSENT and (text := repr(value)) != argument.default:
+            given.append(f"{name}={text}")
+    return f"{type(thing).__name__}({', '.join(given)})"
 
 
-def as_array(a: Any, where: str, name: str) -> Any:
+def as_array(a: Any, where: str, name: str, *, lazy: bool = False) -> Any:
     """Return `a` if it is an array of any library, else NumPy's reading of it (lists, data frames).
+
+    With `lazy`, what only looks like an array (a sparse matrix, a data set in an HDF5 file) stays too, to be read in
+    parts.
 
     Raises
     ------
     ShapeError
         If its rows differ in length.
+
+    Examples
+    --------
+    >>> as_array([[1.0, 2.0]], "fit", "X").shape
+    (1, 2)
     """
-    if hasattr(a, "shape") and hasattr(a, "dtype") and not hasattr(a, "iloc"):
+    if lazy and hasattr(a, "shape") and hasattr(a, "dtype") and not hasattr(a, "iloc"):
+        return a
+    if array_api_compat.is_array_api_obj(a):
         return a
     try:
         return np.asarray(a)
@@ -108,6 +161,31 @@ def as_array(a: Any, where: str, name: str) -> Any:
         raise ShapeError(
             f"{where}: expected rows of equal length in {name}, got rows of different lengths. Pad or cut them."
         ) from error
+
+
+def as_rows(a: Any, where: str, name: str) -> Any:
+    """Return `a` as `as_array` does, reading it in parts; refuse empty data, and text as `X`."""
+    a = as_array(a, where, name, lazy=True)
+    if len(a.shape) == 0 or a.shape[0] == 0:
+        raise DataError(f"{where}: expected at least one row in {name}, got shape {tuple(a.shape)}. Check the data.")
+    if name.startswith("X"):
+        check_real(a, where, name)
+    return a
+
+
+def same_length(where: str, **columns: Any) -> int:
+    """Return the common number of rows, or raise ShapeError naming each column's; columns may be None.
+
+    Examples
+    --------
+    >>> same_length("fit", X=np.ones((3, 2)), y=np.ones(3), sample_weight=None)
+    3
+    """
+    lengths = {name: int(column.shape[0]) for name, column in columns.items() if column is not None}
+    if len(set(lengths.values())) != 1:
+        got = ", ".join(f"{name} has {n}" for name, n in lengths.items())
+        raise ShapeError(f"{where}: expected equally many rows, but {got}. Pass one target for each sample.")
+    return next(iter(lengths.values()))
 
 
 def check_real(a: Any, where: str, name: str) -> None:

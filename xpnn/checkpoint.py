@@ -6,24 +6,20 @@ No pickle: a file is data and cannot run code, and any safetensors reader opens 
 from __future__ import annotations
 
 import json
-from types import ModuleType
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from . import initializers, layers
 from .backend import Backend
-from .errors import FileFormatError, OptionError, XpnnError
+from .config import Custom, from_config, known_classes, reading
+from .errors import FileFormatError, OptionError
 from .files import PathLike, atomic_path, existing_file
-from .initializers import Initializer
-from .layers import Layer
 from .model import Sequential
 
 __all__ = ["load", "read", "save", "write"]
 
 _VERSION = 1
-
-Custom: TypeAlias = tuple[type[Layer] | type[Initializer], ...]
 
 
 def save(net: Sequential, path: PathLike, *, extra: dict[str, Any] | None = None) -> None:
@@ -43,7 +39,7 @@ def save(net: Sequential, path: PathLike, *, extra: dict[str, Any] | None = None
     DataError
         If the folder cannot be written to.
     OptionError
-        If JSON cannot hold `extra`, or an option of a layer of your own.
+        If JSON cannot hold `extra`, or an argument of a layer of your own.
 
     Examples
     --------
@@ -109,14 +105,16 @@ def build(
     backend: str | Backend = "numpy",
     dtype: str | None = None,
     custom_layers: Custom = (),
+    where: str = "load",
 ) -> Sequential:
     """Make a network from `Sequential.config`, and `Sequential.state_dict` unless it shall begin anew."""
-    known = classes(layers, Layer) | classes(initializers, Initializer) | {c.__name__: c for c in custom_layers}
-    try:
+    known = known_classes((layers, layers.Layer), (initializers, initializers.Initializer), custom=custom_layers)
+    option = "custom_layers" if where == "load" else "custom"
+    with reading(where, "the description of a network that can be built", got="one that cannot"):
         if not isinstance(backend, Backend) and dtype is None:
             dtype = config["dtype"]
         net = Sequential(
-            *(make(item, known) for item in config["layers"]),
+            *from_config(config["layers"], known, where=where, option=option),
             n_in=config["n_in"],
             backend=backend,
             dtype=dtype,
@@ -124,37 +122,7 @@ def build(
         )
         if tensors is not None:
             net.load_state_dict(tensors)
-    except XpnnError:
-        raise
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise FileFormatError(
-            f"load: expected the description of a network that can be built, but got {error!r}. "
-            "The file is corrupt, or a class of your own has other options now."
-        ) from error
     return net
-
-
-def classes(module: ModuleType, base: type) -> dict[str, Any]:
-    """Return the public classes of a module that may stand in a file, by name: those that derive from `base`."""
-    public = {name: getattr(module, name) for name in module.__all__}
-    return {name: kind for name, kind in public.items() if isinstance(kind, type) and issubclass(kind, base)}
-
-
-def make(config: Any, known: dict[str, Any]) -> Any:
-    """Make an object from its description, or a list of them; other values stay as they are."""
-    if isinstance(config, list):
-        return [make(item, known) for item in config]
-    if not isinstance(config, dict) or "type" not in config:
-        return config
-    name = config["type"]
-    if name not in known:
-        raise OptionError(
-            f"load: the network contains {name!r}, which is not xpnn's. Import that class and pass "
-            f"custom_layers=({name},)."
-        )
-    options = {option: make(value, known) for option, value in config.items() if option != "type"}
-    inner = options.pop("layers", ()) if issubclass(known[name], layers.Residual) else ()
-    return known[name](*inner, **options)
 
 
 # -- the file format --------------------------------------------------------------------------------------------
@@ -168,8 +136,8 @@ def write(path: PathLike, tensors: dict[str, np.ndarray], meta: dict[str, Any]) 
         text = json.dumps({"version": _VERSION, "written_by": __version__, **meta}, default=_plain_number)
     except (TypeError, ValueError) as error:
         raise OptionError(
-            f"save: expected values that JSON can hold in extra and in the options of layers, got: {error}. "
-            "Turn them into numbers, text, lists and dicts."
+            f"save: expected values that JSON can hold in extra, got: {error}. Turn them into numbers, text, lists and "
+            "dicts."
         ) from error
     header = {"xpnn": text}
     arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}

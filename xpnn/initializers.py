@@ -10,7 +10,6 @@ the forward pass, ``fan_out = n_out`` the number summed in the backward pass.
 from __future__ import annotations
 
 import abc
-import difflib
 import math
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -19,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._typing import Shape
+from .arguments import suggest
 from .errors import OptionError, ShapeError
 
 __all__ = [
@@ -432,9 +432,8 @@ def get_initializer(spec: str | Initializer | type[Initializer]) -> Initializer:
         by_class_name = {cls.__name__: name for name, cls in _BY_NAME.items()}
         name = by_class_name.get(spec, spec)
         if name not in _BY_NAME:
-            close = difflib.get_close_matches(spec.lower(), _BY_NAME, n=1)
-            hint = f"Did you mean {close[0]!r}?" if close else "Choose one of these names."
-            raise OptionError(f"get_initializer: expected one of {', '.join(_BY_NAME)}, got {spec!r}. {hint}")
+            known = f"expected one of {', '.join(_BY_NAME)}, got {spec!r}. {suggest(spec, _BY_NAME)}"
+            raise OptionError(f"get_initializer: {known}")
         found = _BY_NAME[name]
     else:
         raise OptionError(

@@ -12,6 +12,7 @@ import numpy as np
 from ._typing import Array
 from .arguments import as_array, check_real, count, is_count, suggest
 from .backend import Backend, get_backend, like, on_device, to_numpy
+from .config import to_config
 from .crossover import work_of
 from .errors import DTypeError, FileFormatError, OptionError, ShapeError
 from .initializers import Initializer, LeCunNormal, get_initializer
@@ -275,7 +276,7 @@ class Sequential(Recordable):
         rows = max(_SLICE_ELEMENTS // self._widest, 1)
         if batch_size is not None:
             rows = count(batch_size, "predict", "batch_size")
-        x = as_array(x, "predict", "X")
+        x = as_array(x, "predict", "X", lazy=True)
         check_real(x, "predict", "X")
         if self.takes_integers:
             self.check_categories(x)
@@ -438,7 +439,7 @@ class Sequential(Recordable):
     def config(self) -> dict[str, Any]:
         """Return the architecture as JSON-able values; `xpnn.load` builds it again."""
         return {
-            "layers": [{"type": type(layer).__name__, **layer.config()} for layer in self.layers],
+            "layers": to_config(self.layers),
             "n_in": self.n_in,
             "dtype": self.backend.dtype_name,
             "seed": self.seed if isinstance(self.seed, int) else list(self.seed),

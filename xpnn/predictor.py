@@ -11,8 +11,9 @@ import numpy as np
 from . import losses
 from .backend import Backend, to_numpy
 from .checkpoint import build, read, write
+from .config import Custom, from_config, known_classes, reading, to_config
 from .data.encoder import TableEncoder
-from .data.scaling import Standardizer
+from .data.scaling import MinMax, Standardizer
 from .data.targets import ClassTarget, NumberTarget, target_from_dict
 from .errors import FileFormatError, ShapeError
 from .files import PathLike
@@ -20,10 +21,10 @@ from .losses import Loss
 from .metrics import confusion_matrix
 from .model import Sequential
 
-__all__ = ["Predictor", "Target", "loss_from_dict"]
+__all__ = ["Predictor", "Target"]
 
 Target = ClassTarget | NumberTarget
-_ENCODERS: dict[str, Any] = {"TableEncoder": TableEncoder, "Standardizer": Standardizer}
+Encoder = TableEncoder | Standardizer | MinMax
 
 
 @dataclass
@@ -38,7 +39,7 @@ class Predictor:
         What it was trained on; its link gives probabilities.
     target : ClassTarget or NumberTarget
         Turns class numbers into labels, or standardized values into the target's units.
-    encoder : TableEncoder, Standardizer or None
+    encoder : TableEncoder, Standardizer, MinMax or None
         Turns raw data into inputs, as fitted on the training rows; None takes them as they are.
     info : dict
         JSON-able facts: name of the target column, source, options, scores, versions.
@@ -57,7 +58,7 @@ class Predictor:
     net: Sequential
     loss: Loss
     target: Target
-    encoder: TableEncoder | Standardizer | None = None
+    encoder: Encoder | None = None
     info: dict[str, Any] = field(default_factory=dict)
 
     def inputs(self, raw: Any) -> np.ndarray:
@@ -137,19 +138,16 @@ class Predictor:
     # -- files ----------------------------------------------------------------------------------------------
     def save(self, path: PathLike) -> None:
         """Write network, encoding and facts to one safetensors file."""
-        encoder = None
-        if self.encoder is not None:
-            encoder = {"type": type(self.encoder).__name__, "state": self.encoder.to_dict()}
         extra = {
-            "loss": {"type": type(self.loss).__name__, **vars(self.loss)},
+            "loss": to_config(self.loss),
             "target": self.target.to_dict(),
-            "encoder": encoder,
+            "encoder": to_config(self.encoder),
             "info": self.info,
         }
         write(path, self.net.state_dict(), {"network": self.net.config(), "extra": {"predictor": extra}})
 
     @classmethod
-    def load(cls, path: PathLike, *, backend: str | Backend = "numpy") -> Predictor:
+    def load(cls, path: PathLike, *, backend: str | Backend = "numpy", custom: Custom = ()) -> Predictor:
         """Read what `save` wrote.
 
         Parameters
@@ -158,6 +156,8 @@ class Predictor:
             The file.
         backend : str or Backend, default="numpy"
             Where the network shall live: by name in the dtype it was saved with, as a `Backend` in its dtype.
+        custom : tuple of classes, default=()
+            Layers, initializers, losses and encoders of your own that it contains.
 
         Returns
         -------
@@ -168,6 +168,8 @@ class Predictor:
         ------
         DataError, FileFormatError
             If the file is absent, broken, or holds a bare network.
+        OptionError
+            If it contains a class that is not xpnn's, and not given.
         """
         tensors, meta = read(path)
         state = meta.get("extra", {}).get("predictor")
@@ -176,40 +178,16 @@ class Predictor:
                 f"Predictor.load: expected a model from `xpnn train`, got {path}, which holds a bare network without "
                 "the encoding of its data. Use xpnn.load in Python, or train with `xpnn train`."
             )
-        try:
-            encoder = state["encoder"]
+        where = "Predictor.load"
+        encoders = {kind.__name__: kind for kind in (TableEncoder, Standardizer, MinMax, *custom)}
+        with reading(where, "what Predictor.save writes", got=f"a bad entry in {path}"):
             return cls(
-                build(meta["network"], tensors, backend=backend),
-                loss_from_dict(state["loss"]),
+                build(meta["network"], tensors, backend=backend, custom_layers=custom, where=where),
+                from_config(state["loss"], known_classes((losses, Loss), custom=custom), where=where),
                 target_from_dict(state["target"]),
-                None if encoder is None else _ENCODERS[encoder["type"]].from_dict(encoder["state"]),
+                from_config(state["encoder"], encoders, where=where),
                 state["info"],
             )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise FileFormatError(
-                f"Predictor.load: expected what Predictor.save writes, got a bad entry in {path} ({error!r}). "
-                "The file is damaged or of another version; train again."
-            ) from error
-
-
-def loss_from_dict(state: Mapping[str, Any]) -> Loss:
-    """Rebuild the loss that `Predictor.save` described.
-
-    Raises
-    ------
-    FileFormatError
-        If there is no such loss.
-
-    Examples
-    --------
-    >>> loss_from_dict({"type": "Huber", "delta": 2.0})
-    Huber(delta=2.0)
-    """
-    options = {name: value for name, value in state.items() if name != "type"}
-    if state["type"] not in losses.__all__:
-        raise FileFormatError(f"Predictor.load: expected a loss of xpnn, got {state['type']!r}. Train again.")
-    loss: Loss = getattr(losses, state["type"])(**options)
-    return loss
 
 
 def _check_rows(out: np.ndarray, y: np.ndarray) -> None:

@@ -7,6 +7,7 @@ decay, which does not pass through the optimizer's scaling, is an option of the 
 from __future__ import annotations
 
 from ._typing import Array
+from .arguments import describe
 from .errors import OptionError
 from .params import ParamStore
 from .random import stream
@@ -61,7 +62,7 @@ class Regularizer(Recordable):
         """Take up the `state` of an earlier run, on the store it belongs to."""
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(lam={self.lam!r})"
+        return describe(self)
 
 
 class L1(Regularizer):

@@ -14,12 +14,12 @@ import numpy as np
 from .. import losses, testing
 from ..backend import Backend, get_backend
 from ..checkpoint import build, read
+from ..config import from_config, known_classes
 from ..errors import BackendUnavailableError, FileFormatError, OptionError
 from ..layers import Dropout, Embedding, Layer, Linear, PReLU, Residual, get_activation
 from ..losses import Loss
 from ..model import Sequential, mlp
 from ..optim import SGD
-from ..predictor import loss_from_dict
 from ..random import stream
 from .options import above_zero, add_json, print_json, whole
 
@@ -134,7 +134,7 @@ def _cases(args: argparse.Namespace) -> list[_Case]:
         saved = meta.get("extra", {}).get("predictor", {}).get("loss")
         loss: Loss = losses.CrossEntropy() if config["layers"][-1].get("n_out", 1) > 1 else losses.MeanSquaredError()
         if saved is not None:
-            loss = loss_from_dict(saved)
+            loss = from_config(saved, known_classes((losses, Loss)))
 
         def make(backend: Backend) -> Sequential:
             return build(config, tensors, backend=backend)

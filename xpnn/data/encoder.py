@@ -20,14 +20,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from ..arguments import suggest
-from ..errors import DataError, FileFormatError, OptionError, ShapeError
+from ..config import options_of, reading
+from ..errors import DataError, OptionError, ShapeError
 from .columns import Floats, as_column, as_numbers, as_texts, is_text, plural, quote
 
 __all__ = ["TableEncoder"]
@@ -115,6 +116,9 @@ class _Category:
             codes[codes == -1] = len(self.categories)
         one_hot: Floats = np.equal.outer(codes, np.arange(len(self.feature_names))).astype(np.float64)
         return one_hot
+
+
+_KINDS: dict[str, type[_Number] | type[_Category]] = {"number": _Number, "category": _Category}
 
 
 def _spread(x: Floats, center: float) -> float:
@@ -364,16 +368,9 @@ class TableEncoder:
 
     def to_dict(self) -> dict[str, Any]:
         """Return options, notes and fitted state as JSON-able values."""
-        options = ("impute", "clip", "bins", "min_count", "max_categories")
-        return {
-            **{name: getattr(self, name) for name in options},
-            "categorical": list(self.categorical),
-            "numeric": list(self.numeric),
-            "notes": list(self.notes),
-            "columns": [
-                {"kind": "number" if isinstance(c, _Number) else "category", **asdict(c)} for c in self._columns
-            ],
-        }
+        kinds = {kind: name for name, kind in _KINDS.items()}
+        columns = [{"kind": kinds[type(column)], **options_of(column)} for column in self._columns]
+        return {**options_of(self), "notes": list(self.notes), "columns": columns}
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> TableEncoder:
@@ -384,21 +381,15 @@ class TableEncoder:
         FileFormatError
             If an entry is missing or of no known kind.
         """
-        kinds = {"number": (_Number, "edges"), "category": (_Category, "categories")}
         rest = dict(state)
-        try:
+        with reading("TableEncoder.from_dict", "what to_dict() returns"):
             notes, fitted = rest.pop("notes"), rest.pop("columns")
             encoder = cls(**rest)
             encoder.notes = list(notes)
             for entry in fitted:
-                entry = dict(entry)
-                make, listed = kinds[entry.pop("kind")]
-                encoder._columns.append(make(**{**entry, listed: tuple(entry[listed])}))
-        except (KeyError, TypeError) as error:
-            raise FileFormatError(
-                f"TableEncoder.from_dict: expected what to_dict() returns, got a bad entry ({error}). "
-                "The model file is damaged or of another version; train again."
-            ) from None
+                make: Any = _KINDS[entry["kind"]]
+                options = {name: tuple(v) if isinstance(v, list) else v for name, v in entry.items() if name != "kind"}
+                encoder._columns.append(make(**options))
         return encoder
 
     def _arrays(self, columns: Mapping[str, npt.ArrayLike], names: list[str]) -> dict[str, npt.NDArray[Any]]:

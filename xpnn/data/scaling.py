@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from .._typing import Array
+from ..arguments import as_array, constructor
 from ..backend import to_numpy
+from ..config import options_of, reading
 from ..errors import DataError, FileFormatError, LabelError, OptionError, ShapeError
-from .arrays import as_array
 
 __all__ = ["MinMax", "Standardizer", "one_hot"]
 
@@ -25,7 +26,6 @@ class _Affine:
     """What both scalers share: ``(X - shift) / scale``, per column, and its state."""
 
     kind: ClassVar[str]
-    options: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self) -> None:
         self.shift: npt.NDArray[np.float64] | None = None
@@ -50,8 +50,8 @@ class _Affine:
         ShapeError
             If `X` has no rows axis.
         """
-        X = as_array(X)
         where = f"{type(self).__name__}.fit"
+        X = as_array(X, where, "X")
         if X.ndim == 0:
             raise ShapeError(f"{where}: expected X of shape (n, ...), got a single value. Pass an array of rows.")
         if X.shape[0] == 0:
@@ -142,8 +142,7 @@ class _Affine:
             If the scaler is not fitted.
         """
         shift, scale = self._fitted(f"{type(self).__name__}.to_dict")
-        options = {name: getattr(self, name) for name in self.options}
-        return {"kind": self.kind, **options, "shift": shift.tolist(), "scale": scale.tolist()}
+        return {"kind": self.kind, **options_of(self), "shift": shift.tolist(), "scale": scale.tolist()}
 
     @classmethod
     def from_dict(cls, state: dict[str, Any]) -> Self:
@@ -163,21 +162,22 @@ class _Affine:
         FileFormatError
             If it is not the state of such a scaler.
         """
-        try:
+        with reading(
+            f"{cls.__name__}.from_dict",
+            f"a state with kind {cls.kind!r}, shift and scale",
+            got="something else",
+            hint="Pass what to_dict() returned.",
+            passing=FileFormatError,
+        ):
             if state["kind"] != cls.kind:
                 raise ValueError(f"its kind is {state['kind']!r}")
-            scaler = cls(**{name: float(state[name]) for name in cls.options})
+            scaler = cls(**{name: float(state[name]) for name in constructor(cls)})
             scaler.shift = np.asarray(state["shift"], dtype=np.float64)
             scaler.scale = np.asarray(state["scale"], dtype=np.float64)
             if scaler.shift.shape != scaler.scale.shape:
                 raise ValueError(f"shift has shape {scaler.shift.shape}, scale {scaler.scale.shape}")
             if not (np.isfinite(scaler.shift).all() and (scaler.scale > 0.0).all()):
                 raise ValueError("shift is not finite or scale not positive")
-        except (KeyError, TypeError, ValueError) as error:
-            raise FileFormatError(
-                f"{cls.__name__}.from_dict: expected a state with kind {cls.kind!r}, shift and scale, got "
-                f"something else ({error!r}). Pass what to_dict() returned."
-            ) from error
         return scaler
 
     def _fitted(self, where: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -188,7 +188,7 @@ class _Affine:
     def _prepare(self, where: str, X: Any) -> tuple[Array, Array, Array]:
         """Return `X` as a floating array, and shift and scale beside it: same library, device, dtype."""
         shift, scale = self._fitted(where)
-        x = as_array(X)
+        x = as_array(X, where, "X")
         if x.ndim == 0 or tuple(x.shape[1:]) != shift.shape:
             raise ShapeError(
                 f"{where}: expected rows of shape {('n', *shift.shape)}, as fitted, got {tuple(x.shape)}. "
@@ -273,7 +273,6 @@ class MinMax(_Affine):
     """
 
     kind = "minmax"
-    options = ("low", "high")
 
     def __init__(self, low: float = 0.0, high: float = 1.0) -> None:
         super().__init__()
@@ -319,7 +318,7 @@ def one_hot(y: Any, n_classes: int | None = None) -> Array:
     >>> one_hot([0, 2, 1]).tolist()
     [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]]
     """
-    y = as_array(y)
+    y = as_array(y, "one_hot", "y")
     if y.ndim != 1:
         raise ShapeError(f"one_hot: expected labels of shape (n,), got {tuple(y.shape)}. For (n, 1) pass y[:, 0].")
     xp, device = array_api_compat.array_namespace(y), array_api_compat.device(y)

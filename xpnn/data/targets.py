@@ -8,7 +8,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import DataError, FileFormatError, LabelError
+from ..config import reading
+from ..errors import DataError, LabelError
 from .columns import Floats, as_column, as_numbers, as_texts, is_missing, is_text, label_key, plural, quote
 
 __all__ = ["ClassTarget", "InferredTask", "NumberTarget", "Task", "infer_task", "label_advice", "target_from_dict"]
@@ -340,13 +341,7 @@ def target_from_dict(state: Mapping[str, Any]) -> ClassTarget | NumberTarget:
     >>> target_from_dict(ClassTarget().fit([3, 5]).to_dict()).classes
     (3, 5)
     """
-    try:
-        if state["task"] not in ("classification", "regression"):
-            raise KeyError(state["task"])
-        kind = ClassTarget if state["task"] == "classification" else NumberTarget
-        return kind.from_dict(state)
-    except (KeyError, TypeError, ValueError) as error:
-        raise FileFormatError(
-            f"target_from_dict: expected what to_dict() returns, got a bad entry ({error}). "
-            "The model file is damaged or of another version; train again."
-        ) from None
+    kinds: dict[str, type[ClassTarget] | type[NumberTarget]]
+    kinds = {"classification": ClassTarget, "regression": NumberTarget}
+    with reading("target_from_dict", "what to_dict() returns"):
+        return kinds[state["task"]].from_dict(state)

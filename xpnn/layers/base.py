@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, is_dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from .._typing import Array
 from ..arguments import describe
 from ..backend import Backend, ops_of
+from ..config import options_of
 from ..errors import OptionError, ShapeError
 from ..initializers import Initializer
 from ..ops import Ops
@@ -186,17 +186,10 @@ class Layer(Recordable):
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's arguments as JSON-able values, to be saved and made again."""
-        names = inspect.signature(type(self)).parameters
-        return {name: _plain(getattr(self, name)) for name in names}
+        return options_of(self)
 
     def __repr__(self) -> str:
         return describe(self)
-
-
-def _plain(value: Any) -> Any:
-    if is_dataclass(value) and not isinstance(value, type):
-        return {"type": type(value).__name__, **asdict(value)}
-    return value
 
 
 def walk(layers: Iterable[Layer]) -> Iterator[Layer]:

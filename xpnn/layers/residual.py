@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 from .._typing import Array
 from ..backend import Backend
+from ..config import to_config
 from ..errors import OptionError, ShapeError
 from ..params import BufferSpec, ParamSpec
 from ..random import StepKey
@@ -98,7 +99,12 @@ class Residual(Layer):
         return None if dx is None else dy + dx
 
     def config(self) -> dict[str, Any]:
-        return {"layers": [{"type": type(layer).__name__, **layer.config()} for layer in self.layers]}
+        return {"layers": to_config(self.layers)}
+
+    @classmethod
+    def from_config(cls, layers: Sequence[Layer] = (), **options: Any) -> Self:
+        """Make one of what `config` returned, in which the layers stand as a list."""
+        return cls(*layers, **options)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(map(repr, self.layers))})"

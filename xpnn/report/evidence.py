@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backend import to_numpy
 from ..data.arrays import take_rows
 from ..data.targets import ClassTarget
 from ..errors import ShapeError
@@ -79,7 +80,7 @@ def collect_evidence(
     >>> evidence["wrong"], evidence["mistakes"][0]
     (1, {'row': 2, 'truth': 'yes', 'prediction': 'no', 'sure': 0.5, 'values': [0, 0]})
     """
-    y = np.asarray(y).reshape(-1)
+    raw, y = raw if isinstance(raw, Mapping) else to_numpy(raw), np.asarray(y).reshape(-1)
     rows = len(y)
     if not rows:
         raise ShapeError("collect_evidence: expected at least one row, got none. Pass the rows that were scored.")

@@ -8,15 +8,15 @@ theirs anew, and `load` takes new ones.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .. import losses, metrics, optim, regularizers, schedules
 from ..backend import Backend, to_numpy
-from ..checkpoint import Custom, build, classes, make, read, write
+from ..checkpoint import build, read, write
+from ..config import Custom, from_config, known_classes, reading, to_config
 from ..errors import FileFormatError
 from ..files import PathLike
 from .callbacks import Callback
@@ -38,16 +38,6 @@ _PARTS = {
 _NUMBERS = ("clip_norm", "clip_value", "seed", "epoch", "step")
 
 
-def _described(value: Any) -> Any:
-    """Return the class and the options of an object, as JSON-able values; a list of them for a list."""
-    if isinstance(value, list | tuple):
-        return [_described(item) for item in value]
-    if not isinstance(value, tuple(base for _, base in _PARTS.values())):
-        return value
-    names = inspect.signature(type(value)).parameters
-    return {"type": type(value).__name__, **{name: _described(getattr(value, name)) for name in names}}
-
-
 def save_trainer(trainer: Trainer, path: PathLike) -> None:
     """Write a trainer to one safetensors file; see `Trainer.save`."""
     optimizer, regularizer = trainer.optimizer, trainer.regularizer
@@ -55,7 +45,7 @@ def save_trainer(trainer: Trainer, path: PathLike) -> None:
     tensors |= {f"optimizer/{name}": np.array(to_numpy(array)) for name, array in optimizer.state.items()}
     if regularizer is not None:
         tensors |= {f"regularizer/{name}": np.array(to_numpy(array)) for name, array in regularizer.state.items()}
-    meta = {part: _described(getattr(trainer, part)) for part in _PARTS}
+    meta = {part: to_config(getattr(trainer, part)) for part in _PARTS}
     meta |= {name: getattr(trainer, name) for name in _NUMBERS}
     meta |= {"t": optimizer.t, "history": trainer.history.rows}
     write(path, tensors, {"network": trainer.net.config(), "trainer": meta})
@@ -78,13 +68,15 @@ def load_trainer(
         )
     state = meta["trainer"]
     parts: dict[str, dict[str, np.ndarray]] = {"network": {}, "optimizer": {}, "regularizer": {}}
-    try:
+    with reading("Trainer.load", "what trainer.save writes", got=f"a bad entry in {path}"):
         for full, array in tensors.items():
             part, _, name = full.partition("/")
             parts[part][name] = array
-        net = build(meta["network"], parts["network"], backend=backend, custom_layers=custom)
-        own = {c.__name__: c for c in custom}
-        made = {part: make(state[part], classes(*where) | own) for part, where in _PARTS.items()}
+        net = build(meta["network"], parts["network"], backend=backend, custom_layers=custom, where="Trainer.load")
+        made = {
+            part: from_config(state[part], known_classes(place, custom=custom), where="Trainer.load")
+            for part, place in _PARTS.items()
+        }
         numbers = {name: state[name] for name in ("clip_norm", "clip_value", "seed")}
         trainer = kind(net, callbacks=callbacks, **made, **numbers)
         trainer.optimizer.state, trainer.optimizer.t = parts["optimizer"], state["t"]
@@ -93,9 +85,4 @@ def load_trainer(
             trainer.regularizer.resume(net.store, vectors)
         trainer.history = History(state["history"])
         trainer.epoch, trainer.step = state["epoch"], state["step"]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise FileFormatError(
-            f"Trainer.load: expected what trainer.save writes, got a bad entry in {path} ({error!r}). "
-            "The file is corrupt, or a class of your own has other options now."
-        ) from error
     return trainer

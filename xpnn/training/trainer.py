@@ -13,7 +13,7 @@ import numpy as np
 from .._typing import Array
 from ..arguments import count, number
 from ..backend import Backend, like, on_device, to_numpy
-from ..checkpoint import Custom
+from ..config import Custom
 from ..data.batching import epoch_order
 from ..errors import DivergenceError, OptionError
 from ..files import PathLike

@@ -1,12 +1,9 @@
-r"""What a person reads beside the loss: accuracy, errors, explained variance, confusion.
+r"""What a person reads beside the loss while a network is trained: accuracy, errors, explained variance.
 
 A `Metric` is accumulated on the device and finished on the host.  For each batch `Metric.sums` returns a few
 scalars that stay on the device; after the epoch they come over in one piece and `Metric.value` combines them
 in float64.  So no batch waits for the host, and the value over an epoch is exact: it does not depend on how
 the rows were split into batches.
-
-The second half of the module is for predictions that are already on the host: `confusion_matrix` and what is
-read off it.
 
 Legend: `pred` is (..., batch, n_out), the raw outputs of the network; `...` are replica axes, `K` replicas in
 all.  `y` is (batch,) integer labels, or (batch, n_out) targets, and may have the replica axes too.
@@ -15,17 +12,16 @@ all.  `y` is (batch,) integer labels, or (batch, n_out) targets, and may have th
 from __future__ import annotations
 
 import abc
-import difflib
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
-from ._typing import Array, Namespace
-from .errors import DataError, LabelError, OptionError, ShapeError
-from .recordable import Recordable
+from .._typing import Array, Namespace
+from ..arguments import is_count, suggest
+from ..errors import OptionError, ShapeError
+from ..recordable import Recordable
 
 __all__ = [
     "R2",
@@ -35,11 +31,9 @@ __all__ = [
     "Metric",
     "RootMeanSquaredError",
     "TopK",
-    "confusion_matrix",
     "get_metric",
     "mode_of",
-    "most_confused",
-    "per_class",
+    "ratio",
 ]
 
 Mode = Literal["max", "min"]
@@ -114,7 +108,7 @@ class Metric(Recordable, abc.ABC):
             The metric; NaN where the total weight is zero.
         """
         table = np.asarray(table, dtype=np.float64)
-        return _scalar(_divide(table[:, 1].sum(axis=0), table[:, 0].sum(axis=0)))
+        return _scalar(ratio(table[:, 1].sum(axis=0), table[:, 0].sum(axis=0)))
 
 
 @dataclass(frozen=True)
@@ -193,7 +187,7 @@ class TopK(Metric):
     mode = "max"
 
     def __post_init__(self) -> None:
-        if isinstance(self.k, bool) or not isinstance(self.k, (int, np.integer)) or self.k < 1:
+        if not is_count(self.k):
             raise OptionError(f"TopK: expected k to be an integer >= 1, got {self.k!r}. Choose a number of guesses.")
         object.__setattr__(self, "k", int(self.k))
         object.__setattr__(self, "name", f"top{self.k}")
@@ -310,7 +304,7 @@ class R2(Metric):
     mode = "max"
 
     def __post_init__(self) -> None:
-        if isinstance(self.n_out, bool) or not isinstance(self.n_out, (int, np.integer)) or self.n_out < 1:
+        if not is_count(self.n_out):
             raise OptionError(f"R2: expected n_out to be an integer >= 1, got {self.n_out!r}. Pass the output width.")
         object.__setattr__(self, "n_out", int(self.n_out))
         object.__setattr__(self, "width", 1 + 3 * self.n_out)
@@ -355,10 +349,10 @@ class R2(Metric):
         for j in range(self.n_out):
             mean, scatter, squared = (table[:, 1 + 3 * j + i] for i in range(3))
             mean = mean - mean[0]  # the same shift for all batches: a constant target stays exactly constant
-            overall = _divide((weight * mean).sum(axis=0), total)
+            overall = ratio((weight * mean).sum(axis=0), total)
             spread = scatter.sum(axis=0) + (weight * (mean - overall) ** 2).sum(axis=0)
             error = squared.sum(axis=0)
-            score = 1.0 - _divide(error, spread)
+            score = 1.0 - ratio(error, spread)
             scores.append(np.where(spread == 0, np.where(error == 0, 1.0, 0.0), score))
         return _scalar(np.where(total == 0, math.nan, np.mean(scores, axis=0)))
 
@@ -405,8 +399,7 @@ def get_metric(spec: str | Metric | type[Metric]) -> Metric:
             "Pass a name such as 'accuracy' or an object such as Accuracy()."
         )
     if spec not in _BY_NAME:
-        close = difflib.get_close_matches(spec.lower(), _BY_NAME, n=1)
-        hint = f"Did you mean {close[0]!r}?" if close else "Choose one of these names, or pass a Metric object."
+        hint = suggest(spec, _BY_NAME, otherwise="Choose one of these names, or pass a Metric object.")
         raise OptionError(f"get_metric: expected one of {', '.join(_BY_NAME)}, got {spec!r}. {hint}")
     return _BY_NAME[spec]
 
@@ -445,152 +438,6 @@ def mode_of(column: str) -> Mode:
     )
 
 
-# -- on the host --------------------------------------------------------------------------------------------
-def confusion_matrix(y_true: Any, y_pred: Any, *, n_classes: int | None = None) -> np.ndarray:
-    """Count how often each class was taken for each.
-
-    Parameters
-    ----------
-    y_true, y_pred : array-like of shape (n,), integer
-        Labels and predicted labels, from 0, on the host.
-    n_classes : int, optional
-        Number of classes; by default one more than the largest label seen.
-
-    Returns
-    -------
-    numpy.ndarray of shape (n_classes, n_classes), int64
-        Rows are true classes, columns predicted ones.
-
-    Raises
-    ------
-    ShapeError
-        If the two are not 1-D of equal length.
-    LabelError
-        If they hold anything but integers in [0, n_classes).
-
-    Examples
-    --------
-    >>> confusion_matrix([0, 0, 1], [0, 1, 1])
-    array([[1, 1],
-           [0, 1]])
-    """
-    true, predicted = np.asarray(y_true), np.asarray(y_pred)
-    if true.ndim != 1 or true.shape != predicted.shape:
-        raise ShapeError(
-            f"confusion_matrix: expected y_true and y_pred of one shape (n,), got {true.shape} "
-            f"and {predicted.shape}. Pass labels; argmax(axis=-1) turns rows of probabilities into labels."
-        )
-    if true.size == 0:
-        return np.zeros((n_classes or 0, n_classes or 0), dtype=np.int64)
-    for name, labels in (("y_true", true), ("y_pred", predicted)):
-        if labels.dtype.kind not in "iub":
-            raise LabelError(
-                f"confusion_matrix: expected {name} to hold integer labels, got dtype {labels.dtype}. "
-                "Encode the classes as 0, 1, 2, ... first, as numpy.unique(return_inverse=True) does."
-            )
-        limit = math.inf if n_classes is None else n_classes
-        if labels.min() < 0 or labels.max() >= limit:
-            raise LabelError(
-                f"confusion_matrix: expected {name} in [0, {limit}), got labels from {labels.min()} "
-                f"to {labels.max()}. Raise n_classes or recode the labels."
-            )
-    n = int(max(true.max(), predicted.max())) + 1 if n_classes is None else n_classes
-    cells = true.astype(np.int64) * n + predicted.astype(np.int64)
-    return np.bincount(cells, minlength=n * n).astype(np.int64).reshape(n, n)
-
-
-def most_confused(matrix: Any, *, top: int = 5, class_names: Sequence[str] | None = None) -> list[tuple[Any, Any, int]]:
-    """List the commonest mistakes.
-
-    Parameters
-    ----------
-    matrix : array-like of shape (n_classes, n_classes), integer
-        From `confusion_matrix`.
-    top : int, default=5
-        How many to list at most; pairs that never happened are left out.
-    class_names : sequence of str, optional
-        What to call the classes; their numbers by default.
-
-    Returns
-    -------
-    list of (true, predicted, count)
-        Commonest first; equal counts in the order of the classes.
-
-    Raises
-    ------
-    ShapeError
-        If `matrix` is not square.
-    OptionError
-        If `class_names` does not name every class, or `top` is negative.
-
-    Examples
-    --------
-    >>> most_confused([[5, 1, 0], [0, 4, 2], [0, 0, 9]], class_names=["cat", "dog", "fox"])
-    [('dog', 'fox', 2), ('cat', 'dog', 1)]
-    """
-    counts = _square(matrix, "most_confused")
-    n = counts.shape[0]
-    if class_names is not None and len(class_names) != n:
-        raise OptionError(
-            f"most_confused: expected {n} class_names, got {len(class_names)}. Name each class, in order."
-        )
-    if top < 0:
-        raise OptionError(f"most_confused: expected top >= 0, got {top}. Choose how many pairs to list.")
-    mistakes = np.where(np.eye(n, dtype=bool), 0, counts).ravel()
-    order = np.argsort(-mistakes, kind="stable")[:top]
-    names: Sequence[Any] = range(n) if class_names is None else class_names
-    return [(names[int(c) // n], names[int(c) % n], int(mistakes[c])) for c in order if mistakes[c] > 0]
-
-
-def per_class(matrix: Any) -> dict[str, np.ndarray]:
-    r"""Precision, recall and F1 of every class.
-
-    .. math:: P = \frac{TP}{TP + FP}, \quad R = \frac{TP}{TP + FN}, \quad F_1 = \frac{2\,TP}{2\,TP + FP + FN}
-
-    Parameters
-    ----------
-    matrix : array-like of shape (n_classes, n_classes), integer
-        From `confusion_matrix`.
-
-    Returns
-    -------
-    dict
-        ``"precision"``, ``"recall"``, ``"f1"`` (float64) and ``"support"`` (int64, true members), each of
-        shape (n_classes,).  A ratio 0/0 is 0.
-
-    Raises
-    ------
-    ShapeError
-        If `matrix` is not square.
-
-    Examples
-    --------
-    >>> per_class([[1, 1], [0, 2]])["recall"]
-    array([0.5, 1. ])
-    """
-    counts = _square(matrix, "per_class")
-    hits, predicted, support = np.diagonal(counts), counts.sum(axis=0), counts.sum(axis=1)
-    return {
-        "precision": _divide(hits, predicted, empty=0.0),
-        "recall": _divide(hits, support, empty=0.0),
-        "f1": _divide(2 * hits, predicted + support, empty=0.0),
-        "support": support,
-    }
-
-
-def _square(matrix: Any, where: str) -> np.ndarray:
-    counts = np.asarray(matrix)
-    if counts.ndim != 2 or counts.shape[0] != counts.shape[1]:
-        raise ShapeError(
-            f"{where}: expected a square matrix, got shape {counts.shape}. Make one with confusion_matrix."
-        )
-    if counts.dtype.kind not in "iu" or (counts < 0).any():
-        raise DataError(
-            f"{where}: expected counts, got {counts.dtype} values. Pass the matrix before any normalization."
-        )
-    return counts.astype(np.int64)
-
-
 # -- pieces -------------------------------------------------------------------------------------------------
 def _are_labels(xp: Namespace, pred: Array, y: Array) -> bool:
     """Whether `y` holds one class index per row of `pred`."""
@@ -625,7 +472,7 @@ def _weighted_sum(xp: Namespace, values: Array, weight: Array | None, *, axis: i
     return xp.broadcast_to(xp.sum(weight, axis=axis), total.shape), total
 
 
-def _divide(a: np.ndarray, b: np.ndarray, empty: float = math.nan) -> np.ndarray:
+def ratio(a: np.ndarray, b: np.ndarray, empty: float = math.nan) -> np.ndarray:
     """Return a / b, and `empty` where b is zero."""
     zero = b == 0
     return np.where(zero, empty, a / np.where(zero, 1, b))

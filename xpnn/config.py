@@ -1,0 +1,202 @@
+"""Objects as plain data, and back: how a file holds layers, losses, optimizers and all else that has options.
+
+An object is its class and the arguments of its constructor, each read from the attribute of the same name.  A class for
+which that will not do says so itself: `config()` returns the options to write, and the class method
+``from_config(**options)`` makes an object of them; of what has been fitted, `to_dict()` returns the state and the class
+method ``from_dict(state)`` brings it back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from .arguments import constructor
+from .errors import FileFormatError, OptionError, XpnnError
+
+__all__ = ["Custom", "Known", "from_config", "known_classes", "options_of", "reading", "to_config"]
+
+#: Classes of the user's own that a file may hold.
+Custom: TypeAlias = tuple[type[Any], ...]
+Known: TypeAlias = dict[str, type[Any]]
+
+
+def to_config(thing: Any, where: str = "") -> Any:
+    """Return an object as values that JSON can hold: its class as ``"type"``, beside its options.
+
+    Parameters
+    ----------
+    thing : object, or a list or dict of objects
+        Numbers, text and None stay as they are, NumPy's numbers become Python's, and tuples lists.
+    where : str, optional
+        What `thing` is, for the message: ``"Scale: expected factor"``.
+
+    Raises
+    ------
+    OptionError
+        If JSON cannot hold it; the message names the class and the argument.
+
+    Examples
+    --------
+    >>> from xpnn import CosineDecay, Warmup
+    >>> to_config(Warmup(CosineDecay(total=9), duration=2))["then"]
+    {'type': 'CosineDecay', 'total': 9, 'end': 0.0, 'unit': 'epoch'}
+    """
+    if isinstance(thing, np.generic):
+        return thing.item()
+    if thing is None or isinstance(thing, bool | int | float | str):
+        return thing
+    if isinstance(thing, list | tuple):
+        return [to_config(item, where) for item in thing]
+    if isinstance(thing, dict):
+        return {name: to_config(value, where) for name, value in thing.items()}
+    kind = type(thing)
+    if hasattr(kind, "to_dict"):
+        return {"type": kind.__name__, "state": thing.to_dict()}
+    if hasattr(kind, "config"):
+        return {"type": kind.__name__, **_plain(kind, thing.config())}
+    if _unkept(thing) is None or (where and _unkept(thing)):
+        raise OptionError(
+            f"{where or 'to_config: expected a value'} to be numbers, text, lists, dicts, or an object that keeps each "
+            f"argument of its constructor in an attribute of that name, got an object of type {kind.__name__}. "
+            "Store such values, or give the class config() and from_config()."
+        )
+    return {"type": kind.__name__, **options_of(thing)}
+
+
+def options_of(thing: Any) -> dict[str, Any]:
+    """Return the arguments that make an object, as values that JSON can hold.
+
+    Raises
+    ------
+    OptionError
+        If an argument is not kept as an attribute, or JSON cannot hold it.
+    """
+    kind = type(thing)
+    if name := _unkept(thing):
+        raise OptionError(
+            f"{kind.__name__}: expected its argument {name!r} to be kept in an attribute of that name, got none. "
+            f"Write self.{name} = {name} in its constructor, or define config() and from_config()."
+        )
+    return _plain(kind, {name: getattr(thing, name) for name in constructor(kind)})
+
+
+def _unkept(thing: Any) -> str | None:
+    """Return the first argument that an object does not keep, "" if it keeps all; None if its class is no use."""
+    if isinstance(thing, type) or type(thing).__module__ in ("builtins", "numpy"):
+        return None
+    try:
+        arguments = constructor(type(thing))
+    except (TypeError, ValueError):  # written in C
+        return None
+    return next((name for name, a in arguments.items() if a.variable or not hasattr(thing, name)), "")
+
+
+def _plain(kind: type[Any], options: dict[str, Any]) -> dict[str, Any]:
+    if "type" in options:
+        raise OptionError(
+            f"{kind.__name__}: expected options of other names than 'type', which stands for the class in a file. "
+            "Rename that argument."
+        )
+    return {name: to_config(value, f"{kind.__name__}: expected {name}") for name, value in options.items()}
+
+
+def known_classes(*places: tuple[ModuleType, type[Any]], custom: Custom = ()) -> Known:
+    """Return the classes that may stand in a file, by name.
+
+    Parameters
+    ----------
+    *places : (module, base)
+        The public classes of the module that derive from the base.
+    custom : tuple of classes, default=()
+        The user's own.
+
+    Raises
+    ------
+    OptionError
+        If `custom` holds anything but classes.
+
+    Examples
+    --------
+    >>> from xpnn import regularizers
+    >>> sorted(known_classes((regularizers, regularizers.Regularizer)))
+    ['L1', 'L2', 'Regularizer', 'SpectralNorm']
+    """
+    for own in custom:
+        if not isinstance(own, type):
+            raise OptionError(f"load: expected classes of your own, got {own!r}. Pass the class, not an object of it.")
+    found = [getattr(module, name) for module, _ in places for name in module.__all__]
+    bases = tuple(base for _, base in places)
+    known = {kind.__name__: kind for kind in found if isinstance(kind, type) and issubclass(kind, bases)}
+    return known | {kind.__name__: kind for kind in custom}
+
+
+def from_config(data: Any, known: Known, *, where: str = "load", option: str = "custom") -> Any:
+    """Make the object, or the list or dict of objects, that `to_config` described.
+
+    Parameters
+    ----------
+    data : JSON values
+        From `to_config`.
+    known : dict of str to class
+        The classes that may be made; see `known_classes`.
+    where, option : str, optional
+        Who reads, and by which argument it is given classes, for the message.
+
+    Raises
+    ------
+    OptionError
+        If a class is not known.
+
+    Examples
+    --------
+    >>> from xpnn import losses
+    >>> from_config({"type": "Huber", "delta": 2.0}, known_classes((losses, losses.Loss)))
+    Huber(delta=2.0)
+    """
+    if isinstance(data, list):
+        return [from_config(item, known, where=where, option=option) for item in data]
+    if not isinstance(data, dict):
+        return data
+    name = data.get("type")
+    if name is not None and name not in known:
+        what = "network" if where == "load" else "file"
+        hint = f"Import that class and pass {option}=({name},)."
+        raise OptionError(f"{where}: the {what} contains {name!r}, which is not xpnn's. {hint}")
+    if name is not None and hasattr(known[name], "from_dict"):
+        return known[name].from_dict(data["state"])
+    made = {key: from_config(value, known, where=where, option=option) for key, value in data.items() if key != "type"}
+    return made if name is None else getattr(known[name], "from_config", known[name])(**made)
+
+
+@contextlib.contextmanager
+def reading(
+    where: str,
+    expected: str,
+    *,
+    got: str = "a bad entry",
+    hint: str = "It is damaged, of another version, or a class of your own has changed; save it or train again.",
+    passing: type[XpnnError] = XpnnError,
+) -> Iterator[None]:
+    """Turn what goes wrong while a description is read into a FileFormatError; errors of xpnn's own pass as they are.
+
+    Examples
+    --------
+    >>> from xpnn.errors import FileFormatError
+    >>> try:
+    ...     with reading("load", "what save writes", hint="Save it again."):
+    ...         {}["layers"]
+    ... except FileFormatError as error:
+    ...     print(error)
+    load: expected what save writes, got a bad entry (KeyError('layers')). Save it again.
+    """
+    try:
+        yield
+    except passing:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise FileFormatError(f"{where}: expected {expected}, got {got} ({error!r}). {hint}") from error
