@@ -1,4 +1,4 @@
-"""Tables from CSV files: numbers told from words, gaps from values, and a note on each decision."""
+"""Tables from CSV files: numbers and words kept apart, gaps found, and a note on each decision."""
 
 from __future__ import annotations
 
