@@ -181,26 +181,7 @@ def stratified_indices(
 
 
 def split_off(n: int, rows: Any, where: str) -> tuple[Indices, Indices]:
-    """Divide the numbers 0 to n-1 into all others and `rows`, both ascending.
-
-    Parameters
-    ----------
-    n : int
-        Number of all rows.
-    rows : array of int
-        The rows to split off: each once, and not all of them.
-    where : str
-        Who asks, for messages.
-
-    Returns
-    -------
-    rest, rows : ndarray of int64
-        Ascending.
-
-    Raises
-    ------
-    DataError
-        If `rows` are not such numbers.
+    """Return the numbers 0 to n-1 but `rows`, and `rows`, both ascending; `where` names the caller in errors.
 
     Examples
     --------

@@ -242,7 +242,7 @@ class Standardizer(_Affine):
 
 
 class MinMax(_Affine):
-    r"""Scale each column so that the training rows fill an interval, [0, 1] unless told.
+    r"""Scale each column so that the training rows fill an interval, [0, 1] by default.
 
     .. math:: z = \text{low} + (\text{high} - \text{low}) \frac{x - \min x}{\max x - \min x}
 

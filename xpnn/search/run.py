@@ -158,11 +158,8 @@ def run(
     """
     epochs = count(epochs, _WHERE, "epochs")
     _check(together, max_seconds, mode, halving, make)
-    if monitor.startswith("val_") and X_val is None and not validation_fraction:
-        raise OptionError(
-            f"{_WHERE}: {monitor!r} needs validation data, got none. "
-            "Pass X_val and y_val, or a validation_fraction, or choose monitor='loss'."
-        )
+    if X_val is None and not validation_fraction:
+        _check_unvalidated(monitor)
     given = _checked(configurations)
     weights = {"sample_weight": sample_weight, "sample_weight_val": sample_weight_val}
     data = {"X": X, "y": y, "X_val": X_val, "y_val": y_val, **weights}
@@ -265,11 +262,7 @@ def _group_starts(
     """Return what begins each group of networks that are trained together."""
     return [
         functools.partial(
-            ReplicaGroup,
-            [trials[i] for i in places],
-            plans=[plans[i] for i in places],
-            common=common,
-            **options,
+            ReplicaGroup, [trials[i] for i in places], plans=[plans[i] for i in places], common=common, **options
         )
         for places in _groups(plans, functools.partial(_size, common) if together == "auto" else int(together))
     ]
@@ -336,6 +329,14 @@ def _check(together: Any, max_seconds: Any, mode: str, halving: Any, make: Any) 
     if make is not None and not callable(make):
         raise OptionError(
             f"{_WHERE}: expected make to be a function, got {make!r}. It takes a configuration and returns a Trainer."
+        )
+
+
+def _check_unvalidated(monitor: str) -> None:
+    if monitor.startswith("val_"):
+        raise OptionError(
+            f"{_WHERE}: {monitor!r} needs validation data, got none. "
+            "Pass X_val and y_val, or a validation_fraction, or choose monitor='loss'."
         )
 
 
