@@ -38,9 +38,9 @@ Time of a step within an epoch of shuffled batches, float32, Adam at 1e-3, the s
 of rows are within the time. Before the timing all make five steps on the same batches, and the losses of the weights
 reached must agree: within 1e-4, and within 5e-3 for scikit-learn, whose Adam places epsilon differently. xpnn is its
 `Trainer` with `metrics=()`, beside it with what it measures by default, with the compiled loops of `xpnn[fast]`
-(*with numba*), where steps are played from a trace, and with the portable operations that define the fast ones. The time
-is that of the epoch, without the checks of the data, which `fit` makes once. PyTorch gathers rows in memory, without a
-loader.
+(*with numba*), where steps are played from a trace, and with the portable operations that define the fast ones. The
+time is that of the epoch, without the checks of the data, which `fit` makes once. PyTorch gathers rows in memory,
+without a loader.
 """
 REPLICAS = """\
 Networks of one shape trained together on the replica axis, on the same batches: the time of a step of one network,
