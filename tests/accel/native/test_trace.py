@@ -1001,6 +1001,13 @@ def test_a_loop_without_an_address_is_none(monkeypatch, fresh_cache):
     assert inner_loop(np.add, (F4,) * 3) is None
 
 
+def test_older_numpys_reduce_by_the_contents_of_a_buffer(monkeypatch):
+    for buffered, expected in ((True, 8192), (False, 10_007)):
+        monkeypatch.setattr(inner_loops, "_BUFFERED", buffered)
+        assert inner_loops.most_at_once(10_007) == expected
+        assert inner_loops.most_at_once(100) == 100
+
+
 # -- kernels ------------------------------------------------------------------------------------------------------
 def test_the_player_tells_when_other_code_changes(loops):
     """numba would go on with what it compiled before."""
