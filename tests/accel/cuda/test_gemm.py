@@ -26,6 +26,7 @@ import xpnn
 from xpnn.accel.cuda import cupy_ops, gemm
 from xpnn.accel.cuda.gemm import Blas, Layout, layout, load_cublas
 from xpnn.errors import BackendUnavailableError
+from xpnn.ops import Affine
 
 SIZES = [(1, 1, 1), (1, 7, 1), (5, 1, 3), (1, 1, 9), (4, 6, 1), (7, 5, 3), (33, 10, 17)]
 
@@ -280,7 +281,7 @@ def test_without_cublas_products_go_through_cupy_and_it_is_said_once(no_cublas, 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         d_weight = plain(np.zeros_like(w))
-        dx = ops.linear_backward(plain(x), plain(dy), plain(w), d_weight, None, need_dx=True)
+        dx = ops.linear_backward(plain(x), plain(dy), Affine(plain(w), None, d_weight, None), need_dx=True)
         ops.matmul(plain(x).mT, plain(dy), d_weight, add=True)
         other = xpnn.accel.cuda.cupy_ops.CupyOps(ops.xp, ops.device)
         close(other.matmul(plain(x), plain(w)), x @ w)

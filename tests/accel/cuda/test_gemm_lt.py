@@ -33,7 +33,7 @@ from xpnn.accel.cuda import gemm, gemm_lt
 from xpnn.accel.cuda.gemm import Blas
 from xpnn.accel.cuda.gemm_lt import Epilogue
 from xpnn.errors import BackendUnavailableError
-from xpnn.ops import Ops
+from xpnn.ops import Affine, Ops
 
 PORTABLE = Ops(np, "cpu")
 #: (m, k, n); rows of 4 numbers begin at multiples of 16 bytes.
@@ -178,7 +178,7 @@ def test_what_is_not_offered_is_done_by_product_and_kernel(why, lt, ops, cupy):
     for _ in range(2):
         close(ops.linear(guarded(x), guarded(w), guarded(b)), x @ w + b)
         d_weight, d_bias = guarded(np.zeros_like(w)), guarded(np.zeros_like(b))
-        ops.linear_backward(guarded(x), guarded(dy), guarded(w), d_weight, d_bias, need_dx=False)
+        ops.linear_backward(guarded(x), guarded(dy), Affine(guarded(w), None, d_weight, d_bias), need_dx=False)
         close(d_weight, x.T @ dy)
         close(d_bias, dy.sum(axis=0, keepdims=True))
     assert cupy.launched == ["add_bias", "column_sums"] * 2

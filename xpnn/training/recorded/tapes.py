@@ -26,7 +26,8 @@ import numpy as np
 from ..._typing import Array
 from ...accel import NumpyOps
 from ...accel.native.trace import Trace, Traced, TraceError, bare
-from ...layers.base import PASSES, walk
+from ...layers.base import walk
+from ...layers.plan import unbound
 from ...ops import Ops
 from ...random import step_keys
 from ..callbacks import Callback, LambdaCallback, looks_at_steps
@@ -91,7 +92,7 @@ def plan_replay(trainer: Trainer, feed: Feed, epochs: int, batch_size: int, *, a
 
 # What makes a step, of a trainer, a network, its layers, a loss, an optimizer, a penalty or a metric.
 _MAKERS = (
-    *("train_step", *PASSES, "forward_pair", "backward_pair", "value_and_grad", "rows", "link"),
+    *("train_step", "forward", "backward", "value_and_grad", "rows", "link"),
     *("update", "clipped_update", "rule", "numbers", "add", "sums", "per_sample"),
 )
 
@@ -380,10 +381,6 @@ class _Epoch:
         return self.source.kind, [array.shape[1:] for array in self.arrays]
 
 
-# What `bind` gives a layer, so a copy need not have it.
-_BOUND = ("params", "grads", "buffers")
-
-
 def _shown(trainer: Trainer, ops: Ops, tape: Trace | None = None) -> Trainer:
     """Return a trainer over the same memory, with layers of its own; on a tape, all of its arrays are noted."""
     fixed: Callable[[Array], Array] = tape.fixed if tape is not None else lambda array: array
@@ -396,11 +393,7 @@ def _shown(trainer: Trainer, ops: Ops, tape: Trace | None = None) -> Trainer:
         setattr(store, name, None if array is None else fixed(array))
     for name in ("params", "param_grads", "named_buffers"):
         setattr(store, name, {key: fixed(view) for key, view in getattr(store, name).items()})
-    known: dict[int, Any] = {}
-    for layer in walk(net.layers):
-        known[id(layer._ops)] = None
-        known |= {id(getattr(layer, name)): {} for name in _BOUND}
-    net.layers = copy.deepcopy(net.layers, known)
+    net.layers = copy.deepcopy(tuple(map(unbound, net.layers)))
     for layer in walk(net.layers):
         for array in vars(layer).values():
             if isinstance(array, np.ndarray):
