@@ -17,7 +17,7 @@ from ..ops import Ops
 from ..params import BufferSpec, ParamSpec
 from ..random import StepKey
 
-__all__ = ["BOUND", "Layer", "is_bound", "walk"]
+__all__ = ["BOUND", "Cache", "Layer", "is_bound", "walk"]
 
 Cache = Any
 

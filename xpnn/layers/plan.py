@@ -31,8 +31,8 @@ from .linear import Linear
 __all__ = ["Plan", "chain_buffer_specs", "chain_param_specs", "unbound"]
 
 
-class _Single:
-    """A layer by itself."""
+class _Part:
+    """A layer by itself: nothing is known of it but its passes."""
 
     #: Whether the gradient that `backward` returns belongs to the part before this one alone.
     fresh_gradient: ClassVar[bool] = False
@@ -51,16 +51,16 @@ class _Single:
         """Return the gradient to the input, for the caches of the whole chain."""
         return self.layer.backward(dy, caches[self.start], need_dx=need_dx)
 
-    def after(self, first: int) -> _Single | None:
-        """Return what remains of this part from layer number `first` on."""
-        return self if first <= self.start else None
+    def after(self, first: int) -> list[_Part]:
+        """Return what is left of this part from layer number `first` on."""
+        return [self] if first <= self.start else []
 
 
-class _Linear(_Single):
+class _Linear(_Part):
     fresh_gradient = True
 
 
-class _ReLU(_Single):
+class _ReLU(_Part):
     fresh_gradient = True
 
     def backward(self, dy: Array, caches: Sequence[Cache], need_dx: bool) -> Any:
@@ -69,7 +69,7 @@ class _ReLU(_Single):
         return self.layer.ops_for(dy).relu_backward(dy, caches[self.start], overwrite=True)
 
 
-class _LinearReLU(_Single):
+class _LinearReLU(_Part):
     """A Linear and the ReLU behind it; their caches are the input and the output."""
 
     fresh_gradient = True
@@ -90,12 +90,12 @@ class _LinearReLU(_Single):
         linear = self.linear
         return linear.ops.linear_relu_backward(x, y, dy, linear.affine, need_dx=need_dx, overwrite=self.overwrite)
 
-    def after(self, first: int) -> _Single | None:
+    def after(self, first: int) -> list[_Part]:
         if first != self.start + 1:
             return super().after(first)
         relu = _ReLU(first, self.relu)
         relu.overwrite = self.overwrite
-        return relu
+        return [relu]
 
 
 def _passes(layer: Layer | type[Layer]) -> tuple[object, ...]:
@@ -108,9 +108,9 @@ def _passes(layer: Layer | type[Layer]) -> tuple[object, ...]:
 _LINEAR, _RELU = _passes(Linear), _passes(ReLU)
 
 
-def _parts(layers: Sequence[Layer]) -> list[_Single]:
-    """Return who computes together."""
-    parts: list[_Single] = []
+def _parts(layers: Sequence[Layer]) -> list[_Part]:
+    """Return the parts that a chain is computed in."""
+    parts: list[_Part] = []
     passes = [_passes(layer) for layer in layers]
     rest = iter(enumerate(layers))
     for i, layer in rest:
@@ -118,7 +118,7 @@ def _parts(layers: Sequence[Layer]) -> list[_Single]:
             _, relu = next(rest)
             parts.append(_LinearReLU(i, layer, relu))
         else:
-            kind = {_LINEAR: _Linear, _RELU: _ReLU}.get(passes[i], _Single)
+            kind = {_LINEAR: _Linear, _RELU: _ReLU}.get(passes[i], _Part)
             parts.append(kind(i, layer))
     for part, following in itertools.pairwise(parts):
         part.overwrite = following.fresh_gradient
@@ -176,7 +176,7 @@ class Plan:
 
     def backward(self, dy: Array, caches: Sequence[Cache], *, need_dx: bool = True, first: int = 0) -> Array | None:
         """Run layers backwards down to number `first`, which gets a gradient to its input only on `need_dx`."""
-        parts = self._parts if not first else [part for p in self._parts if (part := p.after(first)) is not None]
+        parts = [part for whole in self._parts for part in whole.after(first)] if first else self._parts
         for part in reversed(parts):
             dy = part.backward(dy, caches, need_dx or part.start > first)
         return dy if need_dx else None
