@@ -102,7 +102,7 @@ class Ops:
         self.device = device
 
     def prepare(self, steps: int, n_params: int, n_activations: int) -> None:
-        """Hear what a fit is about to do, so that a twin may make ready what only long work repays.
+        """Take note of the work to come, so that a twin may load what only long work repays.
 
         Parameters
         ----------

@@ -89,7 +89,7 @@ class _Half(Ops):
     """Products of rounded operands: the definition, in standard operations.
 
     The rounded numbers are float32 again before they are multiplied, which is what a GPU's half-precision unit
-    computes, to the order of summation.  It tells what half precision does to a network; it is not faster.
+    computes, to the order of summation.  It shows what half precision does to a network; it is not faster.
     """
 
     half: str

@@ -106,7 +106,7 @@ class Layer:
         raise NotImplementedError
 
     def backward(self, dy: Array, cache: Cache, *, need_dx: bool = True) -> Array | None:
-        """Assign the parameters' gradients; return ∂loss/∂x (..., batch, n_in), None if not asked for."""
+        """Assign the parameters' gradients; return ∂loss/∂x (..., batch, n_in), None unless `need_dx`."""
         raise NotImplementedError
 
     def check_input(self, x: Array) -> None:

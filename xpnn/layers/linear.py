@@ -99,5 +99,5 @@ class Linear(Layer):
         return ops.linear(x, self.affine.weight, self.affine.bias), x
 
     def backward(self, dy: Array, cache: Array, *, need_dx: bool = True) -> Array | None:
-        """Assign the gradients of weight and bias; return ``dy Wᵀ`` (..., batch, n_in) if asked for."""
+        """Assign the gradients of weight and bias; return ``dy Wᵀ`` (..., batch, n_in) on `need_dx`."""
         return self.ops.linear_backward(cache, dy, self.affine, need_dx=need_dx)

@@ -38,8 +38,9 @@ import xpnn
 from xpnn import backend as backends
 from xpnn.accel.cuda import kernels
 from xpnn.accel.cuda.checks import gathers, number, plain, row_step
+from xpnn.accel.cuda.cublas import Layout, layout
 from xpnn.accel.cuda.cupy_ops import CupyOps
-from xpnn.accel.cuda.gemm import Blas, Layout, layout
+from xpnn.accel.cuda.gemm import Blas
 from xpnn.errors import BackendUnavailableError, OptionError
 from xpnn.ops import Affine, Clip, Decay, Ops, Update
 from xpnn.random import StepKey

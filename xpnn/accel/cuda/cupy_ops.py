@@ -32,7 +32,8 @@ from .checks import (
     stack_of,
     warps,
 )
-from .gemm import Blas, layout, load_cublas
+from .cublas import layout, load_cublas
+from .gemm import Blas
 from .gemm_lt import Epilogue, Epilogues
 from .kernels import Kernels, blocks
 from .updates import update_arguments
@@ -67,12 +68,12 @@ class CupyOps(Ops):
 
     # -- linear ---------------------------------------------------------------------------------------------
     def blas(self) -> Blas | None:
-        """Return this thread's cuBLAS, or None where only CuPy's own products can be had (said once).
+        """Return this thread's cuBLAS, or None where only CuPy's own products can be had, with one warning.
 
         Raises
         ------
         BackendUnavailableError
-            If TF32 is asked for, which CuPy's own products would not obey.
+            If the backend has TF32, which CuPy's own products would not obey.
         """
         try:
             found: Blas | None = self._threads.blas
@@ -89,7 +90,7 @@ class CupyOps(Ops):
                     f"get_backend('cupy', tf32=True): cuBLAS cannot be called directly ({error}). "
                     "Install 'cupy-cuda13x[ctk]' to match the driver, or leave tf32 away."
                 ) from error
-            _say_once(
+            _warn_once(
                 f"xpnn: cuBLAS cannot be called directly ({error}); products go through cupy.matmul, which is slower "
                 "and cannot be part of a CUDA graph. Install 'cupy-cuda13x[ctk]' to match the driver."
             )
@@ -413,10 +414,10 @@ def _threshold(rate: float) -> int:
     return 65536 if rate == 0.0 else keep_threshold(rate)
 
 
-_said: set[str] = set()
+_warned: set[str] = set()
 
 
-def _say_once(text: str) -> None:
-    if text not in _said:
-        _said.add(text)
+def _warn_once(text: str) -> None:
+    if text not in _warned:
+        _warned.add(text)
         warnings.warn(text, RuntimeWarning, stacklevel=4)

@@ -1,4 +1,4 @@
-"""What the kernels of the optimizers are told, beside the flat buffers."""
+"""Arguments of the optimizers' kernels, beside the flat buffers."""
 
 from __future__ import annotations
 
