@@ -28,15 +28,19 @@ NumPy, into arrays made beforehand, and nothing else: the floor for any program 
 A library with faster products of its own can go below, and for tiny matrices whoever calls them without Python, as
 xpnn does with compiled loops. The threads of all libraries are pinned, the process keeps to as many cores, and each
 library chooses its own kernels for the processor.
+
+With `xpnn[fast]`, fits on NumPy that are long enough to repay a second of loading take native code by themselves, in
+versions of NumPy, OpenBLAS and numba that it was tested with. `get_backend("numpy", compiled=False)` or
+`XPNN_COMPILED=0` switches it off ([Backends](api/backends.md#native-code)); results are the same to the last bit.
 """
 TRAINING = """\
 Time of a step within an epoch of shuffled batches, float32, Adam at 1e-3, the same first weights; shuffle and gather
 of rows are within the time. Before the timing all make five steps on the same batches, and the losses of the weights
 reached must agree: within 1e-4, and within 5e-3 for scikit-learn, whose Adam places epsilon differently. xpnn is its
 `Trainer` with `metrics=()`, beside it with what it measures by default, with the compiled loops of `xpnn[fast]`
-(*with numba*), where steps are played from a tape, and with the portable operations that define the fast ones. The time
-is that of the epoch, without the checks of the data, which `fit` makes once. PyTorch gathers rows in memory, without a
-loader.
+(*with numba*), where steps are played from a trace, and with the portable operations that define the fast ones. The
+time is that of the epoch, without the checks of the data, which `fit` makes once. PyTorch gathers rows in memory,
+without a loader.
 """
 REPLICAS = """\
 Networks of one shape trained together on the replica axis, on the same batches: the time of a step of one network,

@@ -26,7 +26,7 @@ from xpnn.accel.cuda.capture import find_capturer
 from xpnn.accel.cuda.cupy_ops import CupyOps
 from xpnn.accel.cuda.gemm_lt import Epilogue
 from xpnn.backend import Backend
-from xpnn.ops import Clip, Decay, Ops
+from xpnn.ops import Affine, Clip, Decay, Ops, Update
 from xpnn.random import StepKey
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
@@ -148,13 +148,13 @@ def cases() -> Iterator[tuple[str, bool, Callable[[Ops, Callable[[Any], Any]], A
 
         def backward(ops: Ops, to: Any, x: Any = given, dy: Any = dy, weight: Any = weight, bias: Any = bias) -> Any:
             d_weight, d_bias = to(np.zeros_like(weight)), to(np.zeros_like(bias))
-            dx = ops.linear_backward(to(x), to(dy), to(weight), d_weight, d_bias, need_dx=True)
+            dx = ops.linear_backward(to(x), to(dy), Affine(to(weight), None, d_weight, d_bias), need_dx=True)
             return d_weight, d_bias, dx
 
         def pair_backward(ops: Ops, to: Any, x: Any = given, dy: Any = dy, weight: Any = weight, y: Any = x) -> Any:
             d_weight, d_bias = to(np.zeros_like(weight)), to(np.zeros_like(weight[..., :1, :]))
-            arrays = to(x), to(y), to(dy), to(weight)
-            dx = ops.linear_relu_backward(*arrays, d_weight, d_bias, need_dx=True, overwrite=True)
+            affine = Affine(to(weight), None, d_weight, d_bias)
+            dx = ops.linear_relu_backward(to(x), to(y), to(dy), affine, need_dx=True, overwrite=True)
             return d_weight, d_bias, dx
 
         table: dict[str, tuple[bool, Callable[[Ops, Any], Any]]] = {
@@ -184,7 +184,7 @@ def cases() -> Iterator[tuple[str, bool, Callable[[Ops, Callable[[Any], Any]], A
 
         def adam(ops: Ops, to: Any, start: Any = start) -> Any:
             buffers = [to(a) for a in start]
-            ops.adam(*buffers, (0.9, 0.999, 1e-7, 0.05))
+            ops.adam(Update(*buffers[:2]), *buffers[2:], (0.9, 0.999, 1e-7, 0.05))
             return tuple(buffers)
 
         def clip(ops: Ops, to: Any, start: Any = start) -> Any:
@@ -195,13 +195,13 @@ def cases() -> Iterator[tuple[str, bool, Callable[[Ops, Callable[[Any], Any]], A
         def whole(ops: Ops, to: Any, start: Any = start, n: int = n) -> Any:
             buffers = [to(a) for a in start]
             clip, decay = Clip(to(np.asarray([100.0], np.float32)), 1.0), Decay(True, n // 2, 0.9)
-            ops.adam_step(*buffers, (0.9, 0.999, 1e-7, 0.05), None, decay, clip)
+            ops.adam(Update(*buffers[:2], None, decay, clip), *buffers[2:], (0.9, 0.999, 1e-7, 0.05))
             return buffers[0], *buffers[2:]  # the kernel leaves the gradients alone
 
         def descend(ops: Ops, to: Any, start: Any = start, n: int = n) -> Any:
             values, grads, velocity = (to(a) for a in start[:3])
             clip, decay = Clip(to(np.asarray([100.0], np.float32)), 1.0), Decay(False, n // 2, 0.1)
-            ops.descend(values, grads, velocity, 0.05, None, decay, clip, momentum=0.9, nesterov=True)
+            ops.descend(Update(values, grads, None, decay, clip), velocity, 0.05, momentum=0.9, nesterov=True)
             return values, velocity
 
         yield f"adam ({n},)", True, adam

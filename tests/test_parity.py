@@ -189,8 +189,9 @@ class OneBitOff(Ops):
 
     error = 1e-3
 
-    def linear_backward(self, x, dy, weight, d_weight, d_bias, *, need_dx):
-        dx = super().linear_backward(x, dy, weight, d_weight, d_bias, need_dx=need_dx)
+    def linear_backward(self, x, dy, affine, *, need_dx):
+        dx = super().linear_backward(x, dy, affine, need_dx=need_dx)
+        d_weight = affine.d_weight
         d_weight *= 1.0 + self.error
         return dx
 
@@ -198,9 +199,9 @@ class OneBitOff(Ops):
 class SlowAdam(Ops):
     """An update that moves a little too little: gradients agree, weights do not."""
 
-    def adam(self, values, grads, m, v, scalars, lr_factors=None):
+    def adam(self, update, m, v, scalars):
         beta1, beta2, eps, rate = scalars
-        super().adam(values, grads, m, v, (beta1, beta2, eps, rate * 0.9), lr_factors)
+        super().adam(update, m, v, (beta1, beta2, eps, rate * 0.9))
 
 
 def sabotaged(backend, ops):

@@ -5,15 +5,31 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
+import array_api_compat
 import numpy as np
 
-from .errors import DTypeError, OptionError, ShapeError
+from .errors import DataError, DTypeError, OptionError, ShapeError
 
-__all__ = ["as_array", "check_real", "count", "describe", "is_count", "number", "one_or_each", "real_hint", "suggest"]
+__all__ = [
+    "Argument",
+    "as_array",
+    "as_rows",
+    "check_real",
+    "constructor",
+    "count",
+    "describe",
+    "field_number",
+    "is_count",
+    "number",
+    "one_or_each",
+    "real_hint",
+    "same_length",
+    "suggest",
+]
 
 
 def is_count(value: Any) -> bool:
@@ -48,6 +64,24 @@ def number(value: Any) -> float:
         return math.nan if isinstance(value, str) else float(value)
     except (TypeError, ValueError):
         return math.nan
+
+
+def field_number(thing: Any, name: str, expected: str, fits: Callable[[float], bool]) -> float:
+    """Return a field as Python's finite number that `fits`, or raise OptionError: ``name`` is to be ``expected``.
+
+    Examples
+    --------
+    >>> from xpnn import ELU
+    >>> field_number(ELU(0.5), "alpha", "a number above 0", lambda x: x > 0)
+    0.5
+    """
+    value = getattr(thing, name)
+    given = math.nan if isinstance(value, bool) else number(value)
+    if not (math.isfinite(given) and fits(given)):
+        raise OptionError(
+            f"{type(thing).__name__}: expected {name} to be {expected}, got {value!r}. Choose a value in that range."
+        )
+    return value if type(value) is int else given
 
 
 def one_or_each(value: Any) -> float | list[float]:
@@ -121,15 +155,25 @@ def describe(thing: Any) -> str:
     return f"{type(thing).__name__}({', '.join(given)})"
 
 
-def as_array(a: Any, where: str, name: str) -> Any:
+def as_array(a: Any, where: str, name: str, *, lazy: bool = False) -> Any:
     """Return `a` if it is an array of any library, else NumPy's reading of it (lists, data frames).
+
+    With `lazy`, what only looks like an array (a sparse matrix, a data set in an HDF5 file) stays too, to be read in
+    parts.
 
     Raises
     ------
     ShapeError
         If its rows differ in length.
+
+    Examples
+    --------
+    >>> as_array([[1.0, 2.0]], "fit", "X").shape
+    (1, 2)
     """
-    if hasattr(a, "shape") and hasattr(a, "dtype") and not hasattr(a, "iloc"):
+    if lazy and hasattr(a, "shape") and hasattr(a, "dtype") and not hasattr(a, "iloc"):
+        return a
+    if array_api_compat.is_array_api_obj(a):
         return a
     try:
         return np.asarray(a)
@@ -137,6 +181,31 @@ def as_array(a: Any, where: str, name: str) -> Any:
         raise ShapeError(
             f"{where}: expected rows of equal length in {name}, got rows of different lengths. Pad or cut them."
         ) from error
+
+
+def as_rows(a: Any, where: str, name: str) -> Any:
+    """Return `a` as `as_array` does, reading it in parts; refuse empty data, and text as `X`."""
+    a = as_array(a, where, name, lazy=True)
+    if len(a.shape) == 0 or a.shape[0] == 0:
+        raise DataError(f"{where}: expected at least one row in {name}, got shape {tuple(a.shape)}. Check the data.")
+    if name.startswith("X"):
+        check_real(a, where, name)
+    return a
+
+
+def same_length(where: str, **columns: Any) -> int:
+    """Return the common number of rows, or raise ShapeError naming each column's; columns may be None.
+
+    Examples
+    --------
+    >>> same_length("fit", X=np.ones((3, 2)), y=np.ones(3), sample_weight=None)
+    3
+    """
+    lengths = {name: int(column.shape[0]) for name, column in columns.items() if column is not None}
+    if len(set(lengths.values())) != 1:
+        got = ", ".join(f"{name} has {n}" for name, n in lengths.items())
+        raise ShapeError(f"{where}: expected equally many rows, but {got}. Pass one target for each sample.")
+    return next(iter(lengths.values()))
 
 
 def check_real(a: Any, where: str, name: str) -> None:

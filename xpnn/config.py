@@ -26,14 +26,10 @@ Known: TypeAlias = dict[str, type[Any]]
 
 
 def to_config(thing: Any, where: str = "") -> Any:
-    """Return an object as values that JSON can hold: its class as ``"type"``, beside its options.
+    """Return an object, or a list or dict of objects, as JSON-able values: its class as ``"type"``, beside its options.
 
-    Parameters
-    ----------
-    thing : object, or a list or dict of objects
-        Numbers, text and None stay as they are, NumPy's numbers become Python's, and tuples lists.
-    where : str, optional
-        What `thing` is, for the message: ``"Scale: expected factor"``.
+    NumPy's numbers become Python's, and tuples lists.  `where` says what `thing` is, for the message:
+    ``"Scale: expected factor"``.
 
     Raises
     ------
@@ -106,14 +102,7 @@ def _plain(kind: type[Any], options: dict[str, Any]) -> dict[str, Any]:
 
 
 def known_classes(*places: tuple[ModuleType, type[Any]], custom: Custom = ()) -> Known:
-    """Return the classes that may stand in a file, by name.
-
-    Parameters
-    ----------
-    *places : (module, base)
-        The public classes of the module that derive from the base.
-    custom : tuple of classes, default=()
-        The user's own.
+    """Return the classes that may stand in a file, by name: of modules those that derive from a base, and the user's.
 
     Raises
     ------
@@ -136,16 +125,9 @@ def known_classes(*places: tuple[ModuleType, type[Any]], custom: Custom = ()) ->
 
 
 def from_config(data: Any, known: Known, *, where: str = "load", option: str = "custom") -> Any:
-    """Make the object, or the list or dict of objects, that `to_config` described.
+    """Make the object, or the list or dict of objects, that `to_config` described; of `known` classes alone.
 
-    Parameters
-    ----------
-    data : JSON values
-        From `to_config`.
-    known : dict of str to class
-        The classes that may be made; see `known_classes`.
-    where, option : str, optional
-        Who reads, and by which argument it is given classes, for the message.
+    For the message, `where` says who reads, and `option` by which argument it is given classes.
 
     Raises
     ------

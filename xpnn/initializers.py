@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._typing import Shape
-from .arguments import suggest
+from .arguments import field_number, suggest
 from .errors import OptionError, ShapeError
 
 __all__ = [
@@ -75,19 +75,9 @@ class Initializer(abc.ABC):
 
     def _number(self, name: str, *, low: float = -math.inf, strict: bool = False) -> None:
         """Check that a field is a finite number, at least (or, if `strict`, above) `low`."""
-        value = getattr(self, name)
-        try:
-            number = float(value)
-            ok = not isinstance(value, (str, bool)) and math.isfinite(number)
-        except (TypeError, ValueError):
-            ok = False
-        if not ok or number < low or (strict and number == low):
-            limit = "" if low == -math.inf else f" {'>' if strict else '>='} {low:g}"
-            raise OptionError(
-                f"{type(self).__name__}: expected {name} to be a finite number{limit}, got {value!r}. "
-                "Choose a value in that range."
-            )
-        object.__setattr__(self, name, number)
+        limit = "" if low == -math.inf else f" {'>' if strict else '>='} {low:g}"
+        number = field_number(self, name, f"a finite number{limit}", lambda x: x > low if strict else x >= low)
+        object.__setattr__(self, name, float(number))
 
 
 @dataclass(frozen=True)

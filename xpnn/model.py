@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -17,16 +16,9 @@ from .crossover import work_of
 from .errors import DTypeError, FileFormatError, OptionError, ShapeError
 from .initializers import Initializer, LeCunNormal, get_initializer
 from .layers import BatchNorm, Dropout, Layer, LayerNorm, Linear, Residual, RMSNorm, get_activation
-from .layers.base import (
-    backward_chain,
-    bind_chain,
-    chain_buffer_specs,
-    chain_param_specs,
-    forward_chain,
-    output_of_chain,
-    walk,
-)
+from .layers.base import is_bound, walk
 from .layers.embedding import Embedding
+from .layers.plan import Plan, chain_buffer_specs, chain_param_specs, unbound
 from .params import ParamStore
 from .random import KeyRow, StepKey
 from .recordable import Recordable
@@ -117,7 +109,7 @@ class Sequential(Recordable):
                 hint = f" Write {layer.__name__}()." if isinstance(layer, type) else ""
                 raise OptionError(f"Sequential: expected layers, got {layer!r}.{hint}")
             leaves.append(layer)
-            if id(layer) in seen or layer._ops is not None:
+            if id(layer) in seen or is_bound(layer):
                 raise OptionError(
                     f"Sequential: {layer!r} stands in more than one place or network. "
                     "Make a layer object for each place."
@@ -157,7 +149,7 @@ class Sequential(Recordable):
     def bind(self, store: ParamStore) -> None:
         """Let the layers compute with the arrays of a store and the operations of its backend."""
         rows = store.row_view
-        bind_chain(
+        self.plan = Plan.bind(
             self.layers,
             store.backend,
             {name: rows(view) for name, view in store.params.items()},
@@ -209,7 +201,7 @@ class Sequential(Recordable):
         """
         x = self._bring(x)
         key = self._key(step, x.shape[-2], rows, sample_weight, total_weight) if train else None
-        return forward_chain(self.layers, x, train=train, key=key)
+        return self.plan.forward(x, train=train, key=key)
 
     def _key(
         self, step: int | KeyRow, batch: int, rows: Any, sample_weight: Any, total_weight: float | Array | None
@@ -248,7 +240,7 @@ class Sequential(Recordable):
             ∂loss/∂x if asked for.
         """
         first = 0 if need_dx else self._first_trained
-        return backward_chain(self.layers, self.backend.asarray(dy), caches, need_dx=need_dx, first=first)
+        return self.plan.backward(self.backend.asarray(dy), caches, need_dx=need_dx, first=first)
 
     def prepare(self, steps: int, batch_size: int) -> None:
         """Tell the backend's operations how much training is coming; see `xpnn.ops.Ops.prepare`."""
@@ -276,7 +268,7 @@ class Sequential(Recordable):
         rows = max(_SLICE_ELEMENTS // self._widest, 1)
         if batch_size is not None:
             rows = count(batch_size, "predict", "batch_size")
-        x = as_array(x, "predict", "X")
+        x = as_array(x, "predict", "X", lazy=True)
         check_real(x, "predict", "X")
         if self.takes_integers:
             self.check_categories(x)
@@ -287,7 +279,7 @@ class Sequential(Recordable):
         return like(self.backend.xp.concat(parts, axis=-2), x)
 
     def _predict_slice(self, x: Any) -> Array:
-        return output_of_chain(self.layers, self._bring(x))
+        return self.plan.output(self._bring(x))
 
     def _bring(self, x: Any) -> Array:
         """Bring input to the backend, check its shape; integers stay integers only for an Embedding."""
@@ -377,12 +369,12 @@ class Sequential(Recordable):
         return self._copy(self.backend)
 
     def _copy(self, backend: Backend) -> Sequential:
-        layers = tuple(_fresh(layer) for layer in self.layers)
+        layers = tuple(map(unbound, self.layers))
         return _rebuild(layers, self.n_in, backend, self.seed, self.state_dict())
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Views into one buffer would come back as arrays of their own: carry the values, build anew.
-        layers = tuple(_fresh(layer) for layer in self.layers)
+        layers = tuple(map(unbound, self.layers))
         return _rebuild, (layers, self.n_in, self.backend, self.seed, self.state_dict())
 
     # -- description ----------------------------------------------------------------------------------------
@@ -491,17 +483,6 @@ def _choose_init(leaves: Sequence[Layer]) -> None:
             suited = layer.suited_init
 
 
-def _fresh(layer: Layer) -> Layer:
-    """Return an unbound layer with the same options."""
-    new = copy.copy(layer)
-    if isinstance(new, Residual):
-        new.layers = tuple(_fresh(inner) for inner in new.layers)
-    new._ops = None
-    for name in ("params", "grads", "buffers"):
-        vars(new).pop(name, None)
-    return new
-
-
 def mlp(
     sizes: Sequence[int],
     activation: str | Layer | Sequence[str | Layer] = "relu",
@@ -591,7 +572,7 @@ def _activation(chosen: Any) -> Layer:
     if not isinstance(chosen, Layer):
         hint = f"Write {chosen.__name__}()." if isinstance(chosen, type) else "Try 'relu' or ReLU()."
         raise OptionError(f"mlp: expected activation to be a name or a layer object, got {chosen!r}. {hint}")
-    return _fresh(chosen)
+    return unbound(chosen)
 
 
 def _per_layer(name: str, value: Any, hidden: int) -> list[Any]:

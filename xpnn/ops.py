@@ -15,9 +15,20 @@ from typing import Any, NamedTuple
 from . import random
 from ._typing import Array, Device, DType, Namespace, Shape
 
-__all__ = ["Clip", "Decay", "Ops", "portable_ops"]
+__all__ = ["Affine", "Clip", "Decay", "Ops", "Update", "portable_ops"]
 
 Scalar = float | Array
+
+
+class Affine(NamedTuple):
+    """Parameters of an affine map, and where their gradients go."""
+
+    #: (..., n_in, n_out).
+    weight: Array
+    #: One row, (..., 1, n_out); None for a map without one.
+    bias: Array | None
+    d_weight: Array
+    d_bias: Array | None
 
 
 class Clip(NamedTuple):
@@ -51,6 +62,28 @@ class Decay(NamedTuple):
     factors: Array | None = None
 
 
+class Update(NamedTuple):
+    """Which parameters a rule moves, and what comes before it: first clipping, then decay.
+
+    Parameters
+    ----------
+    values, grads : arrays of shape (..., n)
+        Flat buffers.
+    lr_factors : array of shape (n,), optional
+        A learning-rate factor for each parameter.
+    decay : Decay, optional
+        Weight decay.
+    clip : Clip, optional
+        Clipping by the norm.
+    """
+
+    values: Array
+    grads: Array
+    lr_factors: Array | None = None
+    decay: Decay | None = None
+    clip: Clip | None = None
+
+
 class Ops:
     """Portable operations on one namespace and device.
 
@@ -69,7 +102,7 @@ class Ops:
         self.device = device
 
     def prepare(self, steps: int, n_params: int, n_activations: int) -> None:
-        """Hear what a fit is about to do, so that a twin may make ready what only long work repays.
+        """Take note of the work to come, so that a twin may load what only long work repays.
 
         Parameters
         ----------
@@ -103,24 +136,18 @@ class Ops:
         return y
 
     def linear_backward(
-        self,
-        x: Array,
-        dy: Array,
-        weight: Array,
-        d_weight: Array,
-        d_bias: Array | None,
-        *,
-        need_dx: bool,
+        self, x: Array, dy: Array, affine: Affine, *, need_dx: bool, need_d_bias: bool = True
     ) -> Array | None:
         r"""Gradients of `linear`.
 
         :math:`\bar W = X^\top \bar Y`, :math:`\bar b = \mathbf{1}^\top \bar Y`, :math:`\bar X = \bar Y W^\top`.
 
-        Assigns `d_weight` (..., n_in, n_out) and `d_bias` (..., 1, n_out); returns ``dx`` of shape
-        (..., batch, n_in), or None where it is not asked for.
+        Assigns `d_weight` and, unless the caller has, `d_bias` of `affine`; returns ``dx`` of shape
+        (..., batch, n_in), or None unless `need_dx`.
         """
+        weight, _, d_weight, d_bias = affine
         d_weight[...] = x.mT @ dy
-        if d_bias is not None:
+        if need_d_bias and d_bias is not None:
             d_bias[...] = self.xp.sum(dy, axis=-2, keepdims=True)
         return dy @ weight.mT if need_dx else None
 
@@ -273,23 +300,14 @@ class Ops:
         return self.relu(self.linear(x, weight, bias), overwrite=True)
 
     def linear_relu_backward(
-        self,
-        x: Array,
-        y: Array,
-        dy: Array,
-        weight: Array,
-        d_weight: Array,
-        d_bias: Array | None,
-        *,
-        need_dx: bool,
-        overwrite: bool = False,
+        self, x: Array, y: Array, dy: Array, affine: Affine, *, need_dx: bool, overwrite: bool = False
     ) -> Array | None:
         r"""Gradients of `linear_relu`: those of `linear`, for :math:`\bar Z = \bar Y\,[Y > 0]`.
 
         `y` is its output; `dy` may be overwritten if `overwrite` says so.
         """
         dz = self.relu_backward(dy, y, overwrite=overwrite)
-        return self.linear_backward(x, dz, weight, d_weight, d_bias, need_dx=need_dx)
+        return self.linear_backward(x, dz, affine, need_dx=need_dx)
 
     # -- losses ---------------------------------------------------------------------------------------------
     def softmax_cross_entropy(self, logits: Array, target: Array) -> tuple[Array, Array]:
@@ -374,16 +392,8 @@ class Ops:
                 reach = reach * lr_factors[:n]
             weights *= 1.0 - reach
 
-    def adam(
-        self,
-        values: Array,
-        grads: Array,
-        m: Array,
-        v: Array,
-        scalars: Sequence[Scalar],
-        lr_factors: Array | None = None,
-    ) -> None:
-        r"""One Adam step in place on flat buffers, with scaled moments.
+    def adam(self, update: Update, m: Array, v: Array, scalars: Sequence[Scalar]) -> None:
+        r"""Clipping, weight decay and one Adam step as one, in place on flat buffers, with scaled moments.
 
         With :math:`M = m/(1-\beta_1)` and :math:`V = v/(1-\beta_2)` two passes over the parameters fall
         away and the update is the textbook's:
@@ -393,14 +403,16 @@ class Ops:
 
         Parameters
         ----------
-        values, grads, m, v : arrays of shape (..., n)
-            Flat buffers.
+        update : Update
+            What to move; its `grads` may be changed, or stay as they are.
+        m, v : arrays of shape (..., n)
+            The state.
         scalars : (beta1, beta2, epsilon', rho)
             This step's numbers, from `Adam.scalars`.
-        lr_factors : array of shape (..., n), optional
-            A learning-rate factor for each parameter.
         """
+        self.clip_and_decay(update)
         beta1, beta2, eps, rate = scalars
+        values, grads, lr_factors, _, _ = update
         m *= beta1
         m += grads
         v *= beta2
@@ -408,36 +420,17 @@ class Ops:
         v += t
         t = self.xp.sqrt(v)
         t += eps
-        u = m / t
-        u *= rate
+        move = m / t
+        move *= rate
         if lr_factors is not None:
-            u *= lr_factors
-        values -= u
-
-    def adam_step(
-        self,
-        values: Array,
-        grads: Array,
-        m: Array,
-        v: Array,
-        scalars: Sequence[Scalar],
-        lr_factors: Array | None = None,
-        decay: Decay | None = None,
-        clip: Clip | None = None,
-    ) -> None:
-        """Clipping, weight decay and `adam` as one; `grads` may be changed, or stay as they are."""
-        self._before(values, grads, lr_factors, decay, clip)
-        self.adam(values, grads, m, v, scalars, lr_factors)
+            move *= lr_factors
+        values -= move
 
     def descend(
         self,
-        values: Array,
-        grads: Array,
+        update: Update,
         velocity: Array | None,
         lr: Scalar,
-        lr_factors: Array | None = None,
-        decay: Decay | None = None,
-        clip: Clip | None = None,
         *,
         momentum: float = 0.0,
         gain: float = 1.0,
@@ -450,22 +443,19 @@ class Ops:
 
         Parameters
         ----------
-        values, grads : arrays of shape (..., n)
-            Flat buffers; `grads` may be changed, or stay as they are.
+        update : Update
+            What to move; its `grads` may be changed, or stay as they are.
         velocity : array of shape (..., n) or None
             The state; None is plain descent.
         lr : float or array of shape (K, 1)
             The learning rate :math:`\eta`.
-        lr_factors : array of shape (n,), optional
-            A learning-rate factor for each parameter.
-        decay, clip : Decay and Clip, optional
-            What comes first: clipping, then decay.
         momentum, gain : float
             The factors :math:`\mu` and :math:`\gamma`.
         nesterov : bool, default=False
             Whether to look ahead.
         """
-        self._before(values, grads, lr_factors, decay, clip)
+        self.clip_and_decay(update)
+        values, grads, lr_factors, _, _ = update
         if velocity is None:
             move = grads * lr
         else:
@@ -481,13 +471,12 @@ class Ops:
             move *= lr_factors
         values -= move
 
-    def _before(
-        self, values: Array, grads: Array, lr_factors: Array | None, decay: Decay | None, clip: Clip | None
-    ) -> None:
-        if clip is not None:
-            self.clip_norm(grads, clip.norm, clip.largest)
-        if decay is not None:
-            self.decay_weights(values, grads, decay, lr_factors)
+    def clip_and_decay(self, update: Update) -> None:
+        """Do what comes before a rule."""
+        if (clip := update.clip) is not None:
+            self.clip_norm(update.grads, clip.norm, clip.largest)
+        if update.decay is not None:
+            self.decay_weights(update.values, update.grads, update.decay, update.lr_factors)
 
     # -- data -----------------------------------------------------------------------------------------------
     def take_rows(self, x: Array, index: Array) -> Array:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Literal
 
+from .arguments import field_number
 from .errors import OptionError
 from .metrics import mode_of
 
@@ -99,23 +100,12 @@ class Schedule:
         self, name: str, low: float, high: float = math.inf, *, bounds: Literal["[]", "[)", "(]", "()"] = "[]"
     ) -> None:
         """Check that a field is a finite number in an interval, and strip NumPy's type from it."""
-        value = getattr(self, name)
-        try:
-            number = value if type(value) in (int, float) else float(value)
-            ok = (
-                not isinstance(value, (str, bool))
-                and math.isfinite(number)
-                and (low < number if bounds[0] == "(" else low <= number)
-                and (number < high if bounds[1] == ")" else number <= high)
-            )
-        except (TypeError, ValueError):
-            ok = False
-        if not ok:
-            interval = f"{bounds[0]}{low:g}, {high:g}{bounds[1] if high < math.inf else ')'}"
-            raise OptionError(
-                f"{type(self).__name__}: expected {name} to be a number in {interval}, got {value!r}. "
-                "Choose a value in that range."
-            )
+        interval = f"{bounds[0]}{low:g}, {high:g}{bounds[1] if high < math.inf else ')'}"
+
+        def inside(x: float) -> bool:
+            return (low < x if bounds[0] == "(" else low <= x) and (x < high if bounds[1] == ")" else x <= high)
+
+        number = field_number(self, name, f"a number in {interval}", inside)
         object.__setattr__(self, name, number)  # a NumPy scalar here would promote float32 arrays to float64
 
     def _length(self, total: float | None) -> float:

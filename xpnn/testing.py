@@ -5,6 +5,7 @@ These are for users' own layers and losses too: whatever a `Sequential` and a `L
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ import numpy as np
 
 from ._typing import Array
 from .accel.half import HALVES
+from .arguments import as_rows, same_length
 from .backend import Backend, get_backend, to_numpy
 from .errors import OptionError, ShapeError, XpnnError
 from .losses import Loss
@@ -162,57 +164,82 @@ def check_gradients(
     if not eps > 0:
         raise OptionError(f"check_gradients: expected eps > 0, got {eps!r}.")
     _refuse_halves("check_gradients", net.backend.dtype_name)
-    from .training.feed import as_rows, same_length
-
     net = net.to(net.backend, dtype="float64") if net.backend.dtype_name != "float64" else net.copy()
-    backend = net.backend
     x, y = as_rows(x, "check_gradients", "x"), as_rows(y, "check_gradients", "y")
     same_length("check_gradients", x=x, y=y)
-    host_y = to_numpy(y)
-    loss.check_targets(host_y, net.n_out)
-    labels = loss.takes_labels and host_y.ndim == 1
-    y = backend.asarray(y, dtype=backend.index_dtype if labels else None)
-    weight = None if sample_weight is None else backend.asarray(sample_weight)
-    x_host = to_numpy(x).astype(np.int64 if net.takes_integers else np.float64)
-    resting = net.store.snapshot()
-
-    def value_at(values: np.ndarray, inputs: np.ndarray) -> float:
-        net.store.values[...] = backend.asarray(values)
-        net.store.buffers[...] = resting.buffers
-        pred, _ = net.forward(inputs, train=train, step=step, sample_weight=weight)
-        return float(to_numpy(loss.value_and_grad(pred, y, weight)[0]))
-
-    pred, caches = net.forward(x_host, train=train, step=step, sample_weight=weight)
-    _, d_pred = loss.value_and_grad(pred, y, weight)
-    dx = net.backward(d_pred, caches, need_dx=check_input)
-    start = np.array(to_numpy(resting.values))
-    grads = np.array(to_numpy(net.store.grads))
+    problem = _Problem(net, loss, _targets(net, loss, y), sample_weight, train, step)
+    x = to_numpy(x).astype(np.int64 if net.takes_integers else np.float64)
+    start, analytic, dx = problem.gradients(x, need_dx=check_input)
     rng = np.random.default_rng(seed)
-
-    rel_error, skipped, n_checked = {}, {}, 0
+    found: dict[str, tuple[float, int, int]] = {}
     for name, place in net.store.segments():
 
         def along(k: int, h: float, place: slice = place) -> float:
-            moved = start.copy()
-            moved[place.start + k] += h
-            return value_at(moved, x_host)
+            return problem.value_at(_moved(start, place.start + k, h), x)
 
-        rel_error[name], skipped[name], n = _compare(along, start[place], grads[place], eps, max_elements, rng)
-        n_checked += n
+        found[name] = _compare(along, start[place], analytic[place], eps, max_elements, rng)
     if check_input:
-        flat = x_host.reshape(-1)
+        flat = x.reshape(-1)
 
         def along_x(k: int, h: float) -> float:
-            moved = flat.copy()
-            moved[k] += h
-            return value_at(start, moved.reshape(x_host.shape))
+            return problem.value_at(start, _moved(flat, k, h).reshape(x.shape))
 
-        analytic = to_numpy(dx).reshape(-1)
-        rel_error["x"], skipped["x"], n = _compare(along_x, flat, analytic, eps, max_elements, rng)
-        n_checked += n
+        found["x"] = _compare(along_x, flat, to_numpy(dx).reshape(-1), eps, max_elements, rng)
     # in the order of the network, not of the buffer
-    names = [*net.params, *(["x"] if check_input else [])]
-    return GradientReport({n: rel_error[n] for n in names}, {n: skipped[n] for n in names}, n_checked)
+    found = {name: found[name] for name in (*net.params, *(["x"] if check_input else []))}
+    return GradientReport(
+        {name: error for name, (error, _, _) in found.items()},
+        {name: kinks for name, (_, kinks, _) in found.items()},
+        sum(n for _, _, n in found.values()),
+    )
+
+
+@dataclass
+class _Problem:
+    """A network of our own, its targets and weights: the loss for any parameters and inputs, and all gradients."""
+
+    net: Sequential
+    loss: Loss
+    y: Array
+    sample_weight: Any
+    train: bool
+    step: int
+
+    def __post_init__(self) -> None:
+        if self.sample_weight is not None:
+            self.sample_weight = self.net.backend.asarray(self.sample_weight)
+        self.start = self.net.store.snapshot()
+
+    def value_at(self, values: np.ndarray, x: np.ndarray) -> float:
+        store = self.net.store
+        store.values[...] = store.backend.asarray(values)
+        store.buffers[...] = self.start.buffers
+        pred, _ = self._forward(x)
+        return float(to_numpy(self.loss.value_and_grad(pred, self.y, self.sample_weight)[0]))
+
+    def gradients(self, x: np.ndarray, *, need_dx: bool) -> tuple[np.ndarray, np.ndarray, Array | None]:
+        """Return the parameters, their gradients and the inputs'."""
+        pred, caches = self._forward(x)
+        _, d_pred = self.loss.value_and_grad(pred, self.y, self.sample_weight)
+        dx = self.net.backward(d_pred, caches, need_dx=need_dx)
+        return np.array(to_numpy(self.start.values)), np.array(to_numpy(self.net.store.grads)), dx
+
+    def _forward(self, x: np.ndarray) -> tuple[Array, list[Any]]:
+        return self.net.forward(x, train=self.train, step=self.step, sample_weight=self.sample_weight)
+
+
+def _targets(net: Sequential, loss: Loss, y: Any) -> Array:
+    """Check targets, and bring them to the network's backend."""
+    host = to_numpy(y)
+    loss.check_targets(host, net.n_out)
+    labels = loss.takes_labels and host.ndim == 1
+    return net.backend.asarray(y, dtype=net.backend.index_dtype if labels else None)
+
+
+def _moved(values: np.ndarray, k: int, h: float) -> np.ndarray:
+    moved = values.copy()
+    moved[k] += h
+    return moved
 
 
 def _compare(
@@ -365,8 +392,6 @@ def compare_backends(
     >>> report.ok, report.rows[0]["identical"]
     (True, True)
     """
-    import copy
-
     if steps < 1:
         raise OptionError(f"compare_backends: expected steps >= 1, got {steps!r}.")
     _refuse_halves("compare_backends", dtype)
@@ -414,10 +439,7 @@ def _run(
     """Train and return the first gradients, the last weights and all losses, on the host."""
     net = make_net(backend)
     rule = optimizer if isinstance(optimizer, Optimizer) else optimizer()
-    host_y = to_numpy(y)
-    loss.check_targets(host_y, net.n_out)
-    labels = loss.takes_labels and host_y.ndim == 1
-    targets = backend.asarray(host_y, dtype=backend.index_dtype if labels else None)
+    targets = _targets(net, loss, to_numpy(y))
     losses: list[Array] = []
     first: Named = {}
     for step in range(steps):

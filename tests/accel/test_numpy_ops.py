@@ -21,7 +21,7 @@ from xpnn.accel import NumpyOps, numpy_ops, workers
 from xpnn.accel.native import support
 from xpnn.accel.native.openblas import NO_POOL
 from xpnn.errors import OptionError
-from xpnn.ops import Ops
+from xpnn.ops import Affine, Ops, Update
 
 RNG = np.random.default_rng(0)
 FAST, PORTABLE = NumpyOps(), Ops(np, "cpu")
@@ -45,7 +45,7 @@ def test_linear_backward(fast, dtype, replicas, shared, bias, need_dx):
         flat = np.full((*replicas, n_in * n_out + n_out + 7), np.nan, dtype)  # gradients are views of a flat buffer
         d_weight = flat[..., : n_in * n_out].reshape((*replicas, n_in, n_out), copy=False)
         d_bias = flat[..., None, n_in * n_out : -7] if bias else None
-        dx = ops.linear_backward(x, dy, weight, d_weight, d_bias, need_dx=need_dx)
+        dx = ops.linear_backward(x, dy, Affine(weight, None, d_weight, d_bias), need_dx=need_dx)
         results.append((flat, dx))
     assert_same_bits(results[0][0], results[1][0])
     assert_same_bits(results[0][1], results[1][1])
@@ -60,9 +60,8 @@ def test_bias_gradients_of_any_shape(fast, dtype, shape, order):
     sums = []
     for ops in (fast, PORTABLE):
         d_bias = np.full((1, shape[1]), np.nan, dtype)
-        ops.linear_backward(
-            x, dy, np.zeros((3, shape[1]), dtype), np.empty((3, shape[1]), dtype), d_bias, need_dx=False
-        )
+        weight, d_weight = np.zeros((3, shape[1]), dtype), np.empty((3, shape[1]), dtype)
+        ops.linear_backward(x, dy, Affine(weight, None, d_weight, d_bias), need_dx=False)
         sums.append(d_bias)
     assert_same_bits(*sums)
 
@@ -81,7 +80,7 @@ def test_adam(monkeypatch, fast, dtype, shape, factors, threads):
     for ops in (fast, PORTABLE):
         values, grads, m, v = (a.copy() for a in start)
         for _ in range(3):
-            ops.adam(values, grads, m, v, (0.9, 0.999, 1e-7, rate), lr_factors)
+            ops.adam(Update(values, grads, lr_factors), m, v, (0.9, 0.999, 1e-7, rate))
         results.append((values, grads, m, v))
     for own, portable in zip(*results, strict=True):
         assert_same_bits(own, portable)
@@ -145,7 +144,8 @@ def test_linear_and_relu_as_one(fast, dtype, shape, overwrite, bias, need_dx):
     for ops in (fast, PORTABLE):
         given, d_w, d_b = dy.copy(), d_weight.copy(), d_bias.copy() if bias else None
         with np.errstate(invalid="ignore", over="ignore"):
-            dx = ops.linear_relu_backward(x, y, given, weight, d_w, d_b, need_dx=need_dx, overwrite=overwrite)
+            affine = Affine(weight, b, d_w, d_b)
+            dx = ops.linear_relu_backward(x, y, given, affine, need_dx=need_dx, overwrite=overwrite)
         results.append((dx, d_w, d_b))
         if not overwrite:
             assert_same_bits(given, dy)
@@ -362,7 +362,7 @@ def test_threads_obey_the_errstate_of_the_caller(monkeypatch):
     arrays = [np.full(n, np.inf, np.float32) for _ in range(4)]
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("error")
-        FAST.adam(*arrays, (0.9, 0.999, 1e-7, 0.1))
+        FAST.adam(Update(*arrays[:2]), *arrays[2:], (0.9, 0.999, 1e-7, 0.1))
     assert np.isnan(arrays[0]).all()
 
 
@@ -378,7 +378,7 @@ def test_as_many_threads_as_the_environment_says(monkeypatch):
 
 def _adam_in_a_child(ops):
     arrays = [np.ones(1 << 20, np.float32) for _ in range(4)]
-    ops.adam(*arrays, (0.9, 0.999, 1e-7, 0.1))
+    ops.adam(Update(*arrays[:2]), *arrays[2:], (0.9, 0.999, 1e-7, 0.1))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks")

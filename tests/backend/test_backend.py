@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import os
+import pickle
 import subprocess
 import sys
 import warnings
@@ -543,6 +545,83 @@ def test_a_backend_of_ones_own_is_a_value_too():
     mine = dataclasses.replace(get_backend("numpy"), dtype_name="float32")
     assert isinstance(mine, Backend)
     assert mine == get_backend("numpy")
+
+
+# -- native code ------------------------------------------------------------------------------------------------
+SETTINGS = pytest.mark.parametrize("compiled", ["auto", True, False])
+
+
+def numpy_or_skip(compiled, dtype="float32"):
+    if compiled is True:
+        pytest.importorskip("numba", reason="needs numba: pip install 'xpnn[fast]'")
+    return get_backend("numpy", dtype, compiled=compiled)
+
+
+@SETTINGS
+def test_what_was_chosen_goes_where_the_backend_goes(compiled):
+    backend = numpy_or_skip(compiled)
+    halves = backend.with_dtype("float16")
+    assert type(halves.ops) is not type(backend.ops)
+    for other in (
+        backend.with_dtype("float64"),
+        halves,
+        get_backend(backend, "float64"),
+        get_backend(backend, ops="fast"),
+        copy.copy(backend),
+        copy.deepcopy(backend),
+        pickle.loads(pickle.dumps(backend)),
+        pickle.loads(pickle.dumps(halves)),
+        xpnn.mlp([2, 2], backend=backend).backend,
+        xpnn.mlp([2, 2]).to(backend).backend,
+        copy.deepcopy(xpnn.mlp([2, 2], backend=backend)).backend,
+        pickle.loads(pickle.dumps(xpnn.mlp([2, 2], backend=backend))).backend,
+    ):
+        assert other.ops.setting == compiled
+        assert other.ops.compiled is (compiled is True)
+
+
+def test_a_copy_is_the_backend_itself():
+    """A value, of whose networks one fit finds out how to be fast."""
+    backend = get_backend("numpy")
+    assert copy.copy(backend) is copy.deepcopy([backend])[0] is backend
+
+
+@SETTINGS
+def test_a_backend_changes_what_was_chosen(compiled):
+    given = get_backend("numpy", "float64", compiled=False)
+    made = numpy_or_skip(compiled, "float64") if compiled is True else get_backend(given, compiled=compiled)
+    assert made == given
+    assert get_backend(given, compiled=compiled).ops.setting == compiled
+    assert given.ops.setting is False
+    assert get_backend(made, ops="portable").ops.name == "portable"
+
+
+def test_a_pickle_asks_the_environment_anew(monkeypatch):
+    pickled = {compiled: pickle.dumps(get_backend("numpy", compiled=compiled)) for compiled in ("auto", False)}
+    monkeypatch.setenv("XPNN_COMPILED", "0")
+    assert pickle.loads(pickled["auto"]).ops.setting is False
+    monkeypatch.setenv("XPNN_COMPILED", "auto")
+    assert pickle.loads(pickled[False]).ops.setting is False
+
+
+@pytest.mark.parametrize("value", ["yes", 2, 0, 1, None.__class__, "True"])
+def test_compiled_is_one_of_three(value):
+    with pytest.raises(OptionError, match=r"^get_backend: expected compiled to be 'auto', True or False, got "):
+        get_backend("numpy", compiled=value)
+
+
+@pytest.mark.parametrize(
+    ("spec", "options", "got"),
+    [("numpy", {"ops": "portable"}, "numpy and portable"), ("strict", {}, "strict and fast")],
+)
+def test_what_has_no_compiled_loops_says_so(spec, options, got):
+    message = f"compiled=True takes loops compiled for NumPy: expected numpy and fast operations, got {got} ones"
+    with pytest.raises(OptionError, match=message):
+        get_backend(spec, compiled=True, **options)
+    with pytest.raises(OptionError, match=message.replace("strict and fast", "strict and portable")):
+        get_backend(get_backend(spec, **options), compiled=True)
+    for other in (False, "auto"):
+        assert get_backend(spec, compiled=other, **options).name == spec
 
 
 # -- importing -------------------------------------------------------------------------------------------------

@@ -21,7 +21,8 @@ from places import PROJECT, backend_or_skip
 import xpnn
 from xpnn.checkpoint import write
 from xpnn.cli.options import in_options
-from xpnn.cli.sources import BUILTIN, open_builtin, take
+from xpnn.cli.sources import BUILTIN, open_builtin
+from xpnn.data.arrays import take_rows
 from xpnn.data.targets import ClassTarget
 from xpnn.predictor import Predictor
 
@@ -392,7 +393,7 @@ def test_ctrl_c_in_a_process(tmp_path):
     options = predictor.info["options"]
     source = open_builtin("moons", seed=0)
     rows = source.split(source.y, options["test_size"], options["validation_size"], 0)["valid"]
-    best = predictor.score(take(source.raw, rows), source.y[rows])["cross_entropy"]
+    best = predictor.score(take_rows(source.raw, rows), source.y[rows])["cross_entropy"]
     assert best == pytest.approx(min(history), rel=1e-5)
     assert min(history) < history[-1]
 

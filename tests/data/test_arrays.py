@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from xpnn.backend import to_numpy
-from xpnn.data.arrays import as_array, load_arrays, open_memmap
+from xpnn.data.arrays import load_arrays, open_memmap, take_rows
 from xpnn.errors import DataError, FileFormatError, ShapeError
 
 try:
@@ -146,8 +146,15 @@ def test_to_numpy(a):
     np.testing.assert_array_equal(host, X)
 
 
-def test_as_array_leaves_arrays_alone():
-    tensor = strict.ones(2)
-    assert as_array(tensor) is tensor
-    assert as_array(X) is X
-    assert isinstance(as_array((1, 2)), np.ndarray)
+def test_take_rows_of_whatever_holds_rows():
+    index = np.asarray([2, 0])
+    for rows in (X, strict.asarray(X), *([] if torch is None else [torch.asarray(X)])):
+        taken = take_rows(rows, index)
+        assert type(taken) is type(rows)
+        np.testing.assert_array_equal(to_numpy(taken), X[index])
+    scipy_sparse = pytest.importorskip("scipy.sparse")
+    np.testing.assert_array_equal(take_rows(scipy_sparse.csr_matrix(X), index).toarray(), X[index])
+    table = {"a": X[:, 0], "b": list("xyzw"[: len(X)])}
+    taken = take_rows(table, index)
+    np.testing.assert_array_equal(taken["a"], X[index, 0])
+    assert taken["b"].tolist() == ["z", "x"]

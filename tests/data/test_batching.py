@@ -111,7 +111,7 @@ def test_memory_maps_are_read_batch_by_batch(tmp_path):
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (lambda X, y: batches(X, y[:4], 2), ShapeError, r"batches: .*got: X has 5, y has 4\. One target"),
+        (lambda X, y: batches(X, y[:4], 2), ShapeError, r"batches: .*but X has 5, y has 4\. Pass one target"),
         (lambda X, y: batches(X[:0], y[:0], 2), DataError, r"batches: expected rows, got none\. Check how"),
         (
             lambda X, y: batches(X, y, 0),
@@ -256,7 +256,7 @@ def test_unshuffled_split_takes_the_last_rows_and_leaves_maps_lazy(tmp_path):
 
 def test_train_test_split_refuses():
     X, y = rows(10)
-    with pytest.raises(ShapeError, match=r"got: X has 10, y has 9\."):
+    with pytest.raises(ShapeError, match=r"but X has 10, y has 9\."):
         train_test_split(X, y[:9])
     with pytest.raises(ShapeError, match="sample_weight has 4"):
         train_test_split(X, y, sample_weight=np.ones(4))

@@ -1,6 +1,6 @@
 """cuBLASLt in Python, called through C, for tests: it reads the descriptors that it is given, as the real one would.
 
-It is strict: attributes have one size each, what a product is told must be what the algorithm was found for, and
+It is strict: attributes have one size each, what describes a product must be what the algorithm was found for, and
 addresses must be aligned as they were said to be.
 """
 
@@ -27,8 +27,8 @@ class CublasLt:
 
     Attributes
     ----------
-    asked, products : list of dict
-        What the heuristic and each product were told.
+    queries, products : list of dict
+        What the heuristic and each product were given.
     offered : set of int
         The epilogues for which there is an algorithm.
     keeps_nan : bool
@@ -42,7 +42,7 @@ class CublasLt:
     """
 
     def __init__(self, blas):
-        self.asked, self.products, self.calls = [], [], []
+        self.queries, self.products, self.calls = [], [], []
         self.offered, self.keeps_nan, self.needs, self.refuses = {4, 6, 256}, True, 1 << 20, 0
         self.unknown = set()
         self._made = {}
@@ -56,9 +56,9 @@ class CublasLt:
     def row_sum(a):
         return a.sum(axis=1)
 
-    def _make(self, place, **told):
+    def _make(self, place, **product):
         number = 0x1000 + 64 * len(self._made)
-        self._made[number] = told
+        self._made[number] = product
         ctypes.cast(place, ctypes.POINTER(ctypes.c_void_p))[0] = number
         return 0
 
@@ -84,7 +84,7 @@ class CublasLt:
     def _matmulpreferencesetattribute(self, which, attribute, place, size):
         return self._set(PREFERENCE, which, attribute, place, size)
 
-    def _told(self, operation, a, b, c, d):
+    def _product(self, operation, a, b, c, d):
         """A product but for addresses, or None where the descriptors contradict each other."""
         operation, a, b, c, d = (dict(self._made[number]) for number in (operation, a, b, c, d))
         operation.pop("bias")
@@ -96,48 +96,48 @@ class CublasLt:
         return {**operation, "m": m, "n": n, "k": k, "a": a, "b": b, "d": d} if good else None
 
     def _matmulalgogetheuristic(self, handle, operation, a, b, c, d, preference, wanted, results, count):
-        told, limits = self._told(operation, a, b, c, d), self._made[preference]
+        product, limits = self._product(operation, a, b, c, d), self._made[preference]
         pointer = self._made[operation]["bias"]
-        if handle != HANDLE or told is None or wanted != 1 or not pointer:
+        if handle != HANDLE or product is None or wanted != 1 or not pointer:
             return 7
-        self.asked.append(told | {"limits": dict(limits)})
-        fits = told["epilogue"] in self.offered and self.needs <= limits["workspace"]
+        self.queries.append(product | {"limits": dict(limits)})
+        fits = product["epilogue"] in self.offered and self.needs <= limits["workspace"]
         ctypes.cast(count, ctypes.POINTER(ctypes.c_int))[0] = int(fits)
         if not fits:
             return 15
         aligned = {name: limits[name] for name in "abcd"} | {"bias": pointer & -pointer}
         number = 77 + len(self._algorithms)
-        self._algorithms[number] = told, aligned
+        self._algorithms[number] = product, aligned
         ctypes.memmove(results, struct.pack("=8QQif4i", number, *[0] * 7, self.needs, 0, 1.0, 0, 0, 0, 0), 96)
         return 0
 
     def _matmul(self, handle, operation, alpha, a, of_a, b, of_b, beta, c, of_c, d, of_d, algorithm, workspace, size,
                 stream):  # fmt: skip
-        told, bias = self._told(operation, of_a, of_b, of_c, of_d), self._made[operation]["bias"]
+        product, bias = self._product(operation, of_a, of_b, of_c, of_d), self._made[operation]["bias"]
         (number,) = struct.unpack("Q", ctypes.string_at(algorithm, 8))
         found, aligned = self._algorithms[number]
         places = {"a": a, "b": b, "c": c, "d": d, "bias": bias}
-        if handle != HANDLE or told != found or c != d or not workspace or size < self.needs:
+        if handle != HANDLE or product != found or c != d or not workspace or size < self.needs:
             return 7
         if any(places[name] % step for name, step in aligned.items()):
             return 13  # as from a kernel that loads what lies across
-        self.products.append(told | {"workspace": workspace, "stream": stream or 0})
+        self.products.append(product | {"workspace": workspace, "stream": stream or 0})
         if self.refuses:
             return self.refuses
         one, zero = (ctypes.c_float.from_address(p).value for p in (alpha, beta))
         assert (one, zero) == (1.0, 0.0)
         A, B, D = (
             by_columns(p, TYPES[x["kind"]], 1, (x["rows"], x["cols"]), x["ld"], 0)[0]
-            for p, x in ((a, told["a"]), (b, told["b"]), (d, told["d"]))
+            for p, x in ((a, product["a"]), (b, product["b"]), (d, product["d"]))
         )
-        A, B = (A.T if told["op_a"] else A).astype(np.float32), (B.T if told["op_b"] else B).astype(np.float32)
+        A, B = (A.T if product["op_a"] else A).astype(np.float32), (B.T if product["op_b"] else B).astype(np.float32)
         y = A @ B
-        row = np.frombuffer((ctypes.c_char * (4 * told["m"])).from_address(bias), np.float32)
-        if told["epilogue"] == 256:
+        row = np.frombuffer((ctypes.c_char * (4 * product["m"])).from_address(bias), np.float32)
+        if product["epilogue"] == 256:
             row[:] = self.row_sum(A)
         else:
             y += row[:, None]
-            if told["epilogue"] == 6:
+            if product["epilogue"] == 6:
                 y = np.maximum(y, 0.0) if self.keeps_nan else np.fmax(y, 0.0)
         D[...] = y
         return 0

@@ -275,11 +275,11 @@ class Cublas:
     TYPES = {0: np.float32, 1: np.float64, 2: np.float16, 14: "bfloat16"}  # noqa: RUF012
 
     def __init__(self):
-        from xpnn.accel.cuda import gemm
+        from xpnn.accel.cuda import cublas
 
         self.calls, self.products, self.status = [], [], 0
         self.stream, self.workspace = None, None
-        for name, arguments in gemm._ARGUMENTS.items():
+        for name, arguments in cublas.ARGUMENTS.items():
             method = getattr(self, f"_{name.removeprefix('cublas').removesuffix('_v2').lower()}")
             setattr(self, name, ctypes.CFUNCTYPE(ctypes.c_int, *arguments)(noting(self.calls, self, name, method)))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import pickle
 
@@ -11,7 +10,7 @@ import pytest
 from places import backend_or_skip
 
 import xpnn
-from xpnn.layers.base import backward_chain, bind_chain, forward_chain, output_of_chain
+from xpnn.layers.plan import Plan, unbound
 from xpnn.ops import Ops
 
 RNG = np.random.default_rng(0)
@@ -19,34 +18,53 @@ X, DY = RNG.normal(size=(7, 5)).astype(np.float32), RNG.normal(size=(7, 3)).asty
 Y = np.arange(7) % 3
 
 
-def alone(net):
-    """Take the pairs away: each layer computes by itself."""
-    for layer in (net, *net.layers):
-        if hasattr(layer, "layers"):
-            layer.layers[0]._chain = None
+class NoPlan:
+    """What a plan must be equal to: each layer by itself, one after the other."""
+
+    def __init__(self, layers):
+        self.layers = layers
+
+    def forward(self, x, *, train=False, key=None):
+        caches = []
+        for layer in self.layers:
+            x, cache = layer.forward(x, train=train, key=key)
+            caches.append(cache)
+        return x, caches
+
+    def backward(self, dy, caches, *, need_dx=True, first=0):
+        for i in reversed(range(first, len(self.layers))):
+            dy = self.layers[i].backward(dy, caches[i], need_dx=need_dx or i > first)
+        return dy if need_dx else None
+
+    def output(self, x):
+        return self.forward(x)[0]
+
+
+def without_plan(net):
+    """Let each layer of a network compute by itself."""
+    net.plan = NoPlan(net.layers)
+    for layer in net.layers:
+        if isinstance(layer, xpnn.layers.Residual):
+            layer._plan = NoPlan(layer.layers)
     return net
 
 
-def pairs_of(chain):
-    return [i for i, _, mate in chain[0]._chain[1] if mate is not None]
-
-
-class Noting(Ops):
-    """Portable operations that note which were asked for."""
+class CountingOps(Ops):
+    """Portable operations that list their calls."""
 
     def __init__(self, xp, device):
         super().__init__(xp, device)
-        self.asked = []
+        self.calls = []
 
     def __getattribute__(self, name):
         if name in ("linear", "relu", "linear_relu", "relu_backward", "linear_backward", "linear_relu_backward"):
-            self.asked.append(name)
+            self.calls.append(name)
         return super().__getattribute__(name)
 
 
-def noting(net):
-    """Let a network compute with operations that note."""
-    ops = Noting(np, "cpu")
+def counted(net):
+    """Let a network compute with operations that list their calls."""
+    ops = CountingOps(np, "cpu")
     for layer in net.layers:
         layer._ops = ops
     return ops
@@ -54,31 +72,31 @@ def noting(net):
 
 # -- which layers are pairs -------------------------------------------------------------------------------------
 def test_linear_and_relu_are_a_pair():
-    assert pairs_of(xpnn.mlp([5, 4, 4, 3]).layers) == [0, 2]
-    assert pairs_of(xpnn.mlp([5, 4, 4, 3], norm="layer").layers) == []
-    assert pairs_of(xpnn.mlp([5, 4, 4, 3], "tanh").layers) == []
+    assert xpnn.mlp([5, 4, 4, 3]).plan.pairs == [0, 2]
+    assert xpnn.mlp([5, 4, 4, 3], norm="layer").plan.pairs == []
+    assert xpnn.mlp([5, 4, 4, 3], "tanh").plan.pairs == []
     net = xpnn.Sequential(
         *(xpnn.Linear(4), xpnn.ReLU(), xpnn.ReLU(), xpnn.Linear(4, bias=False), xpnn.ReLU(), xpnn.Dropout(0.5)),
         xpnn.Residual(xpnn.Linear(4), xpnn.ReLU(), xpnn.Linear(4)),
         n_in=5,
     )
-    assert pairs_of(net.layers) == [0, 3]
-    assert pairs_of(net.layers[-1].layers) == [0]
+    assert net.plan.pairs == [0, 3]
+    assert net.layers[-1].plan.pairs == [0]
 
 
 def test_a_pair_is_one_operation_each_way():
     net = xpnn.mlp([5, 4, 4, 3])
-    ops = noting(net)
+    ops = counted(net)
     _, caches = net.forward(X, train=True)
-    assert ops.asked[:1] == ["linear_relu"]
-    assert [name for name in ops.asked if name == "linear_relu"] == ["linear_relu"] * 2
-    ops.asked.clear()
+    assert ops.calls[:1] == ["linear_relu"]
+    assert [name for name in ops.calls if name == "linear_relu"] == ["linear_relu"] * 2
+    ops.calls.clear()
     net.backward(DY, caches)
-    assert [name for name in ops.asked if name == "linear_relu_backward"] == ["linear_relu_backward"] * 2
-    ops.asked.clear()
+    assert [name for name in ops.calls if name == "linear_relu_backward"] == ["linear_relu_backward"] * 2
+    ops.calls.clear()
     net.predict(X)
-    assert ops.asked.count("linear_relu") == 2
-    assert ops.asked.count("linear") == 3  # by the definition, and the last layer
+    assert ops.calls.count("linear_relu") == 2
+    assert ops.calls.count("linear") == 3  # by the definition, and the last layer
 
 
 class Doubled(xpnn.Linear):
@@ -103,12 +121,11 @@ class Leaking(xpnn.ReLU):
         return dy if need_dx else None
 
 
-class Over(xpnn.ReLU):
-    def forward_over(self, x, *, train=False, key=None):
-        return self.forward(x + 1.0)
-
-
 class Renamed(xpnn.Linear):
+    """Nothing of its own."""
+
+
+class RenamedReLU(xpnn.ReLU):
     """Nothing of its own."""
 
 
@@ -121,14 +138,14 @@ class Renamed(xpnn.Linear):
         (Halved, xpnn.ReLU, []),
         (xpnn.Linear, Noisy, []),
         (xpnn.Linear, Leaking, []),
-        (xpnn.Linear, Over, []),
+        (xpnn.Linear, RenamedReLU, [0]),
         (xpnn.Linear, xpnn.LeakyReLU, []),
     ],
 )
 def test_a_layer_with_passes_of_its_own_is_no_part_of_a_pair(first, second, expected):
     net = xpnn.Sequential(first(4), second(), xpnn.Linear(3), n_in=5, seed=0)
-    assert pairs_of(net.layers) == expected
-    other = alone(net.copy())
+    assert net.plan.pairs == expected
+    other = without_plan(net.copy())
     (y, caches), (y_other, caches_other) = (n.forward(X) for n in (net, other))
     np.testing.assert_array_equal(y, y_other)
     net.backward(DY, caches)
@@ -137,27 +154,30 @@ def test_a_layer_with_passes_of_its_own_is_no_part_of_a_pair(first, second, expe
 
 
 @pytest.mark.parametrize("kind", [xpnn.Linear, xpnn.ReLU])
-@pytest.mark.parametrize("name", ["forward", "backward", "forward_over", "backward_over"])
+@pytest.mark.parametrize("name", ["forward", "backward"])
 def test_a_pass_that_was_exchanged_counts(kind, name, monkeypatch):
     """Of the class, or of one object."""
     right = getattr(kind, name)
     monkeypatch.setattr(kind, name, lambda self, *args, **options: right(self, *args, **options))
-    assert pairs_of(xpnn.mlp([5, 4, 3]).layers) == []
+    assert xpnn.mlp([5, 4, 3]).plan.pairs == []
     monkeypatch.undo()
     layers = xpnn.Linear(4), xpnn.ReLU()
     chosen = next(layer for layer in layers if isinstance(layer, kind))
     setattr(chosen, name, functools.partial(right, chosen))
-    assert pairs_of(xpnn.Sequential(*layers, xpnn.Linear(3), n_in=5).layers) == []
+    assert xpnn.Sequential(*layers, xpnn.Linear(3), n_in=5).plan.pairs == []
 
 
 def test_a_copy_finds_its_own_pairs():
     net = xpnn.mlp([5, 4, 4, 3], residual=True)
     for other in (net.copy(), pickle.loads(pickle.dumps(net)), net.to("numpy", "float64")):
-        assert pairs_of(other.layers) == pairs_of(net.layers)
-        own = set(map(id, other.layers))
-        assert all(id(layer) in own for _, layer, _ in other.layers[0]._chain[1])
-    assert copy.copy(net.layers[0])._chain is None
-    assert b"_chain" not in pickle.dumps(xpnn.mlp([5, 4, 3]))
+        assert other.plan.pairs == net.plan.pairs
+        _, caches = other.forward(X)
+        other.backward(DY, caches)
+        assert np.any(other.store.grads)  # by layers of its own
+    assert not np.any(net.store.grads)
+    assert b"plan" not in pickle.dumps(net)
+    for layer in map(unbound, net.layers):
+        assert not {"_ops", "params", "grads", "affine", "_plan"} & vars(layer).keys()
 
 
 # -- equal to the bit -------------------------------------------------------------------------------------------
@@ -201,7 +221,7 @@ def fixture_backend(request):
 @pytest.mark.parametrize("need_dx", [True, False], ids=["dx", ""])
 def test_passes_are_equal_to_the_bit(name, train, need_dx, backend):
     """Outputs, every cache, gradients, and the gradient to the input; what is the caller's stays as it is."""
-    net, other = NETWORKS[name](backend=backend, seed=3), alone(NETWORKS[name](backend=backend, seed=3))
+    net, other = NETWORKS[name](backend=backend, seed=3), without_plan(NETWORKS[name](backend=backend, seed=3))
     to = backend.to_numpy
     x, dy = backend.asarray(X), DY if net.store.replicas == () else np.stack([DY, DY * 2, DY * 3])
     dy = backend.asarray(dy)
@@ -245,82 +265,98 @@ def test_caches_are_one_for_each_layer():
 @pytest.mark.parametrize("first", range(5))
 def test_a_chain_ends_where_it_is_told(first):
     """Also between the layers of a pair."""
-    net, other = xpnn.mlp([5, 8, 4, 3]), alone(xpnn.mlp([5, 8, 4, 3]))
-    assert pairs_of(net.layers) == [0, 2]
+    net, other = xpnn.mlp([5, 8, 4, 3]), without_plan(xpnn.mlp([5, 8, 4, 3]))
+    assert net.plan.pairs == [0, 2]
     results = []
     for each in (net, other):
-        _, caches = forward_chain(each.layers, X, train=False, key=None)
+        _, caches = each.plan.forward(X)
         each.store.grads[...] = 0.0
-        dx = backward_chain(each.layers, DY, caches, need_dx=True, first=first)
-        assert backward_chain(each.layers, DY, caches, need_dx=False, first=first) is None
+        dx = each.plan.backward(DY, caches, need_dx=True, first=first)
+        assert each.plan.backward(DY, caches, need_dx=False, first=first) is None
         results.append((dx, each.store.grads.copy()))
     for a, b in zip(*results, strict=True):
         np.testing.assert_array_equal(a, b)
 
 
-def test_part_of_a_chain_has_no_pairs():
-    """Only the chain that was bound is known to be whole."""
-    net = xpnn.mlp([5, 8, 4, 3])
-    ops = noting(net)
-    for part in (net.layers[:1], net.layers[:3], list(net.layers), (net.layers[0], xpnn.Tanh())):
-        ops.asked.clear()
-        y, caches = forward_chain(part, X, train=False, key=None)
-        assert len(caches) == len(part)
-        np.testing.assert_array_equal(output_of_chain(part, X), y)
-        assert "linear_relu" not in ops.asked
+def test_a_plan_of_part_of_a_network():
+    """A part that ends between two layers of a pair has the first of them alone."""
+    net, other = xpnn.mlp([5, 8, 4, 3]), without_plan(xpnn.mlp([5, 8, 4, 3]))
+    ops = counted(net)
+    for part, pairs in ((slice(1), 0), (slice(3), 1), (slice(1, 3), 0), (slice(5), 2)):
+        ops.calls.clear()
+        plan, theirs = Plan(net.layers[part]), NoPlan(other.layers[part])
+        x = np.abs(X) if part.start is None else np.abs(X @ np.ones((5, 8), np.float32))
+        y, caches = plan.forward(x)
+        assert len(caches) == len(net.layers[part])
+        np.testing.assert_array_equal(y, theirs.output(x))
+        np.testing.assert_array_equal(plan.output(x), y)
+        assert ops.calls.count("linear_relu") == 2 * pairs
     z = X @ net.params["0.weight"] + net.params["0.bias"]
-    np.testing.assert_array_equal(y, np.tanh(z))
+    np.testing.assert_array_equal(Plan((net.layers[0], xpnn.Tanh())).output(X), np.tanh(z))
 
 
-def test_a_chain_of_ones_own_finds_pairs():
-    """Whoever writes a layer of layers calls `bind_chain`."""
+def test_layers_outside_a_network_have_a_plan_too():
+    layer = xpnn.Residual(xpnn.Tanh(), xpnn.ReLU(), xpnn.ReLU())
+    y, caches = layer.forward(X)
+    np.testing.assert_array_equal(y, X + np.maximum(np.tanh(X), 0.0))
+    dy = np.ones_like(X)
+    np.testing.assert_allclose(layer.backward(dy, caches), 1 + (X > 0) * (1 - np.tanh(X) ** 2), rtol=1e-5)
+    np.testing.assert_array_equal(dy, 1.0)
+    with pytest.raises(xpnn.errors.OptionError, match="expected to be part of a network"):
+        xpnn.Residual(xpnn.Linear(5), xpnn.ReLU()).forward(X)
 
-    class Twice(xpnn.Layer):
-        def __init__(self, *layers):
-            self.layers = layers
 
-        def sublayers(self):
-            return self.layers
+class Keeps(xpnn.Layer):
+    """A map whose gradient is its own array, which nobody may write over."""
 
-        def build(self, n_in):
-            self.n_in, width = n_in, n_in
-            for layer in self.layers:
-                width = layer.build(width)
-            self.n_out = width
-            return width
+    def forward(self, x, *, train=False, key=None):
+        return x + 1.0, None
 
-        def param_specs(self):
-            return xpnn.layers.base.chain_param_specs(self.layers)
+    def backward(self, dy, cache, *, need_dx=True):
+        self.kept = dy * 2.0
+        return self.kept
 
-        def bind(self, backend, params, grads, buffers):
-            super().bind(backend, params, grads, buffers)
-            bind_chain(self.layers, backend, params, grads, buffers)
 
-        def forward(self, x, *, train=False, key=None):
-            return forward_chain(self.layers, x, train=train, key=key)
+class KeepsReLU(xpnn.ReLU):
+    backward = Keeps.backward
 
-        def backward(self, dy, cache, *, need_dx=True):
-            return backward_chain(self.layers, dy, cache, need_dx=need_dx)
 
-    layer = Twice(xpnn.Linear(4), xpnn.ReLU())
-    net = xpnn.Sequential(layer, xpnn.Linear(3), n_in=5)
-    assert pairs_of(layer.layers) == [0]
-    y, caches = net.forward(X)
-    assert net.backward(DY, caches, need_dx=True).shape == X.shape
-    np.testing.assert_array_equal(net.predict(X), y)
+class KeepsLinear(xpnn.Linear):
+    backward = Keeps.backward
+
+
+@pytest.mark.parametrize("kind", [Keeps, KeepsReLU, lambda: KeepsLinear(3)])
+@pytest.mark.parametrize("before", [(xpnn.ReLU,), (lambda: xpnn.Linear(3), xpnn.ReLU)], ids=["relu", "pair"])
+def test_gradients_of_layers_that_promise_nothing_are_not_overwritten(kind, before):
+    net = xpnn.Sequential(*(make() for make in before), kind(), n_in=3)
+    _, caches = net.forward(DY)
+    net.backward(np.ones_like(DY), caches, need_dx=True)
+    np.testing.assert_array_equal(net.layers[-1].kept, 2.0)
+
+
+def test_a_gradient_is_overwritten_where_nobody_else_has_it():
+    """ReLU writes over what the Linear behind it returned: no further array."""
+    net = xpnn.mlp([5, 4, 3])
+    given = []
+    ops = net.layers[0].ops
+    net.layers[0]._ops = CountingOps(np, "cpu")
+    net.layers[0]._ops.relu_backward = lambda dy, y, *, overwrite: given.append(overwrite) or ops.relu_backward(dy, y)
+    _, caches = net.forward(X)
+    net.backward(DY, caches)
+    assert given == [True]
 
 
 def test_a_wrong_width_is_told_by_the_pair():
     net = xpnn.mlp([5, 4, 3])
     with pytest.raises(xpnn.errors.ShapeError, match=r"0.Linear: expected x of shape \(batch, 5\), got \(7, 3\)"):
-        forward_chain(net.layers, DY, train=False, key=None)
+        net.plan.forward(DY)
 
 
 @pytest.mark.parametrize("options", [{}, {"clip_norm": 0.1}, {"clip_norm": 0.1, "clip_value": 0.05}], ids=str)
 @pytest.mark.parametrize("seed", [0, [0, 1]], ids=["one", "replicas"])
 def test_training_is_equal_to_the_bit(options, seed, backend):
     found = []
-    for make in (lambda net: net, alone):
+    for make in (lambda net: net, without_plan):
         net = make(xpnn.mlp([5, 8, 4, 3], dropout=0.2, backend=backend, seed=seed))
         trainer = xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.AdamW(0.01), **options)
         history = trainer.fit(X, Y, epochs=3, batch_size=3)

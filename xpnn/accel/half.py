@@ -29,7 +29,7 @@ import numpy as np
 
 from .._typing import Array, DType
 from ..errors import BackendUnavailableError, OptionError
-from ..ops import Ops
+from ..ops import Affine, Ops
 
 __all__ = ["HALVES", "half_of", "with_half_products"]
 
@@ -89,7 +89,7 @@ class _Half(Ops):
     """Products of rounded operands: the definition, in standard operations.
 
     The rounded numbers are float32 again before they are multiplied, which is what a GPU's half-precision unit
-    computes, to the order of summation.  It tells what half precision does to a network; it is not faster.
+    computes, to the order of summation.  It shows what half precision does to a network; it is not faster.
     """
 
     half: str
@@ -104,27 +104,20 @@ class _Half(Ops):
         return Ops.linear_relu(self, x, weight, bias)  # by `linear`: a twin multiplies in full
 
     def linear_backward(
-        self,
-        x: Array,
-        dy: Array,
-        weight: Array,
-        d_weight: Array,
-        d_bias: Array | None,
-        *,
-        need_dx: bool,
+        self, x: Array, dy: Array, affine: Affine, *, need_dx: bool, need_d_bias: bool = True
     ) -> Array | None:
         """Gradients of `linear`; the products are of half precision, the sum of the bias is not."""
-        if d_bias is not None:
-            d_bias[...] = self.xp.sum(dy, axis=-2, keepdims=True)
+        if need_d_bias and affine.d_bias is not None:
+            affine.d_bias[...] = self.xp.sum(dy, axis=-2, keepdims=True)
         x = self._rounded(x)
-        weight = self._rounded(weight) if need_dx else weight
+        weight = self._rounded(affine.weight) if need_dx else affine.weight
         if self.half == "float16":
             up, down = self._scale(dy)
             dy = self._rounded(dy * up)
             dy *= down
         else:
             dy = self._rounded(dy)
-        return super().linear_backward(x, dy, weight, d_weight, None, need_dx=need_dx)
+        return super().linear_backward(x, dy, affine._replace(weight=weight), need_dx=need_dx, need_d_bias=False)
 
     def _rounded(self, a: Array) -> Array:
         """Round to half precision and widen again: always a fresh array."""
@@ -156,18 +149,13 @@ class _CudaHalf(_Half):
         return y
 
     def linear_backward(
-        self,
-        x: Array,
-        dy: Array,
-        weight: Array,
-        d_weight: Array,
-        d_bias: Array | None,
-        *,
-        need_dx: bool,
+        self, x: Array, dy: Array, affine: Affine, *, need_dx: bool, need_d_bias: bool = True
     ) -> Array | None:
         """Gradients of `linear`; the products are of half precision, the sum of the bias is not."""
         ops: Any = self
-        ops.bias_gradient(dy, d_bias)
+        weight, _, d_weight, d_bias = affine
+        if need_d_bias:
+            ops.bias_gradient(dy, d_bias)
         down = None
         if self.half == "float16":
             up, down = self._scale(dy)

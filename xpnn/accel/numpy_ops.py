@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .._typing import Array, Device, DType, Namespace, Shape
-from ..ops import Ops
+from ..ops import Affine, Ops, Update
 from ..random import keep_threshold
 from .native.openblas import NO_POOL
 from .native.support import Compiled, find_pool, is_loaded, load_loops, numpy_objection, paying_pool
@@ -108,18 +108,12 @@ class NumpyOps(Ops):
         return y
 
     def linear_backward(
-        self,
-        x: Array,
-        dy: Array,
-        weight: Array,
-        d_weight: Array,
-        d_bias: Array | None,
-        *,
-        need_dx: bool,
+        self, x: Array, dy: Array, affine: Affine, *, need_dx: bool, need_d_bias: bool = True
     ) -> Array | None:
         """Gradients of `linear`; the products go straight into the flat gradient buffer."""
+        weight, _, d_weight, d_bias = affine
         np.matmul(x.mT, dy, out=d_weight)
-        if d_bias is not None:
+        if need_d_bias and d_bias is not None:
             if self._loops is not None and _by_rows(dy):
                 self._loops.column_sums(dy, d_bias[0])
             else:
@@ -161,24 +155,14 @@ class NumpyOps(Ops):
         return self.relu(y, overwrite=True)
 
     def linear_relu_backward(
-        self,
-        x: Array,
-        y: Array,
-        dy: Array,
-        weight: Array,
-        d_weight: Array,
-        d_bias: Array | None,
-        *,
-        need_dx: bool,
-        overwrite: bool = False,
+        self, x: Array, y: Array, dy: Array, affine: Affine, *, need_dx: bool, overwrite: bool = False
     ) -> Array | None:
         """Gradients of `linear_relu`; mask and sums by one compiled loop where there is one."""
+        d_bias = affine.d_bias
         if self._loops is None or not overwrite or d_bias is None or not (_by_rows(dy) and _like(y, dy)):
-            return super().linear_relu_backward(
-                x, y, dy, weight, d_weight, d_bias, need_dx=need_dx, overwrite=overwrite
-            )
+            return super().linear_relu_backward(x, y, dy, affine, need_dx=need_dx, overwrite=overwrite)
         self._loops.relu_backward_sums(self._pool, dy, y, d_bias[0])
-        return self.linear_backward(x, dy, weight, d_weight, None, need_dx=need_dx)
+        return self.linear_backward(x, dy, affine, need_dx=need_dx, need_d_bias=False)
 
     # -- dropout --------------------------------------------------------------------------------------------
     def keep_mask(self, shape: Shape, rate: float | Sequence[float], key: tuple[Any, Any], dtype: DType) -> Array:
@@ -248,33 +232,25 @@ class NumpyOps(Ops):
         return np.add.reduce(x, axis=-1)
 
     # -- the optimizer --------------------------------------------------------------------------------------
-
-    def adam(
-        self,
-        values: Array,
-        grads: Array,
-        m: Array,
-        v: Array,
-        scalars: Sequence[Any],
-        lr_factors: Array | None = None,
-    ) -> None:
+    def adam(self, update: Update, m: Array, v: Array, scalars: Sequence[Any]) -> None:
         """One Adam step, block by block: a whole pass over one block before the next leaves memory."""
+        self.clip_and_decay(update)
+        values, grads, lr_factors, _, _ = update
         if self._loops is not None and lr_factors is None:
             self._compiled_adam((values, grads, m, v), scalars)
             return
-        factors = () if lr_factors is None else (lr_factors,)
+        arrays = [values, grads, m, v] if lr_factors is None else [values, grads, m, v, lr_factors]
         n = values.shape[-1]
         block = max(_BLOCK // max(values.size // max(n, 1), 1), 1)  # replicas share the block
         if n <= block:
-            _adam((values, grads, m, v, *factors), scalars, np.empty_like(values))
+            _adam(arrays, scalars, np.empty_like(values))
             return
 
         def run(start: int, stop: int) -> None:
             scratch = np.empty_like(values, shape=(*values.shape[:-1], min(block, stop - start)))
             for a in range(start, stop, block):
                 b = min(a + block, stop)
-                parts = [array[..., a:b] for array in (values, grads, m, v, *factors)]
-                _adam(parts, scalars, scratch[..., : b - a])
+                _adam([array[..., a:b] for array in arrays], scalars, scratch[..., : b - a])
 
         if values.size < _THREADED or type(values) is Traced:
             run(0, n)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import os
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..backend import available_backends, get_backend
 from ..bench import crossover_threshold, products_time, step_time
@@ -47,50 +47,8 @@ def add_commands(commands: Any) -> None:
     bench.set_defaults(run=run_bench)
 
 
-class _Measured(NamedTuple):
-    """What was measured, times in seconds."""
-
-    sizes: list[int]
-    batch_size: int
-    floor: float  # the bare matrix products
-    steps: dict[str, float]
-    states: dict[str, str]  # of all backends: "ok", or why not
-    rule: Crossover | None
-    rows: list[dict[str, Any]]  # of the crossover's measurement
-
-    @property
-    def n_params(self) -> int:
-        return mlp_params(self.sizes)
-
-    @property
-    def work(self) -> float:
-        return work_of(self.n_params, self.batch_size)
-
-
 def run_bench(args: argparse.Namespace) -> int:
     """Measure and print."""
-    found = _measure(args)
-    threads = os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count())
-    if args.json:
-        print_json(
-            {
-                "versions": versions(),
-                "threads": threads,
-                "sizes": found.sizes,
-                "batch_size": found.batch_size,
-                "work": found.work,
-                "products_seconds": found.floor,
-                "step_seconds": found.steps,
-                "crossover": None if found.rule is None else {"work": found.rule.work, "rows": found.rows},
-            }
-        )
-    else:
-        _print_steps(found, threads)
-        _print_crossover(found)
-    return 0
-
-
-def _measure(args: argparse.Namespace) -> _Measured:
     if len(args.sizes) < 2:
         raise OptionError("expected --sizes from input to output, such as 784,128,10. Give at least two.")
     states = available_backends()
@@ -111,32 +69,46 @@ def _measure(args: argparse.Namespace) -> _Measured:
         device = str(getattr(get_backend("cupy").device, "id", 0))
         rule = Crossover(threshold, f"GPU {device}", datetime.date.today().isoformat())
         rule.save()
-    return _Measured(args.sizes, args.batch_size, floor, steps, states, rule, rows)
+    found = {
+        "versions": versions(),
+        "threads": os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count()),
+        "sizes": args.sizes,
+        "batch_size": args.batch_size,
+        "work": work_of(mlp_params(args.sizes), args.batch_size),
+        "products_seconds": floor,
+        "step_seconds": steps,
+        "crossover": None if rule is None else {"work": rule.work, "rows": rows},
+    }
+    if args.json:
+        print_json(found)
+        return 0
+    _print_steps(found)
+    if rule is None:
+        why = "--no-crossover" if states["cupy"] == "ok" else f"no GPU through CuPy here ({states['cupy']})"
+        print(f"crossover not measured: {why}")
+    else:
+        _print_crossover(rows)
+        print(f"\nbackend auto takes {rule.sentence(found['work'])}")
+    return 0
 
 
-def _print_steps(found: _Measured, threads: str) -> None:
+def _print_steps(found: dict[str, Any]) -> None:
     from tabulate import tabulate
 
-    shape = "-".join(map(str, found.sizes))
-    print(f"{shape}, batch {found.batch_size}: {found.n_params:,} parameters, {found.work:.3g} multiply-adds a step")
-    print(f"numpy {versions()['numpy']}, {versions()['blas']}; {threads} threads\n")
-    table = [("bare products, numpy", found.floor * 1e6, 1.0, 1 / found.floor)]
-    table += [(f"xpnn on {name}", t * 1e6, t / found.floor, 1 / t) for name, t in found.steps.items()]
+    shape, floor = "-".join(map(str, found["sizes"])), found["products_seconds"]
+    size = f"{mlp_params(found['sizes']):,} parameters, {found['work']:.3g} multiply-adds a step"
+    print(f"{shape}, batch {found['batch_size']}: {size}")
+    print(f"numpy {found['versions']['numpy']}, {found['versions']['blas']}; {found['threads']} threads\n")
+    table = [("bare products, numpy", floor * 1e6, 1.0, 1 / floor)]
+    table += [(f"xpnn on {name}", t * 1e6, t / floor, 1 / t) for name, t in found["step_seconds"].items()]
     heads = ["a training step", "µs", "by products", "steps/s"]
     print(tabulate(table, headers=heads, floatfmt=("", ",.1f", ".2f", ",.0f")))
     print()
 
 
-def _print_crossover(found: _Measured) -> None:
+def _print_crossover(rows: list[dict[str, Any]]) -> None:
     from tabulate import tabulate
 
-    if found.rule is None:
-        state = found.states["cupy"]
-        print(f"crossover not measured: {'--no-crossover' if state == 'ok' else f'no GPU through CuPy here ({state})'}")
-        return
-    table = [
-        ("-".join(map(str, r["sizes"])), r["batch_size"], r["work"], r["cpu"] * 1e6, r["gpu"] * 1e6) for r in found.rows
-    ]
+    table = [("-".join(map(str, r["sizes"])), r["batch_size"], r["work"], r["cpu"] * 1e6, r["gpu"] * 1e6) for r in rows]
     heads = ["network", "batch", "work", "numpy, µs", "cupy, µs"]
     print(tabulate(table, headers=heads, floatfmt=("", "", ".2g", ",.1f", ",.1f")))
-    print(f"\nbackend auto takes {found.rule.sentence(found.work)}")

@@ -17,6 +17,7 @@ import numpy as np
 
 from .. import schedules
 from ..backend import Backend, get_backend
+from ..data.arrays import take_rows
 from ..data.encoder import TableEncoder
 from ..data.scaling import Standardizer
 from ..data.targets import ClassTarget, NumberTarget, infer_task
@@ -30,7 +31,7 @@ from ..training import EMA, Callback, CSVLogger, EarlyStopping, ProgressBar, Tim
 from .options import finite, in_options, print_json
 from .recipe import LOSSES, SCHEDULES, check_task, rows_a_batch, settle
 from .results import image_shape, machine, report_scores, write_results
-from .sources import Source, names, open_source, take
+from .sources import Source, names, open_source
 from .system import versions
 
 __all__ = ["run_train"]
@@ -109,7 +110,7 @@ class _Problem(NamedTuple):
         if self.source.kind == "stream":
             return self.source.raw, self.y
         rows = self.parts[part]
-        raw = take(self.source.raw, rows)
+        raw = take_rows(self.source.raw, rows)
         return (raw if self.encoder is None else np.asarray(self.encoder.transform(raw))), self.y[rows]
 
     def validation(self) -> dict[str, Any]:
@@ -131,7 +132,7 @@ class _Problem(NamedTuple):
         name = {"test": "test rows", "valid": "validation rows", "train": "training rows"}[part]
         if len(parts[part]) == len(source.y):  # all: a stream need not be copied
             return _Scored(source.raw, source.y, name, None)
-        return _Scored(take(source.raw, parts[part]), source.y[parts[part]], name, parts[part] + 1)
+        return _Scored(take_rows(source.raw, parts[part]), source.y[parts[part]], name, parts[part] + 1)
 
 
 class _Scored(NamedTuple):
@@ -172,9 +173,9 @@ def _fit_encoder(source: Source, rows: np.ndarray, args: argparse.Namespace) -> 
     """Fit the encoding on training rows alone; images (0 to 1) and streams are taken as they are."""
     if source.kind == "table":
         encoder = TableEncoder(bins=args.bins, categorical=names(args.categorical), numeric=names(args.numeric))
-        return encoder.fit(take(source.raw, rows))
+        return encoder.fit(take_rows(source.raw, rows))
     if source.kind in ("points", "arrays"):
-        return Standardizer().fit(take(source.raw, rows))
+        return Standardizer().fit(take_rows(source.raw, rows))
     return None
 
 

@@ -12,6 +12,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from ..backend import get_backend
+from ..data.arrays import take_rows
 from ..data.encoder import TableEncoder
 from ..data.targets import ClassTarget
 from ..errors import OptionError
@@ -20,7 +21,7 @@ from ..predictor import Predictor
 from .options import add_backend, add_json, add_table, add_target, finite, print_json
 from .recipe import refuse_idle
 from .results import report_scores
-from .sources import BUILTIN, Kind, Reading, kind_of, open_builtin, read_arrays, read_table, stem_of, take
+from .sources import BUILTIN, Kind, Reading, kind_of, open_builtin, read_arrays, read_table, stem_of
 
 __all__ = ["add_commands"]
 
@@ -116,7 +117,7 @@ def _held_out(args: argparse.Namespace, predictor: Predictor) -> tuple[Any, Any]
     rows = source.split(labels, trained["test_size"], 0.0, trained["seed"])
     if not len(rows["test"]):
         raise OptionError(f"expected rows of {args.file} that training held out, got --test-size 0. Pass a file.")
-    return take(source.raw, rows["test"]), source.y[rows["test"]]
+    return take_rows(source.raw, rows["test"]), source.y[rows["test"]]
 
 
 def run_predict(args: argparse.Namespace) -> int:

@@ -27,7 +27,6 @@ __all__ = [
     "read_arrays",
     "read_table",
     "stem_of",
-    "take",
 ]
 
 Kind = Literal["digits", "mnist", "points", "table", "arrays", "stream"]
@@ -112,13 +111,6 @@ class Reading(NamedTuple):
         """Return what the options say, else what they said in training."""
         given = {name: getattr(args, name) for name in cls._fields}
         return cls(*((trained or {}).get(name) if value is None else value for name, value in given.items()))
-
-
-def take(raw: Any, index: np.ndarray) -> Any:
-    """Return some rows of a table or an array."""
-    if isinstance(raw, dict):
-        return {name: column[index] for name, column in raw.items()}
-    return raw[index]
 
 
 def kind_of(name: str) -> Kind:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -170,18 +171,28 @@ def _case(name: str, make: Make, loss: Loss, args: argparse.Namespace) -> _Case:
     return _Case(name, make, loss, x, y)
 
 
-def run_gradcheck(args: argparse.Namespace) -> int:
-    """Check gradients and print a table for each network."""
-    backend = get_backend(args.backend, "float64")
+def _checked(args: argparse.Namespace, check: Callable[[_Case], Any]) -> list[tuple[_Case, Any]]:
+    """Check each case, and print what comes out as it comes."""
     results = []
     for case in _cases(args):
-        net = case.make(backend)
-        report = testing.check_gradients(
-            net, case.loss, case.x, case.y, eps=args.eps, check_input=not net.takes_integers, seed=args.seed
-        )
+        report = check(case)
         results.append((case, report))
         if not args.json:
             print(f"{case.name}: {case.loss}\n{report}\n")
+    return results
+
+
+def run_gradcheck(args: argparse.Namespace) -> int:
+    """Check gradients and print a table for each network."""
+    backend = get_backend(args.backend, "float64")
+
+    def check(case: _Case) -> Any:
+        net = case.make(backend)
+        return testing.check_gradients(
+            net, case.loss, case.x, case.y, eps=args.eps, check_input=not net.takes_integers, seed=args.seed
+        )
+
+    results = _checked(args, check)
     worst = max(report.max_rel_error for _, report in results)
     if args.json:
         print_json(
@@ -203,21 +214,11 @@ def run_gradcheck(args: argparse.Namespace) -> int:
 def run_parity(args: argparse.Namespace) -> int:
     """Compare backends and print a table for each network."""
     names = _usable(args)
-    results = []
-    for case in _cases(args):
-        report = testing.compare_backends(
-            case.make,
-            case.loss,
-            lambda: SGD(lr=0.05, momentum=0.9),
-            case.x,
-            case.y,
-            backends=names,
-            steps=args.steps,
-            dtype=args.dtype,
-        )
-        results.append((case, report))
-        if not args.json:
-            print(f"{case.name}: {case.loss}\n{report}\n")
+    options = {"backends": names, "steps": args.steps, "dtype": args.dtype}
+    rule = functools.partial(SGD, lr=0.05, momentum=0.9)
+    results = _checked(
+        args, lambda case: testing.compare_backends(case.make, case.loss, rule, case.x, case.y, **options)
+    )
     ok = all(report.ok for _, report in results)
     if args.json:
         print_json(

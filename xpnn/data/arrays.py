@@ -1,31 +1,21 @@
-"""Arrays from files, and from devices: npz, memory-mapped npy, and the way back to the host."""
+"""Arrays from files (npz, memory-mapped npy), and some rows of arrays and tables."""
 
 from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Mapping
 from typing import Any
 
 import array_api_compat
 import numpy as np
 import numpy.typing as npt
 
-from .._typing import Array
+from ..backend import backend_of
 from ..errors import DataError, FileFormatError, ShapeError
 from ..files import PathLike, existing_file
 
-__all__ = ["as_array", "load_arrays", "open_memmap"]
-
-
-def as_array(a: Any) -> Array:
-    """Return `a` itself if it is an array of any library, else a NumPy array of it (lists, data frames).
-
-    Examples
-    --------
-    >>> as_array([[1.0, 2.0]]).shape
-    (1, 2)
-    """
-    return a if array_api_compat.is_array_api_obj(a) else np.asarray(a)
+__all__ = ["load_arrays", "open_memmap", "take_rows"]
 
 
 def load_arrays(
@@ -145,6 +135,22 @@ def open_memmap(x_path: PathLike, y_path: PathLike) -> tuple[npt.NDArray[Any], n
     X, y = opened
     _check_rows("open_memmap", X, y)
     return X, y
+
+
+def take_rows(X: Any, index: npt.NDArray[np.int64]) -> Any:
+    """Return some rows of a table (a dict of columns), or of an array of any library, a sparse matrix included.
+
+    Examples
+    --------
+    >>> take_rows({"a": np.array([5, 6, 7])}, np.array([2, 0]))
+    {'a': array([7, 5])}
+    """
+    if isinstance(X, Mapping):
+        return {name: np.asarray(column)[index] for name, column in X.items()}
+    if isinstance(X, np.ndarray) or not array_api_compat.is_array_api_obj(X):
+        return X[index]
+    backend = backend_of(X)
+    return backend.ops.take_rows(X, backend.asarray(index, dtype=backend.index_dtype))
 
 
 def _check_rows(where: str, X: npt.NDArray[Any], y: npt.NDArray[Any]) -> None:

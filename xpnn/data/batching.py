@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from .._typing import Array
+from ..arguments import as_array, same_length
 from ..backend import to_numpy
 from ..errors import DataError, LabelError, OptionError, ShapeError
 from ..random import stream
-from .arrays import as_array
 
 __all__ = ["batches", "epoch_order", "split_off", "stratified_indices", "train_test_split"]
 
@@ -99,7 +99,7 @@ def batches(
     >>> [len(y_batch) for _, y_batch in batches(X, y, 2)]
     [2, 2, 1]
     """
-    X, y = as_array(X), as_array(y)
+    X, y = as_array(X, "batches", "X"), as_array(y, "batches", "y")
     n = _common_length("batches", X=X, y=y)
     if batch_size < 1:
         raise OptionError(f"batches: expected batch_size >= 1, got {batch_size}. For one batch pass {n}.")
@@ -181,26 +181,7 @@ def stratified_indices(
 
 
 def split_off(n: int, rows: Any, where: str) -> tuple[Indices, Indices]:
-    """Divide the numbers 0 to n-1 into all others and `rows`, both ascending.
-
-    Parameters
-    ----------
-    n : int
-        Number of all rows.
-    rows : array of int
-        The rows to split off: each once, and not all of them.
-    where : str
-        Who asks, for messages.
-
-    Returns
-    -------
-    rest, rows : ndarray of int64
-        Ascending.
-
-    Raises
-    ------
-    DataError
-        If `rows` are not such numbers.
+    """Return the numbers 0 to n-1 but `rows`, and `rows`, both ascending; `where` names the caller in errors.
 
     Examples
     --------
@@ -273,9 +254,8 @@ def train_test_split(
     >>> X_train.shape, sorted(y_test.tolist())
     ((6, 2), [0, 0, 1, 1])
     """
-    parts = {"X": as_array(X), "y": as_array(y)}
-    if sample_weight is not None:
-        parts["sample_weight"] = as_array(sample_weight)
+    given = {"X": X, "y": y} | ({} if sample_weight is None else {"sample_weight": sample_weight})
+    parts = {name: as_array(a, "train_test_split", name) for name, a in given.items()}
     n = _common_length("train_test_split", **parts)
     if not shuffle and stratify is True:
         raise OptionError(
@@ -303,11 +283,7 @@ def _common_length(where: str, **arrays: Array) -> int:
             raise ShapeError(
                 f"{where}: expected {name} with rows, got a single value. Pass an array of shape (n, ...)."
             )
-    lengths = {name: int(a.shape[0]) for name, a in arrays.items()}
-    if len(set(lengths.values())) > 1:
-        got = ", ".join(f"{name} has {length}" for name, length in lengths.items())
-        raise ShapeError(f"{where}: expected as many rows in each array, got: {got}. One target belongs to each row.")
-    n = next(iter(lengths.values()))
+    n = same_length(where, **arrays)
     if n == 0:
         raise DataError(f"{where}: expected rows, got none. Check how the data was selected.")
     return n

@@ -17,6 +17,7 @@ __all__ = [
     "as_numbers",
     "as_texts",
     "is_missing",
+    "is_number",
     "is_text",
     "label_key",
     "plural",
@@ -74,6 +75,15 @@ def as_numbers(name: str, array: npt.NDArray[Any]) -> Floats:
             "Replace it, or leave the cell empty to have it imputed."
         )
     return numbers
+
+
+def is_number(cell: str) -> bool:
+    """Whether text is a number; 1_000, which float() reads as Python source does, is none in a table."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return "_" not in cell
 
 
 def label_key(value: object) -> str:

@@ -1,4 +1,4 @@
-"""Tables from CSV files: numbers told from words, gaps from values, and a note on each decision."""
+"""Tables from CSV files: numbers and words kept apart, gaps found, and a note on each decision."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from ..errors import DataError, FileFormatError, OptionError
 from ..files import PathLike, read_content
+from .columns import is_number
 
 __all__ = ["MISSING", "Table", "load_csv"]
 
@@ -202,15 +203,6 @@ def _read_rows(text: str, delimiter: str, path: PathLike) -> tuple[list[list[str
     return rows, lines
 
 
-def _is_number(cell: str) -> bool:
-    # float() reads 1_000, as Python source does; no table means it so.
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return "_" not in cell
-
-
 def _take_header(
     rows: list[list[str]],
     header: bool | Literal["auto"],
@@ -224,9 +216,9 @@ def _take_header(
     if header == "auto":
         # A frame written with its index: the row numbers have no name.
         named = cells[1:] if not cells[0] and _are_row_numbers([row[0] for row in rows[1:]]) else cells
-        wordy = not any(cell in missing or _is_number(cell) for cell in named)
+        wordy = not any(cell in missing or is_number(cell) for cell in named)
         # Words over numbers are names, also if one occurs twice: then it is an error and not a row of data.
-        header = wordy and (not twice or (len(rows) > 1 and any(_is_number(c.strip()) for c in rows[1])))
+        header = wordy and (not twice or (len(rows) > 1 and any(is_number(c.strip()) for c in rows[1])))
     if not header:
         notes.append(f"no header row found: columns are numbered 0..{len(cells) - 1}")
         return [str(k) for k in range(len(cells))]
@@ -280,11 +272,11 @@ def _note_stray_words(
     name: str, cells: Sequence[str], lines: Sequence[int], missing: frozenset[str], notes: list[str]
 ) -> None:
     """Note a column of text that nearly is one of numbers: a token for "missing" may have been overlooked."""
-    sample = [_is_number(cell) for cell in cells[:200] if cell not in missing]
+    sample = [is_number(cell) for cell in cells[:200] if cell not in missing]
     # A look at the head first: trying to read each cell of a long column of words as a number is slow.
     if sum(sample) * 2 <= len(sample):
         return
-    stray = [k for k, cell in enumerate(cells) if cell not in missing and not _is_number(cell)]
+    stray = [k for k, cell in enumerate(cells) if cell not in missing and not is_number(cell)]
     if len(stray) * 10 <= len(cells):
         notes.append(
             f"column {name!r} is text because of {len(stray)} of {len(cells)} cells, the first "

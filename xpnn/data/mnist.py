@@ -39,7 +39,7 @@ class MNIST(NamedTuple):
     Attributes
     ----------
     X_train : ndarray of shape (60000, 784), float32
-        Training images in [0, 1]; uint8 of shape (60000, 28, 28) if asked raw.
+        Training images in [0, 1]; uint8 of shape (60000, 28, 28) with ``raw=True``.
     y_train : ndarray of shape (60000,), int64
         Digits.
     X_test : ndarray of shape (10000, 784), float32

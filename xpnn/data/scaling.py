@@ -10,11 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from .._typing import Array
-from ..arguments import constructor
+from ..arguments import as_array, constructor
 from ..backend import to_numpy
 from ..config import options_of, reading
 from ..errors import DataError, FileFormatError, LabelError, OptionError, ShapeError
-from .arrays import as_array
 
 __all__ = ["MinMax", "Standardizer", "one_hot"]
 
@@ -51,8 +50,8 @@ class _Affine:
         ShapeError
             If `X` has no rows axis.
         """
-        X = as_array(X)
         where = f"{type(self).__name__}.fit"
+        X = as_array(X, where, "X")
         if X.ndim == 0:
             raise ShapeError(f"{where}: expected X of shape (n, ...), got a single value. Pass an array of rows.")
         if X.shape[0] == 0:
@@ -189,7 +188,7 @@ class _Affine:
     def _prepare(self, where: str, X: Any) -> tuple[Array, Array, Array]:
         """Return `X` as a floating array, and shift and scale beside it: same library, device, dtype."""
         shift, scale = self._fitted(where)
-        x = as_array(X)
+        x = as_array(X, where, "X")
         if x.ndim == 0 or tuple(x.shape[1:]) != shift.shape:
             raise ShapeError(
                 f"{where}: expected rows of shape {('n', *shift.shape)}, as fitted, got {tuple(x.shape)}. "
@@ -243,7 +242,7 @@ class Standardizer(_Affine):
 
 
 class MinMax(_Affine):
-    r"""Scale each column so that the training rows fill an interval, [0, 1] unless told.
+    r"""Scale each column so that the training rows fill an interval, [0, 1] by default.
 
     .. math:: z = \text{low} + (\text{high} - \text{low}) \frac{x - \min x}{\max x - \min x}
 
@@ -319,7 +318,7 @@ def one_hot(y: Any, n_classes: int | None = None) -> Array:
     >>> one_hot([0, 2, 1]).tolist()
     [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]]
     """
-    y = as_array(y)
+    y = as_array(y, "one_hot", "y")
     if y.ndim != 1:
         raise ShapeError(f"one_hot: expected labels of shape (n,), got {tuple(y.shape)}. For (n, 1) pass y[:, 0].")
     xp, device = array_api_compat.array_namespace(y), array_api_compat.device(y)

@@ -21,20 +21,8 @@ from ._optimizers import SklearnAdam, SklearnSGD
 __all__ = ["Arguments", "keep"]
 
 ACTIVATIONS = {
-    "identity",
-    "logistic",
-    "tanh",
-    "relu",
-    "sigmoid",
-    "leaky_relu",
-    "prelu",
-    "elu",
-    "selu",
-    "gelu",
-    "silu",
-    "swish",
-    "mish",
-    "softplus",
+    *("identity", "logistic", "tanh", "relu", "sigmoid", "leaky_relu", "prelu", "elu", "selu"),
+    *("gelu", "silu", "swish", "mish", "softplus"),
 }
 
 

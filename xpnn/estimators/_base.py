@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
+from sklearn.base import _fit_context
 
 from ._callbacks import CallbackSupportMixin, with_callbacks
 from ._fit import Fitted
@@ -12,7 +12,7 @@ from ._fit import Fitted
 __all__ = ["BaseMLP"]
 
 
-class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, CallbackSupportMixin, Fitted):  # type: ignore[misc]
+class BaseMLP(CallbackSupportMixin, Fitted):  # type: ignore[misc]
     """Fit and predict, in scikit-learn's manner, on any array library.
 
     It is built in layers, one to a file: `Arguments`, their network (`Networked`), what that says (`Inspected`), and

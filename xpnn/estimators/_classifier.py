@@ -30,7 +30,7 @@ from ._losses import SummedBinaryCrossEntropy
 __all__ = ["MLPClassifier", "OneHotWarning"]
 
 # Fewer rows may well hold one label each by chance.
-_ROWS_TO_TELL = 10
+_ROWS_TO_WARN = 10
 
 
 class OneHotWarning(UserWarning):
@@ -230,7 +230,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
 
     # -- targets --------------------------------------------------------------------------------------------
     def _encode(self, y: np.ndarray, *, first: bool, incremental: bool) -> np.ndarray:
-        y, multilabel = self._read_labels(y, ask=first)
+        y, multilabel = self._read_labels(y, warn=first)
         if not hasattr(self, "classes_") or (first and not incremental):
             self.classes_ = unique_labels(y)
         else:
@@ -254,7 +254,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         return self._targets(y, multilabel)
 
     def _encode_more(self, y: np.ndarray, name: str) -> np.ndarray:
-        y, multilabel = self._read_labels(y, ask=False)
+        y, multilabel = self._read_labels(y, warn=False)
         if multilabel != self._has_labels():
             kinds = ("one label for each row", "an indicator matrix")
             raise ValueError(f"fit: expected {name} to be {kinds[not multilabel]}, as y is, got {kinds[multilabel]}.")
@@ -263,7 +263,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             raise ValueError(f"fit: expected {name} to hold classes that y has, got {unknown[0]} too.")
         return self._targets(y, multilabel)
 
-    def _read_labels(self, y: np.ndarray, *, ask: bool) -> tuple[np.ndarray, bool]:
+    def _read_labels(self, y: np.ndarray, *, warn: bool) -> tuple[np.ndarray, bool]:
         """Return labels, and whether they are an indicator matrix of independent ones."""
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
@@ -283,7 +283,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
                     "Pass multilabel=True for independent labels."
                 )
             return y.argmax(axis=1), False
-        if ask and one_hot and self.multilabel is None and len(y) >= _ROWS_TO_TELL:
+        if warn and one_hot and self.multilabel is None and len(y) >= _ROWS_TO_WARN:
             warnings.warn(
                 f"y looks one-hot: each of its {len(y)} rows holds exactly one 1. It is taken as {y.shape[1]} "
                 "independent labels, as scikit-learn does, and probabilities need not sum to 1. Pass multilabel=False "

@@ -14,6 +14,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 
 from ..backend import to_numpy
+from ..data.arrays import take_rows
 from ..errors import DivergenceError
 from ..losses import Loss
 from ..optim import LBFGS, Optimizer
@@ -23,7 +24,7 @@ from ._callbacks import Tasks
 from ._inputs import fit_scaler, host_weight, read_pair, scaled
 from ._inspect import SLICE_ROWS, Inspected
 from ._losses import HalfSquaredError
-from ._rows import Rows, Shuffles, row_numbers, take
+from ._rows import Rows, Shuffles, row_numbers
 from ._stopping import Bookkeeping, Iterations, Progress
 from ._tables import fit_encoder
 from ._trainer import SklearnTrainer
@@ -101,7 +102,7 @@ class Fitted(Inspected):
             # Medians and categories come from the training rows alone, so rows are split before there is a network.
             split = self._split(rows.targets, copy.deepcopy(rng)) if splits else None
             if first:
-                seen = rows.X if split is None else take(rows.X, split[0])
+                seen = rows.X if split is None else take_rows(rows.X, split[0])
                 self.encoder_ = fit_encoder(X, seen, self.categorical_features)
             rows = rows._replace(X=self.encoder_.transform(rows.X))
         if first:
@@ -266,8 +267,8 @@ class Fitted(Inspected):
         self.n_iter_, self.n_evals_ = result.n_iter, result.n_evals
         if not result.n_iter:
             self.loss_ = result.value
-        asked = trainer.stop_reason not in (None, result.message)
-        if ended and not (result.converged or asked):
+        stopped = trainer.stop_reason not in (None, result.message)  # by a callback
+        if ended and not (result.converged or stopped):
             warnings.warn(
                 f"lbfgs failed to converge after {result.n_iter} iteration(s): "
                 f"{result.message or 'max_iter is reached'}.\n\nIncrease the "

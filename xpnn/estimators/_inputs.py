@@ -35,7 +35,7 @@ def read_pair(estimator: Arguments, X: Any, y: Any, *, numbers: bool, reset: boo
     Parameters
     ----------
     estimator : Arguments
-        In whose name; with `reset` it is told number and names of the features, else they must be the same.
+        Learns number and names of the features with `reset`, must know them without.
     X, y : array, sparse matrix or frame
         As given to `fit`.
     numbers : bool

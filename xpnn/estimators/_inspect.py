@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils._array_api import check_same_namespace
 from sklearn.utils.validation import check_is_fitted
@@ -23,7 +24,7 @@ __all__ = ["SLICE_ROWS", "Inspected"]
 SLICE_ROWS = 8192
 
 
-class Inspected(Networked):
+class Inspected(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Networked):  # type: ignore[misc]
     """Reads the network."""
 
     def _make_loss(self) -> Loss:

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse
 
-from ..backend import backend_of, to_numpy
+from ..backend import to_numpy
+from ..data.arrays import take_rows
 from ..errors import DataError
 from ..random import splitmix64
-from ._tables import take_rows
 
-__all__ = ["Rows", "Shuffles", "row_numbers", "take"]
+__all__ = ["Rows", "Shuffles", "row_numbers"]
 
 # Values hashed at once: with their bits they stay in a core's cache.
 _BLOCK_ELEMENTS = 1 << 16
@@ -27,7 +27,7 @@ class Rows(NamedTuple):
 
     def take(self, index: np.ndarray) -> Rows:
         """Return some of them."""
-        return Rows(take(self.X, index), self.targets[index], None if self.weight is None else self.weight[index])
+        return Rows(take_rows(self.X, index), self.targets[index], None if self.weight is None else self.weight[index])
 
     def counted(self) -> Rows:
         """Leave out those of weight 0, before anything is made of the others; if none is left, refuse the weights."""
@@ -119,13 +119,3 @@ def _bits(values: np.ndarray, dtype: str) -> np.ndarray:
     bits = values.view(np.uint64)
     bits ^= bits >> 32  # short numbers differ in the upper half alone, which products would push out at the top
     return bits
-
-
-def take(X: Any, index: np.ndarray) -> Any:
-    """Return some rows of an array, a sparse matrix or a dict of columns."""
-    if isinstance(X, dict):
-        return take_rows(X, index)
-    if isinstance(X, np.ndarray) or scipy.sparse.issparse(X):
-        return X[index]
-    backend = backend_of(X)
-    return backend.ops.take_rows(X, backend.asarray(index, dtype=backend.index_dtype))

@@ -57,14 +57,14 @@ class Progress:
 
 
 class Bookkeeping(Callback):
-    """Keep the record of stochastic training, and stop by the estimator's rules.
+    """Keep the record of stochastic training, publish it when it changes, and stop by an estimator's arguments.
 
     Parameters
     ----------
-    estimator : Arguments
-        Its arguments are the rules.
+    rules : Arguments
+        The estimator's.
     progress : Progress
-        The record, gone on with.
+        The record to go on with.
     score : callable or None
         Returns the validation score with the present weights; None stops on the training loss.
     incremental : bool
@@ -72,12 +72,12 @@ class Bookkeeping(Callback):
     samples : int
         Rows of an epoch.
     publish : callable
-        Is given the record, by names, whenever it has changed.
+        Takes fitted attributes by name.
     """
 
     def __init__(
         self,
-        estimator: Arguments,
+        rules: Arguments,
         progress: Progress,
         score: Callable[[], float] | None,
         *,
@@ -85,12 +85,12 @@ class Bookkeeping(Callback):
         samples: int,
         publish: Publish,
     ) -> None:
-        self.rules, self.progress, self.score = estimator, progress, score
+        self.rules, self.progress, self.score = rules, progress, score
         self.incremental, self.samples, self.publish = incremental, samples, publish
         self._best: Snapshot | None = None
         # A fit that another goes on from ends with its last weights: 10 + 10 epochs are 20.
-        goes_on = incremental or estimator.warm_start
-        self._lowest = None if score is not None or goes_on else LowestLoss(estimator.tol)
+        goes_on = incremental or rules.warm_start
+        self._lowest = None if score is not None or goes_on else LowestLoss(rules.tol)
         publish(**vars(progress))
 
     def on_epoch_end(self, trainer: Trainer) -> None:
@@ -173,11 +173,11 @@ class Iterations(Callback):
     optimizer : LBFGS
         The trainer's.
     spread : int
-        How many times the loss that it follows is the one that is shown.
+        How many times the loss that it follows is the one that is reported.
     verbose : bool
         Whether to print them.
     publish : callable
-        Is given the fitted attributes, by names.
+        Takes fitted attributes by name.
     """
 
     def __init__(self, optimizer: LBFGS, spread: int, *, verbose: bool, publish: Publish) -> None:

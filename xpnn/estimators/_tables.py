@@ -8,7 +8,7 @@ import numpy as np
 
 from ..data import TableEncoder
 
-__all__ = ["columns_of", "fit_encoder", "take_rows"]
+__all__ = ["columns_of", "fit_encoder"]
 
 _SAYS_CATEGORICAL = ("category", "Categorical", "Enum")
 
@@ -58,8 +58,3 @@ def fit_encoder(X: Any, columns: dict[str, np.ndarray], categorical: Any) -> Tab
         return TableEncoder(categorical=said).fit(columns)
     named = [str(name) for name in categorical]
     return TableEncoder(categorical=named, numeric=[n for n in columns if n not in named]).fit(columns)
-
-
-def take_rows(columns: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Return some rows of all columns."""
-    return {name: values[rows] for name, values in columns.items()}

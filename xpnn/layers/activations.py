@@ -8,7 +8,7 @@ All stay finite at :math:`|x| = 10^4`.
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from .._typing import Array
 from ..arguments import number, suggest
@@ -60,7 +60,6 @@ class ReLU(Layer):
     """
 
     suited_init: Initializer | None = HeNormal()
-    spare_gradient: ClassVar[bool] = True
 
     def forward(self, x: Array, *, train: bool = False, key: StepKey | None = None) -> tuple[Array, Array]:
         """Return ``max(x, 0)``; the cache is the output."""
@@ -70,13 +69,6 @@ class ReLU(Layer):
     def backward(self, dy: Array, cache: Array, *, need_dx: bool = True) -> Array | None:
         """Return ``dy [y > 0]``."""
         return self.ops_for(dy).relu_backward(dy, cache) if need_dx else None
-
-    def forward_over(self, x: Array, *, train: bool = False, key: StepKey | None = None) -> tuple[Array, Array]:
-        y = self.ops_for(x).relu(x, overwrite=True)
-        return y, y
-
-    def backward_over(self, dy: Array, cache: Array, *, need_dx: bool = True) -> Array | None:
-        return self.ops_for(dy).relu_backward(dy, cache, overwrite=True) if need_dx else None
 
 
 class LeakyReLU(Layer):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Mapping
 
 from .._typing import Array
 from ..arguments import count
+from ..backend import Backend
 from ..initializers import Initializer, LeCunNormal, get_initializer
+from ..ops import Affine
 from ..params import ParamSpec
 from ..random import StepKey
-from .activations import ReLU
-from .base import PASSES, Layer
+from .base import Layer
 
 __all__ = ["Linear"]
 
@@ -71,9 +71,6 @@ class Linear(Layer):
         self.lr_mult, self.decay_mult = float(lr_mult), float(decay_mult)
         self.auto_init: Initializer = LeCunNormal()
 
-    spare_output: ClassVar[bool] = True
-    spare_gradient: ClassVar[bool] = True
-
     def out_size(self, n_in: int) -> int:
         return self.n_out
 
@@ -85,56 +82,22 @@ class Linear(Layer):
             return (weight,)
         return weight, ParamSpec("bias", (self.n_out,), get_initializer(self.bias_init), False, self.lr_mult)
 
+    def bind(
+        self,
+        backend: Backend,
+        params: Mapping[str, Array],
+        grads: Mapping[str, Array],
+        buffers: Mapping[str, Array],
+    ) -> None:
+        super().bind(backend, params, grads, buffers)
+        self.affine = Affine(params["weight"], params.get("bias"), grads["weight"], grads.get("bias"))
+
     def forward(self, x: Array, *, train: bool = False, key: StepKey | None = None) -> tuple[Array, Array]:
         """Return ``x W + b`` (..., batch, n_out); the cache is ``x`` itself, not a copy."""
         ops = self.ops
         self.check_input(x)
-        return ops.linear(x, self.params["weight"], self.params.get("bias")), x
+        return ops.linear(x, self.affine.weight, self.affine.bias), x
 
     def backward(self, dy: Array, cache: Array, *, need_dx: bool = True) -> Array | None:
-        """Assign the gradients of weight and bias; return ``dy Wᵀ`` (..., batch, n_in) if asked for."""
-        return self.ops.linear_backward(
-            cache,
-            dy,
-            self.params["weight"],
-            self.grads["weight"],
-            self.grads.get("bias"),
-            need_dx=need_dx,
-        )
-
-    # -- with the ReLU behind it ----------------------------------------------------------------------------
-    def pairs_with(self, following: Layer) -> bool:
-        """Whether the `following` layer is a ReLU, and both compute as their classes here do."""
-        return _passes(self) == _LINEAR and _passes(following) == _RELU
-
-    def forward_pair(self, x: Array) -> tuple[Array, tuple[Array, Array]]:
-        """Return ``y = max(x W + b, 0)``; the caches are ``x`` and ``y``."""
-        ops = self.ops
-        self.check_input(x)
-        y = ops.linear_relu(x, self.params["weight"], self.params.get("bias"))
-        return y, (x, y)
-
-    def backward_pair(
-        self, dy: Array, caches: Sequence[Array], *, need_dx: bool = True, overwrite: bool = False
-    ) -> Array | None:
-        """Assign the gradients of weight and bias; return ``dy [y > 0] Wᵀ`` if asked for."""
-        x, y = caches
-        return self.ops.linear_relu_backward(
-            x,
-            y,
-            dy,
-            self.params["weight"],
-            self.grads["weight"],
-            self.grads.get("bias"),
-            need_dx=need_dx,
-            overwrite=overwrite,
-        )
-
-
-def _passes(layer: Layer) -> tuple[object, ...]:
-    """Return the functions by which a layer computes; None for what is no method of its class."""
-    return tuple(getattr(getattr(layer, name), "__func__", None) for name in PASSES)
-
-
-# As they are here: a subclass, or whoever exchanges one of them later, computes something else.
-_LINEAR, _RELU = (tuple(getattr(kind, name) for name in PASSES) for kind in (Linear, ReLU))
+        """Assign the gradients of weight and bias; return ``dy Wᵀ`` (..., batch, n_in) on `need_dx`."""
+        return self.ops.linear_backward(cache, dy, self.affine, need_dx=need_dx)

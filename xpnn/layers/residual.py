@@ -11,14 +11,8 @@ from ..config import to_config
 from ..errors import OptionError, ShapeError
 from ..params import BufferSpec, ParamSpec
 from ..random import StepKey
-from .base import (
-    Layer,
-    backward_chain,
-    bind_chain,
-    chain_buffer_specs,
-    chain_param_specs,
-    forward_chain,
-)
+from .base import Layer
+from .plan import Plan, chain_buffer_specs, chain_param_specs
 
 __all__ = ["Residual"]
 
@@ -45,6 +39,8 @@ class Residual(Layer):
     >>> list(net.params)
     ['0.0.weight', '0.0.bias', '1.weight', '1.bias']
     """
+
+    _plan: Plan | None = None
 
     def __init__(self, *layers: Layer) -> None:
         if not layers:
@@ -86,16 +82,21 @@ class Residual(Layer):
         buffers: Mapping[str, Array],
     ) -> None:
         super().bind(backend, params, grads, buffers)
-        bind_chain(self.layers, backend, params, grads, buffers)
+        self._plan = Plan.bind(self.layers, backend, params, grads, buffers)
+
+    @property
+    def plan(self) -> Plan:
+        """How the chain is computed; outside a network decided anew each time."""
+        return self._plan or Plan(self.layers)
 
     def forward(self, x: Array, *, train: bool = False, key: StepKey | None = None) -> tuple[Array, list[Any]]:
         """Return ``x + f(x)``; the cache is the chain's."""
-        y, caches = forward_chain(self.layers, x, train=train, key=key)
+        y, caches = self.plan.forward(x, train=train, key=key)
         return x + y, caches
 
     def backward(self, dy: Array, cache: list[Any], *, need_dx: bool = True) -> Array | None:
         """Return ``dy`` plus the chain's gradient."""
-        dx = backward_chain(self.layers, dy, cache, need_dx=need_dx)
+        dx = self.plan.backward(dy, cache, need_dx=need_dx)
         return None if dx is None else dy + dx
 
     def config(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from .._typing import Array
 from ..arguments import number, one_or_each
 from ..backend import to_numpy
 from ..errors import OptionError
-from ..ops import Clip, Decay
+from ..ops import Clip, Decay, Update
 from ..params import ParamStore
 from ..recordable import Recordable
 
@@ -50,7 +50,7 @@ class Optimizer(Recordable):
     slots: ClassVar[tuple[str, ...]] = ()
     momenta: ClassVar[tuple[str, ...]] = ("m", "velocity")  # those of them that fade, where there are any
     decoupled: ClassVar[bool] = False
-    _at_once = False  # whether `_move` is all that a step does with arrays
+    _fused = False  # whether `_move` is all that a step does with arrays
 
     def __init__(self, lr: Rate, *, weight_decay: Rate = 0.0) -> None:
         self.lr, self.weight_decay = one_or_each(lr), one_or_each(weight_decay)
@@ -72,10 +72,10 @@ class Optimizer(Recordable):
 
     def rule(self, store: ParamStore, scalars: Sequence[Number]) -> None:
         """Move ``store.values`` by ``store.grads`` in place."""
-        self._move(store, scalars, None, None)
+        self._move(store, Update(store.values, store.grads, store.lr_factors), scalars)
 
-    def _move(self, store: ParamStore, scalars: Sequence[Number], decay: Decay | None, clip: Clip | None) -> None:
-        """Clip, decay and move, of a rule that one operation of `xpnn.ops` does with both."""
+    def _move(self, store: ParamStore, update: Update, scalars: Sequence[Number]) -> None:
+        """Do an update, of a rule that one operation of `xpnn.ops` does with clipping and decay."""
         raise NotImplementedError
 
     # -- what all share -------------------------------------------------------------------------------------
@@ -102,9 +102,9 @@ class Optimizer(Recordable):
                     "Pass one rate, or one for each replica."
                 )
         self._store = store
-        # Whoever defines one of these makes steps of parts.
+        # A class with one of these of its own has it called, after clipping and decay.
         parts = (getattr(getattr(self, name), "__func__", None) for name in ("rule", "update", "_decay"))
-        self._at_once = tuple(parts) == (Optimizer.rule, Optimizer.update, Optimizer._decay)
+        self._fused = tuple(parts) == (Optimizer.rule, Optimizer.update, Optimizer._decay)
         if self.state:  # from a pickle
             self.state = {name: store.backend.copy(array) for name, array in self.state.items()}
         else:
@@ -142,7 +142,7 @@ class Optimizer(Recordable):
         lr = self.rate(factor)
         decay = np.asarray(self.weight_decay)[:, None] if isinstance(self.weight_decay, list) else self.weight_decay
         if self.decoupled:
-            decay = lr * decay if self._reaches() else 1.0 - lr * decay
+            decay = lr * decay if self._per_parameter() else 1.0 - lr * decay
         numbers = (*self.scalars(t, lr), decay)
         if self._store is not None and (isinstance(self.lr, list) or isinstance(self.weight_decay, list)):
             backend = self._store.backend
@@ -151,8 +151,8 @@ class Optimizer(Recordable):
 
     def update(self, store: ParamStore, numbers: Sequence[Number]) -> None:
         """Apply weight decay and the rule in place, array work alone, and count the step."""
-        if self._at_once:
-            self._update_at_once(store, numbers, None)
+        if self._fused:
+            self._fused_update(store, numbers, None)
             return
         *scalars, strength = numbers
         if self.weight_decay:
@@ -162,15 +162,16 @@ class Optimizer(Recordable):
 
     def clipped_update(self, store: ParamStore, numbers: Sequence[Number], clip: Clip) -> None:
         """Clip the gradients by their norm and `update`, as one where an operation does both."""
-        if self._at_once:
-            self._update_at_once(store, numbers, clip)
+        if self._fused:
+            self._fused_update(store, numbers, clip)
             return
         store.backend.ops.clip_norm(store.grads, clip.norm, clip.largest)
         self.update(store, numbers)
 
-    def _update_at_once(self, store: ParamStore, numbers: Sequence[Number], clip: Clip | None) -> None:
+    def _fused_update(self, store: ParamStore, numbers: Sequence[Number], clip: Clip | None) -> None:
         *scalars, strength = numbers
-        self._move(store, scalars, self._decay_by(store, strength) if self.weight_decay else None, clip)
+        decay = self._decay_by(store, strength) if self.weight_decay else None
+        self._move(store, Update(store.values, store.grads, store.lr_factors, decay, clip), scalars)
         self.t += 1
 
     def step(self, store: ParamStore, *, factor: float = 1.0) -> None:
@@ -186,7 +187,7 @@ class Optimizer(Recordable):
         self.bind(store)
         self.update(store, self.numbers(self.t + 1, factor))
 
-    def _reaches(self) -> bool:
+    def _per_parameter(self) -> bool:
         """Whether parameters have factors of their own, so that decay shrinks not all alike."""
         store = self._store
         return store is not None and (store.decay_factors is not None or store.lr_factors is not None)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from ..arguments import number
 from ..errors import OptionError
-from ..ops import Clip, Decay
+from ..ops import Update
 from ..params import ParamStore
 from .base import Optimizer, Rate, in_unit_interval, scaled
 
@@ -73,18 +73,10 @@ class SGD(Optimizer):
         if not self.momentum:
             self.state.clear()  # plain descent keeps nothing
 
-    def _move(self, store: ParamStore, scalars: Sequence[Number], decay: Decay | None, clip: Clip | None) -> None:
-        store.backend.ops.descend(
-            store.values,
-            store.grads,
-            self.state.get("velocity"),
-            scalars[0],
-            store.lr_factors,
-            decay,
-            clip,
-            momentum=self.momentum,
-            nesterov=self.nesterov,
-        )
+    def _move(self, store: ParamStore, update: Update, scalars: Sequence[Number]) -> None:
+        (lr,) = scalars
+        velocity = self.state.get("velocity")
+        store.backend.ops.descend(update, velocity, lr, momentum=self.momentum, nesterov=self.nesterov)
 
 
 class Momentum(Optimizer):
@@ -111,18 +103,10 @@ class Momentum(Optimizer):
         in_unit_interval("Momentum", beta=beta)
         self.beta = float(beta)
 
-    def _move(self, store: ParamStore, scalars: Sequence[Number], decay: Decay | None, clip: Clip | None) -> None:
-        store.backend.ops.descend(
-            store.values,
-            store.grads,
-            self.state["velocity"],
-            scalars[0],
-            store.lr_factors,
-            decay,
-            clip,
-            momentum=self.beta,
-            gain=1.0 - self.beta,
-        )
+    def _move(self, store: ParamStore, update: Update, scalars: Sequence[Number]) -> None:
+        (lr,) = scalars
+        velocity = self.state["velocity"]
+        store.backend.ops.descend(update, velocity, lr, momentum=self.beta, gain=1.0 - self.beta)
 
 
 class RMSProp(Optimizer):
@@ -250,9 +234,8 @@ class Adam(Optimizer):
         rate = lr * ((1.0 - self.beta1) / ((1.0 - self.beta1**t) * c))
         return self.beta1, self.beta2, self.eps / c, rate
 
-    def _move(self, store: ParamStore, scalars: Sequence[Number], decay: Decay | None, clip: Clip | None) -> None:
-        buffers = store.values, store.grads, self.state["m"], self.state["v"]
-        store.backend.ops.adam_step(*buffers, scalars, store.lr_factors, decay, clip)
+    def _move(self, store: ParamStore, update: Update, scalars: Sequence[Number]) -> None:
+        store.backend.ops.adam(update, self.state["m"], self.state["v"], scalars)
 
 
 class AdamW(Adam):

@@ -251,7 +251,7 @@ class Descent:
         self.value = float(self.evaluate())
         self.n_evals += 1
         if math.isfinite(self.value):
-            self._look_at(self.store.backend.copy(self.store.grads))
+            self._measure(self.store.backend.copy(self.store.grads))
         else:
             self.grad_max, self.message = math.inf, "the objective is not finite at the start"
 
@@ -284,7 +284,7 @@ class Descent:
         decrease = (self.value - found.point.value) / max(abs(self.value), abs(found.point.value), 1.0)
         self.x, self.value, self.step = x, found.point.value, found.point.step
         self.n_iter += 1
-        self._look_at(g)
+        self._measure(g)
         if decrease <= rule.ftol and self.n_evals <= rule.max_evals:
             self.converged, self.message = True, "the decrease is small"
         return True
@@ -293,7 +293,7 @@ class Descent:
         """Return how it went up to here."""
         return LBFGSResult(self.value, self.n_iter, self.n_evals, self.grad_max, self.converged, message)
 
-    def _look_at(self, g: Array) -> None:
+    def _measure(self, g: Array) -> None:
         xp = self.store.backend.xp
         self.g, self.grad_max = g, float(xp.max(xp.abs(g)))
         if self.grad_max <= self.rule.gtol:

@@ -14,6 +14,7 @@ import numpy as np
 from .._typing import Array, Namespace
 from ..arguments import count, number, suggest
 from ..errors import OptionError
+from ..ops import Update
 from ..params import ParamSpec, ParamStore
 from .base import Optimizer, in_unit_interval
 
@@ -205,7 +206,7 @@ class Muon(Optimizer):
         rate = adam_lr * ((1.0 - self.beta1) / ((1.0 - self.beta1**t) * c))
         decay = np.asarray(self.weight_decay)[:, None] if isinstance(self.weight_decay, list) else self.weight_decay
         decay = adam_lr * decay
-        return lr, self.beta1, self.beta2, self.eps / c, rate, decay if self._reaches() else 1.0 - decay
+        return lr, self.beta1, self.beta2, self.eps / c, rate, decay if self._per_parameter() else 1.0 - decay
 
     def rule(self, store: ParamStore, scalars: Sequence[Number]) -> None:
         lr, *adam, shrink = scalars
@@ -214,9 +215,8 @@ class Muon(Optimizer):
                 self._shrink(store.values, spec, place, shrink)
         ops, state, factors = store.backend.ops, self.state, store.lr_factors
         for p in self._by_adam:
-            values, grads = store.values[..., p], store.grads[..., p]
-            own = None if factors is None else factors[p]
-            ops.adam(values, grads, state["m"][..., p], state["v"][..., p], adam, own)
+            update = Update(store.values[..., p], store.grads[..., p], None if factors is None else factors[p])
+            ops.adam(update, state["m"][..., p], state["v"][..., p], adam)
         if store.replicas and not isinstance(lr, float):
             lr = lr[..., None]  # (K, 1, 1), to scale matrices
         for matrix in self._by_muon:
@@ -242,7 +242,7 @@ class Muon(Optimizer):
     def _shrink(self, values: Array, spec: ParamSpec, place: slice, number: Number) -> None:
         """Apply decoupled weight decay to one parameter, in place; its own factors stretch it."""
         weights = values[..., place]
-        if not self._reaches():
+        if not self._per_parameter():
             weights *= number
             return
         pull = weights * number

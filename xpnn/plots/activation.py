@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from ..arguments import number
 from ..backend import to_numpy
 from ..errors import DTypeError, OptionError
 from ..layers import Layer, Softmax, get_activation
+from ..layers.plan import unbound
 from ..model import Sequential
 from ._figure import OKABE_ITO, Floats, axes_for, legend_on_top
 
@@ -106,11 +106,7 @@ def _curves(layer: Layer, z: Floats) -> tuple[Floats, Floats]:
     """Return the function and its derivative at `z`, by the layer's two passes."""
     pair = isinstance(layer, Softmax)
     width = 2 if pair else getattr(layer, "n_in", 1) if getattr(layer, "params", None) else 1
-    fresh = copy.copy(layer)
-    fresh._ops = None
-    for name in ("params", "grads", "buffers"):
-        vars(fresh).pop(name, None)
-    net = Sequential(fresh, n_in=width, dtype="float64")
+    net = Sequential(unbound(layer), n_in=width, dtype="float64")
     if net.n_out != width or len(net.params) > 1 or layer.sublayers():
         raise DTypeError(
             f"plot_activation: expected an elementwise layer, got {layer!r}. Try an activation such as xpnn.Tanh()."

@@ -32,14 +32,14 @@ def plot_misclassified(
 ) -> Axes:
     """Draw images that were given a wrong class, each under "true → predicted".
 
-    Given probabilities, the surest mistakes come first and the probability of the wrong class is told; given
+    Given probabilities, the surest mistakes come first and the probability of the wrong class is written; given
     labels, the first mistakes are drawn.
 
     Parameters
     ----------
     X : array of shape (n_samples, n_features), or (n_samples, height, width[, 3])
         Images as rows, or as images.  Grey levels are drawn from the smallest (white) to the largest number
-        (black) of those shown; three channels are colours, as they are within [0, 1] or [0, 255].
+        (black) of those drawn; three channels are colours, as they are within [0, 1] or [0, 255].
     y_true : array of shape (n_samples,)
         True classes, from 0.
     y_pred : array of shape (n_samples,), or (n_samples, n_classes)
@@ -101,27 +101,27 @@ def plot_misclassified(
     if shape is None and images.ndim > 2:
         shape = images.shape[1:]
     size = image_shape(where, int(np.prod(images.shape[1:])), shape)
-    shown = wrong[:n]
+    drawn = wrong[:n]
     title = f"{len(wrong)} of {len(true)} misclassified"
 
-    rows, columns = tile_layout(max(len(shown), 1))
+    rows, columns = tile_layout(max(len(drawn), 1))
     side = min(1.35 * columns, 10.0)
     given, ax = ax, axes_for(where, ax, (max(side, 3.2), max(side * rows / columns * 1.15, 1.2) + 0.5))
-    if not len(shown):
+    if not len(drawn):
         ax.set_title("none misclassified" if len(true) else "no samples")
         ax.set_axis_off()
         ax.text(0.5, 0.5, f"all {len(true)} right", ha="center", va="center", transform=ax.transAxes, fontsize=12)
         return ax
-    pictures = images[shown].reshape(-1, *size).astype(np.float64)
+    pictures = images[drawn].reshape(-1, *size).astype(np.float64)
     if not np.isfinite(pictures).all():
         raise DataError(f"{where}: expected finite numbers in X, got NaN or inf. Impute or drop such rows.")
     low, high = float(pictures.min()), float(pictures.max())
     if len(size) == 3:
         pictures = pictures / 255.0 if low >= 0 and high > 1 and high <= 255 else _stretched(pictures, low, high)
-    captions = [f"{names[true[k]]} → {names[predicted[k]]}" for k in shown]
+    captions = [f"{names[true[k]]} → {names[predicted[k]]}" for k in drawn]
     if sure is not None:
-        captions = [f"{text} ({sure[k]:.0%})" for text, k in zip(captions, shown, strict=True)]
-    order = " (surest first)" if sure is not None and len(shown) < len(wrong) else ""
+        captions = [f"{text} ({sure[k]:.0%})" for text, k in zip(captions, drawn, strict=True)]
+    order = " (surest first)" if sure is not None and len(drawn) < len(wrong) else ""
     ax.set_title(f"{title}{order}: true → predicted", fontsize=10)
     draw_tiles(ax, given, pictures, captions, (low, high if high > low else low + 1.0), "gray_r")
     return ax

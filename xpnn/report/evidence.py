@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from ..backend import to_numpy
+from ..data.arrays import take_rows
 from ..data.targets import ClassTarget
 from ..errors import ShapeError
 from ..predictor import Predictor
@@ -78,7 +80,7 @@ def collect_evidence(
     >>> evidence["wrong"], evidence["mistakes"][0]
     (1, {'row': 2, 'truth': 'yes', 'prediction': 'no', 'sure': 0.5, 'values': [0, 0]})
     """
-    y = np.asarray(y).reshape(-1)
+    raw, y = raw if isinstance(raw, Mapping) else to_numpy(raw), np.asarray(y).reshape(-1)
     rows = len(y)
     if not rows:
         raise ShapeError("collect_evidence: expected at least one row, got none. Pass the rows that were scored.")
@@ -86,7 +88,7 @@ def collect_evidence(
     rng = np.random.default_rng(seed)
     if rows > _ROWS:
         drawn = np.sort(rng.choice(rows, _ROWS, replace=False))
-        raw, y, called = _take(raw, drawn), y[drawn], called[drawn]
+        raw, y, called = take_rows(raw, drawn), y[drawn], called[drawn]
     out = predictor.predict_proba(raw)
     found: dict[str, Any] = {"format": FORMAT, "rows": rows, "looked_at": len(y)}
     most = _IMAGES if image_shape else _WORST
@@ -98,7 +100,7 @@ def collect_evidence(
         some = _draw(rng, len(y), _PAIRS)
         found["pairs"] = {"truth": _short(truth[some]), "prediction": _short(guess[some])}
     found["mistakes"] = mistakes
-    worst = _take(raw, order)
+    worst = take_rows(raw, order)
     if image_shape:
         found["image"] = [int(side) for side in image_shape]
         name, details = "pixels", _pixels(worst, image_shape)
@@ -109,7 +111,7 @@ def collect_evidence(
         mistake[name] = detail
     if history is not None:
         some = _draw(rng, len(y), _DIAGNOSED)
-        findings = diagnose(history, predictor.net, predictor.inputs(_take(raw, some)))
+        findings = diagnose(history, predictor.net, predictor.inputs(take_rows(raw, some)))
         found["findings"] = [finding._asdict() for finding in findings]
         found["diagnosed"] = f"the curves, the last gradients, and every layer's outputs for {len(some)} rows"
     return found
@@ -144,12 +146,6 @@ def _largest_errors(
     fields = ("row", "truth", "prediction", "error")
     rows = zip(called[order].astype(np.int64).tolist(), truth[order].tolist(), guess[order].tolist(), strict=True)
     return order, [dict(zip(fields, (*row, row[2] - row[1]), strict=True)) for row in rows]
-
-
-def _take(raw: Any, index: np.ndarray) -> Any:
-    if isinstance(raw, Mapping):
-        return {name: np.asarray(column)[index] for name, column in raw.items()}
-    return np.asarray(raw[index])
 
 
 def _short(values: np.ndarray) -> list[float]:

@@ -132,17 +132,11 @@ def _lacking(info: dict[str, Any], evidence: dict[str, Any] | None, predictor: P
     needed: dict[str, Any] = {"rows": int, "looked_at": int, "mistakes": list}
     needed |= {"wrong": int} if classes else {"pairs": dict}
     needed |= {"image": list} if "image" in evidence else {"columns": list, "all_columns": int}
-    fields = (
-        "row",
-        "truth",
-        "prediction",
-        "sure" if classes else "error",
-        "pixels" if "image" in evidence else "values",
-    )
+    keys = ("row", "truth", "prediction", "sure" if classes else "error", "pixels" if "image" in evidence else "values")
     for name, kind in needed.items():
         if not isinstance(evidence.get(name), kind):
             return "evidence.json", name
-    if any(not isinstance(mistake, dict) or not {*fields} <= {*mistake} for mistake in evidence["mistakes"]):
+    if any(not isinstance(mistake, dict) or not {*keys} <= {*mistake} for mistake in evidence["mistakes"]):
         return "evidence.json", "mistakes"
     if not classes and not 0 < len(evidence["pairs"].get("truth", ())) == len(evidence["pairs"].get("prediction", ())):
         return "evidence.json", "pairs"

@@ -223,8 +223,8 @@ class SearchResult:
         from tabulate import tabulate
 
         rows = [trial.row for trial in self.ranking[:n]]
-        shown = [{name: v if isinstance(v, int | float) else str(v) for name, v in row.items()} for row in rows]
-        return tabulate(shown, headers="keys", floatfmt=".4g")
+        cells = [{name: v if isinstance(v, int | float) else str(v) for name, v in row.items()} for row in rows]
+        return tabulate(cells, headers="keys", floatfmt=".4g")
 
     def __len__(self) -> int:
         return len(self.trials)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..arguments import count, number, suggest
+from ..arguments import as_rows, count, number, suggest
 from ..backend import Backend, get_backend, to_numpy
 from ..crossover import mlp_params
 from ..errors import OptionError
@@ -20,7 +20,6 @@ from ..losses import Loss
 from ..metrics import Metric, mode_of
 from ..training import Trainer
 from ..training.checks import expect
-from ..training.feed import as_rows
 from ..training.progress import open_bar
 from .configuration import BATCH_SIZE, Common, Plan, build, read
 from .group import Group, Progress, ReplicaGroup, SingleGroup
@@ -159,11 +158,8 @@ def run(
     """
     epochs = count(epochs, _WHERE, "epochs")
     _check(together, max_seconds, mode, halving, make)
-    if monitor.startswith("val_") and X_val is None and not validation_fraction:
-        raise OptionError(
-            f"{_WHERE}: {monitor!r} needs validation data, got none. "
-            "Pass X_val and y_val, or a validation_fraction, or choose monitor='loss'."
-        )
+    if X_val is None and not validation_fraction:
+        _check_unvalidated(monitor)
     given = _checked(configurations)
     weights = {"sample_weight": sample_weight, "sample_weight_val": sample_weight_val}
     data = {"X": X, "y": y, "X_val": X_val, "y_val": y_val, **weights}
@@ -266,11 +262,7 @@ def _group_starts(
     """Return what begins each group of networks that are trained together."""
     return [
         functools.partial(
-            ReplicaGroup,
-            [trials[i] for i in places],
-            plans=[plans[i] for i in places],
-            common=common,
-            **options,
+            ReplicaGroup, [trials[i] for i in places], plans=[plans[i] for i in places], common=common, **options
         )
         for places in _groups(plans, functools.partial(_size, common) if together == "auto" else int(together))
     ]
@@ -337,6 +329,14 @@ def _check(together: Any, max_seconds: Any, mode: str, halving: Any, make: Any) 
     if make is not None and not callable(make):
         raise OptionError(
             f"{_WHERE}: expected make to be a function, got {make!r}. It takes a configuration and returns a Trainer."
+        )
+
+
+def _check_unvalidated(monitor: str) -> None:
+    if monitor.startswith("val_"):
+        raise OptionError(
+            f"{_WHERE}: {monitor!r} needs validation data, got none. "
+            "Pass X_val and y_val, or a validation_fraction, or choose monitor='loss'."
         )
 
 

@@ -7,14 +7,14 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from ..arguments import number
+from ..arguments import as_rows, number, same_length
 from ..backend import to_numpy
 from ..data.batching import split_off, stratified_indices
 from ..errors import DataError, LabelError, OptionError, ShapeError
 from ..losses import Loss
 from ..model import Sequential
 from .callbacks import Callback
-from .feed import Feed, as_rows, same_length
+from .feed import Feed
 
 __all__ = ["Rows", "check_weight", "checked_feed", "class_numbers", "class_table", "expect", "feeds_of_fit"]
 

@@ -19,11 +19,10 @@ import numpy as np
 
 from .._typing import Array, DType
 from ..accel.cuda.upload import PinnedSlots
-from ..arguments import as_array, check_real
 from ..backend import Backend, to_numpy
-from ..errors import DataError, ShapeError
+from ..errors import DataError
 
-__all__ = ["Batch", "Feed", "Indices", "as_rows", "same_length"]
+__all__ = ["Batch", "Feed", "Indices"]
 
 Indices = Any
 Batch = tuple[Array, Array, "Array | None"]
@@ -34,16 +33,6 @@ _STAGE_ELEMENTS = 1 << 17
 _UPLOADED_ELEMENTS = 1 << 22
 # Values checked at once: the answers stay in cache.
 _CHECKED_ELEMENTS = 1 << 18
-
-
-def as_rows(a: Any, where: str, name: str) -> Any:
-    """Return `a` if it is an array of any library, else NumPy's reading of it; refuse empty data, and text as `X`."""
-    a = as_array(a, where, name)
-    if len(a.shape) == 0 or a.shape[0] == 0:
-        raise DataError(f"{where}: expected at least one row in {name}, got shape {tuple(a.shape)}. Check the data.")
-    if name.startswith("X"):
-        check_real(a, where, name)
-    return a
 
 
 class Feed:
@@ -350,12 +339,3 @@ def _refuse_non_finite(host: np.ndarray, where: str, name: str, numbers: Indices
         f"{where}: expected finite {host.dtype} numbers in {name}, got {int(bad.sum())} that are not, first "
         f"{host[tuple(place)]} in {at}. Impute or drop them first; xpnn.data.TableEncoder imputes."
     )
-
-
-def same_length(where: str, **columns: Any) -> int:
-    """Return the common number of rows, or raise ShapeError naming each column's."""
-    lengths = {name: int(column.shape[0]) for name, column in columns.items() if column is not None}
-    if len(set(lengths.values())) != 1:
-        got = ", ".join(f"{name} has {n}" for name, n in lengths.items())
-        raise ShapeError(f"{where}: expected equally many rows, but {got}. Pass one target for each sample.")
-    return next(iter(lengths.values()))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,7 +23,7 @@ from ..optim import LBFGS
 from ..optim.lbfgs import Descent
 from ..recordable import foreign_method
 from ..schedules import Constant, Schedule
-from .feed import Feed
+from .feed import Batch, Feed
 from .step import STEP_METHODS, Tally, Training
 
 __all__ = ["FullBatch", "Objective", "plan_full_batch"]
@@ -69,8 +70,15 @@ class Objective:
         self._weights = np.asarray([weight[a : a + batch_size].sum() for a in range(0, n, batch_size)])
         self._shares: list[float] = (self._weights / weight.sum()).tolist()
         self._tally = Tally(training, len(self._shares)) if training.metrics else None
+        self._only: list[Batch] = []  # a single slice, brought once
         self.data: Array = None
         self.penalty: Array = None
+
+    def _slices(self) -> Iterable[Batch]:
+        if len(self._shares) > 1:
+            return self.rows.batches(None, self.batch_size)
+        self._only = self._only or list(self.rows.batches(None, self.batch_size))
+        return self._only
 
     def columns(self) -> dict[str, Any]:
         """Return loss, metrics and penalty of the last evaluation as columns of the history."""
@@ -82,7 +90,7 @@ class Objective:
         """Return the value, 0-d, and leave the gradient in ``net.store.grads``."""
         training, net, store = self.training, self.training.net, self.training.net.store
         data, grads = 0.0, None
-        for slot, (x, y, weight) in enumerate(self.rows.batches(None, self.batch_size)):
+        for slot, (x, y, weight) in enumerate(self._slices()):
             share = self._shares[slot]
             if not share:  # no row of the slice counts: it has no mean
                 continue

@@ -23,9 +23,11 @@ from fake_cupy import (
 from matrices import FORMS, STRAIGHT, close, draw, plain, spread
 
 import xpnn
-from xpnn.accel.cuda import cupy_ops, gemm
-from xpnn.accel.cuda.gemm import Blas, Layout, layout, load_cublas
+from xpnn.accel.cuda import cupy_ops
+from xpnn.accel.cuda.cublas import ARGUMENTS, Layout, layout, load_cublas
+from xpnn.accel.cuda.gemm import Blas
 from xpnn.errors import BackendUnavailableError
+from xpnn.ops import Affine
 
 SIZES = [(1, 1, 1), (1, 7, 1), (5, 1, 3), (1, 1, 9), (4, 6, 1), (7, 5, 3), (33, 10, 17)]
 
@@ -269,7 +271,7 @@ def no_cublas(cupy, monkeypatch):
         raise AttributeError("undefined symbol: cublasGemmStridedBatchedEx")
 
     monkeypatch.setattr(cupy_ops, "load_cublas", missing)
-    monkeypatch.setattr(cupy_ops, "_said", set())
+    monkeypatch.setattr(cupy_ops, "_warned", set())
 
 
 def test_without_cublas_products_go_through_cupy_and_it_is_said_once(no_cublas, ops, cupy):
@@ -280,7 +282,7 @@ def test_without_cublas_products_go_through_cupy_and_it_is_said_once(no_cublas, 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         d_weight = plain(np.zeros_like(w))
-        dx = ops.linear_backward(plain(x), plain(dy), plain(w), d_weight, None, need_dx=True)
+        dx = ops.linear_backward(plain(x), plain(dy), Affine(plain(w), None, d_weight, None), need_dx=True)
         ops.matmul(plain(x).mT, plain(dy), d_weight, add=True)
         other = xpnn.accel.cuda.cupy_ops.CupyOps(ops.xp, ops.device)
         close(other.matmul(plain(x), plain(w)), x @ w)
@@ -314,7 +316,7 @@ def stubs(tmp_path_factory):
     if compiler is None or sys.platform != "linux":
         pytest.skip("needs g++ on Linux: apt-get install g++")
     folder = tmp_path_factory.mktemp("stubs")
-    for name, functions in (("whole", list(gemm._ARGUMENTS)), ("old", list(gemm._ARGUMENTS)[:-1])):
+    for name, functions in (("whole", list(ARGUMENTS)), ("old", list(ARGUMENTS)[:-1])):
         code = "\n".join(f'extern "C" int {function}() {{ return 0; }}' for function in functions)
         (folder / f"{name}.cpp").write_text(code)
         command = [compiler, "-shared", "-fPIC", str(folder / f"{name}.cpp"), "-o", str(folder / f"lib{name}.so")]

@@ -29,11 +29,11 @@ from matrices import FORMS, close, draw
 from places import PROJECT
 
 import xpnn
-from xpnn.accel.cuda import gemm, gemm_lt
+from xpnn.accel.cuda import cublas, gemm_lt
 from xpnn.accel.cuda.gemm import Blas
 from xpnn.accel.cuda.gemm_lt import Epilogue
 from xpnn.errors import BackendUnavailableError
-from xpnn.ops import Ops
+from xpnn.ops import Affine, Ops
 
 PORTABLE = Ops(np, "cpu")
 #: (m, k, n); rows of 4 numbers begin at multiples of 16 bytes.
@@ -110,8 +110,8 @@ def test_the_heuristic_is_asked_for_what_can_be_used(lt, cupy):
     """Partial sums in the workspace, which is as large as it is, and memory no better aligned than it is."""
     a, b, row, out = guarded(draw(8, 12)), guarded(draw(12, 4)), guarded(draw(1, 4)), guarded(draw(8, 4))
     Blas(cupy.blas, cupy).epilogues.product(a, b, out, Epilogue.BIAS, row)
-    (asked,) = lt.asked
-    assert asked["limits"] == {"workspace": 32 << 20, "reductions": 2, "a": 16, "b": 16, "c": 16, "d": 16}
+    (query,) = lt.queries
+    assert query["limits"] == {"workspace": 32 << 20, "reductions": 2, "a": 16, "b": 16, "c": 16, "d": 16}
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_each_kind_of_product_is_asked_for_once(lt, cupy):
             a, b, row = guarded(draw(rows, 12)), guarded(draw(12, 4)), guarded(draw(1, 4))
             for epilogue in (Epilogue.BIAS, Epilogue.RELU_BIAS):
                 assert epilogues.product(a, b, guarded(draw(rows, 4)), epilogue, row)
-    assert len(lt.asked) == 4
+    assert len(lt.queries) == 4
     calls = lt.calls[-2:]
     assert calls == ["cublasLtMatmulDescSetAttribute", "cublasLtMatmul"]  # the bias's address, and the product
 
@@ -155,7 +155,7 @@ def test_a_relu_that_drops_what_is_no_number_is_not_used(keeps, lt, ops, cupy):
         y = ops.linear_relu(guarded(x), guarded(w), guarded(b))
         assert np.isnan(bare(y)[3]).all()
         close(y[:3], np.maximum(x @ w + b, 0.0)[:3])
-    assert len(lt.asked) == 1
+    assert len(lt.queries) == 1
     assert cupy.launched == ([] if keeps else ["add_bias"] * 2)
     assert len(lt.products) == (3 if keeps else 1)  # one is the trial
     z = ops.linear(guarded(x), guarded(w), guarded(b))  # without ReLU it is as good as ever
@@ -178,11 +178,11 @@ def test_what_is_not_offered_is_done_by_product_and_kernel(why, lt, ops, cupy):
     for _ in range(2):
         close(ops.linear(guarded(x), guarded(w), guarded(b)), x @ w + b)
         d_weight, d_bias = guarded(np.zeros_like(w)), guarded(np.zeros_like(b))
-        ops.linear_backward(guarded(x), guarded(dy), guarded(w), d_weight, d_bias, need_dx=False)
+        ops.linear_backward(guarded(x), guarded(dy), Affine(guarded(w), None, d_weight, d_bias), need_dx=False)
         close(d_weight, x.T @ dy)
         close(d_bias, dy.sum(axis=0, keepdims=True))
     assert cupy.launched == ["add_bias", "column_sums"] * 2
-    assert len(lt.asked) == (0 if lt.unknown else 2)
+    assert len(lt.queries) == (0 if lt.unknown else 2)
     assert lt.calls.count("cublasLtMatmulDescCreate") == 2
     assert len(lt.products) == (2 if lt.refuses else 0)
 
@@ -239,7 +239,7 @@ def test_arrays_that_do_not_lie_so_are_left(form, lt, cupy):
     before = bare(out).copy()
     assert not epilogues.product(a, b, out, Epilogue.BIAS, row)
     close(out, before, 0)
-    assert lt.asked == []
+    assert lt.queries == []
 
 
 # -- handles, streams and threads -------------------------------------------------------------------------------
@@ -286,7 +286,7 @@ class Counting(xpnn.Trainer):
     """Notes what each step launches."""
 
     def train_step(self, *args):
-        noted = RawModule.launched, self.blas.products, self.blas.lt.products, self.blas.lt.asked
+        noted = RawModule.launched, self.blas.products, self.blas.lt.products, self.blas.lt.queries
         for names in noted:
             names.clear()
         result = super().train_step(*args)
@@ -435,7 +435,7 @@ def test_the_real_library_takes_the_descriptors(library, cupy):
         (8, 4, 12),
         *blas.kind_of(guarded(draw(12, 8)).mT, guarded(draw(12, 4)), guarded(draw(8, 4))),
     )
-    assert epilogues._asked(kind) is None
+    assert epilogues._find_plan(kind) is None
     for name, noted in made.items():
         read = getattr(library, name.replace("Set", "Get"))
         read.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p]
@@ -445,4 +445,4 @@ def test_the_real_library_takes_the_descriptors(library, cupy):
             assert (place.raw, written.value) == (value, len(value))
     assert [which for _, which, _ in made["cublasLtMatmulDescSetAttribute"]] == [3, 4, 7, 8]
     assert len(made["cublasLtMatmulPreferenceSetAttribute"]) == 6
-    assert gemm._FULL == 68
+    assert cublas._FULL == 68

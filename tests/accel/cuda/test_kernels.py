@@ -38,11 +38,12 @@ from places import PROJECT
 import xpnn
 from xpnn.accel.cuda import kernels
 from xpnn.accel.cuda.checks import gathers, number, plain, row_step
+from xpnn.accel.cuda.cublas import Layout, layout
 from xpnn.accel.cuda.cupy_ops import CupyOps
-from xpnn.accel.cuda.gemm import Blas, Layout, layout
+from xpnn.accel.cuda.gemm import Blas
 from xpnn.backend import value as backends
 from xpnn.errors import BackendUnavailableError, OptionError
-from xpnn.ops import Clip, Decay, Ops
+from xpnn.ops import Affine, Clip, Decay, Ops, Update
 from xpnn.random import StepKey
 
 PORTABLE = Ops(np, "cpu")
@@ -305,7 +306,7 @@ def test_gradients_of_linear_go_into_the_flat_buffer(shape, ops, order, cupy):
         flat = wrapped(np.full((*replicas, 6 * cols + 7), np.nan, np.float32))
         d_weight = flat[..., : 5 * cols].reshape((*replicas, 5, cols))
         d_bias = flat[..., None, 5 * cols : 6 * cols]
-        dx = twin.linear_backward(wrapped(x), wrapped(dy), wrapped(w), d_weight, d_bias, need_dx=True)
+        dx = twin.linear_backward(wrapped(x), wrapped(dy), Affine(wrapped(w), None, d_weight, d_bias), need_dx=True)
         results.append((flat, dx))
     close(results[0][0], results[1][0])
     close(results[0][1], results[1][1])
@@ -381,12 +382,12 @@ def test_linear_and_relu_in_one(shape, bias, overwrite, ops, order, cupy):
         d_weight = flat[..., : 3 * cols].reshape(w.shape)
         d_bias = flat[..., None, 3 * cols : 4 * cols] if bias else None
         given = wrapped(dy)
-        arrays = wrapped(x), wrapped(bare(y)), given, wrapped(w)
-        dx = twin.linear_relu_backward(*arrays, d_weight, d_bias, need_dx=True, overwrite=overwrite)
+        arrays = wrapped(x), wrapped(bare(y)), given, Affine(wrapped(w), None, d_weight, d_bias)
+        dx = twin.linear_relu_backward(*arrays, need_dx=True, overwrite=overwrite)
         results.append((flat, dx))
         if wrapped is guarded:
             same(given, PORTABLE.relu_backward(dy, bare(y)) if overwrite else dy)
-            none = twin.linear_relu_backward(*arrays, d_weight, d_bias, need_dx=False)
+            none = twin.linear_relu_backward(*arrays, need_dx=False)
             assert none is None
     for mine, theirs in zip(*results, strict=True):
         close(mine, theirs, 1e-5)
@@ -403,8 +404,8 @@ def test_linear_and_relu_of_odd_numbers(ops):
         same(y, PORTABLE.linear_relu(odd, one, np.zeros_like(one)))
     assert np.isnan(bare(y)[-2])
     d_weight, d_bias = guarded(np.zeros_like(one)), guarded(np.zeros_like(one))
-    arrays = guarded(np.ones_like(odd)), y, guarded(np.ones_like(odd)), guarded(one)
-    dx = ops.linear_relu_backward(*arrays, d_weight, d_bias, need_dx=True)
+    affine = Affine(guarded(one), None, d_weight, d_bias)
+    dx = ops.linear_relu_backward(guarded(np.ones_like(odd)), y, guarded(np.ones_like(odd)), affine, need_dx=True)
     same(dx, (bare(y) > 0).astype(np.float32))
     assert bare(d_bias) == 4
 
@@ -417,8 +418,8 @@ def test_linear_and_relu_where_the_kernels_do_not_fit(ops, cupy):
     close(y, PORTABLE.linear_relu(x, w, apart[:, ::2]))
     mine, theirs = guarded(apart), apart.copy()
     for twin, sums, wrapped in ((ops, mine, guarded), (PORTABLE, theirs, np.array)):
-        arrays = (wrapped(a) for a in (x, bare(y), dy, w, np.zeros_like(w)))
-        assert twin.linear_relu_backward(*arrays, sums[:, ::2], need_dx=False) is None
+        affine = Affine(wrapped(w), None, wrapped(np.zeros_like(w)), sums[:, ::2])
+        assert twin.linear_relu_backward(*map(wrapped, (x, bare(y), dy)), affine, need_dx=False) is None
     close(mine, theirs)
     assert cupy.launched == ["add_bias", "relu_backward"]  # the ReLU alone
     wide = [a.astype(np.float64) for a in (x, w, np.ones((1, 5)))]
@@ -430,9 +431,7 @@ def test_linear_and_relu_where_the_kernels_do_not_fit(ops, cupy):
             guarded(stack[0]),
             guarded(stack[1]),
             guarded(stack[1]),
-            guarded(draw(2, 3, 5)),
-            guarded(draw(2, 3, 5)),
-            guarded(draw(1, 5)),
+            Affine(guarded(draw(2, 3, 5)), None, guarded(draw(2, 3, 5)), guarded(draw(1, 5))),
             need_dx=False,
         )
 
@@ -617,8 +616,9 @@ def test_adam_is_equal_to_the_bit(shape, factors, numbers, ops, order, cupy):
         rates = np.linspace(0.05, 0.1, shape[0] if len(shape) == 2 else 1, dtype=np.float32)[:, None]
         scalars[3], given[3] = (rates, guarded(rates)) if len(shape) == 2 else (rates[0], guarded(rates[0]))
     for _ in range(2):
-        ops.adam(*mine, given, None if lr_factors is None else guarded(lr_factors))
-        PORTABLE.adam(*theirs, scalars, lr_factors)
+        factors = None if lr_factors is None else guarded(lr_factors)
+        ops.adam(Update(*mine[:2], factors), *mine[2:], given)
+        PORTABLE.adam(Update(*theirs[:2], lr_factors), *theirs[2:], scalars)
     for a, b in zip(mine, theirs, strict=True):
         same(a, b)
     assert cupy.launched == ["adam"] * 2
@@ -673,13 +673,14 @@ def test_rules_in_one_kernel_are_equal_to_the_bit(name, shape, factors, clipped,
             PORTABLE.clip_norm(store.grads, norm, 1.0)
         decay = Decay(rule.decoupled, n_decay, strength, shared[1]) if rule.weight_decay else None
         rule.update(store, (*scalars, strength))
+        update = Update(values, grads, shared[0], decay, clip)
         if isinstance(rule, xpnn.Adam):
-            ops.adam_step(values, grads, *states.values(), scalars, shared[0], decay, clip)
+            ops.adam(update, *states.values(), scalars)
         else:
             momentum, gain = (rule.beta, 1.0 - rule.beta) if name == "momentum" else (rule.momentum, 1.0)
             nesterov = getattr(rule, "nesterov", False)
             options = {"momentum": momentum, "gain": gain, "nesterov": nesterov}
-            ops.descend(values, grads, states.get("velocity"), *scalars, shared[0], decay, clip, **options)
+            ops.descend(update, states.get("velocity"), *scalars, **options)
         store.grads = np.array(bare(grads))  # the kernel leaves them as they are
     same(values, store.values)
     for key, a in rule.state.items():
@@ -713,8 +714,8 @@ def test_updates_with_infinities(ops):
     start[1][3], start[1][40], start[0][7] = np.inf, np.nan, -np.inf
     theirs, mine = [a.copy() for a in start], [guarded(a) for a in start]
     with np.errstate(all="ignore"):
-        PORTABLE.adam(*theirs, (0.9, 0.999, 1e-7, 0.05))
-    ops.adam(*mine, (0.9, 0.999, 1e-7, 0.05))
+        PORTABLE.adam(Update(*theirs[:2]), *theirs[2:], (0.9, 0.999, 1e-7, 0.05))
+    ops.adam(Update(*mine[:2]), *mine[2:], (0.9, 0.999, 1e-7, 0.05))
     for a, b in zip(mine, theirs, strict=True):
         same(a, b)
 
@@ -733,8 +734,8 @@ def test_everything_else_is_portable(ops, cupy):
     close(ops.global_norm(g), np.asarray([0.5]), 1e-5)
     buffers = [np.abs(draw(9, seed=k)).astype(np.float64) for k in range(4)]
     theirs, mine = [b.copy() for b in buffers], [guarded(b) for b in buffers]
-    PORTABLE.adam(*theirs, (0.9, 0.99, 1e-8, 0.1))
-    ops.adam(*mine, (0.9, 0.99, 1e-8, 0.1))
+    PORTABLE.adam(Update(*theirs[:2]), *theirs[2:], (0.9, 0.99, 1e-8, 0.1))
+    ops.adam(Update(*mine[:2]), *mine[2:], (0.9, 0.99, 1e-8, 0.1))
     for a, b in zip(mine, theirs, strict=True):
         same(a, b)
     same(ops.keep_mask((3, 5), 0.5, (1, 2), np.float64), PORTABLE.keep_mask((3, 5), 0.5, (1, 2), np.float64))
@@ -769,8 +770,9 @@ def test_a_gradient_of_other_make_is_summed_by_cupy(ops, cupy):
     x, w, dy = draw(4, 3), draw(3, 5), draw(4, 5)
     d_weight, strided = np.empty((3, 5), np.float32), np.zeros((1, 10), np.float32)
     mine_w, mine = guarded(d_weight), guarded(strided)
-    assert ops.linear_backward(guarded(x), guarded(dy), guarded(w), mine_w, mine[:, ::2], need_dx=False) is None
-    PORTABLE.linear_backward(x, dy, w, d_weight, strided[:, ::2], need_dx=False)
+    affine = Affine(guarded(w), None, mine_w, mine[:, ::2])
+    assert ops.linear_backward(guarded(x), guarded(dy), affine, need_dx=False) is None
+    PORTABLE.linear_backward(x, dy, Affine(w, None, d_weight, strided[:, ::2]), need_dx=False)
     close(mine, strided)
     close(mine_w, d_weight)
     y = ops.linear(guarded(x), guarded(w), mine[:, ::2])
@@ -778,7 +780,7 @@ def test_a_gradient_of_other_make_is_summed_by_cupy(ops, cupy):
     assert cupy.launched == []
 
 
-@pytest.mark.parametrize("name", ["adam_step", "descend"])
+@pytest.mark.parametrize("name", ["adam", "descend"])
 def test_updates_of_other_dtypes_are_portable(name, ops, cupy):
     """Clipping, decay and the rule in float64, by the parts."""
     start = [np.abs(draw(9, seed=k)).astype(np.float64) for k in range(4)]
@@ -786,11 +788,11 @@ def test_updates_of_other_dtypes_are_portable(name, ops, cupy):
     results = []
     for twin, wrapped in ((ops, guarded), (PORTABLE, np.array)):
         values, grads, m, v = (wrapped(a) for a in start)
-        clip = Clip(wrapped(norm), 1.0)
-        if name == "adam_step":
-            twin.adam_step(values, grads, m, v, (0.9, 0.99, 1e-8, 0.1), None, decay, clip)
+        update = Update(values, grads, None, decay, Clip(wrapped(norm), 1.0))
+        if name == "adam":
+            twin.adam(update, m, v, (0.9, 0.99, 1e-8, 0.1))
         else:
-            twin.descend(values, grads, m, 0.1, None, decay, clip, momentum=0.9)
+            twin.descend(update, m, 0.1, momentum=0.9)
         results.append((values, grads, m, v))
     for mine, theirs in zip(*results, strict=True):
         same(mine, theirs)

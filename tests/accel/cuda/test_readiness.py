@@ -182,7 +182,7 @@ def test_no_hazard_in_the_source_of_a_step(path):
 def test_the_list_holds_nothing_that_no_step_calls():
     """An entry that is no longer used would let its next use pass without a look."""
     used = set()
-    for path in [*STEP_FILES, *(PACKAGE / name for name in ("backend.py", "metrics.py", "training/trainer.py"))]:
+    for path in [*STEP_FILES, *(PACKAGE / name for name in ("backend/value.py", "metrics.py", "training/trainer.py"))]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute) and is_namespace(node.value):
                 used.add(node.attr)
@@ -205,7 +205,7 @@ def test_arrays_are_made_with_dtype_and_device(path):
 
 def test_the_backend_makes_arrays_on_its_own_device():
     """CuPy ignores ``device=`` but in asarray: the device must be current where arrays are made."""
-    tree = ast.parse((PACKAGE / "backend.py").read_text(encoding="utf-8"))
+    tree = ast.parse((PACKAGE / "backend" / "value.py").read_text(encoding="utf-8"))
     backend = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Backend")
     inside = {
         id(call)

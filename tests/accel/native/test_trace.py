@@ -27,7 +27,7 @@ from xpnn.accel.native import trace as traces
 from xpnn.accel.native.inner_loops import inner_loop
 from xpnn.accel.native.table import SHARED, Kernel
 from xpnn.accel.native.trace import Trace, Traced, TracedLoops, TraceError, untraced
-from xpnn.ops import Ops
+from xpnn.ops import Affine, Ops, Update
 from xpnn.random import StepKey
 
 NO_POOL = (0, 0)
@@ -1001,6 +1001,13 @@ def test_a_loop_without_an_address_is_none(monkeypatch, fresh_cache):
     assert inner_loop(np.add, (F4,) * 3) is None
 
 
+def test_older_numpys_reduce_by_the_contents_of_a_buffer(monkeypatch):
+    for buffered, expected in ((True, 8192), (False, 10_007)):
+        monkeypatch.setattr(inner_loops, "_BUFFERED", buffered)
+        assert inner_loops.most_at_once(10_007) == expected
+        assert inner_loops.most_at_once(100) == 100
+
+
 # -- kernels ------------------------------------------------------------------------------------------------------
 def test_the_player_tells_when_other_code_changes(loops):
     """numba would go on with what it compiled before."""
@@ -1167,10 +1174,10 @@ def test_tracing_operations(loops, dtype, pool):
         losses, d = ops.softmax_cross_entropy_labels(logits, labels)
         d += 0.01 * (ops.one_hot(labels, logits) - logits)
         d *= 1 / len(labels)
-        d_y = ops.linear_backward(dropped, d, w2, d_w2, d_b2, need_dx=True)
+        d_y = ops.linear_backward(dropped, d, Affine(w2, b2, d_w2, d_b2), need_dx=True)
         d_y *= mask
-        ops.linear_relu_backward(x, y, d_y, w1, d_w1, d_b1, need_dx=False, overwrite=True)
-        ops.adam(values, grads, m, v, tuple(numbers[k : k + 1] for k in range(4)))
+        ops.linear_relu_backward(x, y, d_y, Affine(w1, b1, d_w1, d_b1), need_dx=False, overwrite=True)
+        ops.adam(Update(values, grads), m, v, tuple(numbers[k : k + 1] for k in range(4)))
         out[0:1] = ops.total(losses).reshape(1)
         hits = (np.argmax(logits, axis=-1) == labels).astype(dtype)
         out[1:2] = ops.total(hits).reshape(1)

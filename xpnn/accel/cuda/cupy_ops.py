@@ -17,7 +17,7 @@ import numpy as np
 
 from ..._typing import Array, Device, DType, Namespace, Shape
 from ...errors import BackendUnavailableError
-from ...ops import Clip, Decay, Ops, Scalar
+from ...ops import Affine, Ops, Scalar, Update
 from ...random import keep_threshold
 from .checks import (
     LARGEST,
@@ -32,7 +32,8 @@ from .checks import (
     stack_of,
     warps,
 )
-from .gemm import Blas, layout, load_cublas
+from .cublas import layout, load_cublas
+from .gemm import Blas
 from .gemm_lt import Epilogue, Epilogues
 from .kernels import Kernels, blocks
 from .updates import update_arguments
@@ -67,12 +68,12 @@ class CupyOps(Ops):
 
     # -- linear ---------------------------------------------------------------------------------------------
     def blas(self) -> Blas | None:
-        """Return this thread's cuBLAS, or None where only CuPy's own products can be had (said once).
+        """Return this thread's cuBLAS, or None where only CuPy's own products can be had, with one warning.
 
         Raises
         ------
         BackendUnavailableError
-            If TF32 is asked for, which CuPy's own products would not obey.
+            If the backend has TF32, which CuPy's own products would not obey.
         """
         try:
             found: Blas | None = self._threads.blas
@@ -89,7 +90,7 @@ class CupyOps(Ops):
                     f"get_backend('cupy', tf32=True): cuBLAS cannot be called directly ({error}). "
                     "Install 'cupy-cuda13x[ctk]' to match the driver, or leave tf32 away."
                 ) from error
-            _say_once(
+            _warn_once(
                 f"xpnn: cuBLAS cannot be called directly ({error}); products go through cupy.matmul, which is slower "
                 "and cannot be part of a CUDA graph. Install 'cupy-cuda13x[ctk]' to match the driver."
             )
@@ -130,16 +131,11 @@ class CupyOps(Ops):
         return self.affine(x, weight, bias)
 
     def linear_backward(
-        self,
-        x: Array,
-        dy: Array,
-        weight: Array,
-        d_weight: Array,
-        d_bias: Array | None,
-        *,
-        need_dx: bool,
+        self, x: Array, dy: Array, affine: Affine, *, need_dx: bool, need_d_bias: bool = True
     ) -> Array | None:
         """Gradients of `linear`; they go straight into the flat gradient buffer."""
+        weight, _, d_weight, d_bias = affine
+        d_bias = d_bias if need_d_bias else None
         turned = x.mT
         epilogues = None if d_bias is None else self._epilogues(turned, dy)
         if epilogues is None or not epilogues.product(turned, dy, d_weight, Epilogue.BGRADA, d_bias):
@@ -152,26 +148,17 @@ class CupyOps(Ops):
         return self.affine(x, weight, bias, relu=True)
 
     def linear_relu_backward(
-        self,
-        x: Array,
-        y: Array,
-        dy: Array,
-        weight: Array,
-        d_weight: Array,
-        d_bias: Array | None,
-        *,
-        need_dx: bool,
-        overwrite: bool = False,
+        self, x: Array, y: Array, dy: Array, affine: Affine, *, need_dx: bool, overwrite: bool = False
     ) -> Array | None:
         """Gradients of `linear_relu`: one kernel for the ReLU and the bias, and the products."""
         replicas, _, cols = sizes(dy)
+        d_bias = affine.d_bias
         step = None if d_bias is None else row_step(d_bias, replicas, cols)
         if step is None or (replicas > 1 and step == 0) or not self._takes_relu_backward(dy, y):
             dz = self.relu_backward(dy, y, overwrite=overwrite)
-        else:
-            dz = self._rectify_back(dy, y, d_bias, step, overwrite=overwrite)
-            d_bias = None
-        return self.linear_backward(x, dz, weight, d_weight, d_bias, need_dx=need_dx)
+            return self.linear_backward(x, dz, affine, need_dx=need_dx)
+        dz = self._rectify_back(dy, y, d_bias, step, overwrite=overwrite)
+        return self.linear_backward(x, dz, affine, need_dx=need_dx, need_d_bias=False)
 
     def affine(
         self, x: Array, weight: Array, bias: Array | None, out: Array | None = None, *, relu: bool = False
@@ -372,76 +359,40 @@ class CupyOps(Ops):
         step = 0 if norm.size == 1 else 1
         self.kernels.launch("clip_norm", (blocks(n), replicas), (256,), grads, norm, step, float(max_norm), n)
 
-    def adam(
-        self,
-        values: Array,
-        grads: Array,
-        m: Array,
-        v: Array,
-        scalars: Sequence[Scalar],
-        lr_factors: Array | None = None,
-    ) -> None:
-        """One Adam step in place on flat buffers, in one pass over memory.
+    def adam(self, update: Update, m: Array, v: Array, scalars: Sequence[Scalar]) -> None:
+        """Clipping, weight decay and one Adam step in one pass over memory; the gradients stay as they are.
 
         Each of the numbers may be an array on the device, of one element or one for each replica: a captured graph
         then reads what lies there when it runs.
         """
-        if not self._update("adam", (values, grads, m, v), scalars, lr_factors):
-            super().adam(values, grads, m, v, scalars, lr_factors)
-
-    def adam_step(
-        self,
-        values: Array,
-        grads: Array,
-        m: Array,
-        v: Array,
-        scalars: Sequence[Scalar],
-        lr_factors: Array | None = None,
-        decay: Decay | None = None,
-        clip: Clip | None = None,
-    ) -> None:
-        """Clipping, weight decay and `adam` in the same pass; `grads` stay as they are."""
-        if not self._update("adam", (values, grads, m, v), scalars, lr_factors, decay, clip):
-            super().adam_step(values, grads, m, v, scalars, lr_factors, decay, clip)
+        if not self._update("adam", update, (m, v), scalars):
+            super().adam(update, m, v, scalars)
 
     def descend(
         self,
-        values: Array,
-        grads: Array,
+        update: Update,
         velocity: Array | None,
         lr: Scalar,
-        lr_factors: Array | None = None,
-        decay: Decay | None = None,
-        clip: Clip | None = None,
         *,
         momentum: float = 0.0,
         gain: float = 1.0,
         nesterov: bool = False,
     ) -> None:
-        """Clipping, weight decay and a step of descent, in one pass over memory; `grads` stay as they are."""
-        scalars = (momentum, gain, lr)
-        if not self._update("descend", (values, grads, velocity), scalars, lr_factors, decay, clip, int(nesterov)):
-            options = {"momentum": momentum, "gain": gain}
-            super().descend(values, grads, velocity, lr, lr_factors, decay, clip, **options, nesterov=nesterov)
+        """Clipping, weight decay and a step of descent in one pass over memory; the gradients stay as they are."""
+        if not self._update("descend", update, (velocity,), (momentum, gain, lr), int(nesterov)):
+            super().descend(update, velocity, lr, momentum=momentum, gain=gain, nesterov=nesterov)
 
     def _update(
-        self,
-        kernel: str,
-        buffers: tuple[Array | None, ...],
-        scalars: Sequence[Scalar],
-        lr_factors: Array | None,
-        decay: Decay | None = None,
-        clip: Clip | None = None,
-        *options: int,
+        self, kernel: str, update: Update, state: Sequence[Array | None], scalars: Sequence[Scalar], *options: int
     ) -> bool:
         """Launch an optimizer's kernel; False if it takes no such buffers."""
-        given = [b for b in buffers if b is not None]
-        ready = update_arguments(given, scalars, lr_factors, decay, clip)
+        ready = update_arguments(update, [s for s in state if s is not None], scalars)
         if ready is None:
             return False
         n, numbers, rest = ready
-        grid = (blocks(n), replicas_of(given[0]))
-        self.kernels.launch(kernel, grid, (256,), *buffers, lr_factors, n, *numbers, *options, *rest)
+        values, grads, lr_factors, _, _ = update
+        grid = (blocks(n), replicas_of(values))
+        self.kernels.launch(kernel, grid, (256,), values, grads, *state, lr_factors, n, *numbers, *options, *rest)
         return True
 
     # -- data -----------------------------------------------------------------------------------------------
@@ -463,10 +414,10 @@ def _threshold(rate: float) -> int:
     return 65536 if rate == 0.0 else keep_threshold(rate)
 
 
-_said: set[str] = set()
+_warned: set[str] = set()
 
 
-def _say_once(text: str) -> None:
-    if text not in _said:
-        _said.add(text)
+def _warn_once(text: str) -> None:
+    if text not in _warned:
+        _warned.add(text)
         warnings.warn(text, RuntimeWarning, stacklevel=4)

@@ -4,26 +4,24 @@ r"""Products that do the bias too, in one launch: cuBLASLt's epilogues.
           C \leftarrow A B \ \text{ and } \ b \leftarrow \mathbf{1}^\top B
 
 The last is the gradient of a linear layer's weight, :math:`A = X^\top`, with that of its bias.  cuBLASLt reads
-matrices by columns, so it is told of :math:`C^\top = B^\top A^\top`, along whose rows its biases lie.
+matrices by columns, so it is given :math:`C^\top = B^\top A^\top`, along whose rows its biases lie.
 
 What it offers depends on the GPU, the shapes and the types; where it offers nothing the caller goes on with a product
-and a kernel.  It is asked once for each kind of product, and the answer is kept: a captured graph asks nothing.
+and a kernel.  A plan is made once for each kind of product and kept: capturing a graph makes none.
 """
 
 from __future__ import annotations
 
 import ctypes
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..._typing import Array
 from ...errors import BackendUnavailableError
 from .checks import row_step
-
-if TYPE_CHECKING:
-    from .gemm import Blas, Layout
+from .cublas import Cublas, Layout
 
 __all__ = ["FUNCTIONS", "Epilogue", "Epilogues"]
 
@@ -91,7 +89,7 @@ class _Kind(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    """What cuBLASLt is told for one kind of product, and what it chose."""
+    """One kind of product, as described to cuBLASLt, and the algorithm it chose."""
 
     operation: ctypes.c_void_p
     a: ctypes.c_void_p
@@ -101,7 +99,7 @@ class _Plan(NamedTuple):
 
 
 class Epilogues:
-    """Products with epilogues, on the handle, the workspaces and the precision of a `Blas`.
+    """Products with epilogues, on the handle, the workspaces and the precision of a `Cublas`.
 
     Parameters
     ----------
@@ -110,7 +108,7 @@ class Epilogues:
         that belongs to it.
     cupy : module
         CuPy.
-    blas : Blas
+    blas : Cublas
         Whose products these are; a cuBLAS handle is one of cuBLASLt, too.
 
     Raises
@@ -119,7 +117,7 @@ class Epilogues:
         If the library has no cuBLASLt, or none that can be reached through it.
     """
 
-    def __init__(self, library: Any, cupy: Any, blas: Blas) -> None:
+    def __init__(self, library: Any, cupy: Any, blas: Cublas) -> None:
         self._cupy, self._blas = cupy, blas
         self._functions = {}
         for name, arguments in FUNCTIONS.items():
@@ -148,16 +146,16 @@ class Epilogues:
         pointers = [x.data.ptr for x in (b, a, out, row)]  # by columns B comes first
         if row_step(row, 1, out.shape[-1]) is None or any(p % _ALIGNED for p in pointers):
             return False
-        told = self._blas.kind_of(a, b, out)
-        if told is None:
+        layouts = self._blas.kind_of(a, b, out)
+        if layouts is None:
             return False
-        kind = _Kind(epilogue, (*out.shape, a.shape[-1]), *told)
+        kind = _Kind(epilogue, (*out.shape, a.shape[-1]), *layouts)
         if kind.out.transposed:  # the row would lie along the other side
             return False
         if kind not in self._plans:
             if len(self._plans) >= _MOST_PLANS:
                 return False
-            self._plans[kind] = self._planned(kind, pointers)
+            self._plans[kind] = self._make_plan(kind, pointers)
         plan = self._plans[kind]
         if plan is None or not self._run(plan, pointers):
             self._plans[kind] = None
@@ -165,11 +163,11 @@ class Epilogues:
         return True
 
     # -- once for each kind ---------------------------------------------------------------------------------
-    def _planned(self, kind: _Kind, pointers: list[int]) -> _Plan | None:
+    def _make_plan(self, kind: _Kind, pointers: list[int]) -> _Plan | None:
         """Return what does this kind of product; None if nothing does."""
         try:
-            plan = self._asked(kind)
-        except BackendUnavailableError:  # an old library does not know everything that it is told
+            plan = self._find_plan(kind)
+        except BackendUnavailableError:  # an old library does not know all of these attributes
             return None
         if plan is None or kind.epilogue != Epilogue.RELU_BIAS:
             return plan
@@ -183,11 +181,11 @@ class Epilogues:
         tried = self._run(plan, [*pointers[:2], y.data.ptr, odd.data.ptr])
         return plan if tried and bool(np.isnan(y.get()[:, :cols]).all()) else None
 
-    def _asked(self, kind: _Kind) -> _Plan | None:
-        """Describe a kind of product, and ask for an algorithm."""
+    def _find_plan(self, kind: _Kind) -> _Plan | None:
+        """Describe a kind of product, and let cuBLASLt choose an algorithm."""
         compute = self._blas.compute_type(kind.type_in)
         operation, preference = ctypes.c_void_p(), ctypes.c_void_p()
-        self._done("cublasLtMatmulDescCreate", ctypes.byref(operation), compute, _FLOAT32)
+        self._call("cublasLtMatmulDescCreate", ctypes.byref(operation), compute, _FLOAT32)
         for which, value in (
             (_TRANSPOSE_A, ctypes.c_int32(kind.b.transposed)),
             (_TRANSPOSE_B, ctypes.c_int32(kind.a.transposed)),
@@ -197,10 +195,10 @@ class Epilogues:
         ):
             self._set("cublasLtMatmulDescSetAttribute", operation, which, value)
         m, n, k = kind.sizes
-        of_b = self._described(kind.type_in, n, k, kind.b)
-        of_a = self._described(kind.type_in, k, m, kind.a)
-        of_out = self._described(kind.type_out, n, m, kind.out)
-        self._done("cublasLtMatmulPreferenceCreate", ctypes.byref(preference))
+        of_b = self._describe(kind.type_in, n, k, kind.b)
+        of_a = self._describe(kind.type_in, k, m, kind.a)
+        of_out = self._describe(kind.type_out, n, m, kind.out)
+        self._call("cublasLtMatmulPreferenceCreate", ctypes.byref(preference))
         size = ctypes.c_uint64(self._blas.workspace_bytes)
         self._set("cublasLtMatmulPreferenceSetAttribute", preference, _MAX_WORKSPACE, size)
         limits = {_REDUCTIONS: _IN_WORKSPACE, **dict.fromkeys(_ALIGNMENTS, _ALIGNED)}
@@ -216,12 +214,12 @@ class Epilogues:
             return None
         return _Plan(operation, of_a, of_b, of_out, found)
 
-    def _described(self, kind: int, rows: int, cols: int, of: Layout) -> ctypes.c_void_p:
+    def _describe(self, kind: int, rows: int, cols: int, of: Layout) -> ctypes.c_void_p:
         """Describe the memory of a matrix that is (rows, cols) where columns lie together."""
         made = ctypes.c_void_p()
         if of.transposed:
             rows, cols = cols, rows
-        self._done("cublasLtMatrixLayoutCreate", ctypes.byref(made), kind, rows, cols, of.leading)
+        self._call("cublasLtMatrixLayoutCreate", ctypes.byref(made), kind, rows, cols, of.leading)
         return made
 
     # -- each time ------------------------------------------------------------------------------------------
@@ -249,7 +247,7 @@ class Epilogues:
         return True
 
     def _set(self, function: str, where: ctypes.c_void_p, which: int, value: Any) -> None:
-        self._done(function, where, which, ctypes.byref(value), ctypes.sizeof(value))
+        self._call(function, where, which, ctypes.byref(value), ctypes.sizeof(value))
 
-    def _done(self, function: str, *args: Any) -> None:
+    def _call(self, function: str, *args: Any) -> None:
         self._blas.check(function, self._functions[function](*args))

@@ -1,4 +1,4 @@
-"""What the kernels of the optimizers are told, beside the flat buffers."""
+"""Arguments of the optimizers' kernels, beside the flat buffers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..._typing import Array
-from ...ops import Clip, Decay, Scalar
+from ...ops import Scalar, Update
 from .checks import MOST_REPLICAS, number, one_or_each, plain, replicas_of
 from .kernels import DECAYS
 
@@ -14,29 +14,26 @@ __all__ = ["update_arguments"]
 
 
 def update_arguments(
-    buffers: Sequence[Array],
-    scalars: Sequence[Scalar],
-    lr_factors: Array | None,
-    decay: Decay | None,
-    clip: Clip | None,
+    update: Update, state: Sequence[Array], scalars: Sequence[Scalar]
 ) -> tuple[int, list[Any], list[Any]] | None:
     """Return what an optimizer's kernel takes after the buffers.
 
     Parameters
     ----------
-    buffers : sequence of arrays of shape (..., n)
-        Values, gradients and state.
+    update : Update
+        As in `xpnn.ops.Ops.descend`.
+    state : sequence of arrays of shape (..., n)
+        The rule's own buffers.
     scalars : sequence of float or array
         The rule's numbers.
-    lr_factors, decay, clip
-        As in `xpnn.ops.Ops.descend`.
 
     Returns
     -------
     tuple or None
         Length, the rule's numbers, and the arguments of decay and clipping; None if the kernel takes no such buffers.
     """
-    values = buffers[0]
+    values, grads, lr_factors, decay, clip = update
+    buffers = values, grads, *state
     replicas, n = replicas_of(values), values.shape[-1]
     strength: Scalar = 0.0 if decay is None else decay.strength
     reach = decay is not None and decay.decoupled and (decay.factors is not None or lr_factors is not None)

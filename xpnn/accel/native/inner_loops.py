@@ -15,9 +15,10 @@ import numpy as np
 
 from .support import numpy_objection
 
-__all__ = ["InnerLoop", "inner_loop"]
+__all__ = ["InnerLoop", "inner_loop", "most_at_once"]
 
 
+_BUFFERED = np.lib.NumpyVersion(np.__version__) < "2.3.0"
 _ADDRESS = 8  # bytes; whoever calls these loops counts on it
 
 
@@ -72,3 +73,11 @@ def inner_loop(ufunc: np.ufunc, dtypes: tuple[np.dtype[Any], ...]) -> InnerLoop 
         if found.types[k * n : (k + 1) * n] == wanted and address:
             return InnerLoop(ufunc.__name__, address, (found.data[k] if found.data else None) or 0, dtypes[-1])
     return None
+
+
+def most_at_once(count: int) -> int:
+    """Return how many of `count` numbers that follow each other a reduction takes in one call of its loop.
+
+    All; but before 2.3 NumPy reduced what fits its buffer, then what comes next.
+    """
+    return min(count, np.getbufsize()) if _BUFFERED else count

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .inner_loops import InnerLoop, inner_loop
+from .inner_loops import InnerLoop, inner_loop, most_at_once
 from .openblas import Pool
 from .table import SHARED, Column, Kernel
 
@@ -297,12 +297,15 @@ class Trace:
         # Where nothing comes after, NumPy sums one row after the other; else all columns at once, row by row.
         rows, into = x.reshape(-1, count, after), sums.reshape(-1, 1, after)
         if ufunc.identity is None:  # then NumPy begins with the first
-            first, rows = rows[:, :1], rows[:, 1:]
+            first, begin = rows[:, :1], 1
         else:
-            first = self._constant(ufunc.identity, x.dtype)
+            first, begin = self._constant(ufunc.identity, x.dtype), 0
         self._spread(_loop(np.positive, (x.dtype, x.dtype)), [first, into], into.shape)
-        if rows.size:
-            self._spread(_loop(ufunc, (x.dtype,) * 3), [into, rows, into], rows.shape)
+        at_once = most_at_once(count) if after == 1 else count
+        for start in range(0, count, at_once):
+            part = rows[:, max(start, begin) : start + at_once]
+            if part.size:
+                self._spread(_loop(ufunc, (x.dtype,) * 3), [into, part, into], part.shape)
         if out is not None:
             self.assign(out, sums.reshape(out.shape))
             return out

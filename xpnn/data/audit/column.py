@@ -140,8 +140,8 @@ def read_columns(
     if not lengths or lengths == {0}:
         raise DataError("audit: expected at least one column and one row, got none. Give it training rows.")
     if len(lengths) > 1:
-        shown = ", ".join(f"{name}: {len(array)}" for name, array in arrays.items())
-        raise ShapeError(f"audit: expected columns of one length, got {shown}. Cut them from one table.")
+        listed = ", ".join(f"{name}: {len(array)}" for name, array in arrays.items())
+        raise ShapeError(f"audit: expected columns of one length, got {listed}. Cut them from one table.")
     chosen = set(categorical)
     return [
         _read(name, array, strip.get(name, ""), as_text=name in chosen or is_text(array))

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from ..columns import is_number
 from .column import Column, alike, many, many_do, quoted, share
 from .findings import AuditFinding, Severity
 
@@ -209,20 +210,12 @@ def _are_dates(column: Column) -> bool:
     return len(levels) > 2 and sum(_DATE.fullmatch(level) is not None for level in levels) >= 0.9 * len(levels)
 
 
-def _is_plain(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return "_" not in word
-
-
 def number_words(column: Column) -> tuple[int, str, str] | None:
     """Tell a column of text that holds numbers: rows concerned, what is seen, what to do; None if it holds none."""
     if not column.levels:
         return None
     present, counts = int(column.present.sum()), column.counts
-    plain = np.array([_is_plain(word) for word in column.levels], dtype=bool)
+    plain = np.array([is_number(word) for word in column.levels], dtype=bool)
     if counts[plain].sum() >= 0.5 * present and int(plain.sum()) > 2:
         stray = int(counts[~plain].sum())
         words = [word for word, is_plain in zip(column.levels, plain, strict=True) if not is_plain]

@@ -115,10 +115,7 @@ class Audit:
             return f"{head}.\nNothing found."
         rows = [[f.severity, f.column or "", f"{f.check}: {f.seen}", f.advice] for f in self._folded()]
         table = tabulate(
-            rows,
-            headers=["", "column", "found", "to try"],
-            maxcolwidths=[None, 20, 60, 36],
-            disable_numparse=True,
+            rows, headers=["", "column", "found", "to try"], maxcolwidths=[None, 20, 60, 36], disable_numparse=True
         )
         counts = ", ".join(many(n, name.removesuffix("s")) for name, n in self._counts().items())
         return f"{head}.\n\n{table}\n\n{counts}."

@@ -24,6 +24,7 @@ from ..._typing import Array
 from ...accel import trace_objection
 from ...accel.native.trace import Trace, Traced, TraceError, untraced
 from ...layers.base import walk
+from ...layers.plan import unbound
 from ...ops import Ops
 from ...recordable import RecordingMode
 from ..epoch import Epoch
@@ -282,10 +283,6 @@ class TraceRunner:
         return _Replayed(trace, untraced(other.penalty))
 
 
-# What `bind` gives a layer, so a copy need not have it.
-_BOUND = ("params", "grads", "buffers")
-
-
 def _over(training: Training, ops: Ops, trace: Trace | None = None) -> Training:
     """Return another over the same memory, with layers of its own; with a trace, all of its arrays are traced."""
     fixed: Callable[[Array], Array] = trace.fixed if trace is not None else lambda array: array
@@ -298,11 +295,7 @@ def _over(training: Training, ops: Ops, trace: Trace | None = None) -> Training:
         setattr(store, name, None if array is None else fixed(array))
     for name in ("params", "param_grads", "named_buffers"):
         setattr(store, name, {key: fixed(view) for key, view in getattr(store, name).items()})
-    known: dict[int, Any] = {}
-    for layer in walk(net.layers):
-        known[id(layer.ops)] = None
-        known |= {id(getattr(layer, name)): {} for name in _BOUND}
-    net.layers = copy.deepcopy(net.layers, known)
+    net.layers = copy.deepcopy(tuple(map(unbound, net.layers)))
     for layer in walk(net.layers):
         for array in vars(layer).values():
             if isinstance(array, np.ndarray):

@@ -1,0 +1,214 @@
+"""How a chain of layers is computed: two as one operation, and what may be overwritten.
+
+Every layer has a forward and a backward pass, and a chain could do with those.  A plan, made once when layers are
+bound, knows two things more of `Linear` and `ReLU`:
+
+- A Linear and the ReLU behind it are one operation of `xpnn.ops`, which may do both in one pass over memory.
+- The gradient that each of them returns is a new array, which belongs to the layer before it alone.  If that is a
+  ReLU, it may write its own over it.
+
+That holds for these two as they are written here.  Of a subclass with a pass of its own, and of an object or a class on
+which somebody exchanged one, nothing is known: they are layers like any other.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from .._typing import Array
+from ..backend import Backend
+from ..ops import Affine
+from ..params import BufferSpec, ParamSpec
+from ..random import StepKey
+from .activations import ReLU
+from .base import BOUND, Cache, Layer
+from .linear import Linear
+
+__all__ = ["Plan", "chain_buffer_specs", "chain_param_specs", "unbound"]
+
+
+class _Part:
+    """A layer by itself: nothing is known of it but its passes."""
+
+    #: Whether the gradient that `backward` returns belongs to the part before this one alone.
+    fresh_gradient: ClassVar[bool] = False
+    #: Whether `backward` may write over the gradient that it is given.
+    overwrite = False
+
+    def __init__(self, start: int, layer: Layer) -> None:
+        self.start, self.layer = start, layer
+
+    def forward(self, x: Array, train: bool, key: StepKey | None) -> tuple[Array, tuple[Cache, ...]]:
+        """Return the output, and a cache for each layer."""
+        y, cache = self.layer.forward(x, train=train, key=key)
+        return y, (cache,)
+
+    def backward(self, dy: Array, caches: Sequence[Cache], need_dx: bool) -> Any:
+        """Return the gradient to the input, for the caches of the whole chain."""
+        return self.layer.backward(dy, caches[self.start], need_dx=need_dx)
+
+    def after(self, first: int) -> list[_Part]:
+        """Return what is left of this part from layer number `first` on."""
+        return [self] if first <= self.start else []
+
+
+class _Linear(_Part):
+    fresh_gradient = True
+
+
+class _ReLU(_Part):
+    fresh_gradient = True
+
+    def backward(self, dy: Array, caches: Sequence[Cache], need_dx: bool) -> Any:
+        if not (self.overwrite and need_dx):
+            return super().backward(dy, caches, need_dx)
+        return self.layer.ops_for(dy).relu_backward(dy, caches[self.start], overwrite=True)
+
+
+class _LinearReLU(_Part):
+    """A Linear and the ReLU behind it; their caches are the input and the output."""
+
+    fresh_gradient = True
+
+    def __init__(self, start: int, linear: Linear, relu: Layer) -> None:
+        super().__init__(start, linear)
+        self.linear, self.relu = linear, relu
+
+    def forward(self, x: Array, train: bool, key: StepKey | None) -> tuple[Array, tuple[Cache, ...]]:
+        linear = self.linear
+        ops = linear.ops
+        linear.check_input(x)
+        y = ops.linear_relu(x, linear.affine.weight, linear.affine.bias)
+        return y, (x, y)
+
+    def backward(self, dy: Array, caches: Sequence[Cache], need_dx: bool) -> Any:
+        x, y = caches[self.start], caches[self.start + 1]
+        linear = self.linear
+        return linear.ops.linear_relu_backward(x, y, dy, linear.affine, need_dx=need_dx, overwrite=self.overwrite)
+
+    def after(self, first: int) -> list[_Part]:
+        if first != self.start + 1:
+            return super().after(first)
+        relu = _ReLU(first, self.relu)
+        relu.overwrite = self.overwrite
+        return [relu]
+
+
+def _passes(layer: Layer | type[Layer]) -> tuple[object, ...]:
+    """Return the functions by which a layer computes; of an object, None for what is no method of its class."""
+    found = layer.forward, layer.backward
+    return found if isinstance(layer, type) else tuple(getattr(method, "__func__", None) for method in found)
+
+
+# As they are when this module is loaded.
+_LINEAR, _RELU = _passes(Linear), _passes(ReLU)
+
+
+def _parts(layers: Sequence[Layer]) -> list[_Part]:
+    """Return the parts that a chain is computed in."""
+    parts: list[_Part] = []
+    passes = [_passes(layer) for layer in layers]
+    rest = iter(enumerate(layers))
+    for i, layer in rest:
+        if isinstance(layer, Linear) and passes[i : i + 2] == [_LINEAR, _RELU]:
+            _, relu = next(rest)
+            parts.append(_LinearReLU(i, layer, relu))
+        else:
+            kind = {_LINEAR: _Linear, _RELU: _ReLU}.get(passes[i], _Part)
+            parts.append(kind(i, layer))
+    for part, following in itertools.pairwise(parts):
+        part.overwrite = following.fresh_gradient
+    return parts
+
+
+class Plan:
+    """A chain of layers, and how it is computed.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        In order, at least one.  `Plan.bind` binds them as well.
+
+    Examples
+    --------
+    A layer made of layers binds them in its own `bind`, keeps the plan, and calls it in its own passes, as `Residual`
+    does.
+    """
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        self._parts = _parts(layers)
+
+    @property
+    def pairs(self) -> list[int]:
+        """Numbers of the layers that are one operation with the layer behind them."""
+        return [part.start for part in self._parts if isinstance(part, _LinearReLU)]
+
+    @classmethod
+    def bind(
+        cls,
+        layers: Sequence[Layer],
+        backend: Backend,
+        params: Mapping[str, Array],
+        grads: Mapping[str, Array],
+        buffers: Mapping[str, Array],
+    ) -> Plan:
+        """Give each layer its own part of the named views, and return the plan: ``"2.weight"`` is layer 2's."""
+        for j, layer in enumerate(layers):
+            prefix = f"{j}."
+            views_of = (
+                {name.removeprefix(prefix): view for name, view in views.items() if name.startswith(prefix)}
+                for views in (params, grads, buffers)
+            )
+            layer.bind(backend, *views_of)
+        return cls(layers)
+
+    def forward(self, x: Array, *, train: bool = False, key: StepKey | None = None) -> tuple[Array, list[Cache]]:
+        """Run layers one after the other; return the last output, and a cache for each layer."""
+        caches: list[Cache] = []
+        for part in self._parts:
+            x, own = part.forward(x, train, key)
+            caches += own
+        return x, caches
+
+    def backward(self, dy: Array, caches: Sequence[Cache], *, need_dx: bool = True, first: int = 0) -> Array | None:
+        """Run layers backwards down to number `first`, which gets a gradient to its input only on `need_dx`."""
+        parts = [part for whole in self._parts for part in whole.after(first)] if first else self._parts
+        for part in reversed(parts):
+            dy = part.backward(dy, caches, need_dx or part.start > first)
+        return dy if need_dx else None
+
+    def output(self, x: Array) -> Array:
+        """Return what `forward` does outside training, keeping no caches."""
+        for part in self._parts:
+            x, _ = part.forward(x, False, None)
+        return x
+
+
+def chain_param_specs(layers: Sequence[Layer]) -> tuple[ParamSpec, ...]:
+    """Return what a chain trains; layer 2's ``"weight"`` is called ``"2.weight"``."""
+    return tuple(
+        replace(spec, name=f"{j}.{spec.name}") for j, layer in enumerate(layers) for spec in layer.param_specs()
+    )
+
+
+def chain_buffer_specs(layers: Sequence[Layer]) -> tuple[BufferSpec, ...]:
+    """Return what a chain keeps untrained, named likewise."""
+    return tuple(
+        replace(spec, name=f"{j}.{spec.name}") for j, layer in enumerate(layers) for spec in layer.buffer_specs()
+    )
+
+
+def unbound(layer: Layer) -> Layer:
+    """Return a copy of a layer that is part of no network, with copies of the layers inside it."""
+    new = copy.copy(layer)
+    inner: dict[int, Any] = {id(part): unbound(part) for part in layer.sublayers()}
+    for name, value in vars(layer).items():
+        if name in BOUND or isinstance(value, Affine | Plan):
+            vars(new).pop(name, None)
+        elif inner and isinstance(value, Layer | list | tuple | dict):
+            vars(new)[name] = copy.deepcopy(value, inner)
+    return new
