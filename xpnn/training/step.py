@@ -134,7 +134,7 @@ class StepTable:
                 slot == end,
                 self._weights[slot],
                 self._numbers[slot],
-                self._own(slot, slot + 1),
+                None if self.rows is None else self._own(slot, slot + 1),
                 None if strengths is None else strengths[slot],
             )
 
