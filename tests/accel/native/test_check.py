@@ -24,6 +24,11 @@ ENDS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def nothing_in_the_environment(monkeypatch):
+    monkeypatch.delenv("XPNN_COMPILED", raising=False)
+
+
 @pytest.mark.parametrize(("program", "end"), ENDS.values(), ids=ENDS)
 def test_a_crash_is_a_line(monkeypatch, program, end):
     monkeypatch.setattr(check, "PROGRAM", program)

@@ -23,6 +23,11 @@ from xpnn.errors import BackendUnavailableError, OptionError
 LONG = {"steps": 1 << 40, "n_params": 1, "n_activations": 1}
 
 
+@pytest.fixture(autouse=True)
+def nothing_in_the_environment(monkeypatch):
+    monkeypatch.delenv("XPNN_COMPILED", raising=False)
+
+
 @pytest.fixture
 def anew():
     """What this process has found out is found out again, and said again."""
