@@ -1,0 +1,148 @@
+"""The house stays one that a stranger would live in: sizes, privacy, circles.  Exceptions are named, with reasons."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from source import FILES, inner_imports, tree
+
+FILE_LINES, FUNCTION_LINES = 450, 60  # of code and comments, docstrings not counted
+
+#: Files and functions that may be longer, with the reason.
+LONG_FILES: dict[str, str] = {}
+LONG_FUNCTIONS: dict[str, str] = {}
+#: Private attributes of others: of named tuples, NumPy and Python, and what scikit-learn asks of a meta-estimator.
+FOREIGN = {"_asdict", "_replace", "_fields", "_NoValue", "_getframe", "_init_callback_context"}
+#: Imports of xpnn's own modules within functions.
+LATE = {
+    "xpnn.checkpoint: from . import __version__": "the package imports its modules before it knows its version",
+    "xpnn.training.callbacks: from ..checkpoint import save": "only a fit that writes checkpoints needs files",
+}
+
+each_module = pytest.mark.parametrize("module", FILES)
+
+
+def docstring_lines(node: ast.AST) -> set[int]:
+    """The lines of all docstrings within."""
+    found: set[int] = set()
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(inner, clean=False):
+            found |= set(range(inner.body[0].lineno, inner.body[0].end_lineno + 1))
+    return found
+
+
+def functions(node: ast.AST, above: str = "") -> Iterator[tuple[str, ast.FunctionDef]]:
+    """All functions, by their qualified names."""
+    for child in ast.iter_child_nodes(node):
+        name = f"{above}.{child.name}" if isinstance(child, ast.ClassDef | ast.FunctionDef) else above
+        if isinstance(child, ast.FunctionDef):
+            yield name, child
+        yield from functions(child, name)
+
+
+def length(node: ast.FunctionDef) -> int:
+    return node.end_lineno - node.lineno + 1 - len(docstring_lines(node))
+
+
+# -- sizes ---------------------------------------------------------------------------------------------------------
+def test_no_file_is_too_long():
+    lines = {m: len(path.read_text(encoding="utf-8").splitlines()) for m, path in FILES.items()}
+    long = {m: n - len(docstring_lines(tree(m))) for m, n in lines.items()}
+    assert {m: n for m, n in long.items() if n > FILE_LINES and m not in LONG_FILES} == {}
+    assert [m for m in LONG_FILES if long.get(m, 0) <= FILE_LINES] == [], "no longer an exception"
+
+
+def test_no_function_is_too_long():
+    long = {f"{m}{name}": length(f) for m in FILES for name, f in functions(tree(m)) if length(f) > FUNCTION_LINES}
+    assert {name: n for name, n in long.items() if name not in LONG_FUNCTIONS} == {}
+    assert LONG_FUNCTIONS.keys() - long.keys() == set(), "no longer an exception"
+
+
+# -- privacy -------------------------------------------------------------------------------------------------------
+def private(name: str) -> bool:
+    return name.startswith("_") and not name.endswith("__")
+
+
+@each_module
+def test_no_private_name_is_imported(module):
+    """Modules whose names begin so, such as `xpnn._typing`, are private to the package; their names are not."""
+    taken = [f"{name} from {source}" for source, name in inner_imports(module) if private(name)]
+    assert taken == []
+
+
+@functools.cache
+def defined(module: str) -> frozenset[str]:
+    """The names and attributes that a module makes, and those of the classes that its own inherit from."""
+    nodes = list(ast.walk(tree(module)))
+    found = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    for node in nodes:
+        if isinstance(node, ast.Attribute | ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.attr if isinstance(node, ast.Attribute) else node.id)
+    bases = {ast.unparse(b) for node in nodes if isinstance(node, ast.ClassDef) for b in node.bases}
+    for source, name in inner_imports(module):
+        if name in bases:
+            below = (m for m in FILES if m.startswith(f"{source}.") and name in classes(m))
+            home = source if name in classes(source) else next(below, source)
+            found |= defined(home)
+    return frozenset(found)
+
+
+@functools.cache
+def classes(module: str) -> frozenset[str]:
+    return frozenset(node.name for node in tree(module).body if isinstance(node, ast.ClassDef))
+
+
+@each_module
+def test_no_private_attribute_of_another_module_is_used(module):
+    """What begins with an underscore belongs to its module, and to classes that inherit it."""
+    used = {
+        f"{ast.unparse(node)} in line {node.lineno}"
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.Attribute) and private(node.attr) and node.attr not in defined(module) | FOREIGN
+    }
+    assert used == set()
+
+
+# -- circles -------------------------------------------------------------------------------------------------------
+def test_no_modules_import_each_other_in_a_circle_even_within_functions():
+    """Imports for types alone are left out: they run in no program."""
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " imports ".join((*path[path.index(module) :], module))
+        if module not in done:
+            for target, name in inner_imports(module, "run"):
+                if target not in ("xpnn", module) and name != "__version__":
+                    visit(target, (*path, module))
+            done.add(module)
+
+    for module in FILES:
+        visit(module, ())
+
+
+def test_imports_within_functions_are_few():
+    """Of xpnn's own modules; others are imported so where they are heavy or may be missing."""
+    found = {
+        f"{module}: {ast.unparse(node)}"
+        for module in FILES
+        for _, function in functions(tree(module))
+        for node in ast.walk(function)
+        if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").startswith("xpnn"))
+    }
+    assert found == LATE.keys()
+
+
+# -- words ---------------------------------------------------------------------------------------------------------
+#: Words that stood for something with a name of its own.
+DIALECT = ("Frozen", "NotedKernels", "Restart", "StepRow", "_Tally", "_foreign", "_lent", "array_objection", "noting")
+DIALECT += ("off_tape", "that_count", "weighty")
+
+
+@each_module
+def test_the_words_are_the_fields(module):
+    assert re.findall(rf"\b({'|'.join(DIALECT)})\b", Path(FILES[module]).read_text(encoding="utf-8")) == []
