@@ -20,7 +20,7 @@ from ..crossover import Crossover
 from ..errors import BackendUnavailableError, DTypeError, OptionError
 from ..ops import Ops
 from .interop import library_of, to_numpy
-from .operations import Options, half_name, make_ops, options_of
+from .operations import Options, make_ops, options_of
 from .probe import FORKED, NAMES, forked_from_cuda, state_of
 
 __all__ = ["Backend", "backend_of", "get_backend", "like", "make"]
@@ -87,10 +87,7 @@ class Backend:
     @property
     def spec(self) -> str:
         """The string that `get_backend` turns into this backend, such as ``"torch:cuda"``."""
-        if self.name in ("torch", "strict"):
-            device = str(self.device)
-            return f"{self.name}:{device.split(chr(39))[1] if self.name == 'strict' else device}"
-        return f"cupy:{self.device.id}" if self.name == "cupy" else self.name
+        return _spec(self.name, self.device)
 
     def asarray(self, a: Any, *, dtype: DType | None = None) -> Array:
         """Bring an array of any library here, without a copy where none is needed.
@@ -181,7 +178,7 @@ class Backend:
         """Return the same library and device with another floating dtype."""
         _check_dtype(dtype)
         ops = self.ops
-        if half_of(ops) != half_name(dtype):
+        if half_of(ops) != (dtype if dtype in HALVES else None):
             ops = make_ops(self.name, self.xp, self.device, dtype, options_of(ops)._replace(tf32=False))
         return replace(self, dtype=getattr(self.xp, _wide(dtype)), dtype_name=dtype, ops=ops)
 
@@ -355,13 +352,16 @@ def backend_of(x: Array, default: str = "numpy") -> Backend:
     if name is None:
         return get_backend(default)
     dtype = str(x.dtype).rpartition(".")[2]
-    dtype = dtype if dtype in _DTYPES else "float32"
-    device = {"numpy": "", "cupy": "", "torch": str(x.device), "strict": ""}[name]
+    return get_backend(_spec(name, x.device), dtype if dtype in _DTYPES else "float32")
+
+
+def _spec(name: str, device: Device) -> str:
+    """Return the string that `get_backend` turns into a library's backend on a device."""
+    if name == "numpy":
+        return name
     if name == "cupy":
-        device = str(x.device.id)
-    if name == "strict":
-        device = str(x.device).split("'")[1]
-    return get_backend(f"{name}:{device}" if device else name, dtype)
+        return f"cupy:{device.id}"
+    return f"strict:{str(device).split(chr(39))[1]}" if name == "strict" else f"torch:{device}"
 
 
 def like(x: Array, given: Any) -> Array:

@@ -30,13 +30,13 @@ from .checks import (
     row_step,
     sizes,
     stack_of,
+    update_arguments,
     warps,
 )
 from .cublas import layout, load_cublas
 from .gemm import Blas
 from .gemm_lt import Epilogue, Epilogues
 from .kernels import Kernels, blocks
-from .updates import update_arguments
 
 __all__ = ["CupyOps"]
 
@@ -45,16 +45,10 @@ _PARTS = 256  # sums of squares of one replica
 
 
 class CupyOps(Ops):
-    """Operations on CuPy that run as one kernel each.
+    """Operations on CuPy, behind array-api-compat, that run as one kernel each.
 
-    Parameters
-    ----------
-    xp : namespace
-        CuPy behind array-api-compat.
-    device : cupy.cuda.Device
-        It must be current where a method is called.
-    tf32 : bool, default=False
-        Whether products of float32 may round their inputs to TensorFloat-32.
+    The device must be current where a method is called.  With `tf32` products of float32 round their inputs to
+    TensorFloat-32.
     """
 
     name = "fast"
@@ -70,10 +64,7 @@ class CupyOps(Ops):
     def blas(self) -> Blas | None:
         """Return this thread's cuBLAS, or None where only CuPy's own products can be had, with one warning.
 
-        Raises
-        ------
-        BackendUnavailableError
-            If the backend has TF32, which CuPy's own products would not obey.
+        With TF32, which CuPy's own products would not obey, that is a BackendUnavailableError.
         """
         try:
             found: Blas | None = self._threads.blas
@@ -97,21 +88,9 @@ class CupyOps(Ops):
             return None
 
     def matmul(self, a: Array, b: Array, out: Array | None = None, *, add: bool = False) -> Array:
-        """Matrix product ``a @ b``, fresh or into `out`.
+        """Return ``a @ b`` for matrices or stacks of them, fresh, or assigned to `out`, or added to it.
 
-        Parameters
-        ----------
-        a, b : arrays of shape (m, k) or (K, m, k), and (k, n) or (K, k, n)
-            Views and transposed ones are not copied where rows or columns lie together.
-        out : array of shape (m, n) or (K, m, n), optional
-            Where to put it.
-        add : bool, default=False
-            Whether to add onto `out`.
-
-        Returns
-        -------
-        array
-            `out`, or a fresh array.
+        Views and transposed operands are not copied where rows or columns lie together.
         """
         blas = self.blas() if Blas.takes(a, b, out) else None
         if out is None:
@@ -173,11 +152,11 @@ class CupyOps(Ops):
         y = self.matmul(x, weight, out)
         if bias is None and not relu:
             return y
-        if not self.add_bias(y, bias, y, relu=relu):
-            if bias is not None:
-                y += bias
-            return self.relu(y, overwrite=True) if relu else y
-        return y
+        if self.add_bias(y, bias, y, relu=relu):
+            return y
+        if bias is not None:
+            y += bias
+        return self.relu(y, overwrite=True) if relu else y
 
     def _epilogues(self, a: Array, b: Array) -> Epilogues | None:
         """Return what may do this product and something beside it in one launch."""
@@ -299,9 +278,7 @@ class CupyOps(Ops):
         x_hat = self.cupy.empty(x.shape, np.float32)
         inv_std, mean, var = (self.cupy.empty((*x.shape[:-1], 1), np.float32) for _ in range(3))
         self.kernels.launch(
-            "normalize_rows",
-            *warps(rows),
-            *(x, x_hat, inv_std, mean, var, rows, cols, float(eps), int(center)),
+            "normalize_rows", *warps(rows), *(x, x_hat, inv_std, mean, var, rows, cols, float(eps), int(center))
         )
         return x_hat, inv_std, mean, var
 
