@@ -119,11 +119,10 @@ class Backend:
             if a.device != self.device:
                 if dtype != self.xp.float64:  # not every device has it: narrow before the move
                     a = self.xp.astype(a, dtype, copy=False)
-                a = (
-                    self.xp.asarray(a, device=self.device)
-                    if self.name == "cupy"
-                    else array_api_compat.to_device(a, self.device)
-                )
+                if self.name == "cupy":
+                    a = self.xp.asarray(a, device=self.device)
+                else:
+                    a = array_api_compat.to_device(a, self.device)
             return self.xp.astype(a, dtype, copy=False)
         host = to_numpy(a)
         _check_real(host.dtype)
@@ -250,18 +249,15 @@ def get_backend(
     if not (compiled is None or isinstance(compiled, bool) or compiled == "auto"):
         raise OptionError(f"get_backend: expected compiled to be 'auto', True or False, got {compiled!r}.")
     given: dict[str, Any] = {"ops": ops, "tf32": tf32, "compiled": compiled}
-    asked = {name: value for name, value in given.items() if value is not None}
+    given = {name: value for name, value in given.items() if value is not None}
     if isinstance(spec, Backend):
         backend = spec if dtype is None else spec.with_dtype(dtype)
-        if not asked:
+        if not given:
             return backend
-        options = options_of(backend.ops)
-        if ops == "portable":
-            options = Options()  # what else is set is of fast ones
-        options = options._replace(**asked)
+        kept = Options() if ops == "portable" else options_of(backend.ops)  # what else is set is of fast ones
+        options = kept._replace(**given)
         options.check(backend.name, backend.dtype_name)
-        made = make_ops(backend.name, backend.xp, backend.device, backend.dtype_name, options)
-        return replace(backend, ops=made)
+        return replace(backend, ops=make_ops(backend.name, backend.xp, backend.device, backend.dtype_name, options))
     dtype = "float32" if dtype is None else dtype
     _check_dtype(dtype)
     if not isinstance(spec, str):
@@ -275,7 +271,7 @@ def get_backend(
             f"get_backend: expected one of {', '.join(NAMES)} or auto, got {name!r}. "
             "`xpnn doctor` tells what each needs."
         )
-    options = Options(**asked)
+    options = Options(**given)
     options.check(name, dtype)
     state = state_of(name, device)
     if state != "ok":

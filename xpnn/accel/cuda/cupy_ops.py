@@ -182,23 +182,23 @@ class CupyOps(Ops):
         """Assign the sums over rows to `out` (..., 1, n); False if the kernel cannot."""
         replicas, rows, cols = sizes(x)
         step = row_step(out, replicas, cols)
-        chunks = -(-rows // _CHUNK)
-        if not plain(x) or step is None or (replicas > 1 and step == 0) or chunks > MOST_REPLICAS:
+        if not plain(x) or step is None or (replicas > 1 and step == 0) or rows > _CHUNK * MOST_REPLICAS:
             return False
-        grid = (-(-cols // 32), chunks, replicas)
-        if chunks == 1:
-            self.kernels.launch("column_sums", grid, (32, 8), x, out, step, rows, cols, rows)
-            return True
-        part = self.cupy.empty((replicas, chunks, cols), np.float32)
-        self.kernels.launch("column_sums", grid, (32, 8), x, part, chunks * cols, rows, cols, _CHUNK)
-        self.add_chunks(part, out, step)
+        self._sum_rows("column_sums", (x,), out, step)
         return True
 
-    def add_chunks(self, part: Array, out: Array, step: int) -> None:
-        """Sum the sums of chunks, (K, chunks, n)."""
-        replicas, chunks, cols = part.shape
-        grid = (-(-cols // 32), 1, replicas)
-        self.kernels.launch("column_sums", grid, (32, 8), part, out, step, chunks, cols, chunks)
+    def _sum_rows(self, kernel: str, arrays: Sequence[Array], sums: Array | None, step: int) -> None:
+        """Launch a kernel that assigns sums over rows to `sums`, if it is there, whose replicas are `step` apart."""
+        replicas, rows, cols = sizes(arrays[0])
+        chunks, wide = -(-rows // _CHUNK), -(-cols // 32)
+        part, part_step = sums, step
+        if chunks > 1 and sums is not None:
+            part, part_step = self.cupy.empty((replicas, chunks, cols), np.float32), chunks * cols
+        numbers = (part_step, rows, cols, min(rows, _CHUNK))
+        self.kernels.launch(kernel, (wide, chunks, replicas), (32, 8), *arrays, part, *numbers)
+        if part is not sums:
+            numbers = (step, chunks, cols, chunks)
+            self.kernels.launch("column_sums", (wide, 1, replicas), (32, 8), part, sums, *numbers)
 
     # -- activations ----------------------------------------------------------------------------------------
     def relu(self, x: Array, *, overwrite: bool = False) -> Array:
@@ -221,16 +221,7 @@ class CupyOps(Ops):
     def _rectify_back(self, dy: Array, y: Array, d_bias: Array | None, step: int, *, overwrite: bool) -> Array:
         """Return dy [y > 0], and assign its sums over rows to `d_bias`, whose replicas are `step` elements apart."""
         dz = dy if overwrite else self.cupy.empty(dy.shape, np.float32)
-        replicas, rows, cols = sizes(dy)
-        chunks = -(-rows // _CHUNK)
-        part, part_step = d_bias, step
-        if chunks > 1 and d_bias is not None:
-            part, part_step = self.cupy.empty((replicas, chunks, cols), np.float32), chunks * cols
-        grid = (-(-cols // 32), chunks, replicas)
-        numbers = (part_step, rows, cols, min(rows, _CHUNK))
-        self.kernels.launch("relu_backward", grid, (32, 8), dy, y, dz, part, *numbers)
-        if part is not d_bias:
-            self.add_chunks(part, d_bias, step)
+        self._sum_rows("relu_backward", (dy, y, dz), d_bias, step)
         return dz
 
     # -- dropout --------------------------------------------------------------------------------------------
@@ -375,11 +366,10 @@ class CupyOps(Ops):
     # -- data -----------------------------------------------------------------------------------------------
     def take_rows(self, x: Array, index: Array) -> Array:
         """Gather rows, as CuPy does: an index beyond the last row begins again at the first."""
-        width = math.prod(x.shape[1:])
-        if x.dtype.itemsize % 4 or x.dtype.kind == "c" or not gathers(x, index, width * x.dtype.itemsize // 4):
+        words = math.prod(x.shape[1:]) * x.dtype.itemsize // 4
+        if x.dtype.itemsize % 4 or x.dtype.kind == "c" or not gathers(x, index, words):
             return super().take_rows(x, index)
         out = self.cupy.empty((index.shape[0], *x.shape[1:]), x.dtype)
-        words = width * x.dtype.itemsize // 4
         grid, threads = (min(index.shape[0], 1 << 20),), min(256, -(-words // 32) * 32)
         numbers = (index.shape[0], words, np.int64(x.shape[0]))
         self.kernels.launch("gather_words", grid, (threads,), x, index, out, *numbers)

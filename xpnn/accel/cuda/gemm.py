@@ -83,17 +83,12 @@ class Blas(Cublas):
         # by columns: C' = B' A'
         self._call(
             "cublasGemmStridedBatchedEx",
-            self.handle,
-            *(int(of_b.transposed), int(of_a.transposed)),
-            *(n, m, k),
-            ctypes.addressof(one),
+            *(self.handle, int(of_b.transposed), int(of_a.transposed), n, m, k, ctypes.addressof(one)),
             *(b.data.ptr, kind, of_b.leading, of_b.step),
             *(a.data.ptr, kind, of_a.leading, of_a.step),
             ctypes.addressof(one if add else zero),
             *(out.data.ptr, kind_out, of_out.leading, of_out.step),
-            count,
-            compute,
-            -1,  # cuBLAS's own choice of algorithm
+            *(count, compute, -1),  # the last: cuBLAS's own choice of algorithm
         )
 
     def _ready(self, a: Array) -> tuple[Array, Layout]:

@@ -204,17 +204,10 @@ class Epilogues:
         one, zero = self._blas.scalars
         stream, workspace = self._blas.workspace()
         status = self._functions["cublasLtMatmul"](
-            self._blas.handle,
-            plan.operation,
-            ctypes.addressof(one),
-            *(b, plan.b),
-            *(a, plan.a),
-            ctypes.addressof(zero),
-            *(out, plan.out),
-            *(out, plan.out),
-            ctypes.addressof(plan.found),
-            *(workspace, self._blas.workspace_bytes),
-            stream,
+            *(self._blas.handle, plan.operation),
+            *(ctypes.addressof(one), b, plan.b, a, plan.a),
+            *(ctypes.addressof(zero), out, plan.out, out, plan.out),
+            *(ctypes.addressof(plan.found), workspace, self._blas.workspace_bytes, stream),
         )
         if status in _REFUSED:
             return False

@@ -196,11 +196,8 @@ class Trace:
         made = getattr(self._kernels, name)(*pools, *given, *numbers)
         if made is False:
             raise TraceError(f"{name}, which refuses its input")
-        row = [0] * Column.WIDTH
-        row[Column.KIND] = kind
-        row[Column.DIMS : Column.DIMS + 2] = (1, *arrays[0].shape)[-2:]
-        row[Column.STEPS : Column.STEPS + len(numbers)] = numbers
-        self._put(row, arrays)
+        dims = (1, *arrays[0].shape)[-2:]
+        self._put(arrays, {Column.KIND: (kind,), Column.DIMS: dims, Column.STEPS: numbers})
         return made
 
     def assign(self, place: Any, value: Any) -> None:
@@ -356,21 +353,18 @@ class Trace:
         steps: Sequence[int],
         outer: Sequence[tuple[int, Sequence[int]]] = ((1, ()), (1, ())),
     ) -> None:
-        row = [0] * Column.WIDTH
-        row[Column.LOOP], row[Column.DATA], row[Column.COUNT] = loop.address, loop.data, len(arrays)
         (far, far_steps), (near, near_steps) = outer
         far_steps = [*far_steps, 0, 0, 0][:3]
-        placed = (
-            (Column.DIMS, dims),
-            (Column.STEPS, steps),
-            (Column.OUTER, (far, near)),
-            (Column.OUTER_STEPS, (*far_steps, *near_steps)),
-        )
-        for column, given in placed:
-            row[column : column + len(given)] = given
-        self._put(row, arrays)
+        columns: dict[Column, Sequence[int]] = {Column.LOOP: (loop.address, loop.data, len(arrays))}
+        columns |= {Column.DIMS: dims, Column.STEPS: steps}
+        columns |= {Column.OUTER: (far, near), Column.OUTER_STEPS: (*far_steps, *near_steps)}
+        self._put(arrays, columns)
 
-    def _put(self, row: list[int], arrays: list[Any]) -> None:
+    def _put(self, arrays: list[Any], columns: dict[Column, Sequence[int]]) -> None:
+        """Write a row: the addresses of arrays, and numbers from each of these columns on."""
+        row = [0] * Column.WIDTH
+        for column, given in columns.items():
+            row[column : column + len(given)] = given
         for k, array in enumerate(arrays):
             if id(_owner(array)) not in self._known:
                 raise TraceError("an array that came about unseen")
