@@ -93,7 +93,7 @@ def load_cublas(cupy: Any) -> Any:
 
 
 def typed(library: Any, arguments: dict[str, list[Any]]) -> dict[str, Any]:
-    """Return functions of a library, which are told the kinds of their arguments."""
+    """Return functions of a library, with the kinds of their arguments set."""
     functions = {name: getattr(library, name) for name in arguments}
     for name, function in functions.items():
         function.argtypes, function.restype = arguments[name], ctypes.c_int
