@@ -21,6 +21,7 @@ References
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 from typing import Any
@@ -46,16 +47,7 @@ def half_of(ops: Ops) -> str | None:
 
 
 def with_half_products(ops: Ops, name: str, half: str) -> Ops:
-    """Return operations like `ops` whose products are of half precision.
-
-    Parameters
-    ----------
-    ops : Ops
-        Portable ones, or the twins of NumPy or CuPy.
-    name : str
-        Of the backend.
-    half : {"bfloat16", "float16"}
-        The type.
+    """Return operations like `ops`, of the backend of that name, whose products are of half precision.
 
     Raises
     ------
@@ -66,11 +58,11 @@ def with_half_products(ops: Ops, name: str, half: str) -> Ops:
     """
     if name == "strict":
         raise OptionError(f"get_backend: array-api-strict has no {half}. Use numpy, torch or cupy, or dtype='float32'.")
-    kind = _kind(type(ops), name == "cupy" and ops.name == "fast")
-    new: Any = kind.__new__(kind)
-    vars(new).update(vars(ops))
-    new.half, new.half_dtype = half, _dtype(ops, name, half)
-    made: Ops = new
+    base: type = type(ops)
+    kind = _kind(base, name == "cupy" and ops.name == "fast")
+    made: _Half = kind.__new__(kind)
+    vars(made).update(vars(ops))
+    made.half, made.half_dtype = half, _dtype(ops, name, half)
     return made
 
 
@@ -136,33 +128,34 @@ class _Half(Ops):
 class _CudaHalf(_Half):
     """Products that cuBLAS makes of halves themselves, into float32."""
 
+    # Of `CupyOps`, with which this is made one class.
+    affine: Any
+    bias_gradient: Any
+    cupy: Any
+    matmul: Any
+
     def linear(self, x: Array, weight: Array, bias: Array | None) -> Array:
         """Affine map; the product is of half precision."""
-        ops: Any = self
-        y: Array = ops.affine(self._halved(x), self._halved(weight), bias, self._room(x, weight))
-        return y
+        return self.affine(self._halved(x), self._halved(weight), bias, self._room(x, weight))
 
     def linear_relu(self, x: Array, weight: Array, bias: Array | None) -> Array:
         """Affine map and ReLU; the product is of half precision."""
-        ops: Any = self
-        y: Array = ops.affine(self._halved(x), self._halved(weight), bias, self._room(x, weight), relu=True)
-        return y
+        return self.affine(self._halved(x), self._halved(weight), bias, self._room(x, weight), relu=True)
 
     def linear_backward(
         self, x: Array, dy: Array, affine: Affine, *, need_dx: bool, need_d_bias: bool = True
     ) -> Array | None:
         """Gradients of `linear`; the products are of half precision, the sum of the bias is not."""
-        ops: Any = self
         weight, _, d_weight, d_bias = affine
         if need_d_bias:
-            ops.bias_gradient(dy, d_bias)
+            self.bias_gradient(dy, d_bias)
         down = None
         if self.half == "float16":
             up, down = self._scale(dy)
             dy = dy * up
         dy = self._halved(dy)
-        ops.matmul(self._halved(x).mT, dy, d_weight)
-        dx = ops.matmul(dy, self._halved(weight).mT, self._room(dy, weight.mT)) if need_dx else None
+        self.matmul(self._halved(x).mT, dy, d_weight)
+        dx = self.matmul(dy, self._halved(weight).mT, self._room(dy, weight.mT)) if need_dx else None
         if down is not None:
             d_weight *= down
             if dx is not None:
@@ -174,16 +167,11 @@ class _CudaHalf(_Half):
 
     def _room(self, a: Array, b: Array) -> Array:
         """Return a new array for a product, of full precision."""
-        ops: Any = self
         stack = max(a.shape[:-2], b.shape[:-2], key=len)
-        return ops.cupy.empty((*stack, a.shape[-2], b.shape[-1]), np.float32)
+        return self.cupy.empty((*stack, a.shape[-2], b.shape[-1]), np.float32)
 
 
-_KINDS: dict[tuple[type, bool], Any] = {}
-
-
-def _kind(ops: type, on_cuda: bool) -> Any:
+@functools.cache
+def _kind(base: type, on_cuda: bool) -> Any:
     """Return the class that adds products of half precision to a class of operations, made once."""
-    if (ops, on_cuda) not in _KINDS:
-        _KINDS[ops, on_cuda] = type(f"Half{ops.__name__}", (_CudaHalf if on_cuda else _Half, ops), {})
-    return _KINDS[ops, on_cuda]
+    return type(f"Half{base.__name__}", (_CudaHalf if on_cuda else _Half, base), {})

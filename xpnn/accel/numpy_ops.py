@@ -42,17 +42,8 @@ _MEASURED = 0.1
 class NumpyOps(Ops):
     """The operations of `xpnn.ops.Ops` that NumPy can do with fewer passes over memory.
 
-    Parameters
-    ----------
-    xp, device : namespace, device
-        NumPy and its ``"cpu"``.
-    compiled : {"auto", True, False}, default="auto"
-        Whether to use compiled loops, and traces of steps: in fits long enough to repay loading them, always, or never.
-
-    Raises
-    ------
-    BackendUnavailableError
-        If they are to be used always, and cannot be had.
+    Compiled loops, and traces of steps, are used in fits long enough to repay loading them, always, or never, as
+    `compiled` says; BackendUnavailableError if they are to be used always, and cannot be had.
     """
 
     name = "fast"

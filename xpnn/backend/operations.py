@@ -14,7 +14,7 @@ from ..accel.native.support import Compiled
 from ..errors import OptionError
 from ..ops import Ops, portable_ops
 
-__all__ = ["CUDA_OPS", "Options", "half_name", "make_ops", "options_of"]
+__all__ = ["CUDA_OPS", "Options", "make_ops", "options_of"]
 
 
 class Options(NamedTuple):
@@ -44,11 +44,6 @@ def options_of(ops: Ops) -> Options:
     return Options(kind, bool(getattr(ops, "tf32", False)), getattr(ops, "setting", "auto"))
 
 
-def half_name(dtype: str) -> str | None:
-    """Return the type of half precision that a backend's dtype stands for, or None."""
-    return dtype if dtype in HALVES else None
-
-
 def make_ops(name: str, xp: Namespace, device: Device, dtype: str, options: Options) -> Ops:
     """Return the operations of a namespace: faster ones where they are asked for and there are some.
 
@@ -59,8 +54,7 @@ def make_ops(name: str, xp: Namespace, device: Device, dtype: str, options: Opti
         found = NumpyOps(xp, device, options.compiled)
     elif options.ops == "fast" and getattr(xp, "__name__", "") == "array_api_compat.cupy":
         found = _cuda_ops(xp, device, options.tf32)
-    half = half_name(dtype)
-    return found if half is None else with_half_products(found, name, half)
+    return with_half_products(found, name, dtype) if dtype in HALVES else found
 
 
 #: The CUDA kernels of each device, which are compiled once.

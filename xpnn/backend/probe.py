@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+from typing import Any
 
 __all__ = ["CUDA_BEGAN", "FORKED", "NAMES", "available_backends", "forked_from_cuda", "state_of"]
 
@@ -32,17 +33,21 @@ def state_of(name: str, device: str) -> str:
     """Return "ok" where a library and its device can be used, or why not and what to do."""
     if name == "numpy":
         return "ok" if device in ("", "cpu") else f"NumPy has no device {device!r}; use 'numpy'."
-    return {"torch": _probe_torch, "strict": _probe_strict, "cupy": _probe_cupy}[name](device)
+    module, package, probe = {
+        "torch": ("torch", "torch", _probe_torch),
+        "strict": ("array_api_strict", "array-api-strict", _probe_strict),
+        "cupy": ("cupy", "'xpnn[cuda13]'", _probe_cupy),
+    }[name]
+    if importlib.util.find_spec(module) is None:
+        return f"not installed: pip install {package}{' (or [cuda12], to match the driver)' if name == 'cupy' else ''}"
+    try:
+        library = importlib.import_module(module)
+    except (ImportError, OSError) as error:
+        return f"installed, but its import fails ({error}): pip install --force-reinstall {package}"
+    return probe(library, device)
 
 
-def _installed(module: str) -> bool:
-    return importlib.util.find_spec(module) is not None
-
-
-def _probe_strict(device: str) -> str:
-    if not _installed("array_api_strict"):
-        return "not installed: pip install array-api-strict"
-    strict = importlib.import_module("array_api_strict")
+def _probe_strict(strict: Any, device: str) -> str:
     try:
         strict.Device(device or "device1")
     except ValueError:
@@ -50,13 +55,7 @@ def _probe_strict(device: str) -> str:
     return "ok"
 
 
-def _probe_torch(device: str) -> str:
-    if not _installed("torch"):
-        return "not installed: pip install torch"
-    try:
-        torch = importlib.import_module("torch")
-    except (ImportError, OSError) as error:
-        return f"installed, but its import fails ({error}): pip install --force-reinstall torch"
+def _probe_torch(torch: Any, device: str) -> str:
     try:
         torch.zeros(1, device=device or "cpu").add_(1.0)
     except (RuntimeError, AssertionError) as error:
@@ -82,19 +81,12 @@ def forked_from_cuda() -> bool:
     return CUDA_BEGAN.setdefault("pid", os.getpid()) != os.getpid()
 
 
-def _probe_cupy(device: str) -> str:
-    if not _installed("cupy"):
-        return "not installed: pip install 'xpnn[cuda13]' (or [cuda12], to match the driver)"
-    try:
-        cupy = importlib.import_module("cupy")
-    except (ImportError, OSError) as error:
-        return f"installed, but its import fails ({error}): pip install --force-reinstall 'xpnn[cuda13]'"
+def _probe_cupy(cupy: Any, device: str) -> str:
     if forked_from_cuda():
         return FORKED
-    runtime_error = cupy.cuda.runtime.CUDARuntimeError
     try:
         count = cupy.cuda.runtime.getDeviceCount()
-    except runtime_error as error:
+    except cupy.cuda.runtime.CUDARuntimeError as error:
         return f"CuPy is installed but finds no GPU ({error}): run nvidia-smi; the driver may be missing or too old."
     try:
         index = int(device or 0)

@@ -20,7 +20,7 @@ from ..crossover import Crossover
 from ..errors import BackendUnavailableError, DTypeError, OptionError
 from ..ops import Ops
 from .interop import library_of, to_numpy
-from .operations import Options, half_name, make_ops, options_of
+from .operations import Options, make_ops, options_of
 from .probe import FORKED, NAMES, forked_from_cuda, state_of
 
 __all__ = ["Backend", "backend_of", "get_backend", "like", "make"]
@@ -87,10 +87,7 @@ class Backend:
     @property
     def spec(self) -> str:
         """The string that `get_backend` turns into this backend, such as ``"torch:cuda"``."""
-        if self.name in ("torch", "strict"):
-            device = str(self.device)
-            return f"{self.name}:{device.split(chr(39))[1] if self.name == 'strict' else device}"
-        return f"cupy:{self.device.id}" if self.name == "cupy" else self.name
+        return _spec(self.name, self.device)
 
     def asarray(self, a: Any, *, dtype: DType | None = None) -> Array:
         """Bring an array of any library here, without a copy where none is needed.
@@ -122,11 +119,10 @@ class Backend:
             if a.device != self.device:
                 if dtype != self.xp.float64:  # not every device has it: narrow before the move
                     a = self.xp.astype(a, dtype, copy=False)
-                a = (
-                    self.xp.asarray(a, device=self.device)
-                    if self.name == "cupy"
-                    else array_api_compat.to_device(a, self.device)
-                )
+                if self.name == "cupy":
+                    a = self.xp.asarray(a, device=self.device)
+                else:
+                    a = array_api_compat.to_device(a, self.device)
             return self.xp.astype(a, dtype, copy=False)
         host = to_numpy(a)
         _check_real(host.dtype)
@@ -181,7 +177,7 @@ class Backend:
         """Return the same library and device with another floating dtype."""
         _check_dtype(dtype)
         ops = self.ops
-        if half_of(ops) != half_name(dtype):
+        if half_of(ops) != (dtype if dtype in HALVES else None):
             ops = make_ops(self.name, self.xp, self.device, dtype, options_of(ops)._replace(tf32=False))
         return replace(self, dtype=getattr(self.xp, _wide(dtype)), dtype_name=dtype, ops=ops)
 
@@ -253,18 +249,15 @@ def get_backend(
     if not (compiled is None or isinstance(compiled, bool) or compiled == "auto"):
         raise OptionError(f"get_backend: expected compiled to be 'auto', True or False, got {compiled!r}.")
     given: dict[str, Any] = {"ops": ops, "tf32": tf32, "compiled": compiled}
-    asked = {name: value for name, value in given.items() if value is not None}
+    given = {name: value for name, value in given.items() if value is not None}
     if isinstance(spec, Backend):
         backend = spec if dtype is None else spec.with_dtype(dtype)
-        if not asked:
+        if not given:
             return backend
-        options = options_of(backend.ops)
-        if ops == "portable":
-            options = Options()  # what else is set is of fast ones
-        options = options._replace(**asked)
+        kept = Options() if ops == "portable" else options_of(backend.ops)  # what else is set is of fast ones
+        options = kept._replace(**given)
         options.check(backend.name, backend.dtype_name)
-        made = make_ops(backend.name, backend.xp, backend.device, backend.dtype_name, options)
-        return replace(backend, ops=made)
+        return replace(backend, ops=make_ops(backend.name, backend.xp, backend.device, backend.dtype_name, options))
     dtype = "float32" if dtype is None else dtype
     _check_dtype(dtype)
     if not isinstance(spec, str):
@@ -278,7 +271,7 @@ def get_backend(
             f"get_backend: expected one of {', '.join(NAMES)} or auto, got {name!r}. "
             "`xpnn doctor` tells what each needs."
         )
-    options = Options(**asked)
+    options = Options(**given)
     options.check(name, dtype)
     state = state_of(name, device)
     if state != "ok":
@@ -355,13 +348,16 @@ def backend_of(x: Array, default: str = "numpy") -> Backend:
     if name is None:
         return get_backend(default)
     dtype = str(x.dtype).rpartition(".")[2]
-    dtype = dtype if dtype in _DTYPES else "float32"
-    device = {"numpy": "", "cupy": "", "torch": str(x.device), "strict": ""}[name]
+    return get_backend(_spec(name, x.device), dtype if dtype in _DTYPES else "float32")
+
+
+def _spec(name: str, device: Device) -> str:
+    """Return the string that `get_backend` turns into a library's backend on a device."""
+    if name == "numpy":
+        return name
     if name == "cupy":
-        device = str(x.device.id)
-    if name == "strict":
-        device = str(x.device).split("'")[1]
-    return get_backend(f"{name}:{device}" if device else name, dtype)
+        return f"cupy:{device.id}"
+    return f"strict:{str(device).split(chr(39))[1]}" if name == "strict" else f"torch:{device}"
 
 
 def like(x: Array, given: Any) -> Array:

@@ -12,52 +12,19 @@ import contextlib
 import gc
 import importlib
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 from ...ops import Ops
 
-__all__ = ["Capturer", "CupyCapturer", "Recording", "find_capturer"]
+__all__ = ["Capturer", "Recording", "find_capturer"]
 
 
-class Recording(Protocol):
-    """Work that was recorded."""
-
-    def launch(self) -> None:
-        """Do it, on what lies at the recorded addresses now, behind all work given to the device before."""
-        ...
-
-
-class Capturer(Protocol):
-    """Something that can record work on a device instead of doing it."""
-
-    def active(self) -> contextlib.AbstractContextManager[None]:
-        """Return a context in which work, recorded or not, is ordered: behind what came before, before what follows."""
-        ...
-
-    def record(self, run: Callable[[], None]) -> Recording:
-        """Call `run`, whose array work is recorded and not done.
-
-        Arrays that it leaves behind, in attributes say, keep their memory, and are written at each launch.
-
-        Raises
-        ------
-        Exception
-            Of whatever kind, if `run` does what cannot be recorded: waits for the device, or uploads.
-        """
-        ...
-
-
-class CupyCapturer:
-    """CUDA graphs of CuPy.
+class Capturer:
+    """CUDA graphs of CuPy: work is recorded instead of done.
 
     Work runs on a stream of its own: the default stream cannot be captured, and one that is not non-blocking would
     break it.  What a recorded step allocates comes from a memory pool of its own, which lives as long as the graph:
     memory of the common pool would be given to others, while the graph goes on writing to it.
-
-    Parameters
-    ----------
-    cupy : module
-        CuPy.
     """
 
     def __init__(self, cupy: Any) -> None:
@@ -67,7 +34,7 @@ class CupyCapturer:
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
-        """Make this capturer's stream the current one; the one before waits for it at the end."""
+        """Make this capturer's stream the current one: behind what came before, and what follows waits for it."""
         outer = self._cupy.cuda.get_current_stream()
         with self._stream:
             self._stream.wait_event(outer.record())
@@ -77,7 +44,11 @@ class CupyCapturer:
                 outer.wait_event(self._stream.record())
 
     def record(self, run: Callable[[], None]) -> Recording:
-        """Record what `run` launches on the current stream, within `active`."""
+        """Call `run`, within `active`: what it launches on the current stream is recorded and not done.
+
+        Arrays that it leaves behind, in attributes say, keep their memory, and are written at each launch.  Whatever
+        CUDA raises comes through, if `run` does what cannot be recorded: waits for the device, or uploads.
+        """
         collects = gc.isenabled()
         gc.collect()
         gc.disable()  # what is collected within a capture may call CUDA
@@ -95,38 +66,26 @@ class CupyCapturer:
         finally:
             if collects:
                 gc.enable()
-        return _CupyRecording(graph, self._stream, self._pool)
+        return Recording(graph, self._stream, self._pool)
 
 
-class _CupyRecording:
+class Recording:
     """A CUDA graph, with the memory that it works in."""
 
     def __init__(self, graph: Any, stream: Any, pool: Any) -> None:
         self._graph, self._stream, self._pool = graph, stream, pool
 
     def launch(self) -> None:
+        """Do it, on what lies at the recorded addresses now, behind all work given to the device before."""
         self._graph.launch(self._stream)
 
 
 def find_capturer(name: str, ops: Ops) -> Capturer | str:
-    """Return what records steps on a backend, or in a few words why nothing does.
-
-    Parameters
-    ----------
-    name : str
-        Of the backend.
-    ops : Ops
-        Its operations.
-
-    Returns
-    -------
-    Capturer or str
-        A new capturer for its current device, or the reason.
-    """
+    """Return a new capturer for the current device of a backend, by its name, or in a few words why there is none."""
     if name != "cupy":
         return f"CUDA graphs are for CuPy, and the backend is {name}"
     if ops.name != "fast":
         return "CuPy's own matrix products cannot be part of a CUDA graph, and ops='portable' uses them"
     if ops.blas() is None:  # type: ignore[attr-defined]
         return "cuBLAS cannot be called directly here, and CuPy's own matrix products cannot be part of a CUDA graph"
-    return CupyCapturer(importlib.import_module("cupy"))
+    return Capturer(importlib.import_module("cupy"))

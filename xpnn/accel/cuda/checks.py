@@ -1,13 +1,16 @@
-"""What the kernels take, told from shapes, strides and dtypes alone: nothing here waits for the device."""
+"""What the kernels take, decided by shapes, strides and dtypes alone: nothing here waits for the device."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ..._typing import Array
+from ...ops import Scalar, Update
+from .kernels import DECAYS
 
 __all__ = [
     "LARGEST",
@@ -20,6 +23,7 @@ __all__ = [
     "row_step",
     "sizes",
     "stack_of",
+    "update_arguments",
     "warps",
 ]
 
@@ -106,3 +110,40 @@ def gathers(x: Array, index: Array, width: int) -> bool:
         and min(x.size, index.size, width) > 0
         and max(index.size, width) <= LARGEST
     )
+
+
+def update_arguments(
+    update: Update, state: Sequence[Array], scalars: Sequence[Scalar]
+) -> tuple[int, list[Any], list[Any]] | None:
+    """Return what an optimizer's kernel takes after the buffers: length, numbers, and arguments of decay and clipping.
+
+    Beside the `update` of `xpnn.ops.Ops.descend` a rule has buffers (..., n) and numbers of its own.  None where the
+    kernel takes no such buffers.
+    """
+    values, grads, lr_factors, decay, clip = update
+    buffers = values, grads, *state
+    replicas, n = replicas_of(values), values.shape[-1]
+    strength: Scalar = 0.0 if decay is None else decay.strength
+    reach = decay is not None and decay.decoupled and (decay.factors is not None or lr_factors is not None)
+    numbers = [number(s, replicas) for s in (*scalars, strength)]
+    shared = [a for a in (lr_factors, None if decay is None else decay.factors) if a is not None]
+    takes = (
+        values.ndim <= 2
+        and replicas <= MOST_REPLICAS
+        and plain(*buffers, *shared)
+        and all(b.shape == values.shape for b in buffers)
+        and all(a.ndim == 1 for a in shared)
+        and None not in numbers
+        and (clip is None or (plain(clip.norm) and one_or_each(clip.norm, values)))
+    )
+    if not takes:
+        return None
+    flat = [part for found in numbers if found for part in found]
+    if decay is None:
+        rest: list[Any] = [DECAYS["keep"], 0, None]
+    else:
+        kind = "coupled" if not decay.decoupled else "reach" if reach else "shrink"
+        rest = [DECAYS[kind], decay.n, decay.factors]
+    rest += flat[-3:]
+    rest += [None, 0, 0.0] if clip is None else [clip.norm, int(clip.norm.size > 1), float(clip.largest)]
+    return n, flat[:-3], rest

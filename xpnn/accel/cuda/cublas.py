@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from ..._typing import Array
 from ...errors import BackendUnavailableError
 
-__all__ = ["ARGUMENTS", "DOUBLE", "TYPES", "Cublas", "Layout", "layout", "load_cublas"]
+__all__ = ["ARGUMENTS", "DOUBLE", "TYPES", "Cublas", "Layout", "layout", "load_cublas", "typed"]
 
 _P, _I, _L = ctypes.c_void_p, ctypes.c_int, ctypes.c_longlong
 #: The functions of cuBLAS that are used, and the kinds of their arguments.
@@ -56,17 +56,10 @@ class Layout(NamedTuple):
 
 
 def layout(a: Array) -> Layout | None:
-    """Return the layout of a matrix, or of a stack of them; None where cuBLAS would need a copy.
+    """Return the layout of a matrix, or of a stack of them, with at least one element; None where it needs a copy.
 
-    Parameters
-    ----------
-    a : array of shape (m, n) or (K, m, n)
-        With at least one element.  Along an axis of length 1 the strides mean nothing and are not looked at.
-
-    Returns
-    -------
-    Layout or None
-        None where neither rows nor columns lie together, or rows overlap.
+    So it is where neither rows nor columns lie together, or rows overlap.  Along an axis of length 1 the strides mean
+    nothing and are not looked at.
     """
     size = a.itemsize
     rows, cols = a.shape[-2:]
@@ -84,13 +77,7 @@ def layout(a: Array) -> Layout | None:
 
 
 def load_cublas(cupy: Any) -> Any:
-    """Return the cuBLAS library that CuPy works with.
-
-    Raises
-    ------
-    OSError, AttributeError
-        If there is none, or it lacks one of the functions used here.
-    """
+    """Return the cuBLAS library that CuPy works with; OSError or AttributeError if it, or a function, is missing."""
     try:
         found = importlib.import_module("cuda.pathfinder").load_nvidia_dynamic_lib("cublas").abs_path
     except ImportError:  # CuPy 14 brings it; else the system's, of the same major version
@@ -101,35 +88,29 @@ def load_cublas(cupy: Any) -> Any:
         major = cupy.cuda.runtime.runtimeGetVersion() // 1000
         found = f"cublas64_{major}.dll" if sys.platform == "win32" else f"libcublas.so.{major}"
     library = ctypes.CDLL(found)
-    for name in ARGUMENTS:
-        getattr(library, name)
+    typed(library, ARGUMENTS)
     return library
+
+
+def typed(library: Any, arguments: dict[str, list[Any]]) -> dict[str, Any]:
+    """Return functions of a library, with the kinds of their arguments set."""
+    functions = {name: getattr(library, name) for name in arguments}
+    for name, function in functions.items():
+        function.argtypes, function.restype = arguments[name], ctypes.c_int
+    return functions
 
 
 class Cublas:
     """A cuBLAS handle of one device and one thread, kept until the process ends.
 
     Each stream has a workspace of its own, which lives as long as this object, because a captured graph keeps its
-    address; without one, cuBLAS would allocate within a capture.
-
-    Parameters
-    ----------
-    library : ctypes library
-        From `load_cublas`.
-    cupy : module
-        CuPy.
-    tf32 : bool, default=False
-        Whether products of float32 may round their inputs to 10 bits of mantissa, for speed.
-
-    Raises
-    ------
-    BackendUnavailableError
-        If a call of cuBLAS fails.
+    address; without one, cuBLAS would allocate within a capture.  With `tf32` products of float32 round their inputs to
+    10 bits of mantissa, for speed.  A call that fails raises BackendUnavailableError.
     """
 
     def __init__(self, library: Any, cupy: Any, *, tf32: bool = False) -> None:
         self._cupy = cupy
-        self._calls = {name: _typed(library, name) for name in ARGUMENTS}
+        self._calls = typed(library, ARGUMENTS)
         handle = ctypes.c_void_p()
         self._call("cublasCreate_v2", ctypes.byref(handle))
         self.handle = handle
@@ -180,9 +161,3 @@ class Cublas:
                 f"{name}: cuBLAS reports status {status} ({_STATUS.get(status, 'unknown')}). "
                 "Use get_backend('cupy', ops='portable'), and check nvidia-smi for memory and driver."
             )
-
-
-def _typed(library: Any, name: str) -> Any:
-    function = getattr(library, name)
-    function.argtypes, function.restype = ARGUMENTS[name], ctypes.c_int
-    return function

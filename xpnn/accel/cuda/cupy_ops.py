@@ -30,13 +30,13 @@ from .checks import (
     row_step,
     sizes,
     stack_of,
+    update_arguments,
     warps,
 )
 from .cublas import layout, load_cublas
 from .gemm import Blas
 from .gemm_lt import Epilogue, Epilogues
 from .kernels import Kernels, blocks
-from .updates import update_arguments
 
 __all__ = ["CupyOps"]
 
@@ -45,16 +45,10 @@ _PARTS = 256  # sums of squares of one replica
 
 
 class CupyOps(Ops):
-    """Operations on CuPy that run as one kernel each.
+    """Operations on CuPy, behind array-api-compat, that run as one kernel each.
 
-    Parameters
-    ----------
-    xp : namespace
-        CuPy behind array-api-compat.
-    device : cupy.cuda.Device
-        It must be current where a method is called.
-    tf32 : bool, default=False
-        Whether products of float32 may round their inputs to TensorFloat-32.
+    The device must be current where a method is called.  With `tf32` products of float32 round their inputs to
+    TensorFloat-32.
     """
 
     name = "fast"
@@ -70,10 +64,7 @@ class CupyOps(Ops):
     def blas(self) -> Blas | None:
         """Return this thread's cuBLAS, or None where only CuPy's own products can be had, with one warning.
 
-        Raises
-        ------
-        BackendUnavailableError
-            If the backend has TF32, which CuPy's own products would not obey.
+        With TF32, which CuPy's own products would not obey, that is a BackendUnavailableError.
         """
         try:
             found: Blas | None = self._threads.blas
@@ -97,21 +88,9 @@ class CupyOps(Ops):
             return None
 
     def matmul(self, a: Array, b: Array, out: Array | None = None, *, add: bool = False) -> Array:
-        """Matrix product ``a @ b``, fresh or into `out`.
+        """Return ``a @ b`` for matrices or stacks of them, fresh, or assigned to `out`, or added to it.
 
-        Parameters
-        ----------
-        a, b : arrays of shape (m, k) or (K, m, k), and (k, n) or (K, k, n)
-            Views and transposed ones are not copied where rows or columns lie together.
-        out : array of shape (m, n) or (K, m, n), optional
-            Where to put it.
-        add : bool, default=False
-            Whether to add onto `out`.
-
-        Returns
-        -------
-        array
-            `out`, or a fresh array.
+        Views and transposed operands are not copied where rows or columns lie together.
         """
         blas = self.blas() if Blas.takes(a, b, out) else None
         if out is None:
@@ -173,11 +152,11 @@ class CupyOps(Ops):
         y = self.matmul(x, weight, out)
         if bias is None and not relu:
             return y
-        if not self.add_bias(y, bias, y, relu=relu):
-            if bias is not None:
-                y += bias
-            return self.relu(y, overwrite=True) if relu else y
-        return y
+        if self.add_bias(y, bias, y, relu=relu):
+            return y
+        if bias is not None:
+            y += bias
+        return self.relu(y, overwrite=True) if relu else y
 
     def _epilogues(self, a: Array, b: Array) -> Epilogues | None:
         """Return what may do this product and something beside it in one launch."""
@@ -203,23 +182,23 @@ class CupyOps(Ops):
         """Assign the sums over rows to `out` (..., 1, n); False if the kernel cannot."""
         replicas, rows, cols = sizes(x)
         step = row_step(out, replicas, cols)
-        chunks = -(-rows // _CHUNK)
-        if not plain(x) or step is None or (replicas > 1 and step == 0) or chunks > MOST_REPLICAS:
+        if not plain(x) or step is None or (replicas > 1 and step == 0) or rows > _CHUNK * MOST_REPLICAS:
             return False
-        grid = (-(-cols // 32), chunks, replicas)
-        if chunks == 1:
-            self.kernels.launch("column_sums", grid, (32, 8), x, out, step, rows, cols, rows)
-            return True
-        part = self.cupy.empty((replicas, chunks, cols), np.float32)
-        self.kernels.launch("column_sums", grid, (32, 8), x, part, chunks * cols, rows, cols, _CHUNK)
-        self.add_chunks(part, out, step)
+        self._sum_rows("column_sums", (x,), out, step)
         return True
 
-    def add_chunks(self, part: Array, out: Array, step: int) -> None:
-        """Sum the sums of chunks, (K, chunks, n)."""
-        replicas, chunks, cols = part.shape
-        grid = (-(-cols // 32), 1, replicas)
-        self.kernels.launch("column_sums", grid, (32, 8), part, out, step, chunks, cols, chunks)
+    def _sum_rows(self, kernel: str, arrays: Sequence[Array], sums: Array | None, step: int) -> None:
+        """Launch a kernel that assigns sums over rows to `sums`, if it is there, whose replicas are `step` apart."""
+        replicas, rows, cols = sizes(arrays[0])
+        chunks, wide = -(-rows // _CHUNK), -(-cols // 32)
+        part, part_step = sums, step
+        if chunks > 1 and sums is not None:
+            part, part_step = self.cupy.empty((replicas, chunks, cols), np.float32), chunks * cols
+        numbers = (part_step, rows, cols, min(rows, _CHUNK))
+        self.kernels.launch(kernel, (wide, chunks, replicas), (32, 8), *arrays, part, *numbers)
+        if part is not sums:
+            numbers = (step, chunks, cols, chunks)
+            self.kernels.launch("column_sums", (wide, 1, replicas), (32, 8), part, sums, *numbers)
 
     # -- activations ----------------------------------------------------------------------------------------
     def relu(self, x: Array, *, overwrite: bool = False) -> Array:
@@ -242,16 +221,7 @@ class CupyOps(Ops):
     def _rectify_back(self, dy: Array, y: Array, d_bias: Array | None, step: int, *, overwrite: bool) -> Array:
         """Return dy [y > 0], and assign its sums over rows to `d_bias`, whose replicas are `step` elements apart."""
         dz = dy if overwrite else self.cupy.empty(dy.shape, np.float32)
-        replicas, rows, cols = sizes(dy)
-        chunks = -(-rows // _CHUNK)
-        part, part_step = d_bias, step
-        if chunks > 1 and d_bias is not None:
-            part, part_step = self.cupy.empty((replicas, chunks, cols), np.float32), chunks * cols
-        grid = (-(-cols // 32), chunks, replicas)
-        numbers = (part_step, rows, cols, min(rows, _CHUNK))
-        self.kernels.launch("relu_backward", grid, (32, 8), dy, y, dz, part, *numbers)
-        if part is not d_bias:
-            self.add_chunks(part, d_bias, step)
+        self._sum_rows("relu_backward", (dy, y, dz), d_bias, step)
         return dz
 
     # -- dropout --------------------------------------------------------------------------------------------
@@ -299,9 +269,7 @@ class CupyOps(Ops):
         x_hat = self.cupy.empty(x.shape, np.float32)
         inv_std, mean, var = (self.cupy.empty((*x.shape[:-1], 1), np.float32) for _ in range(3))
         self.kernels.launch(
-            "normalize_rows",
-            *warps(rows),
-            *(x, x_hat, inv_std, mean, var, rows, cols, float(eps), int(center)),
+            "normalize_rows", *warps(rows), *(x, x_hat, inv_std, mean, var, rows, cols, float(eps), int(center))
         )
         return x_hat, inv_std, mean, var
 
@@ -398,11 +366,10 @@ class CupyOps(Ops):
     # -- data -----------------------------------------------------------------------------------------------
     def take_rows(self, x: Array, index: Array) -> Array:
         """Gather rows, as CuPy does: an index beyond the last row begins again at the first."""
-        width = math.prod(x.shape[1:])
-        if x.dtype.itemsize % 4 or x.dtype.kind == "c" or not gathers(x, index, width * x.dtype.itemsize // 4):
+        words = math.prod(x.shape[1:]) * x.dtype.itemsize // 4
+        if x.dtype.itemsize % 4 or x.dtype.kind == "c" or not gathers(x, index, words):
             return super().take_rows(x, index)
         out = self.cupy.empty((index.shape[0], *x.shape[1:]), x.dtype)
-        words = width * x.dtype.itemsize // 4
         grid, threads = (min(index.shape[0], 1 << 20),), min(256, -(-words // 32) * 32)
         numbers = (index.shape[0], words, np.int64(x.shape[0]))
         self.kernels.launch("gather_words", grid, (threads,), x, index, out, *numbers)

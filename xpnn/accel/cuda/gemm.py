@@ -26,17 +26,11 @@ _LARGEST = 2**31 - 1
 
 
 class Blas(Cublas):
-    """Products on CuPy's current stream.
-
-    Attributes
-    ----------
-    epilogues : Epilogues or None
-        Products that do the bias too, where cuBLASLt can be had.
-    """
+    """Products on CuPy's current stream."""
 
     def __init__(self, library: Any, cupy: Any, *, tf32: bool = False) -> None:
         super().__init__(library, cupy, tf32=tf32)
-        try:
+        try:  # products that do the bias too, where cuBLASLt can be had
             self.epilogues: Epilogues | None = Epilogues(library, cupy, self)
         except AttributeError:  # on Windows, or of another make: products and kernels do the same
             self.epilogues = None
@@ -57,17 +51,9 @@ class Blas(Cublas):
     def gemm(self, a: Array, b: Array, out: Array, *, add: bool = False) -> None:
         """Assign ``a @ b`` to `out`, or add it.
 
-        Parameters
-        ----------
-        a : array of shape (m, k) or (K, m, k)
-            Two-dimensional operands are shared by all replicas.  One whose rows and columns both lie apart is
-            copied first.
-        b : array of shape (k, n) or (K, k, n)
-            Of the dtype of `a`.
-        out : array of shape (m, n) or (K, m, n)
-            Of the same dtype, or float32; a view, if its rows or its columns lie together.
-        add : bool, default=False
-            Whether to add onto `out`.
+        Operands (m, k) and (k, n) are shared by all replicas, those of stacks (K, m, k) and (K, k, n) are their own.
+        One whose rows and columns both lie apart is copied first.  `out` is of their dtype or float32, and may be a
+        view, if its rows or its columns lie together.
 
         Raises
         ------
@@ -97,17 +83,12 @@ class Blas(Cublas):
         # by columns: C' = B' A'
         self._call(
             "cublasGemmStridedBatchedEx",
-            self.handle,
-            *(int(of_b.transposed), int(of_a.transposed)),
-            *(n, m, k),
-            ctypes.addressof(one),
+            *(self.handle, int(of_b.transposed), int(of_a.transposed), n, m, k, ctypes.addressof(one)),
             *(b.data.ptr, kind, of_b.leading, of_b.step),
             *(a.data.ptr, kind, of_a.leading, of_a.step),
             ctypes.addressof(one if add else zero),
             *(out.data.ptr, kind_out, of_out.leading, of_out.step),
-            count,
-            compute,
-            -1,  # cuBLAS's own choice of algorithm
+            *(count, compute, -1),  # the last: cuBLAS's own choice of algorithm
         )
 
     def _ready(self, a: Array) -> tuple[Array, Layout]:

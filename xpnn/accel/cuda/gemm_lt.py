@@ -21,7 +21,7 @@ import numpy as np
 from ..._typing import Array
 from ...errors import BackendUnavailableError
 from .checks import row_step
-from .cublas import Cublas, Layout
+from .cublas import Cublas, Layout, typed
 
 __all__ = ["FUNCTIONS", "Epilogue", "Epilogues"]
 
@@ -42,11 +42,11 @@ FUNCTIONS: dict[str, list[Any]] = {
 
 
 class Epilogue(IntEnum):
-    """What is done beside the product; cublasLtEpilogue_t."""
+    """What is done with the row beside the product; cublasLtEpilogue_t."""
 
-    BIAS = 4
-    RELU_BIAS = 6
-    BGRADA = 256
+    BIAS = 4  # it is added
+    RELU_BIAS = 6  # it is added, and the ReLU taken
+    BGRADA = 256  # the sums over the rows of the second operand are assigned to it
 
 
 # Attributes of an operation, cublasLtMatmulDescAttributes_t, and of a preference, cublasLtMatmulPreferenceAttributes_t.
@@ -101,45 +101,20 @@ class _Plan(NamedTuple):
 class Epilogues:
     """Products with epilogues, on the handle, the workspaces and the precision of a `Cublas`.
 
-    Parameters
-    ----------
-    library : ctypes library
-        cuBLAS: its symbols are looked for in the libraries that it was linked with, too, so that cuBLASLt is the one
-        that belongs to it.
-    cupy : module
-        CuPy.
-    blas : Cublas
-        Whose products these are; a cuBLAS handle is one of cuBLASLt, too.
-
-    Raises
-    ------
-    AttributeError
-        If the library has no cuBLASLt, or none that can be reached through it.
+    Symbols of cuBLAS are looked for in the libraries that it was linked with, too, so that cuBLASLt is the one that
+    belongs to it: AttributeError if there is none.  A cuBLAS handle is one of cuBLASLt, too.
     """
 
     def __init__(self, library: Any, cupy: Any, blas: Cublas) -> None:
         self._cupy, self._blas = cupy, blas
-        self._functions = {}
-        for name, arguments in FUNCTIONS.items():
-            function = getattr(library, name)
-            function.argtypes, function.restype = arguments, ctypes.c_int
-            self._functions[name] = function
+        self._functions = typed(library, FUNCTIONS)
         self._plans: dict[_Kind, _Plan | None] = {}
 
     def product(self, a: Array, b: Array, out: Array, epilogue: Epilogue, row: Array) -> bool:
         """Assign ``a @ b`` to `out` and do the epilogue; False if that cannot be had, and then nothing was done.
 
-        Parameters
-        ----------
-        a, b : arrays of shape (m, k) and (k, n)
-            Float32, or of half precision.
-        out : array of shape (m, n), float32
-            Where to put it.
-        epilogue : Epilogue
-            What to do with the `row`: ``BIAS`` adds it, ``RELU_BIAS`` adds it and takes the ReLU, ``BGRADA`` assigns
-            the sums over the rows of `b` to it.
-        row : array of shape (1, n), float32
-            The bias, or its gradient.
+        The operands (m, k) and (k, n) are float32 or of half precision, `out` (m, n) and `row` (1, n), the bias or its
+        gradient, are float32.
         """
         if not a.ndim == b.ndim == out.ndim == 2 or out.dtype != np.float32 or a.dtype.itemsize > 4:
             return False
@@ -229,17 +204,10 @@ class Epilogues:
         one, zero = self._blas.scalars
         stream, workspace = self._blas.workspace()
         status = self._functions["cublasLtMatmul"](
-            self._blas.handle,
-            plan.operation,
-            ctypes.addressof(one),
-            *(b, plan.b),
-            *(a, plan.a),
-            ctypes.addressof(zero),
-            *(out, plan.out),
-            *(out, plan.out),
-            ctypes.addressof(plan.found),
-            *(workspace, self._blas.workspace_bytes),
-            stream,
+            *(self._blas.handle, plan.operation),
+            *(ctypes.addressof(one), b, plan.b, a, plan.a),
+            *(ctypes.addressof(zero), out, plan.out, out, plan.out),
+            *(ctypes.addressof(plan.found), workspace, self._blas.workspace_bytes, stream),
         )
         if status in _REFUSED:
             return False

@@ -54,38 +54,19 @@ def blocks(n: int, threads: int = 256) -> int:
 
 
 class Kernels:
-    """The kernels on CuPy's current device.
-
-    Parameters
-    ----------
-    cupy : module
-        CuPy.  It compiles at the first launch, once for each device, and keeps the result on disk.
-    """
+    """The kernels on CuPy's current device: compiled at the first launch, once for each device, and kept on disk."""
 
     def __init__(self, cupy: Any) -> None:
-        module = cupy.RawModule(code=source(), options=OPTIONS)
-        self._module = module
+        self._module = cupy.RawModule(code=source(), options=OPTIONS)
         self._functions: dict[str, Any] = {}
 
     def launch(
         self, name: str, grid: tuple[int, ...], block: tuple[int, ...], *args: Array | int | float | None
     ) -> None:
-        """Launch a kernel on the current stream.
+        """Launch one of `KERNELS` on the current stream, on a grid of blocks, each a block of threads.
 
-        Parameters
-        ----------
-        name : str
-            One of `KERNELS`.
-        grid, block : tuple of int
-            Blocks, and threads of a block.
-        *args : array, int, float, None or NumPy scalar
-            Arrays go as pointers and None as the null pointer, an int as 32 bits, a float as a float32; a NumPy
-            scalar as it is.
-
-        Raises
-        ------
-        BackendUnavailableError
-            If the kernels cannot be compiled here.
+        Arrays go as pointers and None as the null pointer, an int as 32 bits, a float as a float32; a NumPy scalar as
+        it is.  Raises BackendUnavailableError if the kernels cannot be compiled here.
         """
         function = self._functions.get(name) or self._load(name)
         function(grid, block, tuple(_packed(a) for a in args))

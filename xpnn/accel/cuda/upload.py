@@ -23,22 +23,7 @@ __all__ = ["PinnedSlots"]
 
 
 class PinnedSlots:
-    """Two slots on CuPy's current device.
-
-    Parameters
-    ----------
-    cupy, cupyx : module
-        CuPy and its extensions.
-    shape : tuple of int
-        Of the largest block.
-    dtype : numpy.dtype
-        In which blocks travel.
-
-    Attributes
-    ----------
-    shape : tuple of int
-        As given.
-    """
+    """Two slots on CuPy's current device, for blocks of at most this shape, which travel in this dtype."""
 
     def __init__(self, cupy: Any, cupyx: Any, shape: Shape, dtype: np.dtype[Any]) -> None:
         self.shape = shape

@@ -51,14 +51,11 @@ def check_native() -> dict[str, str]:
     except OptionError as error:
         return {"native code": str(error)}
     path = f"import sys; sys.path[:] = {sys.path!r}; "  # the very modules of this process
-    child = subprocess.Popen([sys.executable, "-c", path + PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
-        out, errors = child.communicate(timeout=TIMEOUT)
-        end = _end(child.returncode, errors.decode(errors="replace"))
-    except subprocess.TimeoutExpired:
-        child.kill()
-        out, _ = child.communicate()
-        end = f"no answer within {TIMEOUT:g} seconds"
+        child = subprocess.run([sys.executable, "-c", path + PROGRAM], capture_output=True, timeout=TIMEOUT)
+        out, end = child.stdout, _end(child.returncode, child.stderr.decode(errors="replace"))
+    except subprocess.TimeoutExpired as late:
+        out, end = late.stdout or b"", f"no answer within {TIMEOUT:g} seconds"
     found = [json.loads(line) for line in out.decode().splitlines()]
     states = {part: state for part, state in found if state != "begun"}
     if end:

@@ -48,16 +48,7 @@ _SPREAD = "c6ae349c"
 
 @spread
 def _adam(
-    a: int,
-    b: int,
-    values: Array,
-    grads: Array,
-    m: Array,
-    v: Array,
-    beta1: float,
-    beta2: float,
-    eps: float,
-    rate: float,
+    a: int, b: int, values: Array, grads: Array, m: Array, v: Array, beta1: float, beta2: float, eps: float, rate: float
 ) -> None:  # pragma: no cover (compiled)
     for i in range(a, b):
         g = grads[i]
@@ -70,15 +61,7 @@ def _adam(
 
 @compiled
 def adam(
-    pool: Pool,
-    values: Array,
-    grads: Array,
-    m: Array,
-    v: Array,
-    beta1: float,
-    beta2: float,
-    eps: float,
-    rate: float,
+    pool: Pool, values: Array, grads: Array, m: Array, v: Array, beta1: float, beta2: float, eps: float, rate: float
 ) -> None:  # pragma: no cover (compiled)
     """`Ops.adam` on vectors (n,); the numbers are rounded to their dtype first, as NumPy does."""
     cast = values.dtype.type

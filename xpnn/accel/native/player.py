@@ -35,7 +35,7 @@ _BYTES = np.zeros(1, np.uint8)
 _KIND, _LOOP, _DATA, _COUNT, _ARGS = map(int, list(Column)[:5])
 _DIMS, _STEPS, _OUTER, _OUTER_STEPS, _SCRATCH = map(int, list(Column)[5:10])
 # numba keeps what it compiled by the content of this file.  These are the hashes of what else it compiled.
-_COMPILED = {"loops.py": "1f1eb8e1", "table.py": "e74cf9a0"}
+_COMPILED = {"loops.py": "c4a621ad", "table.py": "671d1b9e"}
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -137,22 +137,11 @@ def _play_once(pool: Pool, table: Array, like: Array) -> None:  # pragma: no cov
 def play(
     count: int, pool: Pool, table: Array, moves: Array, bases: Array, like: Array
 ) -> None:  # pragma: no cover (compiled)
-    """Make the calls of a trace.
+    """Make the calls of a trace `count` times: of the `table` (calls, Column.WIDTH) that `Column` describes.
 
-    Parameters
-    ----------
-    count : int
-        How many times.
-    pool : Pool
-        The threads for the kernels.
-    table : array of shape (calls, Column.WIDTH), int64
-        What `xpnn.accel.native.table.Column` describes.
-    moves : array of shape (n, 4), int64
-        Row and column of each address in the table that moves, the number of the moving array, the offset within.
-    bases : array of shape (arrays, 2), int64
-        Where each moving array is at first, and how far it moves each time.
-    like : array
-        Of the dtype of the step's floating numbers.
+    A row of `moves` (n, 4) tells row and column of an address in the table that moves, the number of the moving array
+    and the offset within; one of `bases` (arrays, 2) where that array is at first, and how far it moves each time.  The
+    array `like` has the dtype of the step's floating numbers.
     """
     for step in range(count):
         for i in range(moves.shape[0]):

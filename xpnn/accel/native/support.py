@@ -61,13 +61,7 @@ _LOG = logging.getLogger("xpnn")
 
 
 def compiled_by_environment() -> Compiled:
-    """Return what ``XPNN_COMPILED`` says: 0, 1 or auto, which it is where the variable is not set.
-
-    Raises
-    ------
-    OptionError
-        If it says something else.
-    """
+    """Return what ``XPNN_COMPILED`` says: 0, 1 or auto, which it is where the variable is not set."""
     value = os.environ.get(VARIABLE) or "auto"
     choices: dict[str, Compiled] = {"0": False, "1": True, "auto": "auto"}
     if value not in choices:
@@ -92,11 +86,11 @@ def numpy_objection() -> str | None:
 def openblas_objection() -> str | None:
     """Why loops do not use the threads of NumPy's products, or None."""
     version = openblas_version()
+    if version in OPENBLAS:
+        return None
     if version is None:
         return "NumPy's matrix products are not OpenBLAS's"
-    return (
-        None if version in OPENBLAS else f"OpenBLAS {version} is none whose threads were tested ({', '.join(OPENBLAS)})"
-    )
+    return f"OpenBLAS {version} is none whose threads were tested ({', '.join(OPENBLAS)})"
 
 
 def numba_objection() -> str | None:
@@ -127,11 +121,11 @@ def _loaded() -> tuple[Any, str]:
     """Return the compiled loops, or None and why not: a fact of the process, found out once."""
     try:
         objection = numba_objection()
-        if objection is None:
-            loops = importlib.import_module(".loops", __package__)
-            _try(loops)
-            return loops, ""
-        return None, objection
+        if objection is not None:
+            return None, objection
+        loops = importlib.import_module(".loops", __package__)
+        _try(loops)
+        return loops, ""
     except Exception as error:  # whatever a numba to come does must not keep a fit from its work
         return None, " ".join(str(error).split())[:200]
 
@@ -151,18 +145,7 @@ def is_loaded() -> bool:
 
 
 def load_loops(*, required: bool = False) -> Any:
-    """Return the module of compiled loops, or None.
-
-    Parameters
-    ----------
-    required : bool, default=False
-        Whether it is an error that they cannot be had.
-
-    Raises
-    ------
-    BackendUnavailableError
-        If they are required, with the mend.
-    """
+    """Return the module of compiled loops, or None; BackendUnavailableError if they are required and cannot be had."""
     loops, why = _loaded()
     if loops is None and required:
         raise BackendUnavailableError(f"get_backend: compiled=True cannot be had: {why}, or leave compiled away.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum, auto
 
-__all__ = ["SHARED", "Column", "Kernel"]
+__all__ = ["Column", "Kernel"]
 
 
 class Kernel(IntEnum):
@@ -26,18 +26,6 @@ class Kernel(IntEnum):
     RELU_OVER = auto()
     SHIFTED = auto()
     TAKE_ROWS = auto()
-
-
-#: Those that run on several threads.
-SHARED = {
-    Kernel.ADAM,
-    Kernel.BIAS_RELU,
-    Kernel.KEEP_MASK,
-    Kernel.RELU_BACKWARD_OVER,
-    Kernel.RELU_BACKWARD_SUMS,
-    Kernel.RELU_OVER,
-    Kernel.TAKE_ROWS,
-}
 
 
 class Column(IntEnum):

@@ -14,6 +14,7 @@ compares what it does.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import math
 from collections.abc import Callable, Sequence
@@ -23,7 +24,7 @@ import numpy as np
 
 from .inner_loops import InnerLoop, inner_loop, most_at_once
 from .openblas import Pool
-from .table import SHARED, Column, Kernel
+from .table import Column, Kernel
 
 __all__ = ["Trace", "TraceError", "Traced", "TracedLoops", "untraced"]
 
@@ -126,16 +127,9 @@ def _trace_of(*arrays: Any) -> Trace:
 
 
 class Trace:
-    """What one step did with arrays.
+    """What one step did with arrays, whose floating numbers have one dtype.
 
-    Parameters
-    ----------
-    kernels : module
-        `xpnn.accel.native.loops`.
-    pool : callable
-        Returns the threads on which they run.
-    dtype : dtype
-        Of the step's floating numbers.
+    Its kernels are those of `xpnn.accel.native.loops`; `pool` returns the threads on which they are played.
     """
 
     def __init__(self, kernels: Any, pool: Callable[[], Pool], dtype: Any) -> None:
@@ -185,27 +179,25 @@ class Trace:
         return self._elements(ufunc, inputs, out) if ufunc.signature is None else self._product(ufunc, inputs, out)
 
     def kernel(self, name: str, *args: Any) -> Any:
-        """Call a kernel on traced arrays, then whole numbers, and write it down."""
+        """Call a kernel, on threads if it takes some, with traced arrays, then whole numbers, and write it down."""
         if name.upper() not in Kernel.__members__:
             raise TraceError(f"{name}, which no trace holds")
         kind = Kernel[name.upper()]
+        pools = [a for a in args if isinstance(a, tuple)]
         numbers = [a for a in args if isinstance(a, int)]
         arrays = [untraced(a) for a in args if isinstance(a, Traced)]
-        if len(arrays) + len(numbers) != len(args) or not all(a.flags.c_contiguous for a in arrays):
+        if len(pools) + len(arrays) + len(numbers) != len(args) or not all(a.flags.c_contiguous for a in arrays):
             raise TraceError(f"{name} of other than arrays in one piece")
         if any(a.dtype.kind == "f" and a.dtype != self._like.dtype for a in arrays):
             raise TraceError(f"{name} of another dtype than the trace's")
         given = arrays
         if kind is Kernel.ADAM:
             given = [*arrays[:_ADAMS_ARRAYS], *(float(a.reshape(())) for a in arrays[_ADAMS_ARRAYS:])]
-        made = getattr(self._kernels, name)(*((self._pool(),) if kind in SHARED else ()), *given, *numbers)
+        made = getattr(self._kernels, name)(*pools, *given, *numbers)
         if made is False:
             raise TraceError(f"{name}, which refuses its input")
-        row = [0] * Column.WIDTH
-        row[Column.KIND] = kind
-        row[Column.DIMS : Column.DIMS + 2] = (1, *arrays[0].shape)[-2:]
-        row[Column.STEPS : Column.STEPS + len(numbers)] = numbers
-        self._put(row, arrays)
+        dims = (1, *arrays[0].shape)[-2:]
+        self._put(arrays, {Column.KIND: (kind,), Column.DIMS: dims, Column.STEPS: numbers})
         return made
 
     def assign(self, place: Any, value: Any) -> None:
@@ -361,21 +353,18 @@ class Trace:
         steps: Sequence[int],
         outer: Sequence[tuple[int, Sequence[int]]] = ((1, ()), (1, ())),
     ) -> None:
-        row = [0] * Column.WIDTH
-        row[Column.LOOP], row[Column.DATA], row[Column.COUNT] = loop.address, loop.data, len(arrays)
         (far, far_steps), (near, near_steps) = outer
         far_steps = [*far_steps, 0, 0, 0][:3]
-        placed = (
-            (Column.DIMS, dims),
-            (Column.STEPS, steps),
-            (Column.OUTER, (far, near)),
-            (Column.OUTER_STEPS, (*far_steps, *near_steps)),
-        )
-        for column, given in placed:
-            row[column : column + len(given)] = given
-        self._put(row, arrays)
+        columns: dict[Column, Sequence[int]] = {Column.LOOP: (loop.address, loop.data, len(arrays))}
+        columns |= {Column.DIMS: dims, Column.STEPS: steps}
+        columns |= {Column.OUTER: (far, near), Column.OUTER_STEPS: (*far_steps, *near_steps)}
+        self._put(arrays, columns)
 
-    def _put(self, row: list[int], arrays: list[Any]) -> None:
+    def _put(self, arrays: list[Any], columns: dict[Column, Sequence[int]]) -> None:
+        """Write a row: the addresses of arrays, and numbers from each of these columns on."""
+        row = [0] * Column.WIDTH
+        for column, given in columns.items():
+            row[column : column + len(given)] = given
         for k, array in enumerate(arrays):
             if id(_owner(array)) not in self._known:
                 raise TraceError("an array that came about unseen")
@@ -394,14 +383,10 @@ class Trace:
         self._player = importlib.import_module(".player", __package__)
 
     def play(self, count: int, places: Sequence[tuple[int, int]]) -> None:
-        """Make `count` steps; that labels exist, which a kernel asks while it is traced, is the caller's to know.
+        """Make `count` steps; that labels exist, which a kernel checks while it is traced, is the caller's to know.
 
-        Parameters
-        ----------
-        count : int
-            How many.
-        places : sequence of (address, stride)
-            Of each moving array, where it is for the first step and how many bytes further for each that follows.
+        The `places` tell of each moving array where it is for the first step, and how many bytes further for each that
+        follows.
         """
         bases = np.asarray(places, np.int64).reshape(self._moving, 2)
         self._player.play(count, self._pool(), self._table, self._moved, bases, self._like)
@@ -415,14 +400,7 @@ class TracedLoops:
 
     def __getattr__(self, name: str) -> Any:
         kernel = getattr(self._kernels, name)
-        if not callable(kernel):
-            return kernel
-
-        def traced(*args: Any) -> Any:  # the threads are the trace's
-            shared = Kernel.__members__.get(name.upper()) in SHARED
-            return self._trace.kernel(name, *(args[1:] if shared else args))
-
-        return traced
+        return functools.partial(self._trace.kernel, name) if callable(kernel) else kernel
 
 
 def _loop(ufunc: np.ufunc, dtypes: tuple[np.dtype[Any], ...]) -> InnerLoop:
