@@ -204,11 +204,7 @@ def _read_rows(text: str, delimiter: str, path: PathLike) -> tuple[list[list[str
 
 
 def _take_header(
-    rows: list[list[str]],
-    header: bool | Literal["auto"],
-    missing: frozenset[str],
-    path: PathLike,
-    notes: list[str],
+    rows: list[list[str]], header: bool | Literal["auto"], missing: frozenset[str], path: PathLike, notes: list[str]
 ) -> list[str]:
     """Take the header, if there is one, off `rows`; return the names of the columns."""
     cells = [cell.strip() for cell in rows[0]]

@@ -18,10 +18,7 @@ from .idx import parse_idx
 
 __all__ = ["MIRRORS", "MNIST", "load_mnist"]
 
-MIRRORS = (
-    "https://ossci-datasets.s3.amazonaws.com/mnist/",
-    "https://storage.googleapis.com/cvdf-datasets/mnist/",
-)
+MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/")
 
 # For each part the file's name and the MD5 of its *uncompressed* content: the same array may be compressed in
 # many ways (mirrors, a re-packed copy, no compression), and all of them are right.
@@ -55,11 +52,7 @@ class MNIST(NamedTuple):
 
 
 def load_mnist(
-    data_dir: PathLike | None = None,
-    download: bool = True,
-    *,
-    raw: bool = False,
-    mirrors: Sequence[str] = MIRRORS,
+    data_dir: PathLike | None = None, download: bool = True, *, raw: bool = False, mirrors: Sequence[str] = MIRRORS
 ) -> MNIST:
     """Return MNIST, 70,000 handwritten digits of 28x28 pixels.
 

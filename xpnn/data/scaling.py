@@ -197,11 +197,7 @@ class _Affine:
         xp, device = array_api_compat.array_namespace(x), array_api_compat.device(x)
         if not xp.isdtype(x.dtype, "real floating"):
             x = xp.astype(x, xp.float32)
-        return (
-            x,
-            xp.asarray(shift, dtype=x.dtype, device=device),
-            xp.asarray(scale, dtype=x.dtype, device=device),
-        )
+        return (x, xp.asarray(shift, dtype=x.dtype, device=device), xp.asarray(scale, dtype=x.dtype, device=device))
 
 
 class Standardizer(_Affine):
