@@ -74,7 +74,7 @@ def read_columns(
 
     Columns named in `categorical` are read as text; `strip` has, by column, an ending to take off each category.
     """
-    arrays = {str(name): as_column(str(name), values) for name, values in columns.items()}
+    arrays = {name: as_column(name, values) for name, values in columns.items()}
     lengths = {len(array) for array in arrays.values()}
     if not lengths or lengths == {0}:
         raise DataError("audit: expected at least one column and one row, got none. Give it training rows.")
