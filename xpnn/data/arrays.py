@@ -82,10 +82,10 @@ def load_arrays(
             f"load_arrays: expected arrays in {file}, got members of another kind. "
             f"Write the file with numpy.savez(path, X=X, y=y)."
         )
-    X = found[0]
-    y = None if y_key is None else found[1]
-    if y is not None:
-        _check_rows("load_arrays", X, y)
+    if y_key is None:
+        return found[0], None
+    X, y = found
+    _check_rows("load_arrays", X, y)
     return X, y
 
 

@@ -264,17 +264,12 @@ def train_test_split(
         )
     by_class = stratify if shuffle else False
     train, test = stratified_indices(parts["y"] if by_class else n, test_size, seed, stratify=by_class)
-    split: list[Array] = []
-    if not shuffle:
-        for a in parts.values():
-            cut = _cutter(a, None)
-            split += [cut(0, len(train)), cut(len(train), n)]
-        return tuple(split)
-    rng = stream(seed, "split", 1)
-    train, test = rng.permutation(train), rng.permutation(test)
-    for a in parts.values():
-        split += [_cutter(a, train)(0, len(train)), _cutter(a, test)(0, len(test))]
-    return tuple(split)
+    order = None
+    if shuffle:
+        rng = stream(seed, "split", 1)
+        order = np.concatenate([rng.permutation(train), rng.permutation(test)])
+    cuts = [_cutter(a, order) for a in parts.values()]
+    return tuple(part for cut in cuts for part in (cut(0, len(train)), cut(len(train), n)))
 
 
 def _common_length(where: str, **arrays: Array) -> int:
@@ -311,8 +306,7 @@ def _classes(y: npt.NDArray[Any], required: bool) -> Indices | None:
                 f"stratified_indices: expected a label in each row, got {gaps} missing of {y.size}. "
                 f"Drop these rows first, for example with keep = [v is not None for v in y]."
             )
-        words = all(isinstance(v, str) for v in y.ravel())
-        y = y.astype(str) if words else y
+        y = y.astype(str) if all(isinstance(v, str) for v in y.ravel()) else y
     if y.ndim != 1 or y.dtype.kind not in "biuUT":
         if required:
             raise LabelError(

@@ -130,7 +130,14 @@ def load_csv(
         raise OptionError(f"load_csv: expected header True, False or 'auto', got {header!r}.")
     if delimiter != "auto" and len(delimiter) != 1:
         raise OptionError(f"load_csv: expected a delimiter of one character, or 'auto', got {delimiter!r}.")
-    text = _decode(read_content(path, "load_csv"), path)
+    content = read_content(path, "load_csv")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FileFormatError(
+            f"load_csv: expected UTF-8 text in {path}, got byte 0x{content[error.start]:02x} at position "
+            f"{error.start}. Save the table as CSV in UTF-8."
+        ) from error
     notes: list[str] = []
     if delimiter == "auto":
         delimiter = _guess_delimiter(text)
@@ -139,28 +146,13 @@ def load_csv(
     rows, lines = _read_rows(text, delimiter, path)
     absent = frozenset(missing)
     names = _take_header(rows, header, absent, path, notes)
-    columns = {}
-    gaps = {}
-    # rows are cut off at the front by a header, lines are not.
-    first = len(lines) - len(rows)
+    lines = lines[len(lines) - len(rows) :]  # a header was taken off the rows alone
+    columns, gaps = {}, {}
     for name, cells in zip(names, zip(*rows, strict=True), strict=True):
-        column, n_missing = _column(name, cells, lines[first:], absent, notes)
-        columns[name] = column
-        if n_missing:
-            gaps[name] = n_missing
-    if gaps:
-        notes.append("missing values: " + ", ".join(f"{name} ({count})" for name, count in gaps.items()))
+        columns[name], gaps[name] = _column(name, cells, lines, absent, notes)
+    if any(gaps.values()):
+        notes.append("missing values: " + ", ".join(f"{name} ({count})" for name, count in gaps.items() if count))
     return Table(names, columns, None if target is None else _resolve_target(target, names), notes)
-
-
-def _decode(content: bytes, path: PathLike) -> str:
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise FileFormatError(
-            f"load_csv: expected UTF-8 text in {path}, got byte 0x{content[error.start]:02x} at position "
-            f"{error.start}. Save the table as CSV in UTF-8."
-        ) from error
 
 
 def _guess_delimiter(text: str) -> str:
@@ -204,11 +196,7 @@ def _read_rows(text: str, delimiter: str, path: PathLike) -> tuple[list[list[str
 
 
 def _take_header(
-    rows: list[list[str]],
-    header: bool | Literal["auto"],
-    missing: frozenset[str],
-    path: PathLike,
-    notes: list[str],
+    rows: list[list[str]], header: bool | Literal["auto"], missing: frozenset[str], path: PathLike, notes: list[str]
 ) -> list[str]:
     """Take the header, if there is one, off `rows`; return the names of the columns."""
     cells = [cell.strip() for cell in rows[0]]

@@ -263,17 +263,12 @@ class TableEncoder:
         return [name for column in self._columns for name in column.feature_names]
 
     def fit(self, columns: Mapping[str, npt.ArrayLike]) -> TableEncoder:
-        """Learn fills, scales, bins and categories from the training rows.
+        """Learn fills, scales, bins and categories from the training rows, and return itself.
 
         Parameters
         ----------
         columns : mapping of str to array of shape (n,)
             Numbers with NaN for missing values, or text with None.
-
-        Returns
-        -------
-        TableEncoder
-            Itself.
 
         Raises
         ------
@@ -411,9 +406,8 @@ class TableEncoder:
         absent = [name for name in self.feature_names_in if name not in columns]
         if absent:
             raise DataError(
-                f"TableEncoder.transform: expected the training columns, got none named "
-                f"{quote(absent, 20)}. There are {quote(columns, 20)}. Check the header, or train "
-                "without the missing ones."
+                f"TableEncoder.transform: expected the training columns, got none named {quote(absent, 20)}. "
+                f"There are {quote(columns, 20)}. Check the header, or train without the missing ones."
             )
         return self._arrays(columns, self.feature_names_in)
 
@@ -426,16 +420,13 @@ class TableEncoder:
             return None
         center = float(np.median(present))
         fill = center if self.impute == "median" else float(present.mean())
-        constant = present.min() == present.max()
-        if constant:
+        if present.min() == present.max():
             rest = "; a 0/1 column flags the missing values" if gaps else ""
             self.notes.append(f"{name}: left out, every value is {present[0]:g}{rest}.")
             return _Number(name, fill, center, 0.0, True, ()) if gaps else None
         if gaps:
-            flag = "flagged by a 0/1 column"
-            self.notes.append(
-                f"{name}: {plural(gaps, 'missing value')} imputed with the {self.impute} {fill:g}, {flag}."
-            )
+            how = f"imputed with the {self.impute} {fill:g}, flagged by a 0/1 column"
+            self.notes.append(f"{name}: {plural(gaps, 'missing value')} {how}.")
         elif x.size > 20 and np.ptp(x) == x.size - 1 and np.unique(x).size == x.size and (x == np.trunc(x)).all():
             self.notes.append(
                 f"{name}: numbers the rows from {x.min():g} to {x.max():g}; if it is an identifier, train without it."

@@ -59,24 +59,7 @@ def read_idx(path: PathLike) -> npt.NDArray[Any]:
 
 
 def parse_idx(content: bytes, name: str) -> npt.NDArray[Any]:
-    """Make an array of the (decompressed) bytes of an IDX file.
-
-    Parameters
-    ----------
-    content : bytes
-        The whole file.
-    name : str
-        Its name, for the messages.
-
-    Returns
-    -------
-    ndarray
-        As `read_idx`.
-
-    Raises
-    ------
-    FileFormatError
-        If the bytes are no IDX file, or fewer or more than the header says.
+    """Make an array of all the (decompressed) bytes of an IDX file, as `read_idx` does; `name` it in messages.
 
     Examples
     --------

@@ -18,10 +18,7 @@ from .idx import parse_idx
 
 __all__ = ["MIRRORS", "MNIST", "load_mnist"]
 
-MIRRORS = (
-    "https://ossci-datasets.s3.amazonaws.com/mnist/",
-    "https://storage.googleapis.com/cvdf-datasets/mnist/",
-)
+MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/")
 
 # For each part the file's name and the MD5 of its *uncompressed* content: the same array may be compressed in
 # many ways (mirrors, a re-packed copy, no compression), and all of them are right.
@@ -55,11 +52,7 @@ class MNIST(NamedTuple):
 
 
 def load_mnist(
-    data_dir: PathLike | None = None,
-    download: bool = True,
-    *,
-    raw: bool = False,
-    mirrors: Sequence[str] = MIRRORS,
+    data_dir: PathLike | None = None, download: bool = True, *, raw: bool = False, mirrors: Sequence[str] = MIRRORS
 ) -> MNIST:
     """Return MNIST, 70,000 handwritten digits of 28x28 pixels.
 
@@ -101,36 +94,14 @@ def load_mnist(
     ((60000, 784), 1.0)
     """
     root = data_home() if data_dir is None else Path(data_dir).expanduser()
-    parts = _read_parts(root, download, mirrors, _FILES)
-    return MNIST(
-        _images(parts["X_train"], raw),
-        parts["y_train"].astype(np.int64),
-        _images(parts["X_test"], raw),
-        parts["y_test"].astype(np.int64),
-    )
-
-
-def _images(pixels: npt.NDArray[np.uint8], raw: bool) -> npt.NDArray[Any]:
-    if raw:
-        return pixels
-    X = pixels.reshape(len(pixels), -1).astype(np.float32)
-    X /= 255.0
-    return X
-
-
-def _read_parts(
-    root: Path, download: bool, mirrors: Sequence[str], files: Mapping[str, tuple[str, str]]
-) -> dict[str, npt.NDArray[np.uint8]]:
-    """Read each part of `files` from `root`, fetching what is not there."""
-    parts = {}
-    for part, (name, md5) in files.items():
+    parts: dict[str, npt.NDArray[Any]] = {}
+    for part, (name, md5) in _FILES.items():
         path = _find(root, name)
         if path is None:
             if not download:
                 raise DataError(
-                    f"load_mnist: expected {name} (or with .gz) in {root} or {root / 'mnist'}, but it is in "
-                    f"neither. Pass download=True, or fetch {name}.gz from one of {', '.join(mirrors)} "
-                    f"and put it there."
+                    f"load_mnist: expected {name} (or with .gz) in {root} or {root / 'mnist'}, but it is in neither. "
+                    f"Pass download=True, or fetch {name}.gz from one of {', '.join(mirrors)} and put it there."
                 )
             path = _fetch(root, name, md5, mirrors)
         content = read_content(path, "load_mnist")
@@ -139,8 +110,15 @@ def _read_parts(
                 f"load_mnist: expected MD5 {md5} for the uncompressed content of {path}, got {got} "
                 f"({len(content)} bytes). It is damaged or another file: delete it to have it fetched anew."
             )
-        parts[part] = parse_idx(content, str(path))
-    return parts
+        array = parse_idx(content, str(path))
+        if array.ndim == 1:
+            parts[part] = array.astype(np.int64)
+        elif raw:
+            parts[part] = array
+        else:
+            parts[part] = array.reshape(len(array), -1).astype(np.float32)
+            parts[part] /= 255.0
+    return MNIST(**parts)
 
 
 def _find(root: Path, name: str) -> Path | None:

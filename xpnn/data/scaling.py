@@ -14,6 +14,7 @@ from ..arguments import as_array, constructor
 from ..backend import to_numpy
 from ..config import options_of, reading
 from ..errors import DataError, FileFormatError, LabelError, OptionError, ShapeError
+from .columns import Floats
 
 __all__ = ["MinMax", "Standardizer", "one_hot"]
 
@@ -28,20 +29,16 @@ class _Affine:
     kind: ClassVar[str]
 
     def __init__(self) -> None:
-        self.shift: npt.NDArray[np.float64] | None = None
-        self.scale: npt.NDArray[np.float64] | None = None
+        self.shift: Floats | None = None
+        self.scale: Floats | None = None
 
     def fit(self, X: Any) -> Self:
-        """Measure the columns of the training rows, on the host, in float64, block by block.
+        """Measure the columns of the training rows, on the host, in float64, block by block; return itself.
 
         Parameters
         ----------
         X : array of shape (n, ...)
             Rows of any array library; memory maps are not loaded whole.
-
-        Returns
-        -------
-        self
 
         Raises
         ------
@@ -74,9 +71,7 @@ class _Affine:
         self.shift, self.scale = np.where(constant, low, shift), np.where(constant, 1.0, scale)
         return self
 
-    def _measure(
-        self, X: Array, low: npt.NDArray[np.float64], high: npt.NDArray[np.float64]
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    def _measure(self, X: Array, low: Floats, high: Floats) -> tuple[Floats, Floats]:
         raise NotImplementedError
 
     def transform(self, X: Any) -> Array:
@@ -148,15 +143,6 @@ class _Affine:
     def from_dict(cls, state: dict[str, Any]) -> Self:
         """Return the scaler of which `to_dict` gave the state.
 
-        Parameters
-        ----------
-        state : dict
-            From `to_dict`.
-
-        Returns
-        -------
-        scaler
-
         Raises
         ------
         FileFormatError
@@ -180,7 +166,7 @@ class _Affine:
                 raise ValueError("shift is not finite or scale not positive")
         return scaler
 
-    def _fitted(self, where: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    def _fitted(self, where: str) -> tuple[Floats, Floats]:
         if self.shift is None or self.scale is None:
             raise DataError(f"{where}: expected a fitted scaler, got a new one. Call fit(X) with the training rows.")
         return self.shift, self.scale
@@ -197,11 +183,7 @@ class _Affine:
         xp, device = array_api_compat.array_namespace(x), array_api_compat.device(x)
         if not xp.isdtype(x.dtype, "real floating"):
             x = xp.astype(x, xp.float32)
-        return (
-            x,
-            xp.asarray(shift, dtype=x.dtype, device=device),
-            xp.asarray(scale, dtype=x.dtype, device=device),
-        )
+        return (x, xp.asarray(shift, dtype=x.dtype, device=device), xp.asarray(scale, dtype=x.dtype, device=device))
 
 
 class Standardizer(_Affine):
@@ -227,9 +209,7 @@ class Standardizer(_Affine):
 
     kind = "standardizer"
 
-    def _measure(
-        self, X: Array, low: npt.NDArray[np.float64], high: npt.NDArray[np.float64]
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    def _measure(self, X: Array, low: Floats, high: Floats) -> tuple[Floats, Floats]:
         n = X.shape[0]
         mean = np.zeros_like(low)
         for _, block in _blocks(X):
@@ -280,9 +260,7 @@ class MinMax(_Affine):
             raise OptionError(f"MinMax: expected low < high, got {low} and {high}. Try MinMax(0.0, 1.0).")
         self.low, self.high = float(low), float(high)
 
-    def _measure(
-        self, X: Array, low: npt.NDArray[np.float64], high: npt.NDArray[np.float64]
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    def _measure(self, X: Array, low: Floats, high: Floats) -> tuple[Floats, Floats]:
         scale = (high - low) / (self.high - self.low)
         return low - self.low * scale, scale
 
@@ -346,7 +324,7 @@ def one_hot(y: Any, n_classes: int | None = None) -> Array:
     return xp.astype(xp.expand_dims(labels, axis=1) == xp.expand_dims(classes, axis=0), xp.float32)
 
 
-def _blocks(X: Array) -> Iterator[tuple[int, npt.NDArray[np.float64]]]:
+def _blocks(X: Array) -> Iterator[tuple[int, Floats]]:
     """Give float64 host copies of a few rows at a time, and where they start."""
     width = max(1, int(np.prod(X.shape[1:], dtype=np.int64)))
     step = max(1, _BLOCK_ELEMENTS // width)

@@ -119,17 +119,12 @@ class ClassTarget:
         self.classes: tuple[Label, ...] = ()
 
     def fit(self, y: npt.ArrayLike) -> ClassTarget:
-        """Learn the classes.
+        """Learn the classes, and return itself.
 
         Parameters
         ----------
         y : array of shape (n,) or (n, 1)
             Labels.
-
-        Returns
-        -------
-        ClassTarget
-            Itself.
 
         Raises
         ------
@@ -265,17 +260,12 @@ class NumberTarget:
         self.low, self.high = -np.inf, np.inf
 
     def fit(self, y: npt.ArrayLike) -> NumberTarget:
-        """Learn mean, standard deviation and range.
+        """Learn mean, standard deviation and range, and return itself.
 
         Parameters
         ----------
         y : array of shape (n,) or (n, 1)
             Numbers.
-
-        Returns
-        -------
-        NumberTarget
-            Itself.
 
         Raises
         ------

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ..columns import is_number
-from .column import Column, alike, many, many_do, quoted, share
+from ..columns import is_number, quote
+from .column import Column, alike, many, many_do, share
 from .findings import AuditFinding, Severity
 
 __all__ = ["check_feature", "check_numbers", "check_side_by_side", "is_identifier", "number_words"]
@@ -32,44 +32,22 @@ _NUMBER = re.compile(
 
 
 def check_feature(column: Column, *, numeric: bool = False) -> Iterator[AuditFinding]:
-    """Look at one column by itself.
-
-    Parameters
-    ----------
-    column : Column
-        The column.
-    numeric : bool, default=False
-        Whether somebody said that it holds numbers: then text in it is an error.
-
-    Yields
-    ------
-    AuditFinding
-        What is wrong or worth knowing.
-    """
+    """Look at one column by itself; if it is said to be `numeric`, text in it is an error."""
     present = int(column.present.sum())
-    leave_out = f"Leave it out (--drop {column.name})."
+    missing, leave_out = column.n - present, f"Leave it out (--drop {column.name})."
     if not present:
-        yield AuditFinding(
-            "warning", "no values", column.name, column.n, f"All {many(column.n, 'row')} miss it.", leave_out
-        )
+        seen = f"All {many(column.n, 'row')} miss it."
+        yield AuditFinding("warning", "no values", column.name, column.n, seen, leave_out)
         return
-    if present < column.n:
-        missing = column.n - present
+    if missing:
         mostly = missing >= _MOSTLY * column.n
-        yield AuditFinding(
-            "warning" if mostly else "note",
-            "missing values",
-            column.name,
-            missing,
-            f"{many_do(missing, 'row', 'miss', f'of {column.n:,} ({share(missing, column.n)})')} it.",
-            f"See why, or leave it out (--drop {column.name})."
-            if mostly
-            else "TableEncoder fills and flags gaps; elsewhere impute them.",
-        )
+        seen = f"{many_do(missing, 'row', 'miss', f'of {column.n:,} ({share(missing, column.n)})')} it."
+        advice = "TableEncoder fills and flags gaps; elsewhere impute them."
+        advice = f"See why, or leave it out (--drop {column.name})." if mostly else advice
+        yield AuditFinding("warning" if mostly else "note", "missing values", column.name, missing, seen, advice)
     if len(column.levels) == 1:
-        gaps = "" if present == column.n else " that is there"
-        seen = f"Every value{gaps} is {column.levels[0]!r}."
-        advice = leave_out if present == column.n else "That it is there is all it tells: make it a yes or no."
+        seen = f"Every value{' that is there' if missing else ''} is {column.levels[0]!r}."
+        advice = "That it is there is all it tells: make it a yes or no." if missing else leave_out
         yield AuditFinding("warning", "constant", column.name, 1, seen, advice)
         return
     top = int(column.counts.argmax())
@@ -104,8 +82,7 @@ def check_numbers(column: Column) -> Iterator[AuditFinding]:
         seen = f"{many_do(infinite, 'row', 'hold')} infinity or more than 1e100."
         advice = "Replace them, or leave the cells empty to have them imputed."
         yield AuditFinding("error", "infinite", column.name, infinite, seen, advice)
-    code = _stand_in(finite)
-    if code is not None:
+    if (code := _stand_in(finite)) is not None:
         rows = int((finite == code).sum())
         seen = f"{many_do(rows, 'row', 'hold')} {code:g}, apart from all others: perhaps a code for no value, or a cap."
         advice = f"If it is a code, name it beside the other words for nothing (--missing={code:g},NA,?)."
@@ -116,17 +93,15 @@ def check_numbers(column: Column) -> Iterator[AuditFinding]:
     low, high = np.quantile(finite, [0.25, 0.75])
     if high > low:
         off = np.maximum(low - finite, finite - high) / (high - low)
-        far = int((off > _FAR).sum())
-        if far:
+        if far := int((off > _FAR).sum()):
             worst = int(off.argmax())
             very = off[worst] > _VERY_FAR
             seen = (
                 f"{many_do(far, 'value', 'lie')} more than {_FAR:g} interquartile ranges outside the middle half; the "
                 f"farthest is {finite[worst]:g}, where that half is {low:g} to {high:g}."
             )
-            advice = (
-                "Look for a slip of the unit or the decimal point." if very else "Keep the clip of TableEncoder on."
-            )
+            advice = "Keep the clip of TableEncoder on."
+            advice = "Look for a slip of the unit or the decimal point." if very else advice
             yield AuditFinding("warning" if very else "note", "outliers", column.name, far, seen, advice)
     yield from _check_ends(column.name, finite)
     spread = float(finite.std())
@@ -169,28 +144,23 @@ def _check_ends(name: str, finite: npt.NDArray[np.float64]) -> Iterator[AuditFin
 
 # -- words ------------------------------------------------------------------------------------------------------
 def _check_words(column: Column, *, numeric: bool) -> Iterator[AuditFinding]:
-    found = number_words(column)
-    if found is not None:
-        rows, seen, advice = found
+    if (found := number_words(column)) is not None:
         severity: Severity = "error" if numeric else "warning"
-        yield AuditFinding(severity, "text numbers", column.name, rows, seen, advice)
+        yield AuditFinding(severity, "text numbers", column.name, *found)
         return
     present, levels = int(column.present.sum()), len(column.levels)
     if numeric:
-        seen = f"It is said to hold numbers and holds words such as {quoted(column.levels)}."
+        seen = f"It is said to hold numbers and holds words such as {quote(column.levels, 3)}."
         yield AuditFinding("error", "text numbers", column.name, present, seen, "Take it out of --numeric.")
     if _are_dates(column):
         seen = f"Dates as text, such as {column.levels[0]!r}: {levels:,} categories without an order."
-        yield AuditFinding(
-            "note", "dates", column.name, levels, seen, "Make them a number of days, a month, a weekday."
-        )
+        advice = "Make them a number of days, a month, a weekday."
+        yield AuditFinding("note", "dates", column.name, levels, seen, advice)
         return
-    groups = alike(column.spellings)
-    if groups:
+    if groups := alike(column.spellings):
         extra = sum(len(group) - 1 for group in groups)
-        seen = f"Categories that look alike: {quoted(groups[0])}" + (
-            f", and {len(groups) - 1} more." if groups[1:] else "."
-        )
+        more = f", and {len(groups) - 1} more" if groups[1:] else ""
+        seen = f"Categories that look alike: {quote(groups[0], 3)}{more}."
         one = len({s.strip() for s in groups[0]}) == 1
         advice = "TableEncoder cuts blanks off; elsewhere do so." if one else "Write them alike."
         yield AuditFinding("note" if one else "warning", "spellings", column.name, extra, seen, advice)
@@ -221,7 +191,7 @@ def number_words(column: Column) -> tuple[int, str, str] | None:
         words = [word for word, is_plain in zip(column.levels, plain, strict=True) if not is_plain]
         if not words:
             return None  # numbers that somebody asked to read as categories
-        seen = f"All but {many(stray, 'row')} hold numbers; the others hold {quoted(words)}."
+        seen = f"All but {many(stray, 'row')} hold numbers; the others hold {quote(words, 3)}."
         return stray, seen, f"Say that they mean no value (--missing={','.join(words[:3])}), or mend them."
     matches = [_NUMBER.fullmatch(word) for word in column.levels]
     fits = np.array([match is not None for match in matches], dtype=bool)
@@ -231,20 +201,18 @@ def number_words(column: Column) -> tuple[int, str, str] | None:
     rows = int(counts[fits].sum())
     (before, after), example = next(iter(signs)), column.levels[int(fits.argmax())]
     if before or after:
-        return (
-            rows,
-            f"{many_do(rows, 'row', 'hold')} a number with a sign, such as {example!r}.",
-            f"Cut {before or after!r} off.",
-        )
-    advice = "Write numbers without separators of thousands, and with a decimal point."
-    return rows, f"{many_do(rows, 'row', 'hold')} numbers that are read as text, such as {example!r}.", advice
+        what, advice = "a number with a sign", f"Cut {before or after!r} off."
+    else:
+        what = "numbers that are read as text"
+        advice = "Write numbers without separators of thousands, and with a decimal point."
+    return rows, f"{many_do(rows, 'row', 'hold')} {what}, such as {example!r}.", advice
 
 
 # -- side by side -----------------------------------------------------------------------------------------------
 def check_side_by_side(columns: Sequence[Column]) -> Iterator[AuditFinding]:
     """Look at the scales of all columns, and for columns that tell the same."""
-    spreads = {c.name: float(c.finite.std()) for c in columns if len(c.finite) and c.finite.max() > c.finite.min()}
-    spreads = {name: spread for name, spread in spreads.items() if spread > 0}
+    varied = [c for c in columns if len(c.finite) and c.finite.max() > c.finite.min()]
+    spreads = {c.name: spread for c in varied if (spread := float(c.finite.std())) > 0}
     if len(spreads) > 1:
         wide, narrow = max(spreads, key=spreads.__getitem__), min(spreads, key=spreads.__getitem__)
         ratio = spreads[wide] / spreads[narrow]

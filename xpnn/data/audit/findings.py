@@ -127,10 +127,8 @@ class Audit:
             groups.setdefault((finding.severity, finding.check), []).append(finding)
         out = []
         for group in groups.values():
-            some = group if len(group) <= _PRINTED + 1 else group[:_PRINTED]
-            out += some
-            if len(some) < len(group):
-                rest = len(group) - len(some)
-                first = group[len(some)]
-                out.append(first._replace(column=f"and {rest} more", seen=f"such as {first.column}.", advice=""))
+            if len(group) > _PRINTED + 1:
+                first, rest = group[_PRINTED], f"and {len(group) - _PRINTED} more"
+                group = [*group[:_PRINTED], first._replace(column=rest, seen=f"such as {first.column}.", advice="")]
+            out += group
         return out

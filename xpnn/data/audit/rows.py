@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
+from ..columns import quote
 from ..targets import label_advice
-from .column import Column, alike, many, many_do, quoted, rows_alike, share
+from .column import Column, alike, many, many_do, rows_alike, share
 from .features import is_identifier
 from .findings import AuditFinding
 
@@ -22,26 +23,13 @@ _SHIFT_SHARES = 0.1  # total variation between shares of categories, or differen
 _UNSEEN = 0.05  # share of test rows with unseen categories
 
 
+# Columns of the table beside those of the test table with the same names.
+Pairs: TypeAlias = Sequence[tuple[Column, Column]]
+
+
 # -- repeats ------------------------------------------------------------------------------------------------------
-def check_repeats(
-    features: Sequence[Column], target: Column | None, test: Sequence[Column] | None
-) -> Iterator[AuditFinding]:
-    """Look for rows that stand twice in the table, and for rows of it that stand in the test table too.
-
-    Parameters
-    ----------
-    features : sequence of Column
-        All columns but the target.
-    target : Column or None
-        The target.
-    test : sequence of Column or None
-        The same features of the test table.
-
-    Yields
-    ------
-    AuditFinding
-        What is wrong or worth knowing.
-    """
+def check_repeats(features: Sequence[Column], target: Column | None, pairs: Pairs) -> Iterator[AuditFinding]:
+    """Look for rows that stand twice in the table, and for rows of it that stand in the test table too."""
     compared = [column for column in features if not is_identifier(column)]
     if not compared:
         return
@@ -53,13 +41,11 @@ def check_repeats(
         often = repeats >= _OFTEN * n
         advice = "Drop repeats before you split: they land on both sides." if often else "Perhaps chance; look at some."
         yield AuditFinding("warning" if often else "note", "duplicate rows", None, repeats, seen, advice)
-    if test is None:
+    chosen = set(compared)
+    pairs = [pair for pair in pairs if pair[0] in chosen]
+    if not pairs:
         return
-    by_name = {column.name: column for column in test}
-    compared = [column for column in compared if column.name in by_name]
-    if not compared:
-        return
-    rows = rows_alike(compared, [by_name[column.name] for column in compared])
+    rows = rows_alike([column for column, _ in pairs], [other for _, other in pairs])
     known = np.isin(rows[n:], rows[:n])
     shared, n_test = int(known.sum()), len(known)
     if not shared:
@@ -76,27 +62,22 @@ def check_repeats(
 
 
 # -- two tables -----------------------------------------------------------------------------------------------------
-def check_test_columns(train: Sequence[Column], test: Sequence[Column]) -> Iterator[AuditFinding]:
+def check_test_columns(train: Sequence[Column], test: Sequence[Column], pairs: Pairs) -> Iterator[AuditFinding]:
     """Compare the columns of two tables: which are there, and whether they hold the same kind of value."""
-    by_name = {column.name: column for column in test}
-    absent = [column.name for column in train if column.name not in by_name]
-    if absent:
-        seen = f"The test table has no {quoted(absent)}."
+    names, names_of_test = (dict.fromkeys(column.name for column in columns) for columns in (train, test))
+    if absent := [name for name in names if name not in names_of_test]:
+        seen = f"The test table has no {quote(absent, 3)}."
         advice = "Take the same columns in both, under the same names."
         yield AuditFinding("error", "columns of the test table", None, len(absent), seen, advice)
-    more = [column.name for column in test if column.name not in {c.name for c in train}]
-    if more:
-        seen = f"Only the test table has {quoted(more)}."
-        yield AuditFinding(
-            "note", "columns of the test table", None, len(more), seen, "Nothing: they are not looked at."
-        )
-    for column in train:
-        other = by_name.get(column.name)
-        if other is None or not other.present.any() or not column.present.any():
+    if more := [name for name in names_of_test if name not in names]:
+        seen, advice = f"Only the test table has {quote(more, 3)}.", "Nothing: they are not looked at."
+        yield AuditFinding("note", "columns of the test table", None, len(more), seen, advice)
+    for column, other in pairs:
+        if not other.present.any() or not column.present.any():
             continue
         if (column.numbers is None) != (other.numbers is None):
             kinds = ["numbers" if c.numbers is not None else "text" for c in (column, other)]
-            words = quoted(other.levels if other.numbers is None else column.levels)
+            words = quote(other.levels if other.numbers is None else column.levels, 3)
             seen = f"{kinds[0].capitalize()} in training, {kinds[1]} in the test table; such as {words}."
             advice = "Mend the cells that are no numbers, or name them (--missing)."
             yield AuditFinding("error", "columns of the test table", column.name, 1, seen, advice)
@@ -104,35 +85,30 @@ def check_test_columns(train: Sequence[Column], test: Sequence[Column]) -> Itera
 
 def check_labels_of_both(target: Column, test: Column) -> Iterator[AuditFinding]:
     """Compare the labels of two tables."""
-    rows = dict(zip(test.keys, test.counts.tolist(), strict=True))
-    known = set(target.keys)
-    unseen = {label for label in rows if label not in known}
+    rows, known = test.rows, set(target.rows)
+    unseen = rows.keys() - known
     n, n_test = sum(rows[label] for label in unseen), sum(rows.values())
     if unseen:
-        pairs = [
-            group for group in alike([*sorted(unseen), *sorted(known)]) if unseen & set(group) and known & set(group)
-        ]
+        groups = alike([*sorted(unseen), *sorted(known)])
+        like = next((group for group in groups if unseen & set(group) and known & set(group)), None)
         who = many_do(n, "row", "have", f"of the test table ({share(n, n_test)})")
-        if pairs:
-            seen = f"Labels of the test table look like others of training: {quoted(pairs[0])}; {who} such."
+        if like:
+            seen = f"Labels of the test table look like others of training: {quote(like, 3)}; {who} such."
             yield AuditFinding("error", "labels alike", target.name, n, seen, label_advice(unseen, known))
         else:
-            seen = f"{who} labels that training never saw: {quoted(sorted(unseen))}."
+            seen = f"{who} labels that training never saw: {quote(sorted(unseen), 3)}."
             yield AuditFinding("error", "unseen labels", target.name, n, seen, label_advice(unseen, known))
         return  # whoever counts further, counts apart what belongs together
-    absent = [label for label in target.keys if label not in rows]
-    if absent:
-        seen = f"{many(len(absent), 'label')} of training never occur in the test table: {quoted(absent)}."
+    if absent := [label for label in target.rows if label not in rows]:
+        seen = f"{many(len(absent), 'label')} of training never occur in the test table: {quote(absent, 3)}."
         advice = "The test says nothing of them: split anew, by class."
         yield AuditFinding("note", "labels not tested", target.name, len(absent), seen, advice)
 
 
-def check_shift(train: Sequence[Column], test: Sequence[Column]) -> Iterator[AuditFinding]:
+def check_shift(pairs: Pairs) -> Iterator[AuditFinding]:
     """Compare the values of two tables, column by column."""
-    by_name: Mapping[str, Column] = {column.name: column for column in test}
-    for column in train:
-        other = by_name.get(column.name)
-        if other is None or is_identifier(column):
+    for column, other in pairs:
+        if is_identifier(column):
             continue
         yield from _shift_of_gaps(column, other)
         if not column.present.any() or not other.present.any():
@@ -169,19 +145,15 @@ def _shift_of_means(column: Column, other: Column) -> Iterator[AuditFinding]:
 
 
 def _shift_of_shares(column: Column, other: Column) -> Iterator[AuditFinding]:
-    names = sorted({*column.keys, *other.keys})
-    p, q = (_shares(c, names) for c in (column, other))
+    names = sorted({*column.rows, *other.rows})
     n, m = int(column.counts.sum()), int(other.counts.sum())
-    known = set(column.keys)
-    unseen = [name for name in other.keys if name not in known]
-    if unseen:
-        rows = int(
-            sum(count for name, count in zip(other.keys, other.counts.tolist(), strict=True) if name not in known)
-        )
+    p, q = (np.array([c.rows.get(name, 0) for name in names]) / c.counts.sum() for c in (column, other))
+    if unseen := [name for name in other.rows if name not in column.rows]:
+        rows = sum(other.rows[name] for name in unseen)
         often = rows >= _UNSEEN * m
         who = many_do(rows, "row", "hold", f"of the test table ({share(rows, m)})")
-        seen = f"{who} categories that training never saw: {quoted(unseen)}."
-        advice = "See whether they are misspelt." if not often else _LIKE_TRAINING
+        seen = f"{who} categories that training never saw: {quote(unseen, 3)}."
+        advice = _LIKE_TRAINING if often else "See whether they are misspelt."
         yield AuditFinding("warning" if often else "note", "unseen categories", column.name, rows, seen, advice)
     distance = 0.5 * float(np.abs(p - q).sum())
     mean = (n * p + m * q) / (n + m)
@@ -191,10 +163,3 @@ def _shift_of_shares(column: Column, other: Column) -> Iterator[AuditFinding]:
         both = f"{share(p[k], 1)} in training, {share(q[k], 1)} in the test table"
         seen = f"Shares of categories differ: {names[k]!r} has {both}."
         yield AuditFinding("warning", "shift", column.name, distance, seen, _LIKE_TRAINING)
-
-
-def _shares(column: Column, names: Sequence[str]) -> npt.NDArray[np.float64]:
-    found = dict(zip(column.keys, column.counts.tolist(), strict=True))
-    rows = np.array([found.get(name, 0) for name in names], dtype=np.float64)
-    rows /= rows.sum()
-    return rows

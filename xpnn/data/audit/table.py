@@ -10,9 +10,10 @@ import numpy.typing as npt
 
 from ...arguments import suggest
 from ...errors import DataError, OptionError
+from ..columns import quote
 from ..csv import Table
 from ..targets import Task, infer_task
-from .column import Column, check_names, read_columns
+from .column import Column, read_columns
 from .features import check_feature, check_side_by_side
 from .findings import SEVERITIES, Audit, AuditFinding
 from .rows import check_labels_of_both, check_repeats, check_shift, check_test_columns
@@ -85,20 +86,25 @@ def audit(
         target = table.target_name
     columns = _mapping(table)
     names = list(columns)
-    check_names("drop", drop, names)
-    check_names("categorical", categorical, names)
-    check_names("numeric", numeric, names)
+    for option, chosen in (("drop", drop), ("categorical", categorical), ("numeric", numeric)):
+        for name in chosen:
+            if name not in columns:
+                raise OptionError(
+                    f"audit: expected columns in {option}, got {name!r}. {suggest(name, names)} "
+                    f"There are {quote(names, 20)}."
+                )
     if target is not None and target not in columns:
         raise DataError(f"audit: expected the target to be a column, got {target!r}. {suggest(target, names)}")
     if target is not None and target in drop:
         raise DataError(f"audit: expected the target to be kept, got {target!r} in drop. Take it out of drop.")
     strip = {} if target is None else {target: strip_target}
-    kept = [c for c in read_columns(columns, categorical, strip) if c.name not in drop]
+    as_text = frozenset(categorical)
+    kept = [c for c in read_columns(columns, as_text, strip) if c.name not in drop]
     if not kept:
         raise DataError(f"audit: expected a column to look at, got all {len(names)} dropped. Keep one.")
     other, n_test = None, 0
     if test is not None:
-        read = read_columns(_mapping(test), categorical, strip)
+        read = read_columns(_mapping(test), as_text, strip)
         other, n_test = [c for c in read if c.name not in drop], read[0].n
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # of sizes far apart
         return _audit(kept, target, other, n_test, task, frozenset(numeric))
@@ -128,31 +134,22 @@ def _audit(
     for column in features:
         found += check_feature(column, numeric=column.name in numeric)
     found += check_side_by_side(features)
-    others = None
+    pairs: list[tuple[Column, Column]] = []
     if test is not None:
-        test_target = next((column for column in test if column.name == target_name), None)
-        others = [column for column in test if column is not test_target]
-        found += check_test_columns(features, others)
+        by_name = {column.name: column for column in test}
+        test_target = None if target_name is None else by_name.pop(target_name, None)
+        pairs = [(column, by_name[column.name]) for column in features if column.name in by_name]
+        found += check_test_columns(features, list(by_name.values()), pairs)
         if target is not None and test_target is not None:
-            labels: list[AuditFinding] = []
-            if kind == "classification":
-                labels = list(check_labels_of_both(target, test_target))
-                found += labels
+            labels = list(check_labels_of_both(target, test_target)) if kind == "classification" else []
+            found += labels
             if not any(finding.severity == "error" for finding in labels):
-                found += check_shift([_as_words(target, kind)], [_as_words(test_target, kind)])
-        found += check_shift(features, others)
-    found += check_repeats(features, target, others)
+                found += check_shift([(_as_words(target, kind), _as_words(test_target, kind))])
+        found += check_shift(pairs)
+    found += check_repeats(features, target, pairs)
     found.sort(key=lambda finding: SEVERITIES.index(finding.severity))  # stable: else as they were found
     numbers = sum(column.numbers is not None for column in features)
-    return Audit(
-        found,
-        n_rows=columns[0].n,
-        n_test=n_test,
-        n_numbers=numbers,
-        n_categories=len(features) - numbers,
-        target=target_name,
-        task=kind,
-    )
+    return Audit(found, columns[0].n, n_test, numbers, len(features) - numbers, target_name, kind)
 
 
 def _task_of(target: Column) -> Task:
@@ -166,6 +163,4 @@ def _as_words(target: Column, task: Task | None) -> Column:
     """Read class numbers as categories, whose shares are to be compared and not their mean."""
     if task != "classification" or target.numbers is None:
         return target
-    keys = np.array([*target.keys, None], dtype=object)
-    texts = keys[target.codes].tolist()  # the last one, None, where there is none
-    return Column(target.name, None, texts, [])
+    return Column(target.name, list(target.rows), target.codes)

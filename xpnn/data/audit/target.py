@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from ..columns import quote
 from ..targets import Task
-from .column import Column, alike, many, many_do, quoted, rows_alike, share
+from .column import Column, alike, many, many_do, rows_alike, share
 from .features import check_numbers, is_identifier, number_words
 from .findings import AuditFinding, Severity
 
@@ -29,37 +30,22 @@ _FEW_ROWS = 20
 def check_target(target: Column, features: Sequence[Column], task: Task, *, chosen: bool) -> Iterator[AuditFinding]:
     """Look at the target by itself, and for the one-hot columns of which it may be one.
 
-    Parameters
-    ----------
-    target : Column
-        What to predict.
-    features : sequence of Column
-        All other columns.
-    task : {"classification", "regression"}
-        What training takes the target for.
-    chosen : bool
-        Whether somebody chose it.
-
-    Yields
-    ------
-    AuditFinding
-        What is wrong or worth knowing.
+    `task` is what training takes it for, and `chosen` whether somebody chose that.
     """
     name, present = target.name, int(target.present.sum())
     if not present:
-        advice = "Check the target column."
-        yield AuditFinding("error", "missing target", name, target.n, "No row has a target.", advice)
+        seen = "No row has a target."
+        yield AuditFinding("error", "missing target", name, target.n, seen, "Check the target column.")
         return
     if present < target.n:
         missing = target.n - present
         seen = f"{many_do(missing, 'row', 'have', f'of {target.n:,} ({share(missing, target.n)})')} no target."
         yield AuditFinding("error", "missing target", name, missing, seen, "Leave these rows out of training.")
     if len(target.levels) < 2:
-        seen = f"All {many(present, 'row')} hold {quoted(target.levels)}: there is nothing to learn."
+        seen = f"All {many(present, 'row')} hold {quote(target.levels, 3)}: there is nothing to learn."
         yield AuditFinding("error", "single value", name, len(target.levels), seen, "Check the column and the rows.")
         return
-    words = number_words(target) if target.numbers is None else None
-    if words is not None:
+    if target.numbers is None and (words := number_words(target)) is not None:
         rows, seen, advice = words
         yield AuditFinding("error", "text numbers", name, rows, f"A quantity, read as classes: {seen}", advice)
         return
@@ -77,7 +63,7 @@ def _check_kind(target: Column, task: Task, *, chosen: bool) -> Iterator[AuditFi
     check = "classes or quantity"
     if task == "regression":
         if target.numbers is None:
-            seen = f"Regression is asked for, and the target holds words such as {quoted(target.levels)}."
+            seen = f"Regression is asked for, and the target holds words such as {quote(target.levels, 3)}."
             yield AuditFinding("error", check, name, levels, seen, "Take --task classification, or another target.")
         elif levels <= _FEW_CLASSES and present >= _ROWS_A_CLASS * levels:
             seen = f"A quantity with only {levels} different values, in {many(present, 'row')}."
@@ -111,12 +97,11 @@ def _looks_counted(counts: npt.NDArray[np.int64]) -> bool:
 
 # -- labels -------------------------------------------------------------------------------------------------------
 def _check_labels(target: Column) -> Iterator[AuditFinding]:
-    name, counts = target.name, target.counts
-    rows = dict(zip(target.keys, counts.tolist(), strict=True))
+    name, counts, rows = target.name, target.counts, target.rows
     for group in alike(target.spellings):
         known = sorted({spelling.strip() for spelling in group})
         if len(known) == 1:
-            seen = f"{quoted(group)} differ in blanks at their ends."
+            seen = f"{quote(group, 3)} differ in blanks at their ends."
             advice = "xpnn cuts them off; others count two classes."
             yield AuditFinding("note", "labels alike", name, len(group), seen, advice)
             continue
@@ -127,12 +112,12 @@ def _check_labels(target: Column) -> Iterator[AuditFinding]:
     yield from _check_misspelt(name, rows)
     single = [label for label, n in rows.items() if n == 1]
     if single and len(rows) < 0.5 * target.n:
-        seen = f"{many(len(single), 'label')} with a single row: {quoted(single)}."
+        seen = f"{many(len(single), 'label')} with a single row: {quote(single, 3)}."
         advice = "It cannot be trained and tested both: leave it out, or join it to another."
         yield AuditFinding("warning", "rare labels", name, len(single), seen, advice)
     ratio = float(counts.max() / counts.min())
     if ratio >= _RARE:
-        low, high = target.keys[int(counts.argmin())], target.keys[int(counts.argmax())]
+        low, high = min(rows, key=rows.__getitem__), max(rows, key=rows.__getitem__)
         seen = (
             f"{high!r} has {ratio:,.0f} rows for each of {low!r} ({many(int(counts.min()), 'row')}); to guess the "
             f"largest class is right in {share(int(counts.max()), int(counts.sum()))}."
@@ -169,7 +154,7 @@ def _check_one_hot(target: Column, features: Sequence[Column]) -> Iterator[Audit
             covered |= column.codes
             group.append(column.name)
     if covered.all() and len(group) > 2:
-        seen = f"It is one of {len(group)} columns of which each row has just one 1: {quoted(group, 5)}."
+        seen = f"It is one of {len(group)} columns of which each row has just one 1: {quote(group)}."
         advice = "Join them to one column of labels; else the others give it away."
         yield AuditFinding("error", "one-hot target", target.name, len(group), seen, advice)
 
@@ -192,7 +177,7 @@ def check_leaks(target: Column, features: Sequence[Column], task: Task) -> Itera
         yield from _check_contradictions(target, features)
 
 
-def _leak(column: Column, target: Column, rows: float, seen: str, *, sure: bool = True) -> AuditFinding:
+def _leak(column: Column, rows: float, seen: str, *, sure: bool = True) -> AuditFinding:
     advice = f"If it is not known when one predicts, leave it out (--drop {column.name})."
     return AuditFinding("error" if sure else "warning", "leak", column.name, rows, seen, advice)
 
@@ -205,20 +190,18 @@ def _gives_label_away(column: Column, target: Column, rows: npt.NDArray[np.bool_
         np.add.at(table, (codes, labels), 1)
         right, usual = int(table.max(axis=1).sum()), int(table.sum(axis=0).max())
         if right == n:
-            yield _leak(
-                column, target, n, f"It alone determines {target.name}: each of its values goes with one label."
-            )
+            yield _leak(column, n, f"It alone determines {target.name}: each of its values goes with one label.")
         elif right >= _ALMOST * n and usual <= _AT_MOST * n:
             most = f"the largest class has {share(usual, n)}"
             seen = f"It alone tells {target.name} in {share(right, n)} of the rows; {most}."
-            yield _leak(column, target, right, seen, sure=False)
+            yield _leak(column, right, seen, sure=False)
     elif column.numbers is not None and bool(column.present[rows].all()):
         order = np.lexsort((labels, codes))
         changes = int((np.diff(labels[order]) != 0).sum())
         # Within one value labels are sorted, so a change there would count as one between values.
         if changes == k - 1 and len(np.unique(codes * k + labels)) == len(np.unique(codes)):
             seen = f"Thresholds on it alone separate all labels of {target.name}."
-            yield _leak(column, target, n, seen, sure=False)
+            yield _leak(column, n, seen, sure=False)
 
 
 def _gives_number_away(
@@ -236,9 +219,7 @@ def _gives_number_away(
         steps = np.diff(low)
         monotone = bool((steps >= 0).all() or (steps <= 0).all())
         if 5 * len(column.levels) <= n or (column.numbers is not None and monotone):
-            yield _leak(
-                column, target, n, f"It alone determines {target.name}: each of its values goes with one number."
-            )
+            yield _leak(column, n, f"It alone determines {target.name}: each of its values goes with one number.")
             return
     if column.numbers is None:
         return
@@ -247,9 +228,7 @@ def _gives_number_away(
     if len(x) >= _FEW_ROWS and x.std() > 0 and y.std() > 0:
         r = float(np.corrcoef(x, y)[0, 1])
         if abs(r) > _LINEAR:
-            yield _leak(
-                column, target, r, f"It is {target.name} but for scale and a little noise: correlation {r:.5f}."
-            )
+            yield _leak(column, r, f"It is {target.name} but for scale and a little noise: correlation {r:.5f}.")
 
 
 def _check_contradictions(target: Column, features: Sequence[Column]) -> Iterator[AuditFinding]:
