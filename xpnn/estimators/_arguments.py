@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
+from sklearn import neural_network
 from sklearn.base import BaseEstimator
-from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions
 
 from ..backend import Backend
 from ..errors import OptionError
 from ..layers import Layer
 from ..optim import Optimizer
 from ..schedules import Schedule
-from ._optimizers import SklearnAdam, SklearnSGD
 
 __all__ = ["Arguments", "keep"]
 
@@ -37,29 +36,8 @@ class Arguments(BaseEstimator):  # type: ignore[misc]
     """What classifier and regressor are given; each has an ``__init__`` of its own, for scikit-learn reads it."""
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
-        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        **neural_network.MLPClassifier._parameter_constraints,
         "activation": [StrOptions(ACTIVATIONS), Layer, "array-like"],
-        "solver": [StrOptions({"lbfgs", "sgd", "adam"})],
-        "alpha": [Interval(Real, 0, None, closed="left")],
-        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
-        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
-        "power_t": [Interval(Real, 0, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "shuffle": ["boolean"],
-        "random_state": ["random_state"],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "verbose": ["verbose"],
-        "warm_start": ["boolean"],
-        "momentum": [Interval(Real, 0, 1, closed="both")],
-        "nesterovs_momentum": ["boolean"],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
-        "beta_1": [Interval(Real, 0, 1, closed="left")],
-        "beta_2": [Interval(Real, 0, 1, closed="left")],
-        "epsilon": [Interval(Real, 0, None, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
-        "max_fun": [Interval(Integral, 1, None, closed="left")],
         "dropout": [Interval(Real, 0, 1, closed="left"), "array-like"],
         "norm": [StrOptions({"batch", "layer", "rms"}), None],
         "residual": ["boolean"],
@@ -124,11 +102,3 @@ class Arguments(BaseEstimator):  # type: ignore[misc]
         if any(size <= 0 for size in sizes):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
         return [int(size) for size in sizes]
-
-    def _make_optimizer(self) -> Optimizer:
-        if self.optimizer is not None:
-            own: Optimizer = copy.deepcopy(self.optimizer)
-            return own
-        if self.solver == "adam":
-            return SklearnAdam(self.learning_rate_init, self.beta_1, self.beta_2, eps=self.epsilon)
-        return SklearnSGD(self.learning_rate_init, self.momentum, nesterov=self.nesterovs_momentum)

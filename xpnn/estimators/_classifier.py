@@ -23,9 +23,9 @@ from ..backend import backend_of, to_numpy
 from ..errors import OptionError
 from ..losses import BinaryCrossEntropy, CrossEntropy, Focal, Hinge, Loss
 from ._arguments import keep
-from ._base import BaseMLP
+from ._fit import BaseMLP
 from ._inputs import is_foreign
-from ._losses import SummedBinaryCrossEntropy
+from ._trainer import SummedBinaryCrossEntropy
 
 __all__ = ["MLPClassifier", "OneHotWarning"]
 
@@ -241,26 +241,21 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
                 what = "label_smoothing" if self.loss == "log_loss" else f"loss={self.loss!r}"
                 raise OptionError(f"MLPClassifier: {what} expects one label for each row, got an indicator matrix.")
             self.out_activation_, self.n_outputs_ = "logistic", y.shape[1]
-        elif isinstance(self.loss, Loss) and not self.loss.classifies:
+            return self._targets(y, multilabel)
+        single = len(self.classes_) < 2 or (len(self.classes_) == 2 and not by_class)
+        if isinstance(self.loss, Loss) and not (self.loss.classifies and (single or self.loss.takes_labels)):
             raise OptionError(f"MLPClassifier: expected a loss over classes, got {self.loss}. Use xpnn.CrossEntropy().")
-        elif len(self.classes_) < 2 or (len(self.classes_) == 2 and not by_class):
-            self.out_activation_, self.n_outputs_ = "logistic", 1
-        else:
-            self.out_activation_, self.n_outputs_ = "softmax", len(self.classes_)
-            if isinstance(self.loss, Loss) and not self.loss.takes_labels:
-                raise OptionError(
-                    f"MLPClassifier: expected a loss over classes, got {self.loss}. Use xpnn.CrossEntropy()."
-                )
+        self.out_activation_, self.n_outputs_ = ("logistic", 1) if single else ("softmax", len(self.classes_))
         return self._targets(y, multilabel)
 
-    def _encode_more(self, y: np.ndarray, name: str) -> np.ndarray:
+    def _encode_more(self, y: np.ndarray) -> np.ndarray:
         y, multilabel = self._read_labels(y, warn=False)
         if multilabel != self._has_labels():
             kinds = ("one label for each row", "an indicator matrix")
-            raise ValueError(f"fit: expected {name} to be {kinds[not multilabel]}, as y is, got {kinds[multilabel]}.")
+            raise ValueError(f"fit: expected y_val to be {kinds[not multilabel]}, as y is, got {kinds[multilabel]}.")
         unknown = np.setdiff1d(unique_labels(y), self.classes_)
         if len(unknown):
-            raise ValueError(f"fit: expected {name} to hold classes that y has, got {unknown[0]} too.")
+            raise ValueError(f"fit: expected y_val to hold classes that y has, got {unknown[0]} too.")
         return self._targets(y, multilabel)
 
     def _read_labels(self, y: np.ndarray, *, warn: bool) -> tuple[np.ndarray, bool]:
@@ -335,33 +330,28 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             return Focal()
         return CrossEntropy(label_smoothing=self.label_smoothing)
 
-    def _codes(self, targets: np.ndarray) -> np.ndarray:
-        """Class numbers of single-label targets."""
-        return targets if targets.ndim == 1 else targets[:, 0].astype(np.int64)
-
-    def _weigh(self, y: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray | None:
+    def _weigh(self, y: np.ndarray, sample_weight: np.ndarray | None, *, anew: bool) -> np.ndarray | None:
         if self.class_weight is None:
             return sample_weight
         if y.ndim == 2 and y.shape[1] > 1:
             raise ValueError("class_weight expects one label for each row, got an indicator matrix. Use sample_weight.")
-        codes = self._codes(y)
-        self._class_table = np.ones(len(self.classes_))
+        codes = y if y.ndim == 1 else y[:, 0].astype(np.int64)
+        if anew:
+            self._class_table = self._weights_of_classes(codes, sample_weight)
+        by_row: np.ndarray = self._class_table[codes]
+        return by_row if sample_weight is None else by_row * sample_weight
+
+    def _weights_of_classes(self, codes: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray:
+        table = np.ones(len(self.classes_))
         if isinstance(self.class_weight, str):  # a row of weight w is counted as w rows
             counts = np.bincount(codes, weights=sample_weight, minlength=len(self.classes_))
             present = counts > 0
-            self._class_table[present] = counts.sum() / (present.sum() * counts[present])
+            table[present] = counts.sum() / (present.sum() * counts[present])
         else:
             present = np.unique(codes)
-            self._class_table[present] = compute_class_weight(
-                self.class_weight, classes=self.classes_[present], y=self.classes_[codes]
-            )
-        return self._weigh_more(y, sample_weight)
-
-    def _weigh_more(self, y: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray | None:
-        if self.class_weight is None:
-            return sample_weight
-        by_row: np.ndarray = self._class_table[self._codes(y)]
-        return by_row if sample_weight is None else by_row * sample_weight
+            labels = self.classes_[codes]
+            table[present] = compute_class_weight(self.class_weight, classes=self.classes_[present], y=labels)
+        return table
 
     def _stratify(self, targets: np.ndarray) -> np.ndarray | None:
         if targets.ndim == 2:
@@ -403,12 +393,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         -------
         self
         """
-        if _check_partial_fit_first_call(self, classes) and self._is_multilabel(to_numpy(y)):
+        first = _check_partial_fit_first_call(self, classes)
+        if first and self.multilabel is not False and type_of_target(to_numpy(y)) == "multilabel-indicator":
             self.classes_ = np.arange(np.shape(y)[1])
         return self._fit(X, y, sample_weight, incremental=True)
-
-    def _is_multilabel(self, y: np.ndarray) -> bool:
-        return self.multilabel is not False and type_of_target(y) == "multilabel-indicator"
 
     @available_if(lambda est: est._check_probabilities())  # type: ignore[untyped-decorator]
     def predict_proba(self, X: Any, return_std: bool = False) -> Any:
@@ -475,12 +463,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             In the library of `X` if the labels are numbers.
         """
         out = to_numpy(self._linked(self._inputs(X, "predict")))
-        if self.out_activation_ == "logistic" and self.n_outputs_ > 1:
+        if self._has_labels():
             labels: np.ndarray = (out > 0.5).astype(np.int64)
         elif self.n_outputs_ == 1:
-            labels = self.classes_[
-                (out[:, 0] > 0.5).astype(np.int64) if len(self.classes_) > 1 else np.zeros(len(out), int)
-            ]
+            second = out[:, 0] > 0.5 if len(self.classes_) > 1 else np.zeros(len(out))
+            labels = self.classes_[second.astype(np.int64)]
         else:
             labels = self.classes_[out.argmax(axis=1)]
         if scipy.sparse.issparse(X) or not is_foreign(X) or labels.dtype.kind not in "biuf":

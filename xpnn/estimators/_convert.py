@@ -10,8 +10,8 @@ from sklearn.preprocessing import LabelBinarizer
 
 from ..backend import to_numpy
 from ..errors import OptionError
-from ._base import BaseMLP
 from ._classifier import MLPClassifier
+from ._fit import BaseMLP
 from ._network import start
 from ._regressor import MLPRegressor
 

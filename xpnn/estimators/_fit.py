@@ -1,4 +1,4 @@
-"""One fit, from what is given to what is trained."""
+"""What classifier and regressor share: one fit, from what is given to what is trained."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import copy
 import functools
 import math
 import warnings
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
@@ -19,17 +21,15 @@ from ..errors import DivergenceError
 from ..losses import Loss
 from ..optim import LBFGS, Optimizer
 from ..regularizers import L2
-from ..training import Callback, TimeLimit, Trainer
-from ._callbacks import Tasks
-from ._inputs import fit_scaler, host_weight, read_pair, scaled
+from ..training import TimeLimit, Trainer
+from ._callbacks import CallbackSupportMixin, Tasks, with_callbacks
+from ._inputs import fit_encoder, fit_scaler, read_rows, scaled
 from ._inspect import SLICE_ROWS, Inspected
-from ._losses import HalfSquaredError
 from ._rows import Rows, Shuffles, row_numbers
-from ._stopping import Bookkeeping, Iterations, Progress
-from ._tables import fit_encoder
-from ._trainer import SklearnTrainer
+from ._stopping import Bookkeeping, Iterations
+from ._trainer import HalfSquaredError, SklearnAdam, SklearnSGD, SklearnTrainer
 
-__all__ = ["Fitted"]
+__all__ = ["BaseMLP"]
 
 _NON_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
@@ -46,26 +46,67 @@ class Given(NamedTuple):
     tasks: Tasks
 
 
-class Fitted(Inspected):
-    """Trains the network."""
+class BaseMLP(CallbackSupportMixin, Inspected):  # type: ignore[misc]
+    """Fit and predict, in scikit-learn's manner, on any array library.
+
+    It is built in layers, one to a file: `Arguments`, their network (`Networked`), what that says (`Inspected`), and
+    here how it is trained.
+    """
 
     _targets_are_numbers: bool
+
+    @with_callbacks  # type: ignore[untyped-decorator]
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> Any:
+        """Train the network.
+
+        Parameters
+        ----------
+        X : array or sparse matrix of shape (n_samples, n_features)
+            Inputs: NumPy, lists, data frames, SciPy sparse; with array API dispatch on also CuPy or PyTorch
+            arrays, which stay on their device.
+        y : array of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        sample_weight : array of shape (n_samples,), optional
+            Weights of the rows.
+        X_val, y_val : arrays, optional
+            Validation data of your own: their loss is recorded in ``history_``, and with ``early_stopping=True``
+            they take the place of a held-out fraction.
+        sample_weight_val : array of shape (n_val,), optional
+            Weights of the validation rows.
+
+        Returns
+        -------
+        self
+        """
+        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), incremental=False)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.array_api_support = True
+        return tags
 
     # -- what classifier and regressor define ---------------------------------------------------------------
     def _encode(self, y: np.ndarray, *, first: bool, incremental: bool) -> np.ndarray:
         """Check host-side targets, set `n_outputs_` (and classes on the first pass), return what the loss takes."""
         raise NotImplementedError
 
-    def _weigh(self, y: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray | None:
-        """Combine sample and class weights."""
+    def _weigh(self, y: np.ndarray, sample_weight: np.ndarray | None, *, anew: bool) -> np.ndarray | None:
+        """Combine sample and class weights; those of classes are counted anew, or stay as they are."""
         return sample_weight
 
-    def _weigh_more(self, y: np.ndarray, sample_weight: np.ndarray | None) -> np.ndarray | None:
-        """Weigh validation rows as training rows were."""
-        return sample_weight
-
-    def _encode_more(self, y: np.ndarray, name: str) -> np.ndarray:
-        """Encode further targets as those of the training rows were."""
+    def _encode_more(self, y: np.ndarray) -> np.ndarray:
+        """Encode targets of validation as those of the training rows were."""
         raise NotImplementedError
 
     def _score_rows(self, X: Any, targets: np.ndarray, sample_weight: np.ndarray | None) -> float:
@@ -78,16 +119,9 @@ class Fitted(Inspected):
 
     # -- from what is given to rows -------------------------------------------------------------------------
     def _fit(
-        self,
-        X: Any,
-        y: Any,
-        sample_weight: Any = None,
-        X_val: Any = None,
-        y_val: Any = None,
-        sample_weight_val: Any = None,
-        *,
-        incremental: bool = False,
+        self, X: Any, y: Any, sample_weight: Any, validation: Sequence[Any] = (None, None, None), *, incremental: bool
     ) -> Any:
+        X_val, y_val, sample_weight_val = validation
         hidden = self._hidden_sizes()
         first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
         self._check_options(X_val, y_val, incremental=incremental)
@@ -131,29 +165,23 @@ class Fitted(Inspected):
 
     def _read(self, X: Any, y: Any, sample_weight: Any, *, first: bool, incremental: bool) -> Rows:
         """Check training rows, and encode and weigh them."""
-        X, y = read_pair(self, X, y, numbers=self._targets_are_numbers, reset=first)
-        sample_weight = host_weight(sample_weight, X, int(y.shape[0]))
-        targets = self._encode(to_numpy(y), first=first, incremental=incremental)
-        return Rows(X, targets, self._weigh(targets, sample_weight))
+        X, y, weight = read_rows(self, X, y, sample_weight, numbers=self._targets_are_numbers, reset=first)
+        targets = self._encode(y, first=first, incremental=incremental)
+        return Rows(X, targets, self._weigh(targets, weight, anew=True))
 
     def _read_more(self, X: Any, y: Any, sample_weight: Any) -> Rows:
         """Check validation rows, and encode and weigh them as those of training were."""
-        X, y = read_pair(self, X, y, numbers=self._targets_are_numbers, reset=False)
-        sample_weight = host_weight(sample_weight, X, int(y.shape[0]))
-        targets = self._encode_more(to_numpy(y), "y_val")
+        X, y, weight = read_rows(self, X, y, sample_weight, numbers=self._targets_are_numbers, reset=False)
+        targets = self._encode_more(y)
         X = self.encoder_.transform(X) if isinstance(X, dict) else X
-        return Rows(X, targets, self._weigh_more(targets, sample_weight))
+        return Rows(X, targets, self._weigh(targets, weight, anew=False))
 
     def _scaled(self, rows: Rows) -> Rows:
         return rows._replace(X=scaled(rows.X, self.scaler_))
 
     def _split(self, targets: np.ndarray, rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
-        train, valid = train_test_split(
-            np.arange(len(targets)),
-            test_size=self.validation_fraction,
-            stratify=self._stratify(targets),
-            random_state=rng,
-        )
+        index, stratify = np.arange(len(targets)), self._stratify(targets)
+        train, valid = train_test_split(index, test_size=self.validation_fraction, stratify=stratify, random_state=rng)
         if len(valid) < 2:
             raise ValueError(
                 "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
@@ -207,13 +235,8 @@ class Fitted(Inspected):
             warnings.warn(
                 "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=4
             )
-        progress, score, scores = Progress.of(self), None, None
-        if self.early_stopping and held_out is not None:
-            score, scores = functools.partial(self._score_rows, *held_out), progress.validation_scores_
-        bookkeeping = Bookkeeping(
-            self, progress, score, incremental=incremental, samples=given.samples, publish=self._publish
-        )
-        callbacks: list[Callback] = [bookkeeping, *(self.callbacks or ()), given.tasks.as_callback()]
+        score = functools.partial(self._score_rows, *held_out) if self.early_stopping and held_out is not None else None
+        bookkeeping = Bookkeeping(self, score, incremental=incremental, samples=given.samples)
         trainer = SklearnTrainer(
             self.net_,
             loss,
@@ -222,16 +245,23 @@ class Fitted(Inspected):
             regularizer=L2(0.0) if self.alpha else None,
             clip_norm=self.clip_norm,
             metrics=(),
-            callbacks=callbacks,
+            callbacks=[bookkeeping, *(self.callbacks or ()), given.tasks],
             seed=self._seed,
         )
         trainer.alpha, trainer.shuffles, trainer.numbers = float(self.alpha), self._shuffles, given.numbers
-        epochs = 1 if incremental else self.max_iter
-        self._train(trainer, given, epochs=epochs, batch_size=batch_size, scores=scores)
+        scores = None if score is None else self.validation_scores_
+        self._train(trainer, given, epochs=1 if incremental else self.max_iter, batch_size=batch_size, scores=scores)
 
     def _next_optimizer(self, *, incremental: bool) -> Optimizer:
         """Return an optimizer; a warm start and `partial_fit` go on with the last one's state."""
-        optimizer, old = self._make_optimizer(), self._optimizer_
+        optimizer: Optimizer
+        if self.optimizer is not None:
+            optimizer = copy.deepcopy(self.optimizer)
+        elif self.solver == "adam":
+            optimizer = SklearnAdam(self.learning_rate_init, self.beta_1, self.beta_2, eps=self.epsilon)
+        else:
+            optimizer = SklearnSGD(self.learning_rate_init, self.momentum, nesterov=self.nesterovs_momentum)
+        old = self._optimizer_
         if old is not None and type(old) is type(optimizer):
             optimizer.state, optimizer.t = old.state, old.t
             if incremental:
@@ -248,14 +278,13 @@ class Fitted(Inspected):
         if isinstance(loss, HalfSquaredError):  # a line search needs value and gradient of one function
             loss, spread = HalfSquaredError(summed=True), net.n_out
         optimizer = LBFGS(max_evals=self.max_fun, gtol=self.tol)
-        iterations = Iterations(optimizer, spread, verbose=self.verbose, publish=self._publish)
         trainer = Trainer(
             net,
             loss,
             optimizer,
             regularizer=L2(0.5 * self.alpha / total),
             metrics=(),
-            callbacks=[iterations, given.tasks.as_callback()],
+            callbacks=[Iterations(self, optimizer, spread), given.tasks],
             seed=self._seed,
         )
         epoch = self._epoch

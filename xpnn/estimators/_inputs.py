@@ -1,4 +1,4 @@
-"""Inputs on their way in: checked by scikit-learn's rules, of any library, dense, sparse or frames, and scaled."""
+"""Inputs on their way in: checked by scikit-learn's rules, of any library, dense, sparse or frames, encoded, scaled."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from sklearn.utils.validation import (
 )
 
 from ..backend import to_numpy
-from ..data import Standardizer
+from ..data import Standardizer, TableEncoder
 from ._arguments import Arguments
-from ._tables import columns_of
 
-__all__ = ["dense", "fit_scaler", "float_name", "host_weight", "is_foreign", "read_inputs", "read_pair", "scaled"]
+__all__ = ["dense", "fit_encoder", "fit_scaler", "float_name", "is_foreign", "read_inputs", "read_rows", "scaled"]
+
+_SAYS_CATEGORICAL = ("category", "Categorical", "Enum")
 
 
 def is_foreign(X: Any) -> bool:
@@ -29,48 +30,42 @@ def is_foreign(X: Any) -> bool:
     return bool(get_config()["array_api_dispatch"]) and not isinstance(X, np.ndarray) and hasattr(X, "device")
 
 
-def read_pair(estimator: Arguments, X: Any, y: Any, *, numbers: bool, reset: bool) -> tuple[Any, Any]:
-    """Check inputs and targets; a frame with categories becomes a dict of columns.
+def read_rows(
+    estimator: Arguments, X: Any, y: Any, sample_weight: Any, *, numbers: bool, reset: bool
+) -> tuple[Any, np.ndarray, np.ndarray | None]:
+    """Check what `fit` is given; return inputs, with targets and weights on the host.
 
-    Parameters
-    ----------
-    estimator : Arguments
-        Learns number and names of the features with `reset`, must know them without.
-    X, y : array, sparse matrix or frame
-        As given to `fit`.
-    numbers : bool
-        Whether targets must be numbers.
-    reset : bool
-        Whether a fit begins anew.
+    A frame with categories becomes a dict of columns.  With `numbers`, targets must be numbers; with `reset`, the
+    estimator learns number and names of the features, which it must know without.
     """
     if estimator.categorical_features is not None:
-        columns = columns_of(X)
+        columns = _columns_of(X)
         _check_feature_names(estimator, X, reset=reset)
         _check_n_features(estimator, X, reset=reset)
-        stand_in = np.zeros((X.shape[0], 1))
-        _, y = check_X_y(stand_in, y, multi_output=True, y_numeric=numbers, estimator=estimator)
-        return columns, dense(y)
-    X, y = validate_data(
-        estimator,
-        X,
-        y,
-        accept_sparse=["csr", "csc"],
-        multi_output=True,
-        y_numeric=numbers,
-        dtype=(np.float64, np.float32) if not is_foreign(X) else "numeric",
-        reset=reset,
-    )
-    return X, dense(y)
+        like = np.zeros((X.shape[0], 1))
+        _, y = check_X_y(like, y, multi_output=True, y_numeric=numbers, estimator=estimator)
+        X = columns
+    else:
+        X, y = _validated(estimator, X, y, multi_output=True, y_numeric=numbers, reset=reset)
+        like = X
+    y = dense(y)
+    if sample_weight is not None:
+        sample_weight = np.asarray(to_numpy(_check_sample_weight(sample_weight, like)), dtype=np.float64)
+    return X, to_numpy(y), sample_weight
 
 
 def read_inputs(estimator: Arguments, X: Any) -> Any:
     """Check inputs of a fitted estimator; a frame with categories becomes a dict of columns."""
     if hasattr(estimator, "encoder_"):
-        columns = columns_of(X)
+        columns = _columns_of(X)
         _check_feature_names(estimator, X, reset=False)
         return columns
+    return _validated(estimator, X, reset=False)
+
+
+def _validated(estimator: Arguments, X: Any, *y: Any, **options: Any) -> Any:
     dtype = (np.float64, np.float32) if not is_foreign(X) else "numeric"
-    return validate_data(estimator, X, accept_sparse=["csr", "csc"], dtype=dtype, reset=False)
+    return validate_data(estimator, X, *y, accept_sparse=["csr", "csc"], dtype=dtype, **options)
 
 
 def dense(X: Any) -> Any:
@@ -84,19 +79,11 @@ def float_name(X: Any) -> str:
     return "float32" if name == "float32" else "float64"
 
 
-def host_weight(sample_weight: Any, X: Any, n: int) -> np.ndarray | None:
-    """Check the weights of `n` rows, if there are any, and return them on the host."""
-    if sample_weight is None:
-        return None
-    checked = _check_sample_weight(sample_weight, np.zeros((n, 1)) if isinstance(X, dict) else X)
-    return np.asarray(to_numpy(checked), dtype=np.float64)
-
-
 def fit_scaler(X: Any, weight: np.ndarray | None) -> Standardizer:
     """Measure the training rows; of a sparse matrix only the deviations, for centring would fill it."""
-    if weight is None and not scipy.sparse.issparse(X):
-        return Standardizer().fit(X)
     scaler = Standardizer()
+    if weight is None and not scipy.sparse.issparse(X):
+        return scaler.fit(X)
     if scipy.sparse.issparse(X):
         mean, variance = mean_variance_axis(X.tocsr(), axis=0, weights=weight)
         scaler.shift = np.zeros(X.shape[1])
@@ -118,3 +105,38 @@ def scaled(X: Any, scaler: Standardizer | None) -> Any:
     if scipy.sparse.issparse(X):
         return X.multiply(1.0 / np.asarray(scaler.scale).astype(X.dtype)).tocsr()
     return scaler.transform(X)
+
+
+def _columns_of(X: Any) -> dict[str, np.ndarray]:
+    """Return the columns of a pandas or polars frame by name: numbers with NaN, text with None."""
+    if not hasattr(X, "columns") or not hasattr(X, "dtypes"):
+        raise TypeError(
+            f"categorical_features expects a pandas or polars frame, got {type(X).__name__}. Pass the frame itself, "
+            "or leave categorical_features=None for numbers."
+        )
+    odd = [name for name in X.columns if not isinstance(name, str)]
+    if odd:
+        raise TypeError(f"categorical_features expects columns named by text, got the name {odd[0]!r}.")
+    return {name: _values(X[name]) for name in X.columns}
+
+
+def _values(column: Any) -> np.ndarray:
+    if hasattr(column, "iloc") and not isinstance(column.dtype, np.dtype):  # pandas: NA cannot be compared
+        if column.dtype.name in ("Int64", "Int32", "Int16", "Int8", "Float64", "Float32"):
+            return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
+        column = column.astype(object)
+        return np.asarray(column.where(column.notna(), None).to_numpy(dtype=object))
+    return np.asarray(column.to_numpy())
+
+
+def fit_encoder(X: Any, columns: dict[str, np.ndarray], categorical: Any) -> TableEncoder:
+    """Fit an encoder on the training rows of a frame.
+
+    Categories are in the columns named by `categorical`, or with "from_dtype" in those whose dtype in `X` says so or
+    that hold text.
+    """
+    if isinstance(categorical, str):
+        said = [name for name in columns if str(X[name].dtype).startswith(_SAYS_CATEGORICAL)]
+        return TableEncoder(categorical=said).fit(columns)
+    named = [str(name) for name in categorical]
+    return TableEncoder(categorical=named, numeric=[n for n in columns if n not in named]).fit(columns)

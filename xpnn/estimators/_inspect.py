@@ -51,22 +51,19 @@ class Inspected(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Networked):  
         parts = [self.net_.predict(X[a : a + SLICE_ROWS].toarray()) for a in range(0, X.shape[0], SLICE_ROWS)]
         return np.concatenate(parts, axis=-2)
 
-    def _linked(self, X: Any) -> Array:
-        """Return probabilities or values for inputs from `_inputs`; the mean over an ensemble."""
+    def _linked(self, X: Any, reduce: str = "mean") -> Array:
+        """Return probabilities or values for inputs from `_inputs`; of an ensemble the mean, or what else is named."""
         net = self.net_
         out = self._make_loss().link(net.backend.asarray(self._raw(X)))
         if net.store.replicas:
-            out = net.backend.xp.mean(out, axis=0)
-        return like(out, X) if not scipy.sparse.issparse(X) else to_numpy(out)
+            out = getattr(net.backend.xp, reduce)(out, axis=0)
+        return to_numpy(out) if scipy.sparse.issparse(X) else like(out, X)
 
     def _spread(self, X: Any, method: str) -> Array:
         """Return the standard deviation over an ensemble's networks, for inputs from `_inputs`."""
-        net = self.net_
-        if not net.store.replicas:
+        if not self.net_.store.replicas:
             raise ValueError(f"{method}: return_std=True expects an ensemble. Pass n_ensemble=8, say, and fit again.")
-        out = self._make_loss().link(net.backend.asarray(self._raw(X)))
-        spread = net.backend.xp.std(out, axis=0)
-        return to_numpy(spread) if scipy.sparse.issparse(X) else like(spread, X)
+        return self._linked(X, "std")
 
     def transform(self, X: Any, layer: int = -2) -> Array:
         """Return the activations of a layer, as features for something else.
@@ -84,14 +81,11 @@ class Inspected(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Networked):  
         array of shape (n_samples, n_units)
             In the library of `X`; the features of an ensemble's networks stand side by side.
         """
-        X = dense(self._inputs(X, "transform"))
+        X, net = dense(self._inputs(X, "transform")), self.net_
         if not -self.n_layers_ <= layer < self.n_layers_:
             raise ValueError(f"transform: expected a layer in -{self.n_layers_}..{self.n_layers_ - 1}, got {layer}.")
-        layer %= self.n_layers_
-        net = self.net_
         x = net.backend.asarray(X)
-        ends = self._block_ends()
-        for current in net.layers[: ends[layer]]:
+        for current in net.layers[: self._block_ends()[layer % self.n_layers_]]:
             x, _ = current.forward(x)
         if len(x.shape) == 3:  # an ensemble's features side by side
             xp = net.backend.xp

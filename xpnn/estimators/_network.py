@@ -21,7 +21,7 @@ from ..optim import Optimizer
 from ..training import History
 from ._arguments import Arguments
 from ._inputs import float_name
-from ._stopping import Progress
+from ._stopping import fresh_record
 
 __all__ = ["Networked", "start"]
 
@@ -61,12 +61,8 @@ class Networked(Arguments):
         self._optimizer_: Optimizer | None = None
         self.n_iter_ = self.t_ = 0
         if self.solver != "lbfgs":
-            self._publish(**vars(Progress.begun(early_stopping=self.early_stopping)))
+            self.__dict__.update(fresh_record(early_stopping=self.early_stopping))
         self.n_layers_ = len(hidden) + 2
-
-    def _publish(self, **fitted: Any) -> None:
-        """Take fitted attributes from whoever follows the training."""
-        self.__dict__.update(fitted)
 
     def _choose_backend(self, X: Any, widths: Sequence[int]) -> Backend:
         """The backend that was asked for, else the one the data live on; the dtype of the data likewise."""
@@ -90,31 +86,27 @@ class Networked(Arguments):
             n_in, n_out = weight.shape[-2:]
             bound = math.sqrt(factor / (n_in + n_out))
             drawn = [(r.uniform(-bound, bound, (n_in, n_out)), r.uniform(-bound, bound, n_out)) for r in draws]
-            matrices, vectors = (np.stack(parts) for parts in zip(*drawn, strict=True))
-            single = self.n_ensemble is None
-            weight[...] = self.net_.backend.asarray(matrices[0] if single else matrices)
-            bias[...] = self.net_.backend.asarray(vectors[0] if single else vectors)
+            for view, parts in zip((weight, bias), zip(*drawn, strict=True), strict=True):
+                view[...] = self.net_.backend.asarray(np.reshape(parts, tuple(view.shape)))
 
     def _seeds_of_members(self) -> list[int]:
         return [(self._seed + k) % 2**32 for k in range(self.n_ensemble or 1)]
 
     def _adopt(self, X: Any, hidden: list[int], rng: np.random.RandomState) -> None:
         """Build the network around weights that were assigned to `coefs_` and `intercepts_` by hand."""
-        coefs, intercepts = self._given["coefs_"], self._given["intercepts_"]
+        coefs, intercepts = self._given["weight"], self._given["bias"]
         kept = {name: getattr(self, name) for name in ("t_", "loss_curve_", "best_loss_") if hasattr(self, name)}
         self._start(X, hidden, rng)
         self.coefs_, self.intercepts_ = coefs, intercepts
-        for name, value in kept.items():
-            setattr(self, name, value)
+        self.__dict__.update(kept)
 
     def _weights(self, kind: str) -> list[Array]:
         if "net_" in vars(self):
             return [view for name, view in self.net_.params.items() if name.endswith(kind) and self._is_linear(name)]
-        try:
-            given: list[Array] = vars(self)["_given"]["coefs_" if kind == "weight" else "intercepts_"]
-            return given
-        except KeyError:
-            raise AttributeError(f"{type(self).__name__} is not fitted yet: it has no weights.") from None
+        given: list[Array] | None = vars(self).get("_given", {}).get(kind)
+        if given is None:
+            raise AttributeError(f"{type(self).__name__} is not fitted yet: it has no weights.")
+        return given
 
     def _is_linear(self, name: str) -> bool:
         first, *rest = name.split(".")
@@ -125,7 +117,7 @@ class Networked(Arguments):
 
     def _assign(self, kind: str, values: Sequence[Any]) -> None:
         if "net_" not in vars(self):
-            self._given = {**getattr(self, "_given", {}), "coefs_" if kind == "weight" else "intercepts_": values}
+            self._given = {**getattr(self, "_given", {}), kind: values}
             return
         for view, value in zip(self._weights(kind), values, strict=True):
             view[...] = self.net_.backend.asarray(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,12 +15,20 @@ from sklearn.utils.metaestimators import available_if
 from .._typing import Array
 from ..backend import backend_of, to_numpy
 from ..errors import OptionError
-from ..losses import Loss, Pinball
+from ..losses import Huber, Loss, MeanAbsoluteError, Pinball
 from ._arguments import keep
-from ._base import BaseMLP
-from ._losses import named_loss
+from ._fit import BaseMLP
+from ._trainer import HalfPoissonDeviance, HalfSquaredError
 
 __all__ = ["MLPRegressor"]
+
+_LOSSES: dict[str, Callable[[], Loss]] = {
+    "squared_error": HalfSquaredError,
+    "poisson": HalfPoissonDeviance,
+    "absolute_error": MeanAbsoluteError,
+    "huber": Huber,
+    "pinball": lambda: Pinball((0.1, 0.5, 0.9)),
+}
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]
@@ -60,7 +69,7 @@ n_iter_, t_, n_layers_, n_outputs_, out_activation_, n_features_in_, feature_nam
     _targets_are_numbers = True
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **BaseMLP._parameter_constraints,
-        "loss": [StrOptions({"squared_error", "poisson", "absolute_error", "huber", "pinball"}), Loss],
+        "loss": [StrOptions(set(_LOSSES)), Loss],
     }
 
     def __init__(
@@ -115,31 +124,31 @@ n_iter_, t_, n_layers_, n_outputs_, out_activation_, n_features_in_, feature_nam
             if self.loss.classifies:
                 raise OptionError(f"MLPRegressor: expected a loss of numbers, got {self.loss}. Use MLPClassifier.")
             return self.loss
-        return named_loss(self.loss)
+        return _LOSSES[self.loss]()
 
-    def _encode_more(self, y: np.ndarray, name: str) -> np.ndarray:
+    def _encode_more(self, y: np.ndarray) -> np.ndarray:
         targets = np.asarray(y, dtype=np.float64)
         return targets[:, None] if targets.ndim == 1 else targets
 
     def _encode(self, y: np.ndarray, *, first: bool, incremental: bool) -> np.ndarray:
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        targets = np.asarray(y, dtype=np.float64)
-        targets = targets[:, None] if targets.ndim == 1 else targets
-        loss = self._make_loss()
+        targets, loss = self._encode_more(y), self._make_loss()
         self.out_activation_ = "exp" if self.loss == "poisson" else "identity"
         quantiles = len(loss.quantiles) if isinstance(loss, Pinball) else 1
         self.n_outputs_ = targets.shape[1] * quantiles
         return targets
 
     def _score_rows(self, X: Any, targets: np.ndarray, sample_weight: np.ndarray | None) -> float:
-        out = to_numpy(self._linked(X))
-        loss = self._make_loss()
-        if isinstance(loss, Pinball):  # the middle quantile of each target
-            out = out[:, len(loss.quantiles) // 2 :: len(loss.quantiles)]
+        out = self._middle(X)
         if not np.isfinite(out).all():
             return float("nan")
         return float(r2_score(targets, out, sample_weight=sample_weight))
+
+    def _middle(self, X: Any) -> np.ndarray:
+        """Return predictions for inputs from `_inputs`, of quantiles the middle one of each target."""
+        out, loss = to_numpy(self._linked(X)), self._make_loss()
+        return out[:, len(loss.quantiles) // 2 :: len(loss.quantiles)] if isinstance(loss, Pinball) else out
 
     # -- public ---------------------------------------------------------------------------------------------
     @available_if(lambda est: est._check_solver())  # type: ignore[untyped-decorator]
@@ -184,9 +193,7 @@ n_iter_, t_, n_layers_, n_outputs_, out_activation_, n_features_in_, feature_nam
         """
         X = self._inputs(X, "predict")
         mean = _one_column(self._linked(X))
-        if not return_std:
-            return mean
-        return mean, _one_column(self._spread(X, "predict"))
+        return (mean, _one_column(self._spread(X, "predict"))) if return_std else mean
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return R², 1 - Σ w (y - p)² / Σ w (y - ȳ)², the mean over outputs.
@@ -205,10 +212,8 @@ n_iter_, t_, n_layers_, n_outputs_, out_activation_, n_features_in_, feature_nam
         float
             At most 1; of a `Pinball` network it is that of the middle quantile.
         """
-        loss = self._make_loss()
-        if isinstance(loss, Pinball):
-            out = to_numpy(self._linked(self._inputs(X, "score")))[:, len(loss.quantiles) // 2 :: len(loss.quantiles)]
-            return float(r2_score(to_numpy(y), out, sample_weight=sample_weight))
+        if isinstance(self._make_loss(), Pinball):
+            return float(r2_score(to_numpy(y), self._middle(self._inputs(X, "score")), sample_weight=sample_weight))
         return float(super().score(X, y, sample_weight))
 
 

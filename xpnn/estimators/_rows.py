@@ -45,15 +45,11 @@ class Rows(NamedTuple):
 class Shuffles:
     """The orders of the epochs, drawn as scikit-learn's perceptrons draw theirs: each shuffles the one before.
 
-    Parameters
-    ----------
-    rng : numpy.random.RandomState
-        After it has drawn the weights and the held-out rows.
+    `rng` has drawn the weights and the held-out rows before.
     """
 
     def __init__(self, rng: np.random.RandomState) -> None:
-        self.rng = rng
-        self._order = np.arange(0)
+        self.rng, self._order = rng, np.arange(0)
 
     def next(self, n: int) -> np.ndarray:
         """Return the next order of `n` rows; another `n` than before begins from the rows as they lie."""
@@ -74,17 +70,8 @@ def row_numbers(X: Any, dtype: str) -> np.ndarray:
     different rows meet by chance, in one pair of :math:`2^{32}` [1]_.  The bits of 0 are 0, so a sparse row has the
     number of its dense form.
 
-    Parameters
-    ----------
-    X : array or sparse matrix of shape (n, n_features)
-        Of any library; read in blocks of rows on the host.
-    dtype : {"float32", "float64"}
-        The network's: rows that are equal for it get equal numbers.
-
-    Returns
-    -------
-    ndarray of shape (n,), int32
-        The numbers, the same for every library.
+    `X`, of any library, is read in blocks of rows on the host.  Rows that are equal in the network's `dtype` get equal
+    numbers, the same for every library.
 
     References
     ----------

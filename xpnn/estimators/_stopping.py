@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -17,171 +17,116 @@ from ..training import Callback, Trainer
 from ._arguments import Arguments
 from ._trainer import SklearnTrainer
 
-__all__ = ["Bookkeeping", "Iterations", "Progress"]
-
-Publish = Callable[..., None]
+__all__ = ["Bookkeeping", "Iterations", "fresh_record"]
 
 
-@dataclass
-class Progress:
-    """The record of stochastic training: fitted attributes before an estimator publishes them.
+def fresh_record(*, early_stopping: bool) -> dict[str, Any]:
+    """Return the fitted attributes of a stochastic training that begins.
 
     What scores need is None without `early_stopping`, and what losses need is None with it, as in scikit-learn.
     """
-
-    n_iter_: int = 0
-    t_: int = 0
-    loss_curve_: list[float] = field(default_factory=list)
-    best_epoch_: int | None = None
-    validation_scores_: Any = None
-    best_validation_score_: Any = None
-    best_loss_: Any = np.inf
-    _no_improvement_count: int = 0
-
-    @classmethod
-    def begun(cls, *, early_stopping: bool) -> Progress:
-        """Return the record of a training that begins."""
-        if early_stopping:
-            return cls(validation_scores_=[], best_validation_score_=-np.inf, best_loss_=None)
-        return cls()
-
-    @classmethod
-    def of(cls, estimator: object) -> Progress:
-        """Return the record of a training that an estimator goes on with, in a fit of its own."""
-        known = {f.name: getattr(estimator, f.name) for f in fields(cls) if hasattr(estimator, f.name)}
-        return cls(**{**known, "n_iter_": 0})
-
-    def recent_fall(self) -> float:
-        """Return by how much the loss fell in the last epoch."""
-        return self.loss_curve_[-2] - self.loss_curve_[-1] if len(self.loss_curve_) > 1 else math.nan
+    record = {"n_iter_": 0, "t_": 0, "loss_curve_": [], "best_epoch_": None, "_no_improvement_count": 0}
+    if early_stopping:
+        return record | {"validation_scores_": [], "best_validation_score_": -np.inf, "best_loss_": None}
+    return record | {"validation_scores_": None, "best_validation_score_": None, "best_loss_": np.inf}
 
 
 class Bookkeeping(Callback):
-    """Keep the record of stochastic training, publish it when it changes, and stop by an estimator's arguments.
+    """Keep the record of stochastic training in an estimator's attributes, and stop by its arguments.
 
-    Parameters
-    ----------
-    rules : Arguments
-        The estimator's.
-    progress : Progress
-        The record to go on with.
-    score : callable or None
-        Returns the validation score with the present weights; None stops on the training loss.
-    incremental : bool
-        Whether this is one call of `partial_fit`.
-    samples : int
-        Rows of an epoch.
-    publish : callable
-        Takes fitted attributes by name.
+    `score` returns the validation score with the present weights; None stops on the training loss.  With `incremental`
+    this is one call of `partial_fit`.  An epoch counts `samples` rows.
     """
 
     def __init__(
-        self,
-        rules: Arguments,
-        progress: Progress,
-        score: Callable[[], float] | None,
-        *,
-        incremental: bool,
-        samples: int,
-        publish: Publish,
+        self, estimator: Arguments, score: Callable[[], float] | None, *, incremental: bool, samples: int
     ) -> None:
-        self.rules, self.progress, self.score = rules, progress, score
-        self.incremental, self.samples, self.publish = incremental, samples, publish
+        self.estimator, self.score, self.incremental, self.samples = estimator, score, incremental, samples
+        for name, value in fresh_record(early_stopping=False).items():  # of a training that has begun, the rest is kept
+            estimator.__dict__.setdefault(name, value)
+        estimator.n_iter_ = 0
         self._best: Snapshot | None = None
         # A fit that another goes on from ends with its last weights: 10 + 10 epochs are 20.
-        goes_on = incremental or rules.warm_start
-        self._lowest = None if score is not None or goes_on else LowestLoss(rules.tol)
-        publish(**vars(progress))
+        goes_on = incremental or estimator.warm_start
+        self._lowest = None if score is not None or goes_on else LowestLoss(estimator.tol)
 
     def on_epoch_end(self, trainer: Trainer) -> None:
-        rules, progress, loss = self.rules, self.progress, trainer.history.rows[-1]["loss"]
-        progress.n_iter_ += 1
-        progress.t_ += self.samples
-        progress.loss_curve_.append(loss)
-        self.publish(loss_=loss, n_iter_=progress.n_iter_, t_=progress.t_)
-        if rules.verbose:
-            print(f"Iteration {progress.n_iter_}, loss = {loss:.8f}")  # noqa: T201
-        if self.score is None:
-            if self._lowest is not None:
-                self._lowest.note(cast("SklearnTrainer", trainer), falls=loss < progress.best_loss_)
-            self._follow_loss(loss)
-        else:
-            self._follow_score(self.score(), trainer)
-        if rules.solver == "sgd" and rules.learning_rate == "invscaling" and rules.optimizer is None:
-            trainer.optimizer.lr = rules.learning_rate_init / (progress.t_ + 1) ** rules.power_t
-        given_up = progress._no_improvement_count > rules.n_iter_no_change
-        if given_up:
-            self._give_up(trainer)
-        self.publish(**vars(progress))
-        if not given_up and not self.incremental and progress.n_iter_ == rules.max_iter:
+        estimator, loss = self.estimator, trainer.history.rows[-1]["loss"]
+        estimator.loss_ = loss
+        estimator.n_iter_ += 1
+        estimator.t_ += self.samples
+        estimator.loss_curve_.append(loss)
+        if estimator.verbose:
+            print(f"Iteration {estimator.n_iter_}, loss = {loss:.8f}")  # noqa: T201
+        worse = self._follow_loss(loss, trainer) if self.score is None else self._follow_score(self.score(), trainer)
+        estimator._no_improvement_count = estimator._no_improvement_count + 1 if worse else 0
+        sgd = estimator.solver == "sgd" and estimator.optimizer is None
+        if sgd and estimator.learning_rate == "invscaling":
+            trainer.optimizer.lr = estimator.learning_rate_init / (estimator.t_ + 1) ** estimator.power_t
+        if estimator._no_improvement_count > estimator.n_iter_no_change:
+            self._give_up(trainer, adaptive=sgd and estimator.learning_rate == "adaptive")
+        elif not self.incremental and estimator.n_iter_ == estimator.max_iter:
+            curve = estimator.loss_curve_
+            fall = curve[-2] - loss if len(curve) > 1 else math.nan
             warnings.warn(
-                f"Stochastic Optimizer: Maximum iterations ({rules.max_iter}) reached and the optimization hasn't "
-                f"converged yet. The loss was {loss:.4g} and fell by {progress.recent_fall():.2g} in the last "
+                f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) reached and the optimization hasn't "
+                f"converged yet. The loss was {loss:.4g} and fell by {fall:.2g} in the last "
                 "iteration: raise max_iter, learning_rate_init or tol.",
                 ConvergenceWarning,
                 stacklevel=2,
             )
 
-    def _follow_loss(self, loss: float) -> None:
-        progress = self.progress
-        worse = loss > progress.best_loss_ - self.rules.tol
-        progress._no_improvement_count = progress._no_improvement_count + 1 if worse else 0
-        progress.best_loss_ = min(progress.best_loss_, loss)
+    def _follow_loss(self, loss: float, trainer: Trainer) -> bool:
+        """Return whether the loss did not fall by `tol`."""
+        best = self.estimator.best_loss_
+        if self._lowest is not None:
+            self._lowest.note(trainer, falls=loss < best)
+        self.estimator.best_loss_ = min(best, loss)
+        return bool(loss > best - self.estimator.tol)
 
-    def _follow_score(self, score: float, trainer: Trainer) -> None:
-        progress = self.progress
-        progress.validation_scores_.append(score)
-        if self.rules.verbose:
+    def _follow_score(self, score: float, trainer: Trainer) -> bool:
+        """Return whether the score did not rise by `tol`; keep the weights of the best."""
+        estimator, best = self.estimator, self.estimator.best_validation_score_
+        estimator.validation_scores_.append(score)
+        if estimator.verbose:
             print(f"Validation score: {score:f}")  # noqa: T201
-        worse = score < progress.best_validation_score_ + self.rules.tol
-        progress._no_improvement_count = progress._no_improvement_count + 1 if worse else 0
-        if score > progress.best_validation_score_:
-            progress.best_validation_score_ = score
-            progress.best_epoch_ = trainer.epoch
+        if score > best:
+            estimator.best_validation_score_ = score
+            estimator.best_epoch_ = trainer.epoch
             self._best = trainer.net.store.snapshot()
+        return bool(score < best + estimator.tol)
 
-    def _give_up(self, trainer: Trainer) -> None:
+    def _give_up(self, trainer: Trainer, *, adaptive: bool) -> None:
         """Stop, or with the adaptive rule divide the learning rate by 5 down to 1e-6."""
-        rules = self.rules
+        estimator, lr = self.estimator, trainer.optimizer.lr
         what = "Validation score" if self.score is not None else "Training loss"
-        message = f"{what} did not improve more than tol={rules.tol:f} for {rules.n_iter_no_change} consecutive epochs."
-        adaptive = rules.solver == "sgd" and rules.learning_rate == "adaptive" and rules.optimizer is None
-        lr = trainer.optimizer.lr
+        tol, epochs = estimator.tol, estimator.n_iter_no_change
+        message = f"{what} did not improve more than tol={tol:f} for {epochs} consecutive epochs."
         if adaptive and isinstance(lr, float) and lr > 1e-6:
             trainer.optimizer.lr = lr / 5
-            self.progress._no_improvement_count = 0
-            if rules.verbose:
-                print(f"{message} Setting learning rate to {trainer.optimizer.lr:f}")  # noqa: T201
-            return
-        if rules.verbose:
-            print(f"{message} Stopping.")  # noqa: T201
-        trainer.stop(message)
+            estimator._no_improvement_count = 0
+            then = f"Setting learning rate to {lr / 5:f}"
+        else:
+            trainer.stop(message)
+            then = "Stopping."
+        if estimator.verbose:
+            print(message, then)  # noqa: T201
 
     def on_fit_end(self, trainer: Trainer) -> None:
         if self._best is not None:
             trainer.net.store.restore(self._best)
         elif self._lowest is not None:
-            self.progress.best_epoch_ = self._lowest.restore(cast("SklearnTrainer", trainer))
-            self.publish(best_epoch_=self.progress.best_epoch_)
+            self.estimator.best_epoch_ = self._lowest.restore(trainer)
 
 
 class Iterations(Callback):
     """Report the iterations of L-BFGS as scikit-learn counts them, its loss with the penalty.
 
-    Parameters
-    ----------
-    optimizer : LBFGS
-        The trainer's.
-    spread : int
-        How many times the loss that it follows is the one that is reported.
-    verbose : bool
-        Whether to print them.
-    publish : callable
-        Takes fitted attributes by name.
+    The loss that the optimizer follows is `spread` times the one that is reported.
     """
 
-    def __init__(self, optimizer: LBFGS, spread: int, *, verbose: bool, publish: Publish) -> None:
-        self.optimizer, self.spread, self.verbose, self.publish = optimizer, spread, verbose, publish
+    def __init__(self, estimator: Arguments, optimizer: LBFGS, spread: int) -> None:
+        self.estimator, self.optimizer, self.spread = estimator, optimizer, spread
         self._n_iter = 0
 
     def on_epoch_end(self, trainer: Trainer) -> None:
@@ -194,8 +139,8 @@ class Iterations(Callback):
         row["loss"] = row["loss"] / self.spread + row["penalty"]
         if "val_loss" in row:
             row["val_loss"] /= self.spread
-        self.publish(n_iter_=self._n_iter, loss_=row["loss"])
-        if self.verbose:
+        self.estimator.n_iter_, self.estimator.loss_ = self._n_iter, row["loss"]
+        if self.estimator.verbose:
             print(f"Iteration {self._n_iter}, loss = {row['loss']:.8f}")  # noqa: T201
 
 
@@ -205,12 +150,8 @@ class LowestLoss:
     The loss of an epoch is that of the weights it passes through, most of all of those it begins with, so it does
     not tell how good those are that it ends with.  While it falls from epoch to epoch they are the best so far.
     When it does not, all training rows are looked at once more, with the weights of the last three epochs' ends;
-    so a fit whose loss falls to its end costs nothing and ends with its last weights.
-
-    Parameters
-    ----------
-    tol : float
-        The last weights stay unless others are better by more than this.
+    so a fit whose loss falls to its end costs nothing and ends with its last weights.  They also stay unless others
+    are better by more than `tol`.
     """
 
     def __init__(self, tol: float) -> None:
@@ -218,13 +159,13 @@ class LowestLoss:
         self._recent: list[_Seen] = []
         self._best: _Seen | None = None
 
-    def note(self, trainer: SklearnTrainer, *, falls: bool) -> None:
+    def note(self, trainer: Trainer, *, falls: bool) -> None:
         """Take note of an epoch's end; `falls` says whether its loss is the lowest so far."""
         self._recent = [*self._recent[-2:], _Seen(trainer.epoch, trainer.net.store.snapshot())]
         if not falls:
             self._look(trainer)
 
-    def restore(self, trainer: SklearnTrainer) -> int | None:
+    def restore(self, trainer: Trainer) -> int | None:
         """Leave the best weights in the network and return their epoch; None where no epoch has ended."""
         if self._best is None:
             return self._recent[-1].epoch if self._recent else None
@@ -235,13 +176,13 @@ class LowestLoss:
         trainer.net.store.restore(best.weights)
         return best.epoch
 
-    def _look(self, trainer: SklearnTrainer) -> None:
+    def _look(self, trainer: Trainer) -> None:
         """Compare those that have not been compared yet."""
         store, present = trainer.net.store, trainer.net.store.snapshot()
         for seen in self._recent:
             if math.isnan(seen.loss):
                 store.restore(seen.weights)
-                loss = trainer.training_loss()
+                loss = cast("SklearnTrainer", trainer).training_loss()
                 seen.loss = loss if math.isfinite(loss) else math.inf
                 if self._best is None or seen.loss < self._best.loss:
                     self._best = seen

@@ -1,22 +1,121 @@
-"""The training loop as scikit-learn's perceptrons mean it."""
+"""What scikit-learn's perceptrons compute in their own way: losses, two rules, penalty and orders of rows."""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
-from .._typing import Array
+from .._typing import Array, Namespace
 from ..backend import to_numpy
+from ..losses import BinaryCrossEntropy, MeanSquaredError, PoissonNLL
+from ..optim import Adam, Optimizer
+from ..params import ParamStore
 from ..schedules import Schedule
 from ..training import Trainer
 from ..training.feed import Feed
 from ..training.step import Step
 from ._rows import Shuffles
 
-__all__ = ["SklearnTrainer"]
+__all__ = [
+    "HalfPoissonDeviance",
+    "HalfSquaredError",
+    "SklearnAdam",
+    "SklearnSGD",
+    "SklearnTrainer",
+    "SummedBinaryCrossEntropy",
+]
 
 
+# -- losses scaled as scikit-learn scales its own, so that loss curves and `alpha` mean the same ------------------
+class HalfSquaredError(MeanSquaredError):
+    r"""Half the squared error, shown as the mean over outputs, followed as the sum.
+
+    scikit-learn reports :math:`\frac{1}{2n} \sum_j (p_{ij} - y_{ij})^2` of `n` outputs but descends along
+    :math:`p_{ij} - y_{ij}`, the gradient of the sum; so does this loss, and weights come out the same.  `summed` makes
+    the value the sum too, as a line search must have it.
+    """
+
+    def __init__(self, *, summed: bool = False) -> None:
+        self.summed = summed
+
+    def rows(self, xp: Namespace, pred: Array, y: Array) -> tuple[Array, Array]:
+        losses, d = super().rows(xp, pred, y)
+        n_out = pred.shape[-1]
+        losses *= 0.5 * n_out if self.summed else 0.5
+        d *= 0.5 * n_out
+        return losses, d
+
+
+class HalfPoissonDeviance(PoissonNLL):
+    r"""Half the Poisson deviance, summed over outputs: the likelihood with its constant :math:`y \log y - y`."""
+
+    def rows(self, xp: Namespace, pred: Array, y: Array) -> tuple[Array, Array]:
+        losses, d = super().rows(xp, pred, y)
+        n_out = pred.shape[-1]
+        losses *= float(n_out)
+        d *= float(n_out)
+        tiny = float(xp.finfo(pred.dtype).smallest_normal)
+        losses += xp.sum(y * xp.log(xp.maximum(y, tiny)) - y, axis=-1)
+        return losses, d
+
+
+class SummedBinaryCrossEntropy(BinaryCrossEntropy):
+    """Binary cross-entropy summed over the outputs."""
+
+    def __init__(self) -> None:
+        super().__init__(multilabel=True)
+
+    def rows(self, xp: Namespace, pred: Array, y: Array) -> tuple[Array, Array]:
+        losses, d = super().rows(xp, pred, y)
+        n_out = pred.shape[-1]
+        if n_out > 1:
+            losses *= float(n_out)
+            d *= float(n_out)
+        return losses, d
+
+
+# -- rules: they differ from PyTorch's in where the learning rate and ε stand ---------------------------------------
+class SklearnSGD(Optimizer):
+    r"""Momentum that carries its learning rate along.
+
+    .. math:: v \leftarrow \mu v - \eta g, \qquad p \leftarrow p + v
+              \quad\text{(Nesterov: } p \leftarrow p + \mu v - \eta g\text{)}
+
+    Equal to `xpnn.SGD` while η is constant.
+    """
+
+    slots: ClassVar[tuple[str, ...]] = ("velocity",)
+
+    def __init__(self, lr: float, momentum: float, *, nesterov: bool) -> None:
+        super().__init__(lr)
+        self.momentum, self.nesterov = float(momentum), nesterov
+
+    def rule(self, store: ParamStore, scalars: Sequence[Any]) -> None:
+        (lr,) = scalars
+        v = self.state["velocity"]
+        v *= self.momentum
+        move = store.grads * lr
+        v -= move
+        if self.nesterov:
+            move *= -1.0
+            move += v * self.momentum
+            store.values += move
+        else:
+            store.values += v
+
+
+class SklearnAdam(Adam):
+    r"""Adam in the form of the paper's section 2: ε is added to :math:`\sqrt v` before the bias correction."""
+
+    def scalars(self, t: int, lr: Any) -> tuple[Any, ...]:
+        beta1, beta2, _, rate = super().scalars(t, lr)
+        return beta1, beta2, self.eps / math.sqrt(1.0 - self.beta2), rate
+
+
+# -- the training loop ----------------------------------------------------------------------------------------------
 class SklearnTrainer(Trainer):
     """A trainer with scikit-learn's penalty and orders of rows, and with masks that belong to rows.
 

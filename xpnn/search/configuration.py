@@ -23,16 +23,9 @@ from ..training import Trainer
 
 __all__ = ["BATCH_SIZE", "OPTIMIZERS", "Common", "Plan", "build", "read"]
 
+#: By their names in small letters.
 OPTIMIZERS: dict[str, type[Optimizer]] = {
-    "sgd": SGD,
-    "momentum": Momentum,
-    "rmsprop": RMSProp,
-    "adagrad": AdaGrad,
-    "adam": Adam,
-    "adamw": AdamW,
-    "nadam": NAdam,
-    "lion": Lion,
-    "muon": Muon,
+    rule.__name__.lower(): rule for rule in (SGD, Momentum, RMSProp, AdaGrad, Adam, AdamW, NAdam, Lion, Muon)
 }
 _SHAPE = ("hidden", "width", "n_layers")
 _NETWORK = ("activation", "norm", "residual", "init")
@@ -46,23 +39,7 @@ T = TypeVar("T", bound=Trainer)
 
 @dataclass(frozen=True)
 class Common:
-    """What all networks of a search share.
-
-    Attributes
-    ----------
-    n_in, n_out : int
-        Widths of input and output.
-    loss : Loss
-        The loss.
-    metrics : sequence of str or Metric
-        For the trainers.
-    seed : int
-        The trainers' seed: order of the rows and validation split.
-    backend : str or Backend
-        For the networks.
-    dtype : str or None
-        For the networks.
-    """
+    """What all networks of a search share; `seed` is the trainers': order of the rows and validation split."""
 
     n_in: int
     n_out: int
@@ -77,22 +54,9 @@ class Common:
 class Plan:
     """A configuration with every name understood and every default filled in.
 
-    Attributes
-    ----------
-    hidden : tuple of int
-        Widths of the hidden layers.
-    rates : tuple of float
-        Dropout after each of them.
-    seed : int
-        The network's.
-    network, training, rule_options : dict
-        Further options of `mlp`, `Trainer` and the optimizer.
-    rule : class
-        The optimizer's.
-    lr, weight_decay : float
-        Its two options that replicas may have one each.
-    batch_size : int
-        Rows of one step.
+    `hidden` and `rates` are the widths of the hidden layers and the dropout after each; `network`, `training` and
+    `rule_options` are further options of `mlp`, `Trainer` and the optimizer.  `lr` and `weight_decay` are the two
+    options of the optimizer that replicas may have one each.
     """
 
     hidden: tuple[int, ...]
@@ -136,15 +100,8 @@ def _sign(value: Any) -> Any:
     return repr(value) if own else id(value)
 
 
-def read(configuration: Mapping[str, Any]) -> Plan:
-    """Understand a configuration, and try its options out.
-
-    Raises
-    ------
-    OptionError
-        If a name or a value is not known; nothing has been trained then.
-    """
-    given = dict(configuration)
+def read(given: Mapping[str, Any]) -> Plan:
+    """Understand a configuration, and try its options out; refuse what is not known before anything is trained."""
     rule = _rule(given.get("optimizer", "adam"))
     of_rule = list(inspect.signature(rule).parameters)
     known = (*_SHAPE, *_NETWORK, *_OTHER, *_TRAINING, *of_rule)
@@ -155,7 +112,6 @@ def read(configuration: Mapping[str, Any]) -> Plan:
                 hint = f"It is an option of other optimizers than {rule.__name__}."
             raise OptionError(f"search: expected names among {', '.join(known)}, got {name!r}. {hint}")
     hidden = _hidden(given)
-    lr, decay = (_number(given, name, rule) for name in ("lr", "weight_decay"))
     seed = given.get("seed", 0)
     if not isinstance(seed, int | np.integer):
         raise OptionError(f"search: expected seed to be an integer, got {seed!r}. List several: 'seed': [0, 1, 2].")
@@ -171,8 +127,8 @@ def read(configuration: Mapping[str, Any]) -> Plan:
         {name: given[name] for name in _NETWORK if name in given},
         {name: given[name] for name in _TRAINING if name in given},
         rule,
-        lr,
-        decay,
+        _number(given, "lr", rule),
+        _number(given, "weight_decay", rule),
         {name: given[name] for name in of_rule if name in given and name not in ("lr", "weight_decay")},
         count(given.get("batch_size", BATCH_SIZE), "search", "batch_size"),
     )
@@ -189,27 +145,10 @@ def build(
     kind: type[T],
     **training: Any,
 ) -> T:
-    """Return a fresh trainer of these networks.
+    """Return a fresh trainer, of class `kind`, of networks of one key: a single one unless `replicated`.
 
-    Parameters
-    ----------
-    plans : sequence of Plan
-        Of one key; a single one unless `replicated`.
-    common : Common
-        What all share.
-    replicated : bool
-        Whether there is a replica axis.
-    pattern : sequence of bool, optional
-        Which hidden layers are followed by dropout, where another network of the group needs it.
-    kind : class
-        Trainer, or one derived from it.
-    **training
-        Options of the trainer that win over the plan's.
-
-    Returns
-    -------
-    Trainer
-        Of class `kind`.
+    `pattern` says which hidden layers are followed by dropout, where another network of the group needs it; options of
+    the trainer in `training` win over the plan's.
     """
     first = plans[0]
     dropout: list[Any] = []

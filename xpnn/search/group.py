@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -27,16 +27,7 @@ _SUFFIX = "_replicas"
 class Progress:
     """What all groups of a search share: the ranking, the clock and the bar.
 
-    Parameters
-    ----------
-    monitor : str
-        Column to follow.
-    mode : {"min", "max"}
-        Which direction is better.
-    deadline : float
-        On the clock of `time.monotonic`.
-    bar : tqdm or None
-        Advances by one for each epoch of each network.
+    `deadline` is on the clock of `time.monotonic`; `bar` advances by one for each epoch of each network.
     """
 
     def __init__(self, monitor: str, mode: Literal["min", "max"], deadline: float, bar: Any) -> None:
@@ -68,19 +59,11 @@ class Progress:
             self.bar.total -= epochs
 
 
-class Group:
-    """Trials with one trainer, advanced in stages.
+class Group(Callback):
+    """Trials with one trainer, whose last callback it is, advanced in stages.
 
-    Parameters
-    ----------
-    trials : list of Trial
-        Those still in training, in the order of the replicas.
-    progress : Progress
-        Shared by the search.
-    data : dict
-        Arguments of `Trainer.fit` but for epochs and batch size.
-    epochs : int
-        Length of the whole training: what schedules that need it are given.
+    `trials` are those still in training, in the order of the replicas; `data` are arguments of `Trainer.fit` but for
+    epochs and batch size.  Schedules that need the length of training are given the whole, `epochs`.
     """
 
     trainer: Trainer
@@ -116,8 +99,8 @@ class Group:
                 if self.ended:
                     self.progress.skip(target - self.trainer.epoch)
 
-    def read_epoch(self, trainer: Trainer) -> None:
-        """After an epoch: read it, and stop at the target."""
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        """Read the epoch, and stop at the target.  As the last callback, it sees a stop by another."""
         row = trainer.history.rows[-1]
         seconds = row["seconds"] / len(self.trials)
         for trial, own in zip(self.trials, self.own(row), strict=True):
@@ -139,16 +122,6 @@ class Group:
     def keep(self, places: Sequence[int]) -> None:
         """Go on with some of the trials only."""
         raise NotImplementedError
-
-
-class _Watch(Callback):
-    """Has the group read each epoch.  It is the last callback, so a stop by another is seen."""
-
-    def __init__(self, read_epoch: Callable[[Trainer], None]) -> None:
-        self.read_epoch = read_epoch
-
-    def on_epoch_end(self, trainer: Trainer) -> None:
-        self.read_epoch(trainer)
 
 
 class _Replicas(Trainer):
@@ -191,14 +164,7 @@ class ReplicaGroup(Group):
         self.trainer: _Replicas = self._build()
 
     def _build(self) -> _Replicas:
-        return build(
-            self.plans,
-            self.common,
-            replicated=True,
-            pattern=self.pattern,
-            kind=_Replicas,
-            callbacks=[_Watch(self.read_epoch)],
-        )
+        return build(self.plans, self.common, replicated=True, pattern=self.pattern, kind=_Replicas, callbacks=[self])
 
     def own(self, row: dict[str, Any]) -> Iterable[dict[str, Any]]:
         """Return each replica's values, under the names that a single network has for them."""
@@ -236,7 +202,7 @@ class SingleGroup(Group):
     def __init__(self, trials: Sequence[Trial], progress: Progress, data: dict[str, Any], epochs: int) -> None:
         super().__init__(trials, progress, data, epochs)
         self.trainer = trials[0].make()
-        self.trainer.callbacks.append(_Watch(self.read_epoch))
+        self.trainer.callbacks.append(self)
 
     def own(self, row: dict[str, Any]) -> Iterable[dict[str, Any]]:
         """Return the row, without what differs from run to run."""

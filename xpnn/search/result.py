@@ -202,12 +202,7 @@ class SearchResult:
         History(self.rows).to_csv(path)
 
     def plot(
-        self,
-        x: str,
-        y: str | None = None,
-        *,
-        ax: Axes | None = None,
-        reduce: Literal["mean", "min", "max"] = "mean",
+        self, x: str, y: str | None = None, *, ax: Axes | None = None, reduce: Literal["mean", "min", "max"] = "mean"
     ) -> Axes:
         """Draw the scores over one option as bars, or over two as a heat map; see `xpnn.plots.plot_search`."""
         return plot_search(self, x, y, ax=ax, reduce=reduce)
