@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import UnionType
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -27,7 +28,7 @@ class Rows(NamedTuple):
     weight: Any = None
 
 
-def expect(value: Any, kind: type, name: str, what: str) -> None:
+def expect(value: Any, kind: type | UnionType, name: str, what: str) -> None:
     """Raise OptionError unless `value` is an object of class `kind`."""
     if not isinstance(value, kind):
         if isinstance(value, type):

@@ -62,7 +62,13 @@ class TensorBoard(Callback):
     """
 
     def __init__(self, logdir: PathLike = "runs/tensorboard", *, histograms: int = 0) -> None:
-        self._writer_class = _writer_class()
+        try:
+            from tensorboardX import SummaryWriter
+        except ImportError as error:
+            raise BackendUnavailableError(
+                "TensorBoard: needs tensorboardX. Run: pip install 'xpnn[tensorboard]'"
+            ) from error
+        self._writer_class = SummaryWriter
         self.logdir = logdir
         self.histograms = 0 if histograms == 0 else count(histograms, "TensorBoard", "histograms")
         self._writers: dict[str, Any] = {}
@@ -119,13 +125,3 @@ class TensorBoard(Callback):
             while self._writers:
                 _, writer = self._writers.popitem()
                 stack.callback(writer.close)
-
-
-def _writer_class() -> Any:
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError as error:
-        raise BackendUnavailableError(
-            "TensorBoard: needs tensorboardX. Run: pip install 'xpnn[tensorboard]'"
-        ) from error
-    return SummaryWriter
