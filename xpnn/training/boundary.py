@@ -90,13 +90,10 @@ class BoundaryRecorder(Callback):
                 "Draw two features of one network."
             )
         if trainer.epoch == 0:
-            self._record(trainer)
+            self.on_epoch_end(trainer)
 
     def on_epoch_end(self, trainer: Trainer) -> None:
         """Record the epoch, if asked for."""
-        self._record(trainer)
-
-    def _record(self, trainer: Trainer) -> None:
         wanted = trainer.epoch in self.epochs if isinstance(self.epochs, list) else trainer.epoch % self.epochs == 0
         if wanted:
             grid = trainer.backend.asarray(boundary_grid(self.points, self.resolution))

@@ -14,7 +14,7 @@ import importlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -39,8 +39,8 @@ _CHECKED_ELEMENTS = 1 << 18
 class Feed:
     """Rows of inputs, targets and weights, ready to be cut into batches on a backend.
 
-    X (n, n_in) and y (n,) or (n, n_targets) are of any library, and become of the backend's floating or index dtype; a
-    `numpy.memmap` is streamed.  Sample weights (n,) are on the host.  Messages begin with `where`.
+    X (n, n_in) and y (n,) or (n, n_targets) are of any library, and become of the backend's floating dtype, or of its
+    index dtype; a `numpy.memmap` is streamed.  Sample weights (n,) are on the host.  Messages begin with `where`.
     """
 
     def __init__(
@@ -50,24 +50,28 @@ class Feed:
         y: Any,
         weight: np.ndarray | None = None,
         *,
-        kind_x: Literal["float", "index"] = "float",
-        kind_y: Literal["float", "index"] = "float",
+        index_x: bool = False,
+        index_y: bool = False,
         where: str = "fit",
     ) -> None:
-        dtypes = {"float": backend.dtype, "index": backend.index_dtype}
+        dtypes = backend.dtype, backend.index_dtype
         self.backend, self.weight = backend, weight
         self._columns = [
-            _column(backend, X, dtypes[kind_x], where, "X"),
-            _column(backend, y, dtypes[kind_y], where, "y"),
+            _column(backend, X, dtypes[index_x], where, "X"),
+            _column(backend, y, dtypes[index_y], where, "y"),
         ]
         if weight is not None:
             self._columns.append(_column(backend, weight, backend.dtype, where, "sample_weight"))
-        self._n = int(X.shape[0])
         self._part: Indices | None = None  # the rows of a part, in order
         self.width = int(np.prod(X.shape[1:]))
 
     def __len__(self) -> int:
-        return self._n if self._part is None else len(self._part)
+        return int(self._columns[0].values.shape[0]) if self._part is None else len(self._part)
+
+    @property
+    def rows(self) -> Indices:
+        """The numbers of this feed's rows, in order."""
+        return np.arange(len(self), dtype=np.int64) if self._part is None else self._part
 
     @property
     def kinds(self) -> list[tuple[DType, tuple[int, ...]]]:
@@ -86,8 +90,7 @@ class Feed:
             return None
         if any(np.may_share_memory(a, b) for a, b in itertools.combinations(columns, 2)):
             return None
-        index = self._index(order)
-        return columns, self._columns[0].ready(index)
+        return columns, self._columns[0].ready(self._index(order))
 
     def _index(self, order: Indices | None) -> Indices | None:
         """Return the numbers of this feed's rows in an order, or None where they are all and in theirs."""
@@ -129,8 +132,7 @@ class Feed:
 
     def edges(self, batch_size: int, first: int = 0) -> list[int]:
         """Return where blocks of whole batches begin that are worth one gather, from batch `first` on, and the end."""
-        n = len(self)
-        x = self._columns[0]
+        n, x = len(self), self._columns[0]
         elements = _UPLOADED_ELEMENTS if isinstance(x, _Streamed) and x.pinned else _STAGE_ELEMENTS
         stage = batch_size * max(elements // (batch_size * self.width), 1)
         return [*range(first * batch_size, n, stage), n]

@@ -223,25 +223,20 @@ class Tally:
         return to_numpy(self._losses).astype(np.float64)
 
     def row(self, weights: np.ndarray) -> dict[str, Any]:
-        """Mean loss and metrics over all steps, weighted by the batches' weights."""
-        losses = self.losses()
-        total = weights.sum()
-        out = _columns("loss", _of_each(losses, 1, lambda own: np.tensordot(weights, own, axes=1) / total))
-        for table, metric in zip(self._sums, self._metrics, strict=True):
-            out |= _columns(metric.name, _of_each(to_numpy(table).astype(np.float64), 2, metric.value))
+        """Mean loss and metrics of all steps, weighted by the batches' weights; of replicas the mean, and the list."""
+        total, replicated = weights.sum(), len(self._losses.shape) > 1
+        metrics = zip(self._metrics, self._sums, strict=True)
+        columns: list[tuple[str, Array, Callable[[np.ndarray], Any]]] = [
+            ("loss", self._losses, lambda losses: np.tensordot(weights, losses, axes=1) / total),
+            *((metric.name, sums, metric.value) for metric, sums in metrics),
+        ]
+        out: dict[str, Any] = {}
+        for name, table, value in columns:
+            host = to_numpy(table).astype(np.float64)
+            if not replicated:
+                out[name] = float(value(host))
+                continue
+            # In one piece, so that each replica's rounds as it would alone.
+            values = [float(value(np.ascontiguousarray(host[..., k]))) for k in range(host.shape[-1])]
+            out |= {name: float(np.mean(values)), f"{name}_replicas": values}
         return out
-
-
-def _of_each(table: np.ndarray, ndim: int, of: Callable[[np.ndarray], Any]) -> Any:
-    """Apply `of` to the table of a single network, `ndim`-D, or to each replica's: it rounds as it would alone."""
-    if table.ndim == ndim:
-        return of(table)
-    return [of(np.ascontiguousarray(table[..., k])) for k in range(table.shape[-1])]
-
-
-def _columns(name: str, value: Any) -> dict[str, Any]:
-    """One column; for replicas their mean, and the list of all."""
-    values = np.asarray(value, dtype=np.float64)
-    if values.ndim == 0:
-        return {name: float(values)}
-    return {name: float(values.mean()), f"{name}_replicas": values.tolist()}

@@ -238,8 +238,7 @@ class Trainer(Recordable):
             seed=self.seed,
         )
         self.optimizer.bind(self.net.store)
-        self.stop_reason = None
-        self.epochs_planned = self.epoch + epochs
+        self.stop_reason, self.epochs_planned = None, self.epoch + epochs
         steps = -(-len(train) // batch_size)
         self.bound_loss = self.loss.using(self.net.backend.ops)
         self.net.prepare(epochs * steps, batch_size)

@@ -149,8 +149,7 @@ class _Stage:
         self._arrays = table.lay_out(net, start, stop, each=True)
         self.left: tuple[Array, Array] = (None, None)  #: by the recording, for those who read after an epoch
         self._batches: list[Batch] = []
-        #: The rows of the table as views of this memory.
-        self.rows: list[Step] = []
+        self.rows: list[Step] = []  #: of the table, as views of this memory
         for k in range(self.steps):
             place = slice(k * table.batch_size, min((k + 1) * table.batch_size, n))
             x, y, w = (None if column is None else column[place, ...] for column in self._columns)

@@ -49,9 +49,7 @@ def _options(part: Any) -> Any:
     """The constructor's arguments of xpnn's own parts; of others, what their `repr` shows."""
     kind: Any = type(part)
     names = _option_names(kind)
-    if names is None:
-        return repr(part)
-    return [_value(getattr(part, name, None)) for name in names]
+    return repr(part) if names is None else [_value(getattr(part, name, None)) for name in names]
 
 
 @functools.lru_cache(maxsize=1024)

@@ -85,8 +85,7 @@ class _Rows:
     """Rows of inputs, targets and weights."""
 
     columns: list[Array]
-    #: The numbers of the rows to take; None takes all as they lie.
-    index: Array | None = None
+    index: Array | None = None  #: numbers of the rows to take; None takes all as they lie
 
     def __len__(self) -> int:
         return len(self.columns[0] if self.index is None else self.index)
@@ -137,8 +136,7 @@ class _Moving:
     @property
     def kind(self) -> Any:
         """What a trace depends on of them."""
-        indexed = self._held is not None and self._held.index is not None
-        length = len(self._held.columns[0]) if self._held is not None and indexed else None
+        length = None if self._held is None or self._held.index is None else len(self._held.columns[0])
         return self._feed.kinds, length, [array.shape[1:] for array, _ in self.arrays]
 
     def pieces(self, edges: Sequence[int]) -> Iterator[_Rows]:
