@@ -117,7 +117,7 @@ def test_batches_hold_every_row_once(
         np.save(path, X)
         X = np.lib.format.open_memmap(path, mode="r")
     weight = np.arange(n) + 0.5 if weighted else None
-    rows = feed.Feed(backend, X, y, weight, kind_y="index")
+    rows = feed.Feed(backend, X, y, weight, index_y=True)
     if share < 1.0:
         rows = rows.part(np.sort(np.random.default_rng(n).permutation(n)[: max(int(n * share), 1)]))
     order = np.random.default_rng(0).permutation(len(rows)) if shuffled else None

@@ -46,12 +46,7 @@ def is_own(module: str | None) -> bool:
 def foreign_method(part: Any, names: Iterable[str] | None = None) -> str | None:
     """Return the name of a method whose code is not xpnn's, on the object or on its class; None if there is none.
 
-    Parameters
-    ----------
-    part : object
-        Any part of training.
-    names : iterable of str, optional
-        The methods to look at; by default all but Python's own (``__init__``).
+    `names` are the methods to look at; by default all but Python's own (``__init__``).
     """
     kind = type(part)
     if names is None:

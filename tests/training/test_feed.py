@@ -374,12 +374,12 @@ def test_slots_are_made_once(slots, small_blocks, tmp_path):
     feed = Feed(xpnn.get_backend("numpy"), on_disk(tmp_path, X), Y)
     for _ in range(3):
         list(feed.batches(None, 16))
-    made = feed._x._slots
+    made = feed._columns[0]._slots
     assert made.shape == (64, N_IN)
     list(feed.blocks(None, [0, 30, 60]))
-    assert feed._x._slots is made
+    assert feed._columns[0]._slots is made
     list(feed.blocks(None, [0, 100, N]))
-    assert feed._x._slots.shape == (103, N_IN)
+    assert feed._columns[0]._slots.shape == (103, N_IN)
 
 
 def test_uploads_are_done_when_a_fit_ends_early(small_blocks, tmp_path, monkeypatch):

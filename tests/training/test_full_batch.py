@@ -36,7 +36,7 @@ def flat(trainer):
 
 
 def feed(trainer, weight=None):
-    return xpnn.training.trainer.Feed(trainer.backend, X, Y, weight, kind_y="index")
+    return xpnn.training.trainer.Feed(trainer.backend, X, Y, weight, index_y=True)
 
 
 # -- what is made small ----------------------------------------------------------------------------------------------

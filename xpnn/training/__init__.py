@@ -1,15 +1,7 @@
 """The training loop, its history and its callbacks."""
 
 from .boundary import BoundaryRecorder
-from .callbacks import (
-    EMA,
-    Callback,
-    Checkpoint,
-    CSVLogger,
-    EarlyStopping,
-    LambdaCallback,
-    TimeLimit,
-)
+from .callbacks import EMA, Callback, Checkpoint, CSVLogger, EarlyStopping, LambdaCallback, TimeLimit
 from .diagnosis import Diagnose, DiagnosisWarning, Finding, diagnose
 from .history import History
 from .lr_finder import LRFinderResult, find_lr

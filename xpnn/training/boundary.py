@@ -69,7 +69,7 @@ class BoundaryRecorder(Callback):
         self.resolution = int(resolution)
         chosen: list[Any] | int = list(epochs) if isinstance(epochs, Iterable) else epochs
         listed = chosen if isinstance(chosen, list) else [chosen or None]
-        if not listed or not all(is_count(e) or (e is not None and type(e) is int and e == 0) for e in listed):
+        if not listed or not all(is_count(e) or (type(e) is int and e == 0) for e in listed):
             raise OptionError(
                 f"{where}: expected epochs to be whole numbers of at least 0, or how often to record, got {epochs!r}. "
                 "Try (10, 100, 1000)."
@@ -90,16 +90,11 @@ class BoundaryRecorder(Callback):
                 "Draw two features of one network."
             )
         if trainer.epoch == 0:
-            self._record(trainer)
+            self.on_epoch_end(trainer)
 
     def on_epoch_end(self, trainer: Trainer) -> None:
         """Record the epoch, if asked for."""
-        self._record(trainer)
-
-    def _record(self, trainer: Trainer) -> None:
         wanted = trainer.epoch in self.epochs if isinstance(self.epochs, list) else trainer.epoch % self.epochs == 0
-        if not wanted:
-            return
-        net = trainer.net
-        shares = trainer.predict_proba(net.backend.asarray(boundary_grid(self.points, self.resolution)))
-        self.frames.append((trainer.epoch, np.array(to_numpy(shares), dtype=np.float32)))
+        if wanted:
+            grid = trainer.backend.asarray(boundary_grid(self.points, self.resolution))
+            self.frames.append((trainer.epoch, np.array(to_numpy(trainer.predict_proba(grid)), dtype=np.float32)))

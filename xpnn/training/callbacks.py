@@ -24,15 +24,7 @@ from .history import missing_column, will_miss
 if TYPE_CHECKING:
     from .trainer import Trainer
 
-__all__ = [
-    "EMA",
-    "CSVLogger",
-    "Callback",
-    "Checkpoint",
-    "EarlyStopping",
-    "LambdaCallback",
-    "TimeLimit",
-]
+__all__ = ["EMA", "CSVLogger", "Callback", "Checkpoint", "EarlyStopping", "LambdaCallback", "TimeLimit"]
 
 Mode = Literal["auto", "min", "max"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import UnionType
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -27,7 +28,7 @@ class Rows(NamedTuple):
     weight: Any = None
 
 
-def expect(value: Any, kind: type, name: str, what: str) -> None:
+def expect(value: Any, kind: type | UnionType, name: str, what: str) -> None:
     """Raise OptionError unless `value` is an object of class `kind`."""
     if not isinstance(value, kind):
         if isinstance(value, type):
@@ -135,8 +136,7 @@ def feeds_of_fit(
 
 def checked_feed(where: str, net: Sequential, loss: Loss, rows: Rows) -> Feed:
     """Check rows against network and loss, and return a feed of them."""
-    checked, targets = _checked(where, net, loss, rows)
-    return _feed(where, net, loss, checked, targets)
+    return _feed(where, net, loss, *_checked(where, net, loss, rows))
 
 
 def _checked(where: str, net: Sequential, loss: Loss, rows: Rows, suffix: str = "") -> tuple[Rows, np.ndarray]:
@@ -165,15 +165,7 @@ def _feed(
         of_class = table[np.ravel(targets).astype(np.int64)]
         weight = of_class if weight is None else weight * of_class
     labels = loss.takes_labels and len(rows.y.shape) == 1
-    return Feed(
-        net.backend,
-        rows.X,
-        rows.y,
-        weight,
-        kind_x="index" if net.takes_integers else "float",
-        kind_y="index" if labels else "float",
-        where=where,
-    )
+    return Feed(net.backend, rows.X, rows.y, weight, index_x=net.takes_integers, index_y=labels, where=where)
 
 
 def _with_weight(feed: Feed, which: str = "") -> Feed:

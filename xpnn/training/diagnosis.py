@@ -70,7 +70,7 @@ def diagnose(history: History, net: Sequential | None = None, X: Any = None) -> 
     >>> diagnose(History(rows))[0].name
     'overfitting'
     """
-    found = [*_curves(history)]
+    found = _curves(history)
     if net is not None:
         found += _gradients(net)
         if X is not None:
@@ -167,14 +167,9 @@ def _outputs(net: Sequential, X: Any) -> list[Finding]:
             found.append(Finding(name, f"{share:.0%} of the units of {layer.label}.", advice))
     spread, size = float(rows.std(axis=0).max()), float(np.abs(rows).max())
     if len(rows) > 1 and spread < 1e-3 * max(size, 1e-3):
-        found.append(
-            Finding(
-                "constant prediction",
-                f"over {len(rows)} rows the outputs vary by {spread:.1e}.",
-                "Check that inputs are scaled and not all alike; try a larger learning rate, and class_weight "
-                "if one class is rare.",
-            )
-        )
+        seen = f"over {len(rows)} rows the outputs vary by {spread:.1e}."
+        advice = "Check that inputs are scaled and not all alike; try a larger learning rate"
+        found.append(Finding("constant prediction", seen, f"{advice}, and class_weight if one class is rare."))
     return found
 
 
@@ -190,19 +185,12 @@ def _walk(layers: Sequence[Layer], x: Array) -> Iterator[tuple[Layer, Array]]:
 def _idle_units(layer: Layer, rows: np.ndarray) -> tuple[float, str, str]:
     """Share of the units of an activation layer that do nothing on these rows."""
     if isinstance(layer, ReLU):
-        return (
-            float((rows <= 0).all(axis=0).mean()),
-            "dead units",
-            "Try LeakyReLU, a smaller learning rate, or He initialization.",
-        )
+        dead = (rows <= 0).all(axis=0)
+        return float(dead.mean()), "dead units", "Try LeakyReLU, a smaller learning rate, or He initialization."
     if isinstance(layer, Sigmoid | Tanh):
         low = 0.0 if isinstance(layer, Sigmoid) else -1.0
-        saturated = (rows < low + 0.01) | (rows > 0.99)
-        return (
-            float((saturated.mean(axis=0) > 0.95).mean()),
-            "saturated units",
-            "Scale the inputs, or start from smaller weights.",
-        )
+        saturated = ((rows < low + 0.01) | (rows > 0.99)).mean(axis=0) > 0.95
+        return float(saturated.mean()), "saturated units", "Scale the inputs, or start from smaller weights."
     return 0.0, "", ""
 
 

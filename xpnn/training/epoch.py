@@ -1,15 +1,19 @@
-"""The steps of one epoch, before they are made."""
+"""The steps of one epoch, before they are made; and where one fails, why."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
+
+from ..backend import to_numpy
+from ..random import StepKey
 from .feed import Batch, Feed, Indices
 from .state import TrainState
-from .step import StepTable, Tally, Training
+from .step import Step, StepTable, Tally, Training
 
-__all__ = ["Epoch"]
+__all__ = ["Epoch", "explain"]
 
 
 class Epoch(NamedTuple):
@@ -35,3 +39,72 @@ class Epoch(NamedTuple):
             tally.add(step.slot, value, pred, y, weight)
             for hook in hooks:
                 hook()
+
+
+def explain(epoch: Epoch, last: int) -> str:
+    """Repeat an epoch up to its first loss that is not finite, looking at every tensor.
+
+    Everything in an epoch is a function of its beginning, so the repetition meets the same failure at slot `last`; it
+    is slow, because each look waits for the device, but it happens once.  Where the state at the beginning lacks the
+    optimizer's, it is not exact.  Training is left in the state of the failing step: restore it afterwards.
+
+    Returns sentences naming the first tensor that is not finite, the likely cause, and what to try.
+    """
+    training = epoch.training
+    epoch.begun.restore(training)
+    rate, name = training.optimizer.lr, "the loss"
+    for step, (x, y, weight) in zip(epoch.table.steps(0, last + 1), epoch.batches(), strict=False):
+        found = _first_activation(training, x, weight, step)
+        if found is None:
+            training.train_step(x, y, weight, step)
+            found = _first_parameter(training)
+        if found is not None:
+            name = f"{found} (step {step.slot + 1})"
+            break
+    else:
+        if not epoch.begun.complete:
+            return f"It did not fail again with the optimizer as new. {_cause(x, y, rate)}"
+    return f"First tensor that is not finite: {name}. {_cause(x, y, rate)}"
+
+
+def _finite(x: Any) -> bool:
+    return bool(np.isfinite(to_numpy(x)).all())
+
+
+def _first_activation(training: Training, x: Any, weight: Any, step: Step) -> str | None:
+    net = training.net
+    buffers = net.store.snapshot()
+    key = StepKey(net.seed, step.step, step.rows, weight, step.weight)
+    try:
+        for layer in net.layers:
+            x, _ = layer.forward(x, train=True, key=key)
+            if not _finite(x):
+                return f"output of layer {layer.label}"
+    finally:
+        net.store.restore(buffers)  # batch norm has moved its running moments
+    return None
+
+
+def _first_parameter(training: Training) -> str | None:
+    store = training.net.store
+    for kind, views in (("gradient of", store.param_grads), ("", store.params)):
+        for name, view in reversed(views.items()):  # backwards: the order in which gradients arise
+            if not _finite(view):
+                return f"{kind} {name}".strip()
+    return None
+
+
+def _cause(x: Any, y: Any, rate: float | list[float]) -> str:
+    inputs = np.abs(to_numpy(x).reshape(-1, x.shape[-1]).astype(np.float64))
+    column = int(inputs.max(axis=0).argmax())
+    targets = np.abs(to_numpy(y).astype(np.float64)).max()
+    if inputs.max() > 100:
+        return (
+            f"Inputs reach {inputs.max():.3g} (column {column}): scale them with xpnn.data.Standardizer "
+            "(fitted on the training rows)."
+        )
+    if to_numpy(y).dtype.kind == "f" and targets > 1000:
+        return f"Targets reach {targets:.3g}: standardize them, and undo it on predictions."
+    return (
+        f"Inputs and targets are of ordinary size: try a learning rate ten times smaller than {rate}, or clip_norm=1."
+    )

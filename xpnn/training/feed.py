@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import contextvars
 import copy
+import functools
 import importlib
 import itertools
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
@@ -36,22 +37,10 @@ _CHECKED_ELEMENTS = 1 << 18
 
 
 class Feed:
-    """Rows of inputs, targets and weights, ready to be cut into batches.
+    """Rows of inputs, targets and weights, ready to be cut into batches on a backend.
 
-    Parameters
-    ----------
-    backend : Backend
-        Where batches go.
-    X : array of shape (n, n_in)
-        Of any library; a `numpy.memmap` is streamed.
-    y : array of shape (n,) or (n, n_targets)
-        Targets.
-    weight : numpy.ndarray of shape (n,), optional
-        Sample weights, on the host.
-    kind_x, kind_y : {"float", "index"}
-        Whether values become the backend's floating or index dtype.
-    where : str
-        Who asks, for messages.
+    X (n, n_in) and y (n,) or (n, n_targets) are of any library, and become of the backend's floating dtype, or of its
+    index dtype; a `numpy.memmap` is streamed.  Sample weights (n,) are on the host.  Messages begin with `where`.
     """
 
     def __init__(
@@ -61,31 +50,28 @@ class Feed:
         y: Any,
         weight: np.ndarray | None = None,
         *,
-        kind_x: Literal["float", "index"] = "float",
-        kind_y: Literal["float", "index"] = "float",
+        index_x: bool = False,
+        index_y: bool = False,
         where: str = "fit",
     ) -> None:
-        dtypes = {"float": backend.dtype, "index": backend.index_dtype}
-        self.backend = backend
-        self._x = _column(backend, X, dtypes[kind_x], where, "X")
-        self._y = _column(backend, y, dtypes[kind_y], where, "y")
-        self.weight = weight
-        self._w = None if weight is None else _column(backend, weight, backend.dtype, where, "sample_weight")
-        self._n = int(X.shape[0])
+        dtypes = backend.dtype, backend.index_dtype
+        self.backend, self.weight = backend, weight
+        self._columns = [
+            _column(backend, X, dtypes[index_x], where, "X"),
+            _column(backend, y, dtypes[index_y], where, "y"),
+        ]
+        if weight is not None:
+            self._columns.append(_column(backend, weight, backend.dtype, where, "sample_weight"))
         self._part: Indices | None = None  # the rows of a part, in order
         self.width = int(np.prod(X.shape[1:]))
 
     def __len__(self) -> int:
-        return self._n if self._part is None else len(self._part)
+        return int(self._columns[0].values.shape[0]) if self._part is None else len(self._part)
 
     @property
     def rows(self) -> Indices:
         """The numbers of this feed's rows, in order."""
-        return np.arange(self._n, dtype=np.int64) if self._part is None else self._part
-
-    @property
-    def _columns(self) -> list[_Resident | _Streamed]:
-        return [column for column in (self._x, self._y, self._w) if column is not None]
+        return np.arange(len(self), dtype=np.int64) if self._part is None else self._part
 
     @property
     def kinds(self) -> list[tuple[DType, tuple[int, ...]]]:
@@ -104,8 +90,7 @@ class Feed:
             return None
         if any(np.may_share_memory(a, b) for a, b in itertools.combinations(columns, 2)):
             return None
-        index = self._index(order)
-        return columns, None if index is None else self._x.ready(index)
+        return columns, self._columns[0].ready(self._index(order))
 
     def _index(self, order: Indices | None) -> Indices | None:
         """Return the numbers of this feed's rows in an order, or None where they are all and in theirs."""
@@ -132,17 +117,10 @@ class Feed:
     def blocks(self, order: Indices | None, edges: Sequence[int]) -> Iterator[Batch]:
         """Yield (x, y, weight) of the rows from each edge to the next, in one piece.
 
-        Rows that are on disk are read ahead: while one block is in use, a thread reads the next.
-
-        Parameters
-        ----------
-        order : numpy.ndarray of int64 or None
-            A permutation of this feed's rows; None takes them as they lie.
-        edges : sequence of int
-            Ascending numbers of rows.
+        `order` is a permutation of this feed's rows; None takes them as they lie.  Rows that are on disk are read
+        ahead: while one block is in use, a thread reads the next.
         """
-        index = self._index(order)
-        columns = self._columns
+        index, columns = self._index(order), self._columns
         indices = [column.ready(index) for column in columns]
         ranges = list(itertools.pairwise(edges))
         if len(ranges) > 1 and any(isinstance(column, _Streamed) for column in columns):
@@ -154,23 +132,13 @@ class Feed:
 
     def edges(self, batch_size: int, first: int = 0) -> list[int]:
         """Return where blocks of whole batches begin that are worth one gather, from batch `first` on, and the end."""
-        n = len(self)
-        elements = _UPLOADED_ELEMENTS if isinstance(self._x, _Streamed) and self._x.pinned else _STAGE_ELEMENTS
+        n, x = len(self), self._columns[0]
+        elements = _UPLOADED_ELEMENTS if isinstance(x, _Streamed) and x.pinned else _STAGE_ELEMENTS
         stage = batch_size * max(elements // (batch_size * self.width), 1)
         return [*range(first * batch_size, n, stage), n]
 
     def batches(self, order: Indices | None, batch_size: int, first: int = 0) -> Iterator[Batch]:
-        """Yield (x, y, weight) of each batch, the last short one included.
-
-        Parameters
-        ----------
-        order : numpy.ndarray of int64 or None
-            A permutation of this feed's rows; None takes them as they lie.
-        batch_size : int
-            Rows of one batch.
-        first : int, default=0
-            Number of the batch to begin with.
-        """
+        """Yield (x, y, weight) of each batch from number `first` on, the last short one included; see `blocks`."""
         for x, y, w in self.blocks(order, self.edges(batch_size, first)):
             for a in range(0, x.shape[0], batch_size):
                 b = min(a + batch_size, x.shape[0])
@@ -281,14 +249,13 @@ def _read_ahead(
     def read(number: int) -> list[Any]:
         return [column.read(index, *ranges[number], number % 2) for column, index in streamed]
 
-    def submit(number: int) -> Future[list[Any]]:
+    def begin(number: int) -> Callable[[], list[Any]]:
         for column, _ in streamed:
             column.free(number % 2)
         if not threaded:
-            done: Future[list[Any]] = Future()
-            done.set_result(read(number))
-            return done
-        return pool.submit(contextvars.copy_context().run, read, number)  # numpy.errstate is part of the context
+            return functools.partial(read, number)
+        # numpy.errstate is part of the context
+        return pool.submit(contextvars.copy_context().run, read, number).result
 
     for column, _ in streamed:
         column.begin(max(b - a for a, b in ranges))
@@ -299,11 +266,11 @@ def _read_ahead(
         except RuntimeError:  # no memory for a thread: each block is read when its turn comes
             threaded = False
         try:
-            pending = submit(0)
+            pending = begin(0)
             for number, (a, b) in enumerate(ranges):
-                found = iter(pending.result())
+                found = iter(pending())
                 if number + 1 < len(ranges):
-                    pending = submit(number + 1)
+                    pending = begin(number + 1)
                 yield [
                     c.take(next(found), number % 2) if isinstance(c, _Streamed) else c.rows(i, a, b)
                     for c, i in zip(columns, indices, strict=True)

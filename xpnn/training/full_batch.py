@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -22,52 +22,24 @@ from ..layers.base import walk
 from ..optim import LBFGS
 from ..optim.lbfgs import Descent
 from ..recordable import foreign_method
-from ..schedules import Constant, Schedule
+from ..schedules import Constant
 from .feed import Batch, Feed
 from .step import STEP_METHODS, Tally, Training
 
 __all__ = ["FullBatch", "Objective", "plan_full_batch"]
 
 
-class Fit(Training, Protocol):
-    """The trainer, as one sees it who makes its epochs."""
-
-    schedule: Schedule
-    columns: list[str]
-
-    def evaluate_feed(self, feed: Feed, batch_size: int) -> dict[str, float]:
-        """Return loss and metrics, dropout off."""
-
-    def notify(self, event: str) -> None:
-        """Call a hook of all callbacks."""
-
-    def stop(self, reason: str) -> None:
-        """End training after this epoch."""
-
-
 class Objective:
-    """Loss and penalty of all rows as a function of the weights, in slices that bound the memory.
+    """Loss and penalty of all rows as a function of the weights, in slices of `batch_size` that bound the memory.
 
-    Parameters
-    ----------
-    training : Training
-        Its network's flat values are the point, the flat gradients the slope there.
-    rows : Feed
-        All rows.
-    batch_size : int
-        Rows of one slice.
-
-    Attributes
-    ----------
-    data, penalty : 0-d array
-        The two parts of the last value; the second is None without a regularizer.
+    The network's flat values are the point, the flat gradients the slope there.  `data` and `penalty`, 0-d arrays, are
+    the two parts of the last value; the second is None without a regularizer.
     """
 
     def __init__(self, training: Training, rows: Feed, batch_size: int) -> None:
         self.training, self.rows, self.batch_size = training, rows, batch_size
-        n = len(rows)
-        weight = np.ones(n) if rows.weight is None else rows.weight[rows.rows]
-        self._weights = np.asarray([weight[a : a + batch_size].sum() for a in range(0, n, batch_size)])
+        weight = rows.batch_weights(None, 1)
+        self._weights = np.asarray([weight[a : a + batch_size].sum() for a in range(0, len(weight), batch_size)])
         self._shares: list[float] = (self._weights / weight.sum()).tolist()
         self._tally = Tally(training, len(self._shares)) if training.metrics else None
         self._only: list[Batch] = []  # a single slice, brought once
@@ -112,21 +84,14 @@ class Objective:
 
 
 class FullBatch:
-    """The epochs of one fit by an optimizer that takes all rows at once.
+    """The epochs of one fit by an optimizer that takes all rows at once, and makes an objective small.
 
-    Parameters
-    ----------
-    fit : Fit
-        The trainer.
-    optimizer : LBFGS
-        The trainer's, bound to the network's store; its `state` is gone on from, and kept up to date.
-    objective : Objective
-        What is made small.
+    The optimizer is bound to the network's store; its `state` is gone on from, and kept up to date.
     """
 
     _descent: Descent
 
-    def __init__(self, fit: Fit, optimizer: LBFGS, objective: Objective) -> None:
+    def __init__(self, fit: Training, optimizer: LBFGS, objective: Objective) -> None:
         self.fit, self.optimizer, self.objective = fit, optimizer, objective
         self._row: dict[str, Any] = {}
 
@@ -190,24 +155,11 @@ class FullBatch:
         return message or None
 
 
-def plan_full_batch(fit: Fit, rows: Feed, batch_size: int, graph: object) -> FullBatch | None:
+def plan_full_batch(fit: Training, rows: Feed, batch_size: int, graph: object) -> FullBatch | None:
     """Return what makes the epochs of a fit whose optimizer takes all rows at once; None for other optimizers.
 
-    Parameters
-    ----------
-    fit : Fit
-        The trainer, its optimizer bound.
-    rows : Feed
-        The training rows.
-    batch_size : int
-        Rows of one slice.
-    graph : {"auto", True, False}
-        As given to `fit`.
-
-    Raises
-    ------
-    OptionError
-        If the fit has parts or options that a line search over all rows has no use for.
+    The optimizer is bound, `graph` as given to `fit`.  Raises OptionError if the fit has parts or options that a line
+    search over all rows has no use for.
     """
     optimizer, net = fit.optimizer, fit.net
     if not isinstance(optimizer, LBFGS):

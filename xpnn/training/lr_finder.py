@@ -180,8 +180,7 @@ def _sweep(trainer: Trainer, X: Any, y: Any, rates: np.ndarray, batch_size: int,
     rule.bind(store)
     losses: list[float] = []
     total = weight = start = 0.0
-    best = math.inf
-    begun = rule.t
+    best, begun = math.inf, rule.t
     batches = (
         batch
         for epoch in range(len(rates))  # more than enough: each has at least one batch
@@ -189,8 +188,7 @@ def _sweep(trainer: Trainer, X: Any, y: Any, rates: np.ndarray, batch_size: int,
     )
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         for slot, (rate, (x, target, _)) in enumerate(zip(rates, batches, strict=False)):
-            numbers = rule.numbers(begun + slot + 1, float(rate))
-            step = Step(slot, slot, False, float(x.shape[0]), numbers)
+            step = Step(slot, slot, False, float(x.shape[0]), rule.numbers(begun + slot + 1, float(rate)))
             value, _ = trainer.train_step(x, target, None, step)
             seen = float(to_numpy(value).astype(np.float64).mean())
             if not math.isfinite(seen):

@@ -52,12 +52,7 @@ def save_trainer(trainer: Trainer, path: PathLike) -> None:
 
 
 def load_trainer(
-    kind: type[Trainer],
-    path: PathLike,
-    *,
-    backend: str | Backend,
-    callbacks: Sequence[Callback],
-    custom: Custom,
+    kind: type[Trainer], path: PathLike, *, backend: str | Backend, callbacks: Sequence[Callback], custom: Custom
 ) -> Trainer:
     """Read what `save_trainer` wrote; see `Trainer.load`."""
     tensors, meta = read(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -12,29 +12,18 @@ from .._typing import Array
 from ..backend import to_numpy
 from .step import Training
 
-__all__ = ["TrainState", "digest"]
+__all__ = ["TrainState", "digest", "same_bits"]
 
 # Optimizer states of more numbers than this are not copied at every epoch: half a MiB in float32.
 _COPIED_ELEMENTS = 1 << 17
 
 
 class TrainState:
-    """What steps change, as it is now, so that they can be undone or repeated.
+    """What steps change, as it is now, so that they can be undone or repeated; `also` are other arrays that they write.
 
-    Parameters
-    ----------
-    training : Training
-        Whose state it is.
-    whole : bool, default=False
-        Whether to copy the optimizer's state however large it is.
-    also : sequence of arrays, default=()
-        Others that steps write.
-
-    Attributes
-    ----------
-    complete : bool
-        Whether the optimizer's state is part of it.  The state of a larger network would take more memory than its
-        weights, for a case that seldom comes: there an undone epoch leaves the optimizer as new.
+    `complete` tells whether the optimizer's state is part of it.  The state of a larger network would take more memory
+    than its weights, for a case that seldom comes: there, unless the `whole` is asked for, an undone epoch leaves the
+    optimizer as new.
     """
 
     def __init__(self, training: Training, *, whole: bool = False, also: Sequence[Array] = ()) -> None:
@@ -79,3 +68,25 @@ def digest(training: Training, tables: Sequence[Array] = ()) -> bytes:
     for array in arrays:
         seen.update(np.ascontiguousarray(to_numpy(array)).data)
     return seen.digest()
+
+
+def same_bits(
+    before: TrainState,
+    training: Training,
+    tables: Sequence[Array],
+    *,
+    eagerly: Callable[[], Training],
+    recorded: Callable[[], None],
+) -> bool:
+    """Make the same steps eagerly and as recorded, and tell whether all that they leave is equal to the last bit.
+
+    Both begin at `before`, the present state, and write losses and metrics to `tables`; `training` makes the recorded
+    steps, and is left as they leave it.  `eagerly` makes the steps one by one and returns what made them, over the same
+    memory.  What Python code would do anew in each step happens only once when it is recorded; here it is found out.
+    """
+    expected = digest(eagerly(), tables)
+    before.restore(training)
+    for array in (training.net.store.grads, *tables):
+        array[...] = 0.0  # what a recording leaves out must not be found there
+    recorded()
+    return digest(training, tables) == expected

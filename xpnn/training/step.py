@@ -22,6 +22,8 @@ from ..optim import Optimizer
 from ..random import KeyRow, step_keys
 from ..recordable import Recordable, RecordingMode
 from ..regularizers import Regularizer
+from ..schedules import Schedule
+from .feed import Feed
 
 __all__ = ["STEP_METHODS", "Step", "StepArrays", "StepTable", "Tally", "Training"]
 
@@ -56,6 +58,8 @@ class Training(Protocol):
     epoch: int
     grad_norm: Array
     penalty: Array
+    schedule: Schedule
+    columns: list[str]
 
     @property
     def callbacks(self) -> Sequence[Recordable]:
@@ -66,6 +70,15 @@ class Training(Protocol):
 
     def unrecordable(self, mode: RecordingMode) -> str | None:
         """Return why its steps cannot be recorded."""
+
+    def evaluate_feed(self, feed: Feed, batch_size: int) -> dict[str, float]:
+        """Return loss and metrics, dropout off."""
+
+    def notify(self, event: str) -> None:
+        """Call a hook of all callbacks."""
+
+    def stop(self, reason: str) -> None:
+        """End training after this epoch."""
 
 
 class StepArrays(NamedTuple):
@@ -90,22 +103,11 @@ class StepArrays(NamedTuple):
 
 
 class StepTable:
-    """The steps of an epoch, a row for each.
+    """The steps of an epoch from number `first` on, a row for each.
 
-    Parameters
-    ----------
-    first : int
-        Number of the first step.
-    batch_size : int
-        Rows of a step.
-    weights : numpy.ndarray of shape (steps,)
-        Total weight of each batch.
-    numbers : sequence of tuples
-        The optimizer's numbers of each step: Python's, or arrays of shape (K, 1) where replicas have their own.
-    rows : int32 array of shape (n,), optional
-        Numbers that pick the rows' masks, on the device.
-    strengths : sequence of float, optional
-        The penalty's strength in each step.
+    `weights` are the batches' totals, `numbers` the optimizer's of each step: Python's, or arrays of shape (K, 1) where
+    replicas have their own.  The int32 array `rows`, on the device, picks the rows' masks; `strengths` are the
+    penalty's in each step.
     """
 
     def __init__(
@@ -128,15 +130,8 @@ class StepTable:
         """Yield the rows from number `start` to before `stop`, as eager steps take them."""
         strengths, end = self._strengths, len(self) - 1
         for slot in range(start, len(self) if stop is None else stop):
-            yield Step(
-                self.first + slot,
-                slot,
-                slot == end,
-                self._weights[slot],
-                self._numbers[slot],
-                None if self.rows is None else self._own(slot, slot + 1),
-                None if strengths is None else strengths[slot],
-            )
+            own, strength = self._own(slot, slot + 1), None if strengths is None else strengths[slot]
+            yield Step(self.first + slot, slot, slot == end, self._weights[slot], self._numbers[slot], own, strength)
 
     def _own(self, start: int, stop: int) -> Array | None:
         """The rows' own numbers of some steps."""
@@ -153,14 +148,7 @@ class StepTable:
     def lay_out(self, net: Sequential, start: int, stop: int, *, each: bool = False) -> StepArrays:
         """Return the rows from number `start` to before `stop` as new arrays.
 
-        Parameters
-        ----------
-        net : Sequential
-            Whose steps they are.
-        start, stop : int
-            Which.
-        each : bool, default=False
-            Whether each replica gets numbers of its own even where they are alike.
+        With `each`, every replica gets numbers of its own even where they are alike.
         """
         backend, replicas = net.backend, net.store.replicas
         slots = tuple(layer.slot for layer in walk(net.layers))
@@ -168,8 +156,8 @@ class StepTable:
         shape = (1,) if self.alike and not each else (*replicas, 1)
         numbers = backend.zeros((stop - start, columns, *shape), dtype=net.store.values.dtype)
         keys = backend.zeros((stop - start, len(slots), 2, *replicas, 1), dtype=backend.xp.int32)
-        here = self._own(start, stop)
-        rows = None if here is None else backend.zeros(here.shape, dtype=here.dtype)
+        own = self._own(start, stop)
+        rows = None if own is None else backend.zeros(own.shape, dtype=own.dtype)
         arrays = StepArrays(numbers, keys, rows, slots, self._strengths is not None)
         self.fill(arrays, net, start)
         return arrays
@@ -178,13 +166,9 @@ class StepTable:
         """Write as many rows as there are places, from number `start` on, into arrays from `lay_out`."""
         backend, steps = net.backend, arrays.numbers.shape[0]
         stop = start + steps
-        strengths = [()] * steps if self._strengths is None else [(s,) for s in self._strengths[start:stop]]
-        table = [
-            (weight, *numbers, *strength)
-            for weight, numbers, strength in zip(
-                self._weights[start:stop], self._numbers[start:stop], strengths, strict=True
-            )
-        ]
+        table = [(self._weights[k], *self._numbers[k]) for k in range(start, stop)]
+        if self._strengths is not None:
+            table = [(*row, strength) for row, strength in zip(table, self._strengths[start:stop], strict=True)]
         own: list[tuple[int, int, Array]] = []  # what replicas have of their own is on the device already
         if not self.alike:
             own = [(k, j, n) for k, row in enumerate(table) for j, n in enumerate(row) if not isinstance(n, float)]
@@ -200,15 +184,7 @@ class StepTable:
 
 
 class Tally:
-    """Losses and metric sums of some steps: written on the device, read once.
-
-    Parameters
-    ----------
-    training : Training
-        Whose steps they are.
-    steps : int
-        How many.
-    """
+    """Losses and metric sums of some steps: written on the device, read once."""
 
     def __init__(self, training: Training, steps: int) -> None:
         backend, replicas = training.net.backend, training.net.store.replicas
@@ -247,25 +223,20 @@ class Tally:
         return to_numpy(self._losses).astype(np.float64)
 
     def row(self, weights: np.ndarray) -> dict[str, Any]:
-        """Mean loss and metrics over all steps, weighted by the batches' weights."""
-        losses = self.losses()
-        total = weights.sum()
-        out = _columns("loss", _of_each(losses, 1, lambda own: np.tensordot(weights, own, axes=1) / total))
-        for table, metric in zip(self._sums, self._metrics, strict=True):
-            out |= _columns(metric.name, _of_each(to_numpy(table).astype(np.float64), 2, metric.value))
+        """Mean loss and metrics of all steps, weighted by the batches' weights; of replicas the mean, and the list."""
+        total, replicated = weights.sum(), len(self._losses.shape) > 1
+        metrics = zip(self._metrics, self._sums, strict=True)
+        columns: list[tuple[str, Array, Callable[[np.ndarray], Any]]] = [
+            ("loss", self._losses, lambda losses: np.tensordot(weights, losses, axes=1) / total),
+            *((metric.name, sums, metric.value) for metric, sums in metrics),
+        ]
+        out: dict[str, Any] = {}
+        for name, table, value in columns:
+            host = to_numpy(table).astype(np.float64)
+            if not replicated:
+                out[name] = float(value(host))
+                continue
+            # In one piece, so that each replica's rounds as it would alone.
+            values = [float(value(np.ascontiguousarray(host[..., k]))) for k in range(host.shape[-1])]
+            out |= {name: float(np.mean(values)), f"{name}_replicas": values}
         return out
-
-
-def _of_each(table: np.ndarray, ndim: int, of: Callable[[np.ndarray], Any]) -> Any:
-    """Apply `of` to the table of a single network, `ndim`-D, or to each replica's: it rounds as it would alone."""
-    if table.ndim == ndim:
-        return of(table)
-    return [of(np.ascontiguousarray(table[..., k])) for k in range(table.shape[-1])]
-
-
-def _columns(name: str, value: Any) -> dict[str, Any]:
-    """One column; for replicas their mean, and the list of all."""
-    values = np.asarray(value, dtype=np.float64)
-    if values.ndim == 0:
-        return {name: float(values)}
-    return {name: float(values.mean()), f"{name}_replicas": values.tolist()}

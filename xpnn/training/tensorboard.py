@@ -62,14 +62,20 @@ class TensorBoard(Callback):
     """
 
     def __init__(self, logdir: PathLike = "runs/tensorboard", *, histograms: int = 0) -> None:
-        self._writer_class = _writer_class()
+        try:
+            from tensorboardX import SummaryWriter
+        except ImportError as error:
+            raise BackendUnavailableError(
+                "TensorBoard: needs tensorboardX. Run: pip install 'xpnn[tensorboard]'"
+            ) from error
+        self._writer_class = SummaryWriter
         self.logdir = logdir
         self.histograms = 0 if histograms == 0 else count(histograms, "TensorBoard", "histograms")
         self._writers: dict[str, Any] = {}
         self._begins_at = 1
 
     def on_fit_begin(self, trainer: Trainer) -> None:
-        self._close()  # a fit that another trainer began and has not ended
+        self.on_fit_end(trainer)  # of a fit that another trainer began and has not ended
         self._begins_at = trainer.epoch + 1
         self._run("train")
 
@@ -93,7 +99,10 @@ class TensorBoard(Callback):
                     self._run(run).add_histogram(f"weights/{name}", values, epoch)
 
     def on_fit_end(self, trainer: Trainer) -> None:
-        self._close()
+        with contextlib.ExitStack() as stack:
+            while self._writers:
+                _, writer = self._writers.popitem()
+                stack.callback(writer.close)
 
     def _run(self, name: str) -> Any:
         """Return the writer of a run; open it at its first value."""
@@ -113,19 +122,3 @@ class TensorBoard(Callback):
                     "Choose another logdir, or mend the folder's permissions."
                 ) from error
         return self._writers[name]
-
-    def _close(self) -> None:
-        with contextlib.ExitStack() as stack:
-            while self._writers:
-                _, writer = self._writers.popitem()
-                stack.callback(writer.close)
-
-
-def _writer_class() -> Any:
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError as error:
-        raise BackendUnavailableError(
-            "TensorBoard: needs tensorboardX. Run: pip install 'xpnn[tensorboard]'"
-        ) from error
-    return SummaryWriter

@@ -27,13 +27,11 @@ from ..regularizers import Regularizer
 from ..schedules import Constant, Schedule
 from .callbacks import Callback
 from .checks import Rows, checked_feed, expect, feeds_of_fit
-from .divergence import explain
-from .epoch import Epoch
+from .epoch import Epoch, explain
 from .feed import Feed
 from .full_batch import FullBatch, plan_full_batch
 from .history import History, missing_column, will_miss
-from .recorded.choice import find_runner
-from .recorded.runner import Runner
+from .recorded import Runner, find_runner
 from .resume import load_trainer, save_trainer
 from .state import TrainState
 from .step import STEP_METHODS, Step, StepTable, Tally
@@ -115,10 +113,8 @@ class Trainer(Recordable):
         expect(net, Sequential, "net", "a network")
         expect(loss, Loss, "loss", "a loss object such as xpnn.CrossEntropy()")
         expect(optimizer, Optimizer, "optimizer", "an optimizer object such as xpnn.Adam(lr=0.001)")
-        if schedule is not None:
-            expect(schedule, Schedule, "schedule", "a schedule object such as xpnn.CosineDecay(), or None")
-        if regularizer is not None:
-            expect(regularizer, Regularizer, "regularizer", "a penalty object such as xpnn.L2(1e-4), or None")
+        expect(schedule, Schedule | None, "schedule", "a schedule object such as xpnn.CosineDecay(), or None")
+        expect(regularizer, Regularizer | None, "regularizer", "a penalty object such as xpnn.L2(1e-4), or None")
         expect(callbacks, Sequence, "callbacks", "a list of callbacks")
         for callback in callbacks:
             expect(callback, Callback, "each callback", "an object such as xpnn.EarlyStopping()")
@@ -241,10 +237,8 @@ class Trainer(Recordable):
             class_weight=class_weight,
             seed=self.seed,
         )
-        store = self.net.store
-        self.optimizer.bind(store)
-        self.stop_reason = None
-        self.epochs_planned = self.epoch + epochs
+        self.optimizer.bind(self.net.store)
+        self.stop_reason, self.epochs_planned = None, self.epoch + epochs
         steps = -(-len(train) // batch_size)
         self.bound_loss = self.loss.using(self.net.backend.ops)
         self.net.prepare(epochs * steps, batch_size)
@@ -257,7 +251,8 @@ class Trainer(Recordable):
             for callback in self.callbacks:
                 callback.on_fit_begin(self)
                 begun.append(callback)
-            self._check_watched(schedule)
+            if schedule.watches is not None and will_miss(schedule.watches, self.columns):
+                raise missing_column(schedule, schedule.watches, self.columns)
             if self._full_batch is not None:
                 self.stop_reason = self._full_batch.begin()
             else:
@@ -267,7 +262,8 @@ class Trainer(Recordable):
                 self.history.append(self.run_epoch(train, valid, batch_size, schedule, shuffle))
                 self.notify("on_epoch_end")
         finally:
-            self._full_batch, self._runner = None, None if self._runner is None else self._runner.after_fit()
+            self._full_batch = None
+            self._runner = self._runner if self._runner is not None and self._runner.lasting else None
             with contextlib.ExitStack() as stack:  # what one callback raises at its end keeps no other from its own
                 for callback in reversed(begun):
                     stack.callback(callback.on_fit_end, self)
@@ -287,7 +283,9 @@ class Trainer(Recordable):
         order = self.epoch_rows(len(train)) if shuffle else None
         weights = train.batch_weights(order, batch_size)
         factors = self._factors(len(weights), schedule)
-        table = self._step_table(weights, factors, self.row_numbers(order), batch_size)
+        numbers = [self.optimizer.numbers(t, factor) for t, factor in enumerate(factors, self.optimizer.t + 1)]
+        strengths = self.penalty_strengths(weights)
+        table = StepTable(self.step, batch_size, weights, numbers, self.row_numbers(order), strengths)
         lr = self.optimizer.rate(factors[-1])
         hooks = [functools.partial(c.on_batch_end, self) for c in self.callbacks if c.looks_at_steps()]
         epoch = Epoch(self, train, order, table, Tally(self, len(weights)), TrainState(self), hooks)
@@ -541,11 +539,6 @@ class Trainer(Recordable):
         penalty = [] if self.regularizer is None else ["penalty"]
         return ["epoch", *names, *held_out, "lr", "grad_norm", *penalty, "seconds"]
 
-    def _check_watched(self, schedule: Schedule) -> None:
-        """Refuse a schedule that waits for a validation column which will not come."""
-        if schedule.watches is not None and will_miss(schedule.watches, self.columns):
-            raise missing_column(schedule, schedule.watches, self.columns)
-
     def _factors(self, steps: int, schedule: Schedule) -> list[float]:
         """The schedule's factor at each step of the coming epoch."""
         earned = 1.0
@@ -556,17 +549,3 @@ class Trainer(Recordable):
         if schedule.unit == "epoch":
             return [schedule(self.epoch + slot / steps) * earned for slot in range(steps)]
         return [schedule(self.step + slot) * earned for slot in range(steps)]
-
-    def _step_table(
-        self, weights: np.ndarray, factors: Sequence[float], rows: Array | None, batch_size: int
-    ) -> StepTable:
-        """Everything that changes within the coming epoch, step by step."""
-        t, numbers = self.optimizer.t, self.optimizer.numbers
-        return StepTable(
-            self.step,
-            batch_size,
-            weights,
-            [numbers(t + slot, factor) for slot, factor in enumerate(factors, 1)],
-            rows,
-            self.penalty_strengths(weights),
-        )

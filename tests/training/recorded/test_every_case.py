@@ -58,7 +58,7 @@ def test_as_a_trace(case, compiled):
         warnings.simplefilter("error")
         with warned:
             replayed = case.train(compiled, graph="auto" if case.trace else True)
-    assert (replayed._runner is not None and replayed._runner.ready) == case.trace
+    assert (replayed._runner is not None and replayed._runner._found is not None) == case.trace
     eager = case.train(compiled, graph=False)
     assert eager._runner is None
     assert outcome(replayed) == outcome(eager)

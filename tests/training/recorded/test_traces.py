@@ -22,7 +22,8 @@ from xpnn import Linear
 from xpnn.accel.native import support
 from xpnn.accel.native.openblas import NO_POOL
 from xpnn.accel.native.trace import Trace, Traced, TraceError
-from xpnn.training.recorded import choice, traces, trial
+from xpnn.training import state
+from xpnn.training.recorded import find_runner, traces
 
 N_IN = 4
 
@@ -49,7 +50,7 @@ def plain(backend, net=None, **options):
 
 
 def replayed(trainer):
-    return trainer._runner is not None and trainer._runner.ready
+    return trainer._runner is not None and trainer._runner._found is not None
 
 
 def assert_equal_to_the_bit(make, backend, x, y, *, epochs=3, graph="auto", used=True, batch_size=BATCH, **fit):
@@ -175,7 +176,7 @@ def test_a_trace_that_was_not_compared_is_not_used(moment, backend, monkeypatch)
         owner, name = {
             "traced": (Trace, "finish"),
             "replayed": (Trace, "play"),
-            "compared": (trial, "digest"),
+            "compared": (state, "digest"),
         }[moment]
         patch.setattr(owner, name, interrupt)
         with pytest.raises(KeyboardInterrupt):
@@ -665,7 +666,7 @@ def test_estimators(backend, monkeypatch):
     estimators = pytest.importorskip("xpnn.estimators", reason="needs scikit-learn")
     x, y = data(n=300)
     used = []
-    find = choice.find_runner
+    find = find_runner
     for name in ("MLPClassifier", "MLPRegressor"):
         found = []
         for on in (True, False):
@@ -683,7 +684,7 @@ def test_estimators(backend, monkeypatch):
                 model.fit(x, y)
             found.append([*(w.tobytes() for w in model.coefs_), model.loss_curve_])
             if on:
-                assert used[-1].ready
+                assert used[-1]._found is not None
         assert found[0] == found[1]
 
 
@@ -692,7 +693,7 @@ def test_an_estimator_with_weights(alpha, backend, monkeypatch):
     estimators = pytest.importorskip("xpnn.estimators", reason="needs scikit-learn")
     x, y = data(n=300)
     weight = np.linspace(0.5, 2.0, 300)
-    found, used, find = [], [], choice.find_runner
+    found, used, find = [], [], find_runner
     monkeypatch.setattr("xpnn.training.trainer.find_runner", lambda *args: used.append(find(*args)) or used[-1])
     for own in (backend, xpnn.get_backend("numpy", ops="portable")):
         model = estimators.MLPClassifier((8,), max_iter=4, batch_size=16, random_state=0, backend=own, alpha=alpha)
@@ -700,7 +701,7 @@ def test_an_estimator_with_weights(alpha, backend, monkeypatch):
             warnings.simplefilter("ignore")  # four epochs are not enough
             model.fit(x, y, sample_weight=weight)
         found.append([*(w.tobytes() for w in model.coefs_), model.loss_curve_])
-    assert used[0].ready
+    assert used[0]._found is not None
     assert used[1] is None
     assert found[0] == found[1]
 

@@ -18,17 +18,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from typing import ClassVar
 
 from ..._typing import Array
 from ...accel.cuda.capture import Capturer, Recording, find_capturer
 from ...recordable import RecordingMode
 from ..epoch import Epoch
 from ..feed import Batch
-from ..state import TrainState
+from ..state import TrainState, same_bits
 from ..step import Step, Tally, Training
 from .guard import Guard
 from .runner import Plan, SlowWay, objection, report
-from .trial import same_bits
 
 __all__ = ["SLOW", "GraphRunner", "plan_graphs"]
 
@@ -61,27 +61,15 @@ def plan_graphs(training: Training, plan: Plan) -> GraphRunner | str | None:
 
 
 class GraphRunner:
-    """Launches the steps of one fit.
+    """Launches the steps of one fit, in stages of `size`; if `loud`, warns where that fails, and not only logs."""
 
-    Parameters
-    ----------
-    capturer : Capturer
-        Records.
-    size : int
-        Steps of one stage.
-    loud : bool
-        Whether to warn where a recording fails, or only to log.
-    """
+    lasting: ClassVar = False  # graphs hold the memory that they work in
 
     def __init__(self, capturer: Capturer, size: int, *, loud: bool) -> None:
         self._capturer, self._size, self._loud = capturer, size, loud
         self._stages: dict[int, _Stage] = {}
         self._guard: Guard | None = None
         self._failed = False
-
-    def after_fit(self) -> GraphRunner | None:
-        """Return None: graphs hold the memory that they work in."""
-        return None
 
     def run(self, epoch: Epoch) -> int:
         """Make the steps of an epoch: all, or up to a stage that cannot be recorded."""
@@ -100,10 +88,10 @@ class GraphRunner:
                     self._stages[which] = _Stage(epoch, rows, a, min(a + size, steps))
                 stage = self._stages[which]
                 stage.fill(epoch, rows, a)
-                if stage.recording is not None:
-                    stage.launch(epoch.training, stage.recording)
-                else:
+                if stage.recording is None:
                     self._record(epoch, stage, a)
+                else:
+                    stage.launch(epoch.training, stage.recording)
                 epoch.tally.put(a, stage.tally)
                 if self._failed:
                     self._stages.clear()
@@ -127,10 +115,10 @@ class GraphRunner:
         def recorded() -> None:
             # The counters stand as after these steps, so a recording in which they are frozen is found out.
             after[0].restore_counts(training)
-            recording = self._capturer.record(lambda: stage.run(training, stage.rows))
-            stage.keep(recording, training)
+            stage.recording = self._capturer.record(lambda: stage.run(training, stage.rows))
+            stage.left = training.grad_norm, training.penalty
             before.restore(training)
-            stage.launch(training, recording)
+            stage.launch(training, stage.recording)
 
         why: str | None = None
         try:
@@ -159,10 +147,9 @@ class _Stage:
         self.tally = Tally(epoch.training, self.steps)
         self._columns = [None if a is None else net.backend.copy(a, dtype=a.dtype) for a in rows]
         self._arrays = table.lay_out(net, start, stop, each=True)
-        self._left: tuple[Array, Array] = (None, None)
+        self.left: tuple[Array, Array] = (None, None)  #: by the recording, for those who read after an epoch
         self._batches: list[Batch] = []
-        #: The rows of the table as views of this memory.
-        self.rows: list[Step] = []
+        self.rows: list[Step] = []  #: of the table, as views of this memory
         for k in range(self.steps):
             place = slice(k * table.batch_size, min((k + 1) * table.batch_size, n))
             x, y, w = (None if column is None else column[place, ...] for column in self._columns)
@@ -182,14 +169,9 @@ class _Stage:
             value, pred = training.train_step(x, y, weight, step)
             self.tally.add(slot, value, pred, y, weight)
 
-    def keep(self, recording: Recording, training: Training) -> None:
-        """Take a recording that has just been made, and note where it leaves what is read after an epoch."""
-        self.recording = recording
-        self._left = training.grad_norm, training.penalty
-
     def launch(self, training: Training, recording: Recording) -> None:
         """Make the steps as they were recorded."""
         recording.launch()
         training.step += self.steps
         training.optimizer.t += self.steps
-        training.grad_norm, training.penalty = self._left
+        training.grad_norm, training.penalty = self.left

@@ -19,31 +19,22 @@ _PLAIN = (str, int, float, bool, type(None))
 class Guard:
     """The options of all parts of a step, and the places of its arrays, at one moment.
 
-    Two guards are equal if what was recorded under one may be repeated under the other.
-
-    Parameters
-    ----------
-    training : Training
-        Whose steps are recorded.
-    kind : optional
-        Whatever else a recording depends on; compared by ``==``.
+    Two guards are equal if what was recorded under one may be repeated under the other.  `kind` is whatever else a
+    recording depends on; it is compared by ``==``.
     """
 
     def __init__(self, training: Training, kind: Any = None) -> None:
         store, optimizer = training.net.store, training.optimizer
         self._arrays = [store.values, store.grads, store.buffers, store.lr_factors, store.decay_factors]
         self._arrays += optimizer.state.values()
-        parts = [*walk(training.net.layers), training.bound_loss, *training.metrics]
-        if training.regularizer is not None:
-            parts.append(training.regularizer)
-        self._options = [
-            kind,
-            training.clip_norm,
-            training.clip_value,
-            type(optimizer),
-            *(_optimizer_options(optimizer)),
-            *[(type(part), _options(part)) for part in parts],
-        ]
+        parts = [*walk(training.net.layers), training.bound_loss, training.regularizer, *training.metrics]
+        self._options = [kind, training.clip_norm, training.clip_value, type(optimizer)]
+        self._options += [
+            (name, _value(value))
+            for name, value in vars(optimizer).items()
+            if isinstance(value, (*_PLAIN, list, tuple)) and name not in ("lr", "t") and name[0] != "_"
+        ]  # lr and t show in the step table
+        self._options += [(type(part), _options(part)) for part in parts]
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Guard) or len(self._arrays) != len(other._arrays):
@@ -54,22 +45,11 @@ class Guard:
     __hash__ = None  # type: ignore[assignment]
 
 
-def _optimizer_options(optimizer: Any) -> list[Any]:
-    """All plain attributes but `lr` and `t`, which show in the step table."""
-    return [
-        (name, _value(value))
-        for name, value in vars(optimizer).items()
-        if isinstance(value, (*_PLAIN, list, tuple)) and name not in ("lr", "t") and name[0] != "_"
-    ]
-
-
 def _options(part: Any) -> Any:
     """The constructor's arguments of xpnn's own parts; of others, what their `repr` shows."""
     kind: Any = type(part)
     names = _option_names(kind)
-    if names is None:
-        return repr(part)
-    return [_value(getattr(part, name, None)) for name in names]
+    return repr(part) if names is None else [_value(getattr(part, name, None)) for name in names]
 
 
 @functools.lru_cache(maxsize=1024)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from typing import NamedTuple, Protocol, Self
+from typing import ClassVar, NamedTuple, Protocol
 
 from ...layers.base import walk
 from ...recordable import RecordingMode, is_own
@@ -20,11 +20,10 @@ _LOG = logging.getLogger("xpnn")
 class Runner(Protocol):
     """Makes steps as they were recorded, or finds that it cannot."""
 
+    lasting: ClassVar[bool]  #: whether it may serve the next fit
+
     def run(self, epoch: Epoch) -> int:
         """Make the steps of an epoch from the first on, and return how many; the rest are to be made one by one."""
-
-    def after_fit(self) -> Self | None:
-        """Return the runner if it may serve the next fit."""
 
 
 class Plan(NamedTuple):
@@ -48,16 +47,8 @@ class SlowWay(NamedTuple):
 def objection(training: Training, mode: RecordingMode) -> str | None:
     """Return why steps cannot be recorded, as the first part says that has something against it."""
     net = training.net
-    parts = [
-        *training.callbacks,
-        training,
-        training.regularizer,
-        *walk(net.layers),
-        net,
-        training.loss,
-        training.optimizer,
-        *training.metrics,
-    ]
+    parts = [*training.callbacks, training, training.regularizer, *walk(net.layers), net]
+    parts += [training.loss, training.optimizer, *training.metrics]
     found = (part.unrecordable(mode) for part in parts if part is not None)
     return next((why for why in found if why is not None), None)
 

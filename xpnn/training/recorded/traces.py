@@ -16,7 +16,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -28,11 +28,10 @@ from ...layers.plan import unbound
 from ...ops import Ops
 from ...recordable import RecordingMode
 from ..epoch import Epoch
-from ..state import TrainState
+from ..state import TrainState, same_bits
 from ..step import StepArrays, Training
 from .guard import Guard
 from .runner import Plan, Runner, SlowWay, objection, report
-from .trial import same_bits
 
 __all__ = ["SLOW", "TraceRunner", "plan_traces"]
 
@@ -69,7 +68,7 @@ def plan_traces(training: Training, plan: Plan, last: Runner | None = None) -> T
     why = objection(training, RecordingMode(plan.weighted, trusted=plan.requested, as_one=False))
     if why is not None:
         return why
-    if isinstance(last, TraceRunner) and last.serves(plan):
+    if isinstance(last, TraceRunner) and (last.batch_size, last.loud) == (plan.batch_size, plan.requested):
         return last
     return TraceRunner(plan.batch_size, loud=plan.requested)
 
@@ -86,8 +85,7 @@ class _Rows:
     """Rows of inputs, targets and weights."""
 
     columns: list[Array]
-    #: The numbers of the rows to take; None takes all as they lie.
-    index: Array | None = None
+    index: Array | None = None  #: numbers of the rows to take; None takes all as they lie
 
     def __len__(self) -> int:
         return len(self.columns[0] if self.index is None else self.index)
@@ -138,17 +136,15 @@ class _Moving:
     @property
     def kind(self) -> Any:
         """What a trace depends on of them."""
-        indexed = self._held is not None and self._held.index is not None
-        length = len(self._held.columns[0]) if self._held is not None and indexed else None
+        length = None if self._held is None or self._held.index is None else len(self._held.columns[0])
         return self._feed.kinds, length, [array.shape[1:] for array, _ in self.arrays]
 
     def pieces(self, edges: Sequence[int]) -> Iterator[_Rows]:
-        """Yield the rows all at once where they lie in memory, else from edge to edge."""
+        """Return the rows all at once where they lie in memory, else from edge to edge."""
         if self._held is not None:
-            yield self._held
-            return
-        for block in self._feed.blocks(self._order, edges):
-            yield _Rows([column for column in block if column is not None])
+            return iter([self._held])
+        blocks = self._feed.blocks(self._order, edges)
+        return (_Rows([column for column in block if column is not None]) for block in blocks)
 
     def places(self, slot: int, rows: _Rows) -> list[tuple[int, int]]:
         """Return where all are for a step whose batch comes first in `rows`, and how far from there for the next."""
@@ -157,35 +153,16 @@ class _Moving:
 
 
 class TraceRunner:
-    """Replays the steps of one trainer, from fit to fit.
+    """Replays the steps of one trainer, from fit to fit; if `loud`, warns where it cannot, and not only logs."""
 
-    Parameters
-    ----------
-    batch_size : int
-        Rows of the batches that are replayed.
-    loud : bool
-        Whether to warn where steps cannot be traced, or only to log.
-    """
+    lasting: ClassVar = True  # of rows and step tables it keeps none
 
     def __init__(self, batch_size: int, *, loud: bool) -> None:
-        self.batch_size, self._loud = batch_size, loud
+        self.batch_size, self.loud = batch_size, loud
         self._guard: Guard | None = None
-        self._found: _Replayed | None = None
+        self._found: _Replayed | None = None  # the trace that passed its trial
         self._failed = False
         self._pace = 1  # steps to be made at once
-
-    @property
-    def ready(self) -> bool:
-        """Whether there is a trace that passed its trial."""
-        return self._found is not None
-
-    def serves(self, plan: Plan) -> bool:
-        """Whether it may go on in another fit."""
-        return (self.batch_size, self._loud) == (plan.batch_size, plan.requested)
-
-    def after_fit(self) -> TraceRunner | None:
-        """Return itself: rows and step tables may go, the trace is of use in the next fit."""
-        return self
 
     def run(self, epoch: Epoch) -> int:
         """Make the steps of an epoch but the last."""
@@ -230,7 +207,7 @@ class TraceRunner:
         found = self._try(epoch, moving, rows) if rows.in_one_piece else "rows do not lie in one piece"
         if isinstance(found, str):
             self._failed = True
-            report(SLOW, found, loud=self._loud)
+            report(SLOW, found, loud=self.loud)
             return None
         self._found = found
         return found
