@@ -18,7 +18,7 @@ from ..data.targets import ClassTarget
 from ..errors import OptionError
 from ..files import atomic_path
 from ..predictor import Predictor
-from .options import add_backend, add_json, add_table, add_target, finite, print_json
+from .options import add_backend, add_json, add_table, print_json
 from .recipe import refuse_idle
 from .results import report_scores
 from .sources import BUILTIN, Kind, Reading, kind_of, open_builtin, read_arrays, read_table, stem_of
@@ -46,7 +46,11 @@ def add_commands(commands: Any) -> None:
         help="score a saved model on data with known answers",
         description="Print how well a model predicts the target of FILE.",
     )
-    add_target(evaluate, "column of a table, default as in training; array in an .npz file, default y; y.npy for X.npy")
+    evaluate.add_argument(
+        "--target",
+        metavar="COLUMN",
+        help="column of a table, default as in training; array in an .npz file, default y; y.npy for X.npy",
+    )
     predict.add_argument("--out", metavar="PATH", help="CSV to write; default FILE-predictions.csv here, - for stdout")
     predict.add_argument("--proba", action="store_true", help="also write the probability of each class")
     for command in (predict, evaluate):
@@ -156,7 +160,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
     raw, y = _read(args, predictor, targets=True)
     scores = predictor.score(raw, np.asarray(y), strip=args.strip_target)
     if args.json:
-        print_json({"file": args.file, **finite(scores)})
+        print_json({"file": args.file, **scores})
     else:
         report_scores(predictor, scores, Path(args.file).name)
     return 0

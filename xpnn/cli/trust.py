@@ -21,7 +21,7 @@ from ..losses import Loss
 from ..model import Sequential, mlp
 from ..optim import SGD
 from ..random import stream
-from .options import above_zero, add_json, print_json, whole
+from .options import above_zero, add_json, add_number, print_json, whole
 
 __all__ = ["add_commands"]
 
@@ -48,9 +48,7 @@ def add_commands(commands: Any) -> None:
         description="Compare the gradient of every parameter with central differences, in float64. Exit status 1 if "
         "one is suspicious or wrong.",
     )
-    gradcheck.add_argument(
-        "--eps", type=above_zero, default=1e-5, metavar="X", help="distance of the differences; default 1e-5"
-    )
+    add_number(gradcheck, "--eps", above_zero, "distance of the differences; default 1e-5", 1e-5)
     gradcheck.add_argument(
         "--backend", default="numpy", metavar="NAME", help="where to compute: numpy (default), cupy, torch, strict"
     )
@@ -69,7 +67,7 @@ def add_commands(commands: Any) -> None:
         metavar="NAMES",
         help="with commas; the first is the reference, those not usable here are skipped; default %(default)s",
     )
-    parity.add_argument("--steps", type=whole, default=10, metavar="N", help="training steps; default 10")
+    add_number(parity, "--steps", whole, "training steps; default 10", 10)
     parity.add_argument("--dtype", default="float32", metavar="NAME", help="float32 (default) or float64")
     parity.set_defaults(run=run_parity)
 
@@ -77,8 +75,8 @@ def add_commands(commands: Any) -> None:
         names = ", ".join(_BUILTIN)
         command.add_argument("--model", metavar="FILE", help="a network saved by xpnn.save or xpnn train")
         command.add_argument("--network", metavar="NAME", help=f"one built-in network instead of all: {names}")
-        command.add_argument("--batch-size", type=whole, default=8, metavar="N", help="rows; default 8")
-        command.add_argument("--seed", type=int, default=0, metavar="N", help="of weights and rows; default 0")
+        add_number(command, "--batch-size", whole, "rows; default 8", 8)
+        add_number(command, "--seed", int, "of weights and rows; default 0", 0)
         add_json(command)
 
 
