@@ -21,7 +21,7 @@ from ..predictor import Predictor
 from .options import add_backend, add_json, add_table, print_json
 from .recipe import refuse_idle
 from .results import report_scores
-from .sources import BUILTIN, Kind, Reading, kind_of, open_builtin, read_arrays, read_table, stem_of
+from .sources import BUILTIN, Kind, Reading, flat, kind_of, open_builtin, read_arrays, read_table, stem_of
 
 __all__ = ["add_commands"]
 
@@ -98,7 +98,8 @@ def _read(args: argparse.Namespace, predictor: Predictor, *, targets: bool) -> t
         if target is None:
             raise OptionError(f"expected the target of {args.file}, got none. Add --target.")
     if not wants_table:
-        return read_arrays(args.file, target)
+        X, y = read_arrays(args.file, target)
+        return flat(X), y
     table = read_table(args.file, Reading.of(args, predictor.info.get("options")), target)
     if isinstance(predictor.encoder, TableEncoder):
         for remark in predictor.encoder.remarks(table.columns):
