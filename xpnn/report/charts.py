@@ -9,7 +9,6 @@ import math
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from xml.etree import ElementTree
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
-__all__ = ["Line", "confusion", "curves", "errors", "image_uri", "key", "picture_uri", "predicted_true"]
+__all__ = ["Line", "confusion", "curves", "errors", "image_uri", "key", "png_uri", "predicted_true"]
 
 _SVG = "{http://www.w3.org/2000/svg}"
 _XLINK = "{http://www.w3.org/1999/xlink}"
@@ -114,24 +113,12 @@ def _restyled(key: str, value: str, ids: Mapping[str, str]) -> str:
 
 
 class Line(NamedTuple):
-    """One curve.
-
-    Attributes
-    ----------
-    history : History
-        Where its values are.
-    column : str
-        Their name.
-    hue : int
-        Its colour and dash, which `key` says in a legend.
-    best : int or None
-        The epoch to mark with a dot.
-    """
+    """One curve: a column of a history."""
 
     history: History
     column: str
-    hue: int
-    best: int | None = None
+    hue: int  # its colour and dash, which `key` says in a legend
+    best: int | None = None  # the epoch to mark with a dot
 
 
 def curves(lines: Sequence[Line], name: str, title: str, text: str) -> str | None:
@@ -246,13 +233,9 @@ def image_uri(pixels: str, shape: Sequence[int]) -> str:
         imsave(buffer, image, format="png", cmap="gray_r", vmin=0, vmax=255, metadata=unsigned)
     else:
         imsave(buffer, image, format="png", metadata=unsigned)
-    return _data_uri(buffer.getvalue())
+    return png_uri(buffer.getvalue())
 
 
-def picture_uri(path: Path) -> str:
-    """Return a PNG file as an address."""
-    return _data_uri(path.read_bytes())
-
-
-def _data_uri(content: bytes) -> str:
+def png_uri(content: bytes) -> str:
+    """Return the content of a PNG file as an address."""
     return "data:image/png;base64," + base64.b64encode(content).decode("ascii")

@@ -34,26 +34,10 @@ def check_requirements(where: str) -> None:
 
 
 def write_report(run: Run, path: PathLike) -> Path:
-    """Write the page of one run.
+    """Write the page of one run, from `read_run`, to an HTML file; return its path.
 
-    Parameters
-    ----------
-    run : Run
-        From `read_run`.
-    path : path
-        The HTML file to make or replace.
-
-    Returns
-    -------
-    Path
-        The file.
-
-    Raises
-    ------
-    BackendUnavailableError
-        If Jinja2 or matplotlib is not installed.
-    DataError
-        If the file cannot be written.
+    A `BackendUnavailableError` is raised if Jinja2 or matplotlib is not installed, a `DataError` if the file cannot be
+    written.
     """
     check_requirements("write_report")
     return render(path, "report.html", _contents(run))
@@ -89,7 +73,7 @@ def _contents(run: Run) -> dict[str, Any]:
         "findings": findings(run),
         "diagnosed": evidence.get("diagnosed", "the curves"),
         "curves": _curves(run),
-        "boundary": charts.picture_uri(run.boundary) if run.boundary else None,
+        "boundary": charts.png_uri(run.boundary.read_bytes()) if run.boundary else None,
         "evidence": run.evidence,
         "scores": scores,
         "images": [],
