@@ -26,13 +26,13 @@ def add_commands(commands: Any) -> None:
         description="Time a training step of your network on every backend here beside the bare matrix products. Where "
         "a GPU can be used, also find from what size on it pays, and keep that for backend 'auto'.",
     )
-    usual = [784, 256, 128, 10]
-    add_number(bench, "--sizes", sizes, "widths from input to output; default 784,256,128,10", usual, "N,N,…")
-    add_number(bench, "--batch-size", whole, "rows of one step; default 128", 128)
+    text = "widths from input to output; default 784,256,128,10"
+    add_number(bench, "--sizes", sizes, text, default=[784, 256, 128, 10], metavar="N,N,…")
+    add_number(bench, "--batch-size", whole, "rows of one step; default 128", default=128)
     bench.add_argument(
         "--backends", metavar="NAMES", help="with commas; default numpy, and torch, torch:cuda and cupy where they work"
     )
-    add_number(bench, "--seconds", above_zero, "for each measurement, in seconds; default 1", 1.0)
+    add_number(bench, "--seconds", above_zero, "for each measurement, in seconds; default 1", default=1.0)
     bench.add_argument(
         "--no-crossover", action="store_true", help="do not look for the size from which the GPU pays, nor keep it"
     )

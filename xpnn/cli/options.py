@@ -94,7 +94,7 @@ _METAVARS: dict[Callable[[str], Any], str] = {
 
 
 def add_number(
-    parser: Any, name: str, kind: Callable[[str], Any], text: str, default: Any = None, metavar: str | None = None
+    parser: Any, name: str, kind: Callable[[str], Any], text: str, *, default: Any = None, metavar: str | None = None
 ) -> None:
     """Add an option that takes a number, or several, and `text` as its help."""
     parser.add_argument(name, type=kind, default=default, metavar=metavar or _METAVARS[kind], help=text)

@@ -69,7 +69,7 @@ def _add_data(group: Any) -> None:
         "--test-target", metavar="FILE", help="the y.npy that goes with --test-file X.npy; in an .npz file its array"
     )
     text = "share of the other rows that chooses the best epoch; default 0.1"
-    add_number(group, "--validation-size", share, text, 0.1)
+    add_number(group, "--validation-size", share, text, default=0.1)
     group.add_argument(
         "--data-dir", metavar="DIR", help="folder with the MNIST files; default $XPNN_DATA, else a cache"
     )
@@ -90,8 +90,8 @@ def _add_rule(group: Any) -> None:
     )
     text = f"{', '.join(OPTIMIZERS)}; default adamw"
     group.add_argument("--optimizer", metavar="NAME", choices=OPTIMIZERS, default="adamw", help=text)
-    text = "with sgd and momentum 100 times that, with adagrad 10 times, with lion a tenth"
-    add_number(group, "--lr", above_zero, f"learning rate; default {default_of('lr')}; {text}")
+    text = f"learning rate; default {default_of('lr')}; with sgd and momentum 100 times that, with adagrad 10 times, "
+    add_number(group, "--lr", above_zero, text + "with lion a tenth")
     group.add_argument(
         "--schedule",
         metavar="NAME",
@@ -112,11 +112,11 @@ def _add_course(group: Any) -> None:
     add_number(group, "--patience", whole, text)
     text = f"strength of the decay of weights; default {default_of('weight_decay')}"
     add_number(group, "--weight-decay", at_least_zero, f"{text}; with rules other than adamw and lion 0")
-    add_number(group, "--label-smoothing", share, "share of each label spread over all; default 0", 0.0)
+    add_number(group, "--label-smoothing", share, "share of each label spread over all; default 0", default=0.0)
     add_number(group, "--clip-norm", above_zero, "largest norm of all gradients; default none")
     add_number(group, "--clip-value", above_zero, "largest absolute gradient; default none")
     text = "keep an average of the weights with this decay a step, such as 0.99; default 0: none"
-    add_number(group, "--ema", share, text, 0.0, "D")
+    add_number(group, "--ema", share, text, default=0.0, metavar="D")
     text = "stop at the end of the epoch after so long; default never"
     add_number(group, "--max-seconds", above_zero, text, metavar="S")
-    add_number(group, "--seed", int, "of splits, weights, shuffles and dropout; default 0", 0)
+    add_number(group, "--seed", int, "of splits, weights, shuffles and dropout; default 0", default=0)

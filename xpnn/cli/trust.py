@@ -46,7 +46,7 @@ def add_commands(commands: Any) -> None:
         description="Compare the gradient of every parameter with central differences, in float64. Exit status 1 if "
         "one is suspicious or wrong.",
     )
-    add_number(gradcheck, "--eps", above_zero, "distance of the differences; default 1e-5", 1e-5)
+    add_number(gradcheck, "--eps", above_zero, "distance of the differences; default 1e-5", default=1e-5)
     gradcheck.add_argument(
         "--backend", default="numpy", metavar="NAME", help="where to compute: numpy (default), cupy, torch, strict"
     )
@@ -65,7 +65,7 @@ def add_commands(commands: Any) -> None:
         metavar="NAMES",
         help="with commas; the first is the reference, those not usable here are skipped; default %(default)s",
     )
-    add_number(parity, "--steps", whole, "training steps; default 10", 10)
+    add_number(parity, "--steps", whole, "training steps; default 10", default=10)
     parity.add_argument("--dtype", default="float32", metavar="NAME", help="float32 (default) or float64")
     parity.set_defaults(run=run_parity)
 
@@ -73,8 +73,8 @@ def add_commands(commands: Any) -> None:
         names = ", ".join(_BUILTIN)
         command.add_argument("--model", metavar="FILE", help="a network saved by xpnn.save or xpnn train")
         command.add_argument("--network", metavar="NAME", help=f"one built-in network instead of all: {names}")
-        add_number(command, "--batch-size", whole, "rows; default 8", 8)
-        add_number(command, "--seed", int, "of weights and rows; default 0", 0)
+        add_number(command, "--batch-size", whole, "rows; default 8", default=8)
+        add_number(command, "--seed", int, "of weights and rows; default 0", default=0)
         add_json(command)
 
 

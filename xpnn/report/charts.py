@@ -176,16 +176,8 @@ def predicted_true(truth: Sequence[float], prediction: Sequence[float], quantity
     with _style():
         ax = _axes()
         many = len(truth) > _MANY
-        ax.plot(
-            truth,
-            prediction,
-            "o",
-            color=plots.OKABE_ITO[0],
-            markersize=2.5 if many else 4,
-            alpha=0.35 if many else 0.8,
-            markeredgewidth=0,
-            rasterized=many,
-        )
+        dots: dict[str, Any] = {"markersize": 2.5, "alpha": 0.35} if many else {"markersize": 4, "alpha": 0.8}
+        ax.plot(truth, prediction, "o", color=plots.OKABE_ITO[0], markeredgewidth=0, rasterized=many, **dots)
         low, high = min(*truth, *prediction), max(*truth, *prediction)
         ax.plot([low, high], [low, high], "--", color=_INK, linewidth=1)
         ax.set_xlabel(f"true {_plain(quantity)}", parse_math=False)
