@@ -9,8 +9,7 @@ import itertools
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,17 +36,8 @@ GRID: tuple[tuple[tuple[int, ...], int], ...] = (
 _ROUNDS = 5
 
 
-@dataclass(frozen=True)
-class StepTime:
-    """Seconds of one step.
-
-    Attributes
-    ----------
-    median, least : float
-        Over the rounds.
-    steps : int
-        Steps of one round.
-    """
+class StepTime(NamedTuple):
+    """Seconds of one step, over several rounds of so many steps."""
 
     median: float
     least: float
@@ -77,23 +67,10 @@ _MOST_ELEMENTS = 1 << 24
 
 
 def step_time(sizes: Sequence[int], batch_size: int, backend: str | Backend, *, seconds: float = 1.0) -> StepTime:
-    """Measure a training step: gather, forward, backward, Adam.
+    """Measure a training step (gather, forward, backward, Adam) for about so many seconds.
 
-    Parameters
-    ----------
-    sizes : sequence of int
-        Widths of the network, from input to output.
-    batch_size : int
-        Rows of one step.
-    backend : str or Backend
-        Where.
-    seconds : float, default=1.0
-        About how long to measure, in seconds.
-
-    Returns
-    -------
-    StepTime
-        Of steps within an epoch; the checks of the data before it do not count.
+    The network has the widths `sizes` from input to output.  Steps within an epoch are measured; the checks of the
+    data before it do not count.
 
     Examples
     --------
@@ -119,8 +96,6 @@ def step_time(sizes: Sequence[int], batch_size: int, backend: str | Backend, *, 
 
 def products_time(sizes: Sequence[int], batch_size: int, *, seconds: float = 1.0) -> StepTime:
     """Measure the bare matrix products of a step in NumPy, into arrays made beforehand: the floor of a processor.
-
-    Parameters and returned value are those of `step_time`.
 
     Examples
     --------
@@ -153,37 +128,15 @@ def crossover_threshold(
     grid: Sequence[tuple[Sequence[int], int]] = GRID,
     measure: Callable[..., StepTime] = step_time,
 ) -> tuple[float, list[dict[str, Any]]]:
-    """Measure networks of several sizes on both, and return from which work on the GPU pays.
+    """Measure each of a grid of (sizes, batch size) on both for so many seconds; tell from which work on the GPU pays.
 
-    Parameters
-    ----------
-    gpu, cpu : str or Backend
-        What is compared.
-    seconds : float, default=0.5
-        For one network on one backend.
-    grid : sequence of (sizes, batch_size)
-        What is measured.
-    measure : callable, default=step_time
-        Takes sizes, batch size, backend and ``seconds=``.
-
-    Returns
-    -------
-    work : float
-        Multiply-adds of a step; see `xpnn.crossover.best_threshold`.
-    rows : list of dict
-        ``sizes``, ``batch_size``, ``work`` and the seconds of a step on ``cpu`` and ``gpu``.
+    Returned are `xpnn.crossover.best_threshold`, in multiply-adds of a step, and a dictionary for each network:
+    ``sizes``, ``batch_size``, ``work`` and the seconds of a step on ``cpu`` and ``gpu``.
     """
     rows: list[dict[str, Any]] = []
     for sizes, batch_size in grid:
-        n_params = mlp_params(sizes)
-        times = [measure(sizes, batch_size, where, seconds=seconds).median for where in (cpu, gpu)]
-        rows.append(
-            {
-                "sizes": list(sizes),
-                "batch_size": batch_size,
-                "work": work_of(n_params, batch_size),
-                "cpu": times[0],
-                "gpu": times[1],
-            }
-        )
+        row = {"sizes": list(sizes), "batch_size": batch_size, "work": work_of(mlp_params(sizes), batch_size)}
+        for side, backend in (("cpu", cpu), ("gpu", gpu)):
+            row[side] = measure(sizes, batch_size, backend, seconds=seconds).median
+        rows.append(row)
     return best_threshold(*([row[k] for row in rows] for k in ("work", "cpu", "gpu"))), rows

@@ -34,19 +34,7 @@ def mlp_params(widths: Sequence[int]) -> int:
 
 
 def work_of(n_params: int, batch_size: int = TYPICAL_BATCH) -> float:
-    """Return the multiply-adds of one training step.
-
-    Parameters
-    ----------
-    n_params : int
-        Parameters of the network, of all replicas together.
-    batch_size : int, default=128
-        Rows of one step.
-
-    Returns
-    -------
-    float
-        3 · n_params · batch_size.
+    """Return the multiply-adds of one training step; the parameters are those of all replicas together.
 
     Examples
     --------
@@ -65,21 +53,11 @@ def crossover_path() -> Path:
 
 @dataclass(frozen=True)
 class Crossover:
-    """A rule: steps of at least `work` multiply-adds go to the GPU.
+    """A rule: steps of at least `work` multiply-adds go to the GPU."""
 
-    Parameters
-    ----------
-    work : float
-        The threshold; infinity where the processor won at every size.
-    device : str
-        The GPU it was measured on.
-    measured : str
-        When, ``"2026-11-21"``.
-    """
-
-    work: float
-    device: str
-    measured: str
+    work: float  # infinity where the processor won at every size
+    device: str  # the GPU it was measured on
+    measured: str  # when, such as "2026-11-21"
 
     def prefers_gpu(self, work: float) -> bool:
         """Whether a step of so much work goes to the GPU."""
@@ -100,13 +78,7 @@ class Crossover:
 
     @classmethod
     def load(cls, path: PathLike | None = None) -> Crossover | None:
-        """Return the rule that was kept, or None.
-
-        Raises
-        ------
-        FileFormatError
-            If the file holds something else.
-        """
+        """Return the rule that was kept, or None; raise FileFormatError if the file holds something else."""
         file = crossover_path() if path is None else Path(path)
         try:
             found = json.loads(file.read_text(encoding="utf-8"))
@@ -121,22 +93,11 @@ class Crossover:
 
 
 def best_threshold(work: Sequence[float], cpu: Sequence[float], gpu: Sequence[float]) -> float:
-    """Return the amount of work from which the GPU should be taken.
+    """Return the amount of work from which the GPU should be taken, from the work of steps and their seconds on both.
 
     Of all thresholds it is the one that loses least: the sum of log(time taken / best time) over all that was
-    measured.  Between two measured amounts it is their geometric mean.
-
-    Parameters
-    ----------
-    work : sequence of float
-        Work of each measured step.
-    cpu, gpu : sequences of float
-        Seconds of that step on each.
-
-    Returns
-    -------
-    float
-        0 where the GPU always wins, infinity where it never does.
+    measured.  Between two measured amounts it is their geometric mean; it is 0 where the GPU always wins, infinity
+    where it never does.
 
     Examples
     --------

@@ -37,24 +37,10 @@ def data_home() -> Path:
 
 
 def existing_file(path: PathLike, where: str) -> Path:
-    """Return `path` as a `Path` to a regular file.
+    """Return `path` as a `Path` to a regular file; ``~`` is expanded.
 
-    Parameters
-    ----------
-    path : path
-        The file; ``~`` is expanded.
-    where : str
-        Who asks, for the message.
-
-    Returns
-    -------
-    pathlib.Path
-        The file.
-
-    Raises
-    ------
-    DataError
-        If there is no such file, or it is a folder.  Names in the same folder that look alike are suggested.
+    A `DataError` that begins with `where` is raised if there is none, or it is a folder.  Names in the same folder
+    that look alike are suggested.
     """
     file = Path(path).expanduser()
     if file.is_file():
@@ -69,26 +55,10 @@ def existing_file(path: PathLike, where: str) -> Path:
 
 
 def read_content(path: PathLike, where: str) -> bytes:
-    """Return the bytes of a file, decompressed if it is gzip (told by its first bytes, not by its name).
+    """Return the bytes of a file, decompressed if its first bytes, not its name, say that it is gzip.
 
-    Parameters
-    ----------
-    path : path
-        The file.
-    where : str
-        Who asks, for the message.
-
-    Returns
-    -------
-    bytes
-        The content.
-
-    Raises
-    ------
-    DataError
-        If there is no such file.
-    FileFormatError
-        If it is a gzip file that is truncated or corrupt.
+    A `DataError` that begins with `where` is raised if there is no such file, a `FileFormatError` if it is a gzip file
+    that is truncated or corrupt.
     """
     file = existing_file(path, where)
     content = file.read_bytes()
@@ -107,22 +77,9 @@ def read_content(path: PathLike, where: str) -> bytes:
 def atomic_path(path: PathLike) -> Iterator[Path]:
     """Yield a temporary name beside `path` to write to; rename it to `path` if the block succeeds.
 
-    Readers see the old file or the whole new one, never a part.  Missing folders are made.
-
-    Parameters
-    ----------
-    path : path
-        The file to make or replace.
-
-    Yields
-    ------
-    pathlib.Path
-        A name in the same folder with the same suffix.
-
-    Raises
-    ------
-    DataError
-        If the system refuses: the folder cannot be made or written to, or the disk is full.
+    Readers see the old file or the whole new one, never a part.  The temporary name is in the same folder, with the
+    same suffix.  Missing folders are made; a `DataError` is raised if the system refuses: the folder cannot be made or
+    written to, or the disk is full.
 
     Examples
     --------

@@ -246,9 +246,9 @@ EVERY_COMMAND = "<!-- help of every command -->"
 
 def helps() -> str:
     """Return a section for each command of the command line, with its help."""
-    from xpnn.cli import _parser
+    from xpnn.cli import make_parser
 
     os.environ["COLUMNS"] = "90"  # argparse asks for the width of the terminal
-    (commands,) = (action for action in _parser()._actions if isinstance(action, argparse._SubParsersAction))
+    (commands,) = (action for action in make_parser()._actions if isinstance(action, argparse._SubParsersAction))
     parts = [f"## xpnn {name}\n\n```text\n{parser.format_help()}```\n" for name, parser in commands.choices.items()]
     return "\n".join(parts)

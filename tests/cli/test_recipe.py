@@ -7,13 +7,13 @@ import copy
 
 import pytest
 
-from xpnn.cli import _parser
+from xpnn.cli import make_parser
 from xpnn.cli.recipe import rows_a_batch, settle
 from xpnn.errors import OptionError
 
 
 def arguments(*argv: str) -> argparse.Namespace:
-    return _parser().parse_args(["train", *argv])
+    return make_parser().parse_args(["train", *argv])
 
 
 @pytest.mark.parametrize("argv", [["moons"], ["t.csv", "--target", "y"], ["mnist", "--hidden", "8", "--lr", "0.1"]])

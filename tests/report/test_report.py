@@ -18,7 +18,8 @@ import pytest
 from commands import refused, run, train
 
 import xpnn
-from xpnn.cli import results
+from xpnn.cli import make_parser, results
+from xpnn.cli.sources import open_source
 from xpnn.data.targets import ClassTarget, NumberTarget
 from xpnn.errors import OptionError, ShapeError
 from xpnn.predictor import Predictor
@@ -561,19 +562,24 @@ def test_cells_are_plain():
 
 @pytest.mark.parametrize("kind", ["arrays", "stream"])
 def test_rows_of_images_are_known_by_their_shape(kind, tmp_path):
-    from xpnn.cli.results import image_shape
+    def image_shape(path):
+        return open_source(make_parser().parse_args(["train", str(path), "--target", str(targets)])).image_shape
 
+    targets = tmp_path / "y.npy" if kind == "stream" else "y"
+    np.save(tmp_path / "y.npy", np.zeros(9))
     for shape, expected in {(9, 6, 5): (6, 5), (9, 6, 5, 1): (6, 5), (9, 8, 8, 3): (8, 8, 3), (9, 64): None}.items():
         path = tmp_path / ("X.npz" if kind == "arrays" else "X.npy")
         if kind == "arrays":
             np.savez_compressed(path, X=np.zeros(shape), y=np.zeros(9))
         else:
             np.save(path, np.zeros(shape))
-        assert image_shape(kind, str(path)) == expected
+        assert image_shape(path) == expected
+    targets = "y"
     for odd in ((9, 8, 2), (9, 8, 8, 2), (9, 8, 8, 3, 2)):  # series, other channels, films
         np.savez(tmp_path / "odd.npz", X=np.zeros(odd), y=np.zeros(9))
-        assert image_shape("arrays", str(tmp_path / "odd.npz")) is None
-    assert image_shape("table", "none.csv") is None
+        assert image_shape(tmp_path / "odd.npz") is None
+    tmp_path.joinpath("table.csv").write_text("a,y\n1,2\n3,4\n")
+    assert image_shape(tmp_path / "table.csv") is None
 
 
 def test_mnist(tmp_path, mnist_dir, browser, no_pictures):

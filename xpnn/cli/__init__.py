@@ -17,7 +17,7 @@ from ..errors import XpnnError
 from . import bench, check, report, score, system, train, trust
 from .options import in_options
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -36,7 +36,8 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
     parser = _Parser(
         prog="xpnn",
         description="Neural networks on any array library: train, predict, and check that it is right.",
@@ -63,25 +64,12 @@ def _telling_choices() -> Iterator[None]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command.
+    """Run one command, by default that of the process, and return the exit status.
 
-    Parameters
-    ----------
-    argv : sequence of str, optional
-        The arguments; those of the process by default.
-
-    Returns
-    -------
-    int
-        The exit status.
-
-    Raises
-    ------
-    SystemExit
-        After ``--help`` (0), or if the arguments themselves are wrong (2).
+    SystemExit is raised after ``--help`` (0), and if the arguments themselves are wrong (2).
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    args = _parser().parse_args(argv, argparse.Namespace(argv=argv))  # a run keeps the command that made it
+    args = make_parser().parse_args(argv, argparse.Namespace(argv=argv))  # a run keeps the command that made it
     try:
         with _telling_choices():
             status: int = args.run(args)

@@ -11,7 +11,7 @@ from ..backend import available_backends, get_backend
 from ..bench import crossover_threshold, products_time, step_time
 from ..crossover import Crossover, mlp_params, work_of
 from ..errors import OptionError
-from .options import above_zero, add_json, print_json, sizes, whole
+from .options import above_zero, add_json, add_number, print_json, sizes, whole
 from .system import versions
 
 __all__ = ["add_commands"]
@@ -26,20 +26,13 @@ def add_commands(commands: Any) -> None:
         description="Time a training step of your network on every backend here beside the bare matrix products. Where "
         "a GPU can be used, also find from what size on it pays, and keep that for backend 'auto'.",
     )
-    bench.add_argument(
-        "--sizes",
-        type=sizes,
-        default=[784, 256, 128, 10],
-        metavar="N,N,…",
-        help="widths from input to output; default 784,256,128,10",
-    )
-    bench.add_argument("--batch-size", type=whole, default=128, metavar="N", help="rows of one step; default 128")
+    text = "widths from input to output; default 784,256,128,10"
+    add_number(bench, "--sizes", sizes, text, default=[784, 256, 128, 10], metavar="N,N,…")
+    add_number(bench, "--batch-size", whole, "rows of one step; default 128", default=128)
     bench.add_argument(
         "--backends", metavar="NAMES", help="with commas; default numpy, and torch, torch:cuda and cupy where they work"
     )
-    bench.add_argument(
-        "--seconds", type=above_zero, default=1.0, metavar="X", help="for each measurement, in seconds; default 1"
-    )
+    add_number(bench, "--seconds", above_zero, "for each measurement, in seconds; default 1", default=1.0)
     bench.add_argument(
         "--no-crossover", action="store_true", help="do not look for the size from which the GPU pays, nor keep it"
     )

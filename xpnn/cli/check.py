@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import data
 from ..errors import DataError, OptionError
-from .options import add_columns, add_json, add_table, add_target, add_task, print_json
+from .options import add_columns, add_json, add_table, add_task, print_json
 from .sources import Reading, kind_of, names, read_table
 
 __all__ = ["add_commands"]
@@ -25,9 +25,10 @@ def add_commands(commands: Any) -> None:
         "Exit status 0 also where something is found.",
     )
     parser.add_argument("source", metavar="FILE.csv", help="the table")
-    add_target(
-        parser,
-        "what to predict: a column, by name or position (-1 is the last); without it labels and leaks are not "
+    parser.add_argument(
+        "--target",
+        metavar="COLUMN",
+        help="what to predict: a column, by name or position (-1 is the last); without it labels and leaks are not "
         "looked for",
     )
     parser.add_argument("--test-file", metavar="FILE", help="the table to be tested on, with or without the target")
@@ -44,9 +45,7 @@ def run_check(args: argparse.Namespace) -> int:
     if args.strip_target is not None and args.target is None:
         raise OptionError("--strip-target needs the column of the labels. Add --target COLUMN.")
     table = _read(args, args.source, args.target)
-    test = None
-    if args.test_file:
-        test = _read(args, args.test_file, None)
+    test = _read(args, args.test_file, None) if args.test_file else None
     found = data.audit(
         table,
         table.target_name,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
 import math
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from ..data.csv import MISSING
 
@@ -15,8 +17,8 @@ __all__ = [
     "add_columns",
     "add_json",
     "add_network",
+    "add_number",
     "add_table",
-    "add_target",
     "add_task",
     "at_least_zero",
     "bins",
@@ -30,18 +32,19 @@ __all__ = [
 
 
 # -- values -----------------------------------------------------------------------------------------------------
+_Number = TypeVar("_Number", int, float)
+
+
 def _refuse(expected: str, text: str) -> NoReturn:
     raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
 
 
-def _number(text: str, expected: str, fits: Callable[[float], bool]) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        _refuse(expected, text)
-    if not (math.isfinite(value) and fits(value)):
-        _refuse(expected, text)
-    return value
+def _number(text: str, kind: type[_Number], expected: str, fits: Callable[[_Number], bool]) -> _Number:
+    with contextlib.suppress(ValueError):  # not a number at all
+        value = kind(text)
+        if fits(value):
+            return value
+    _refuse(expected, text)
 
 
 def sizes(text: str) -> list[int]:
@@ -57,44 +60,46 @@ def sizes(text: str) -> list[int]:
 
 def whole(text: str) -> int:
     """Read a whole number of at least 1."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        _refuse("a whole number of at least 1", text)
-    return value
+    return _number(text, int, "a whole number of at least 1", lambda v: v >= 1)
 
 
 def share(text: str) -> float:
     """Read a share in [0, 1)."""
-    return _number(text, "a share of at least 0 and below 1", lambda v: 0 <= v < 1)
+    return _number(text, float, "a share of at least 0 and below 1", lambda v: 0 <= v < 1)
 
 
 def above_zero(text: str) -> float:
     """Read a number above 0."""
-    return _number(text, "a number above 0", lambda v: v > 0)
+    return _number(text, float, "a number above 0", lambda v: 0 < v < math.inf)
 
 
 def at_least_zero(text: str) -> float:
     """Read a number of at least 0."""
-    return _number(text, "a number of at least 0", lambda v: v >= 0)
+    return _number(text, float, "a number of at least 0", lambda v: 0 <= v < math.inf)
 
 
 def bins(text: str) -> int | str:
     """Read ``auto``, 0 or a number of bins."""
-    if text == "auto":
-        return text
-    try:
-        value = int(text)
-    except ValueError:
-        value = -1
-    if value < 0 or value == 1:
-        _refuse("auto, 0 for none, or at least 2", text)
-    return value
+    return text if text == "auto" else _number(text, int, "auto, 0 for none, or at least 2", lambda v: v == 0 or v >= 2)
 
 
 # -- groups of options ------------------------------------------------------------------------------------------
+# What stands for a value in the help, unless the option says it.
+_METAVARS: dict[Callable[[str], Any], str] = {
+    **dict.fromkeys((int, whole, bins), "N"),
+    **dict.fromkeys((above_zero, at_least_zero), "X"),
+    share: "P",
+    sizes: "N,N",
+}
+
+
+def add_number(
+    parser: Any, name: str, kind: Callable[[str], Any], text: str, *, default: Any = None, metavar: str | None = None
+) -> None:
+    """Add an option that takes a number, or several, and `text` as its help."""
+    parser.add_argument(name, type=kind, default=default, metavar=metavar or _METAVARS[kind], help=text)
+
+
 def add_backend(parser: Any, dtype_default: str = "float32") -> None:
     """Add --backend and --dtype."""
     parser.add_argument(
@@ -110,19 +115,10 @@ def add_backend(parser: Any, dtype_default: str = "float32") -> None:
     )
 
 
-def add_target(parser: argparse.ArgumentParser, text: str) -> None:
-    """Add --target; what a target is depends on the command."""
-    parser.add_argument("--target", metavar="COLUMN", help=text)
-
-
 def add_task(parser: Any) -> None:
     """Add --task."""
-    parser.add_argument(
-        "--task",
-        choices=["auto", "classification", "regression"],
-        default="auto",
-        help="default auto: told from the target",
-    )
+    kinds = ["auto", "classification", "regression"]
+    parser.add_argument("--task", choices=kinds, default="auto", help="default auto: told from the target")
 
 
 def add_columns(parser: argparse.ArgumentParser, drop: str) -> Any:
@@ -142,9 +138,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 def add_network(parser: argparse.ArgumentParser, hidden: str, activation: str, dropout: str) -> None:
     """Add the options that describe a network; the strings tell the defaults."""
     group = parser.add_argument_group("network")
-    group.add_argument(
-        "--hidden", type=sizes, metavar="N,N", help=f"widths of the hidden layers, '' for none; default {hidden}"
-    )
+    add_number(group, "--hidden", sizes, f"widths of the hidden layers, '' for none; default {hidden}")
     group.add_argument(
         "--activation", metavar="NAME", help=f"relu, tanh, gelu, selu, silu, mish, …; default {activation}"
     )
@@ -154,12 +148,7 @@ def add_network(parser: argparse.ArgumentParser, hidden: str, activation: str, d
         default="none",
         help="normalization before each activation; default none",
     )
-    group.add_argument(
-        "--dropout",
-        type=share,
-        metavar="P",
-        help=f"share of units dropped after each hidden layer; default {dropout}",
-    )
+    add_number(group, "--dropout", share, f"share of units dropped after each hidden layer; default {dropout}")
     group.add_argument(
         "--residual", action="store_true", help="a skip around each hidden layer as wide as what comes before it"
     )
@@ -220,8 +209,6 @@ def in_options(message: str) -> str:
 # -- output -----------------------------------------------------------------------------------------------------
 def print_json(value: Any) -> None:
     """Print a JSON object."""
-    import json
-
     print(json.dumps(finite(value), indent=1, allow_nan=False))
 
 

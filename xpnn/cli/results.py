@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import sys
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,10 @@ from ..errors import BackendUnavailableError
 from ..files import atomic_path
 from ..metrics import most_confused
 from ..predictor import Predictor
-from ..training import Trainer
+from ..training import History
 from .options import finite
-from .sources import Kind
 
-__all__ = ["image_shape", "machine", "report_scores", "write_results"]
+__all__ = ["machine", "report_scores", "write_results"]
 
 
 def report_scores(predictor: Predictor, scores: dict[str, Any], name: str) -> None:
@@ -65,33 +63,10 @@ def machine(backend: Backend) -> dict[str, Any]:
     }
 
 
-def image_shape(kind: Kind, path: str) -> tuple[int, ...] | None:
-    """Return (height, width[, 3]) of a row where rows are images: built-in ones, or arrays of that many axes."""
-    if kind in ("digits", "mnist"):
-        return (8, 8) if kind == "digits" else (28, 28)
-    if kind not in ("arrays", "stream"):
-        return None
-    shape = _shape_in_file(Path(path).expanduser(), kind)[1:]
-    if shape[2:] == (1,):
-        shape = shape[:2]
-    return shape if len(shape) >= 2 and min(shape[:2]) >= 4 and shape[2:] in ((), (3,)) else None
-
-
-def _shape_in_file(path: Path, kind: Kind) -> tuple[int, ...]:
-    """Read the shape of X from its header alone."""
-    if kind == "stream":
-        return tuple(np.lib.format.open_memmap(path, mode="r").shape)
-    with zipfile.ZipFile(path) as archive, archive.open("X.npy") as file:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        return tuple(read(file)[0])
-
-
 def write_results(
     out: Path,
     predictor: Predictor,
-    trainer: Trainer,
-    scores: dict[str, Any],
+    history: History,
     points: tuple[np.ndarray, np.ndarray] | None,
     evidence: dict[str, Any],
 ) -> list[Path]:
@@ -100,27 +75,23 @@ def write_results(
     predictor.save(paths[0])
     with atomic_path(paths[1]) as temporary:
         temporary.write_text(json.dumps(predictor.info, indent=1), encoding="utf-8")
-    trainer.history.to_csv(paths[2])
+    history.to_csv(paths[2])
     with atomic_path(paths[3]) as temporary:
         temporary.write_text(json.dumps(finite(evidence), ensure_ascii=False, allow_nan=False), encoding="utf-8")
     try:
-        return paths + _pictures(out, predictor, trainer, scores, points)
+        return paths + _pictures(out, predictor, history, points)
     except BackendUnavailableError as error:
         print(f"no pictures: {error}", file=sys.stderr)
     return paths
 
 
 def _pictures(
-    out: Path,
-    predictor: Predictor,
-    trainer: Trainer,
-    scores: dict[str, Any],
-    points: tuple[np.ndarray, np.ndarray] | None,
+    out: Path, predictor: Predictor, history: History, points: tuple[np.ndarray, np.ndarray] | None
 ) -> list[Path]:
-    written = [plots.save_figure(plots.history_figure(trainer.history), out / "history.png")]
+    written = [plots.save_figure(plots.history_figure(history), out / "history.png")]
     if isinstance(predictor.target, ClassTarget) and len(predictor.target.classes) <= 30:
         names = [str(label) for label in predictor.target.classes]
-        ax = plots.plot_confusion_matrix(np.asarray(scores["confusion"]), class_names=names)
+        ax = plots.plot_confusion_matrix(np.asarray(predictor.info["scores"]["confusion"]), class_names=names)
         written.append(plots.save_figure(ax, out / "confusion.png"))
     if points is not None:
         ax = plots.plot_decision_boundary(predictor, *points)

@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -30,7 +30,7 @@ from ..search.configuration import OPTIMIZERS
 from ..training import EMA, Callback, CSVLogger, EarlyStopping, ProgressBar, TimeLimit, Trainer
 from .options import finite, in_options, print_json
 from .recipe import LOSSES, SCHEDULES, check_task, rows_a_batch, settle
-from .results import image_shape, machine, report_scores, write_results
+from .results import machine, report_scores, write_results
 from .sources import Source, names, open_source
 from .system import versions
 
@@ -44,30 +44,26 @@ def run_train(args: argparse.Namespace) -> int:
         check_requirements("--report")
     # "auto" waits for the size of the network; a wrong name does not wait.
     backend: str | Backend = "auto" if settings.backend == "auto" else get_backend(settings.backend, settings.dtype)
-    notes = _Notes(printed=not settings.json)
-    problem = _read_problem(settings, notes)
+    notes: list[str] = []
+
+    def note(*texts: str) -> None:
+        """Keep what is decided for the files, and print it at once unless JSON is to be printed alone."""
+        notes.extend(texts)
+        if texts and not settings.json:
+            print(*texts, sep="\n")
+
+    problem = _read_problem(settings, note)
     X, y = problem.encoded("train")
     net = _network(settings, X.shape[1], problem.n_out, backend)
     out = Path(settings.out or Path("runs", problem.source.name)).expanduser()
     rows = len(problem.parts["train"])
-    settings = argparse.Namespace(**{**vars(settings), "batch_size": settings.batch_size or rows_a_batch(rows)})
+    settings.batch_size = settings.batch_size or rows_a_batch(rows)
     trainer = _trainer(settings, problem, net, out)
-    notes.add(
-        f"{rows:,} training rows, {X.shape[1]} inputs, {net.n_params:,} parameters, {net.backend.spec} {settings.dtype}"
-    )
+    size = f"{rows:,} training rows, {X.shape[1]} inputs, {net.n_params:,} parameters"
+    note(f"{size}, {net.backend.spec} {settings.dtype}")
     _check_folder(out)
     sys.stdout.flush()  # so that a log file shows what is decided before training begins
-    ending = _fit(
-        trainer,
-        lambda: trainer.fit(
-            X,
-            y,
-            epochs=settings.epochs,
-            batch_size=settings.batch_size,
-            class_weight=None if settings.class_weight == "none" else "balanced",
-            **problem.validation(),
-        ),
-    )
+    ending = _fit(settings, trainer, X, y, problem.validation())
     if not len(trainer.history):
         print("interrupted in the first epoch: nothing is saved", file=sys.stderr)
         return ending.status
@@ -75,20 +71,6 @@ def run_train(args: argparse.Namespace) -> int:
     predictor = Predictor(net, trainer.loss, problem.target, problem.encoder, info)
     _finish(settings, out, predictor, trainer, problem, ending)
     return ending.status
-
-
-class _Notes(list[str]):
-    """What was decided on the way: kept for the files, and printed at once unless JSON is to be printed alone."""
-
-    def __init__(self, *, printed: bool) -> None:
-        super().__init__()
-        self.printed = printed
-
-    def add(self, *texts: str) -> None:
-        """Keep some lines."""
-        self.extend(texts)
-        if self.printed:
-            print(*texts, sep="\n", end="\n" if texts else "")
 
 
 # -- data -------------------------------------------------------------------------------------------------------
@@ -142,15 +124,15 @@ class _Scored(NamedTuple):
     numbers: np.ndarray | None  # places of the rows in the data, from 1; None where they are all of them
 
 
-def _read_problem(settings: argparse.Namespace, notes: _Notes) -> _Problem:
+def _read_problem(settings: argparse.Namespace, note: Callable[..., None]) -> _Problem:
     """Read the data, divide them, and fit what encodes them to the training rows."""
     source = open_source(settings)
     task = settings.task
     if task == "auto":
         task, why = infer_task(source.y)
-        notes.add(f"{task}: {why}")
+        note(f"{task}: {why}")
     check_task(settings, task)
-    notes.add(*source.notes)
+    note(*source.notes)
     sizes = settings.test_size, settings.validation_size, settings.seed
     target: Target
     if task == "classification":
@@ -162,10 +144,10 @@ def _read_problem(settings: argparse.Namespace, notes: _Notes) -> _Problem:
         target = NumberTarget().fit(source.y[parts["train"]])
         y = target.encode(source.y)
     encoder = _fit_encoder(source, parts["train"], settings)
-    notes.add(*getattr(encoder, "notes", []), *_check_test_file(source, encoder, target))
+    note(*getattr(encoder, "notes", []), *_check_test_file(source, encoder, target))
     if isinstance(target, NumberTarget):
         unit = f"{target.std:.6g}"
-        notes.add(f"losses are in units of the target's standard deviation, {unit}; scores in the target's own")
+        note(f"losses are in units of the target's standard deviation, {unit}; scores in the target's own")
     return _Problem(source, parts, target, encoder, y)
 
 
@@ -217,22 +199,18 @@ def _network(args: argparse.Namespace, n_in: int, n_out: int, backend: str | Bac
 def _trainer(args: argparse.Namespace, problem: _Problem, net: Sequential, out: Path) -> Trainer:
     classes = isinstance(problem.target, ClassTarget)
     loss = LOSSES["mse" if args.loss == "auto" else args.loss]
+    schedule = SCHEDULES[args.schedule]()
     return Trainer(
         net,
         CrossEntropy(label_smoothing=args.label_smoothing) if classes else loss(),
         OPTIMIZERS[args.optimizer](args.lr, weight_decay=args.weight_decay),
-        schedule=_schedule(args),
+        schedule=schedules.Warmup(schedule, duration=args.warmup) if args.warmup else schedule,
         clip_norm=args.clip_norm,
         clip_value=args.clip_value,
         metrics=("accuracy",) if classes else ("rmse",),
         callbacks=_callbacks(args, out),
         seed=args.seed,
     )
-
-
-def _schedule(args: argparse.Namespace) -> schedules.Schedule:
-    schedule = SCHEDULES[args.schedule]()
-    return schedules.Warmup(schedule, duration=args.warmup) if args.warmup else schedule
 
 
 def _callbacks(args: argparse.Namespace, out: Path) -> list[Callback]:
@@ -267,15 +245,16 @@ class _Ending(NamedTuple):
     why: str | None  # it ended early, if it did
 
 
-def _fit(trainer: Trainer, fit: Callable[[], object]) -> _Ending:
-    """Run `fit` to its end, early or not.
+def _fit(args: argparse.Namespace, trainer: Trainer, X: Any, y: np.ndarray, validation: dict[str, Any]) -> _Ending:
+    """Train to the end, early or not.
 
     Ctrl-C, or a loss that is not finite, leaves the best weights so far in the network: they are worth keeping.
     """
     began = time.perf_counter()
     status, ended = 0, None
+    weights: Literal["balanced"] | None = None if args.class_weight == "none" else "balanced"
     try:
-        fit()
+        trainer.fit(X, y, epochs=args.epochs, batch_size=args.batch_size, class_weight=weights, **validation)
         ended = trainer.stop_reason
     except KeyboardInterrupt:
         status, ended = 130, "interrupted"
@@ -295,7 +274,7 @@ _NO_SETTINGS = ("run", "command", "argv", "json", "quiet", "out", "report")
 
 
 def _facts(
-    args: argparse.Namespace, trainer: Trainer, problem: _Problem, notes: _Notes, ending: _Ending
+    args: argparse.Namespace, trainer: Trainer, problem: _Problem, notes: list[str], ending: _Ending
 ) -> dict[str, Any]:
     """Return what a model file keeps of its training."""
     return {
@@ -306,7 +285,7 @@ def _facts(
         "stopped": ending.why,
         "best_epoch": next((c.best_epoch for c in trainer.callbacks if isinstance(c, EarlyStopping)), None),
         "options": {k: v for k, v in vars(args).items() if k not in _NO_SETTINGS and v is not None},
-        "notes": list(notes),
+        "notes": notes,
         "command": shlex.join(["xpnn", *args.argv]),
         "finished": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "versions": versions(),
@@ -327,12 +306,12 @@ def _finish(
         scored.y,
         history=trainer.history,
         numbers=scored.numbers,
-        image_shape=image_shape(source.kind, args.source),
+        image_shape=source.image_shape,
         seed=args.seed,
     )
     train = problem.parts["train"]
     points = (source.raw[train], problem.y[train]) if source.kind == "points" else None
-    written = write_results(out, predictor, trainer, scores, points, evidence)
+    written = write_results(out, predictor, trainer.history, points, evidence)
     if args.report:
         written.append(write_report(read_run(out), out / "report.html"))
     if args.json:

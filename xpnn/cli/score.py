@@ -18,10 +18,10 @@ from ..data.targets import ClassTarget
 from ..errors import OptionError
 from ..files import atomic_path
 from ..predictor import Predictor
-from .options import add_backend, add_json, add_table, add_target, finite, print_json
+from .options import add_backend, add_json, add_table, print_json
 from .recipe import refuse_idle
 from .results import report_scores
-from .sources import BUILTIN, Kind, Reading, kind_of, open_builtin, read_arrays, read_table, stem_of
+from .sources import BUILTIN, Kind, Reading, flat, kind_of, open_builtin, read_arrays, read_table, stem_of
 
 __all__ = ["add_commands"]
 
@@ -46,7 +46,11 @@ def add_commands(commands: Any) -> None:
         help="score a saved model on data with known answers",
         description="Print how well a model predicts the target of FILE.",
     )
-    add_target(evaluate, "column of a table, default as in training; array in an .npz file, default y; y.npy for X.npy")
+    evaluate.add_argument(
+        "--target",
+        metavar="COLUMN",
+        help="column of a table, default as in training; array in an .npz file, default y; y.npy for X.npy",
+    )
     predict.add_argument("--out", metavar="PATH", help="CSV to write; default FILE-predictions.csv here, - for stdout")
     predict.add_argument("--proba", action="store_true", help="also write the probability of each class")
     for command in (predict, evaluate):
@@ -94,7 +98,8 @@ def _read(args: argparse.Namespace, predictor: Predictor, *, targets: bool) -> t
         if target is None:
             raise OptionError(f"expected the target of {args.file}, got none. Add --target.")
     if not wants_table:
-        return read_arrays(args.file, target)
+        X, y = read_arrays(args.file, target)
+        return flat(X), y
     table = read_table(args.file, Reading.of(args, predictor.info.get("options")), target)
     if isinstance(predictor.encoder, TableEncoder):
         for remark in predictor.encoder.remarks(table.columns):
@@ -156,7 +161,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
     raw, y = _read(args, predictor, targets=True)
     scores = predictor.score(raw, np.asarray(y), strip=args.strip_target)
     if args.json:
-        print_json({"file": args.file, **finite(scores)})
+        print_json({"file": args.file, **scores})
     else:
         report_scores(predictor, scores, Path(args.file).name)
     return 0

@@ -20,6 +20,7 @@ __all__ = [
     "Kind",
     "Reading",
     "Source",
+    "flat",
     "kind_of",
     "names",
     "open_builtin",
@@ -44,34 +45,23 @@ BUILTIN = ("digits", "mnist", *_TOYS)
 
 @dataclass
 class Source:
-    """Raw data with their target, in their own terms.
+    """Raw data with their target, in their own terms."""
 
-    Attributes
-    ----------
-    name : str
-        For the run's folder.
-    kind : {"digits", "mnist", "points", "table", "arrays", "stream"}
-        Picks the recipe; a stream is a memory map that is neither scaled nor split by copying.
-    raw : dict of columns, or array of shape (n, ...)
-        All rows but those of a test file.
-    y : array of shape (n,)
-        The target.
-    raw_test, y_test : likewise, or None
-        Test data that came by themselves.
-    target_name : str or None
-        The target's column.
-    notes : list of str
-        What was decided on the way.
-    """
-
-    name: str
-    kind: Kind
-    raw: Any
+    name: str  # for the run's folder
+    kind: Kind  # picks the recipe; a stream is a memory map that is neither scaled nor split by copying
+    raw: Any  # a dictionary of columns, or an array of shape (n, n_in): all rows but those of a test file
     y: np.ndarray
-    raw_test: Any = None
+    raw_test: Any = None  # test data that came by themselves
     y_test: np.ndarray | None = None
-    target_name: str | None = None
-    notes: list[str] = field(default_factory=list)
+    target_name: str | None = None  # the target's column
+    row_shape: tuple[int, ...] = ()  # of a row before it was made flat
+    notes: list[str] = field(default_factory=list)  # what was decided on the way
+
+    @property
+    def image_shape(self) -> tuple[int, ...] | None:
+        """Return (height, width[, 3]) of a row where rows are images: built-in ones, or arrays of that many axes."""
+        shape = self.row_shape[:2] if self.row_shape[2:] == (1,) else self.row_shape
+        return shape if len(shape) >= 2 and min(shape[:2]) >= 4 and shape[2:] in ((), (3,)) else None
 
     def split(
         self, labels: np.ndarray | None, test_size: float, validation_size: float, seed: int
@@ -80,22 +70,15 @@ class Source:
 
         Labels are class numbers: raw ones may be numbers with fractions, or text with blanks around it.
         """
-        rows = np.arange(len(self.y))
-        none = rows[:0]
 
         def draw(among: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
             if not fraction:
-                return among, none
+                return among, among[:0]
             rest, drawn = stratified_indices(len(among) if labels is None else labels[among], fraction, seed)
             return among[rest], among[drawn]
 
-        if self.kind == "stream":
-            rows, valid = draw(rows, validation_size, seed)
-            return {"train": rows, "valid": valid, "test": none}
-        test = none
-        if self.raw_test is None:
-            rows, test = draw(rows, test_size, seed)
-        rows, valid = draw(rows, validation_size, seed + 1)
+        rows, test = draw(np.arange(len(self.y)), test_size, seed)
+        rows, valid = draw(rows, validation_size, seed if self.kind == "stream" else seed + 1)
         return {"train": rows, "valid": valid, "test": test}
 
 
@@ -150,7 +133,12 @@ def read_arrays(path: str, target: str | None) -> tuple[Any, Any]:
         X, y = data.open_memmap(path, target)
     else:
         X, y = data.open_memmap(path, path)[0], None
-    return X if X.ndim == 2 else X.reshape(len(X), -1), y
+    return X, y
+
+
+def flat(X: Any) -> Any:
+    """Return an array with one axis for all that belongs to a row."""
+    return X if X.ndim == 2 else X.reshape(len(X), -1)
 
 
 def names(text: str | None) -> list[str]:
@@ -179,15 +167,15 @@ def open_source(args: argparse.Namespace) -> Source:
     if kind == "stream" and args.target is None:
         raise OptionError(f"{name} needs the file of its targets. Add --target y.npy.")
     X, y = read_arrays(name, args.target or "y")
-    source = Source(stem_of(name), kind, X, np.asarray(y))
+    source = Source(stem_of(name), kind, flat(X), np.asarray(y), row_shape=X.shape[1:])
     if kind == "stream":
         head = np.abs(X[:1000].astype(np.float64))
         source.notes.append(
             f"rows are read from disk as needed and not scaled: the first {len(head):,} reach {head.max(initial=0):.4g}"
         )
     if args.test_file:
-        source.raw_test, y_test = read_arrays(args.test_file, args.test_target or args.target or "y")
-        source.y_test = np.asarray(y_test)
+        X, y = read_arrays(args.test_file, args.test_target or args.target or "y")
+        source.raw_test, source.y_test = flat(X), np.asarray(y)
     return source
 
 
@@ -195,9 +183,9 @@ def open_builtin(name: str, seed: int, data_dir: str | None = None, *, download:
     """Return a data set that needs no file, or MNIST."""
     kind = kind_of(name)
     if kind == "digits":
-        return Source(name, kind, *data.load_digits())
+        return Source(name, kind, *data.load_digits(), row_shape=(8, 8))
     if kind == "mnist":
-        return Source(name, kind, *data.load_mnist(data_dir, download=download))
+        return Source(name, kind, *data.load_mnist(data_dir, download=download), row_shape=(28, 28))
     return Source(name, kind, *_TOYS[name](seed))
 
 

@@ -11,8 +11,8 @@ from .options import (
     add_columns,
     add_json,
     add_network,
+    add_number,
     add_table,
-    add_target,
     add_task,
     at_least_zero,
     bins,
@@ -37,9 +37,10 @@ def add_commands(commands: Any) -> None:
         "nothing is an error.",
     )
     parser.add_argument("source", metavar="SOURCE", help=f"a .csv, .npz or .npy file, or one of {', '.join(BUILTIN)}")
-    add_target(
-        parser,
-        "what to predict: a column of a table, by name or position (-1 is the last); the array in an .npz file, "
+    parser.add_argument(
+        "--target",
+        metavar="COLUMN",
+        help="what to predict: a column of a table, by name or position (-1 is the last); the array in an .npz file, "
         "default y; the file y.npy that goes with X.npy",
     )
     parser.add_argument("--out", metavar="DIR", help="folder to write to; default runs/NAME")
@@ -50,12 +51,8 @@ def add_commands(commands: Any) -> None:
     add_json(parser)
     _add_data(parser.add_argument_group("data"))
     add_table(parser)
-    add_columns(parser, "columns to leave out").add_argument(
-        "--bins",
-        type=bins,
-        metavar="N",
-        help="bins of the piecewise-linear encoding of each number, 0 for none; default auto, by the number of rows",
-    )
+    text = "bins of the piecewise-linear encoding of each number, 0 for none; default auto, by the number of rows"
+    add_number(add_columns(parser, "columns to leave out"), "--bins", bins, text)
     add_network(parser, default_of("hidden"), default_of("activation"), default_of("dropout"))
     group = parser.add_argument_group("training")
     _add_rule(group)
@@ -66,20 +63,13 @@ def add_commands(commands: Any) -> None:
 
 def _add_data(group: Any) -> None:
     """Add the options of what is tested on and what chooses the epoch, and of the target."""
-    group.add_argument(
-        "--test-size", type=share, metavar="P", help="share of rows held out for the final score; default 0.2"
-    )
+    add_number(group, "--test-size", share, "share of rows held out for the final score; default 0.2")
     group.add_argument("--test-file", metavar="FILE", help="take all rows of this file for the final score instead")
     group.add_argument(
         "--test-target", metavar="FILE", help="the y.npy that goes with --test-file X.npy; in an .npz file its array"
     )
-    group.add_argument(
-        "--validation-size",
-        type=share,
-        default=0.1,
-        metavar="P",
-        help="share of the other rows that chooses the best epoch; default 0.1",
-    )
+    text = "share of the other rows that chooses the best epoch; default 0.1"
+    add_number(group, "--validation-size", share, text, default=0.1)
     group.add_argument(
         "--data-dir", metavar="DIR", help="folder with the MNIST files; default $XPNN_DATA, else a cache"
     )
@@ -98,20 +88,10 @@ def _add_rule(group: Any) -> None:
     group.add_argument(
         "--loss", choices=["auto", *LOSSES], default="auto", help="for numbers; default auto: mse, of the scaled target"
     )
-    group.add_argument(
-        "--optimizer",
-        metavar="NAME",
-        choices=OPTIMIZERS,
-        default="adamw",
-        help=f"{', '.join(OPTIMIZERS)}; default adamw",
-    )
-    group.add_argument(
-        "--lr",
-        type=above_zero,
-        metavar="X",
-        help=f"learning rate; default {default_of('lr')}; with sgd and momentum 100 times that, with adagrad 10 times, "
-        "with lion a tenth",
-    )
+    text = f"{', '.join(OPTIMIZERS)}; default adamw"
+    group.add_argument("--optimizer", metavar="NAME", choices=OPTIMIZERS, default="adamw", help=text)
+    text = f"learning rate; default {default_of('lr')}; with sgd and momentum 100 times that, with adagrad 10 times, "
+    add_number(group, "--lr", above_zero, text + "with lion a tenth")
     group.add_argument(
         "--schedule",
         metavar="NAME",
@@ -119,53 +99,24 @@ def _add_rule(group: Any) -> None:
         default="cosine",
         help=f"of the learning rate: {', '.join(SCHEDULES)}; default cosine",
     )
-    group.add_argument(
-        "--warmup",
-        type=at_least_zero,
-        metavar="EPOCHS",
-        help="epochs of linear warm-up; default 5%% of all for files, else 0",
-    )
-    group.add_argument(
-        "--batch-size",
-        type=whole,
-        metavar="N",
-        help=f"rows of a step; default {default_of('batch_size').replace('0;', '32 to 256, by the number of rows;')}",
-    )
+    text = "epochs of linear warm-up; default 5%% of all for files, else 0"
+    add_number(group, "--warmup", at_least_zero, text, metavar="EPOCHS")
+    rows = default_of("batch_size").replace("0;", "32 to 256, by the number of rows;")
+    add_number(group, "--batch-size", whole, f"rows of a step; default {rows}")
 
 
 def _add_course(group: Any) -> None:
     """Add the options of how long training goes on, and of what holds the weights in check."""
-    group.add_argument(
-        "--epochs", type=whole, metavar="N", help=f"passes over the data, at most; default {default_of('epochs')}"
-    )
-    group.add_argument(
-        "--patience",
-        type=whole,
-        metavar="N",
-        help=f"epochs without improvement before stopping; default {default_of('patience')}",
-    )
-    group.add_argument(
-        "--weight-decay",
-        type=at_least_zero,
-        metavar="X",
-        help=f"strength of the decay of weights; default {default_of('weight_decay')}; with rules other than adamw "
-        "and lion 0",
-    )
-    group.add_argument(
-        "--label-smoothing", type=share, default=0.0, metavar="P", help="share of each label spread over all; default 0"
-    )
-    group.add_argument("--clip-norm", type=above_zero, metavar="X", help="largest norm of all gradients; default none")
-    group.add_argument("--clip-value", type=above_zero, metavar="X", help="largest absolute gradient; default none")
-    group.add_argument(
-        "--ema",
-        type=share,
-        default=0.0,
-        metavar="D",
-        help="keep an average of the weights with this decay a step, such as 0.99; default 0: none",
-    )
-    group.add_argument(
-        "--max-seconds", type=above_zero, metavar="S", help="stop at the end of the epoch after so long; default never"
-    )
-    group.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of splits, weights, shuffles and dropout; default 0"
-    )
+    add_number(group, "--epochs", whole, f"passes over the data, at most; default {default_of('epochs')}")
+    text = f"epochs without improvement before stopping; default {default_of('patience')}"
+    add_number(group, "--patience", whole, text)
+    text = f"strength of the decay of weights; default {default_of('weight_decay')}"
+    add_number(group, "--weight-decay", at_least_zero, f"{text}; with rules other than adamw and lion 0")
+    add_number(group, "--label-smoothing", share, "share of each label spread over all; default 0", default=0.0)
+    add_number(group, "--clip-norm", above_zero, "largest norm of all gradients; default none")
+    add_number(group, "--clip-value", above_zero, "largest absolute gradient; default none")
+    text = "keep an average of the weights with this decay a step, such as 0.99; default 0: none"
+    add_number(group, "--ema", share, text, default=0.0, metavar="D")
+    text = "stop at the end of the epoch after so long; default never"
+    add_number(group, "--max-seconds", above_zero, text, metavar="S")
+    add_number(group, "--seed", int, "of splits, weights, shuffles and dropout; default 0", default=0)

@@ -6,8 +6,7 @@ import argparse
 import contextlib
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,20 +15,19 @@ from ..backend import Backend, get_backend
 from ..checkpoint import build, read
 from ..config import from_config, known_classes
 from ..errors import BackendUnavailableError, FileFormatError, OptionError
-from ..layers import Dropout, Embedding, Layer, Linear, PReLU, Residual, get_activation
+from ..layers import Dropout, Embedding, Linear, PReLU, Residual, get_activation
 from ..losses import Loss
 from ..model import Sequential, mlp
 from ..optim import SGD
 from ..random import stream
-from .options import above_zero, add_json, print_json, whole
+from .options import above_zero, add_json, add_number, print_json, whole
 
 __all__ = ["add_commands"]
 
 Make = Callable[[Backend], Sequential]
 
 
-@dataclass
-class _Case:
+class _Case(NamedTuple):
     """A network, a loss, and rows to check them on."""
 
     name: str
@@ -48,9 +46,7 @@ def add_commands(commands: Any) -> None:
         description="Compare the gradient of every parameter with central differences, in float64. Exit status 1 if "
         "one is suspicious or wrong.",
     )
-    gradcheck.add_argument(
-        "--eps", type=above_zero, default=1e-5, metavar="X", help="distance of the differences; default 1e-5"
-    )
+    add_number(gradcheck, "--eps", above_zero, "distance of the differences; default 1e-5", default=1e-5)
     gradcheck.add_argument(
         "--backend", default="numpy", metavar="NAME", help="where to compute: numpy (default), cupy, torch, strict"
     )
@@ -69,7 +65,7 @@ def add_commands(commands: Any) -> None:
         metavar="NAMES",
         help="with commas; the first is the reference, those not usable here are skipped; default %(default)s",
     )
-    parity.add_argument("--steps", type=whole, default=10, metavar="N", help="training steps; default 10")
+    add_number(parity, "--steps", whole, "training steps; default 10", default=10)
     parity.add_argument("--dtype", default="float32", metavar="NAME", help="float32 (default) or float64")
     parity.set_defaults(run=run_parity)
 
@@ -77,46 +73,41 @@ def add_commands(commands: Any) -> None:
         names = ", ".join(_BUILTIN)
         command.add_argument("--model", metavar="FILE", help="a network saved by xpnn.save or xpnn train")
         command.add_argument("--network", metavar="NAME", help=f"one built-in network instead of all: {names}")
-        command.add_argument("--batch-size", type=whole, default=8, metavar="N", help="rows; default 8")
-        command.add_argument("--seed", type=int, default=0, metavar="N", help="of weights and rows; default 0")
+        add_number(command, "--batch-size", whole, "rows; default 8", default=8)
+        add_number(command, "--seed", int, "of weights and rows; default 0", default=0)
         add_json(command)
-
-
-def _stack(*layers: Layer, n_in: int, seed: int) -> Make:
-    """Return a maker of a network; it copies the layers, so it can be called for each backend."""
-    config = Sequential(*layers, n_in=n_in, seed=seed).config()
-    return lambda backend: build(config, None, backend=backend)
-
-
-def _mlp(sizes: list[int], activation: str, seed: int, **options: Any) -> Make:
-    return lambda backend: mlp(sizes, activation, backend=backend, seed=seed, **options)
 
 
 _ACTIVATIONS = ("relu", "leaky_relu", "elu", "selu", "gelu", "silu", "mish", "softplus", "sigmoid", "tanh")
 
-# name: (maker of the network from a seed, loss)
-_BUILTIN: dict[str, tuple[Callable[[int], Make], Loss]] = {
-    "mlp-relu": (lambda s: _mlp([6, 16, 8, 3], "relu", s), losses.CrossEntropy()),
-    "mlp-tanh": (lambda s: _mlp([6, 16, 1], "tanh", s), losses.MeanSquaredError()),
-    "batch-norm": (lambda s: _mlp([6, 12, 12, 3], "gelu", s, norm="batch"), losses.CrossEntropy(label_smoothing=0.1)),
-    "layer-norm": (lambda s: _mlp([6, 12, 12, 2], "silu", s, norm="layer"), losses.BinaryCrossEntropy()),
-    "rms-norm": (lambda s: _mlp([6, 12, 12, 3], "mish", s, norm="rms"), losses.Focal()),
-    "dropout": (lambda s: _mlp([6, 16, 16, 1], "elu", s, dropout=0.3), losses.Huber()),
-    "residual": (lambda s: _mlp([6, 10, 10, 10, 3], "selu", s, residual=True, dropout=0.1), losses.Pinball()),
+# name: (maker of the network, from backend= and seed=; loss)
+_BUILTIN: dict[str, tuple[Callable[..., Sequential], Loss]] = {
+    "mlp-relu": (lambda **options: mlp([6, 16, 8, 3], "relu", **options), losses.CrossEntropy()),
+    "mlp-tanh": (lambda **options: mlp([6, 16, 1], "tanh", **options), losses.MeanSquaredError()),
+    "batch-norm": (
+        lambda **options: mlp([6, 12, 12, 3], "gelu", norm="batch", **options),
+        losses.CrossEntropy(label_smoothing=0.1),
+    ),
+    "layer-norm": (lambda **options: mlp([6, 12, 12, 2], "silu", norm="layer", **options), losses.BinaryCrossEntropy()),
+    "rms-norm": (lambda **options: mlp([6, 12, 12, 3], "mish", norm="rms", **options), losses.Focal()),
+    "dropout": (lambda **options: mlp([6, 16, 16, 1], "elu", dropout=0.3, **options), losses.Huber()),
+    "residual": (
+        lambda **options: mlp([6, 10, 10, 10, 3], "selu", residual=True, dropout=0.1, **options),
+        losses.Pinball(),
+    ),
     "prelu": (
-        lambda s: _stack(Linear(8), PReLU(), Linear(8), PReLU(per_unit=True), Linear(2), n_in=6, seed=s),
+        lambda **options: Sequential(Linear(8), PReLU(), Linear(8), PReLU(per_unit=True), Linear(2), n_in=6, **options),
         losses.PoissonNLL(),
     ),
     "embedding": (
-        lambda s: _stack(Embedding(5, 3), Dropout(0.2), Linear(8), get_activation("tanh"), Linear(4), n_in=2, seed=s),
+        lambda **options: Sequential(
+            Embedding(5, 3), Dropout(0.2), Linear(8), get_activation("tanh"), Linear(4), n_in=2, **options
+        ),
         losses.Hinge(),
     ),
     "activations": (
-        lambda s: _stack(
-            *(part for name in _ACTIVATIONS for part in (Residual(Linear(6), get_activation(name)),)),
-            Linear(3),
-            n_in=6,
-            seed=s,
+        lambda **options: Sequential(
+            *(Residual(Linear(6), get_activation(name)) for name in _ACTIVATIONS), Linear(3), n_in=6, **options
         ),
         losses.CrossEntropy(),
     ),
@@ -135,15 +126,16 @@ def _cases(args: argparse.Namespace) -> list[_Case]:
         loss: Loss = losses.CrossEntropy() if config["layers"][-1].get("n_out", 1) > 1 else losses.MeanSquaredError()
         if saved is not None:
             loss = from_config(saved, known_classes((losses, Loss)))
-
-        def make(backend: Backend) -> Sequential:
-            return build(config, tensors, backend=backend)
-
-        return [_case(args.model, make, loss, args)]
+        return [_case(args.model, lambda backend: build(config, tensors, backend=backend), loss, args)]
     names = [args.network] if args.network else list(_BUILTIN)
     if names[0] not in _BUILTIN:
         raise OptionError(f"--network: expected one of {', '.join(_BUILTIN)}, got {names[0]!r}. Check the name.")
-    return [_case(name, _BUILTIN[name][0](args.seed), _BUILTIN[name][1], args) for name in names]
+
+    def built_in(name: str) -> _Case:
+        make, loss = _BUILTIN[name]
+        return _case(name, lambda backend: make(backend=backend, seed=args.seed), loss, args)
+
+    return [built_in(name) for name in names]
 
 
 def _case(name: str, make: Make, loss: Loss, args: argparse.Namespace) -> _Case:

@@ -9,7 +9,6 @@ import math
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from xml.etree import ElementTree
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
-__all__ = ["Line", "confusion", "curves", "errors", "image_uri", "key", "picture_uri", "predicted_true"]
+__all__ = ["Line", "confusion", "curves", "errors", "image_uri", "key", "png_uri", "predicted_true"]
 
 _SVG = "{http://www.w3.org/2000/svg}"
 _XLINK = "{http://www.w3.org/1999/xlink}"
@@ -114,24 +113,12 @@ def _restyled(key: str, value: str, ids: Mapping[str, str]) -> str:
 
 
 class Line(NamedTuple):
-    """One curve.
-
-    Attributes
-    ----------
-    history : History
-        Where its values are.
-    column : str
-        Their name.
-    hue : int
-        Its colour and dash, which `key` says in a legend.
-    best : int or None
-        The epoch to mark with a dot.
-    """
+    """One curve: a column of a history."""
 
     history: History
     column: str
-    hue: int
-    best: int | None = None
+    hue: int  # its colour and dash, which `key` says in a legend
+    best: int | None = None  # the epoch to mark with a dot
 
 
 def curves(lines: Sequence[Line], name: str, title: str, text: str) -> str | None:
@@ -189,16 +176,8 @@ def predicted_true(truth: Sequence[float], prediction: Sequence[float], quantity
     with _style():
         ax = _axes()
         many = len(truth) > _MANY
-        ax.plot(
-            truth,
-            prediction,
-            "o",
-            color=plots.OKABE_ITO[0],
-            markersize=2.5 if many else 4,
-            alpha=0.35 if many else 0.8,
-            markeredgewidth=0,
-            rasterized=many,
-        )
+        dots: dict[str, Any] = {"markersize": 2.5, "alpha": 0.35} if many else {"markersize": 4, "alpha": 0.8}
+        ax.plot(truth, prediction, "o", color=plots.OKABE_ITO[0], markeredgewidth=0, rasterized=many, **dots)
         low, high = min(*truth, *prediction), max(*truth, *prediction)
         ax.plot([low, high], [low, high], "--", color=_INK, linewidth=1)
         ax.set_xlabel(f"true {_plain(quantity)}", parse_math=False)
@@ -246,13 +225,9 @@ def image_uri(pixels: str, shape: Sequence[int]) -> str:
         imsave(buffer, image, format="png", cmap="gray_r", vmin=0, vmax=255, metadata=unsigned)
     else:
         imsave(buffer, image, format="png", metadata=unsigned)
-    return _data_uri(buffer.getvalue())
+    return png_uri(buffer.getvalue())
 
 
-def picture_uri(path: Path) -> str:
-    """Return a PNG file as an address."""
-    return _data_uri(path.read_bytes())
-
-
-def _data_uri(content: bytes) -> str:
+def png_uri(content: bytes) -> str:
+    """Return the content of a PNG file as an address."""
     return "data:image/png;base64," + base64.b64encode(content).decode("ascii")

@@ -18,28 +18,9 @@ __all__ = ["write_comparison"]
 
 
 def write_comparison(runs: Sequence[Run], path: PathLike) -> Path:
-    """Write a page that puts runs side by side.
+    """Write a page that puts two or more runs side by side to an HTML file; return its path.
 
-    Parameters
-    ----------
-    runs : sequence of Run
-        Two or more, from `read_run`.
-    path : path
-        The HTML file to make or replace.
-
-    Returns
-    -------
-    Path
-        The file.
-
-    Raises
-    ------
-    OptionError
-        If there are fewer than two runs.
-    BackendUnavailableError
-        If Jinja2 or matplotlib is not installed.
-    DataError
-        If the file cannot be written.
+    What is raised is that of `write_report`, and an `OptionError` if there are fewer than two runs.
     """
     if len(runs) < 2:
         raise OptionError(f"write_comparison: expected at least two runs, got {len(runs)}. Use write_report for one.")

@@ -37,38 +37,18 @@ def collect_evidence(
     image_shape: Sequence[int] | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Take from scored rows what a report shows of them.
+    """Take from scored rows, as the predictor takes them, what a report shows of them.
 
-    Parameters
-    ----------
-    predictor : Predictor
-        The trained network.
-    raw : mapping of columns, or array of shape (n, ...)
-        The rows as the predictor takes them.
-    y : array of shape (n,)
-        Their target in its own terms.
-    history : History, optional
-        Of the training, for the diagnosis.
-    numbers : array of shape (n,), integer, optional
-        What the rows are called, such as their places in the file; from 1 by default.
-    image_shape : tuple of int, optional
-        (height, width) or (height, width, 3), where a row is an image.
-    seed : int, default=0
-        Of the draw, where there are more rows than are looked at.
+    `y` is their target in its own terms.  The `history` of the training is for the diagnosis; `numbers` are what the
+    rows are called, such as their places in the file, by default from 1 on; `image_shape` is (height, width) or
+    (height, width, 3) where a row is an image; the `seed` draws rows where there are more than are looked at.  A
+    `ShapeError` is raised if there are no rows, or `image_shape` does not fit them.
 
-    Returns
-    -------
-    dict
-        JSON-able. ``looked_at`` rows of ``rows``, and how many of those were ``wrong`` (classes only);
-        ``mistakes``, the surest first (classes) or the largest (numbers), each with ``row``, ``truth``,
-        ``prediction`` and ``sure`` or ``error``, and either ``pixels`` (bytes in base64) or ``values``;
-        ``columns``, the names of these values, and ``all_columns``, how many there are; ``pairs`` of true and
-        predicted numbers; ``findings`` of `xpnn.training.diagnose`, and what was ``diagnosed``.
-
-    Raises
-    ------
-    ShapeError
-        If there are no rows, or `image_shape` does not fit them.
+    Returned is a dictionary for JSON: ``looked_at`` rows of ``rows``, and how many of those were ``wrong`` (classes
+    only); ``mistakes``, the surest first (classes) or the largest (numbers), each with ``row``, ``truth``,
+    ``prediction`` and ``sure`` or ``error``, and either ``pixels`` (bytes in base64) or ``values``; ``columns``, the
+    names of these values, and ``all_columns``, how many there are; ``pairs`` of true and predicted numbers;
+    ``findings`` of `xpnn.training.diagnose`, and what was ``diagnosed``.
 
     Examples
     --------
@@ -87,7 +67,7 @@ def collect_evidence(
     called = np.arange(1, rows + 1) if numbers is None else np.asarray(numbers)
     rng = np.random.default_rng(seed)
     if rows > _ROWS:
-        drawn = np.sort(rng.choice(rows, _ROWS, replace=False))
+        drawn = _draw(rng, rows, _ROWS)
         raw, y, called = take_rows(raw, drawn), y[drawn], called[drawn]
     out = predictor.predict_proba(raw)
     found: dict[str, Any] = {"format": FORMAT, "rows": rows, "looked_at": len(y)}

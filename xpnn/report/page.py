@@ -34,26 +34,10 @@ def check_requirements(where: str) -> None:
 
 
 def write_report(run: Run, path: PathLike) -> Path:
-    """Write the page of one run.
+    """Write the page of one run, from `read_run`, to an HTML file; return its path.
 
-    Parameters
-    ----------
-    run : Run
-        From `read_run`.
-    path : path
-        The HTML file to make or replace.
-
-    Returns
-    -------
-    Path
-        The file.
-
-    Raises
-    ------
-    BackendUnavailableError
-        If Jinja2 or matplotlib is not installed.
-    DataError
-        If the file cannot be written.
+    A `BackendUnavailableError` is raised if Jinja2 or matplotlib is not installed, a `DataError` if the file cannot be
+    written.
     """
     check_requirements("write_report")
     return render(path, "report.html", _contents(run))
@@ -89,7 +73,7 @@ def _contents(run: Run) -> dict[str, Any]:
         "findings": findings(run),
         "diagnosed": evidence.get("diagnosed", "the curves"),
         "curves": _curves(run),
-        "boundary": charts.picture_uri(run.boundary) if run.boundary else None,
+        "boundary": charts.png_uri(run.boundary.read_bytes()) if run.boundary else None,
         "evidence": run.evidence,
         "scores": scores,
         "images": [],
@@ -255,31 +239,18 @@ def _scatter(run: Run, pairs: Mapping[str, list[float]]) -> list[dict[str, Any]]
     spread = f"The middle error is {number(float(np.median(error)))}; nine of ten errors are not larger than {within}."
     line = f"On the dashed line a prediction is right. {which}"
     edge = f"{spread} The half percent on either side is counted in the outermost bars."
+    against = charts.predicted_true(truth, prediction, quantity, "true-chart", line)
+    errors = charts.errors(truth, prediction, quantity, "error-chart", edge)
     return [
-        {
-            "title": "Predicted against true",
-            "svg": charts.predicted_true(truth, prediction, quantity, "true-chart", line),
-            "text": line,
-            "keys": [],
-        },
-        {
-            "title": "Errors",
-            "svg": charts.errors(truth, prediction, quantity, "error-chart", edge),
-            "text": edge,
-            "keys": [],
-        },
+        {"title": "Predicted against true", "svg": against, "text": line, "keys": []},
+        {"title": "Errors", "svg": errors, "text": edge, "keys": []},
     ]
 
 
 def _layers(run: Run) -> list[tuple[str, str, str, str]]:
     net = run.predictor.net
-    rows = [
-        (
-            layer.label,
-            count(layer.n_in),
-            count(layer.n_out),
-            count(sum(math.prod(spec.shape) for spec in layer.param_specs())),
-        )
-        for layer in net.layers
-    ]
+    rows = []
+    for layer in net.layers:
+        n_params = sum(math.prod(spec.shape) for spec in layer.param_specs())
+        rows.append((layer.label, count(layer.n_in), count(layer.n_out), count(n_params)))
     return [*rows, ("total", count(net.n_in), count(net.n_out), count(net.n_params))]

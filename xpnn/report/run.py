@@ -24,54 +24,22 @@ _NEEDED = ("model.safetensors", "scores.json", "history.csv")
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What is known of a run.
+    """What is known of a run."""
 
-    Attributes
-    ----------
-    folder : Path
-        Where it was read from.
-    name : str
-        The folder's name.
-    info : dict
-        The content of ``scores.json``: source, options, scores, versions.
-    history : History
-        One row for each epoch.
-    predictor : Predictor
-        The trained network.
-    evidence : dict or None
-        What `collect_evidence` took from the scored rows; None for runs that were written without it.
-    boundary : Path or None
-        The picture of the decision boundary, where there is one.
-    """
-
-    folder: Path
-    name: str
-    info: dict[str, Any]
+    folder: Path  # where it was read from
+    name: str  # the folder's
+    info: dict[str, Any]  # the content of scores.json: source, options, scores, versions
     history: History
     predictor: Predictor
-    evidence: dict[str, Any] | None = None
-    boundary: Path | None = None
+    evidence: dict[str, Any] | None = None  # from `collect_evidence`; None for runs that were written without it
+    boundary: Path | None = None  # the picture of the decision boundary, where there is one
 
 
 def read_run(folder: PathLike) -> Run:
-    """Read the folder of a run.
+    """Read the folder that was given to ``xpnn train --out``, and check all of it.
 
-    Parameters
-    ----------
-    folder : path
-        What was given to ``xpnn train --out``.
-
-    Returns
-    -------
-    Run
-        All of it, checked.
-
-    Raises
-    ------
-    DataError
-        If there is no such folder, or no finished run in it.
-    FileFormatError
-        If a file of it is damaged or cut off.
+    A `DataError` is raised if there is no such folder, or no finished run in it; a `FileFormatError` if a file of it
+    is damaged or cut off.
     """
     path = Path(folder).expanduser()
     _check_folder(path)

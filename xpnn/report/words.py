@@ -128,17 +128,11 @@ def sentence(info: Mapping[str, Any]) -> str:
     'The network got 6 of 8 test rows right: 75.0 %.'
     """
     scores = info["scores"]
-    rows, on = scores["rows"], scores["on"]
+    rows, kind = scores["rows"], "rows of the test file" if scores["on"] == "test file" else scores["on"]
     if "accuracy" in scores:
-        kind = "rows of the test file" if on == "test file" else on
         right = round(scores["accuracy"] * rows)
         return f"The network got {count(right)} of {count(rows)} {kind} right: {percent(scores['accuracy'])}."
-    name = f" {info['target']}" if info.get("target") else ""
-    kind = "rows of the test file" if on == "test file" else on
-    explained = ""
-    if scores["r2"] is not None:
-        explained = f", and explain {percent(max(scores['r2'], 0.0))} of its variance"
-    return (
-        f"On {count(rows)} {kind}, predictions of{name or ' the target'} are typically off by "
-        f"{number(scores['rmse'])} (RMSE){explained}."
-    )
+    r2, name = scores["r2"], info.get("target") or "the target"
+    explained = "" if r2 is None else f", and explain {percent(max(r2, 0.0))} of its variance"
+    off = f"{number(scores['rmse'])} (RMSE){explained}"
+    return f"On {count(rows)} {kind}, predictions of {name} are typically off by {off}."
