@@ -57,11 +57,7 @@ def save(net: Sequential, path: PathLike, *, extra: dict[str, Any] | None = None
 
 
 def load(
-    path: PathLike,
-    *,
-    backend: str | Backend = "numpy",
-    dtype: str | None = None,
-    custom_layers: Custom = (),
+    path: PathLike, *, backend: str | Backend = "numpy", dtype: str | None = None, custom_layers: Custom = ()
 ) -> Sequential:
     """Read a network from a file that `save` wrote.
 

@@ -83,11 +83,7 @@ class Linear(Layer):
         return weight, ParamSpec("bias", (self.n_out,), get_initializer(self.bias_init), False, self.lr_mult)
 
     def bind(
-        self,
-        backend: Backend,
-        params: Mapping[str, Array],
-        grads: Mapping[str, Array],
-        buffers: Mapping[str, Array],
+        self, backend: Backend, params: Mapping[str, Array], grads: Mapping[str, Array], buffers: Mapping[str, Array]
     ) -> None:
         super().bind(backend, params, grads, buffers)
         self.affine = Affine(params["weight"], params.get("bias"), grads["weight"], grads.get("bias"))
