@@ -173,8 +173,8 @@ class Ops:
 
         .. math:: \mu = \frac{1}{W} \sum_i w_i x_i, \qquad \sigma^2 = \frac{1}{W} \sum_i w_i (x_i - \mu)^2
 
-        Of rows `x` (..., batch, n) with weights (batch, 1) of the sum :math:`W` > 0, `total`, a float or 0-d array, both
-        are (..., 1, n).  Weights of one give those of `normalize`, to the bit.
+        Rows are (..., batch, n), weights (batch, 1); their sum :math:`W` is `total` > 0, a float or 0-d array.  Both
+        moments are (..., 1, n).  Weights of one give those of `normalize`, to the bit.
         """
         xp = self.xp
         mean = xp.sum(x * weight, axis=-2, keepdims=True)

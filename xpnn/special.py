@@ -1,7 +1,7 @@
 r"""Functions that the Array API standard leaves out, stable for every finite input.
 
-Each takes an array `x` of any library and shape, and its Array API namespace `xp` (2024.12 or later), and returns a fresh
-array of the shape, dtype and device of `x`.  None reads a value back to the host, and none overflows.
+Each takes an array `x` of any library and shape, and its Array API namespace `xp` (2024.12 or later), and returns a
+fresh array of the shape, dtype and device of `x`.  None reads a value back to the host, and none overflows.
 """
 
 from __future__ import annotations

@@ -76,8 +76,7 @@ class Linear(Layer):
 
     def param_specs(self) -> tuple[ParamSpec, ...]:
         init = self.auto_init if isinstance(self.init, str) else self.init
-        shape = (self.n_in, self.n_out)
-        weight = ParamSpec("weight", shape, init, True, self.lr_mult, self.decay_mult)
+        weight = ParamSpec("weight", (self.n_in, self.n_out), init, True, self.lr_mult, self.decay_mult)
         if not self.bias:
             return (weight,)
         return weight, ParamSpec("bias", (self.n_out,), get_initializer(self.bias_init), False, self.lr_mult)
@@ -90,9 +89,8 @@ class Linear(Layer):
 
     def forward(self, x: Array, *, train: bool = False, key: StepKey | None = None) -> tuple[Array, Array]:
         """Return ``x W + b`` (..., batch, n_out); the cache is ``x`` itself, not a copy."""
-        ops = self.ops
         self.check_input(x)
-        return ops.linear(x, self.affine.weight, self.affine.bias), x
+        return self.ops.linear(x, self.affine.weight, self.affine.bias), x
 
     def backward(self, dy: Array, cache: Array, *, need_dx: bool = True) -> Array | None:
         """Assign the gradients of weight and bias; return ``dy Wᵀ`` (..., batch, n_in) on `need_dx`."""
