@@ -89,8 +89,9 @@ class Linear(Layer):
 
     def forward(self, x: Array, *, train: bool = False, key: StepKey | None = None) -> tuple[Array, Array]:
         """Return ``x W + b`` (..., batch, n_out); the cache is ``x`` itself, not a copy."""
+        ops = self.ops
         self.check_input(x)
-        return self.ops.linear(x, self.affine.weight, self.affine.bias), x
+        return ops.linear(x, self.affine.weight, self.affine.bias), x
 
     def backward(self, dy: Array, cache: Array, *, need_dx: bool = True) -> Array | None:
         """Assign the gradients of weight and bias; return ``dy Wᵀ`` (..., batch, n_in) on `need_dx`."""
