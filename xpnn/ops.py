@@ -114,12 +114,17 @@ class Ops:
 
         Replicas may have one `rate` each; where it is 0 the mask is all ones.
         """
-        return Ops.keep_mask_of_rows(self, shape, rate, key, dtype, None)  # a subclass's own needs rows
+        return self._mask(shape, rate, key, dtype, None)
 
     def keep_mask_of_rows(
         self, shape: Shape, rate: float | Sequence[float], key: tuple[Any, Any], dtype: DType, rows: Array
     ) -> Array:
         """Do the same, but let int32 numbers `rows` (batch,) pick each row's mask, not its place in the batch."""
+        return self._mask(shape, rate, key, dtype, rows)
+
+    def _mask(
+        self, shape: Shape, rate: float | Sequence[float], key: tuple[Any, Any], dtype: DType, rows: Array
+    ) -> Array:
         xp = self.xp
         if isinstance(rate, Sequence):
             counts = [[65536 if r == 0.0 else random.keep_threshold(r)] for r in rate]
