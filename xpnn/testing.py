@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -295,13 +295,15 @@ class BackendReport:
         Backends that cannot be used here, and why.
     tolerance : float
         Largest relative error that counts as agreement.
+    reference : str
+        The backend that the others are compared with.
     """
 
     rows: list[dict[str, Any]]
     losses: dict[str, list[float]]
     skipped: dict[str, str]
     tolerance: float
-    reference: str = field(default="")
+    reference: str = ""
 
     @property
     def ok(self) -> bool:
