@@ -135,9 +135,6 @@ def constructor(kind: type[Any]) -> dict[str, Argument]:
     return _READ[kind]
 
 
-_ABSENT = object()
-
-
 def describe(thing: Any) -> str:
     """Return the call that makes `thing`: its class, and its options where they are not the defaults.
 
@@ -149,8 +146,8 @@ def describe(thing: Any) -> str:
     """
     given = []
     for name, argument in constructor(type(thing)).items():
-        value = _ABSENT if argument.variable else getattr(thing, name, _ABSENT)
-        if value is not _ABSENT and (text := repr(value)) != argument.default:
+        text = argument.default if argument.variable or not hasattr(thing, name) else repr(getattr(thing, name))
+        if text != argument.default:
             given.append(f"{name}={text}")
     return f"{type(thing).__name__}({', '.join(given)})"
 
@@ -159,12 +156,7 @@ def as_array(a: Any, where: str, name: str, *, lazy: bool = False) -> Any:
     """Return `a` if it is an array of any library, else NumPy's reading of it (lists, data frames).
 
     With `lazy`, what only looks like an array (a sparse matrix, a data set in an HDF5 file) stays too, to be read in
-    parts.
-
-    Raises
-    ------
-    ShapeError
-        If its rows differ in length.
+    parts.  Raises ShapeError if its rows differ in length.
 
     Examples
     --------

@@ -17,7 +17,7 @@ from .errors import FileFormatError, OptionError
 from .files import PathLike, atomic_path, existing_file
 from .model import Sequential
 
-__all__ = ["load", "read", "save", "write"]
+__all__ = ["build", "load", "read", "save", "write"]
 
 _VERSION = 1
 
@@ -57,11 +57,7 @@ def save(net: Sequential, path: PathLike, *, extra: dict[str, Any] | None = None
 
 
 def load(
-    path: PathLike,
-    *,
-    backend: str | Backend = "numpy",
-    dtype: str | None = None,
-    custom_layers: Custom = (),
+    path: PathLike, *, backend: str | Backend = "numpy", dtype: str | None = None, custom_layers: Custom = ()
 ) -> Sequential:
     """Read a network from a file that `save` wrote.
 
@@ -136,13 +132,12 @@ def write(path: PathLike, tensors: dict[str, np.ndarray], meta: dict[str, Any]) 
         text = json.dumps({"version": _VERSION, "written_by": __version__, **meta}, default=_plain_number)
     except (TypeError, ValueError) as error:
         raise OptionError(
-            f"save: expected values that JSON can hold in extra, got: {error}. Turn them into numbers, text, lists and "
-            "dicts."
+            f"save: expected values that JSON can hold in extra, got: {error}. "
+            "Turn them into numbers, text, lists and dicts."
         ) from error
-    header = {"xpnn": text}
     arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     with atomic_path(path) as temporary:
-        temporary.write_bytes(to_bytes(arrays, metadata=header))
+        temporary.write_bytes(to_bytes(arrays, metadata={"xpnn": text}))
 
 
 def _plain_number(value: Any) -> Any:
@@ -153,21 +148,9 @@ def _plain_number(value: Any) -> Any:
 
 
 def read(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Read what `write` wrote.
+    """Read the arrays, by name, and the JSON values that `write` wrote.
 
-    Returns
-    -------
-    tensors : dict of str to numpy.ndarray
-        By name.
-    meta : dict
-        The JSON values.
-
-    Raises
-    ------
-    DataError
-        If there is no such file.
-    FileFormatError
-        If it is truncated, corrupt, or not written by xpnn.
+    Raises DataError if there is no such file, FileFormatError if it is truncated, corrupt, or not written by xpnn.
     """
     from safetensors import SafetensorError, safe_open
 

@@ -29,12 +29,7 @@ def to_config(thing: Any, where: str = "") -> Any:
     """Return an object, or a list or dict of objects, as JSON-able values: its class as ``"type"``, beside its options.
 
     NumPy's numbers become Python's, and tuples lists.  `where` says what `thing` is, for the message:
-    ``"Scale: expected factor"``.
-
-    Raises
-    ------
-    OptionError
-        If JSON cannot hold it; the message names the class and the argument.
+    ``"Scale: expected factor"``.  Raises OptionError if JSON cannot hold it; the message names the class and argument.
 
     Examples
     --------
@@ -67,10 +62,7 @@ def to_config(thing: Any, where: str = "") -> Any:
 def options_of(thing: Any) -> dict[str, Any]:
     """Return the arguments that make an object, as values that JSON can hold.
 
-    Raises
-    ------
-    OptionError
-        If an argument is not kept as an attribute, or JSON cannot hold it.
+    Raises OptionError if an argument is not kept as an attribute, or JSON cannot hold it.
     """
     kind = type(thing)
     if name := _unkept(thing):
@@ -104,10 +96,7 @@ def _plain(kind: type[Any], options: dict[str, Any]) -> dict[str, Any]:
 def known_classes(*places: tuple[ModuleType, type[Any]], custom: Custom = ()) -> Known:
     """Return the classes that may stand in a file, by name: of modules those that derive from a base, and the user's.
 
-    Raises
-    ------
-    OptionError
-        If `custom` holds anything but classes.
+    Raises OptionError if `custom` holds anything but classes.
 
     Examples
     --------
@@ -127,12 +116,8 @@ def known_classes(*places: tuple[ModuleType, type[Any]], custom: Custom = ()) ->
 def from_config(data: Any, known: Known, *, where: str = "load", option: str = "custom") -> Any:
     """Make the object, or the list or dict of objects, that `to_config` described; of `known` classes alone.
 
-    For the message, `where` says who reads, and `option` by which argument it is given classes.
-
-    Raises
-    ------
-    OptionError
-        If a class is not known.
+    Raises OptionError if a class is not known; for the message, `where` says who reads, and `option` by which argument
+    it is given classes.
 
     Examples
     --------

@@ -179,7 +179,17 @@ class Uniform(Initializer):
 
 
 @dataclass(frozen=True)
-class XavierNormal(Initializer):
+class _Scaled(Initializer):
+    """An initializer that multiplies what it draws by `gain`."""
+
+    gain: float = 1.0
+
+    def __post_init__(self) -> None:
+        self._number("gain", low=0, strict=True)
+
+
+@dataclass(frozen=True)
+class XavierNormal(_Scaled):
     r"""Normal draws that keep the variance of a linear or tanh layer, forward and backward on average.
 
     .. math:: W_{ij} \sim N(0, \sigma^2), \qquad \sigma = \mathrm{gain}\sqrt{\frac{2}{n_{in} + n_{out}}}
@@ -200,18 +210,13 @@ class XavierNormal(Initializer):
     (2, 3)
     """
 
-    gain: float = 1.0
-
-    def __post_init__(self) -> None:
-        self._number("gain", low=0, strict=True)
-
     def sample(self, rng: np.random.Generator, shape: Shape) -> HostArray:
         """Draw a weight of shape (n_in, n_out)."""
         return self.gain * math.sqrt(2.0 / sum(self._fans(shape))) * rng.standard_normal(shape)
 
 
 @dataclass(frozen=True)
-class XavierUniform(Initializer):
+class XavierUniform(_Scaled):
     r"""Uniform draws with the variance of `XavierNormal`.
 
     .. math:: W_{ij} \sim U(-a, a), \qquad a = \mathrm{gain}\sqrt{\frac{6}{n_{in} + n_{out}}}
@@ -231,11 +236,6 @@ class XavierUniform(Initializer):
     >>> bool(abs(XavierUniform().sample(np.random.default_rng(0), (2, 4))).max() <= 1.0)
     True
     """
-
-    gain: float = 1.0
-
-    def __post_init__(self) -> None:
-        self._number("gain", low=0, strict=True)
 
     def sample(self, rng: np.random.Generator, shape: Shape) -> HostArray:
         """Draw a weight of shape (n_in, n_out)."""
@@ -335,7 +335,7 @@ class LeCunNormal(Initializer):
 
 
 @dataclass(frozen=True)
-class Orthogonal(Initializer):
+class Orthogonal(_Scaled):
     r"""A matrix with orthonormal rows or columns, whichever are fewer, times `gain`.
 
     The Q of a normal matrix's QR decomposition, with signs that make the diagonal of R positive: only then is
@@ -359,11 +359,6 @@ class Orthogonal(Initializer):
     >>> bool(np.allclose(w.T @ w, np.eye(3)))
     True
     """
-
-    gain: float = 1.0
-
-    def __post_init__(self) -> None:
-        self._number("gain", low=0, strict=True)
 
     def sample(self, rng: np.random.Generator, shape: Shape) -> HostArray:
         """Draw a weight of shape (n_in, n_out); a 1-D shape is a single row."""

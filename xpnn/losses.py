@@ -431,7 +431,7 @@ def check_labels(y: np.ndarray, n_classes: int, where: str) -> None:
 def holds_rows(xp: Namespace, y: Array, pred: Array) -> bool:
     """Whether `y` holds a row of numbers for each row of `pred`, rather than labels (..., batch).
 
-    Told by shape, without a look at the values; by dtype only for K replicas with K = batch = n_out.
+    Decided by shape, without a look at the values; by dtype only for K replicas with K = batch = n_out.
     """
     shape = tuple(y.shape)
     if len(shape) < 2 or shape[-2:] != tuple(pred.shape[-2:]):

@@ -14,7 +14,7 @@ from .backend import Backend, get_backend, like, on_device, to_numpy
 from .config import to_config
 from .crossover import work_of
 from .errors import DTypeError, FileFormatError, OptionError, ShapeError
-from .initializers import Initializer, LeCunNormal, get_initializer
+from .initializers import Initializer, LeCunNormal
 from .layers import BatchNorm, Dropout, Layer, LayerNorm, Linear, Residual, RMSNorm, get_activation
 from .layers.base import is_bound, walk
 from .layers.embedding import Embedding
@@ -96,10 +96,15 @@ class Sequential(Recordable):
         self.n_in = count(n_in, "Sequential", "n_in")
         self.seed = _seeds(seed, replicas)
         self._build()
-        replicas = 1 if isinstance(self.seed, int) else len(self.seed)
-        n_params = sum(math.prod(spec.shape) for spec in chain_param_specs(self.layers))
-        self.backend = get_backend(backend, dtype, work=work_of(replicas * n_params))
-        self._make_store()
+        specs = chain_param_specs(self.layers)
+        self.n_params = sum(math.prod(spec.shape) for spec in specs)
+        seeds, replicated = ((self.seed,), False) if isinstance(self.seed, int) else (self.seed, True)
+        self.backend = get_backend(backend, dtype, work=work_of(len(seeds) * self.n_params))
+        buffers = chain_buffer_specs(self.layers)
+        with self.backend.active():
+            self.store = ParamStore(self.backend, specs, buffers, seeds=seeds, replicated=replicated)
+        self.params, self.grads = self.store.params, self.store.param_grads
+        self.bind(self.store)
 
     def _build(self) -> None:
         leaves: list[Layer] = []
@@ -131,31 +136,11 @@ class Sequential(Recordable):
         self._first_has_params = bool(first.param_specs())
         self._widest = max(self.n_in, *(layer.n_out for layer in leaves))
 
-    def _make_store(self) -> None:
-        replicated = not isinstance(self.seed, int)
-        seeds = (self.seed,) if isinstance(self.seed, int) else tuple(self.seed)
-        with self.backend.active():
-            self.store = ParamStore(
-                self.backend,
-                chain_param_specs(self.layers),
-                chain_buffer_specs(self.layers),
-                seeds=seeds,
-                replicated=replicated,
-            )
-        self.params, self.grads = self.store.params, self.store.param_grads
-        self.bind(self.store)
-        self.n_params = self.store.n_params
-
     def bind(self, store: ParamStore) -> None:
         """Let the layers compute with the arrays of a store and the operations of its backend."""
-        rows = store.row_view
-        self.plan = Plan.bind(
-            self.layers,
-            store.backend,
-            {name: rows(view) for name, view in store.params.items()},
-            {name: rows(view) for name, view in store.param_grads.items()},
-            {name: rows(view) for name, view in store.named_buffers.items()},
-        )
+        named = (store.params, store.param_grads, store.named_buffers)
+        rows = ({name: store.row_view(view) for name, view in views.items()} for views in named)
+        self.plan = Plan.bind(self.layers, store.backend, *rows)
 
     # -- the two passes -------------------------------------------------------------------------------------
     @on_device
@@ -245,9 +230,8 @@ class Sequential(Recordable):
     def prepare(self, steps: int, batch_size: int) -> None:
         """Tell the backend's operations how much training is coming; see `xpnn.ops.Ops.prepare`."""
         replicas = math.prod(self.store.replicas)
-        rows = replicas * batch_size
         widths = sum(layer.n_out for layer in walk(self.layers) if not layer.sublayers())
-        self.backend.ops.prepare(steps, replicas * self.n_params, rows * widths)
+        self.backend.ops.prepare(steps, replicas * self.n_params, replicas * batch_size * widths)
 
     @on_device
     def predict(self, x: Any, *, batch_size: int | None = None) -> Array:
@@ -265,9 +249,8 @@ class Sequential(Recordable):
         array of shape (..., n, n_out)
             In the library and on the device that `x` came from.
         """
-        rows = max(_SLICE_ELEMENTS // self._widest, 1)
-        if batch_size is not None:
-            rows = count(batch_size, "predict", "batch_size")
+        fitting = max(_SLICE_ELEMENTS // self._widest, 1)
+        rows = fitting if batch_size is None else count(batch_size, "predict", "batch_size")
         x = as_array(x, "predict", "X", lazy=True)
         check_real(x, "predict", "X")
         if self.takes_integers:
@@ -362,20 +345,18 @@ class Sequential(Recordable):
     def to(self, backend: str | Backend, dtype: str | None = None) -> Sequential:
         """Return a copy of this network on another backend, with equal parameters and buffers."""
         target = get_backend(backend, dtype or (None if isinstance(backend, Backend) else self.backend.dtype_name))
-        return self._copy(target)
+        return _rebuild(*self._description(target))
 
     def copy(self) -> Sequential:
         """Return an independent copy on the same backend."""
-        return self._copy(self.backend)
-
-    def _copy(self, backend: Backend) -> Sequential:
-        layers = tuple(map(unbound, self.layers))
-        return _rebuild(layers, self.n_in, backend, self.seed, self.state_dict())
+        return _rebuild(*self._description(self.backend))
 
     def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, self._description(self.backend)
+
+    def _description(self, backend: Backend) -> tuple[Any, ...]:
         # Views into one buffer would come back as arrays of their own: carry the values, build anew.
-        layers = tuple(map(unbound, self.layers))
-        return _rebuild, (layers, self.n_in, self.backend, self.seed, self.state_dict())
+        return tuple(map(unbound, self.layers)), self.n_in, backend, self.seed, self.state_dict()
 
     # -- description ----------------------------------------------------------------------------------------
     def check_shapes(self, n_in: int) -> list[tuple[str, int, int]]:
@@ -538,8 +519,6 @@ def mlp(
             "Try whole numbers such as [784, 128, 10]."
         )
     sizes = [int(n) for n in widths]
-    if not isinstance(init, str):
-        init = get_initializer(init)
     hidden = len(sizes) - 2
     activations = _per_layer("activation", activation, hidden)
     rates = _per_layer("dropout", dropout, hidden)

@@ -1,8 +1,8 @@
-r"""The few operations that a faster twin may replace.
+r"""The few operations that a class for one library may replace.
 
 A layer, a loss or an optimizer reaches these through ``backend.ops`` and never asks which library it runs on.
-The class here is the definition: standard Array API, one fresh temporary, then in-place operators.  A twin
-for one library overrides single methods and is bound to this one by a parity test.
+The class here is the definition: standard Array API, one fresh temporary, then in-place operators.  A faster
+class for one library overrides single methods and is bound to this one by a parity test.
 
 Legend for all shapes: ``...`` are replica axes (none for a single network), ``batch`` rows are samples.
 """
@@ -41,59 +41,33 @@ class Clip(NamedTuple):
 
 
 class Decay(NamedTuple):
-    r"""Weight decay before a rule.
+    """Weight decay before a rule."""
 
-    Parameters
-    ----------
-    decoupled : bool
-        Whether values shrink, or a pull towards 0 is added to their gradients.
-    n : int
-        How many parameters, from the first, are decayed.
-    strength : float or array of shape (K, 1)
-        The last of `xpnn.optim.Optimizer.numbers`: coupled :math:`\lambda`; decoupled :math:`1 - \eta\lambda`, or
-        :math:`\eta\lambda` if parameters have factors of their own, for the decay or the learning rate.
-    factors : array of shape (n,), optional
-        The parameters' own decay factors.
-    """
-
+    #: Whether values shrink, or a pull towards 0 is added to their gradients.
     decoupled: bool
+    #: How many parameters, from the first, are decayed.
     n: int
+    #: The last of `xpnn.optim.Optimizer.numbers`, a float or (K, 1): coupled λ; decoupled 1 - ηλ, or ηλ if parameters
+    #: have factors of their own, for the decay or the learning rate.
     strength: Scalar
+    #: (n,), the parameters' own decay factors.
     factors: Array | None = None
 
 
 class Update(NamedTuple):
-    """Which parameters a rule moves, and what comes before it: first clipping, then decay.
+    """Which parameters a rule moves, and what comes before it: first clipping, then decay."""
 
-    Parameters
-    ----------
-    values, grads : arrays of shape (..., n)
-        Flat buffers.
-    lr_factors : array of shape (n,), optional
-        A learning-rate factor for each parameter.
-    decay : Decay, optional
-        Weight decay.
-    clip : Clip, optional
-        Clipping by the norm.
-    """
-
+    #: Flat buffers, (..., n).
     values: Array
     grads: Array
+    #: (n,), a learning-rate factor for each parameter.
     lr_factors: Array | None = None
     decay: Decay | None = None
     clip: Clip | None = None
 
 
 class Ops:
-    """Portable operations on one namespace and device.
-
-    Parameters
-    ----------
-    xp : namespace
-        Array API namespace.
-    device : device
-        Where new arrays are made.
-    """
+    """Portable operations on one Array API namespace, and on the device where new arrays are made."""
 
     name = "portable"
 
@@ -102,33 +76,16 @@ class Ops:
         self.device = device
 
     def prepare(self, steps: int, n_params: int, n_activations: int) -> None:
-        """Take note of the work to come, so that a twin may load what only long work repays.
+        """Take note of the work to come, so that a faster class may load what only long work repays.
 
-        Parameters
-        ----------
-        steps : int
-            Steps to come.
-        n_params, n_activations : int
-            Parameters, and activations of one batch, of all replicas together.
+        Parameters, and activations of one batch, are those of all replicas together.
         """
 
     # -- linear ---------------------------------------------------------------------------------------------
     def linear(self, x: Array, weight: Array, bias: Array | None) -> Array:
-        r"""Affine map, :math:`Y = X W + \mathbf{1} b`.
+        r"""Affine map of rows (..., batch, n_in), :math:`Y = X W + \mathbf{1} b`, a fresh array (..., batch, n_out).
 
-        Parameters
-        ----------
-        x : array of shape (..., batch, n_in)
-            Rows are samples.
-        weight : array of shape (..., n_in, n_out)
-            The matrix.
-        bias : array of shape (..., 1, n_out) or None
-            One row.
-
-        Returns
-        -------
-        array of shape (..., batch, n_out)
-            A fresh array.
+        `weight` is (..., n_in, n_out), and `bias` one row (..., 1, n_out), or None.
         """
         y = x @ weight
         if bias is not None:
@@ -173,35 +130,19 @@ class Ops:
             counts = [[65536 if r == 0.0 else random.keep_threshold(r)] for r in rate]
             rate = xp.asarray(counts, dtype=xp.int32, device=self.device)
         if isinstance(key[0], list):  # one key for each replica
-            key = (
-                xp.asarray(key[0], dtype=xp.int32, device=self.device),
-                xp.asarray(key[1], dtype=xp.int32, device=self.device),
-            )
-        return random.keep_mask(self.xp, shape, rate, key, dtype, self.device, rows)
+            a, b = (xp.asarray(half, dtype=xp.int32, device=self.device) for half in key)
+            key = a, b
+        return random.keep_mask(xp, shape, rate, key, dtype, self.device, rows)
 
     # -- normalization --------------------------------------------------------------------------------------
     def normalize(self, x: Array, axis: int, eps: float, *, center: bool) -> tuple[Array, Array, Array, Array]:
-        r"""Standardize along `axis`: :math:`\hat x = (x - \mu) / \sqrt{\sigma^2 + \epsilon}`.
+        r"""Standardize (..., batch, n) along `axis`: :math:`\hat x = (x - \mu) / \sqrt{\sigma^2 + \epsilon}`.
 
-        Parameters
-        ----------
-        x : array of shape (..., batch, n)
-            Input.
-        axis : int
-            -1 for layer norms, -2 for batch norm.
-        eps : float
-            Added to the variance.
-        center : bool
-            Whether to subtract the mean (False gives the root-mean-square form, :math:`\mu = 0`).
+        The axis is -1 for layer norms, -2 for batch norm.  Without `center` the mean is not subtracted: the
+        root-mean-square form, :math:`\mu = 0`.
 
-        Returns
-        -------
-        x_hat : array of shape (..., batch, n)
-            The standardized input.
-        inv_std : array, size 1 along `axis`
-            :math:`1 / \sqrt{\sigma^2 + \epsilon}`.
-        mean, var : arrays, size 1 along `axis`
-            The moments (variance divided by the count).
+        Returns :math:`\hat x`, a fresh array, and with size 1 along `axis` :math:`1 / \sqrt{\sigma^2 + \epsilon}` and
+        the moments: mean, and variance divided by the count.
         """
         xp = self.xp
         if center:
@@ -237,19 +178,8 @@ class Ops:
 
         .. math:: \mu = \frac{1}{W} \sum_i w_i x_i, \qquad \sigma^2 = \frac{1}{W} \sum_i w_i (x_i - \mu)^2
 
-        Parameters
-        ----------
-        x : array of shape (..., batch, n)
-            Input.
-        weight : array of shape (batch, 1)
-            Weights of the rows.
-        total : float or 0-d array
-            Their sum :math:`W`, above 0.
-
-        Returns
-        -------
-        mean, var : arrays of shape (..., 1, n)
-            Weights of one give those of `normalize`, to the bit.
+        Rows are (..., batch, n), weights (batch, 1); their sum :math:`W` is `total` > 0, a float or 0-d array.  Both
+        moments are (..., 1, n).  Weights of one give those of `normalize`, to the bit.
         """
         xp = self.xp
         mean = xp.sum(x * weight, axis=-2, keepdims=True)
@@ -316,19 +246,9 @@ class Ops:
         .. math:: \ell_i = \log\sum_j e^{z_{ij}} - \sum_j t_{ij} z_{ij}, \qquad
                   \frac{\partial \ell_i}{\partial z_{ij}} = \mathrm{softmax}(z_i)_j - t_{ij}
 
-        Parameters
-        ----------
-        logits : array of shape (..., batch, n_classes)
-            Scores.
-        target : array of shape (..., batch, n_classes)
-            Rows of probabilities, each summing to 1.
-
-        Returns
-        -------
-        losses : array of shape (..., batch)
-            Finite for any finite logits: the row maximum is subtracted first.
-        d_logits : array of shape (..., batch, n_classes)
-            Softmax minus target, not yet divided by the batch.
+        Scores and `target`, rows of probabilities that each sum to 1, are (..., batch, n_classes).  The losses
+        (..., batch) are finite for any finite logits: the row maximum is subtracted first.  The gradients, softmax
+        minus target, are not yet divided by the batch.
         """
         xp = self.xp
         z = logits - xp.max(logits, axis=-1, keepdims=True)
@@ -401,14 +321,8 @@ class Ops:
         .. math:: M \leftarrow \beta_1 M + g, \quad V \leftarrow \beta_2 V + g^2, \quad
                   p \leftarrow p - \rho\,\frac{M}{\sqrt V + \epsilon'}
 
-        Parameters
-        ----------
-        update : Update
-            What to move; its `grads` may be changed, or stay as they are.
-        m, v : arrays of shape (..., n)
-            The state.
-        scalars : (beta1, beta2, epsilon', rho)
-            This step's numbers, from `Adam.scalars`.
+        The `grads` of `update` may be changed, or stay as they are.  The state `m`, `v` is (..., n); `scalars` are this
+        step's :math:`\beta_1, \beta_2, \epsilon', \rho`, from `Adam.scalars`.
         """
         self.clip_and_decay(update)
         beta1, beta2, eps, rate = scalars
@@ -441,18 +355,8 @@ class Ops:
         .. math:: v \leftarrow \mu v + \gamma g, \qquad p \leftarrow p - \eta v
                   \quad\text{(Nesterov: } p \leftarrow p - \eta (g + \mu v)\text{)}
 
-        Parameters
-        ----------
-        update : Update
-            What to move; its `grads` may be changed, or stay as they are.
-        velocity : array of shape (..., n) or None
-            The state; None is plain descent.
-        lr : float or array of shape (K, 1)
-            The learning rate :math:`\eta`.
-        momentum, gain : float
-            The factors :math:`\mu` and :math:`\gamma`.
-        nesterov : bool, default=False
-            Whether to look ahead.
+        The `grads` of `update` may be changed, or stay as they are.  The state `velocity` is (..., n), None for plain
+        descent; :math:`\eta` is `lr`, a float or (K, 1), :math:`\mu` is `momentum`, and :math:`\gamma` is `gain`.
         """
         self.clip_and_decay(update)
         values, grads, lr_factors, _, _ = update

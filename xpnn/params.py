@@ -29,26 +29,17 @@ _ALIGN = 16  # elements: each parameter starts on a 64-byte line in float32, and
 
 @dataclass(frozen=True, slots=True)
 class ParamSpec:
-    """What a layer asks the store for.
+    """What a layer asks the store for."""
 
-    Parameters
-    ----------
-    name : str
-        Local name, such as ``"weight"``; a network prefixes it with the layer's number.
-    shape : tuple of int
-        ``(n_in, n_out)`` or ``(n,)``, without replica axes.
-    init : Initializer
-        Drawn on the host, in the order of declaration.
-    decay : bool
-        Whether weight decay and regularizers act on it.
-    lr_mult, decay_mult : float, default=1.0
-        Factors on the optimizer's learning rate and weight decay.
-    """
-
+    #: Local name, such as ``"weight"``; a network prefixes it with the layer's number.
     name: str
+    #: ``(n_in, n_out)`` or ``(n,)``, without replica axes.
     shape: Shape
+    #: Drawn on the host, in the order of declaration.
     init: Initializer
+    #: Whether weight decay and regularizers act on it.
     decay: bool
+    #: Factors on the optimizer's learning rate and weight decay.
     lr_mult: float = 1.0
     decay_mult: float = 1.0
 
@@ -72,18 +63,8 @@ class Snapshot(NamedTuple):
 class ParamStore:
     """Flat values, gradients and buffers of one network, with named views.
 
-    Parameters
-    ----------
-    backend : Backend
-        Where the buffers live.
-    specs : sequence of ParamSpec
-        In the order of the network, under their full names (``"0.weight"``).
-    buffer_specs : sequence of BufferSpec, default=()
-        Likewise.
-    seeds : sequence of int, default=(0,)
-        One for each replica, or the one of a single network.
-    replicated : bool, default=False
-        Whether there is a replica axis; then its length is ``len(seeds)``.
+    It is made of specs in the order of the network, under their full names (``"0.weight"``), and of a seed for each
+    replica, or the one of a single network; `replicated` says whether there is a replica axis.
 
     Attributes
     ----------
@@ -128,31 +109,27 @@ class ParamStore:
         self.n_params = sum(math.prod(spec.shape) for spec in specs)
 
         self._slices: dict[str, slice] = {}
-        end = _lay_out(self._slices, (spec for spec in specs if spec.decay), 0)
-        self.n_decay = end
-        n = _lay_out(self._slices, (spec for spec in specs if not spec.decay), end)
+        self.n_decay = _lay_out(self._slices, (spec for spec in specs if spec.decay), 0)
+        n = _lay_out(self._slices, (spec for spec in specs if not spec.decay), self.n_decay)
         self._buffer_slices: dict[str, slice] = {}
         n_buffers = _lay_out(self._buffer_slices, buffer_specs, 0)
 
         self.values = backend.zeros((*self.replicas, n))
         self.grads = backend.zeros((*self.replicas, n))
         self.buffers = backend.zeros((*self.replicas, n_buffers))
-        buffer_shapes = {spec.name: spec.shape for spec in buffer_specs}
-        shapes = {name: spec.shape for name, spec in self.specs.items()}
-        self.params = self._views(self.values, self._slices, shapes)
-        self.param_grads = self._views(self.grads, self._slices, shapes)
-        self.named_buffers = self._views(self.buffers, self._buffer_slices, buffer_shapes)
+        self.params = self._views(self.values, self._slices, specs)
+        self.param_grads = self._views(self.grads, self._slices, specs)
+        self.named_buffers = self._views(self.buffers, self._buffer_slices, buffer_specs)
 
         self._initialize(specs, buffer_specs, seeds)
         self.lr_factors = self._factors({s.name: s.lr_mult for s in specs}, n)
         self.decay_factors = self._factors({s.name: s.decay_mult for s in specs if s.decay}, self.n_decay)
 
-    def _views(self, flat: Array, slices: dict[str, slice], shapes: dict[str, Shape]) -> dict[str, Array]:
-        xp = self.backend.xp
-        return {
-            name: xp.reshape(flat[..., slices[name]], (*self.replicas, *shape), copy=False)
-            for name, shape in shapes.items()
-        }
+    def _views(
+        self, flat: Array, slices: dict[str, slice], specs: Sequence[ParamSpec | BufferSpec]
+    ) -> dict[str, Array]:
+        reshape, axes = self.backend.xp.reshape, self.replicas
+        return {s.name: reshape(flat[..., slices[s.name]], (*axes, *s.shape), copy=False) for s in specs}
 
     def _initialize(self, specs: Sequence[ParamSpec], buffer_specs: Sequence[BufferSpec], seeds: Sequence[int]) -> None:
         # Drawn on the host in float64 and moved, so every backend begins with the same weights.

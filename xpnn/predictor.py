@@ -31,19 +31,6 @@ Encoder = TableEncoder | Standardizer | MinMax
 class Predictor:
     """From raw data to answers in the target's own terms.
 
-    Parameters
-    ----------
-    net : Sequential
-        The trained network.
-    loss : Loss
-        What it was trained on; its link gives probabilities.
-    target : ClassTarget or NumberTarget
-        Turns class numbers into labels, or standardized values into the target's units.
-    encoder : TableEncoder, Standardizer, MinMax or None
-        Turns raw data into inputs, as fitted on the training rows; None takes them as they are.
-    info : dict
-        JSON-able facts: name of the target column, source, options, scores, versions.
-
     Examples
     --------
     >>> import numpy as np
@@ -55,10 +42,15 @@ class Predictor:
     (['no'], [[0.5, 0.5]])
     """
 
+    #: The trained network.
     net: Sequential
+    #: What it was trained on; its link gives probabilities.
     loss: Loss
+    #: Turns class numbers into labels, or standardized values into the target's units.
     target: Target
+    #: Turns raw data into inputs, as fitted on the training rows; None takes them as they are.
     encoder: Encoder | None = None
+    #: JSON-able facts: name of the target column, source, options, scores, versions.
     info: dict[str, Any] = field(default_factory=dict)
 
     def inputs(self, raw: Any) -> np.ndarray:
@@ -80,8 +72,7 @@ class Predictor:
 
     def predict_proba(self, raw: Any) -> np.ndarray:
         """Return what the loss's link makes of the outputs, (n, n_out), on the host."""
-        pred = self.net.predict(self.inputs(raw))
-        return to_numpy(self.loss.link(pred))
+        return to_numpy(self.loss.link(self.net.predict(self.inputs(raw))))
 
     def predict(self, raw: Any) -> np.ndarray:
         """Return labels, or values in the target's own units, of shape (n,)."""
@@ -94,22 +85,11 @@ class Predictor:
         return self.target.decode(out.argmax(axis=-1))
 
     def score(self, raw: Any, y: Any, *, strip: str | None = None) -> dict[str, Any]:
-        """Compare predictions with the truth.
+        """Compare predictions for raw data with the target `y` (n,) in its own terms.
 
-        Parameters
-        ----------
-        raw : mapping of columns, or array
-            Raw data.
-        y : array of shape (n,)
-            The target in its own terms.
-        strip : str, optional
-            Ending to take off labels, as in `ClassTarget.encode`.
-
-        Returns
-        -------
-        dict
-            For classes ``accuracy``, ``cross_entropy`` and ``confusion`` (lists, rows true); for numbers
-            ``rmse``, ``mae`` and ``r2`` in the target's own units; ``rows`` in both.
+        `strip` is the ending to take off labels, as in `ClassTarget.encode`.  Returns ``rows``, and for classes
+        ``accuracy``, ``cross_entropy`` and ``confusion`` (lists, rows true), for numbers ``rmse``, ``mae`` and ``r2``
+        in the target's own units.
         """
         out = self.predict_proba(raw)
         if isinstance(self.target, NumberTarget):
@@ -158,11 +138,6 @@ class Predictor:
             Where the network shall live: by name in the dtype it was saved with, as a `Backend` in its dtype.
         custom : tuple of classes, default=()
             Layers, initializers, losses and encoders of your own that it contains.
-
-        Returns
-        -------
-        Predictor
-            As it was saved.
 
         Raises
         ------

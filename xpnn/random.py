@@ -34,23 +34,12 @@ _MASK64 = (1 << 64) - 1
 
 
 def stream(seed: int, name: str, *index: int) -> np.random.Generator:
-    """Return the host generator of one named purpose.
+    """Return the host generator, a fresh PCG64, of one named purpose; equal arguments give equal numbers.
 
-    Parameters
-    ----------
-    seed : int
-        The user's seed, any integer.
-    name : str
-        What the numbers are for, such as ``"init"`` or ``"shuffle"``.  Streams of different names are
-        independent: drawing more from one changes nothing in another.
-    *index : int
-        Further coordinates, such as the epoch or the layer; non-negative.  Use a name always with equally many:
-        NumPy's seed sequence pads with zeros, so a last coordinate of 0 counts as absent.
-
-    Returns
-    -------
-    numpy.random.Generator
-        A fresh PCG64 generator; equal arguments give equal numbers.
+    The `seed` is the user's, any integer.  The `name` says what the numbers are for, such as ``"init"`` or
+    ``"shuffle"``: streams of different names are independent, and drawing more from one changes nothing in another.
+    `index` are further coordinates, such as the epoch or the layer; non-negative.  Use a name always with equally
+    many: NumPy's seed sequence pads with zeros, so a last coordinate of 0 counts as absent.
 
     Examples
     --------
@@ -136,21 +125,9 @@ def _pair(seed: int, slot: int, step: int) -> tuple[int, int]:
 
 
 def step_keys(seed: int | Sequence[int], first: int, n: int, slots: Sequence[int]) -> np.ndarray:
-    """Return what `StepKey` gives for many steps at once.
+    """Return what `StepKey` gives for many steps at once: `n` of them from `first` on, for the layers in `slots`.
 
-    Parameters
-    ----------
-    seed : int or sequence of int
-        The network's seed, or one for each replica.
-    first, n : int
-        The first step, and how many.
-    slots : sequence of int
-        Numbers of the layers.
-
-    Returns
-    -------
-    numpy.ndarray of shape (n, n_slots, 2, 1), int32
-        Pairs; (n, n_slots, 2, K, 1) for K replicas.
+    The pairs are int32 of shape (n, n_slots, 2, 1); (n, n_slots, 2, K, 1) for the seeds of K replicas.
 
     Examples
     --------
@@ -173,23 +150,9 @@ def _shift_right(z: Array, k: int) -> Array:
 
 
 def words(xp: Namespace, key_a: int | Array, key_b: int | Array, n: int, device: Device = None) -> Array:
-    """Return the hash words 1…n of a key pair.
+    """Return the hash words 1…n of a key pair: uniform int32 of shape (n,), or (K, n) for halves of shape (K, 1).
 
-    Parameters
-    ----------
-    xp : namespace
-        Array API namespace.
-    key_a, key_b : int or int32 array of shape (K, 1)
-        The two halves of the key; arrays give K rows of words.
-    n : int
-        Number of words.
-    device : device, optional
-        Where to make them.
-
-    Returns
-    -------
-    array of shape (n,) or (K, n), int32
-        Uniform 32-bit words.  Products wrap modulo 2**32 on every library; a test holds known words.
+    Products wrap modulo 2**32 on every library; a test holds known words.
     """
     z = xp.arange(1, n + 1, dtype=xp.int32, device=device)
     z *= _signed32(0x9E3779B9)
@@ -229,8 +192,6 @@ def keep_mask(
 
     Parameters
     ----------
-    xp : namespace
-        Array API namespace.
     shape : tuple of int
         ``(batch, n)``; or ``(K, batch, n)`` with keys of shape (K, 1).
     rate : float, or int32 array of shape (K, 1)
@@ -238,17 +199,8 @@ def keep_mask(
         their thresholds, 65536 where nothing is dropped.
     key : pair of int, or of int32 arrays of shape (K, 1)
         From `StepKey`.
-    dtype : dtype
-        Floating dtype of the mask.
-    device : device, optional
-        Where to make it.
     rows : int32 array of shape (batch,), optional
         A number for each row; equal numbers draw equal masks, in whatever batch and place.
-
-    Returns
-    -------
-    array of `shape`
-        The mask.
 
     Examples
     --------

@@ -153,7 +153,7 @@ class SpectralNorm(Regularizer):
             for _ in range(n_iter):
                 u = _unit(w @ v, xp)
                 v = _unit(w.mT @ u, xp)
-            # weights of zero leave no direction to go on from: begin anew, told by a factor, not by a branch
+            # weights of zero leave no direction to go on from: begin anew, by a factor, not by a branch
             lost = xp.astype(xp.sum(v * v, axis=-2, keepdims=True) == 0.0, v.dtype)
             self._vectors[name] = v + self._starts[name] * lost
             sigma = xp.sum(u * (w @ v), axis=-2)[..., 0]

@@ -1,6 +1,7 @@
 r"""Functions that the Array API standard leaves out, stable for every finite input.
 
-Each takes arrays of any library and its namespace, reads no value back to the host, and overflows nowhere.
+Each takes an array `x` of any library and shape, and its Array API namespace `xp` (2024.12 or later), and returns a
+fresh array of the shape, dtype and device of `x`.  None reads a value back to the host, and none overflows.
 """
 
 from __future__ import annotations
@@ -69,17 +70,7 @@ def erf(x: Array, *, xp: Namespace) -> Array:
 
     .. math:: \operatorname{erf}(x) = \frac{2}{\sqrt\pi} \int_0^x e^{-t^2}\, dt
 
-    Parameters
-    ----------
-    x : array of any shape, float32 or float64
-        ±inf gives ±1, NaN stays NaN.
-    xp : namespace
-        Array API namespace of `x` (2024.12 or later).
-
-    Returns
-    -------
-    array of x's shape, dtype and device
-        A fresh array.  Absolute error below 1e-6 in float32 and 1e-15 in float64.
+    ±inf gives ±1, NaN stays NaN.  Absolute error below 1e-6 in float32 and 1e-15 in float64.
 
     Raises
     ------
@@ -135,18 +126,8 @@ def sigmoid(x: Array, *, xp: Namespace) -> Array:
 
     .. math:: \sigma(x) = \frac{1}{1 + e^{-x}}
 
-    Parameters
-    ----------
-    x : array of any shape, float
-        Logits.
-    xp : namespace
-        Array API namespace of `x` (2024.12 or later).
-
-    Returns
-    -------
-    array of x's shape, dtype and device
-        A fresh array in (0, 1], accurate to a few ulp also where it is tiny.  It bottoms out where
-        the dtype's normal numbers end: at x = -87 in float32, -708 in float64.
+    In (0, 1], accurate to a few ulp also where it is tiny.  It bottoms out where the dtype's normal numbers end: at
+    x = -87 in float32, -708 in float64.
 
     Examples
     --------
@@ -164,18 +145,6 @@ def softplus(x: Array, *, xp: Namespace) -> Array:
 
     .. math:: \ln(1 + e^x) = \max(x, 0) + \ln(1 + e^{-|x|})
 
-    Parameters
-    ----------
-    x : array of any shape, float
-        Logits.
-    xp : namespace
-        Array API namespace of `x` (2024.12 or later).
-
-    Returns
-    -------
-    array of x's shape, dtype and device
-        A fresh array.
-
     Examples
     --------
     >>> import array_api_compat.numpy as xp
@@ -188,23 +157,9 @@ def softplus(x: Array, *, xp: Namespace) -> Array:
 
 
 def softmax(x: Array, *, xp: Namespace, axis: int = -1) -> Array:
-    r"""Positive numbers that sum to 1 along an axis.
+    r"""Positive numbers that sum to 1 along an axis, that of the classes.
 
     .. math:: s_i = \frac{e^{x_i - m}}{\sum_j e^{x_j - m}}, \qquad m = \max_j x_j
-
-    Parameters
-    ----------
-    x : array of shape (..., n), float
-        Logits.
-    xp : namespace
-        Array API namespace of `x`.
-    axis : int, default=-1
-        The axis of the classes.
-
-    Returns
-    -------
-    array of x's shape, dtype and device
-        A fresh array.
 
     Examples
     --------

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -295,13 +295,15 @@ class BackendReport:
         Backends that cannot be used here, and why.
     tolerance : float
         Largest relative error that counts as agreement.
+    reference : str
+        The backend that the others are compared with.
     """
 
     rows: list[dict[str, Any]]
     losses: dict[str, list[float]]
     skipped: dict[str, str]
     tolerance: float
-    reference: str = field(default="")
+    reference: str = ""
 
     @property
     def ok(self) -> bool:
@@ -399,21 +401,18 @@ def compare_backends(
         tolerance = 1e-4 if dtype == "float32" else 1e-10
     if isinstance(optimizer, Optimizer) and optimizer.t:
         raise OptionError("compare_backends: expected an optimizer that has made no step. Make a new one.")
-    reference, *others = backends
-    runs = {reference: _run(get_backend(reference, dtype), make_net, loss, copy.copy(optimizer), X, y, steps)}
-    skipped = {}
-    for name in others:
+    reference, runs, skipped, rows = backends[0], {}, {}, []
+    for name in backends:
         try:
             backend = get_backend(name, dtype)
         except XpnnError as error:
+            if name == reference:
+                raise
             skipped[name] = str(error)
             continue
         runs[name] = _run(backend, make_net, loss, copy.copy(optimizer), X, y, steps)
-    rows = []
     grads, values, _ = runs[reference]
-    for name, (other_grads, other_values, _) in runs.items():
-        if name == reference:
-            continue
+    for name, (other_grads, other_values, _) in list(runs.items())[1:]:
         for parameter in grads:
             row: dict[str, Any] = {"backend": name, "parameter": parameter}
             row |= _difference("grad", grads[parameter], other_grads[parameter], _floor(grads))

@@ -76,11 +76,7 @@ class Layer(Recordable):
         return ()
 
     def bind(
-        self,
-        backend: Backend,
-        params: Mapping[str, Array],
-        grads: Mapping[str, Array],
-        buffers: Mapping[str, Array],
+        self, backend: Backend, params: Mapping[str, Array], grads: Mapping[str, Array], buffers: Mapping[str, Array]
     ) -> None:
         """Receive views of the flat buffers, by local name; vectors come as rows (..., 1, n)."""
         self._ops = backend.ops

@@ -60,10 +60,7 @@ class Dropout(Layer):
                 f"{self.label or repr(self)}: expected a key when train=True, got None. "
                 "Pass key=xpnn.random.StepKey(seed, step)."
             )
-        ops = self.ops
-        pair = key[self.slot]
-        shape = tuple(x.shape)
-        replicas = key.replicas
+        pair, replicas, shape = key[self.slot], key.replicas, tuple(x.shape)
         if isinstance(self.rate, list) and len(self.rate) != replicas:
             raise OptionError(
                 f"{self.label or repr(self)}: got {len(self.rate)} rates for {replicas or 'no'} replicas. "
@@ -72,18 +69,16 @@ class Dropout(Layer):
         if replicas and len(shape) == 2:
             shape = (replicas, *shape)  # rows shared by all replicas, a mask for each
         if key.rows is None:
-            mask = ops.keep_mask(shape, self.rate, pair, x.dtype)
+            mask = self.ops.keep_mask(shape, self.rate, pair, x.dtype)
         else:
-            mask = ops.keep_mask_of_rows(shape, self.rate, pair, x.dtype, key.rows)
+            mask = self.ops.keep_mask_of_rows(shape, self.rate, pair, x.dtype, key.rows)
         return x * mask, mask
 
     def unrecordable(self, mode: RecordingMode) -> str | None:
         """Return that the replicas' own rates are uploaded, if they have some."""
-        return (
-            f"{self.label} uploads the replicas' rates in each step"
-            if isinstance(self.rate, list)
-            else super().unrecordable(mode)
-        )
+        if isinstance(self.rate, list):
+            return f"{self.label} uploads the replicas' rates in each step"
+        return super().unrecordable(mode)
 
     def backward(self, dy: Array, cache: Array | None, *, need_dx: bool = True) -> Array | None:
         """Return ``dy`` times the mask."""

@@ -76,18 +76,13 @@ class Linear(Layer):
 
     def param_specs(self) -> tuple[ParamSpec, ...]:
         init = self.auto_init if isinstance(self.init, str) else self.init
-        shape = (self.n_in, self.n_out)
-        weight = ParamSpec("weight", shape, init, True, self.lr_mult, self.decay_mult)
+        weight = ParamSpec("weight", (self.n_in, self.n_out), init, True, self.lr_mult, self.decay_mult)
         if not self.bias:
             return (weight,)
         return weight, ParamSpec("bias", (self.n_out,), get_initializer(self.bias_init), False, self.lr_mult)
 
     def bind(
-        self,
-        backend: Backend,
-        params: Mapping[str, Array],
-        grads: Mapping[str, Array],
-        buffers: Mapping[str, Array],
+        self, backend: Backend, params: Mapping[str, Array], grads: Mapping[str, Array], buffers: Mapping[str, Array]
     ) -> None:
         super().bind(backend, params, grads, buffers)
         self.affine = Affine(params["weight"], params.get("bias"), grads["weight"], grads.get("bias"))

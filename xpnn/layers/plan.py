@@ -190,16 +190,12 @@ class Plan:
 
 def chain_param_specs(layers: Sequence[Layer]) -> tuple[ParamSpec, ...]:
     """Return what a chain trains; layer 2's ``"weight"`` is called ``"2.weight"``."""
-    return tuple(
-        replace(spec, name=f"{j}.{spec.name}") for j, layer in enumerate(layers) for spec in layer.param_specs()
-    )
+    return tuple(replace(s, name=f"{j}.{s.name}") for j, layer in enumerate(layers) for s in layer.param_specs())
 
 
 def chain_buffer_specs(layers: Sequence[Layer]) -> tuple[BufferSpec, ...]:
     """Return what a chain keeps untrained, named likewise."""
-    return tuple(
-        replace(spec, name=f"{j}.{spec.name}") for j, layer in enumerate(layers) for spec in layer.buffer_specs()
-    )
+    return tuple(replace(s, name=f"{j}.{s.name}") for j, layer in enumerate(layers) for s in layer.buffer_specs())
 
 
 def unbound(layer: Layer) -> Layer:

@@ -75,11 +75,7 @@ class Residual(Layer):
         return chain_buffer_specs(self.layers)
 
     def bind(
-        self,
-        backend: Backend,
-        params: Mapping[str, Array],
-        grads: Mapping[str, Array],
-        buffers: Mapping[str, Array],
+        self, backend: Backend, params: Mapping[str, Array], grads: Mapping[str, Array], buffers: Mapping[str, Array]
     ) -> None:
         super().bind(backend, params, grads, buffers)
         self._plan = Plan.bind(self.layers, backend, params, grads, buffers)
