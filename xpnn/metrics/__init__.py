@@ -1,7 +1,5 @@
 """What a person reads beside the loss: metrics of an epoch, summed on the device, and tables of answers on the host."""
 
-from __future__ import annotations
-
 from .confusion import confusion_matrix, most_confused, per_class
 from .metric import (
     R2,

@@ -91,8 +91,7 @@ class Metric(Recordable, abc.ABC):
         ShapeError
             If `y` does not fit `pred`.
         """
-        rows = self.per_sample(xp, pred, y)
-        return _weighted_sum(xp, rows, sample_weight, axis=-1)
+        return _weighted_sum(xp, self.per_sample(xp, pred, y), sample_weight, axis=-1)
 
     def value(self, table: np.ndarray) -> Any:
         """Combine the sums of all batches.
@@ -119,11 +118,10 @@ class Accuracy(Metric):
     ----------
     rule : {"auto", "classes", "outputs"}, default="auto"
         "classes": the largest output must be at the label (integer `y`), or at the largest target (rows of
-        probabilities).  "outputs": each output answers a yes-or-no question by itself, yes where it is
-        positive (a logit, or a margin), against ``y > 0.5`` (0/1 and -1/+1 targets both work);
-        averaged over outputs.
-        "auto": "outputs" for a single output, otherwise "classes".  Integer labels of several outputs are
-        classes under any rule.  A `Trainer` takes the rule from its loss.
+        probabilities).  "outputs": each output answers a yes-or-no question by itself, yes where it is positive (a
+        logit, or a margin), against ``y > 0.5`` (0/1 and -1/+1 targets both work); averaged over outputs.  "auto":
+        "outputs" for a single output, otherwise "classes".  Integer labels of several outputs are classes under any
+        rule.  A `Trainer` takes the rule from its loss.
 
     Notes
     -----

@@ -81,10 +81,7 @@ class Optimizer(Recordable):
     # -- what all share -------------------------------------------------------------------------------------
     def rate(self, factor: float = 1.0) -> Number:
         """Return the learning rate times a schedule's `factor`; (K, 1) where replicas have their own."""
-        factor = float(factor)  # a NumPy scalar would turn float32 arrays into float64
-        if isinstance(self.lr, list):
-            return np.asarray(self.lr)[:, None] * factor
-        return self.lr * factor
+        return per_replica(self.lr) * float(factor)  # a NumPy scalar would turn float32 arrays into float64
 
     def bind(self, store: ParamStore) -> None:
         """Make the state for `store`, once."""
@@ -140,7 +137,7 @@ class Optimizer(Recordable):
         on the device.
         """
         lr = self.rate(factor)
-        decay = np.asarray(self.weight_decay)[:, None] if isinstance(self.weight_decay, list) else self.weight_decay
+        decay = per_replica(self.weight_decay)
         if self.decoupled:
             decay = lr * decay if self._per_parameter() else 1.0 - lr * decay
         numbers = (*self.scalars(t, lr), decay)
@@ -200,8 +197,13 @@ class Optimizer(Recordable):
         store.backend.ops.decay_weights(store.values, store.grads, self._decay_by(store, strength), store.lr_factors)
 
     def __repr__(self) -> str:
-        shown = {k: v for k, v in vars(self).items() if not k.startswith("_") and k not in ("state", "t")}
-        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in shown.items())})"
+        options = {k: v for k, v in vars(self).items() if not k.startswith("_") and k not in ("state", "t")}
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in options.items())})"
+
+
+def per_replica(value: float | list[float]) -> Number:
+    """Return a number as it is, and those of several replicas as (K, 1)."""
+    return np.asarray(value)[:, None] if isinstance(value, list) else value
 
 
 def scaled(store: ParamStore, move: Array) -> Array:
@@ -216,3 +218,10 @@ def in_unit_interval(where: str, **values: float) -> None:
     for name, value in values.items():
         if not 0 <= number(value) < 1:
             raise OptionError(f"{where}: expected 0 <= {name} < 1, got {value!r}. Try 0.9.")
+
+
+def positive_eps(where: str, eps: float) -> float:
+    """Return `eps` as Python's float, or raise OptionError."""
+    if not number(eps) > 0:
+        raise OptionError(f"{where}: expected eps > 0, got {eps!r}. Try eps=1e-8.")
+    return float(eps)

@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from ..arguments import number
 from ..errors import OptionError
 from ..ops import Update
 from ..params import ParamStore
-from .base import Optimizer, Rate, in_unit_interval, scaled
+from .base import Number, Optimizer, Rate, in_unit_interval, positive_eps, scaled
 
 __all__ = ["SGD", "AdaGrad", "Adam", "AdamW", "Lion", "Momentum", "NAdam", "RMSProp"]
-
-Number = Any
 
 
 class SGD(Optimizer):
@@ -55,12 +52,7 @@ class SGD(Optimizer):
     slots: ClassVar[tuple[str, ...]] = ("velocity",)
 
     def __init__(
-        self,
-        lr: Rate = 0.01,
-        momentum: float = 0.0,
-        *,
-        nesterov: bool = False,
-        weight_decay: Rate = 0.0,
+        self, lr: Rate = 0.01, momentum: float = 0.0, *, nesterov: bool = False, weight_decay: Rate = 0.0
     ) -> None:
         super().__init__(lr, weight_decay=weight_decay)
         in_unit_interval("SGD", momentum=momentum)
@@ -135,7 +127,7 @@ class RMSProp(Optimizer):
     def __init__(self, lr: Rate = 0.01, alpha: float = 0.99, *, eps: float = 1e-8, weight_decay: Rate = 0.0) -> None:
         super().__init__(lr, weight_decay=weight_decay)
         in_unit_interval("RMSProp", alpha=alpha)
-        self.alpha, self.eps = float(alpha), _positive("RMSProp", eps)
+        self.alpha, self.eps = float(alpha), positive_eps("RMSProp", eps)
 
     def rule(self, store: ParamStore, scalars: Sequence[Number]) -> None:
         (lr,) = scalars
@@ -174,7 +166,7 @@ class AdaGrad(Optimizer):
 
     def __init__(self, lr: Rate = 0.01, *, eps: float = 1e-10, weight_decay: Rate = 0.0) -> None:
         super().__init__(lr, weight_decay=weight_decay)
-        self.eps = _positive("AdaGrad", eps)
+        self.eps = positive_eps("AdaGrad", eps)
 
     def rule(self, store: ParamStore, scalars: Sequence[Number]) -> None:
         (lr,) = scalars
@@ -193,8 +185,7 @@ class Adam(Optimizer):
     .. math:: m \leftarrow \beta_1 m + (1 - \beta_1)\, g, \quad v \leftarrow \beta_2 v + (1 - \beta_2)\, g^2, \quad
               p \leftarrow p - \eta\,\frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t)} + \epsilon}
 
-    The state holds :math:`m/(1 - \beta_1)` and :math:`v/(1 - \beta_2)`, which saves two passes; the update is
-    the same.
+    The state holds :math:`m/(1 - \beta_1)` and :math:`v/(1 - \beta_2)`, which saves two passes; the update is the same.
 
     Parameters
     ----------
@@ -215,18 +206,12 @@ class Adam(Optimizer):
     slots: ClassVar[tuple[str, ...]] = ("m", "v")
 
     def __init__(
-        self,
-        lr: Rate = 0.001,
-        beta1: float = 0.9,
-        beta2: float = 0.999,
-        *,
-        eps: float = 1e-8,
-        weight_decay: Rate = 0.0,
+        self, lr: Rate = 0.001, beta1: float = 0.9, beta2: float = 0.999, *, eps: float = 1e-8, weight_decay: Rate = 0.0
     ) -> None:
         super().__init__(lr, weight_decay=weight_decay)
         in_unit_interval(type(self).__name__, beta1=beta1, beta2=beta2)
         self.beta1, self.beta2 = float(beta1), float(beta2)
-        self.eps = _positive(type(self).__name__, eps)
+        self.eps = positive_eps(type(self).__name__, eps)
 
     def scalars(self, t: int, lr: Number) -> tuple[Number, ...]:
         """Return (β₁, β₂, ε', ρ) of ``ops.adam``: ε and the rate in units of the scaled moments."""
@@ -313,7 +298,7 @@ class NAdam(Optimizer):
     ) -> None:
         super().__init__(lr, weight_decay=weight_decay)
         in_unit_interval("NAdam", beta1=beta1, beta2=beta2)
-        self.beta1, self.beta2, self.eps = float(beta1), float(beta2), _positive("NAdam", eps)
+        self.beta1, self.beta2, self.eps = float(beta1), float(beta2), positive_eps("NAdam", eps)
         self.momentum_decay = float(momentum_decay)
         self._products = [1.0]  # Π_0, Π_1, …, extended as steps come
 
@@ -385,9 +370,3 @@ class Lion(Optimizer):
         store.values -= scaled(store, move)
         m *= self.beta2
         m += g * (1.0 - self.beta2)
-
-
-def _positive(where: str, eps: float) -> float:
-    if not number(eps) > 0:
-        raise OptionError(f"{where}: expected eps > 0, got {eps!r}. Try eps=1e-8.")
-    return float(eps)

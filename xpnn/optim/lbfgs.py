@@ -189,7 +189,7 @@ class LBFGS(Optimizer):
         return descent.result(descent.message or f"{limit} is reached")
 
     @staticmethod
-    def _direction(g: Array, pairs: deque[tuple[Array, Array, float]], xp: object) -> Array:
+    def _direction(g: Array, pairs: deque[Pair], xp: object) -> Array:
         """The two-loop recursion: minus the inverse Hessian's estimate times the gradient."""
         q = -g
         alphas = []
@@ -206,33 +206,11 @@ class LBFGS(Optimizer):
 
 
 class Descent:
-    """A minimization under way, made one iteration at a time.
+    """A minimization under way, made one iteration at a time; it may go on from the `pairs` of an earlier one.
 
-    Parameters
-    ----------
-    rule : LBFGS
-        The options.
-    store : ParamStore
-        Its `values` move in place.
-    evaluate : callable
-        Returns the objective at ``store.values`` (0-d) and fills ``store.grads``.
-    pairs : iterable of pairs, default=()
-        Of an earlier minimization that this one goes on from.
-
-    Attributes
-    ----------
-    x : array of shape (n,)
-        The iterate.
-    value, grad_max, step : float
-        The objective and the largest absolute gradient there, and the length of the last step; 0.0 if it moved nothing.
-    n_iter, n_evals : int
-        Iterations and evaluations made.
-    pairs : deque
-        The last steps, with the gradient's changes.
-    message : str
-        Why no iteration can follow; empty while one can.
-    converged : bool
-        Whether that is because a tolerance is met.
+    At the iterate `x` the objective is `value` and the largest absolute gradient `grad_max`.  `step` is the length of
+    the last step, 0.0 if it moved nothing; `message` says why no iteration can follow, and is empty while one can;
+    `converged` is whether that is because a tolerance is met.
     """
 
     def __init__(

@@ -21,6 +21,7 @@ __all__ = ["Found", "Point", "wolfe_search"]
 _FTOL, _GTOL, _XTOL = 1e-3, 0.9, 0.1  # mu, eta, and the relative width of a bracket that is narrow enough
 _GROW_LEAST, _GROW_MOST = 1.1, 4.0  # where there is no bracket yet, the next step lies between these extrapolations
 _SHRINK = 0.66
+_LARGEST, _MAX_EVALS = 1e10, 20  # no step is longer, and no search tries more of them
 
 
 class Point(NamedTuple):
@@ -42,33 +43,10 @@ class Found(NamedTuple):
     ok: bool
 
 
-def wolfe_search(
-    phi: Callable[[float], tuple[float, float]],
-    start: Point,
-    step: float,
-    *,
-    largest: float = 1e10,
-    max_evals: int = 20,
-) -> Found:
-    """Find a step length from 0 along a descent direction.
+def wolfe_search(phi: Callable[[float], tuple[float, float]], start: Point, step: float) -> Found:
+    """Find a step length along a descent direction; if none satisfies both conditions in time, the last one tried.
 
-    Parameters
-    ----------
-    phi : callable
-        Returns value and slope at a step length.
-    start : Point
-        Step 0, with a negative slope.
-    step : float
-        First step length to try.
-    largest : float
-        No step goes beyond.
-    max_evals : int, default=20
-        Evaluations of `phi` at most.
-
-    Returns
-    -------
-    Found
-        If no step satisfies both conditions in time, the last one tried.
+    `phi` returns value and slope at a step length; `start` is step 0, with a negative slope; `step` is tried first.
 
     Examples
     --------
@@ -79,11 +57,10 @@ def wolfe_search(
     test = _FTOL * start.slope
     best, other = start, start  # ends of the bracket; `best` has the smallest value so far
     bracketed, first_stage = False, True
-    width = largest
-    older_width = 2.0 * width
+    width, older_width = _LARGEST, 2.0 * _LARGEST
     low, high = 0.0, step + _GROW_MOST * step
     point = start
-    for n_evals in range(1, max_evals + 1):
+    for n_evals in range(1, _MAX_EVALS + 1):
         point = Point(step, *phi(step))
         goal = start.value + step * test
         if not math.isfinite(point.value):
@@ -94,11 +71,10 @@ def wolfe_search(
             continue
         if point.value <= goal and abs(point.slope) <= _GTOL * -start.slope:
             return Found(point, n_evals, True)
-        if first_stage and point.value <= goal and point.slope >= 0:
-            first_stage = False
+        first_stage = first_stage and not (point.value <= goal and point.slope >= 0)
         narrow = bracketed and high - low <= _XTOL * high
         stuck = bracketed and (step <= low or step >= high)
-        at_end = step >= largest and point.value <= goal and point.slope <= test
+        at_end = step >= _LARGEST and point.value <= goal and point.slope <= test
         if narrow or stuck or at_end:
             return Found(point, n_evals, point.value <= goal)
 
@@ -116,10 +92,10 @@ def wolfe_search(
         else:
             low = trial + _GROW_LEAST * (trial - best.step)
             high = trial + _GROW_MOST * (trial - best.step)
-        step = min(max(trial, 0.0), largest)
+        step = min(max(trial, 0.0), _LARGEST)
         if bracketed and (step <= low or step >= high or high - low <= _XTOL * high):
             step = best.step
-    return Found(point, max_evals, False)
+    return Found(point, _MAX_EVALS, False)
 
 
 def _tilt(p: Point, shift: float) -> Point:
@@ -153,14 +129,9 @@ def _next(
         trial = _cubic(p, other) if math.isfinite(other.value) else 0.5 * (p.step + other.step)
     else:  # 4: no bracket yet: extrapolate all the way
         trial = high if p.step > best.step else low
-
     if p.value > best.value:
-        other = p
-    else:
-        if opposite:
-            other = best
-        best = p
-    return best, other, trial, bracketed
+        return best, p, trial, bracketed
+    return p, best if opposite else other, trial, bracketed
 
 
 def _cubic(a: Point, b: Point) -> float:

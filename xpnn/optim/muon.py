@@ -9,19 +9,14 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
-import numpy as np
-
 from .._typing import Array, Namespace
 from ..arguments import count, number, suggest
 from ..errors import OptionError
 from ..ops import Update
 from ..params import ParamSpec, ParamStore
-from .base import Optimizer, in_unit_interval
+from .base import Number, Optimizer, Rate, in_unit_interval, per_replica, positive_eps
 
 __all__ = ["Muon", "newton_schulz"]
-
-Number = Any
-Rate = float | Sequence[float]
 
 # Of x ↦ a x + b x³ + c x⁵: as steep at 0 as can be while five steps hold what is above 1/500 within [0.68, 1.21] [1].
 _A, _B, _C = 3.4445, -4.7750, 2.0315
@@ -46,12 +41,11 @@ class Muon(Optimizer):
     .. math:: M \leftarrow \mu M + G, \qquad U = \mathrm{NS}(G + \mu M), \qquad
               W \leftarrow W - \eta\,\sqrt{\max(1, n_{out} / n_{in})}\; U
 
-    With the singular values of its argument near 1, :math:`U` moves all directions alike, also those in which
-    the gradient is small.  This is Jordan's variant, which ``torch.optim.Muon`` calls "original": momentum with
-    Nesterov's look-ahead, five quintic steps, and the square root, which gives the move of a layer that widens
-    the effect on its outputs that others have.  (Jordan writes max(1, rows / columns) for PyTorch's matrices of
-    shape (n_out, n_in); ours are their transposes.)  The iteration is done in the parameters' dtype, where
-    PyTorch rounds to bfloat16.
+    With the singular values of its argument near 1, :math:`U` moves all directions alike, also those in which the
+    gradient is small.  This is Jordan's variant, which ``torch.optim.Muon`` calls "original": momentum with Nesterov's
+    look-ahead, five quintic steps, and the square root, which gives the move of a layer that widens the effect on its
+    outputs that others have.  (Jordan writes max(1, rows / columns) for PyTorch's matrices of shape (n_out, n_in); ours
+    are their transposes.)  The iteration is done in the parameters' dtype, where PyTorch rounds to bfloat16.
 
     Biases, scales of norms and what `matrices` leaves out go by `AdamW` at the rate :math:`\eta` times
     `adam_rate`, so one schedule, or one rate for each replica, serves both.
@@ -70,11 +64,10 @@ class Muon(Optimizer):
         Steps of the Newton-Schulz iteration.
     matrices : "all", "hidden" or sequence of str, default="all"
         Which weight matrices are moved by Muon: all of them, all but the network's first and last, or these
-        (``"2.weight"``).  Jordan leaves embeddings and the layers at both ends to AdamW.  Plain networks of few
-        layers did better without exceptions (784-256-128-10, five epochs of 10,000 images of MNIST, default
-        rates with a cosine, two seeds: 96.0 % on others with "all", 94.7 % with "hidden", 93.2 % with AdamW), so
-        none is made unasked; take "hidden" for a network that begins with `Embedding`, whose table is no linear
-        map.
+        (``"2.weight"``).  Jordan leaves embeddings and the layers at both ends to AdamW.  Plain networks of few layers
+        did better without exceptions (784-256-128-10, five epochs of 10,000 images of MNIST, default rates with a
+        cosine, two seeds: 96.0 % on others with "all", 94.7 % with "hidden", 93.2 % with AdamW), so none is made
+        unasked; take "hidden" for a network that begins with `Embedding`, whose table is no linear map.
     adam_rate : float, default=0.05
         Learning rate of AdamW as a share of `lr`: 0.001 at 0.02.
     beta1, beta2, eps : float, default=0.9, 0.999, 1e-8
@@ -128,13 +121,11 @@ class Muon(Optimizer):
             )
         if not 0 <= number(adam_rate) < math.inf:
             raise OptionError(f"Muon: expected adam_rate >= 0 and finite, got {adam_rate!r}. Try 0.05.")
-        if not number(eps) > 0:
-            raise OptionError(f"Muon: expected eps > 0, got {eps!r}. Try eps=1e-8.")
         self.momentum, self.nesterov = float(momentum), nesterov
         self.ns_steps = count(ns_steps, "Muon", "ns_steps")
         self.matrices: str | list[str] = matrices if isinstance(matrices, str) else list(matrices)
-        self.adam_rate, self.beta1, self.beta2, self.eps = float(adam_rate), float(beta1), float(beta2), float(eps)
-        self._forget()
+        self.adam_rate, self.beta1, self.beta2 = float(adam_rate), float(beta1), float(beta2)
+        self.eps = positive_eps("Muon", eps)
 
     # -- which parameters, and where ------------------------------------------------------------------------
     def bind(self, store: ParamStore) -> None:
@@ -144,7 +135,9 @@ class Muon(Optimizer):
         chosen = self._chosen(store)
         super().bind(store)
         xp, m = store.backend.xp, self.state["m"]
-        self._forget()
+        self._by_muon: list[_Matrix] = []
+        self._by_adam: list[slice] = []
+        self._decayed_by_adam: list[tuple[ParamSpec, slice]] = []
         touching = False
         for name, place in store.segments():
             spec = store.specs[name]
@@ -154,45 +147,34 @@ class Muon(Optimizer):
                 factor = math.sqrt(max(1.0, n_out / n_in)) * spec.lr_mult
                 views = store.params[name], store.param_grads[name], momentum
                 self._by_muon.append(_Matrix(spec, place, *views, factor))
-                touching = False
-                continue
-            # Neighbours are one slice, with the padding between them.
-            start = self._by_adam.pop().start if touching else place.start
-            self._by_adam.append(slice(start, place.stop))
-            touching = True
-            if spec.decay:
-                self._decayed_by_adam.append((spec, place))
+            else:  # neighbours are one slice, with the padding between them
+                start = self._by_adam.pop().start if touching else place.start
+                self._by_adam.append(slice(start, place.stop))
+                if spec.decay:
+                    self._decayed_by_adam.append((spec, place))
+            touching = name not in chosen
 
     def _chosen(self, store: ParamStore) -> set[str]:
         """Return the names of the matrices that Muon moves."""
         matrices = set(store.matrices())
         known = [name for name in store.specs if name in matrices]  # in the order of the network
-        if self.matrices == "all":
-            return matrices
-        if self.matrices == "hidden":
-            chosen = known[1:-1]
-            if not chosen:
-                raise OptionError(
-                    f"Muon: matrices='hidden' expected a matrix between the first and the last, got a network of "
-                    f"{len(known)}. Try matrices='all', or AdamW."
-                )
-            return set(chosen)
-        for name in self.matrices:
+        chosen = known if self.matrices == "all" else known[1:-1] if self.matrices == "hidden" else self.matrices
+        if self.matrices == "hidden" and not chosen:
+            raise OptionError(
+                f"Muon: matrices='hidden' expected a matrix between the first and the last, got a network of "
+                f"{len(known)}. Try matrices='all', or AdamW."
+            )
+        for name in chosen:
             if name not in known:
                 raise OptionError(
                     f"Muon: expected matrices among {', '.join(known) or 'none'}, got {name!r}. {suggest(name, known)}"
                 )
-        return set(self.matrices)
-
-    def _forget(self) -> None:
-        self._by_muon: list[_Matrix] = []
-        self._by_adam: list[slice] = []
-        self._decayed_by_adam: list[tuple[ParamSpec, slice]] = []
+        return set(chosen)
 
     def reset(self) -> None:
         """Forget state, step count and store."""
         super().reset()
-        self._forget()
+        self._by_muon, self._by_adam, self._decayed_by_adam = [], [], []
 
     def __getstate__(self) -> dict[str, Any]:
         # Views belong to the store; `bind` lays them out again.
@@ -204,8 +186,7 @@ class Muon(Optimizer):
         c = math.sqrt((1.0 - self.beta2) / (1.0 - self.beta2**t))
         adam_lr = lr * self.adam_rate
         rate = adam_lr * ((1.0 - self.beta1) / ((1.0 - self.beta1**t) * c))
-        decay = np.asarray(self.weight_decay)[:, None] if isinstance(self.weight_decay, list) else self.weight_decay
-        decay = adam_lr * decay
+        decay = adam_lr * per_replica(self.weight_decay)
         return lr, self.beta1, self.beta2, self.eps / c, rate, decay if self._per_parameter() else 1.0 - decay
 
     def rule(self, store: ParamStore, scalars: Sequence[Number]) -> None:
@@ -223,11 +204,10 @@ class Muon(Optimizer):
             m, g, w = matrix.momentum, matrix.grads, matrix.values
             m *= self.momentum
             m += g
+            ahead = m
             if self.nesterov:
                 ahead = m * self.momentum
                 ahead += g
-            else:
-                ahead = m
             move = newton_schulz(store.backend.xp, ahead, self.ns_steps)
             if matrix.factor != 1.0:
                 move *= matrix.factor
@@ -259,21 +239,7 @@ def newton_schulz(xp: Namespace, g: Array, steps: int = 5) -> Array:
 
     which acts on each singular value as the odd polynomial :math:`a s + b s^3 + c s^5` and leaves the singular
     vectors.  With a = 3.4445, b = -4.7750, c = 2.0315, five steps bring all that is above about 1/500 of the
-    norm to between 0.68 and 1.21; it is not meant to converge to 1.
-
-    Parameters
-    ----------
-    xp : namespace
-        Of the array.
-    g : array of shape (..., n, m)
-        Matrices; not changed.
-    steps : int, default=5
-        Number of steps.
-
-    Returns
-    -------
-    array of shape (..., n, m)
-        New; zeros for zeros.
+    norm to between 0.68 and 1.21; it is not meant to converge to 1.  The result is new; zeros stay zeros.
 
     Examples
     --------

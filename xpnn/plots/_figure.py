@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -13,19 +12,16 @@ from ..errors import BackendUnavailableError, DTypeError, OptionError
 from ..files import atomic_path
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from matplotlib.axes import Axes as MatplotlibAxes
     from matplotlib.figure import Figure
 
 __all__ = [
     "MARKERS",
-    "NEUTRAL",
     "OKABE_ITO",
-    "TINT",
+    "Axes",
     "Floats",
     "axes_for",
-    "class_colours",
-    "contrasting",
-    "finite_range",
+    "cell_texts",
     "legend_on_top",
     "save_figure",
     "settle",
@@ -37,10 +33,8 @@ __all__ = [
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 MARKERS = "os^DvPX<>*"
-NEUTRAL = "#FFFFFF"
-# Backgrounds stay paler than the points drawn on them.
-TINT = 0.6
 
+Axes: TypeAlias = "MatplotlibAxes"  # a name for annotations: matplotlib is imported when the first picture is drawn
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -95,24 +89,19 @@ def slant(ax: Axes) -> None:
         tick.set(rotation=45, ha="right", va="top", rotation_mode="anchor")
 
 
+def cell_texts(values: Floats, form: str) -> list[list[str]]:
+    """Return the numbers of a heat map as text, a dash for what is not finite."""
+    return [[format(value, form) if np.isfinite(value) else "–" for value in row] for row in values]  # noqa: RUF001
+
+
 def write_cells(ax: Axes, image: Any, values: Floats, texts: list[list[str]], size: float) -> None:
     """Write a text into each cell of a heat map, in black or white as its colour allows."""
     for (i, j), value in np.ndenumerate(values):
         back = image.cmap(image.norm(value)) if np.isfinite(value) else image.cmap.get_bad()
-        ax.text(j, i, texts[i][j], ha="center", va="center", fontsize=size, color=contrasting(back))
-
-
-def contrasting(rgba: Iterable[float]) -> str:
-    """Return black or white, whichever has the larger WCAG contrast against a colour."""
-    r, g, b = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in list(rgba)[:3])
-    luminance = 0.2126 * r + 0.7152 * g + 0.0722 * b
-    return "black" if luminance > 0.179 else "white"  # both contrasts are equal at 0.179
-
-
-def finite_range(values: Floats) -> tuple[float, float]:
-    """Return the smallest and the largest finite value; zeros where there is none."""
-    finite = values[np.isfinite(values)]
-    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+        r, g, b = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in back[:3])
+        # Whichever has the larger WCAG contrast: both are equal at a luminance of 0.179.
+        colour = "black" if 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179 else "white"
+        ax.text(j, i, texts[i][j], ha="center", va="center", fontsize=size, color=colour)
 
 
 def save_figure(fig_or_ax: Figure | Axes, path: str | os.PathLike[str], *, dpi: float = 150) -> Path:
@@ -171,12 +160,3 @@ def save_figure(fig_or_ax: Figure | Axes, path: str | os.PathLike[str], *, dpi: 
     with atomic_path(target) as temporary:
         figure.savefig(temporary, format=kind, dpi=dpi, bbox_inches="tight")
     return target
-
-
-def class_colours(n_classes: int) -> list[Any]:
-    """Return a colour for each class: the palette, or steps of viridis where that is too short."""
-    if n_classes <= len(OKABE_ITO):
-        return list(OKABE_ITO[:n_classes])
-    import matplotlib
-
-    return [matplotlib.colormaps["viridis"](k / (n_classes - 1)) for k in range(n_classes)]

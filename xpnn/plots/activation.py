@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,10 +12,7 @@ from ..errors import DTypeError, OptionError
 from ..layers import Layer, Softmax, get_activation
 from ..layers.plan import unbound
 from ..model import Sequential
-from ._figure import OKABE_ITO, Floats, axes_for, legend_on_top
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from ._figure import OKABE_ITO, Axes, Floats, axes_for, legend_on_top
 
 __all__ = ["plot_activation"]
 
@@ -86,13 +83,13 @@ def plot_activation(
     ax.plot(z, values, color=OKABE_ITO[0], linewidth=2.0, label=f"{name}(z)")
     if derivative:
         ax.plot(z, slopes, color=OKABE_ITO[1], linewidth=1.8, linestyle="--", label="derivative")
+    steep = np.flatnonzero(np.abs(slopes) > saturation * np.abs(slopes).max())
     label = "saturated"
-    for left, right in _saturated(z, np.abs(slopes), saturation):
-        ax.axvspan(left, right, color="#BBBBBB", alpha=0.4, linewidth=0, zorder=0, label=label)
-        label = "_saturated"
-    ax.set_xlim(low, high)
-    ax.set_xlabel("input $z$")
-    ax.set_ylabel("$f(z)$ and $f'(z)$" if derivative else "$f(z)$")
+    for left, right in [(low, z[steep[0]]), (z[steep[-1]], high)] if len(steep) else [(low, high)]:
+        if right > left:
+            ax.axvspan(left, right, color="#BBBBBB", alpha=0.4, linewidth=0, zorder=0, label=label)
+            label = "_saturated"
+    ax.set(xlim=(low, high), xlabel="input $z$", ylabel="$f(z)$ and $f'(z)$" if derivative else "$f(z)$")
     drawn = np.concatenate([values, slopes]) if derivative else values
     bottom, top = float(drawn.min()), float(drawn.max())
     margin = 0.06 * ((top - bottom) or 1.0)
@@ -121,12 +118,3 @@ def _curves(layer: Layer, z: Floats) -> tuple[Floats, Floats]:
     y, caches = net.forward(x)
     dx: Any = net.backward(dy, caches, need_dx=True)
     return np.array(y[:, 0]), np.array(dx[:, 0])
-
-
-def _saturated(z: Floats, steepness: Floats, share: float) -> list[tuple[float, float]]:
-    """Return the intervals, from the edges inwards, in which the slope is small."""
-    steep = np.flatnonzero(steepness > share * steepness.max())
-    if not len(steep):
-        return [(float(z[0]), float(z[-1]))]
-    ends = [(z[0], z[steep[0]]), (z[steep[-1]], z[-1])]
-    return [(float(left), float(right)) for left, right in ends if right > left]

@@ -8,18 +8,15 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..arguments import number
 from ..errors import DataError, DTypeError, OptionError
 from ..files import PathLike, atomic_path
-from ._figure import axes_for
+from ._figure import Axes, axes_for
 from .boundary import plot_decision_boundary
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 __all__ = ["animate_training"]
 
@@ -108,7 +105,17 @@ def animate_training(
     >>> ax.get_title()
     'epoch 3'
     """
-    frames = _frames(recorder)
+    frames = getattr(recorder, "frames", None)
+    if not isinstance(frames, list) or not all(hasattr(recorder, a) for a in ("points", "labels", "resolution")):
+        raise DTypeError(
+            f"{_WHERE}: expected a BoundaryRecorder, got {type(recorder).__name__}. "
+            "Train with callbacks=[xpnn.BoundaryRecorder(X, y)] first."
+        )
+    if not frames:
+        raise DataError(
+            f"{_WHERE}: expected recorded epochs, got none. Train with the recorder among the callbacks, "
+            "for at least as many epochs as the first of its epochs."
+        )
     for name, value in (("seconds", seconds), ("dpi", dpi)):
         if not 0 < number(value) < np.inf:
             raise OptionError(f"{_WHERE}: expected {name} > 0 and finite, got {value!r}. Try the default.")
@@ -120,7 +127,10 @@ def animate_training(
     figure = ax.figure.canvas.figure
     pictures = []
     for epoch, shares in frames if target is not None else frames[-1:]:
-        _clear(ax)
+        for image in ax.images:  # a colour bar gives back the room that it took
+            if image.colorbar is not None:
+                image.colorbar.remove()
+        ax.clear()
         plot_decision_boundary(
             lambda _, shares=shares: shares,
             recorder.points,
@@ -141,30 +151,6 @@ def animate_training(
     elif target is not None:
         _write_page(target, pictures, [f"epoch {epoch}" for epoch, _ in frames], seconds)
     return ax
-
-
-def _frames(recorder: Any) -> list[Any]:
-    """Return what a recorder recorded, or say what is missing."""
-    frames = getattr(recorder, "frames", None)
-    if not isinstance(frames, list) or not all(hasattr(recorder, a) for a in ("points", "labels", "resolution")):
-        raise DTypeError(
-            f"{_WHERE}: expected a BoundaryRecorder, got {type(recorder).__name__}. "
-            "Train with callbacks=[xpnn.BoundaryRecorder(X, y)] first."
-        )
-    if not frames:
-        raise DataError(
-            f"{_WHERE}: expected recorded epochs, got none. Train with the recorder among the callbacks, "
-            "for at least as many epochs as the first of its epochs."
-        )
-    return frames
-
-
-def _clear(ax: Axes) -> None:
-    """Empty an Axes, and give it back the room that a colour bar took."""
-    for image in ax.images:
-        if image.colorbar is not None:
-            image.colorbar.remove()
-    ax.clear()
 
 
 def _write_page(target: Path, pictures: list[bytes], names: list[str], seconds: float) -> None:

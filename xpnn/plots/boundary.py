@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from .._typing import Array
 from ..backend import Backend, like, to_numpy
 from ..errors import DataError, DTypeError, LabelError, OptionError, ShapeError
-from ._figure import MARKERS, NEUTRAL, TINT, Floats, axes_for, class_colours, legend_on_top
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from ._figure import MARKERS, OKABE_ITO, Axes, Floats, axes_for, legend_on_top
 
 __all__ = ["boundary_grid", "plane_samples", "plot_decision_boundary"]
 
 Box: TypeAlias = tuple[float, float, float, float]  # edges: left, right, bottom, top
 
 _WHERE = "plot_decision_boundary"
+_TINT = 0.6  # backgrounds stay paler than the points drawn on them
 _FLAT: dict[str, Any] = {"origin": "lower", "aspect": "auto", "interpolation": "nearest"}
 
 
@@ -109,9 +107,12 @@ def plot_decision_boundary(
         raise OptionError(f"{_WHERE}: expected {n_classes} class_names, got {len(names)}. Give one per class.")
 
     given, ax = ax, axes_for(_WHERE, ax, (6.0, 5.0))
+    import matplotlib
     from matplotlib.colors import to_rgb
 
-    palette = np.array([to_rgb(colour) for colour in class_colours(n_classes)])
+    palette = np.array([to_rgb(colour) for colour in OKABE_ITO[:n_classes]])
+    if n_classes > len(palette):
+        palette = matplotlib.colormaps["viridis"](np.arange(n_classes) / (n_classes - 1))[:, :3]
     maps = shares.reshape(resolution, resolution, n_classes)
     x1, x2, box = _lattice(points, resolution)
     if n_classes == 2 and probability and output != "labels":
@@ -122,10 +123,11 @@ def plot_decision_boundary(
         lead = maps[..., k] - np.delete(maps, k, axis=-1).max(axis=-1)
         if lead.min() < 0.0 < lead.max():  # contour warns where there is no line to draw
             ax.contour(x1, x2, lead, levels=[0.0], colors="black", linewidths=1.4)
-    _draw_points(ax, [points[labels == c] for c in classes], palette, names)
-    ax.set_xlabel(feature_names[0])
-    ax.set_ylabel(feature_names[1])
-    ax.set_xlim(box[0], box[1])
+    size = float(np.clip(400 / math.sqrt(len(points)), 8, 40))
+    dots: dict[str, Any] = {"s": size, "edgecolors": "black", "linewidths": 0.7, "zorder": 3}
+    for k, (own, name) in enumerate(zip((points[labels == c] for c in classes), names, strict=True)):
+        ax.scatter(*own.T, marker=MARKERS[k % len(MARKERS)], color=[tuple(palette[k])], label=name, **dots)
+    ax.set(xlabel=feature_names[0], ylabel=feature_names[1], xlim=box[:2])
     share = legend_on_top(ax, given)
     ax.set_ylim(box[2], box[2] + (box[3] - box[2]) / (1 - share))
     return ax
@@ -133,11 +135,10 @@ def plot_decision_boundary(
 
 def _draw_probability(ax: Axes, share: Floats, palette: Floats, box: Box, name: str) -> None:
     """Colour the plane by the probability of the second of two classes."""
-    from matplotlib.colors import LinearSegmentedColormap, to_rgb
+    from matplotlib.colors import LinearSegmentedColormap
 
-    paper = np.array(to_rgb(NEUTRAL))
-    ends = [tuple(paper + TINT * (colour - paper)) for colour in palette]
-    colours = LinearSegmentedColormap.from_list("two_classes", [ends[0], NEUTRAL, ends[1]])
+    first, second = (tuple(1.0 + _TINT * (colour - 1.0)) for colour in palette)
+    colours = LinearSegmentedColormap.from_list("two_classes", [first, "white", second])
     image = ax.imshow(share, cmap=colours, vmin=0.0, vmax=1.0, extent=box, **_FLAT)
     bar = ax.figure.colorbar(image, ax=ax, pad=0.03, ticks=[0, 0.25, 0.5, 0.75, 1])
     bar.set_label(f"probability of {name}", parse_math=False)
@@ -145,31 +146,11 @@ def _draw_probability(ax: Axes, share: Floats, palette: Floats, box: Box, name: 
 
 def _draw_regions(ax: Axes, maps: Floats, palette: Floats, box: Box, *, faded: bool) -> None:
     """Give each region the colour of its most probable class, fainter where that is less sure."""
-    from matplotlib.colors import to_rgb
-
-    paper = np.array(to_rgb(NEUTRAL))
     top, even = maps.max(axis=-1), 1 / maps.shape[-1]
     # From an even guess to certainty; the floor keeps the colour of an unsure region visible.
     sure = (top - even) / (1 - even) if faded else np.ones_like(top)
-    strength = TINT * np.clip(0.15 + 0.85 * sure, 0.0, 1.0)[..., None]
-    ax.imshow(paper + strength * (palette[maps.argmax(axis=-1)] - paper), extent=box, **_FLAT)
-
-
-def _draw_points(ax: Axes, groups: Sequence[Floats], palette: Floats, names: Sequence[str]) -> None:
-    """Draw the samples of each class with a marker of its own."""
-    size = float(np.clip(400 / math.sqrt(sum(map(len, groups))), 8, 40))
-    for k, (own, name) in enumerate(zip(groups, names, strict=True)):
-        ax.scatter(
-            own[:, 0],
-            own[:, 1],
-            s=size,
-            marker=MARKERS[k % len(MARKERS)],
-            color=[tuple(palette[k])],
-            edgecolors="black",
-            linewidths=0.7,
-            label=name,
-            zorder=3,
-        )
+    strength = _TINT * np.clip(0.15 + 0.85 * sure, 0.0, 1.0)[..., None]
+    ax.imshow(1.0 + strength * (palette[maps.argmax(axis=-1)] - 1.0), extent=box, **_FLAT)
 
 
 def boundary_grid(points: Floats, resolution: int) -> Floats:

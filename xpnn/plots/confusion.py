@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..backend import to_numpy
 from ..errors import DataError, OptionError, ShapeError
 from ..metrics import confusion_matrix
-from ._figure import axes_for, settle, slant, write_cells
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from ._figure import Axes, axes_for, cell_texts, settle, slant, write_cells
 
 __all__ = ["plot_confusion_matrix"]
 
 
 def plot_confusion_matrix(
-    confusion: Any,
-    *,
-    class_names: Sequence[str] | None = None,
-    normalize: bool = False,
-    ax: Axes | None = None,
+    confusion: Any, *, class_names: Sequence[str] | None = None, normalize: bool = False, ax: Axes | None = None
 ) -> Axes:
     r"""Draw how often each true class was given each predicted class.
 
@@ -81,10 +74,19 @@ def plot_confusion_matrix(
     bar.set_label("fraction of the true class" if normalize else "count (samples)")
     if whole and not normalize:
         bar.ax.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    _name_classes(ax, given, names)
+    step = math.ceil(n / 30)
+    ticks, labels = range(0, n, step), names[::step]
+    ax.set_xticks(ticks, labels, parse_math=False)
+    ax.set_yticks(ticks, labels, parse_math=False)
+    ax.set(xlabel="predicted class", ylabel="true class")
+    room = min(settle(ax, given)) / n * step
+    size = min(10.0, max(0.85 * room, 5.0))
+    ax.tick_params(labelsize=size)
+    if max(map(len, labels)) * 0.62 * size > 0.9 * room:
+        slant(ax)
     if n <= 30:
         cell = min(settle(ax, given)) / n  # rotated names may have taken room
-        texts = [[_cell_text(value, normalize, whole) for value in row] for row in values]
+        texts = cell_texts(values, ".2f" if normalize else ".0f" if whole else ".3g")
         longest = max(len(text) for row in texts for text in row)
         write_cells(ax, image, values, texts, max(min(11.0, 0.55 * cell, 0.85 * cell / (0.64 * longest)), 2.0))
     return ax
@@ -109,24 +111,3 @@ def _counted(confusion: Any, class_names: Sequence[str] | None) -> tuple[np.ndar
     if len(names) != n:
         raise OptionError(f"{where}: expected {n} class_names, got {len(names)}. Give one per class.")
     return counts, names
-
-
-def _name_classes(ax: Axes, given: Axes | None, names: list[str]) -> None:
-    """Write the names of the classes, or of some, along both axes."""
-    step = math.ceil(len(names) / 30)
-    ticks, labels = range(0, len(names), step), names[::step]
-    ax.set_xticks(ticks, labels, parse_math=False)
-    ax.set_yticks(ticks, labels, parse_math=False)
-    ax.set_xlabel("predicted class")
-    ax.set_ylabel("true class")
-    room = min(settle(ax, given)) / len(names) * step
-    size = min(10.0, max(0.85 * room, 5.0))
-    ax.tick_params(labelsize=size)
-    if max(len(name) for name in labels) * 0.62 * size > 0.9 * room:
-        slant(ax)
-
-
-def _cell_text(value: float, normalize: bool, whole: bool) -> str:
-    if not np.isfinite(value):
-        return "–"  # noqa: RUF001
-    return f"{value:.2f}" if normalize else f"{value:.0f}" if whole else f"{value:.3g}"

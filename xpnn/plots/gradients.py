@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..backend import to_numpy
 from ..errors import DataError, DTypeError
-from ._figure import MARKERS, OKABE_ITO, Floats, axes_for, legend_on_top
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from ._figure import MARKERS, OKABE_ITO, Axes, Floats, axes_for, legend_on_top
 
 __all__ = ["plot_gradient_flow"]
 
@@ -60,19 +57,13 @@ def plot_gradient_flow(net_or_grads: Any, *, ax: Axes | None = None, label: str 
     """
     names, rms = _sizes(net_or_grads)
     given, ax = ax, axes_for("plot_gradient_flow", ax, (6.4, 4.2))
-    place = np.arange(len(rms))
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    place, positive = np.arange(len(rms)), np.where(rms > 0, rms, np.nan)
     index = sum(line.get_gid() == "rms" for line in ax.lines)
+    colour, marker = OKABE_ITO[index % len(OKABE_ITO)], MARKERS[index % len(MARKERS)]
     ax.set_yscale("log")
-    colour = OKABE_ITO[index % len(OKABE_ITO)]
-    ax.plot(
-        place,
-        np.where(rms > 0, rms, np.nan),
-        color=colour,
-        marker=MARKERS[index % len(MARKERS)],
-        linewidth=1.8,
-        label=label or "weights",
-        gid="rms",
-    )
+    ax.plot(place, positive, color=colour, marker=marker, linewidth=1.8, label=label or "weights", gid="rms")
     zero = place[rms == 0]
     if len(zero):
         edge = ax.get_xaxis_transform()
@@ -80,11 +71,18 @@ def plot_gradient_flow(net_or_grads: Any, *, ax: Axes | None = None, label: str 
         ax.plot(zero, [0.02] * len(zero), "X", color=colour, transform=edge, clip_on=False, label=name, gid="zero")
     step = -(-len(rms) // 16)
     ax.set_xticks(place[::step], names[::step], parse_math=False)
-    ax.set_xlim(-0.5, len(rms) - 0.5)
-    ax.set_xlabel("layer (from input to output)")
-    ax.set_ylabel("gradient (root mean square)")
+    ax.set(xlim=(-0.5, len(rms) - 0.5), xlabel="layer (from input to output)", ylabel="gradient (root mean square)")
     ax.grid(visible=True, alpha=0.3)
-    _settle_limits(ax, given)
+    # Room on the logarithmic axis, below for crosses and above for the legend.
+    values = np.concatenate([np.asarray(line.get_ydata(), float) for line in ax.lines if line.get_gid() == "rms"])
+    low, high = np.log10(np.nanmin(values)), np.log10(np.nanmax(values))
+    pad = max(0.08 * (high - low), 0.15)
+    share = legend_on_top(ax, given)
+    bottom, top = low - pad, low - pad + (high - low + 2 * pad) / (1 - share)
+    ax.set_ylim(10.0 ** max(bottom, -300.0), 10.0 ** min(top, 300.0))
+    if high - low > 2:
+        ax.yaxis.set_major_locator(LogLocator(numticks=12))
+        ax.yaxis.set_minor_formatter(NullFormatter())
     return ax
 
 
@@ -115,18 +113,3 @@ def _sizes(net_or_grads: Any) -> tuple[list[str], Floats]:
             f"{where}: expected gradients that are not all zero. Run net.forward and net.backward, or train, first."
         )
     return [k.rpartition(".")[0] if k.endswith(".weight") else k for k in chosen], rms
-
-
-def _settle_limits(ax: Axes, given: Axes | None) -> None:
-    """Leave room on the logarithmic axis, below for crosses and above for the legend."""
-    from matplotlib.ticker import LogLocator, NullFormatter
-
-    values = np.concatenate([np.asarray(line.get_ydata(), float) for line in ax.lines if line.get_gid() == "rms"])
-    low, high = np.log10(np.nanmin(values)), np.log10(np.nanmax(values))
-    pad = max(0.08 * (high - low), 0.15)
-    share = legend_on_top(ax, given)
-    bottom, top = low - pad, low - pad + (high - low + 2 * pad) / (1 - share)
-    ax.set_ylim(10.0 ** max(bottom, -300.0), 10.0 ** min(top, 300.0))
-    if high - low > 2:
-        ax.yaxis.set_major_locator(LogLocator(numticks=12))
-        ax.yaxis.set_minor_formatter(NullFormatter())

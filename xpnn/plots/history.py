@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import DataError, DTypeError, OptionError
-from ._figure import OKABE_ITO, Floats, axes_for, finite_range, legend_on_top
+from ._figure import OKABE_ITO, Axes, Floats, axes_for, legend_on_top
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["history_figure", "plot_history"]
@@ -28,6 +27,7 @@ _AXIS_LABELS = {
 _BOOKKEEPING = {"epoch", "step", "lr", "grad_norm", "seconds"}
 _SMALL_IS_GOOD = {"loss", "error", "mae", "mse", "rmse", "nll", "perplexity", "brier", "deviance", "pinball"}
 _LARGE_IS_GOOD = {"accuracy", "f1", "precision", "recall", "r2", "auc", "kappa", "mcc"}
+_BEST: dict[str, Any] = {"markeredgecolor": "black", "markersize": 8, "zorder": 3, "gid": "best"}
 
 
 def plot_history(history: Any, *, ax: Axes | None = None, names: Sequence[str] | None = None, label: str = "") -> Axes:
@@ -41,8 +41,7 @@ def plot_history(history: Any, *, ax: Axes | None = None, names: Sequence[str] |
     Parameters
     ----------
     history : History, list of dict, or dict of list
-        Anything with ``.rows``, the rows themselves, or columns.  Without a column ``epoch``, epochs count
-        from 1.
+        Anything with ``.rows``, the rows themselves, or columns.  Without a column ``epoch``, epochs count from 1.
     ax : matplotlib Axes, optional
         Where to draw; a new figure by default.
     names : sequence of str, optional
@@ -87,16 +86,25 @@ def plot_history(history: Any, *, ax: Axes | None = None, names: Sequence[str] |
     given, ax = ax, axes_for("plot_history", ax, (6.4, 4.4))
     from matplotlib.ticker import MaxNLocator
 
-    _draw_curves(ax, curves, f"{label}: " if label else "")
-    ax.set_xlabel("epoch")
+    prefix = f"{label}: " if label else ""
+    first_colour = sum(not line.get_gid() for line in ax.lines)  # one that the Axes has not used yet
+    few = max(len(epochs) for epochs, _ in curves.values()) <= 30
+    for index, (name, (epochs, values)) in enumerate(curves.items(), start=first_colour):
+        colour, text, validation = OKABE_ITO[index % len(OKABE_ITO)], _series_label(name), name.startswith("val_")
+        style = ("." if few else "") + ("--" if validation else "-")
+        ax.plot(epochs, values, style, color=colour, label=prefix + text, linewidth=1.8)
+        best = _best(name, values) if validation else None
+        if best is not None:
+            text = f"{prefix}best {text}: {values[best]:.4g} (epoch {epochs[best]:g})"
+            ax.plot([epochs[best]], [values[best]], "o", color=colour, label=text, **_BEST)
     quantities = dict.fromkeys(name.removeprefix("val_") for name in names)
-    ax.set_ylabel(" / ".join(_AXIS_LABELS.get(q, q.replace("_", " ")) for q in quantities))
+    ax.set(xlabel="epoch", ylabel=" / ".join(_AXIS_LABELS.get(q, q.replace("_", " ")) for q in quantities))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
     if all(len(line.get_xdata()) == 1 for line in ax.lines):  # type: ignore[arg-type]
         only = list(curves.values())[-1][0][0]
         ax.set_xlim(only - 0.6, only + 0.6)
     ax.grid(visible=True, alpha=0.3)
-    lowest, highest = finite_range(drawn)
+    lowest, highest = _finite_range(drawn)
     if lowest > 0 and highest / lowest > 100:
         ax.set_yscale("log")
     _make_room(ax, legend_on_top(ax, given))
@@ -106,7 +114,6 @@ def plot_history(history: Any, *, ax: Axes | None = None, names: Sequence[str] |
 def _names(rows: list[dict[str, Any]], names: Sequence[str] | None) -> list[str]:
     """Return the columns to draw, all of them recorded."""
     recorded = list(dict.fromkeys(key for row in rows for key in row))
-    names = [names] if isinstance(names, str) else None if names is None else list(names)
     if names is None:
         names = [name for name in ("loss", "val_loss") if name in recorded]
         if not names:
@@ -114,6 +121,7 @@ def _names(rows: list[dict[str, Any]], names: Sequence[str] | None) -> list[str]
                 f"plot_history: expected a column 'loss', got {', '.join(recorded) or 'no columns'}. "
                 "Choose columns with names=."
             )
+    names = [names] if isinstance(names, str) else list(names)
     for name in names:
         if name not in recorded:
             raise OptionError(
@@ -121,37 +129,6 @@ def _names(rows: list[dict[str, Any]], names: Sequence[str] | None) -> list[str]
                 "A val_ column needs validation data in fit."
             )
     return names
-
-
-def _draw_curves(ax: Axes, curves: Mapping[str, tuple[Floats, Floats]], prefix: str) -> None:
-    """Draw a line for each column, in colours that the Axes has not used yet, and a dot where a column is best."""
-    first_colour = sum(not line.get_gid() for line in ax.lines)
-    few = max(len(epochs) for epochs, _ in curves.values()) <= 30
-    for index, (name, (epochs, values)) in enumerate(curves.items()):
-        colour = OKABE_ITO[(first_colour + index) % len(OKABE_ITO)]
-        validation = name.startswith("val_")
-        ax.plot(
-            epochs,
-            values,
-            color=colour,
-            label=prefix + _series_label(name),
-            linewidth=1.8,
-            linestyle="--" if validation else "-",
-            marker="." if few else "",
-        )
-        best = _best(name, values) if validation else None
-        if best is not None:
-            ax.plot(
-                [epochs[best]],
-                [values[best]],
-                "o",
-                color=colour,
-                markeredgecolor="black",
-                markersize=8,
-                zorder=3,
-                label=f"{prefix}best {_series_label(name)}: {values[best]:.4g} (epoch {epochs[best]:g})",
-                gid="best",
-            )
 
 
 def history_figure(history: Any) -> Figure:
@@ -256,15 +233,18 @@ def _series_label(name: str) -> str:
 
 def _best(name: str, values: Floats) -> int | None:
     """Return the index of the best finite value, the first of equals; None where good is not defined."""
-    words = set(name.split("_"))
-    finite = np.isfinite(values)
-    if not finite.any():
-        return None
-    if words & _SMALL_IS_GOOD:
+    words, finite = set(name.split("_")), np.isfinite(values)
+    if finite.any() and words & _SMALL_IS_GOOD:
         return int(np.argmin(np.where(finite, values, np.inf)))
-    if words & _LARGE_IS_GOOD:
+    if finite.any() and words & _LARGE_IS_GOOD:
         return int(np.argmax(np.where(finite, values, -np.inf)))
     return None
+
+
+def _finite_range(values: Floats) -> tuple[float, float]:
+    """Return the smallest and the largest finite value; zeros where there is none."""
+    finite = values[np.isfinite(values)]
+    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
 
 
 def _make_room(ax: Axes, share: float) -> None:
@@ -273,7 +253,7 @@ def _make_room(ax: Axes, share: float) -> None:
         return  # the caller fixed the limits
     log = ax.get_yscale() == "log"
     values = np.concatenate([np.asarray(line.get_ydata(), float) for line in ax.lines])
-    lowest, highest = finite_range(values[values > 0] if log else values)
+    lowest, highest = _finite_range(values[values > 0] if log else values)
     if log and not lowest > 0:
         return  # the caller's scale shows none of these values
     if log:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -11,11 +11,8 @@ from .._typing import Array
 from ..arguments import count
 from ..backend import to_numpy
 from ..errors import DataError, LabelError, OptionError, ShapeError
-from ._figure import axes_for
+from ._figure import Axes, axes_for
 from .tiles import draw_tiles, image_shape, tile_layout
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 __all__ = ["plot_misclassified"]
 
@@ -98,11 +95,9 @@ def plot_misclassified(
     if class_names is not None and len(class_names) <= top:
         raise OptionError(f"{where}: expected {top + 1} class_names, got {len(class_names)}. Give one per class.")
     names = [str(i) for i in range(top + 1)] if class_names is None else [str(name) for name in class_names]
-    if shape is None and images.ndim > 2:
-        shape = images.shape[1:]
+    shape = images.shape[1:] if shape is None and images.ndim > 2 else shape
     size = image_shape(where, int(np.prod(images.shape[1:])), shape)
     drawn = wrong[:n]
-    title = f"{len(wrong)} of {len(true)} misclassified"
 
     rows, columns = tile_layout(max(len(drawn), 1))
     side = min(1.35 * columns, 10.0)
@@ -116,13 +111,15 @@ def plot_misclassified(
     if not np.isfinite(pictures).all():
         raise DataError(f"{where}: expected finite numbers in X, got NaN or inf. Impute or drop such rows.")
     low, high = float(pictures.min()), float(pictures.max())
-    if len(size) == 3:
-        pictures = pictures / 255.0 if low >= 0 and high > 1 and high <= 255 else _stretched(pictures, low, high)
+    if len(size) == 3 and low >= 0 and 1 < high <= 255:
+        pictures = pictures / 255.0
+    elif len(size) == 3 and (low < 0 or high > 1):
+        pictures = (pictures - low) / ((high - low) or 1.0)
     captions = [f"{names[true[k]]} → {names[predicted[k]]}" for k in drawn]
     if sure is not None:
         captions = [f"{text} ({sure[k]:.0%})" for text, k in zip(captions, drawn, strict=True)]
     order = " (surest first)" if sure is not None and len(drawn) < len(wrong) else ""
-    ax.set_title(f"{title}{order}: true → predicted", fontsize=10)
+    ax.set_title(f"{len(wrong)} of {len(true)} misclassified{order}: true → predicted", fontsize=10)
     draw_tiles(ax, given, pictures, captions, (low, high if high > low else low + 1.0), "gray_r")
     return ax
 
@@ -134,7 +131,3 @@ def _classes(where: str, labels: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dty
             "Number the classes, and name them with class_names."
         )
     return labels.astype(np.int64)
-
-
-def _stretched(pictures: Any, low: float, high: float) -> Any:
-    return pictures if low >= 0 and high <= 1 else (pictures - low) / ((high - low) or 1.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -11,10 +11,7 @@ from ..arguments import count, describe, number
 from ..backend import to_numpy
 from ..errors import DataError, DTypeError, OptionError
 from ..schedules import Schedule
-from ._figure import OKABE_ITO, axes_for, legend_on_top
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from ._figure import OKABE_ITO, Axes, axes_for, legend_on_top
 
 __all__ = ["plot_lr_finder", "plot_schedule"]
 
@@ -75,12 +72,11 @@ def plot_lr_finder(result: Any, *, ax: Axes | None = None) -> Axes:
         height = float(np.interp(np.log(at), np.log(lrs), curve))
         lines.append(ax.axvline(at, color=OKABE_ITO[1], linewidth=1.2, linestyle="--", gid="suggestion"))
         ax.plot([at], [height], "o", color=OKABE_ITO[1], markeredgecolor="black", label=f"suggestion: {at:.2g}")
-    ax.set_xlabel("learning rate (per step)")
-    ax.set_ylabel("loss (mean per sample)")
+    ax.set(xlabel="learning rate (per step)", ylabel="loss (mean per sample)")
     ax.grid(visible=True, alpha=0.3)
     finite = losses[np.isfinite(losses)]
     low, start = float(finite.min()), float(finite[0])
-    top = min(float(finite.max()), start + 1.0 * max(start - low, 0.25 * abs(start), 1e-300))
+    top = min(float(finite.max()), start + max(start - low, 0.25 * abs(start), 1e-300))
     pad = 0.06 * ((top - low) or abs(top) or 1.0)
     share = legend_on_top(ax, given)
     ax.set_ylim(low - pad, low - pad + (top - low + 2 * pad) / (1 - share))
@@ -163,17 +159,10 @@ def plot_schedule(
 
     given, ax = ax, axes_for(where, ax, (6.4, 4.0))
     index = len(ax.lines)
+    colour, style = OKABE_ITO[index % len(OKABE_ITO)], ("-", "--", "-.", ":")[index % 4]
     values = np.asarray(factors) * (1.0 if lr is None else float(lr))
-    ax.plot(
-        np.arange(epochs * steps) / steps,
-        values,
-        color=OKABE_ITO[index % len(OKABE_ITO)],
-        linestyle=("-", "--", "-.", ":")[index % 4],
-        linewidth=1.8,
-        label=text,
-    )
-    ax.set_xlabel("epoch")
-    ax.set_ylabel("factor on the learning rate" if lr is None else "learning rate (per step)")
+    ax.plot(np.arange(epochs * steps) / steps, values, style, color=colour, linewidth=1.8, label=text)
+    ax.set(xlabel="epoch", ylabel="factor on the learning rate" if lr is None else "learning rate (per step)")
     ax.grid(visible=True, alpha=0.3)
     drawn = np.concatenate([np.asarray(line.get_ydata(), float) for line in ax.lines])
     low, top = min(float(drawn.min()), 0.0), float(drawn.max())

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 
 from ..arguments import number, suggest
 from ..errors import DataError, DTypeError, OptionError
 from ..metrics import mode_of
-from ._figure import OKABE_ITO, axes_for, settle, slant, write_cells
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from ._figure import OKABE_ITO, Axes, axes_for, cell_texts, settle, slant, write_cells
 
 __all__ = ["plot_search"]
 
@@ -21,15 +18,8 @@ _WHERE = "plot_search"
 _WAYS: dict[str, Callable[..., Any]] = {"mean": np.mean, "min": np.min, "max": np.max}
 
 
-class _Found(Protocol):
-    """What has rows, such as a `SearchResult`."""
-
-    @property
-    def rows(self) -> Sequence[Mapping[str, Any]]: ...
-
-
 def plot_search(
-    rows: Sequence[Mapping[str, Any]] | _Found,
+    rows: Any,
     x: str,
     y: str | None = None,
     value: str = "score",
@@ -79,8 +69,22 @@ def plot_search(
     >>> [text.get_text() for text in ax.texts]
     ['0.08', '0.8', '0.16', '1.6']
     """
-    found: Any = getattr(rows, "rows", rows)
-    _check(found, (x, value) if y is None else (x, y, value), mode, reduce)
+    found = getattr(rows, "rows", rows)
+    if not isinstance(found, Sequence) or not all(isinstance(row, Mapping) for row in found):
+        raise DTypeError(f"{_WHERE}: expected a list of dicts, got {type(found).__name__}. Pass one dict per network.")
+    if not found:
+        raise DataError(f"{_WHERE}: expected at least one row, got none. Run the search first.")
+    known = list(dict.fromkeys(key for row in found for key in row))
+    for name in (x, value) if y is None else (x, y, value):
+        if name not in known:
+            raise OptionError(
+                f"{_WHERE}: expected a column among {', '.join(known)}, got {name!r}. {suggest(name, known)}"
+            )
+    if mode not in ("auto", "min", "max") or reduce not in _WAYS:
+        raise OptionError(
+            f"{_WHERE}: expected mode 'auto', 'min' or 'max' and reduce 'mean', 'min' or 'max', "
+            f"got {mode!r} and {reduce!r}. Choose among these."
+        )
     label = value
     if value == "score" and hasattr(rows, "monitor") and hasattr(rows, "mode"):
         label, mode = rows.monitor, rows.mode if mode == "auto" else mode
@@ -98,24 +102,6 @@ def plot_search(
     ax.set_xlabel(x, parse_math=False)
     ax.set_ylabel(label, parse_math=False)
     return ax
-
-
-def _check(rows: Any, columns: Sequence[str], mode: str, reduce: str) -> None:
-    if not isinstance(rows, Sequence) or not all(isinstance(row, Mapping) for row in rows):
-        raise DTypeError(f"{_WHERE}: expected a list of dicts, got {type(rows).__name__}. Pass one dict per network.")
-    if not rows:
-        raise DataError(f"{_WHERE}: expected at least one row, got none. Run the search first.")
-    known = list(dict.fromkeys(key for row in rows for key in row))
-    for name in columns:
-        if name not in known:
-            raise OptionError(
-                f"{_WHERE}: expected a column among {', '.join(known)}, got {name!r}. {suggest(name, known)}"
-            )
-    if mode not in ("auto", "min", "max") or reduce not in _WAYS:
-        raise OptionError(
-            f"{_WHERE}: expected mode 'auto', 'min' or 'max' and reduce 'mean', 'min' or 'max', "
-            f"got {mode!r} and {reduce!r}. Choose among these."
-        )
 
 
 def _sorted(
@@ -155,7 +141,7 @@ def _heat_map(
     ax.set_xlabel(labels[0], parse_math=False)
     ax.set_ylabel(labels[1], parse_math=False)
     width, height = _label_levels(ax, given, across)
-    texts = [[f"{v:.3g}" if np.isfinite(v) else "–" for v in row] for row in grid]  # noqa: RUF001
+    texts = cell_texts(grid, ".3g")
     longest = max(len(text) for row in texts for text in row)
     size = min(10.0, 0.85 * width / len(across) / (0.62 * longest), 0.6 * height / len(up))
     if size >= 4:
@@ -182,22 +168,17 @@ def _bars(ax: Axes | None, across: list[Any], dots: list[list[float]], heights: 
     room = 0.12 * ((max(ends) - min(ends)) or 1.0)
     ax.set_ylim(min(ends) - (room if min(ends) < 0 else 0.0), max(ends) + room)
     width, _ = _label_levels(ax, given, across)
-    texts = [f"{v:.3g}" if np.isfinite(v) else "–" for v in heights]  # noqa: RUF001
+    (texts,) = cell_texts(heights[None], ".3g")
     size = min(10.0, 0.95 * width / len(across) / (0.62 * max(map(len, texts))))
-    for rectangle, found, text in zip(bars, dots, texts, strict=True):
-        down = rectangle.get_height() < 0  # the number stands beyond the bar and all dots
-        end = min([rectangle.get_height(), *found]) if down else max([rectangle.get_height(), *found])
-        if size >= 4:
-            ax.annotate(
-                text,
-                (rectangle.get_x() + rectangle.get_width() / 2, end),
-                xytext=(0, -4 if down else 4),
-                textcoords="offset points",
-                ha="center",
-                va="top" if down else "bottom",
-                fontsize=size,
-            )
     ax.set_title(f"best: {_text(across[best])}", fontsize=10, parse_math=False)
+    if size < 4:
+        return ax
+    for rectangle, found, text in zip(bars, dots, texts, strict=True):
+        ends, middle = [rectangle.get_height(), *found], rectangle.get_x() + rectangle.get_width() / 2
+        # The number stands beyond the bar and all dots.
+        end, shift, side = (min(ends), -4, "top") if ends[0] < 0 else (max(ends), 4, "bottom")
+        place: dict[str, Any] = {"xytext": (0, shift), "textcoords": "offset points", "ha": "center", "va": side}
+        ax.annotate(text, (middle, end), fontsize=size, **place)
     return ax
 
 

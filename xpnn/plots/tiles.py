@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..arguments import is_count
 from ..errors import OptionError, ShapeError
-from ._figure import Floats, settle
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from ._figure import Axes, Floats, settle
 
 __all__ = ["draw_tiles", "image_shape", "tile_layout"]
 
@@ -51,39 +48,22 @@ def draw_tiles(
     rows, columns = tile_layout(len(images))
     side = max(height, width)
     gap, head = 0.08 * side, (0.24 if any(captions) else 0.0) * side
+    corners = [
+        ((k % columns) * (width + gap), (k // columns) * (height + gap + head) + head) for k in range(len(images))
+    ]
+    scale: dict[str, Any] = {"cmap": cmap, "vmin": limits[0], "vmax": limits[1], "interpolation": "nearest"}
     image = None
-    for k, picture in enumerate(images):
-        left = (k % columns) * (width + gap)
-        top = (k // columns) * (height + gap + head) + head
-        image = ax.imshow(
-            picture,
-            cmap=cmap,
-            vmin=limits[0],
-            vmax=limits[1],
-            extent=(left, left + width, top + height, top),
-            interpolation="nearest",
-        )
-    ax.set_xlim(-gap, columns * (width + gap))
-    ax.set_ylim(rows * (height + gap + head), -gap / 2)
-    ax.set_aspect("equal")
-    ax.set_xticks([])
-    ax.set_yticks([])
+    for picture, (left, top) in zip(images, corners, strict=True):
+        image = ax.imshow(picture, extent=(left, left + width, top + height, top), **scale)
+    x_limits, y_limits = (-gap, columns * (width + gap)), (rows * (height + gap + head), -gap / 2)
+    ax.set(xlim=x_limits, ylim=y_limits, aspect="equal", xticks=[], yticks=[])
     for spine in ax.spines.values():
         spine.set_visible(False)
     points = settle(ax, given)[0] / (columns * (width + gap)) * width
     longest = max(map(len, captions), default=0)
     if longest:
         size = min(11.0, max(points / (0.58 * longest), 3.0), max(0.16 * points * side / width, 3.0))
-        for k, caption in enumerate(captions):
-            left = (k % columns) * (width + gap)
-            top = (k // columns) * (height + gap + head) + head
-            ax.text(
-                left + width / 2,
-                top - 0.03 * side,
-                caption,
-                ha="center",
-                va="bottom",
-                fontsize=size,
-                parse_math=False,
-            )
+        style = {"ha": "center", "va": "bottom", "fontsize": size, "parse_math": False}
+        for caption, (left, top) in zip(captions, corners, strict=True):
+            ax.text(left + width / 2, top - 0.03 * side, caption, **style)
     return image

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from ..arguments import count, suggest
 from ..backend import to_numpy
 from ..errors import DataError, DTypeError, OptionError
-from ._figure import OKABE_ITO, axes_for, legend_on_top
+from ._figure import OKABE_ITO, Axes, axes_for, legend_on_top
 from .tiles import draw_tiles, image_shape, tile_layout
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 __all__ = ["plot_weights"]
 
@@ -103,8 +100,7 @@ def _histogram(name: str, weights: Any, ax: Axes | None) -> Axes:
     colour = OKABE_ITO[index % len(OKABE_ITO)]
     counts, edges = np.histogram(values, bins=bins, range=(low, high))
     ax.stairs(counts, edges, fill=True, color=colour, alpha=0.75, label=label, gid="weights")
-    ax.set_xlabel("weight")
-    ax.set_ylabel("count")
+    ax.set(xlabel="weight", ylabel="count")
     top = max(float(ax.dataLim.y1), float(counts.max()))
     share = legend_on_top(ax, given)
     ax.set_ylim(0.0, top * 1.03 / (1 - share))
