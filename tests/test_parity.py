@@ -300,6 +300,9 @@ def test_what_cannot_be_compared_is_refused(data):
         compare_backends(busy_net, xpnn.CrossEntropy(), used, *data)
     with pytest.raises(OptionError, match=r"^compare_backends: expected steps >= 1, got 0\.$"):
         compare_backends(busy_net, xpnn.CrossEntropy(), Adam(), *data, steps=0)
+    for wrong in ((), "numpy"):
+        with pytest.raises(OptionError, match=r"^compare_backends: expected backends as a list of names, .* got .*Try"):
+            compare_backends(busy_net, xpnn.CrossEntropy(), Adam(), *data, backends=wrong)
 
 
 # -- units in the last place -----------------------------------------------------------------------------------

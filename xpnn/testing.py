@@ -401,6 +401,11 @@ def compare_backends(
         tolerance = 1e-4 if dtype == "float32" else 1e-10
     if isinstance(optimizer, Optimizer) and optimizer.t:
         raise OptionError("compare_backends: expected an optimizer that has made no step. Make a new one.")
+    if isinstance(backends, str) or not len(backends):
+        raise OptionError(
+            f"compare_backends: expected backends as a list of names, the reference first, got {backends!r}. "
+            "Try ('numpy', 'torch')."
+        )
     reference, runs, skipped, rows = backends[0], {}, {}, []
     for name in backends:
         try:
