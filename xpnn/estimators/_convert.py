@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from ._regressor import MLPRegressor
 
 __all__ = ["from_sklearn", "to_sklearn"]
 
+_OF_DATA = ("n_features_in_", "feature_names_in_", "classes_", "n_outputs_", "out_activation_")
 _RECORDS = ("loss_", "best_loss_", "loss_curve_", "validation_scores_", "best_validation_score_", "n_iter_", "t_")
 
 
@@ -58,15 +60,11 @@ def from_sklearn(estimator: Any) -> BaseMLP:
     if not hasattr(estimator, "coefs_"):
         raise OptionError("from_sklearn: expected a fitted estimator, got one without weights. Call fit first.")
     ours: BaseMLP = kind(**estimator.get_params())
-    for name in ("n_features_in_", "feature_names_in_", "classes_", "n_outputs_", "out_activation_"):
-        if hasattr(estimator, name):
-            setattr(ours, name, getattr(estimator, name))
-    records = {name: getattr(estimator, name) for name in _RECORDS if hasattr(estimator, name)}
+    _copy(_OF_DATA, estimator, ours)
     hidden = [coef.shape[1] for coef in estimator.coefs_[:-1]]
     start(ours, np.empty((1, estimator.n_features_in_), estimator.coefs_[0].dtype), hidden)
     ours.coefs_, ours.intercepts_ = estimator.coefs_, estimator.intercepts_
-    for name, value in records.items():
-        setattr(ours, name, value)
+    _copy(_RECORDS, estimator, ours)
     return ours
 
 
@@ -99,9 +97,7 @@ def to_sklearn(estimator: BaseMLP) -> Any:
     theirs.set_params(hidden_layer_sizes=tuple(int(w.shape[1]) for w in estimator.coefs_[:-1]))
     if theirs.activation == "sigmoid":
         theirs.set_params(activation="logistic")
-    for name in ("n_features_in_", "feature_names_in_", "classes_", "n_outputs_", "out_activation_", *_RECORDS):
-        if hasattr(estimator, name):
-            setattr(theirs, name, getattr(estimator, name))
+    _copy((*_OF_DATA, *_RECORDS), estimator, theirs)
     theirs.n_layers_ = estimator.n_layers_
     theirs.coefs_ = [np.array(to_numpy(w)) for w in estimator.coefs_]
     theirs.intercepts_ = [np.array(to_numpy(b)) for b in estimator.intercepts_]
@@ -115,6 +111,12 @@ def to_sklearn(estimator: BaseMLP) -> Any:
             binarizer.classes_ = estimator.classes_
     theirs._no_improvement_count = getattr(estimator, "_no_improvement_count", 0)
     return theirs
+
+
+def _copy(names: Sequence[str], source: Any, target: Any) -> None:
+    for name in names:
+        if hasattr(source, name):
+            setattr(target, name, getattr(source, name))
 
 
 def _check_convertible(estimator: BaseMLP) -> None:

@@ -157,9 +157,7 @@ def run(
     True
     """
     epochs = count(epochs, _WHERE, "epochs")
-    _check(together, max_seconds, mode, halving, make)
-    if X_val is None and not validation_fraction:
-        _check_unvalidated(monitor)
+    _check(together, max_seconds, mode, halving, make, monitor, X_val is not None or bool(validation_fraction))
     given = _checked(configurations)
     weights = {"sample_weight": sample_weight, "sample_weight_val": sample_weight_val}
     data = {"X": X, "y": y, "X_val": X_val, "y_val": y_val, **weights}
@@ -167,7 +165,9 @@ def run(
     if class_weight is not None:
         options["class_weight"] = class_weight
     if make is not None and loss is None:
-        trials = [Trial(c, {"batch_size": _batch_size(c), **options}, _Maker(make)) for c in given]
+        sizes = [count(c.get("batch_size", BATCH_SIZE), _WHERE, "batch_size") for c in given]
+        made = functools.partial(_made, make)
+        trials = [Trial(c, {"batch_size": size, **options}, made) for c, size in zip(given, sizes, strict=True)]
         starts: list[Start] = [functools.partial(SingleGroup, [t], data=data, epochs=epochs) for t in trials]
     elif loss is not None and make is None:
         expect(loss, Loss, "loss", "a loss object such as xpnn.CrossEntropy()")
@@ -181,7 +181,7 @@ def run(
             Trial(c, {"batch_size": p.batch_size, **options}, functools.partial(_alone, p, common))
             for c, p in zip(given, plans, strict=True)
         ]
-        starts = _group_starts(trials, plans, common, together, {"data": data, "epochs": epochs})
+        starts = _group_starts(trials, plans, common, together, data=data, epochs=epochs)
     else:
         raise OptionError(f"{_WHERE}: expected loss or make, got {'neither' if make is None else 'both'}. Pass one.")
     rungs = [(len(trials), epochs)] if halving is None else halving.rungs(len(trials), epochs)
@@ -244,28 +244,23 @@ def _bar(rungs: Sequence[tuple[int, int]], verbose: bool) -> contextlib.Abstract
 
 
 # -- grouping and making ----------------------------------------------------------------------------------------
-def _size(common: Common, plan: Plan) -> int:
-    """Return how many networks like that of `plan` are best trained together."""
-    if get_backend(common.backend).name == "cupy":
-        return 32
-    n_params = mlp_params([common.n_in, *plan.hidden, common.n_out])
-    return min(max(_TOGETHER_PARAMS // n_params, 1), _TOGETHER)
-
-
 def _group_starts(
-    trials: Sequence[Trial],
-    plans: Sequence[Plan],
-    common: Common,
-    together: int | Literal["auto"],
-    options: dict[str, Any],
+    trials: Sequence[Trial], plans: Sequence[Plan], common: Common, together: int | Literal["auto"], **options: Any
 ) -> list[Start]:
     """Return what begins each group of networks that are trained together."""
-    return [
-        functools.partial(
-            ReplicaGroup, [trials[i] for i in places], plans=[plans[i] for i in places], common=common, **options
-        )
-        for places in _groups(plans, functools.partial(_size, common) if together == "auto" else int(together))
-    ]
+
+    def size(plan: Plan) -> int:
+        """Return how many networks like that of `plan` are best trained together."""
+        if get_backend(common.backend).name == "cupy":
+            return 32
+        n_params = mlp_params([common.n_in, *plan.hidden, common.n_out])
+        return min(max(_TOGETHER_PARAMS // n_params, 1), _TOGETHER)
+
+    starts: list[Start] = []
+    for places in _groups(plans, size if together == "auto" else int(together)):
+        own, of_plans = [trials[i] for i in places], [plans[i] for i in places]
+        starts.append(functools.partial(ReplicaGroup, own, plans=of_plans, common=common, **options))
+    return starts
 
 
 def _groups(plans: Sequence[Plan], together: int | Callable[[Plan], int]) -> list[list[int]]:
@@ -293,30 +288,24 @@ def _alone(plan: Plan, common: Common, trial: Trial) -> Trainer:
     return trainer
 
 
-class _Maker:
-    """The user's own way from a configuration to a trainer, checked."""
-
-    def __init__(self, make: Make) -> None:
-        self.make = make
-
-    def __call__(self, trial: Trial) -> Trainer:
-        trainer = self.make(dict(trial.config))
-        if not isinstance(trainer, Trainer):
-            raise OptionError(
-                f"{_WHERE}: expected make to return a Trainer, got {type(trainer).__name__}. "
-                "Return xpnn.Trainer(net, loss, optimizer)."
-            )
-        if trainer.net.store.replicas or trainer.epoch:
-            what = "replicas" if trainer.net.store.replicas else f"one that has trained for {trainer.epoch} epochs"
-            raise OptionError(
-                f"{_WHERE}: expected make to return a fresh trainer of one network, got {what}. "
-                "Make everything anew in it."
-            )
-        return trainer
+def _made(make: Make, trial: Trial) -> Trainer:
+    """Return the trainer that the user's own `make` makes of a configuration, checked."""
+    trainer = make(dict(trial.config))
+    if not isinstance(trainer, Trainer):
+        raise OptionError(
+            f"{_WHERE}: expected make to return a Trainer, got {type(trainer).__name__}. "
+            "Return xpnn.Trainer(net, loss, optimizer)."
+        )
+    if trainer.net.store.replicas or trainer.epoch:
+        what = "replicas" if trainer.net.store.replicas else f"one that has trained for {trainer.epoch} epochs"
+        raise OptionError(
+            f"{_WHERE}: expected make to return a fresh trainer of one network, got {what}. Make everything anew in it."
+        )
+    return trainer
 
 
 # -- checking ---------------------------------------------------------------------------------------------------
-def _check(together: Any, max_seconds: Any, mode: str, halving: Any, make: Any) -> None:
+def _check(together: Any, max_seconds: Any, mode: str, halving: Any, make: Any, monitor: str, validated: bool) -> None:
     """Refuse arguments that nothing can be done with."""
     if together != "auto":
         count(together, _WHERE, "together")
@@ -330,10 +319,7 @@ def _check(together: Any, max_seconds: Any, mode: str, halving: Any, make: Any) 
         raise OptionError(
             f"{_WHERE}: expected make to be a function, got {make!r}. It takes a configuration and returns a Trainer."
         )
-
-
-def _check_unvalidated(monitor: str) -> None:
-    if monitor.startswith("val_"):
+    if monitor.startswith("val_") and not validated:
         raise OptionError(
             f"{_WHERE}: {monitor!r} needs validation data, got none. "
             "Pass X_val and y_val, or a validation_fraction, or choose monitor='loss'."
@@ -367,20 +353,12 @@ def _check_monitor(trainer: Trainer, monitor: str) -> None:
         )
 
 
-def _whole(labels: np.ndarray) -> bool:
-    return bool(np.isfinite(labels).all() and (labels == np.trunc(labels)).all())
-
-
-def _batch_size(configuration: Mapping[str, Any]) -> int:
-    return count(configuration.get("batch_size", BATCH_SIZE), _WHERE, "batch_size")
-
-
 def _n_out(loss: Loss, y: Any, y_val: Any) -> int:
     """Return how many outputs the networks need; what does not fit, the trainer refuses."""
     if loss.takes_labels and len(y.shape) == 1:
         labels = [to_numpy(as_rows(a, _WHERE, "y")) for a in (y, y_val) if a is not None]
         # Labels may be floats that are whole; of others there are no classes to count.
-        counted = [a for a in labels if a.dtype.kind in "iuf" and a.size and _whole(a)]
-        return max([2, *(int(a.max()) + 1 for a in counted)])
+        numbers = [a for a in labels if a.dtype.kind in "iuf" and a.size and np.isfinite(a).all()]
+        return max([2, *(int(a.max()) + 1 for a in numbers if (a == np.trunc(a)).all())])
     targets = 1 if len(y.shape) == 1 else int(y.shape[-1])
     return targets * len(getattr(loss, "quantiles", (None,)))
