@@ -22,8 +22,8 @@ class TrainState:
     """What steps change, as it is now, so that they can be undone or repeated; `also` are other arrays that they write.
 
     `complete` tells whether the optimizer's state is part of it.  The state of a larger network would take more memory
-    than its weights, for a case that seldom comes: there, unless the `whole` is asked for, an undone epoch leaves the
-    optimizer as new.
+    than its weights, for a case that seldom comes: there an undone epoch leaves the optimizer as new, unless `whole`
+    copies it all the same.
     """
 
     def __init__(self, training: Training, *, whole: bool = False, also: Sequence[Array] = ()) -> None:
