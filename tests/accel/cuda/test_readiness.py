@@ -59,9 +59,9 @@ STEP_FILES = [
 ]
 # Functions in those files that run on the host, before or between steps; so do all with double underscores.
 HOST_FUNCTIONS = {
-    "_check_shapes", "_mu", "_pair", "_positive", "_signed32", "splitmix64",
+    "_check_shapes", "_mu", "_pair", "_signed32", "splitmix64",
     "bind", "check_input", "check_labels", "check_range", "check_targets", "config", "get_activation",
-    "keep_threshold", "numbers", "rate", "scalars", "step_keys", "stream",
+    "keep_threshold", "numbers", "per_replica", "positive_eps", "rate", "scalars", "step_keys", "stream",
 }  # fmt: skip
 # Namespace functions that upload in a step, where that is known: file and function.
 KNOWN_UPLOADS = {
