@@ -18,8 +18,6 @@ import xpnn
 hypothesis.settings.register_profile("xpnn", deadline=None, derandomize=True, print_blob=True, database=None)
 hypothesis.settings.load_profile("xpnn")
 
-# id: (spec of the backend, what to install, whether inputs are made read-only)
-
 
 @pytest.fixture(params=list(PLACES))
 def backend(request):

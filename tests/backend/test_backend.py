@@ -597,6 +597,13 @@ def test_a_backend_changes_what_was_chosen(compiled):
     assert get_backend(made, ops="portable").ops.name == "portable"
 
 
+def test_a_pickle_from_before_the_backend_was_a_package():
+    pickled = b"cxpnn.backend\n_again\n(Vnumpy\nVfloat64\nVportable\nI00\ntR."
+    backend = pickle.loads(pickled)
+    assert backend == get_backend("numpy", "float64")
+    assert backend.ops.name == "portable"
+
+
 def test_a_pickle_asks_the_environment_anew(monkeypatch):
     pickled = {compiled: pickle.dumps(get_backend("numpy", compiled=compiled)) for compiled in ("auto", False)}
     monkeypatch.setenv("XPNN_COMPILED", "0")

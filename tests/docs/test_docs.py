@@ -197,6 +197,12 @@ def test_links_lead_to_files(page):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
+def test_files_of_the_project_that_are_named_exist(page):
+    named = re.findall(r"`((?:xpnn|tests|docs|benchmarks|examples|ci)/[\w/]+\.(?:py|md|sh))`", page.read_text("utf-8"))
+    assert [name for name in named if not (PROJECT / name).exists()] == []
+
+
 def test_commands_of_the_pages_exist(capsys):
     text = "\n".join(block for page in PAGES for block in blocks(page, "sh"))
     commands = set(re.findall(r"^xpnn (\w+)", text, flags=re.MULTILINE))

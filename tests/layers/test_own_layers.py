@@ -58,6 +58,25 @@ class Scale(xpnn.Layer):
         return dy * self.params["weight"] if need_dx else None
 
 
+class LowRank(xpnn.Linear):
+    """A product of two thin matrices: a Linear with other parameters, and no bias."""
+
+    def param_specs(self):
+        shapes = {"left": (self.n_in, 2), "right": (2, self.n_out)}
+        return tuple(xpnn.params.ParamSpec(*item, self.auto_init, decay=True) for item in shapes.items())
+
+    def forward(self, x, *, train=False, key=None):
+        thin = x @ self.params["left"]
+        return thin @ self.params["right"], (x, thin)
+
+    def backward(self, dy, cache, *, need_dx=True):
+        x, thin = cache
+        d_thin = dy @ self.params["right"].mT
+        self.grads["right"][...] = thin.mT @ dy
+        self.grads["left"][...] = x.mT @ d_thin
+        return d_thin @ self.params["left"].mT if need_dx else None
+
+
 class Chain(xpnn.Layer):
     """Layers in a row, as one."""
 
@@ -107,6 +126,7 @@ NETWORKS = {
     "behind a pair": lambda: [xpnn.Linear(4), xpnn.ReLU(), Power(), xpnn.Linear(3)],
     "last": lambda: [xpnn.Linear(3), xpnn.ReLU(), Softsign()],
     "trained": lambda: [Scale(), xpnn.Linear(4), xpnn.ReLU(), Scale(), xpnn.Linear(3)],
+    "a linear of one's own": lambda: [LowRank(4), xpnn.ReLU(), LowRank(3)],
     "in a residual": lambda: [xpnn.Residual(xpnn.Linear(4), xpnn.ReLU(), Scale(), xpnn.Linear(5)), xpnn.Linear(3)],
     "a chain": lambda: [Chain(xpnn.Linear(4), xpnn.ReLU(), xpnn.BatchNorm()), Softsign(), xpnn.Linear(3)],
     "a chain in a chain": lambda: [Chain(Softsign(), Chain(xpnn.Linear(4), xpnn.ReLU())), xpnn.Linear(3)],
@@ -169,12 +189,28 @@ def test_copies_compute_alike_by_layers_of_their_own(make):
         np.testing.assert_array_equal(net.predict(X), y)
 
 
+def test_a_linear_with_a_weight_found_otherwise():
+    """What `bind` has put into `params` is what a Linear, alone or with its ReLU, computes with."""
+
+    class Halved(xpnn.Linear):
+        def bind(self, backend, params, grads, buffers):
+            super().bind(backend, {**params, "weight": params["weight"] * 0.5}, grads, buffers)
+
+    for behind in ([], [xpnn.ReLU]):
+        mine, plain = (
+            xpnn.Sequential(kind(4), *(make() for make in behind), n_in=5, seed=1) for kind in (Halved, xpnn.Linear)
+        )
+        np.testing.assert_array_equal(mine.predict(X), plain.predict(X) * 0.5)
+        plain.layers[0].params = {"weight": plain.params["0.weight"] * 0.5}
+        np.testing.assert_array_equal(mine.predict(X), plain.predict(X))
+
+
 @pytest.mark.parametrize("name", [n for n in NETWORKS if "chain" not in n])
 def test_files(name, tmp_path):
     """A chain of one's own would have to say how it is made again; one that derives from Residual need not."""
     net = xpnn.Sequential(*NETWORKS[name](), n_in=5, seed=4)
     xpnn.save(net, tmp_path / "net")
-    other = xpnn.load(tmp_path / "net", custom_layers=(Softsign, Power, Scale, Twofold))
+    other = xpnn.load(tmp_path / "net", custom_layers=(LowRank, Softsign, Power, Scale, Twofold))
     np.testing.assert_array_equal(other.predict(X), net.predict(X))
 
 

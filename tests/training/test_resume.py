@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import subprocess
 import sys
 
@@ -191,3 +193,18 @@ def test_the_file_is_data_that_others_can_read(tmp_path):
     with safetensors.safe_open(str(tmp_path / "run"), framework="numpy") as file:
         assert "optimizer/m" in file.keys()  # noqa: SIM118
         assert json.loads(file.metadata()["xpnn"])["trainer"]["epoch"] == 1
+
+
+@pytest.mark.parametrize(
+    "way", [copy.deepcopy, lambda trainer: pickle.loads(pickle.dumps(trainer))], ids=["copy", "pickle"]
+)
+def test_a_trainer_is_copied_after_a_fit(way):
+    x, y = xpnn.data.make_moons(60, seed=0)
+    trainer = xpnn.Trainer(xpnn.mlp([2, 6, 2], seed=0), xpnn.CrossEntropy(label_smoothing=0.1), xpnn.Adam(0.01))
+    trainer.fit(x, y, epochs=2, batch_size=10)
+    other = way(trainer)
+    for run in (trainer, other):
+        run.fit(x, y, epochs=2, batch_size=10)
+    assert other.net is not trainer.net
+    np.testing.assert_array_equal(other.net.store.values, trainer.net.store.values)
+    assert other.history["loss"] == trainer.history["loss"]

@@ -6,6 +6,8 @@ is chosen at import, there is no global, and no library but NumPy is imported be
 
 from __future__ import annotations
 
+from typing import Any
+
 from .interop import namespace, on_device, ops_of, to_numpy
 from .probe import available_backends
 from .value import Backend, backend_of, get_backend, like
@@ -21,3 +23,8 @@ __all__ = [
     "ops_of",
     "to_numpy",
 ]
+
+
+def _again(spec: str, dtype: str, ops: Any, tf32: bool = False) -> Backend:
+    """Return the backend of a pickle from before this was a package, which knows it by this name."""
+    return get_backend(spec, dtype, ops=ops, tf32=tf32)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from .._typing import Array
 from ..arguments import count
-from ..backend import Backend
 from ..initializers import Initializer, LeCunNormal, get_initializer
 from ..ops import Affine
 from ..params import ParamSpec
@@ -81,17 +78,17 @@ class Linear(Layer):
             return (weight,)
         return weight, ParamSpec("bias", (self.n_out,), get_initializer(self.bias_init), False, self.lr_mult)
 
-    def bind(
-        self, backend: Backend, params: Mapping[str, Array], grads: Mapping[str, Array], buffers: Mapping[str, Array]
-    ) -> None:
-        super().bind(backend, params, grads, buffers)
-        self.affine = Affine(params["weight"], params.get("bias"), grads["weight"], grads.get("bias"))
+    @property
+    def affine(self) -> Affine:
+        """Its parameters and their gradients, as the operations take them."""
+        params, grads = self.params, self.grads
+        return Affine(params["weight"], params.get("bias"), grads["weight"], grads.get("bias"))
 
     def forward(self, x: Array, *, train: bool = False, key: StepKey | None = None) -> tuple[Array, Array]:
         """Return ``x W + b`` (..., batch, n_out); the cache is ``x`` itself, not a copy."""
         ops = self.ops
         self.check_input(x)
-        return ops.linear(x, self.affine.weight, self.affine.bias), x
+        return ops.linear(x, self.params["weight"], self.params.get("bias")), x
 
     def backward(self, dy: Array, cache: Array, *, need_dx: bool = True) -> Array | None:
         """Assign the gradients of weight and bias; return ``dy Wᵀ`` (..., batch, n_in) on `need_dx`."""

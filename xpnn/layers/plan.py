@@ -21,7 +21,6 @@ from typing import Any, ClassVar
 
 from .._typing import Array
 from ..backend import Backend
-from ..ops import Affine
 from ..params import BufferSpec, ParamSpec
 from ..random import StepKey
 from .activations import ReLU
@@ -82,7 +81,7 @@ class _LinearReLU(_Part):
         linear = self.linear
         ops = linear.ops
         linear.check_input(x)
-        y = ops.linear_relu(x, linear.affine.weight, linear.affine.bias)
+        y = ops.linear_relu(x, linear.params["weight"], linear.params.get("bias"))
         return y, (x, y)
 
     def backward(self, dy: Array, caches: Sequence[Cache], need_dx: bool) -> Any:
@@ -203,7 +202,7 @@ def unbound(layer: Layer) -> Layer:
     new = copy.copy(layer)
     inner: dict[int, Any] = {id(part): unbound(part) for part in layer.sublayers()}
     for name, value in vars(layer).items():
-        if name in BOUND or isinstance(value, Affine | Plan):
+        if name in BOUND or isinstance(value, Plan):
             vars(new).pop(name, None)
         elif inner and isinstance(value, Layer | list | tuple | dict):
             vars(new)[name] = copy.deepcopy(value, inner)

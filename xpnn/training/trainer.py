@@ -157,7 +157,8 @@ class Trainer(Recordable):
         return self.net.backend
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_runner": None, "_full_batch": None}  # they hold addresses
+        # Operations and addresses belong to this process.
+        return {**vars(self), "bound_loss": self.loss, "_runner": None, "_full_batch": None}
 
     # -- fit ------------------------------------------------------------------------------------------------
     @on_device

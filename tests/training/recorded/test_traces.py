@@ -266,6 +266,21 @@ def test_graph_true_vouches_for_a_layer_of_ones_own(backend):
     assert_equal_to_the_bit(make, backend, *data(), graph=True)
 
 
+def test_a_trial_leaves_no_gradients_between_the_parameters(backend):
+    """Parts of a step that add to all gradients add to the gaps, too, which no layer assigns anew."""
+
+    class Noisy(xpnn.Trainer):
+        def exchange(self, step):
+            self.net.store.grads[...] = self.net.store.grads + 0.01
+
+    def make(backend):
+        return Noisy(
+            xpnn.mlp([N_IN, 7, 5, 3], backend=backend, seed=1), xpnn.CrossEntropy(), xpnn.SGD(0.1), clip_norm=0.1
+        )
+
+    assert_equal_to_the_bit(make, backend, *data(), graph=True)
+
+
 def test_a_pass_exchanged_on_a_layer_is_run_at_every_step(backend, reasons):
     calls = []
 

@@ -219,6 +219,7 @@ class TraceRunner:
         """
         training, made = epoch.training, []
         before = epoch.begun if epoch.begun.complete else TrainState(training, whole=True)
+        grads = training.net.store.grads.copy()  # of which no layer assigns what lies between the parameters
 
         def eagerly() -> Training:
             ops, batch_size = training.net.backend.ops, self.batch_size
@@ -239,6 +240,7 @@ class TraceRunner:
             return str(error) or type(error).__name__
         finally:
             before.restore(training)
+            training.net.store.grads[...] = grads
         return made[0] if equal else "replayed, they give other results"
 
     def _record(self, epoch: Epoch, moving: _Moving, rows: _Rows) -> _Replayed:
