@@ -177,7 +177,7 @@ def test_a_copy_finds_its_own_pairs():
     assert not np.any(net.store.grads)
     assert b"plan" not in pickle.dumps(net)
     for layer in map(unbound, net.layers):
-        assert not {"_ops", "params", "grads", "affine", "_plan"} & vars(layer).keys()
+        assert not {"_ops", "params", "grads", "_affine", "_plan"} & vars(layer).keys()
 
 
 # -- equal to the bit -------------------------------------------------------------------------------------------

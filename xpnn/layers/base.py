@@ -22,7 +22,7 @@ __all__ = ["BOUND", "Cache", "Layer", "is_bound", "walk"]
 Cache = Any
 
 #: What `Layer.bind` gives a layer, and a copy of it for another network lacks.
-BOUND = ("_ops", "params", "grads", "buffers")
+BOUND = ("_ops", "_affine", "params", "grads", "buffers")
 
 
 class Layer(Recordable):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from .._typing import Array
 from ..arguments import count
 from ..initializers import Initializer, LeCunNormal, get_initializer
@@ -51,6 +53,8 @@ class Linear(Layer):
     array([[32.]], dtype=float32)
     """
 
+    _affine: tuple[Mapping[str, Array], Affine] | None = None
+
     def __init__(
         self,
         n_out: int,
@@ -80,15 +84,19 @@ class Linear(Layer):
 
     @property
     def affine(self) -> Affine:
-        """Its parameters and their gradients, as the operations take them."""
-        params, grads = self.params, self.grads
-        return Affine(params["weight"], params.get("bias"), grads["weight"], grads.get("bias"))
+        """Its parameters and their gradients, as the operations take them; kept while `params` are the same."""
+        params, made = self.params, self._affine
+        if made is None or made[0] is not params:
+            grads = self.grads
+            made = params, Affine(params["weight"], params.get("bias"), grads["weight"], grads.get("bias"))
+            self._affine = made
+        return made[1]
 
     def forward(self, x: Array, *, train: bool = False, key: StepKey | None = None) -> tuple[Array, Array]:
         """Return ``x W + b`` (..., batch, n_out); the cache is ``x`` itself, not a copy."""
-        ops = self.ops
+        ops, affine = self.ops, self.affine
         self.check_input(x)
-        return ops.linear(x, self.params["weight"], self.params.get("bias")), x
+        return ops.linear(x, affine.weight, affine.bias), x
 
     def backward(self, dy: Array, cache: Array, *, need_dx: bool = True) -> Array | None:
         """Assign the gradients of weight and bias; return ``dy Wᵀ`` (..., batch, n_in) on `need_dx`."""

@@ -81,7 +81,8 @@ class _LinearReLU(_Part):
         linear = self.linear
         ops = linear.ops
         linear.check_input(x)
-        y = ops.linear_relu(x, linear.params["weight"], linear.params.get("bias"))
+        affine = linear.affine
+        y = ops.linear_relu(x, affine.weight, affine.bias)
         return y, (x, y)
 
     def backward(self, dy: Array, caches: Sequence[Cache], need_dx: bool) -> Any:
