@@ -137,6 +137,31 @@ def test_imports_within_functions_are_few():
     assert found == LATE.keys()
 
 
+# -- one place for each idea ------------------------------------------------------------------------------------------
+#: What only these modules do; all others call them.
+HOMES = {
+    r"\bstep_keys\(": {"xpnn.random", "xpnn.training.step"},  # a step's numbers and keys are laid out
+    r"\bblake2b\b": {"xpnn.training.state"},  # states are compared to the bit
+    r"\.unrecordable\(": {  # steps are asked whether they can be recorded, and parts add to what their base says
+        *("xpnn.training.recorded.runner", "xpnn.training.callbacks", "xpnn.layers.dropout"),
+        *("xpnn.layers.normalization", "xpnn.regularizers"),
+    },
+    r"gotoblas_pthread": {"xpnn.accel.native.openblas"},  # threads are borrowed
+    r"\bfrom_address\(": {"xpnn.accel.native.inner_loops"},  # NumPy's loops are found
+    r"\bstratified_indices\(": {"xpnn.data.batching", "xpnn.training.checks", "xpnn.cli.sources"},  # rows are held out
+    r"(?m)^def (to_config|from_config)\(": {"xpnn.config"},  # objects become plain data, and again objects
+    r"def (suggest|as_array|same_length|check_real)\(": {"xpnn.arguments"},
+    r"class (StepTable|Tally)\b": {"xpnn.training.step"},
+    r"class (Affine|Update)\b": {"xpnn.ops"},
+}
+
+
+@pytest.mark.parametrize("pattern", HOMES)
+def test_each_idea_has_its_place(pattern):
+    found = {m for m, path in FILES.items() if re.search(pattern, path.read_text(encoding="utf-8"))}
+    assert found == HOMES[pattern]
+
+
 # -- words ---------------------------------------------------------------------------------------------------------
 #: Words that stood for something with a name of its own.
 DIALECT = ("Frozen", "NotedKernels", "Restart", "StepRow", "_Tally", "_foreign", "_lent", "array_objection", "noting")
