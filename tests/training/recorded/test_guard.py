@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import sys
 import time
 from typing import ClassVar
 
@@ -50,10 +51,16 @@ def test_it_costs_next_to_nothing():
     trainer.bound_loss = trainer.loss.using(net.backend.ops)
     first = Guard(trainer)
     times = []
-    for _ in range(300):
-        began = time.perf_counter()
-        assert Guard(trainer) == first
-        times.append(time.perf_counter() - began)
+    tracer = sys.gettrace()
+    sys.settrace(None)  # what measures coverage would be measured, too
+    try:
+        for _ in range(300):
+            began = time.perf_counter()
+            same = Guard(trainer) == first
+            times.append(time.perf_counter() - began)
+    finally:
+        sys.settrace(tracer)
+    assert same
     assert min(times) <= 30e-6
 
 
