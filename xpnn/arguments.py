@@ -218,7 +218,9 @@ def real_hint(dtype: Any) -> str | None:
     >>> real_hint(np.dtype("complex64")), real_hint(np.dtype("int8"))
     ('Split real and imaginary parts', None)
     """
-    name = getattr(dtype, "name", str(dtype).rpartition(".")[2])
+    if getattr(dtype, "kind", "") in ("f", "i", "u", "b"):  # NumPy makes a name anew each time
+        return None
+    name = getattr(dtype, "name", None) or str(dtype).rpartition(".")[2]
     if name.startswith(("float", "int", "uint", "bool", "bfloat")):
         return None
     if name.startswith("complex"):
