@@ -1,0 +1,17 @@
+"""Where the encoder of tables and the targets stood: older pickles know them by this module."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import encoder, targets
+
+__all__: list[str] = []
+
+
+def __getattr__(name: str) -> Any:
+    """Return what stands elsewhere now."""
+    for home in (encoder, targets):
+        if hasattr(home, name):
+            return getattr(home, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
