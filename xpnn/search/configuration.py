@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..arguments import count, is_count, number, suggest
+from ..arguments import constructor, count, is_count, number, suggest
 from ..backend import Backend
 from ..errors import OptionError
 from ..losses import Loss
@@ -103,12 +103,12 @@ def _sign(value: Any) -> Any:
 def read(given: Mapping[str, Any]) -> Plan:
     """Understand a configuration, and try its options out; refuse what is not known before anything is trained."""
     rule = _rule(given.get("optimizer", "adam"))
-    of_rule = list(inspect.signature(rule).parameters)
+    of_rule = list(constructor(rule))
     known = (*_SHAPE, *_NETWORK, *_OTHER, *_TRAINING, *of_rule)
     for name in given:
         if name not in known:
             hint = suggest(name, known)
-            if name in {n for other in OPTIMIZERS.values() for n in inspect.signature(other).parameters}:
+            if name in {n for other in OPTIMIZERS.values() for n in constructor(other)}:
                 hint = f"It is an option of other optimizers than {rule.__name__}."
             raise OptionError(f"search: expected names among {', '.join(known)}, got {name!r}. {hint}")
     hidden = _hidden(given)
@@ -175,7 +175,7 @@ def _optimizer(plans: Sequence[Plan], *, replicated: bool) -> Optimizer:
     options = dict(first.rule_options)
     for name in ("lr", "weight_decay"):
         values = [getattr(plan, name) for plan in plans]
-        if name in inspect.signature(first.rule).parameters:
+        if name in constructor(first.rule):
             options[name] = values if replicated else values[0]
     return first.rule(**options)
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 from typing import Any
 
+from ...arguments import constructor
 from ...initializers import Initializer
 from ...layers.base import Layer, walk
 from ...recordable import is_own
@@ -48,13 +47,7 @@ class Guard:
 def _options(part: Any) -> Any:
     """The constructor's arguments of xpnn's own parts; of others, what their `repr` shows."""
     kind: Any = type(part)
-    names = _option_names(kind)
-    return repr(part) if names is None else [_value(getattr(part, name, None)) for name in names]
-
-
-@functools.lru_cache(maxsize=1024)
-def _option_names(kind: Any) -> tuple[str, ...] | None:
-    return tuple(inspect.signature(kind).parameters) if is_own(kind.__module__) else None
+    return [_value(getattr(part, name, None)) for name in constructor(kind)] if is_own(kind.__module__) else repr(part)
 
 
 def _value(value: Any) -> Any:
