@@ -20,7 +20,7 @@ import numpy as np
 
 from ..config import reading
 from ..errors import DataError, OptionError
-from .columns import Floats, is_missing, is_number, quote
+from .columns import Floats, as_option, is_missing, is_number, quote
 
 __all__ = ["MISSING_WORDS", "Doubt", "Spelling", "find_spelling", "is_missing_word"]
 
@@ -276,7 +276,7 @@ def find_spelling(
         signs = {parts.affix or "none" for parts in shapes.parts.values() if parts and (parts.affix or not parts.zero)}
         seen = f"Numbers with different signs: {', '.join(sorted(signs))}."
         return Doubt(shapes.rows.total(), seen, "Write them in one unit.")
-    return shapes.decide(affix, name, decimal, numeric=numeric)
+    return shapes.decide(affix, as_option(name), decimal, numeric=numeric)
 
 
 # -- cells ------------------------------------------------------------------------------------------------------
@@ -430,12 +430,14 @@ class _Shapes:
                 f"{value:g} with {f'decimal {r.decimal!r}' if r.decimal in parts[shape].body else 'thousands apart'}"
                 for r, value in ((r, r.parse([text])[0]) for r in readings)
             ]
-            return doubt(shape, " or ".join(said), "which (--decimal . or --decimal ,)")
+            say = "which (--decimal . or --decimal ,), or write them without separators"
+            return doubt(shape, " or ".join(said), say)
         if numeric:
             return first
         say = f"--numeric {name} if they are quantities"
         if first.affix and not _is_sign(first.affix):
-            return doubt(next(iter(parts)), f"quantities in {first.affix!r}, or names", say)
+            shape, cut = next(iter(parts)), f"{say} (or cut {first.affix!r} off)"
+            return doubt(shape, f"quantities in {first.affix!r}, or names", cut)
         if first.parentheses and (all(p.enclosed for p in parts.values()) or any(p.negative for p in parts.values())):
             shape = next(shape for shape, p in parts.items() if p.enclosed)
             return doubt(shape, "parentheses for a minus, or not", say)

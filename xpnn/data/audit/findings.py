@@ -113,14 +113,14 @@ class Audit:
             head += f"; {many(self.n_test, 'test row')}"
         if not self.findings:
             return f"{head}.\nNothing found."
-        rows = [[f.severity, f.column or "", f"{f.check}: {f.seen}", f.advice] for f in self._folded()]
+        rows = [[f.severity, f.column or "", f"{f.check}: {f.seen}", f.advice] for f in self.folded()]
         table = tabulate(
             rows, headers=["", "column", "found", "to try"], maxcolwidths=[None, 20, 60, 36], disable_numparse=True
         )
         counts = ", ".join(many(n, name.removesuffix("s")) for name, n in self._counts().items())
         return f"{head}.\n\n{table}\n\n{counts}."
 
-    def _folded(self) -> list[AuditFinding]:
+    def folded(self) -> list[AuditFinding]:
         """The findings, those that many columns share cut short."""
         groups: dict[tuple[str, str], list[AuditFinding]] = {}
         for finding in self.findings:

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from ..columns import quote
 from ..targets import label_advice
-from .column import Column, alike, many, many_do, rows_alike, share
-from .features import is_identifier
+from .column import Codes, Column, alike, many, many_do, rows_alike, share
 from .findings import AuditFinding
 
 __all__ = ["check_labels_of_both", "check_repeats", "check_shift", "check_test_columns"]
@@ -28,16 +28,22 @@ Pairs: TypeAlias = Sequence[tuple[Column, Column]]
 
 
 # -- repeats ------------------------------------------------------------------------------------------------------
-def check_repeats(features: Sequence[Column], target: Column | None, pairs: Pairs) -> Iterator[AuditFinding]:
-    """Look for rows that stand twice in the table, and for rows of it that stand in the test table too."""
-    compared = [column for column in features if not is_identifier(column)]
+def check_repeats(
+    features: Sequence[Column], target: Column | None, pairs: Pairs, held_out: npt.ArrayLike | None = None
+) -> Iterator[AuditFinding]:
+    """Look for rows that stand twice in the table, and for rows of it that stand in the test table too.
+
+    `held_out` are the numbers of the rows that will be tested on.
+    """
+    compared = [column for column in features if not column.identifies]
     if not compared:
         return
     n = compared[0].n
     rows = rows_alike(compared if target is None else [*compared, target])
     repeats = n - len(np.unique(rows))
     if repeats:
-        seen = f"{many_do(repeats, 'row', 'repeat', f'({share(repeats, n)})')} an earlier one in every column."
+        seen = f"{many_do(repeats, 'row', 'repeat', f'({share(repeats, n)})')} an earlier one in every column"
+        seen += f"{_on_both_sides(rows, held_out)}."
         often = repeats >= _OFTEN * n
         advice = "Drop repeats before you split: they land on both sides." if often else "Perhaps chance; look at some."
         yield AuditFinding("warning" if often else "note", "duplicate rows", None, repeats, seen, advice)
@@ -59,6 +65,14 @@ def check_repeats(features: Sequence[Column], target: Column | None, pairs: Pair
     seen += f"; of the training rows {share(repeated, 1)} repeat each other." if coarse else "."
     advice = "Take them out of one of the tables: the score counts what was learnt by heart."
     yield AuditFinding("error" if leak else "warning", "shared rows", None, shared, seen, advice)
+
+
+def _on_both_sides(rows: Codes, held_out: npt.ArrayLike | None) -> str:
+    """Say how many of the rows held out equal one of the others."""
+    drawn = np.zeros(len(rows), dtype=bool)
+    drawn[np.asarray([] if held_out is None else held_out, dtype=np.int64)] = True
+    both = int(np.isin(rows[drawn], rows[~drawn]).sum())
+    return f"; {many_do(both, 'row', 'equal', f'of the {drawn.sum():,} held out')} one trained on" if both else ""
 
 
 # -- two tables -----------------------------------------------------------------------------------------------------
@@ -108,7 +122,7 @@ def check_labels_of_both(target: Column, test: Column) -> Iterator[AuditFinding]
 def check_shift(pairs: Pairs) -> Iterator[AuditFinding]:
     """Compare the values of two tables, column by column."""
     for column, other in pairs:
-        if is_identifier(column):
+        if column.identifies:
             continue
         yield from _shift_of_gaps(column, other)
         if not column.present.any() or not other.present.any():
