@@ -8,8 +8,9 @@ from typing import Any
 
 from .. import data
 from ..errors import DataError, OptionError
+from .findings import look_over
 from .options import add_columns, add_json, add_table, add_task, print_json
-from .sources import Reading, kind_of, names, read_table
+from .sources import Reading, kind_of, read_table
 
 __all__ = ["add_commands"]
 
@@ -46,16 +47,7 @@ def run_check(args: argparse.Namespace) -> int:
         raise OptionError("--strip-target needs the column of the labels. Add --target COLUMN.")
     table = _read(args, args.source, args.target)
     test = _read(args, args.test_file, None) if args.test_file else None
-    found = data.audit(
-        table,
-        table.target_name,
-        test=test,
-        task=args.task,
-        strip_target=args.strip_target or "",
-        drop=names(args.drop),
-        categorical=names(args.categorical),
-        numeric=names(args.numeric),
-    )
+    found = look_over(args, table, test)
     if args.json:
         print_json({"file": args.source, "test_file": args.test_file, "notes": table.notes, **found.to_dict()})
     else:

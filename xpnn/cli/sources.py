@@ -56,6 +56,8 @@ class Source:
     target_name: str | None = None  # the target's column
     row_shape: tuple[int, ...] = ()  # of a row before it was made flat
     notes: list[str] = field(default_factory=list)  # what was decided on the way
+    table: Table | None = None  # as it was read, and that of the test file
+    test_table: Table | None = None
 
     @property
     def image_shape(self) -> tuple[int, ...] | None:
@@ -201,8 +203,9 @@ def _open_table(args: argparse.Namespace) -> Source:
         np.asarray(table.y),
         target_name=table.target_name,
         notes=list(table.notes),
+        table=table,
     )
     if args.test_file:
-        test = read_table(args.test_file, reading, table.target_name)
+        source.test_table = test = read_table(args.test_file, reading, table.target_name)
         source.raw_test, source.y_test = {n: test.columns[n] for n in test.features}, np.asarray(test.y)
     return source

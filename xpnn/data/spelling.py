@@ -59,6 +59,7 @@ _ADDRESS = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")
 _HEAD = 100  # shapes looked at before all of a column are
 _MOSTLY, _NEARLY = 0.5, 0.9  # rows that are numbers, from which the others are in doubt: plain ones, and spelt ones
 _FEW = 3  # different numbers; of fewer, words beside them may be categories just as well
+_CLASSES, _ROWS_A_CLASS = 20, 5  # of whole numbers that repeat so, as of a target that is taken for classes
 
 
 @dataclass(frozen=True)
@@ -445,9 +446,11 @@ class _Shapes:
 
     def _strays(self, fitting: Sequence[str], name: str, *, plain: bool) -> Doubt | None:
         """Tell of a column that nearly is one of numbers; None where it is not, or is one of codes."""
-        stray = self.rows.total() - sum(self.rows[shape] for shape in fitting)
         words = [cell for shape, cell in self.cells.items() if shape not in fitting]
-        few = sum(self.different[shape] for shape in fitting) < _FEW
+        different, rows = sum(self.different[shape] for shape in fitting), sum(self.rows[shape] for shape in fitting)
+        whole = all(shape.isdecimal() for shape in fitting)
+        few = different < _FEW or (whole and different <= _CLASSES and rows >= _ROWS_A_CLASS * different)
+        stray = self.rows.total() - rows
         if few or stray > (1 - (_MOSTLY if plain else _NEARLY)) * self.rows.total() or any(map(_CODE.match, words)):
             return None
         such = "" if plain else f" such as {self.cells[fitting[0]]!r}"

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from ..columns import quote
 from ..targets import label_advice
 from .column import Codes, Column, alike, many, many_do, rows_alike, share
-from .findings import AuditFinding
+from .findings import AuditFinding, Severity
+from .text import hardly_repeats
 
 __all__ = ["check_labels_of_both", "check_repeats", "check_shift", "check_test_columns"]
 
@@ -59,12 +60,13 @@ def check_repeats(
     # A coarse table repeats itself, and then also across files.
     repeated = 1 - len(np.unique(rows[:n])) / n
     coarse = repeated >= 0.5 * shared / n_test
-    leak = shared >= _OFTEN * n_test and not coarse
+    often = shared >= _OFTEN * n_test
     both = many_do(shared, "row", "stand", f"of the test table ({share(shared, n_test)})")
     seen = f"{both} in the training table too"
     seen += f"; of the training rows {share(repeated, 1)} repeat each other." if coarse else "."
     advice = "Take them out of one of the tables: the score counts what was learnt by heart."
-    yield AuditFinding("error" if leak else "warning", "shared rows", None, shared, seen, advice)
+    severity: Severity = "note" if not often else "warning" if coarse else "error"
+    yield AuditFinding(severity, "shared rows", None, shared, seen, advice)
 
 
 def _on_both_sides(rows: Codes, held_out: npt.ArrayLike | None) -> str:
@@ -125,6 +127,8 @@ def check_shift(pairs: Pairs) -> Iterator[AuditFinding]:
         if column.identifies:
             continue
         yield from _shift_of_gaps(column, other)
+        if column.dates or hardly_repeats(column):
+            continue  # most words are new anywhere
         if not column.present.any() or not other.present.any():
             continue
         if column.numbers is not None and other.numbers is not None:

@@ -24,7 +24,7 @@ _ROWS_A_CLASS = 5
 _LIKE = 0.85  # similarity of two spellings (difflib)
 _ALMOST, _AT_MOST = 0.995, 0.95  # share of rows that one column explains, where the largest class is not more than this
 _LINEAR = 0.9999  # correlation
-_OFTEN = 0.01  # share of contradicting rows that is more than a slip
+_OFTEN = 0.01  # share of rows that must be wrong because others contradict them, from which it is more than a slip
 
 
 def check_target(target: Column, features: Sequence[Column], task: Task, *, chosen: bool) -> Iterator[AuditFinding]:
@@ -250,5 +250,5 @@ def _check_contradictions(target: Column, features: Sequence[Column]) -> Iterato
             f"{many(n, 'row')} agree with another in all columns and not in the target; at best "
             f"{share(most, len(labels))} of all can be right."
         )
-        severity: Severity = "warning" if n >= _OFTEN * len(labels) else "note"
+        severity: Severity = "warning" if len(labels) - most >= _OFTEN * len(labels) else "note"
         yield AuditFinding(severity, "contradicting rows", None, n, seen, "Look at some of them, and correct labels.")

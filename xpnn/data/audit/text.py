@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from ..columns import Floats, as_option, quote
+from ..columns import Floats, as_option, label_key, quote
 from ..targets import Task
 from .column import Column, Written, alike, many, many_do, share
 from .findings import AuditFinding, Severity
@@ -118,7 +118,7 @@ def check_free_text(column: Column, target: Column, task: Task) -> Iterator[Audi
         off = values[held].mean(axis=0) - values.mean(axis=0)
         k = int(np.abs(off).argmax())
         there, of_all = (share(float(v[:, k].mean()), 1) for v in (values[held], values))
-        what = f"have {target.name} {target.levels[k]!r} in {there}, all rows in {of_all}"
+        what = f"have {target.name} {label_key(target.levels[k])!r} in {there}, all rows in {of_all}"
     else:
         y = np.asarray(target.numbers)[rows]
         what = f"have a median {target.name} of {np.median(y[held]):.4g}, all rows of {np.median(y):.4g}"
