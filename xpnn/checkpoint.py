@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from .config import Custom, from_config, known_classes, reading
 from .errors import FileFormatError, OptionError
 from .files import PathLike, atomic_path, existing_file, parse_json
 from .model import Sequential
-from .schema import ANY, at_least, check
+from .schema import ANY, at_least, expect
 
 __all__ = ["build", "check_finite", "load", "read", "save", "write"]
 
@@ -50,7 +50,7 @@ def save(net: Sequential, path: PathLike, *, extra: dict[str, Any] | None = None
         If the folder cannot be written to.
     OptionError
         If JSON cannot hold `extra`, or an argument of a layer of your own; or if there are more than 10,000 layers, or
-        more than 48 blocks in each other.
+        more than some 45 blocks in each other.
 
     Notes
     -----
@@ -189,20 +189,20 @@ def _digest(text: str, tensors: Mapping[str, np.ndarray]) -> str:
     return seen.hexdigest()
 
 
-def _too_much(meta: Any) -> str | None:
+def _too_much(meta: dict[str, Any]) -> str | None:
     """Return what was expected of a description that lies too deep in itself, or has too many layers."""
-    level, layers_found = [meta], 0
-    for _ in range(_MOST_LEVELS):
-        inner: list[Any] = []
-        for value in level:
-            layers_found += isinstance(value, dict) and "type" in value
-            inner += [v for v in (value.values() if isinstance(value, dict) else value) if isinstance(v, dict | list)]
-        if layers_found > _MOST_LAYERS:
-            return f"at most {_MOST_LAYERS:,} layers and other parts, got more"
-        if not inner:
-            return None
-        level = inner
-    return f"at most {_MOST_LEVELS} lists or objects in each other, got more"
+    if any(depth >= _MOST_LEVELS for depth, _ in enumerate(_levels(meta))):
+        return f"at most {_MOST_LEVELS} lists or objects in each other, got more"
+    found = sum("type" in each for level in _levels(meta.get("network")) for each in level if isinstance(each, dict))
+    return f"at most {_MOST_LAYERS:,} layers, got {found:,}" if found > _MOST_LAYERS else None
+
+
+def _levels(value: Any) -> Iterator[list[Any]]:
+    """Yield the lists and objects within plain data, level by level."""
+    level = [value]
+    while level := [each for each in level if isinstance(each, dict | list | tuple)]:
+        yield level
+        level = [inner for each in level for inner in (each.values() if isinstance(each, dict) else each)]
 
 
 def _plain_number(value: Any) -> Any:
@@ -250,5 +250,6 @@ def read(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             raise FileFormatError(f"load: expected the content that {file} was written with, got other bytes. {hint}")
     if problem := _too_much(meta):
         raise FileFormatError(f"load: expected {problem}, in {file}. {hint}")
-    check(meta, {"version": at_least(1), **{part: {str: ANY} for part in _PARTS if part in meta}}, f"load: {file}", hint)
+    with reading("load", "what xpnn.save writes", got=f"a bad entry in {file}", hint=hint):
+        expect(meta, {"version": at_least(1), **{part: {str: ANY} for part in _PARTS if part in meta}})
     return tensors, meta

@@ -2,7 +2,8 @@
 
 A kind is written as the data it stands for:
 
-- ``str``, ``bool``, ``int`` (no bool, within 64 bits) or ``float`` (a finite number, whole or not, no bool);
+- ``str``, ``bool``, ``int`` (no bool, within 64 bits), ``float`` (a finite number, whole or not, no bool), or
+  `NUMBER`, which may also be NaN or infinite;
 - ``None``, a text or another value: that value itself; `ANY`: anything;
 - ``[kind]``: a list of such, ``(kind, kind)``: any of these;
 - ``{"name": kind}``: an object with at least these entries, ``{str: kind}``: one with any names;
@@ -15,9 +16,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from .errors import FileFormatError
-
-__all__ = ["ANY", "Kind", "check", "at_least"]
+__all__ = ["ANY", "NUMBER", "Kind", "at_least", "expect"]
 
 Kind: TypeAlias = Any
 
@@ -25,6 +24,11 @@ Kind: TypeAlias = Any
 def ANY(value: Any) -> bool:  # noqa: N802, a kind among others
     """Whether a value is one: always."""
     return True
+
+
+def NUMBER(value: Any) -> bool:  # noqa: N802
+    """a number"""  # noqa: D400, D401, D403, it stands in messages
+    return isinstance(value, float) or _is(value, int)
 
 
 def at_least(least: float, kind: type[int] | type[float] = int) -> Kind:
@@ -43,23 +47,23 @@ def at_least(least: float, kind: type[int] | type[float] = int) -> Kind:
     return fits
 
 
-def check(value: Any, kind: Kind, where: str, hint: str) -> None:
-    """Raise FileFormatError unless a value is of a kind: `where` begins the message, `hint` ends it.
+def expect(value: Any, kind: Kind) -> None:
+    """Raise ValueError, for `xpnn.config.reading` to word, unless a value is of a kind.
 
     Examples
     --------
     >>> try:
-    ...     check({"rows": [1, "2"]}, {"rows": [int]}, "scores.json", "Train again.")
-    ... except FileFormatError as error:
+    ...     expect({"rows": [1, "2"]}, {"rows": [int]})
+    ... except ValueError as error:
     ...     print(error)
-    scores.json: expected rows[1] to be a whole number, got '2'. Train again.
+    rows[1] is '2', not a whole number
     """
     misfit = _misfit(value, kind, "")
     if misfit is not None:
         path, wanted, got = misfit
         shown = repr(got)
         shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
-        raise FileFormatError(f"{where}: expected {path.removeprefix('.') or 'the whole'} to be {wanted}, got {shown}. {hint}")
+        raise ValueError(f"{path.removeprefix('.') or 'all of it'} is {shown}, not {wanted}")
 
 
 _Misfit: TypeAlias = "tuple[str, str, Any] | None"
@@ -95,7 +99,7 @@ def _misfit_in_object(value: Any, kind: Mapping[Any, Kind], path: str) -> _Misfi
         return _first(_misfit(item, kind[str], f"{path}.{name}") for name, item in value.items())
     for name, each in kind.items():
         if name not in value:
-            return f"{path}.{name}", "there", "none"
+            return f"{path}.{name}", "there", None
     return _first(_misfit(value[name], each, f"{path}.{name}") for name, each in kind.items())
 
 
