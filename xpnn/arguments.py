@@ -62,7 +62,7 @@ def number(value: Any) -> float:
     """
     try:
         return math.nan if isinstance(value, str) else float(value)
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         return math.nan
 
 

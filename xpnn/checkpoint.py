@@ -1,11 +1,16 @@
 """Networks in files: tensors as safetensors, everything else as JSON in its header.
 
-No pickle: a file is data and cannot run code, and any safetensors reader opens it.
+No pickle: a file is data and cannot run code, and any safetensors reader opens it.  The description ends in a digest of
+itself and of all tensors, so that no changed bit goes unseen (files from before there was one are read without).  A file
+may have been made to do harm all the same, with a digest that fits: what it says is compared with what it holds before
+anything is allocated.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,12 +19,17 @@ from . import initializers, layers
 from .backend import Backend
 from .config import Custom, from_config, known_classes, reading
 from .errors import FileFormatError, OptionError
-from .files import PathLike, atomic_path, existing_file
+from .files import PathLike, atomic_path, existing_file, parse_json
 from .model import Sequential
+from .schema import ANY, at_least, expect
 
-__all__ = ["build", "load", "read", "save", "write"]
+__all__ = ["build", "check_finite", "load", "read", "save", "write"]
 
 _VERSION = 1
+_PARTS = ("network", "extra", "trainer")
+_DIGEST = ', "digest": "'  # the last entry of the description, over the rest of it
+#: A description is read by recursion, and each layer takes some time, however few bytes it has.
+_MOST_LEVELS, _MOST_LAYERS = 100, 10_000
 
 
 def save(net: Sequential, path: PathLike, *, extra: dict[str, Any] | None = None) -> None:
@@ -39,7 +49,12 @@ def save(net: Sequential, path: PathLike, *, extra: dict[str, Any] | None = None
     DataError
         If the folder cannot be written to.
     OptionError
-        If JSON cannot hold `extra`, or an argument of a layer of your own.
+        If JSON cannot hold `extra`, or an argument of a layer of your own; or if there are more than 10,000 layers, or
+        more than some 45 blocks in each other.
+
+    Notes
+    -----
+    Whatever the values are, they are written; `load` refuses those that are not finite.
 
     Examples
     --------
@@ -82,7 +97,8 @@ def load(
     DataError
         If there is no such file.
     FileFormatError
-        If it is truncated, corrupt, or not a network of xpnn.
+        If it is truncated, corrupt, or not a network of xpnn; if a value is NaN or infinite (`xpnn.checkpoint.read`
+        returns the arrays whatever is in them).
     OptionError
         If it contains a layer or an initializer that is not xpnn's, and not given.
     """
@@ -91,6 +107,8 @@ def load(
         raise FileFormatError(
             f"load: {path} is a safetensors file, but holds no xpnn network. Write it with xpnn.save."
         )
+    if "trainer" in meta:
+        raise FileFormatError(f"load: {path} holds a network in training. Read it with xpnn.Trainer.load.")
     return build(meta["network"], tensors, backend=backend, dtype=dtype, custom_layers=custom_layers)
 
 
@@ -107,18 +125,36 @@ def build(
     known = known_classes((layers, layers.Layer), (initializers, initializers.Initializer), custom=custom_layers)
     option = "custom_layers" if where == "load" else "custom"
     with reading(where, "the description of a network that can be built", got="one that cannot"):
+        saved = config["dtype"]
         if not isinstance(backend, Backend) and dtype is None:
-            dtype = config["dtype"]
-        net = Sequential(
-            *from_config(config["layers"], known, where=where, option=option),
-            n_in=config["n_in"],
-            backend=backend,
-            dtype=dtype,
-            seed=config["seed"],
-        )
-        if tensors is not None:
-            net.load_state_dict(tensors)
-    return net
+            dtype = saved
+        described = from_config(config["layers"], known, where=where, option=option)
+        options: dict[str, Any] = {"n_in": config["n_in"], "seed": config["seed"]}
+        if tensors is None:
+            return Sequential(*described, backend=backend, dtype=dtype, **options)
+        _check_values(tensors, "float64" if saved == "float64" else "float32", where)
+        return Sequential.from_state(described, tensors, backend=backend, dtype=dtype, **options)
+
+
+def _check_values(tensors: Mapping[str, np.ndarray], dtype: str, where: str) -> None:
+    for name, array in tensors.items():
+        if array.dtype != dtype:
+            raise FileFormatError(
+                f"{where}: expected {name} in {dtype}, as the description says, got {array.dtype}. "
+                "The file is damaged: copy it again, or save the network again."
+            )
+    check_finite(tensors, where)
+
+
+def check_finite(tensors: Mapping[str, np.ndarray], where: str) -> None:
+    """Raise FileFormatError, which names the array, if a value is NaN or infinite."""
+    for name, array in tensors.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            place = np.unravel_index(int(np.argmin(np.isfinite(array))), array.shape)
+            raise FileFormatError(
+                f"{where}: expected finite numbers in {name}, got {array[place]} at {tuple(map(int, place))}. The file is "
+                "damaged, or training had diverged when it was saved. xpnn.checkpoint.read returns the arrays as they are."
+            )
 
 
 # -- the file format --------------------------------------------------------------------------------------------
@@ -130,14 +166,43 @@ def write(path: PathLike, tensors: dict[str, np.ndarray], meta: dict[str, Any]) 
 
     try:
         text = json.dumps({"version": _VERSION, "written_by": __version__, **meta}, default=_plain_number)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise OptionError(
             f"save: expected values that JSON can hold in extra, got: {error}. "
             "Turn them into numbers, text, lists and dicts."
         ) from error
+    if problem := _too_much(meta):
+        raise OptionError(f"save: expected {problem}. Nothing was written: save parts of the network, or fewer layers.")
     arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    text = f'{text[:-1]}{_DIGEST}{_digest(text, arrays)}"}}'
     with atomic_path(path) as temporary:
         temporary.write_bytes(to_bytes(arrays, metadata={"xpnn": text}))
+
+
+def _digest(text: str, tensors: Mapping[str, np.ndarray]) -> str:
+    """Return the digest of a description, and of names, types, shapes and values of all tensors."""
+    seen = hashlib.blake2b(text.encode(), digest_size=32)
+    for name in sorted(tensors):
+        array = tensors[name]
+        seen.update(repr((name, array.dtype.name, array.shape)).encode())
+        seen.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return seen.hexdigest()
+
+
+def _too_much(meta: dict[str, Any]) -> str | None:
+    """Return what was expected of a description that lies too deep in itself, or has too many layers."""
+    if any(depth >= _MOST_LEVELS for depth, _ in enumerate(_levels(meta))):
+        return f"at most {_MOST_LEVELS} lists or objects in each other, got more"
+    found = sum("type" in each for level in _levels(meta.get("network")) for each in level if isinstance(each, dict))
+    return f"at most {_MOST_LAYERS:,} layers, got {found:,}" if found > _MOST_LAYERS else None
+
+
+def _levels(value: Any) -> Iterator[list[Any]]:
+    """Yield the lists and objects within plain data, level by level."""
+    level = [value]
+    while level := [each for each in level if isinstance(each, dict | list | tuple)]:
+        yield level
+        level = [inner for each in level for inner in (each.values() if isinstance(each, dict) else each)]
 
 
 def _plain_number(value: Any) -> Any:
@@ -163,11 +228,13 @@ def read(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
                     f"load: {file} is a safetensors file, but not one of xpnn. Write it with xpnn.save."
                 )
             tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
-        meta = json.loads(header["xpnn"])
+        text = header["xpnn"]
+        meta = parse_json(text)
         newer = meta["version"] > _VERSION
+        digest = meta.pop("digest", None)
     except FileFormatError:
         raise
-    except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (SafetensorError, OSError, OverflowError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise FileFormatError(
             f"load: expected a whole safetensors file, but {file} cannot be read ({error}). "
             "It is truncated or of another format; copy it again, or save the network again."
@@ -176,4 +243,13 @@ def read(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         raise FileFormatError(
             f"load: {file} was written by xpnn {meta.get('written_by')} in a newer format. Run: pip install -U xpnn"
         )
+    hint = "It is damaged: copy it again, or save it again."
+    if digest is not None:
+        described, _, _ = text.rpartition(_DIGEST)
+        if digest != _digest(described + "}", tensors):
+            raise FileFormatError(f"load: expected the content that {file} was written with, got other bytes. {hint}")
+    if problem := _too_much(meta):
+        raise FileFormatError(f"load: expected {problem}, in {file}. {hint}")
+    with reading("load", "what xpnn.save writes", got=f"a bad entry in {file}", hint=hint):
+        expect(meta, {"version": at_least(1), **{part: {str: ANY} for part in _PARTS if part in meta}})
     return tensors, meta

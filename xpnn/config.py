@@ -94,7 +94,7 @@ def _plain(kind: type[Any], options: dict[str, Any]) -> dict[str, Any]:
 
 
 def known_classes(*places: tuple[ModuleType, type[Any]], custom: Custom = ()) -> Known:
-    """Return the classes that may stand in a file, by name: of modules those that derive from a base, and the user's.
+    """Return the classes that may stand in a file, by name: of modules those below a base, and the user's.
 
     Raises OptionError if `custom` holds anything but classes.
 
@@ -102,14 +102,14 @@ def known_classes(*places: tuple[ModuleType, type[Any]], custom: Custom = ()) ->
     --------
     >>> from xpnn import regularizers
     >>> sorted(known_classes((regularizers, regularizers.Regularizer)))
-    ['L1', 'L2', 'Regularizer', 'SpectralNorm']
+    ['L1', 'L2', 'SpectralNorm']
     """
     for own in custom:
         if not isinstance(own, type):
             raise OptionError(f"load: expected classes of your own, got {own!r}. Pass the class, not an object of it.")
     found = [getattr(module, name) for module, _ in places for name in module.__all__]
     bases = tuple(base for _, base in places)
-    known = {kind.__name__: kind for kind in found if isinstance(kind, type) and issubclass(kind, bases)}
+    known = {k.__name__: k for k in found if isinstance(k, type) and issubclass(k, bases) and k not in bases}
     return known | {kind.__name__: kind for kind in custom}
 
 
@@ -165,5 +165,5 @@ def reading(
         yield
     except passing:
         raise
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise FileFormatError(f"{where}: expected {expected}, got {got} ({error!r}). {hint}") from error

@@ -1,24 +1,43 @@
-"""Finding, reading and writing files: the errors are worded once, and nothing is ever half written."""
+"""Finding, reading and writing files: errors are worded once, nothing is half written, and no file asks for too much."""
 
 from __future__ import annotations
 
 import contextlib
 import difflib
 import gzip
+import io
+import json
 import os
 import secrets
+import shutil
+import stat
+import sys
+import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 from .errors import DataError, FileFormatError
 
-__all__ = ["PathLike", "atomic_path", "data_home", "existing_file", "read_content"]
+__all__ = [
+    "EXPANSION",
+    "PathLike",
+    "atomic_path",
+    "data_home",
+    "existing_file",
+    "open_content",
+    "parse_json",
+    "read_content",
+    "read_json",
+]
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 
+#: What a compressed file of unknown content may unpack to: so many bytes, and so many more for each of its own.
+EXPANSION = (32 << 20, 100)
 _GZIP_MAGIC = b"\x1f\x8b"
+_CHUNK = 1 << 20
 
 
 def data_home() -> Path:
@@ -36,17 +55,20 @@ def data_home() -> Path:
     return Path(pooch.os_cache("xpnn"))
 
 
+# -- reading -----------------------------------------------------------------------------------------------------
 def existing_file(path: PathLike, where: str) -> Path:
     """Return `path` as a `Path` to a regular file; ``~`` is expanded.
 
-    A `DataError` that begins with `where` is raised if there is none, or it is a folder.  Names in the same folder
-    that look alike are suggested.
+    A `DataError` that begins with `where` is raised if there is none, or it is a folder, a pipe or a device.  Names in
+    the same folder that look alike are suggested.
     """
     file = Path(path).expanduser()
     if file.is_file():
         return file
     if file.is_dir():
         raise DataError(f"{where}: expected a file, got the folder {file}. Name one file in it.")
+    if file.exists():
+        raise DataError(f"{where}: expected a file, got {file}, a pipe or a device. Write its content to a file first.")
     if not file.parent.is_dir():
         raise DataError(f"{where}: expected the file {file}, but the folder {file.parent} is not there.")
     near = difflib.get_close_matches(file.name, sorted(f.name for f in file.parent.iterdir()))
@@ -54,32 +76,98 @@ def existing_file(path: PathLike, where: str) -> Path:
     raise DataError(f"{where}: expected the file {file}, but it is not there. {hint}")
 
 
-def read_content(path: PathLike, where: str) -> bytes:
-    """Return the bytes of a file, decompressed if its first bytes, not its name, say that it is gzip.
+@contextlib.contextmanager
+def open_content(path: PathLike, where: str) -> Iterator[BinaryIO]:
+    """Open a file to read its bytes, decompressed on the way if its first bytes, not its name, say that it is gzip.
 
     A `DataError` that begins with `where` is raised if there is no such file, a `FileFormatError` if it is a gzip file
-    that is truncated or corrupt.
+    that is found truncated or corrupt as far as it is read.
     """
     file = existing_file(path, where)
-    content = file.read_bytes()
-    if not content.startswith(_GZIP_MAGIC):
-        return content
+    with file.open("rb") as raw:
+        packed = raw.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+        raw.seek(0)
+        try:
+            yield gzip.GzipFile(fileobj=raw) if packed else raw  # type: ignore[misc]
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise FileFormatError(
+                f"{where}: expected a whole gzip file, got {file.stat().st_size} bytes of {file} that do not "
+                f"decompress ({error}). Fetch or copy the file again."
+            ) from error
+
+
+def read_content(path: PathLike, where: str, *, most: int | None = None) -> bytes:
+    """Return all bytes of a file, decompressed if its first bytes, not its name, say that it is gzip.
+
+    A file may hold `most` bytes; by default a plain one any number, and one of gzip as many as `EXPANSION` says, which
+    data do not reach and a file made to fill memory exceeds.  A `DataError` that begins with `where` is raised if there
+    is no such file, a `FileFormatError` if it holds more, or is a gzip file that is truncated or corrupt.
+    """
+    file = existing_file(path, where)
+    size = file.stat().st_size
+    content = io.BytesIO()
+    with open_content(file, where) as stream:
+        if most is None and isinstance(stream, gzip.GzipFile):
+            most = EXPANSION[0] + EXPANSION[1] * size
+        while chunk := stream.read(_CHUNK):
+            content.write(chunk)
+            if most is not None and content.tell() > most:
+                raise FileFormatError(
+                    f"{where}: expected at most {most:,} bytes from {file} ({size:,} bytes), got more. It is damaged or "
+                    "made to fill memory; if it is right, unpack it with gunzip and read that file."
+                )
+    return content.getvalue()
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return what JSON says; a ValueError too where a key repeats, or values lie too deep in each other.
+
+    Examples
+    --------
+    >>> parse_json('{"a": [1, 2]}')
+    {'a': [1, 2]}
+    """
     try:
-        return gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise FileFormatError(
-            f"{where}: expected a whole gzip file, got {len(content)} bytes of {file} that do not decompress "
-            f"({error}). Fetch or copy the file again."
-        ) from error
+        return json.loads(text, object_pairs_hook=_distinct)
+    except RecursionError:
+        raise ValueError("lists or objects lie too deep in each other") from None
 
 
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise ValueError("a key stands twice in an object")
+    return made
+
+
+def read_json(path: PathLike, hint: str) -> dict[str, Any]:
+    """Return the JSON object that a file holds; a FileFormatError that ends in `hint` if it holds none."""
+    file = Path(path)
+    try:
+        value = parse_json(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise FileFormatError(f"{file}: expected JSON, got a damaged file ({error}). {hint}") from error
+    if not isinstance(value, dict):
+        raise FileFormatError(f"{file}: expected a JSON object, got a {type(value).__name__}. {hint}")
+    return value
+
+
+# -- writing -----------------------------------------------------------------------------------------------------
 @contextlib.contextmanager
 def atomic_path(path: PathLike) -> Iterator[Path]:
-    """Yield a temporary name beside `path` to write to; rename it to `path` if the block succeeds.
+    """Yield a temporary name to write to; what was written comes to stand at `path` if the block succeeds.
 
-    Readers see the old file or the whole new one, never a part.  The temporary name is in the same folder, with the
-    same suffix.  Missing folders are made; a `DataError` is raised if the system refuses: the folder cannot be made or
-    written to, or the disk is full.
+    Readers see the old file or the whole new one, never a part: the temporary name is in the same folder, with the same
+    suffix, and is renamed.  Of what is there already
+
+    - a symbolic link stays, and the file that it names is replaced, or made;
+    - a file keeps its permissions and, where the system allows it, its owner; its other names (hard links) keep the
+      old content; one that nobody may write to is refused;
+    - what is no regular file (a pipe, a device such as ``/dev/null``), or is open as standard output, is written to.
+
+    Missing folders are made, and new files have the permissions that the umask leaves.  A `DataError` is raised if the
+    system refuses: the folder cannot be made or written to, or the disk is full.  A pipe that nobody reads any more
+    raises BrokenPipeError.
 
     Examples
     --------
@@ -91,16 +179,85 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
     'whole'
     """
     file = Path(path).expanduser()
-    temporary = file.with_name(f".{file.stem}.{secrets.token_hex(4)}{file.suffix}")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        os.replace(temporary, file)
+        found = _status(file)
+        way = _replaced_by_rename if found is None or _may_be_replaced_by_rename(file, found) else _written_into
+        with way(file, found) as temporary:
+            yield temporary
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise DataError(
             f"writing {file}: expected a folder that can be written to, got: {error.strerror or error}. "
             "Choose another path, or mend the folder's permissions."
         ) from error
+
+
+def _status(file: Path) -> os.stat_result | None:
+    """Return what is at the end of all links; None where nothing is."""
+    try:
+        return file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError as error:
+        raise OSError(str(error)) from error  # a name that no system takes
+
+
+def _may_be_replaced_by_rename(file: Path, found: os.stat_result) -> bool:
+    """Whether a new file may take the place of what is there; it is refused if nothing may be written at all."""
+    if stat.S_ISDIR(found.st_mode):
+        raise OSError(f"{file.name} is itself a folder")
+    if not stat.S_ISREG(found.st_mode) or _stream_of(found) is not None:
+        return False
+    if not (found.st_mode & 0o222 and os.access(file, os.W_OK)):  # root may write to all
+        raise DataError(f"writing {file}: expected a file that may be changed, got one that is read-only. "
+                        "Choose another path, or allow it with chmod u+w.")
+    return not Path(os.path.realpath(file.parent)).is_relative_to("/proc")  # /dev/fd/3: others have it open
+
+
+def _stream_of(found: os.stat_result) -> int | None:
+    """Return the number of the standard stream that writes to this file."""
+    for number in (1, 2):
+        with contextlib.suppress(OSError):  # closed
+            if os.path.samestat(found, os.fstat(number)):
+                return number
+    return None
+
+
+@contextlib.contextmanager
+def _replaced_by_rename(file: Path, found: os.stat_result | None) -> Iterator[Path]:
+    """Let a file be written beside the one at the end of all links, and rename it."""
+    target = Path(os.path.realpath(file))
+    temporary = target.with_name(f".{target.stem[:40]}.{secrets.token_hex(4)}{target.suffix}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if found is not None:
+            _make_alike(temporary, found)
+        yield temporary
+        os.replace(temporary, target)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _make_alike(file: Path, found: os.stat_result) -> None:
+    """Make an empty file with the owner and permissions of another, before there is anything to be read in it."""
+    os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    with contextlib.suppress(OSError):
+        if hasattr(os, "chown"):
+            os.chown(file, found.st_uid, found.st_gid)
+    with contextlib.suppress(OSError):
+        file.chmod(stat.S_IMODE(found.st_mode))
+
+
+@contextlib.contextmanager
+def _written_into(file: Path, found: os.stat_result | None) -> Iterator[Path]:
+    """Let a file be written elsewhere, and write its content into what is there."""
+    with tempfile.TemporaryDirectory() as folder:
+        temporary = Path(folder, f"content{file.suffix}")
+        yield temporary
+        stream = None if found is None else _stream_of(found)
+        if stream is not None:
+            sys.stdout.flush()  # what was printed before comes before
+        with temporary.open("rb") as content, open(file if stream is None else os.dup(stream), "wb") as sink:
+            shutil.copyfileobj(content, sink)

@@ -90,21 +90,60 @@ class Sequential(Recordable):
         seed: int | Sequence[int] = 0,
         replicas: int | None = None,
     ) -> None:
+        self._make(layers, n_in, backend, dtype, _seeds(seed, replicas))
+
+    @classmethod
+    def from_state(
+        cls,
+        layers: Sequence[Layer],
+        state: Mapping[str, Any],
+        *,
+        n_in: int,
+        backend: str | Backend = "numpy",
+        dtype: str | None = None,
+        seed: int | Sequence[int] = 0,
+    ) -> Sequential:
+        """Make a network with the values of a `state_dict`: it is compared with the layers first, and nothing is drawn.
+
+        Raises
+        ------
+        FileFormatError, ShapeError
+            If names or shapes are not those of these layers, before anything is allocated.
+        """
+        net = cls.__new__(cls)
+        net._make(tuple(layers), n_in, backend, dtype, _seeds(seed, None), state)
+        return net
+
+    def _make(
+        self,
+        layers: tuple[Layer, ...],
+        n_in: int,
+        backend: str | Backend,
+        dtype: str | None,
+        seed: int | tuple[int, ...],
+        state: Mapping[str, Any] | None = None,
+    ) -> None:
         if not layers:
             raise OptionError("Sequential: expected at least one layer, got none. Try Sequential(Linear(1), n_in=2).")
         self.layers = layers
         self.n_in = count(n_in, "Sequential", "n_in")
-        self.seed = _seeds(seed, replicas)
+        self.seed = seed
         self._build()
-        specs = chain_param_specs(self.layers)
+        specs, buffers = chain_param_specs(self.layers), chain_buffer_specs(self.layers)
         self.n_params = sum(math.prod(spec.shape) for spec in specs)
-        seeds, replicated = ((self.seed,), False) if isinstance(self.seed, int) else (self.seed, True)
+        seeds, replicated = ((seed,), False) if isinstance(seed, int) else (seed, True)
+        if state is not None:
+            replicas = (len(seeds),) if replicated else ()
+            _check_state({spec.name: (*replicas, *spec.shape) for spec in (*specs, *buffers)}, state)
         self.backend = get_backend(backend, dtype, work=work_of(len(seeds) * self.n_params))
-        buffers = chain_buffer_specs(self.layers)
         with self.backend.active():
-            self.store = ParamStore(self.backend, specs, buffers, seeds=seeds, replicated=replicated)
+            self.store = ParamStore(
+                self.backend, specs, buffers, seeds=seeds, replicated=replicated, draw=state is None
+            )
         self.params, self.grads = self.store.params, self.store.param_grads
         self.bind(self.store)
+        if state is not None:
+            self._take(state)
 
     def _build(self) -> None:
         leaves: list[Layer] = []
@@ -304,8 +343,7 @@ class Sequential(Recordable):
     @on_device
     def state_dict(self) -> dict[str, np.ndarray]:
         """Return copies of all parameters and buffers as NumPy arrays, by name."""
-        named = {**self.params, **self.store.named_buffers}
-        return {name: np.array(to_numpy(view)) for name, view in named.items()}
+        return {name: np.array(to_numpy(view)) for name, view in self._named_views().items()}
 
     @on_device
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -320,27 +358,16 @@ class Sequential(Recordable):
         ShapeError
             If a shape differs; nothing is changed then.
         """
-        if not isinstance(state, Mapping):
-            raise OptionError(
-                f"load_state_dict: expected a dict of arrays by name, got {type(state).__name__}. "
-                "Pass what state_dict() returns; xpnn.load reads a file."
-            )
-        named = {**self.params, **self.store.named_buffers}
-        missing, unknown = sorted(named.keys() - state.keys()), sorted(state.keys() - named.keys())
-        if missing or unknown:
-            raise FileFormatError(
-                f"load_state_dict: expected the names of this network; missing {missing}, unknown {unknown}. "
-                "Build the same architecture first."
-            )
-        for name, view in named.items():
-            expected, got = tuple(view.shape), tuple(np.shape(state[name]))
-            if got != expected:
-                hint = "Build the network with the same sizes."
-                if len(got) >= 2 and got == (*expected[:-2], expected[-1], expected[-2]):
-                    hint = "Texts and PyTorch keep (n_out, n_in): pass the transpose."
-                raise ShapeError(f"load_state_dict: expected {name} of shape {expected}, got {got}. {hint}")
-        for name, view in named.items():
+        _check_state({name: tuple(view.shape) for name, view in self._named_views().items()}, state)
+        self._take(state)
+
+    @on_device
+    def _take(self, state: Mapping[str, Any]) -> None:
+        for name, view in self._named_views().items():
             view[...] = self.backend.asarray(state[name])
+
+    def _named_views(self) -> dict[str, Array]:
+        return {**self.params, **self.store.named_buffers}
 
     def to(self, backend: str | Backend, dtype: str | None = None) -> Sequential:
         """Return a copy of this network on another backend, with equal parameters and buffers."""
@@ -426,9 +453,33 @@ class Sequential(Recordable):
 def _rebuild(
     layers: tuple[Layer, ...], n_in: int, backend: Backend, seed: int | Sequence[int], state: dict[str, Any]
 ) -> Sequential:
-    net = Sequential(*layers, n_in=n_in, backend=backend, seed=seed)
-    net.load_state_dict(state)
-    return net
+    return Sequential.from_state(layers, state, n_in=n_in, backend=backend, seed=seed)
+
+
+def _check_state(expected: Mapping[str, tuple[int, ...]], state: Any) -> None:
+    """Raise unless a `state_dict` has arrays of the expected names and shapes."""
+    if not isinstance(state, Mapping):
+        raise OptionError(
+            f"load_state_dict: expected a dict of arrays by name, got {type(state).__name__}. "
+            "Pass what state_dict() returns; xpnn.load reads a file."
+        )
+    missing, unknown = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
+    if missing or unknown:
+        raise FileFormatError(
+            f"load_state_dict: expected the names of this network; missing {_some(missing)}, unknown {_some(unknown)}. "
+            "Build the same architecture first."
+        )
+    for name, shape in expected.items():
+        got = tuple(np.shape(state[name]))
+        if got != shape:
+            hint = "Build the network with the same sizes."
+            if len(got) >= 2 and got == (*shape[:-2], shape[-1], shape[-2]):
+                hint = "Texts and PyTorch keep (n_out, n_in): pass the transpose."
+            raise ShapeError(f"load_state_dict: expected {name} of shape {shape}, got {got}. {hint}")
+
+
+def _some(names: list[str]) -> str:
+    return str(names) if len(names) <= 10 else f"{names[:10]} and {len(names) - 10} more"
 
 
 def _seeds(seed: int | Sequence[int], replicas: int | None) -> int | tuple[int, ...]:

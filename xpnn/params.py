@@ -64,7 +64,8 @@ class ParamStore:
     """Flat values, gradients and buffers of one network, with named views.
 
     It is made of specs in the order of the network, under their full names (``"0.weight"``), and of a seed for each
-    replica, or the one of a single network; `replicated` says whether there is a replica axis.
+    replica, or the one of a single network; `replicated` says whether there is a replica axis, and `draw` whether values
+    and buffers begin as the specs say, or as zeros that somebody else fills.
 
     Attributes
     ----------
@@ -101,6 +102,7 @@ class ParamStore:
         *,
         seeds: Sequence[int] = (0,),
         replicated: bool = False,
+        draw: bool = True,
     ) -> None:
         _check_views(backend)
         self.backend = backend
@@ -121,7 +123,8 @@ class ParamStore:
         self.param_grads = self._views(self.grads, self._slices, specs)
         self.named_buffers = self._views(self.buffers, self._buffer_slices, buffer_specs)
 
-        self._initialize(specs, buffer_specs, seeds)
+        if draw:
+            self._initialize(specs, buffer_specs, seeds)
         self.lr_factors = self._factors({s.name: s.lr_mult for s in specs}, n)
         self.decay_factors = self._factors({s.name: s.decay_mult for s in specs if s.decay}, self.n_decay)
 

@@ -20,6 +20,7 @@ from .files import PathLike
 from .losses import Loss
 from .metrics import confusion_matrix
 from .model import Sequential
+from .schema import ANY, expect
 
 __all__ = ["Predictor", "Target"]
 
@@ -148,7 +149,7 @@ class Predictor:
         """
         tensors, meta = read(path)
         state = meta.get("extra", {}).get("predictor")
-        if state is None:
+        if state is None or "network" not in meta:
             raise FileFormatError(
                 f"Predictor.load: expected a model from `xpnn train`, got {path}, which holds a bare network without "
                 "the encoding of its data. Use xpnn.load in Python, or train with `xpnn train`."
@@ -156,13 +157,32 @@ class Predictor:
         where = "Predictor.load"
         encoders = {kind.__name__: kind for kind in (TableEncoder, Standardizer, MinMax, *custom)}
         with reading(where, "what Predictor.save writes", got=f"a bad entry in {path}"):
-            return cls(
+            expect(state, {"info": {str: ANY}})
+            made = cls(
                 build(meta["network"], tensors, backend=backend, custom_layers=custom, where=where),
                 from_config(state["loss"], known_classes((losses, Loss), custom=custom), where=where),
                 target_from_dict(state["target"]),
                 from_config(state["encoder"], encoders, where=where),
                 state["info"],
             )
+            if problem := made._misfit():
+                raise ValueError(problem)
+        return made
+
+    def _misfit(self) -> str | None:
+        """Return which of the parts does not go with the others, as in a file that was changed."""
+        n_in, n_out, encoder, target = self.net.n_in, self.net.n_out, self.encoder, self.target
+        if not isinstance(self.loss, Loss):
+            return f"a loss that is {self.loss!r}"
+        if isinstance(encoder, TableEncoder):
+            n_given: int = len(encoder.feature_names_out)
+        else:
+            n_given = n_in if encoder is None or encoder.shift is None else encoder.shift.size
+        if n_given != n_in:
+            return f"an encoding into {n_given} columns for a network of {n_in} inputs"
+        if isinstance(target, ClassTarget) and len(target.classes) != n_out:
+            return f"{len(target.classes)} classes for a network of {n_out} outputs"
+        return None
 
 
 def _check_rows(out: np.ndarray, y: np.ndarray) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ._typing import Array
 from .arguments import describe
-from .errors import OptionError
+from .errors import FileFormatError, OptionError
 from .params import ParamStore
 from .random import stream
 from .recordable import Recordable, RecordingMode
@@ -133,6 +133,13 @@ class SpectralNorm(Regularizer):
         return self._vectors
 
     def resume(self, store: ParamStore, state: dict[str, Array]) -> None:
+        for name, vector in state.items():
+            expected = (store.params[name].shape[-1], 1) if name in store.matrices() else None
+            if tuple(vector.shape[-2:]) != expected:
+                raise FileFormatError(
+                    f"SpectralNorm: expected vectors of the weight matrices, got {name} of shape {tuple(vector.shape)}. "
+                    "The file is damaged, or of another version: begin the training anew."
+                )
         if state:
             self._store, self._vectors = store, state
 

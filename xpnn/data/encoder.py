@@ -29,6 +29,7 @@ import numpy.typing as npt
 from ..arguments import suggest
 from ..config import options_of, reading
 from ..errors import DataError, OptionError, ShapeError
+from ..schema import at_least, expect
 from .columns import Floats, as_column, as_numbers, as_texts, is_text, plural, quote
 
 __all__ = ["TableEncoder"]
@@ -119,6 +120,16 @@ class _Category:
 
 
 _KINDS: dict[str, type[_Number] | type[_Category]] = {"number": _Number, "category": _Category}
+_SCHEMA = {
+    "notes": [str],
+    "columns": [
+        (
+            {"kind": "number", "name": str, "spread": at_least(0, float), "flagged": bool, "edges": [float]}
+            | dict.fromkeys(("fill", "center"), float),
+            {"kind": "category", "name": str, "categories": [str], "pooled": bool},
+        )
+    ],
+}
 
 
 def _spread(x: Floats, center: float) -> float:
@@ -376,8 +387,9 @@ class TableEncoder:
         FileFormatError
             If an entry is missing or of no known kind.
         """
-        rest = dict(state)
         with reading("TableEncoder.from_dict", "what to_dict() returns"):
+            expect(state, _SCHEMA)
+            rest = dict(state)
             notes, fitted = rest.pop("notes"), rest.pop("columns")
             encoder = cls(**rest)
             encoder.notes = list(notes)
@@ -385,6 +397,8 @@ class TableEncoder:
                 make: Any = _KINDS[entry["kind"]]
                 options = {name: tuple(v) if isinstance(v, list) else v for name, v in entry.items() if name != "kind"}
                 encoder._columns.append(make(**options))
+            if not all(column.feature_names for column in encoder._columns):
+                raise ValueError("a column of which nothing is used")
         return encoder
 
     def _arrays(self, columns: Mapping[str, npt.ArrayLike], names: list[str]) -> dict[str, npt.NDArray[Any]]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import gzip
 import math
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import DTypeError, FileFormatError
-from ..files import PathLike, atomic_path, read_content
+from ..files import PathLike, atomic_path, open_content
 
 __all__ = ["parse_idx", "read_idx", "write_idx"]
 
@@ -18,6 +18,7 @@ __all__ = ["parse_idx", "read_idx", "write_idx"]
 _DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _CODES = {np.dtype(name).newbyteorder("="): code for code, name in _DTYPES.items()}
 _MAX_DIMS = 64  # NumPy's own limit
+_CHUNK = 1 << 16
 
 
 def read_idx(path: PathLike) -> npt.NDArray[Any]:
@@ -55,7 +56,30 @@ def read_idx(path: PathLike) -> npt.NDArray[Any]:
     ...     read_idx(path)
     array([7, 2, 1], dtype=uint8)
     """
-    return parse_idx(read_content(path, "read_idx"), str(path))
+    with open_content(path, "read_idx") as stream:
+        content = stream.read(4)
+        if len(content) == 4:
+            content += stream.read(4 * content[3])
+        # A hostile file may unpack to any amount: read what the header says, and a little more to see whether it is all.
+        content += _read_at_most(stream, _bytes_in(content) - len(content) + _CHUNK)
+    return parse_idx(content, str(path))
+
+
+def _bytes_in(header: bytes) -> int:
+    """Return how many bytes a file with this header has, the header's own where it is none."""
+    if len(header) < 4 or header[2] not in _DTYPES or len(header) < 4 + 4 * header[3]:
+        return len(header)
+    # math.prod: the product of a corrupt header must not wrap around.
+    sides = np.frombuffer(header, dtype=">u4", offset=4).tolist()
+    return len(header) + np.dtype(_DTYPES[header[2]]).itemsize * math.prod(sides)
+
+
+def _read_at_most(stream: BinaryIO, size: int) -> bytes:
+    content = bytearray()
+    while size > 0 and (chunk := stream.read(min(size, _CHUNK))):
+        content += chunk
+        size -= len(chunk)
+    return bytes(content)
 
 
 def parse_idx(content: bytes, name: str) -> npt.NDArray[Any]:
@@ -79,8 +103,7 @@ def parse_idx(content: bytes, name: str) -> npt.NDArray[Any]:
         expected, holds = start, f"a header of {ndim} dimensions"
     else:
         shape = tuple(np.frombuffer(content[4:start], dtype=">u4").tolist())
-        # math.prod: the product of a corrupt header must not wrap around.
-        expected, holds = start + dtype.itemsize * math.prod(shape), f"{dtype.name} of shape {shape}"
+        expected, holds = _bytes_in(content[:start]), f"{dtype.name} of shape {shape}"
     if len(content) != expected:
         kind = "truncated" if len(content) < expected else "too long"
         raise FileFormatError(

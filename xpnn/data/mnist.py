@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DataError, FileFormatError
-from ..files import PathLike, data_home, read_content
+from ..files import PathLike, atomic_path, data_home, read_content
 from .idx import parse_idx
 
 __all__ = ["MIRRORS", "MNIST", "load_mnist"]
@@ -28,6 +26,8 @@ _FILES: Mapping[str, tuple[str, str]] = {
     "X_test": ("t10k-images-idx3-ubyte", "2646ac647ad5339dbf082846283269ea"),
     "y_test": ("t10k-labels-idx1-ubyte", "27ae3e4e09519cfbb04c329615203637"),
 }
+# No file of MNIST unpacks to more bytes than that of the training images: its header, and 60,000 of 28 x 28.
+_LARGEST = 16 + 60_000 * 28 * 28
 
 
 class MNIST(NamedTuple):
@@ -104,7 +104,7 @@ def load_mnist(
                     f"Pass download=True, or fetch {name}.gz from one of {', '.join(mirrors)} and put it there."
                 )
             path = _fetch(root, name, md5, mirrors)
-        content = read_content(path, "load_mnist")
+        content = read_content(path, "load_mnist", most=_LARGEST)
         if (got := _md5(content)) != md5:
             raise FileFormatError(
                 f"load_mnist: expected MD5 {md5} for the uncompressed content of {path}, got {got} "
@@ -144,10 +144,9 @@ def _fetch(root: Path, name: str, md5: str, mirrors: Sequence[str]) -> Path:
             f"Pass another data_dir, or set XPNN_DATA."
         ) from error
     target = folder / f"{name}.gz"
-    temporary = folder / f".{name}.{secrets.token_hex(4)}.tmp"
     reasons: list[str] = []
     damaged = False
-    try:
+    with atomic_path(target) as temporary:
         for mirror in mirrors:
             url = f"{mirror.rstrip('/')}/{name}.gz"
             try:
@@ -155,27 +154,24 @@ def _fetch(root: Path, name: str, md5: str, mirrors: Sequence[str]) -> Path:
                 # the server has told it, but takes a total of 0 for "no bar".
                 with tqdm(total=1, desc=target.name, unit="B", unit_scale=True, disable=None) as bar:
                     pooch.HTTPDownloader(progressbar=bar, chunk_size=1 << 16)(url, str(temporary), None)
-                content = read_content(temporary, "load_mnist")
+                content = read_content(temporary, "load_mnist", most=_LARGEST)
             except FileFormatError:
                 damaged = True
-                reasons.append(f"{url}: {temporary.stat().st_size} bytes that do not decompress")
+                reasons.append(f"{url}: {temporary.stat().st_size} bytes that do not decompress to one of its files")
                 continue
             except OSError as error:
                 reasons.append(f"{url}: {error}")
                 continue
             if (got := _md5(content)) == md5:
-                os.replace(temporary, target)
                 return target
             damaged = True
             reasons.append(f"{url}: MD5 {got} of {len(content)} bytes")
-    finally:
-        temporary.unlink(missing_ok=True)
-    failure = FileFormatError if damaged else DataError
-    raise failure(
-        f"load_mnist: expected to fetch {name}.gz with MD5 {md5} (uncompressed), got "
-        f"{'; '.join(reasons) or 'no mirror to try'}. Check the network or pass other mirrors; or fetch the "
-        f"file elsewhere and put it into {folder}."
-    )
+        failure = FileFormatError if damaged else DataError
+        raise failure(
+            f"load_mnist: expected to fetch {name}.gz with MD5 {md5} (uncompressed), got "
+            f"{'; '.join(reasons) or 'no mirror to try'}. Check the network or pass other mirrors; or fetch the "
+            f"file elsewhere and put it into {folder}."
+        )
 
 
 def _md5(content: bytes) -> str:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ..config import reading
 from ..errors import DataError, LabelError
+from ..schema import NUMBER, at_least, expect
 from .columns import Floats, as_column, as_numbers, as_texts, is_missing, is_text, label_key, plural, quote
 
 __all__ = ["ClassTarget", "InferredTask", "NumberTarget", "Task", "infer_task", "label_advice", "target_from_dict"]
@@ -201,6 +202,7 @@ class ClassTarget:
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> ClassTarget:
         """Rebuild from `to_dict`."""
+        expect(state, {"classes": [(str, float, bool)], "strip": str})
         target = cls(strip=state["strip"])
         target.classes = tuple(state["classes"])
         return target
@@ -313,6 +315,7 @@ class NumberTarget:
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> NumberTarget:
         """Rebuild from `to_dict`."""
+        expect(state, {"mean": float, "std": at_least(5e-324, float), "low": NUMBER, "high": NUMBER})
         target = cls()
         target.mean, target.std, target.low, target.high = (float(state[k]) for k in ("mean", "std", "low", "high"))
         return target

@@ -157,13 +157,9 @@ class Plan:
         buffers: Mapping[str, Array],
     ) -> Plan:
         """Give each layer its own part of the named views, and return the plan: ``"2.weight"`` is layer 2's."""
+        parts = [_by_layer(views) for views in (params, grads, buffers)]
         for j, layer in enumerate(layers):
-            prefix = f"{j}."
-            views_of = (
-                {name.removeprefix(prefix): view for name, view in views.items() if name.startswith(prefix)}
-                for views in (params, grads, buffers)
-            )
-            layer.bind(backend, *views_of)
+            layer.bind(backend, *(part.get(str(j), {}) for part in parts))
         return cls(layers)
 
     def forward(self, x: Array, *, train: bool = False, key: StepKey | None = None) -> tuple[Array, list[Cache]]:
@@ -186,6 +182,15 @@ class Plan:
         for part in self._parts:
             x, _ = part.forward(x, False, None)
         return x
+
+
+def _by_layer(views: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
+    """Sort named views by the number that their names begin with, which is taken off."""
+    parts: dict[str, dict[str, Array]] = {}
+    for name, view in views.items():
+        number, _, rest = name.partition(".")
+        parts.setdefault(number, {})[rest] = view
+    return parts
 
 
 def chain_param_specs(layers: Sequence[Layer]) -> tuple[ParamSpec, ...]:

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .._typing import Array
+from .._typing import Array, Shape
 from ..arguments import number, one_or_each
 from ..backend import to_numpy
-from ..errors import OptionError
+from ..errors import FileFormatError, OptionError
 from ..ops import Clip, Decay, Update
 from ..params import ParamStore
 from ..recordable import Recordable
@@ -106,6 +106,26 @@ class Optimizer(Recordable):
             self.state = {name: store.backend.copy(array) for name, array in self.state.items()}
         else:
             self.state = {name: store.zeros() for name in self.slots}
+
+    def resume(self, store: ParamStore, state: dict[str, np.ndarray], t: int) -> None:
+        """Take up the `state` that an earlier run had after `t` steps, on the host, for the store it belongs to.
+
+        Raises FileFormatError if it is not what this optimizer keeps for such a store: other names or shapes.
+        """
+        self.bind(store)
+        expected = {name: tuple(array.shape) for name, array in self.state.items()}
+        self.reset()
+        if state or t:
+            self._check_state(store, expected, {n: a.shape for n, a in state.items() if a.dtype.kind == "f"})
+        self.state, self.t = dict(state), t
+
+    def _check_state(self, store: ParamStore, expected: dict[str, Shape], given: dict[str, Shape]) -> None:
+        own = not type(self).__module__.startswith("xpnn.")  # a rule of somebody's own may add to its state as it goes
+        if given != expected and not (own and given.items() >= expected.items()):
+            raise FileFormatError(
+                f"{type(self).__name__}: expected a state of {_shapes(expected)}, got {_shapes(given)}. "
+                "The file is damaged, or of another version: begin the training anew."
+            )
 
     def settle(self) -> None:
         """Set momenta to zero that have faded to almost nothing; `Trainer` does so after each epoch.
@@ -225,3 +245,7 @@ def positive_eps(where: str, eps: float) -> float:
     if not number(eps) > 0:
         raise OptionError(f"{where}: expected eps > 0, got {eps!r}. Try eps=1e-8.")
     return float(eps)
+
+
+def _shapes(arrays: dict[str, Shape]) -> str:
+    return ", ".join(f"{name} {shape}" for name, shape in sorted(arrays.items())[:10]) or "no arrays"

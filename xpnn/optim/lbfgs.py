@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
-from .._typing import Array
+from .._typing import Array, Shape
 from ..errors import OptionError
 from ..params import ParamStore
 from .base import Optimizer
@@ -122,7 +123,6 @@ class LBFGS(Optimizer):
         self.max_iter, self.max_evals, self.memory = int(max_iter), int(max_evals), int(memory)
         self.gtol, self.ftol = float(gtol), float(ftol)
         self.result: LBFGSResult | None = None
-        self._names = [(f"step.{k}", f"change.{k}") for k in range(self.memory)]
 
     # -- one of the optimizers ------------------------------------------------------------------------------
     def bind(self, store: ParamStore) -> None:
@@ -140,14 +140,19 @@ class LBFGS(Optimizer):
         """The pairs that `state` holds, oldest first: what one fit leaves to the next."""
         if self._store is None:
             return []
-        found = [(self.state[step], self.state[change]) for step, change in self._names if step in self.state]
+        found = [(self.state[f"step.{k}"], self.state[f"change.{k}"]) for k in range(len(self.state) // 2)]
         return [(s, y, _dot(s, y, self._store.backend.xp)) for s, y in found]
 
     def keep(self, pairs: Iterable[Pair]) -> None:
         """Make pairs the `state`."""
         self.state = {}
-        for (step, change), (s, y, _) in zip(self._names, pairs, strict=False):
-            self.state[step], self.state[change] = s, y
+        for k, (s, y, _) in enumerate(itertools.islice(pairs, self.memory)):
+            self.state[f"step.{k}"], self.state[f"change.{k}"] = s, y
+
+    def _check_state(self, store: ParamStore, expected: dict[str, Shape], given: dict[str, Shape]) -> None:
+        pairs = min(len(given) // 2, self.memory)  # as many as there have been iterations
+        names = [f"{part}.{k}" for k in range(pairs) for part in ("step", "change")]
+        super()._check_state(store, dict.fromkeys(names, tuple(store.values.shape)), given)
 
     def __repr__(self) -> str:
         names = ("max_iter", "max_evals", "memory", "gtol", "ftol")

@@ -15,10 +15,11 @@ import numpy as np
 
 from .. import losses, metrics, optim, regularizers, schedules
 from ..backend import Backend, to_numpy
-from ..checkpoint import build, read, write
+from ..checkpoint import build, check_finite, read, write
 from ..config import Custom, from_config, known_classes, reading, to_config
 from ..errors import FileFormatError
 from ..files import PathLike
+from ..schema import NUMBER, at_least, expect
 from .callbacks import Callback
 from .history import History
 
@@ -36,6 +37,11 @@ _PARTS = {
     "metrics": (metrics, metrics.Metric),
 }
 _NUMBERS = ("clip_norm", "clip_value", "seed", "epoch", "step")
+_SCHEMA = {
+    **dict.fromkeys(("epoch", "step", "t"), at_least(0)),
+    "seed": int,
+    "history": [{str: (NUMBER, [NUMBER])}],
+}
 
 
 def save_trainer(trainer: Trainer, path: PathLike) -> None:
@@ -64,6 +70,7 @@ def load_trainer(
     state = meta["trainer"]
     parts: dict[str, dict[str, np.ndarray]] = {"network": {}, "optimizer": {}, "regularizer": {}}
     with reading("Trainer.load", "what trainer.save writes", got=f"a bad entry in {path}"):
+        expect(state, _SCHEMA)
         for full, array in tensors.items():
             part, _, name = full.partition("/")
             parts[part][name] = array
@@ -74,7 +81,8 @@ def load_trainer(
         }
         numbers = {name: state[name] for name in ("clip_norm", "clip_value", "seed")}
         trainer = kind(net, callbacks=callbacks, **made, **numbers)
-        trainer.optimizer.state, trainer.optimizer.t = parts["optimizer"], state["t"]
+        check_finite({**parts["optimizer"], **parts["regularizer"]}, "Trainer.load")
+        trainer.optimizer.resume(net.store, parts["optimizer"], state["t"])
         if trainer.regularizer is not None:
             vectors = {name: net.backend.copy(array) for name, array in parts["regularizer"].items()}
             trainer.regularizer.resume(net.store, vectors)
