@@ -16,6 +16,7 @@ from .config import Custom, from_config, known_classes, reading
 from .errors import FileFormatError, OptionError
 from .files import PathLike, atomic_path, existing_file
 from .model import Sequential
+from .optional import needs
 
 __all__ = ["build", "load", "read", "save", "write"]
 
@@ -124,7 +125,8 @@ def build(
 # -- the file format --------------------------------------------------------------------------------------------
 def write(path: PathLike, tensors: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
     """Write named arrays and JSON-able values as one safetensors file."""
-    from safetensors.numpy import save as to_bytes
+    with needs("safetensors", "save"):
+        from safetensors.numpy import save as to_bytes
 
     from . import __version__
 
@@ -152,7 +154,8 @@ def read(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
     Raises DataError if there is no such file, FileFormatError if it is truncated, corrupt, or not written by xpnn.
     """
-    from safetensors import SafetensorError, safe_open
+    with needs("safetensors", "load"):
+        from safetensors import SafetensorError, safe_open
 
     file = existing_file(path, "load")
     try:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from .errors import DataError, FileFormatError
+from .optional import needs
 
 __all__ = ["PathLike", "atomic_path", "data_home", "existing_file", "read_content"]
 
@@ -31,7 +32,8 @@ def data_home() -> Path:
     """
     if folder := os.environ.get("XPNN_DATA"):
         return Path(folder).expanduser()
-    import pooch
+    with needs("pooch", "data_home"):
+        import pooch
 
     return Path(pooch.os_cache("xpnn"))
 

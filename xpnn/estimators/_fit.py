@@ -305,7 +305,7 @@ class BaseMLP(CallbackSupportMixin, Inspected):  # type: ignore[misc]
             self.loss_ = result.value
         stopped = trainer.stop_reason not in (None, result.message)  # by a callback
         if ended and not (result.converged or stopped):
-            reason = result.message or "max_iter is reached"
+            reason = (result.message or "max_iter is reached").replace("max_evals", "max_fun")
             warnings.warn(
                 f"lbfgs failed to converge after {result.n_iter} iteration(s): {reason}. {self._lbfgs_advice(reason)}",
                 ConvergenceWarning,
@@ -315,7 +315,7 @@ class BaseMLP(CallbackSupportMixin, Inspected):  # type: ignore[misc]
     def _lbfgs_advice(self, reason: str) -> str:
         """Return what to try, for the reason why L-BFGS ended before its tolerance."""
         scale = "" if self.standardize else ", and scale the data, for example with standardize=True"
-        if reason.startswith("max_evals"):
+        if reason.startswith("max_fun"):
             return f"Raise max_fun ({self.max_fun} evaluations at most){scale}."
         if reason.startswith("max_iter"):
             return f"Increase the number of iterations, max_iter={self.max_iter}{scale}."

@@ -95,7 +95,7 @@ class Networked(Arguments):
         if self.n_outputs_ == self.net_.n_out and has_labels == had_labels:
             return
         needed = self.n_outputs_
-        vars(self).update(before)
+        self.__dict__.update(before)
         for name in ("loss", "label_smoothing", "multilabel"):
             if name in new:
                 raise refuse(self, name, self._fitted_with[name], getattr(self, name))

@@ -89,7 +89,9 @@ class Bookkeeping(Callback):
             more = "max_iter, over which the schedule stretches" if stretches else "max_iter and the schedule's length"
             return f"{seen}, and the schedule has ended the learning rate: raise {more}."
         if self.score is not None:
-            return f"The validation score still rose within the last {estimator.n_iter_no_change} of them: raise max_iter."
+            return (
+                f"The validation score still rose within the last {estimator.n_iter_no_change} of them: raise max_iter."
+            )
         if not losses[-1] < losses[0]:
             return f"{seen}, so it does not fall: lower {rate}."
         steady = schedule == Constant() and not (estimator.solver == "sgd" and estimator.learning_rate != "constant")

@@ -17,7 +17,16 @@ from ..model import Sequential
 from .callbacks import Callback
 from .feed import Feed
 
-__all__ = ["Rows", "check_weight", "checked_feed", "class_numbers", "class_table", "expect", "feeds_of_fit", "weights_by_label"]
+__all__ = [
+    "Rows",
+    "check_weight",
+    "checked_feed",
+    "class_numbers",
+    "class_table",
+    "expect",
+    "feeds_of_fit",
+    "weights_by_label",
+]
 
 
 class Rows(NamedTuple):
