@@ -21,6 +21,7 @@ from .config import Custom, from_config, known_classes, reading
 from .errors import FileFormatError, OptionError
 from .files import PathLike, atomic_path, existing_file, parse_json
 from .model import Sequential
+from .optional import needs
 from .schema import ANY, at_least, expect
 
 __all__ = ["build", "check_finite", "load", "read", "save", "write"]
@@ -160,7 +161,8 @@ def check_finite(tensors: Mapping[str, np.ndarray], where: str) -> None:
 # -- the file format --------------------------------------------------------------------------------------------
 def write(path: PathLike, tensors: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
     """Write named arrays and JSON-able values as one safetensors file."""
-    from safetensors.numpy import save as to_bytes
+    with needs("safetensors", "save"):
+        from safetensors.numpy import save as to_bytes
 
     from . import __version__
 
@@ -217,7 +219,8 @@ def read(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
     Raises DataError if there is no such file, FileFormatError if it is truncated, corrupt, or not written by xpnn.
     """
-    from safetensors import SafetensorError, safe_open
+    with needs("safetensors", "load"):
+        from safetensors import SafetensorError, safe_open
 
     file = existing_file(path, "load")
     try:

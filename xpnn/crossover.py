@@ -15,6 +15,7 @@ from pathlib import Path
 
 from .errors import FileFormatError
 from .files import PathLike, atomic_path
+from .optional import needs
 
 __all__ = ["TYPICAL_BATCH", "Crossover", "best_threshold", "crossover_path", "mlp_params", "work_of"]
 
@@ -46,7 +47,8 @@ def work_of(n_params: int, batch_size: int = TYPICAL_BATCH) -> float:
 
 def crossover_path() -> Path:
     """Return where the rule of this machine and user is kept."""
-    import pooch
+    with needs("pooch", "crossover"):
+        import pooch
 
     return Path(pooch.os_cache("xpnn")) / "crossover.json"
 

@@ -13,6 +13,7 @@ __all__ = [
     "DivergenceError",
     "FileFormatError",
     "LabelError",
+    "MissingPackageError",
     "OptionError",
     "ShapeError",
     "XpnnError",
@@ -49,6 +50,10 @@ class FileFormatError(XpnnError, ValueError):
 
 class BackendUnavailableError(XpnnError, ImportError):
     """An array library, or a device of it, cannot be used here; the message tells the mend."""
+
+
+class MissingPackageError(BackendUnavailableError, ModuleNotFoundError):
+    """A package that is needed here is not installed; the message has the command that brings it."""
 
 
 class DivergenceError(XpnnError, ArithmeticError):

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 from .errors import DataError, FileFormatError
+from .optional import needs
 
 __all__ = [
     "EXPANSION",
@@ -50,7 +51,8 @@ def data_home() -> Path:
     """
     if folder := os.environ.get("XPNN_DATA"):
         return Path(folder).expanduser()
-    import pooch
+    with needs("pooch", "data_home"):
+        import pooch
 
     return Path(pooch.os_cache("xpnn"))
 

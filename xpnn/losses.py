@@ -20,6 +20,7 @@ import numpy as np
 from ._typing import Array, Namespace
 from .arguments import describe, number
 from .backend import namespace, ops_of
+from .contract import check_array, check_call, check_pair, foreign
 from .errors import DTypeError, LabelError, OptionError, ShapeError
 from .ops import Ops
 from .recordable import Recordable
@@ -61,10 +62,32 @@ class Loss(Recordable):
     accuracy_rule: ClassVar[Literal["classes", "outputs"]] = "classes"
     links: ClassVar[tuple[str, ...]] = ()
     _ops: Ops | None = None
+    _checked = False  # whether what `rows` returns was looked at
 
     def rows(self, xp: Namespace, pred: Array, y: Array) -> tuple[Array, Array]:
         """Return each row's loss (..., batch) and ∂ℓᵢ/∂pred (..., batch, n_out), a fresh array."""
-        raise NotImplementedError
+        raise OptionError(
+            f"{type(self).__name__}: expected a loss that says what a row costs, got none. Define rows(xp, pred, y)."
+        )
+
+    def _checked_rows(self, xp: Namespace, pred: Array, y: Array) -> tuple[Array, Array]:
+        """Return what `rows` does, of a class of somebody's own looked at, once for each object."""
+        if not foreign(self):
+            self._checked = True
+            return self.rows(xp, pred, y)
+        where = f"{type(self).__name__}.rows"
+        check_call(self.rows, where, "xp", "pred", "y")
+        returned = self.rows(xp, pred, y)
+        check_pair(returned, where, "the losses of the rows and their gradient", "Return both: return losses, d.")
+        losses, d = returned
+        each = "Return one loss a row: the mean over rows is taken by xpnn."
+        check_array(losses, where, "a loss for each row", tuple(pred.shape[:-1]), pred, hint=each)
+        hint = "Return the gradient of each row's own loss to its outputs."
+        check_array(d, where, "∂loss/∂pred", tuple(pred.shape), pred, hint=hint)
+        if any(d is given for given in (pred, y)):
+            raise OptionError(f"{where}: expected a new array as gradient, got its argument. Return a copy: d * 1.0.")
+        self._checked = True
+        return losses, d
 
     def link(self, pred: Array) -> Array:
         """Turn raw outputs (..., batch, n_out) into what is predicted; the identity by default."""
@@ -107,7 +130,7 @@ class Loss(Recordable):
         """
         self._check_shapes(tuple(pred.shape), tuple(y.shape))
         xp = namespace(pred)
-        losses, d = self.rows(xp, pred, y)
+        losses, d = self.rows(xp, pred, y) if self._checked else self._checked_rows(xp, pred, y)
         if sample_weight is None:
             mean_factor = 1.0 / pred.shape[-2]
             d *= mean_factor

@@ -19,6 +19,7 @@ from .layers import BatchNorm, Dropout, Layer, LayerNorm, Linear, Residual, RMSN
 from .layers.base import is_bound, walk
 from .layers.embedding import Embedding
 from .layers.plan import Plan, chain_buffer_specs, chain_param_specs, unbound
+from .optional import needs
 from .params import ParamStore
 from .random import KeyRow, StepKey
 from .recordable import Recordable
@@ -427,7 +428,8 @@ class Sequential(Recordable):
         4.Linear   128     10         1,290
         total      784     10       235,146
         """
-        from tabulate import tabulate
+        with needs("tabulate", "summary"):
+            from tabulate import tabulate
 
         rows = [
             (layer.label, layer.n_in, layer.n_out, sum(int(np.prod(s.shape)) for s in layer.param_specs()))

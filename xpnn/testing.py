@@ -21,6 +21,7 @@ from .errors import OptionError, ShapeError, XpnnError
 from .losses import Loss
 from .model import Sequential
 from .optim import Optimizer
+from .optional import needs
 
 __all__ = ["BackendReport", "GradientReport", "check_gradients", "compare_backends"]
 
@@ -75,7 +76,8 @@ class GradientReport:
         ]
 
     def __str__(self) -> str:
-        from tabulate import tabulate
+        with needs("tabulate", "report"):
+            from tabulate import tabulate
 
         table = [(r["parameter"], f"{r['rel_error']:.1e}", r["skipped"], r["verdict"]) for r in self.rows()]
         head = ("parameter", "relative error", "at a kink", "verdict")
@@ -311,7 +313,8 @@ class BackendReport:
         return all(row["ok"] for row in self.rows)
 
     def __str__(self) -> str:
-        from tabulate import tabulate
+        with needs("tabulate", "report"):
+            from tabulate import tabulate
 
         head = ("backend", "parameter", "gradient rel", "ULP", "weight rel", "ULP", "verdict")
         table = [

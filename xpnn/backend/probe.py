@@ -7,6 +7,8 @@ import importlib.util
 import os
 from typing import Any
 
+from ..optional import PACKAGES
+
 __all__ = ["CUDA_BEGAN", "FORKED", "NAMES", "available_backends", "forked_from_cuda", "state_of"]
 
 #: The libraries by which backends are named.
@@ -33,11 +35,12 @@ def state_of(name: str, device: str) -> str:
     """Return "ok" where a library and its device can be used, or why not and what to do."""
     if name == "numpy":
         return "ok" if device in ("", "cpu") else f"NumPy has no device {device!r}; use 'numpy'."
-    module, package, probe = {
-        "torch": ("torch", "torch", _probe_torch),
-        "strict": ("array_api_strict", "array-api-strict", _probe_strict),
-        "cupy": ("cupy", "'xpnn[cuda13]'", _probe_cupy),
+    module, probe = {
+        "torch": ("torch", _probe_torch),
+        "strict": ("array_api_strict", _probe_strict),
+        "cupy": ("cupy", _probe_cupy),
     }[name]
+    package = PACKAGES[module][1]
     if importlib.util.find_spec(module) is None:
         return f"not installed: pip install {package}{' (or [cuda12], to match the driver)' if name == 'cupy' else ''}"
     try:

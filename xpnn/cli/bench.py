@@ -11,6 +11,7 @@ from ..backend import available_backends, get_backend
 from ..bench import crossover_threshold, products_time, step_time
 from ..crossover import Crossover, mlp_params, work_of
 from ..errors import OptionError
+from ..optional import needs
 from .options import above_zero, add_json, add_number, print_json, sizes, whole
 from .system import versions
 
@@ -86,7 +87,8 @@ def run_bench(args: argparse.Namespace) -> int:
 
 
 def _print_steps(found: dict[str, Any]) -> None:
-    from tabulate import tabulate
+    with needs("tabulate", "xpnn"):
+        from tabulate import tabulate
 
     shape, floor = "-".join(map(str, found["sizes"])), found["products_seconds"]
     size = f"{mlp_params(found['sizes']):,} parameters, {found['work']:.3g} multiply-adds a step"
@@ -100,7 +102,8 @@ def _print_steps(found: dict[str, Any]) -> None:
 
 
 def _print_crossover(rows: list[dict[str, Any]]) -> None:
-    from tabulate import tabulate
+    with needs("tabulate", "xpnn"):
+        from tabulate import tabulate
 
     table = [("-".join(map(str, r["sizes"])), r["batch_size"], r["work"], r["cpu"] * 1e6, r["gpu"] * 1e6) for r in rows]
     heads = ["network", "batch", "work", "numpy, µs", "cupy, µs"]

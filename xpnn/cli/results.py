@@ -17,6 +17,7 @@ from ..data.targets import ClassTarget
 from ..errors import BackendUnavailableError
 from ..files import atomic_path
 from ..metrics import most_confused
+from ..optional import needs
 from ..predictor import Predictor
 from ..training import History
 from .options import finite
@@ -26,7 +27,8 @@ __all__ = ["machine", "report_scores", "write_results"]
 
 def report_scores(predictor: Predictor, scores: dict[str, Any], name: str) -> None:
     """Print scores as a person reads them."""
-    from tabulate import tabulate
+    with needs("tabulate", "xpnn"):
+        from tabulate import tabulate
 
     if not isinstance(predictor.target, ClassTarget):
         r2 = f"{scores['r2']:.4f}" if np.isfinite(scores["r2"]) else "— (all targets are equal)"

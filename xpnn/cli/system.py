@@ -15,6 +15,7 @@ from ..accel.native.check import check_native
 from ..backend import available_backends
 from ..checkpoint import build, read
 from ..errors import FileFormatError
+from ..optional import needs
 from .options import add_json, print_json
 
 __all__ = ["add_commands", "versions"]
@@ -84,7 +85,8 @@ def run_doctor(args: argparse.Namespace) -> int:
             }
         )
         return 0
-    from tabulate import tabulate
+    with needs("tabulate", "xpnn"):
+        from tabulate import tabulate
 
     print(tabulate(versions().items(), tablefmt="plain", disable_numparse=True))
     print(

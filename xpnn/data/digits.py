@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import BackendUnavailableError
+from ..optional import needs
 
 __all__ = ["load_digits"]
 
@@ -35,11 +35,7 @@ def load_digits() -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     >>> X.shape, X.dtype, float(X.min()), float(X.max())
     ((1797, 64), dtype('float32'), 0.0, 1.0)
     """
-    try:
+    with needs("sklearn", "load_digits"):  # it holds the images
         from sklearn import datasets
-    except ImportError as error:
-        raise BackendUnavailableError(
-            "load_digits: needs scikit-learn, which holds the images. Run: pip install 'xpnn[sklearn]'"
-        ) from error
     X, y = datasets.load_digits(return_X_y=True)
     return (X / 16.0).astype(np.float32), y.astype(np.int64)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ..errors import DataError, FileFormatError
 from ..files import PathLike, atomic_path, data_home, read_content
+from ..optional import needs
 from .idx import parse_idx
 
 __all__ = ["MIRRORS", "MNIST", "load_mnist"]
@@ -132,8 +133,10 @@ def _find(root: Path, name: str) -> Path | None:
 
 def _fetch(root: Path, name: str, md5: str, mirrors: Sequence[str]) -> Path:
     """Fetch one file from the first mirror that has the right bytes."""
-    import pooch
-    from tqdm import tqdm
+    with needs("pooch", "load_mnist"):
+        import pooch
+    with needs("tqdm", "load_mnist"):
+        from tqdm import tqdm
 
     folder = root if root.name == "mnist" else root / "mnist"
     try:

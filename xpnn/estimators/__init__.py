@@ -3,9 +3,12 @@
 Needs scikit-learn: ``pip install 'xpnn[sklearn]'``.
 """
 
-from ._classifier import MLPClassifier, OneHotWarning
-from ._convert import from_sklearn, to_sklearn
-from ._perceptron import Perceptron
-from ._regressor import MLPRegressor
+from ..optional import needs
+
+with needs("sklearn", "xpnn.estimators"):
+    from ._classifier import MLPClassifier, OneHotWarning
+    from ._convert import from_sklearn, to_sklearn
+    from ._perceptron import Perceptron
+    from ._regressor import MLPRegressor
 
 __all__ = ["MLPClassifier", "MLPRegressor", "OneHotWarning", "Perceptron", "from_sklearn", "to_sklearn"]

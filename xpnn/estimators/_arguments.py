@@ -11,6 +11,7 @@ from sklearn import neural_network
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from ..arguments import number
 from ..backend import Backend
 from ..errors import OptionError
 from ..layers import Layer
@@ -99,6 +100,12 @@ class Arguments(BaseEstimator):  # type: ignore[misc]
             width = self.width if self.width is not None else (sizes[0] if sizes else 100)
             count = self.n_layers if self.n_layers is not None else max(len(sizes), 1)
             sizes = [width] * count
+        odd = [size for size in sizes if isinstance(size, bool) or not number(size).is_integer()]
+        if odd:
+            raise OptionError(
+                f"{type(self).__name__}: expected hidden_layer_sizes to be whole numbers, the widths of the hidden "
+                f"layers, got {odd[0]!r}. Try hidden_layer_sizes=(100, 50)."
+            )
         if any(size <= 0 for size in sizes):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
         return [int(size) for size in sizes]

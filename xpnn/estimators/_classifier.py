@@ -13,8 +13,7 @@ import scipy.sparse
 from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.metrics import accuracy_score
 from sklearn.utils import column_or_1d
-from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 
@@ -22,6 +21,7 @@ from .._typing import Array
 from ..backend import backend_of, to_numpy
 from ..errors import OptionError
 from ..losses import BinaryCrossEntropy, CrossEntropy, Focal, Hinge, Loss
+from ..training.checks import weights_by_label
 from ._arguments import keep
 from ._fit import BaseMLP
 from ._inputs import is_foreign
@@ -121,7 +121,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         hold text.  They, and the numbers beside them, go through `xpnn.data.TableEncoder`, fitted on the
         training rows: one 0/1 column a category, robust scaling, missing values imputed and flagged.  None
         takes numbers alone, as they are.
-    class_weight : dict, "balanced" or None, default=None
+    class_weight : dict, Series, "balanced" or None, default=None
         Weights of the classes, by label, multiplied with `sample_weight`; ``"balanced"`` counts a row as often
         as its weight says.
     label_smoothing : float, default=0.0
@@ -173,7 +173,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
     _targets_are_numbers = False
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **BaseMLP._parameter_constraints,
-        "class_weight": [dict, StrOptions({"balanced"}), None],
+        "class_weight": [HasMethods("items"), StrOptions({"balanced"}), None],
         "label_smoothing": [Interval(Real, 0, 1, closed="left")],
         "loss": [StrOptions({"log_loss", "focal"}), Loss],
         "multilabel": ["boolean", None],
@@ -348,9 +348,15 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             present = counts > 0
             table[present] = counts.sum() / (present.sum() * counts[present])
         else:
-            present = np.unique(codes)
-            labels = self.classes_[codes]
-            table[present] = compute_class_weight(self.class_weight, classes=self.classes_[present], y=labels)
+            given = weights_by_label(self.class_weight, type(self).__name__)
+            classes = self.classes_.tolist()
+            unknown, unnamed = [key for key in given if key not in classes], [c for c in classes if c not in given]
+            if unknown and unnamed:  # a class that these rows do not hold may be named, but this looks like a mistake
+                raise OptionError(
+                    f"{type(self).__name__}: expected class_weight for the classes {_listed(classes)}, got "
+                    f"{unknown[0]!r}, which is none, and nothing for {unnamed[0]!r}. Name classes as y does."
+                )
+            table[:] = [given.get(label, 1.0) for label in classes]
         return table
 
     def _stratify(self, targets: np.ndarray) -> np.ndarray | None:
@@ -479,3 +485,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = self.multilabel is not False and not self._wants_classes()
         return tags
+
+
+def _listed(labels: list[Any]) -> str:
+    """Write some labels out, of many the first."""
+    shown = ", ".join(map(repr, labels[:5]))
+    return shown if len(labels) <= 5 else f"{shown}, … ({len(labels)} in all)"

@@ -125,7 +125,12 @@ class BaseMLP(CallbackSupportMixin, Inspected):  # type: ignore[misc]
         hidden = self._hidden_sizes()
         first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
         self._check_options(X_val, y_val, incremental=incremental)
+        goes_on = not first and "net_" in vars(self)
+        new = self._check_unchanged(hidden) if goes_on else set()
+        outputs = {name: vars(self).get(name) for name in ("n_outputs_", "out_activation_")}
         given = self._read(X, y, sample_weight, first=first, incremental=incremental)
+        if goes_on:
+            self._check_outputs(outputs, new)
         rows = given.counted()
         n_absent = len(given.targets) - len(rows.targets)
         rng = check_random_state(self.random_state)
@@ -143,7 +148,9 @@ class BaseMLP(CallbackSupportMixin, Inspected):  # type: ignore[misc]
             self._start(rows.X, hidden, rng)
         elif "net_" not in vars(self):
             self._adopt(rows.X, hidden, rng)
-        if first or "_shuffles" not in vars(self):
+        else:
+            self._take_up(new)
+        if first or "random_state" in new or "_shuffles" not in vars(self):
             self._shuffles = Shuffles(rng)
         held_out = None
         if X_val is not None:
@@ -298,11 +305,19 @@ class BaseMLP(CallbackSupportMixin, Inspected):  # type: ignore[misc]
             self.loss_ = result.value
         stopped = trainer.stop_reason not in (None, result.message)  # by a callback
         if ended and not (result.converged or stopped):
+            reason = (result.message or "max_iter is reached").replace("max_evals", "max_fun")
             warnings.warn(
-                f"lbfgs failed to converge after {result.n_iter} iteration(s): "
-                f"{result.message or 'max_iter is reached'}.\n\nIncrease the "
-                f"number of iterations to improve the convergence (max_iter={self.max_iter}).\nYou might also want to "
-                "scale the data, for example with standardize=True.",
+                f"lbfgs failed to converge after {result.n_iter} iteration(s): {reason}. {self._lbfgs_advice(reason)}",
                 ConvergenceWarning,
                 stacklevel=5,
             )
+
+    def _lbfgs_advice(self, reason: str) -> str:
+        """Return what to try, for the reason why L-BFGS ended before its tolerance."""
+        scale = "" if self.standardize else ", and scale the data, for example with standardize=True"
+        if reason.startswith("max_fun"):
+            return f"Raise max_fun ({self.max_fun} evaluations at most){scale}."
+        if reason.startswith("max_iter"):
+            return f"Increase the number of iterations, max_iter={self.max_iter}{scale}."
+        wide = "Fit with dtype='float64', or raise tol" if self.net_.backend.dtype_name == "float32" else "Raise tol"
+        return f"{wide}{scale}."

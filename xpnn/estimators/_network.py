@@ -15,6 +15,7 @@ from .._typing import Array
 from ..backend import Backend, backend_of, get_backend
 from ..crossover import mlp_params, work_of
 from ..data import Standardizer, TableEncoder
+from ..errors import ShapeError
 from ..layers import Layer, Linear, Residual
 from ..model import Sequential, mlp
 from ..optim import Optimizer
@@ -22,6 +23,7 @@ from ..training import History
 from ._arguments import Arguments
 from ._inputs import float_name
 from ._stopping import fresh_record
+from ._warm import FIXED, OBJECTIVE, REBUILT, carry_over, changed, options_of, refuse
 
 __all__ = ["Networked", "start"]
 
@@ -32,25 +34,19 @@ class Networked(Arguments):
     """Holds the network, and what belongs to it."""
 
     n_outputs_: int
+    out_activation_: str
+    net_: Sequential
     encoder_: TableEncoder
+    _fitted_with: dict[str, Any]
 
     def _start(self, X: Any, hidden: list[int], rng: np.random.RandomState) -> None:
         """Make the network and empty records."""
         # From a copy: scikit-learn's own draws (weights, then the validation split) come out the same here.
         self._seed = int(copy.deepcopy(rng).randint(np.iinfo(np.int32).max))
-        seeds = self._seed if self.n_ensemble is None else self._seeds_of_members()
-        activation = self.activation if isinstance(self.activation, str | Layer) else list(self.activation)
         widths = [int(X.shape[1]), *hidden, self.n_outputs_]
-        self.net_: Sequential = mlp(
-            widths,
-            activation,
-            norm=self.norm,
-            dropout=list(self.dropout) if hasattr(self.dropout, "__iter__") else float(self.dropout),
-            residual=self.residual,
-            init=self.init,
-            backend=self._choose_backend(X, widths),
-            seed=seeds,
-        )
+        seeds = self._seed if self.n_ensemble is None else self._seeds_of_members()
+        self.net_ = self._make_network(widths, self._choose_backend(X, widths), seeds)
+        activation = self.activation
         if self.init == "auto" and isinstance(activation, str) and activation in _SKLEARN_ACTIVATIONS:
             self._draw_as_sklearn(activation, rng)
         self.scaler_: Standardizer | None = None
@@ -63,6 +59,67 @@ class Networked(Arguments):
         if self.solver != "lbfgs":
             self.__dict__.update(fresh_record(early_stopping=self.early_stopping))
         self.n_layers_ = len(hidden) + 2
+        self._fitted_with = options_of(self)
+
+    def _make_network(self, widths: Sequence[int], backend: Backend, seed: int | Sequence[int]) -> Sequential:
+        """Return a new network as the arguments say."""
+        return mlp(
+            widths,
+            self.activation if isinstance(self.activation, str | Layer) else list(self.activation),
+            norm=self.norm,
+            dropout=list(self.dropout) if hasattr(self.dropout, "__iter__") else float(self.dropout),
+            residual=self.residual,
+            init=self.init,
+            backend=backend,
+            seed=seed,
+        )
+
+    # -- going on from an earlier fit -----------------------------------------------------------------------
+    def _check_unchanged(self, hidden: list[int]) -> set[str]:
+        """Return the names of arguments changed since the last fit; refuse those that the weights depend on."""
+        before = vars(self).get("_fitted_with", {})  # absent from pickles of earlier versions
+        new = changed(self, before)
+        for name in FIXED:
+            if name in new:
+                raise refuse(self, name, before[name], getattr(self, name))
+        made = [int(weight.shape[-1]) for weight in self.coefs_[:-1]]
+        if hidden != made:
+            names = [n for n in ("hidden_layer_sizes", "n_layers", "width") if n in new] or ["hidden_layer_sizes"]
+            raise refuse(self, names[0], before.get(names[0], tuple(made)), getattr(self, names[0]))
+        return new
+
+    def _check_outputs(self, before: dict[str, Any], new: set[str]) -> None:
+        """Refuse targets that need other outputs than the network has; put back what was known `before` of them."""
+        had_labels = before["out_activation_"] == "logistic" and before["n_outputs_"] > 1
+        has_labels = self.out_activation_ == "logistic" and self.n_outputs_ > 1
+        if self.n_outputs_ == self.net_.n_out and has_labels == had_labels:
+            return
+        needed = self.n_outputs_
+        self.__dict__.update(before)
+        for name in ("loss", "label_smoothing", "multilabel"):
+            if name in new:
+                raise refuse(self, name, self._fitted_with[name], getattr(self, name))
+        raise ShapeError(
+            f"{type(self).__name__}: expected y for the {self.net_.n_out} outputs of the fit that this one goes on "
+            f"from, got y for {needed}{' independent labels' if has_labels else ''}. "
+            "Set warm_start=False and call fit to begin anew."
+        )
+
+    def _take_up(self, new: set[str]) -> None:
+        """Let changed arguments take effect on the network, and on what is followed from epoch to epoch."""
+        self._fitted_with = options_of(self)
+        if new & {"learning_rate", "learning_rate_init", "optimizer"} and self._optimizer_ is not None:
+            self._optimizer_.lr = self.learning_rate_init if self.optimizer is None else self.optimizer.lr
+        if new & set(REBUILT):
+            old = self.net_
+            widths = [old.n_in, *(int(weight.shape[-1]) for weight in self.coefs_)]
+            self.net_ = self._make_network(widths, old.backend, old.seed)
+            if not carry_over(old, self.net_):
+                self._optimizer_ = None
+        if new & set(OBJECTIVE) and self.solver != "lbfgs":
+            record = fresh_record(early_stopping=self.early_stopping)
+            names = ("best_loss_", "best_validation_score_", "validation_scores_", "_no_improvement_count")
+            self.__dict__.update({name: record[name] for name in names})
 
     def _choose_backend(self, X: Any, widths: Sequence[int]) -> Backend:
         """The backend that was asked for, else the one the data live on; the dtype of the data likewise."""

@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from ..optim import LBFGS
 from ..params import Snapshot
+from ..schedules import Constant
 from ..training import Callback, Trainer
 from ._arguments import Arguments
 from ._trainer import SklearnTrainer
@@ -42,8 +43,9 @@ class Bookkeeping(Callback):
         self, estimator: Arguments, score: Callable[[], float] | None, *, incremental: bool, samples: int
     ) -> None:
         self.estimator, self.score, self.incremental, self.samples = estimator, score, incremental, samples
-        for name, value in fresh_record(early_stopping=False).items():  # of a training that has begun, the rest is kept
-            estimator.__dict__.setdefault(name, value)
+        for name, value in fresh_record(early_stopping=score is not None).items():  # what has begun is kept
+            if vars(estimator).get(name) is None:
+                setattr(estimator, name, value)
         estimator.n_iter_ = 0
         self._best: Snapshot | None = None
         # A fit that another goes on from ends with its last weights: 10 + 10 epochs are 20.
@@ -66,15 +68,34 @@ class Bookkeeping(Callback):
         if estimator._no_improvement_count > estimator.n_iter_no_change:
             self._give_up(trainer, adaptive=sgd and estimator.learning_rate == "adaptive")
         elif not self.incremental and estimator.n_iter_ == estimator.max_iter:
-            curve = estimator.loss_curve_
-            fall = curve[-2] - loss if len(curve) > 1 else math.nan
             warnings.warn(
                 f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) reached and the optimization hasn't "
-                f"converged yet. The loss was {loss:.4g} and fell by {fall:.2g} in the last "
-                "iteration: raise max_iter, learning_rate_init or tol.",
+                f"converged yet. {self._advice(trainer)}",
                 ConvergenceWarning,
                 stacklevel=2,
             )
+
+    def _advice(self, trainer: Trainer) -> str:
+        """Return what was seen when epochs ran out, and what to try: raising a rate that a schedule ends is no help."""
+        estimator = self.estimator
+        losses = estimator.loss_curve_[-min(estimator.n_iter_, 10) :]
+        if len(losses) < 2:
+            return f"The loss was {losses[-1]:.4g}: raise max_iter."
+        rate = "learning_rate_init" if estimator.optimizer is None else "the learning rate of optimizer"
+        seen = f"The loss went from {losses[0]:.4g} to {losses[-1]:.4g} in the last {len(losses)} iterations"
+        schedule, rates = trainer.schedule, [np.max(row["lr"]) for row in trainer.history.rows[-estimator.n_iter_ :]]
+        if schedule != Constant() and rates[-1] < 0.05 * max(rates):
+            stretches = schedule.resolve(1.0) != schedule
+            more = "max_iter, over which the schedule stretches" if stretches else "max_iter and the schedule's length"
+            return f"{seen}, and the schedule has ended the learning rate: raise {more}."
+        if self.score is not None:
+            return (
+                f"The validation score still rose within the last {estimator.n_iter_no_change} of them: raise max_iter."
+            )
+        if not losses[-1] < losses[0]:
+            return f"{seen}, so it does not fall: lower {rate}."
+        steady = schedule == Constant() and not (estimator.solver == "sgd" and estimator.learning_rate != "constant")
+        return f"{seen} and still falls: raise max_iter{f', or {rate}' if steady else ''}."
 
     def _follow_loss(self, loss: float, trainer: Trainer) -> bool:
         """Return whether the loss did not fall by `tol`."""

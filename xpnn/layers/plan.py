@@ -21,6 +21,8 @@ from typing import Any, ClassVar
 
 from .._typing import Array
 from ..backend import Backend
+from ..contract import check_array, check_call, check_pair, foreign
+from ..errors import OptionError
 from ..params import BufferSpec, ParamSpec
 from ..random import StepKey
 from .activations import ReLU
@@ -53,6 +55,48 @@ class _Part:
     def after(self, first: int) -> list[_Part]:
         """Return what is left of this part from layer number `first` on."""
         return [self] if first <= self.start else []
+
+
+class _Own(_Part):
+    """A layer of somebody's own: what its passes take and return is checked the first time, in each mode."""
+
+    def __init__(self, start: int, layer: Layer) -> None:
+        super().__init__(start, layer)
+        self._forward_seen: set[bool] = set()
+        self._backward_seen: set[bool] = set()
+
+    def forward(self, x: Array, train: bool, key: StepKey | None) -> tuple[Array, tuple[Cache, ...]]:
+        if train in self._forward_seen:
+            return super().forward(x, train, key)
+        layer, where = self.layer, self._where("forward")
+        check_call(layer.forward, where, "x", keywords=("train", "key"))
+        returned = layer.forward(x, train=train, key=key)
+        check_pair(returned, where, "(y, cache)", "Return what backward needs beside the output: return y, None.")
+        y, cache = returned
+        shape = (*x.shape[:-1], layer.n_out)
+        alike = None if layer.takes_integers else x
+        hint = f"Return {layer.n_out} features a row, or define out_size(n_in)."
+        check_array(y, where, "an output", shape, alike, leading=not layer.param_specs(), hint=hint)
+        self._forward_seen.add(train)
+        return y, (cache,)
+
+    def backward(self, dy: Array, caches: Sequence[Cache], need_dx: bool) -> Any:
+        if need_dx in self._backward_seen:
+            return super().backward(dy, caches, need_dx)
+        layer, where = self.layer, self._where("backward")
+        check_call(layer.backward, where, "dy", "cache", keywords=("need_dx",))
+        dx = layer.backward(dy, caches[self.start], need_dx=need_dx)
+        if need_dx and not layer.takes_integers:
+            check_array(dx, where, "∂loss/∂x", (*dy.shape[:-1], layer.n_in), dy, leading=not layer.param_specs())
+        self._backward_seen.add(need_dx)
+        return dx
+
+    def _where(self, name: str) -> str:
+        layer = self.layer
+        label = layer.label or type(layer).__name__
+        if getattr(type(layer), name) is getattr(Layer, name) and name not in vars(layer):
+            raise OptionError(f"{label}: expected a layer with a pass named {name}, got none. Define {name}.")
+        return f"{label}.{name}"
 
 
 class _Linear(_Part):
@@ -118,7 +162,7 @@ def _parts(layers: Sequence[Layer]) -> list[_Part]:
             _, relu = next(rest)
             parts.append(_LinearReLU(i, layer, relu))
         else:
-            kind = {_LINEAR: _Linear, _RELU: _ReLU}.get(passes[i], _Part)
+            kind = {_LINEAR: _Linear, _RELU: _ReLU}.get(passes[i], _Own if foreign(layer) else _Part)
             parts.append(kind(i, layer))
     for part, following in itertools.pairwise(parts):
         part.overwrite = following.fresh_gradient

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from ..errors import BackendUnavailableError, DTypeError, OptionError
+from ..errors import DTypeError, OptionError
 from ..files import atomic_path
+from ..optional import needs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes as MatplotlibAxes
@@ -40,11 +41,9 @@ Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
 def axes_for(where: str, ax: Axes | None, size: tuple[float, float]) -> Axes:
     """Return `ax`, or the only Axes of a new figure of `size` inches."""
-    try:
+    with needs("matplotlib", where):
         from matplotlib.axes import Axes as AxesClass
         from matplotlib.figure import Figure as FigureClass
-    except ImportError as error:
-        raise BackendUnavailableError(f"{where}: needs matplotlib. Run: pip install 'xpnn[plots]'") from error
     if ax is None:
         return FigureClass(figsize=size, layout="constrained").add_subplot()
     if not isinstance(ax, AxesClass):

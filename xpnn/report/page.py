@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,9 +12,9 @@ import numpy as np
 
 from ..data.audit import AuditFinding, leaks
 from ..data.targets import ClassTarget
-from ..errors import BackendUnavailableError
 from ..files import PathLike, atomic_path
 from ..metrics import mode_of, most_confused, per_class
+from ..optional import PACKAGES, needs
 from ..training import Finding, diagnose
 from . import charts
 from .run import Run
@@ -37,11 +38,9 @@ _TABLE_CLASSES, _LISTED_CLASSES = 26, 50
 
 def check_requirements(where: str) -> None:
     """Raise BackendUnavailableError, with the command that helps, where a page cannot be made here."""
-    for package, name in (("jinja2", "Jinja2"), ("matplotlib", "matplotlib")):
-        try:
-            __import__(package)
-        except ImportError as error:
-            raise BackendUnavailableError(f"{where}: needs {name}. Run: pip install 'xpnn[report]'") from error
+    for package in ("jinja2", "matplotlib"):
+        with needs(package, where, install=PACKAGES["jinja2"][1]):
+            importlib.import_module(package)
 
 
 def write_report(run: Run, path: PathLike) -> Path:

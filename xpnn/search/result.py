@@ -13,6 +13,7 @@ import numpy as np
 from ..arguments import suggest
 from ..errors import DataError, OptionError
 from ..files import PathLike
+from ..optional import needs
 from ..plots import plot_search
 from ..schedules import Schedule
 from ..training import History, Trainer
@@ -215,7 +216,8 @@ class SearchResult:
         n : int, default=10
             How many at most.
         """
-        from tabulate import tabulate
+        with needs("tabulate", "SearchResult"):
+            from tabulate import tabulate
 
         rows = [trial.row for trial in self.ranking[:n]]
         cells = [{name: v if isinstance(v, int | float) else str(v) for name, v in row.items()} for row in rows]

@@ -17,7 +17,16 @@ from ..model import Sequential
 from .callbacks import Callback
 from .feed import Feed
 
-__all__ = ["Rows", "check_weight", "checked_feed", "class_numbers", "class_table", "expect", "feeds_of_fit"]
+__all__ = [
+    "Rows",
+    "check_weight",
+    "checked_feed",
+    "class_numbers",
+    "class_table",
+    "expect",
+    "feeds_of_fit",
+    "weights_by_label",
+]
 
 
 class Rows(NamedTuple):
@@ -73,24 +82,36 @@ def class_table(
             f"fit: class_weight expects a loss over classes and one class number, 0..{n_classes - 1}, for each row. "
             "Use sample_weight instead."
         )
-    if not isinstance(class_weight, Mapping):
-        if class_weight != "balanced":
-            raise OptionError(
-                f"fit: expected class_weight to be a dict, 'balanced' or None, got {class_weight!r}. "
-                "Try {0: 1.0, 1: 5.0}."
-            )
+    if isinstance(class_weight, str) and class_weight == "balanced":
         counts = np.bincount(labels, minlength=n_classes)
         present = max(int((counts > 0).sum()), 1)
         return np.where(counts > 0, len(labels) / (present * np.maximum(counts, 1)), 1.0)
     table = np.ones(n_classes)
-    for label, value in class_weight.items():
-        if label not in range(n_classes) or not 0 <= number(value) < np.inf:
+    for label, weight in weights_by_label(class_weight, "fit").items():
+        if label not in range(n_classes):
             raise OptionError(
-                f"fit: expected class_weight for classes 0..{n_classes - 1} with finite weights >= 0, "
-                f"got {label!r}: {value!r}. Classes not named have weight 1."
+                f"fit: expected class_weight for classes 0..{n_classes - 1}, got a weight for {label!r}. "
+                "Name classes by their numbers; those not named have weight 1."
             )
-        table[label] = value
+        table[int(label)] = weight
     return table
+
+
+def weights_by_label(class_weight: Any, where: str) -> dict[Any, float]:
+    """Return the weights of classes, a dict or whatever else has ``items`` (a pandas Series), as Python's numbers."""
+    if isinstance(class_weight, str) or not hasattr(class_weight, "items"):
+        raise OptionError(
+            f"{where}: expected class_weight to be a dict, 'balanced' or None, got {class_weight!r}. "
+            "Try {0: 1.0, 1: 5.0}."
+        )
+    given = dict(class_weight.items())
+    for label, weight in given.items():
+        if not 0 <= number(weight) < np.inf:
+            raise OptionError(
+                f"{where}: expected class_weight to be finite numbers >= 0, got {weight!r} for {label!r}. "
+                "Give a class that shall not count weight 0."
+            )
+    return {label: number(weight) for label, weight in given.items()}
 
 
 def feeds_of_fit(

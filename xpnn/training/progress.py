@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from ..arguments import suggest
 from ..errors import OptionError
+from ..optional import needs
 from .callbacks import Callback
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ class ProgressBar(Callback):
 
 def open_bar(options: dict[str, Any], total: int, initial: int) -> Any:
     """Return the bar, the widget or the lines that suit the place they are to appear in."""
-    from tqdm.std import TqdmWarning, tqdm
+    with needs("tqdm", "ProgressBar"):
+        from tqdm.std import TqdmWarning, tqdm
 
     known = [name for name in inspect.signature(tqdm.__init__).parameters if name not in ("self", "kwargs")]
     for name in options:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..arguments import count
 from ..backend import to_numpy
-from ..errors import BackendUnavailableError, DataError
+from ..errors import DataError
 from ..files import PathLike
+from ..optional import needs
 from .callbacks import Callback
 
 if TYPE_CHECKING:
@@ -62,12 +63,8 @@ class TensorBoard(Callback):
     """
 
     def __init__(self, logdir: PathLike = "runs/tensorboard", *, histograms: int = 0) -> None:
-        try:
+        with needs("tensorboardX", "TensorBoard"):
             from tensorboardX import SummaryWriter
-        except ImportError as error:
-            raise BackendUnavailableError(
-                "TensorBoard: needs tensorboardX. Run: pip install 'xpnn[tensorboard]'"
-            ) from error
         self._writer_class = SummaryWriter
         self.logdir = logdir
         self.histograms = 0 if histograms == 0 else count(histograms, "TensorBoard", "histograms")

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+from ...optional import needs
 from ..targets import Task
 from .column import many
 
@@ -103,7 +104,8 @@ class Audit:
         return {f"{name}s": sum(f.severity == name for f in self.findings) for name in SEVERITIES}
 
     def __str__(self) -> str:
-        from tabulate import tabulate
+        with needs("tabulate", "audit"):
+            from tabulate import tabulate
 
         kinds = f"{many(self.n_numbers, 'column')} of numbers, {self.n_categories} of categories"
         head = f"{many(self.n_rows, 'row')}; {kinds}"
