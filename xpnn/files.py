@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import gzip
+import hashlib
 import os
 import secrets
 import zlib
@@ -14,7 +15,7 @@ from typing import TypeAlias
 
 from .errors import DataError, FileFormatError
 
-__all__ = ["PathLike", "atomic_path", "data_home", "existing_file", "read_content"]
+__all__ = ["PathLike", "atomic_path", "data_home", "existing_file", "file_digest", "read_content"]
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 
@@ -71,6 +72,21 @@ def read_content(path: PathLike, where: str) -> bytes:
             f"{where}: expected a whole gzip file, got {len(content)} bytes of {file} that do not decompress "
             f"({error}). Fetch or copy the file again."
         ) from error
+
+
+def file_digest(path: PathLike) -> str:
+    """Return what tells the content of a file from any other content: half of its SHA-256, in hexadecimal.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "a.txt").write_bytes(b"")
+    ...     file_digest(Path(folder, "a.txt"))
+    'e3b0c44298fc1c149afbf4c8996fb924'
+    """
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
 
 
 @contextlib.contextmanager
