@@ -50,6 +50,8 @@ class Staging:
         The folder, and the staging folder in it.
     plan : dict or None
         What is in the making, as `start` was told; None where nothing is.
+    committed : bool
+        Whether the files count, wherever they are by now.
     kept : bool
         Whether the results so far were committed, and the plan and some files kept to go on from.
 
@@ -74,7 +76,7 @@ class Staging:
         self.folder = Path(folder)
         self.path = self.folder / STAGING
         self.plan: dict[str, Any] | None = None
-        self.kept = False
+        self.committed = self.kept = False
         self._lock: int | None = None
 
     def __enter__(self) -> Staging:
@@ -89,19 +91,19 @@ class Staging:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.plan is None:
+        if self.plan is None and not self.committed:
             self.discard()
         if self._lock is not None:
             os.close(self._lock)
 
     def start(self, plan: dict[str, Any]) -> None:
         """Note what is being made, JSON-able; files that lie here already belong to it."""
-        self.plan, self.kept = plan, False
+        self.plan, self.committed, self.kept = plan, False, False
         _write(self.path, {"plan": plan})
 
     def clear(self) -> None:
         """Remove everything that an earlier process left here."""
-        self.plan, self.kept = None, False
+        self.plan, self.committed, self.kept = None, False, False
         for path in self.path.iterdir() if self.path.is_dir() else ():
             if path.name not in (_STATE, _LOCK):
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
@@ -114,6 +116,25 @@ class Staging:
             (self.path / _LOCK).unlink(missing_ok=True)
             self.path.rmdir()
 
+    def place(self, name: str) -> None:
+        """Move a file to its place before the others: an older one passes on mode and owner, a link is followed."""
+        source, path = self.path / name, self.folder / name
+        target = Path(os.path.realpath(path))
+        with contextlib.suppress(OSError):
+            found = target.stat()
+            source.chmod(stat.S_IMODE(found.st_mode))
+            os.chown(source, found.st_uid, found.st_gid)
+        if target.is_file() or not target.exists():
+            try:
+                os.replace(source, target)
+                return
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+        with atomic_path(path) as temporary:  # on another disk, or no regular file
+            shutil.copyfile(source, temporary)
+        source.unlink()
+
     def commit(self, files: Sequence[str], *, remove: Sequence[str] = (), keep: bool = False) -> None:
         """Move files of the staging folder to their places, and remove others there, together or not at all.
 
@@ -123,6 +144,7 @@ class Staging:
             _sync(self.path / name)
         state = {"plan": self.plan, "commit": {"files": list(files), "remove": list(remove), "keep": keep}}
         _write(self.path, state)
+        self.committed = True
         self._move(state)
 
     def _move(self, state: dict[str, Any]) -> None:
@@ -130,7 +152,7 @@ class Staging:
         commit = state["commit"]
         for name in commit["files"]:
             if (self.path / name).exists():
-                _put(self.path / name, self.folder / name)
+                self.place(name)
         for name in commit["remove"]:
             (self.folder / name).unlink(missing_ok=True)
         _sync(self.folder)
@@ -248,23 +270,3 @@ def _sync(path: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
-
-
-def _put(source: Path, path: Path) -> None:
-    """Move a file to its place; an older one there passes on mode and owner, and a link is followed."""
-    target = Path(os.path.realpath(path))
-    with contextlib.suppress(OSError):
-        found = target.stat()
-        os.chown(source, found.st_uid, found.st_gid)
-    with contextlib.suppress(OSError):
-        source.chmod(stat.S_IMODE(target.stat().st_mode))
-    if target.is_file() or not target.exists():
-        try:
-            os.replace(source, target)
-            return
-        except OSError as error:
-            if error.errno != errno.EXDEV:
-                raise
-    with atomic_path(path) as temporary:  # on another disk, or no regular file
-        shutil.copyfile(source, temporary)
-    source.unlink()

@@ -26,7 +26,7 @@ __all__ = ["CHECKPOINT", "NO_SETTINGS", "Job", "check_data", "data_digests", "fi
 CHECKPOINT = "checkpoint.safetensors"
 #: What does not change the result.
 NO_SETTINGS = (
-    *("run", "command", "argv", "parser", "signals"),
+    *("run", "command", "argv", "parse", "signals"),
     *("json", "quiet", "out", "report", "resume", "checkpoint_seconds"),
 )
 # What may be raised when a run goes on.
@@ -58,7 +58,7 @@ def find_job(args: argparse.Namespace) -> Job:
     if plan is None:
         return _without_plan(args, out, named=named)
     try:
-        stored, cwd = args.parser.parse_args(plan["argv"][1:]), Path(plan["cwd"])
+        stored, cwd = args.parse(plan["argv"][1:]), Path(plan["cwd"])
     except (KeyError, TypeError) as error:
         raise FileFormatError(
             f"{out / STAGING}: expected the plan of a run, got a damaged one. Remove this folder, and train again."
@@ -94,7 +94,7 @@ def _out_of(args: argparse.Namespace) -> Path:
 def _asked(args: argparse.Namespace, stored: argparse.Namespace) -> argparse.Namespace:
     """Return the options now given, and those of before where none are."""
     # The parser fills in only what is not there.
-    asked: argparse.Namespace = args.parser.parse_args(args.argv[1:], argparse.Namespace(**vars(stored)))
+    asked: argparse.Namespace = args.parse(args.argv[1:], argparse.Namespace(**vars(stored)))
     asked.source, asked.command, asked.signals = stored.source, args.command, args.signals
     asked.json, asked.quiet, asked.checkpoint_seconds = args.json, args.quiet, args.checkpoint_seconds
     return asked

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import datetime
 import itertools
+import os
 import shlex
 import sys
 import tempfile
@@ -57,9 +58,9 @@ def _train(job: Job) -> int:
         check_requirements("--report")
     if job.plan is not None:
         check_data(settings, job.plan["data"])
-        settings.backend = job.plan["backend"]
+    spec = settings.backend if job.plan is None else job.plan["backend"]
     # "auto" waits for the size of the network; a wrong name does not wait.
-    backend: str | Backend = "auto" if settings.backend == "auto" else get_backend(settings.backend, settings.dtype)
+    backend: str | Backend = "auto" if spec == "auto" else get_backend(spec, settings.dtype)
     notes: list[str] = []
 
     def note(*texts: str) -> None:
@@ -77,15 +78,21 @@ def _train(job: Job) -> int:
     note(f"{size}, {net.backend.spec} {settings.dtype}")
     _check_folder(job.out)
     with Staging(job.out) as staging:
-        trainer = _begin(job, staging, problem, net)
-        sys.stdout.flush()  # so that a log file shows what is decided before training begins
+        trainer = None
         try:
+            trainer = _begin(job, staging, problem, net)
+            sys.stdout.flush()  # so that a log file shows what is decided before training begins
             ending = _fit(settings, trainer, X, y, problem.validation(), staging.plan or {})
+            return _conclude(job, staging, trainer, problem, notes, ending)
         except BaseException:
-            if not len(trainer.history) and not (staging.path / CHECKPOINT).is_file():
+            if not _worth_keeping(trainer, staging):
                 staging.discard()
             raise
-        return _conclude(job, staging, trainer, problem, notes, ending)
+
+
+def _worth_keeping(trainer: Trainer | None, staging: Staging) -> bool:
+    """Whether there is more to go on with than the beginning."""
+    return (staging.path / CHECKPOINT).is_file() or (trainer is not None and len(trainer.history) > 0)
 
 
 # -- data -------------------------------------------------------------------------------------------------------
@@ -217,11 +224,7 @@ def _begin(job: Job, staging: Staging, problem: _Problem, net: Sequential) -> Tr
     if job.plan is None:
         staging.clear()
     staging.start(job.plan or new_plan(settings, net.backend.spec))
-    finished = any((job.out / name).exists() for name in ("model.safetensors", "scores.json"))
-    # The history can be followed while it grows; that of an older run in the folder stays until this one has ended.
-    trainer = _trainer(
-        settings, problem, net, _callbacks(settings, (staging.path if finished else job.out), checkpoint)
-    )
+    trainer = _trainer(settings, problem, net, _callbacks(settings, staging))
     if checkpoint.is_file():
         trainer = Trainer.load(checkpoint, backend=net.backend, callbacks=trainer.callbacks)
         if not settings.json:
@@ -246,7 +249,21 @@ def _trainer(args: argparse.Namespace, problem: _Problem, net: Sequential, callb
     )
 
 
-def _callbacks(args: argparse.Namespace, folder: Path, checkpoint: Path) -> list[Callback]:
+class _Log(CSVLogger):
+    """Writes the history as it grows: into the folder itself, to be followed there, unless an older run is in it."""
+
+    def __init__(self, staging: Staging) -> None:
+        super().__init__(staging.path / "history.csv")
+        self.staging = staging
+        self.shown = not any((staging.folder / name).exists() for name in ("model.safetensors", "scores.json"))
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        super().on_epoch_end(trainer)
+        if self.shown:
+            self.staging.place("history.csv")
+
+
+def _callbacks(args: argparse.Namespace, staging: Staging) -> list[Callback]:
     callbacks: list[Callback] = []
     if args.ema:
         callbacks.append(EMA(args.ema))
@@ -254,7 +271,7 @@ def _callbacks(args: argparse.Namespace, folder: Path, checkpoint: Path) -> list
         callbacks.append(EarlyStopping("val_loss", args.patience))
     if args.max_seconds is not None:
         callbacks.append(TimeLimit(args.max_seconds))
-    callbacks.append(CSVLogger(folder / "history.csv"))
+    callbacks.append(_Log(staging))
     if not args.quiet:
         callbacks.append(ProgressBar())
     return callbacks
@@ -270,13 +287,20 @@ def _check_folder(out: Path) -> None:
         raise DataError(
             f"--out: expected a folder that can be written to, got {out} ({error.strerror}). Choose another."
         ) from error
+    for path in (out / name for name in ("model.safetensors", "scores.json", "history.csv", "evidence.json")):
+        if path.is_dir() or (path.exists() and not (path.stat().st_mode & 0o222 and os.access(path, os.W_OK))):
+            got = "a folder" if path.is_dir() else "one that is read-only"
+            raise DataError(
+                f"--out: expected {path} to be a file that may be replaced, got {got}. Choose another folder."
+            )
 
 
 class _Ending(NamedTuple):
     status: int  # of the process
     seconds: float
     why: str | None  # it ended early, if it did
-    resumable: bool = False
+    best_epoch: int | None
+    resumable: bool = False  # it can go on
 
 
 def _fit(
@@ -288,7 +312,7 @@ def _fit(
     worth keeping.
     """
     if "ended" in plan:  # only its results were not written
-        return _Ending(0, **plan["ended"])
+        return _Ending(**plan["ended"])
     earlier, began = sum(trainer.history["seconds"]), time.perf_counter()
     status, why, resumable = 0, None, False
     weights: Literal["balanced"] | None = None if args.class_weight == "none" else "balanced"
@@ -306,7 +330,8 @@ def _fit(
         diverged = isinstance(error, DivergenceError)
         status, why, resumable = 2, "diverged" if diverged else "failed", not diverged
         print(f"xpnn train: {in_options(str(error))} The best weights so far are kept.", file=sys.stderr)
-    return _Ending(status, earlier + time.perf_counter() - began, why, resumable)
+    best = next((c.best_epoch for c in trainer.callbacks if isinstance(c, EarlyStopping)), None)
+    return _Ending(status, earlier + time.perf_counter() - began, why, best, resumable)
 
 
 # -- results ----------------------------------------------------------------------------------------------------
@@ -315,28 +340,36 @@ def _conclude(
 ) -> int:
     """Score, write and tell what came out, and return the exit status; nothing is lost if that fails."""
     settings, checkpoint = job.settings, staging.path / CHECKPOINT
-    if not len(trainer.history) and not checkpoint.is_file():
+    if not _worth_keeping(trainer, staging):
         staging.discard()
         print(f"{ending.why} in the first epoch: nothing is saved", file=sys.stderr)
         return ending.status
     try:
         with settings.signals.held():
             if ending.resumable:
-                trainer.save(checkpoint)
+                ending = ending._replace(resumable=_saved(trainer, checkpoint))
             if not len(trainer.history):
                 print(f"{ending.why} in the first epoch: go on with xpnn train --resume {job.out}", file=sys.stderr)
                 return ending.status
             _finish(job, staging, trainer, problem, notes, ending)
     except BaseException:
-        if staging.plan is not None and not ending.resumable:
-            with contextlib.suppress(XpnnError, OSError):  # the cause may be a full disk
-                trainer.save(checkpoint)
-                staging.start({**staging.plan, "ended": {"seconds": ending.seconds, "why": ending.why}})
+        if not (ending.resumable or staging.committed) and _saved(trainer, checkpoint):
+            staging.start({**(staging.plan or {}), "ended": ending._replace(status=0)._asdict()})
         raise
     pending = settings.signals.pending
     if pending is not None:
         print(f"{word_of(pending)}: the results are written", file=sys.stderr)
     return ending.status or (0 if pending is None else status_of(pending))
+
+
+def _saved(trainer: Trainer, checkpoint: Path) -> bool:
+    """Write the checkpoint, and tell whether that was possible: it is worth less than the results."""
+    try:
+        trainer.save(checkpoint)
+    except (XpnnError, OSError) as error:
+        print(f"xpnn train: {in_options(str(error))} There is no checkpoint to go on from.", file=sys.stderr)
+        return False
+    return True
 
 
 def _facts(
@@ -349,7 +382,7 @@ def _facts(
         "epochs": len(trainer.history),
         "seconds": round(ending.seconds, 3),
         "stopped": ending.why,
-        "best_epoch": next((c.best_epoch for c in trainer.callbacks if isinstance(c, EarlyStopping)), None),
+        "best_epoch": ending.best_epoch,
         "options": {k: v for k, v in vars(args).items() if k not in NO_SETTINGS and v is not None},
         "notes": notes,
         "command": shlex.join(["xpnn", *args.argv]),

@@ -60,7 +60,8 @@ def add_commands(commands: Any) -> None:
     _add_rule(group)
     _add_course(group)
     add_backend(group)
-    parser.set_defaults(run=run_train, parser=parser)  # which reads the options of a run that goes on
+    # --resume reads the options with which a run began.
+    parser.set_defaults(run=run_train, parse=lambda argv, known=None: parser.parse_args(argv, known))
 
 
 def _add_data(group: Any) -> None:
