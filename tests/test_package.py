@@ -22,7 +22,7 @@ LEVELS = (
     {"_typing", "errors", "recordable"},
     {"arguments", "optional", "schema"},
     {"config", "contract", "files", "initializers", "metrics", "random", "special"},
-    {"crossover", "ops", "schedules"},
+    {"crossover", "ops", "schedules", "staging"},
     {"accel"},
     {"backend"},
     {"params", "data"},

@@ -5,8 +5,12 @@ from __future__ import annotations
 import contextlib
 import difflib
 import gzip
+<<<<<<< HEAD
 import io
 import json
+=======
+import hashlib
+>>>>>>> refs/heads/runs
 import os
 import secrets
 import shutil
@@ -21,6 +25,7 @@ from typing import Any, BinaryIO, TypeAlias
 from .errors import DataError, FileFormatError
 from .optional import needs
 
+<<<<<<< HEAD
 __all__ = [
     "EXPANSION",
     "PathLike",
@@ -32,6 +37,9 @@ __all__ = [
     "read_content",
     "read_json",
 ]
+=======
+__all__ = ["PathLike", "atomic_path", "data_home", "existing_file", "file_digest", "read_content"]
+>>>>>>> refs/heads/runs
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 
@@ -135,6 +143,7 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("lists or objects lie too deep in each other") from None
 
 
+<<<<<<< HEAD
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
@@ -155,6 +164,23 @@ def read_json(path: PathLike, hint: str) -> dict[str, Any]:
 
 
 # -- writing -----------------------------------------------------------------------------------------------------
+=======
+def file_digest(path: PathLike) -> str:
+    """Return what tells the content of a file from any other content: half of its SHA-256, in hexadecimal.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "a.txt").write_bytes(b"")
+    ...     file_digest(Path(folder, "a.txt"))
+    'e3b0c44298fc1c149afbf4c8996fb924'
+    """
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+
+
+>>>>>>> refs/heads/runs
 @contextlib.contextmanager
 def atomic_path(path: PathLike) -> Iterator[Path]:
     """Yield a temporary name to write to; what was written comes to stand at `path` if the block succeeds.

@@ -1,6 +1,7 @@
 """The command line: ``xpnn check | train | predict | evaluate | report | gradcheck | parity | bench | doctor | info``.
 
-Exit status 0 is success, 1 a check that failed, 2 bad input (one line on stderr, no traceback), 130 Ctrl-C.
+Exit status 0 is success, 1 a check that failed, 2 bad input (one line on stderr, no traceback), 130 Ctrl-C, 143
+SIGTERM, 129 a terminal that hung up.
 """
 
 from __future__ import annotations
@@ -8,14 +9,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 from ..errors import XpnnError
 from . import bench, check, report, score, system, train, trust
+from .interrupts import Signals, status_of, word_of
 from .options import in_options
+from .streams import Lasting, open_missing
 
 __all__ = ["main", "make_parser"]
 
@@ -68,22 +70,34 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     SystemExit is raised after ``--help`` (0), and if the arguments themselves are wrong (2).
     """
+    open_missing()
     argv = list(sys.argv[1:] if argv is None else argv)
-    args = make_parser().parse_args(argv, argparse.Namespace(argv=argv))  # a run keeps the command that made it
+    out, err = Lasting(sys.stdout), Lasting(sys.stderr)
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            # A run keeps the command that made it.
+            args = make_parser().parse_args(argv, argparse.Namespace(argv=argv, signals=Signals()))
+            status = _run(args)
+        finally:
+            out.flush()
+            err.flush()
+        if out.problem:
+            print(f"xpnn {args.command}: stdout: {out.problem}.", file=sys.stderr)
+            status = status or 2
+    return status
+
+
+def _run(args: argparse.Namespace) -> int:
+    """Run a command, and tell in one line why it ended early."""
     try:
-        with _telling_choices():
+        with _telling_choices(), args.signals.caught():
             status: int = args.run(args)
-        sys.stdout.flush()
         return status
     except XpnnError as error:
         problem = in_options(str(error))
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # `xpnn ... | head`: the reader has seen enough
-        with contextlib.suppress(OSError, ValueError):  # what is left is dropped, also when Python flushes at exit
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except KeyboardInterrupt as error:
+        print(word_of(error), file=sys.stderr)
+        return status_of(error)
     except OSError as error:
         problem = f"{error.filename or 'file'}: {error.strerror or error}."
     except MemoryError:

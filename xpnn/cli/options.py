@@ -18,6 +18,7 @@ __all__ = [
     "add_json",
     "add_network",
     "add_number",
+    "add_resume",
     "add_table",
     "add_task",
     "at_least_zero",
@@ -158,6 +159,18 @@ def add_network(parser: argparse.ArgumentParser, hidden: str, activation: str, d
         metavar="NAME",
         help="he_normal, xavier_uniform, lecun_normal, orthogonal, …; default auto, to suit the activation",
     )
+
+
+def add_resume(parser: argparse.ArgumentParser) -> None:
+    """Add --resume and --checkpoint-seconds."""
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on where a run in the folder was interrupted or killed, as if it had not been; with the options that "
+        "it began with, or with its folder in place of SOURCE; default: no",
+    )
+    text = "seconds between two copies of everything that --resume needs; default 30"
+    add_number(parser, "--checkpoint-seconds", above_zero, text, default=30.0, metavar="S")
 
 
 def add_table(parser: argparse.ArgumentParser, *, labels: bool = True, trained: bool = False) -> None:

@@ -15,14 +15,14 @@ from .. import plots
 from ..backend import Backend
 from ..data.targets import ClassTarget
 from ..errors import BackendUnavailableError
-from ..files import atomic_path
+from ..files import atomic_path, file_digest
 from ..metrics import most_confused
 from ..optional import needs
 from ..predictor import Predictor
 from ..training import History
 from .options import finite
 
-__all__ = ["machine", "report_scores", "write_results"]
+__all__ = ["machine", "report_scores", "superseded", "write_results"]
 
 
 def report_scores(predictor: Predictor, scores: dict[str, Any], name: str) -> None:
@@ -72,19 +72,40 @@ def write_results(
     points: tuple[np.ndarray, np.ndarray] | None,
     evidence: dict[str, Any],
 ) -> list[Path]:
-    """Write model, scores, history, evidence and pictures (of `points` and their classes too); return their paths."""
-    paths = [out / "model.safetensors", out / "scores.json", out / "history.csv", out / "evidence.json"]
+    """Write model, scores, history, evidence and pictures (of `points` and their classes too); return their paths.
+
+    All bear the run's id, or, of another format, their digests stand beside it in the model and in the scores.
+    """
+    paths = [out / name for name in ("model.safetensors", "scores.json", "history.csv", "evidence.json")]
+    run = predictor.info["run"]
+    history.to_csv(paths[2])
+    with atomic_path(paths[3]) as temporary:
+        text = json.dumps(finite({"run": run["id"], **evidence}), ensure_ascii=False, allow_nan=False)
+        temporary.write_text(text, encoding="utf-8")
+    try:
+        paths += _pictures(out, predictor, history, points)
+    except BackendUnavailableError as error:
+        print(f"no pictures: {error}", file=sys.stderr)
+    run["files"] = {path.name: file_digest(path) for path in paths[2:]}
     predictor.save(paths[0])
     with atomic_path(paths[1]) as temporary:
         temporary.write_text(json.dumps(predictor.info, indent=1), encoding="utf-8")
-    history.to_csv(paths[2])
-    with atomic_path(paths[3]) as temporary:
-        temporary.write_text(json.dumps(finite(evidence), ensure_ascii=False, allow_nan=False), encoding="utf-8")
-    try:
-        return paths + _pictures(out, predictor, history, points)
-    except BackendUnavailableError as error:
-        print(f"no pictures: {error}", file=sys.stderr)
     return paths
+
+
+def superseded(out: Path, names: list[str]) -> list[str]:
+    """Return which files of an older run in a folder have no place beside the new ones of these names."""
+    try:
+        run = json.loads((out / "scores.json").read_text(encoding="utf-8"))["run"]
+        files = {Path(name).name: digest for name, digest in run["files"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # there is none that we know
+        return []
+    # What was changed since belongs to whoever changed it.
+    stale = [name for name, digest in files.items() if (out / name).is_file() and file_digest(out / name) == digest]
+    page = out / "report.html"
+    if page.is_file() and f'<meta name="xpnn-run" content="{run.get("id")}">'.encode() in page.read_bytes()[:4096]:
+        stale.append(page.name)
+    return [name for name in stale if name not in names]
 
 
 def _pictures(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import dataclasses
 import datetime
 import itertools
+import os
 import shlex
 import sys
 import tempfile
@@ -22,17 +25,20 @@ from ..data.audit import AuditFinding, leaks
 from ..data.encoder import TableEncoder
 from ..data.scaling import Standardizer
 from ..data.targets import ClassTarget, NumberTarget, infer_task
-from ..errors import DataError, DivergenceError, OptionError, ShapeError
+from ..errors import DataError, DivergenceError, OptionError, ShapeError, XpnnError
 from ..losses import CrossEntropy
 from ..model import Sequential, mlp
 from ..predictor import Predictor, Target
 from ..report import check_requirements, collect_evidence, read_run, write_report
 from ..search.configuration import OPTIMIZERS
+from ..staging import Staging
 from ..training import EMA, Callback, CSVLogger, EarlyStopping, ProgressBar, TimeLimit, Trainer
 from .findings import look_over, refuse_doubtful_target, refuse_small, say, worded
+from .interrupts import status_of, word_of
 from .options import finite, in_options, print_json
-from .recipe import LOSSES, SCHEDULES, check_task, rows_a_batch, settle
-from .results import machine, report_scores, write_results
+from .recipe import LOSSES, SCHEDULES, check_task, rows_a_batch
+from .results import machine, report_scores, superseded, write_results
+from .resume import CHECKPOINT, NO_SETTINGS, Job, check_data, find_job, new_plan
 from .sources import Source, names, open_source
 from .system import versions
 
@@ -40,12 +46,23 @@ __all__ = ["run_train"]
 
 
 def run_train(args: argparse.Namespace) -> int:
-    """Train, score and save."""
-    settings = settle(args)
+    """Train, score and save; or go on with a run that was cut short."""
+    job = find_job(args)
+    if job.finished is not None:
+        return _tell_finished(job)
+    with contextlib.chdir(job.cwd):
+        return _train(job)
+
+
+def _train(job: Job) -> int:
+    settings = job.settings
     if settings.report:
         check_requirements("--report")
+    if job.plan is not None:
+        check_data(settings, job.plan["data"])
+    spec = settings.backend if job.plan is None else job.plan["backend"]
     # "auto" waits for the size of the network; a wrong name does not wait.
-    backend: str | Backend = "auto" if settings.backend == "auto" else get_backend(settings.backend, settings.dtype)
+    backend: str | Backend = "auto" if spec == "auto" else get_backend(spec, settings.dtype)
     notes: list[str] = []
 
     def note(*texts: str) -> None:
@@ -57,22 +74,27 @@ def run_train(args: argparse.Namespace) -> int:
     problem = _read_problem(settings, note)
     X, y = problem.encoded("train")
     net = _network(settings, X.shape[1], problem.n_out, backend)
-    out = Path(settings.out or Path("runs", problem.source.name)).expanduser()
     rows = len(problem.parts["train"])
     settings.batch_size = settings.batch_size or rows_a_batch(rows)
-    trainer = _trainer(settings, problem, net, out)
     size = f"{rows:,} training rows, {X.shape[1]} inputs, {net.n_params:,} parameters"
     note(f"{size}, {net.backend.spec} {settings.dtype}")
-    _check_folder(out)
-    sys.stdout.flush()  # so that a log file shows what is decided before training begins
-    ending = _fit(settings, trainer, X, y, problem.validation())
-    if not len(trainer.history):
-        print("interrupted in the first epoch: nothing is saved", file=sys.stderr)
-        return ending.status
-    info = _facts(settings, trainer, problem, notes, ending)
-    predictor = Predictor(net, trainer.loss, problem.target, problem.encoder, info)
-    _finish(settings, out, predictor, trainer, problem, ending)
-    return ending.status
+    _check_folder(job.out)
+    with Staging(job.out) as staging:
+        trainer = None
+        try:
+            trainer = _begin(job, staging, problem, net)
+            sys.stdout.flush()  # so that a log file shows what is decided before training begins
+            ending = _fit(settings, trainer, X, y, problem.validation(), staging.plan or {})
+            return _conclude(job, staging, trainer, problem, notes, ending)
+        except BaseException:
+            if not _worth_keeping(trainer, staging):
+                staging.discard()
+            raise
+
+
+def _worth_keeping(trainer: Trainer | None, staging: Staging) -> bool:
+    """Whether there is more to go on with than the beginning."""
+    return (staging.path / CHECKPOINT).is_file() or (trainer is not None and len(trainer.history) > 0)
 
 
 # -- data -------------------------------------------------------------------------------------------------------
@@ -207,7 +229,21 @@ def _network(args: argparse.Namespace, n_in: int, n_out: int, backend: str | Bac
     )
 
 
-def _trainer(args: argparse.Namespace, problem: _Problem, net: Sequential, out: Path) -> Trainer:
+def _begin(job: Job, staging: Staging, problem: _Problem, net: Sequential) -> Trainer:
+    """Note what is begun; return its trainer, as new or as it was when the run that goes on was cut short."""
+    settings, checkpoint = job.settings, staging.path / CHECKPOINT
+    if job.plan is None:
+        staging.clear()
+    staging.start(job.plan or new_plan(settings, net.backend.spec))
+    trainer = _trainer(settings, problem, net, _callbacks(settings, staging))
+    if checkpoint.is_file():
+        trainer = Trainer.load(checkpoint, backend=net.backend, callbacks=trainer.callbacks)
+        if not settings.json:
+            print(f"going on after {trainer.epoch} epochs")
+    return trainer
+
+
+def _trainer(args: argparse.Namespace, problem: _Problem, net: Sequential, callbacks: list[Callback]) -> Trainer:
     classes = isinstance(problem.target, ClassTarget)
     loss = LOSSES["mse" if args.loss == "auto" else args.loss]
     schedule = SCHEDULES[args.schedule]()
@@ -219,12 +255,26 @@ def _trainer(args: argparse.Namespace, problem: _Problem, net: Sequential, out: 
         clip_norm=args.clip_norm,
         clip_value=args.clip_value,
         metrics=("accuracy",) if classes else ("rmse",),
-        callbacks=_callbacks(args, out),
+        callbacks=callbacks,
         seed=args.seed,
     )
 
 
-def _callbacks(args: argparse.Namespace, out: Path) -> list[Callback]:
+class _Log(CSVLogger):
+    """Writes the history as it grows: into the folder itself, to be followed there, unless an older run is in it."""
+
+    def __init__(self, staging: Staging) -> None:
+        super().__init__(staging.path / "history.csv")
+        self.staging = staging
+        self.shown = not any((staging.folder / name).exists() for name in ("model.safetensors", "scores.json"))
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        super().on_epoch_end(trainer)
+        if self.shown:
+            self.staging.place("history.csv")
+
+
+def _callbacks(args: argparse.Namespace, staging: Staging) -> list[Callback]:
     callbacks: list[Callback] = []
     if args.ema:
         callbacks.append(EMA(args.ema))
@@ -232,7 +282,7 @@ def _callbacks(args: argparse.Namespace, out: Path) -> list[Callback]:
         callbacks.append(EarlyStopping("val_loss", args.patience))
     if args.max_seconds is not None:
         callbacks.append(TimeLimit(args.max_seconds))
-    callbacks.append(CSVLogger(out / "history.csv"))
+    callbacks.append(_Log(staging))
     if not args.quiet:
         callbacks.append(ProgressBar())
     return callbacks
@@ -248,40 +298,89 @@ def _check_folder(out: Path) -> None:
         raise DataError(
             f"--out: expected a folder that can be written to, got {out} ({error.strerror}). Choose another."
         ) from error
+    for path in (out / name for name in ("model.safetensors", "scores.json", "history.csv", "evidence.json")):
+        if path.is_dir() or (path.exists() and not (path.stat().st_mode & 0o222 and os.access(path, os.W_OK))):
+            got = "a folder" if path.is_dir() else "one that is read-only"
+            raise DataError(
+                f"--out: expected {path} to be a file that may be replaced, got {got}. Choose another folder."
+            )
 
 
 class _Ending(NamedTuple):
     status: int  # of the process
     seconds: float
     why: str | None  # it ended early, if it did
+    best_epoch: int | None
+    resumable: bool = False  # it can go on
 
 
-def _fit(args: argparse.Namespace, trainer: Trainer, X: Any, y: np.ndarray, validation: dict[str, Any]) -> _Ending:
+def _fit(
+    args: argparse.Namespace, trainer: Trainer, X: Any, y: np.ndarray, validation: dict[str, Any], plan: dict[str, Any]
+) -> _Ending:
     """Train to the end, early or not.
 
-    Ctrl-C, or a loss that is not finite, leaves the best weights so far in the network: they are worth keeping.
+    A signal, a loss that is not finite, or a disk that is full leave the best weights so far in the network: they are
+    worth keeping.
     """
-    began = time.perf_counter()
-    status, ended = 0, None
+    if "ended" in plan:  # only its results were not written
+        return _Ending(**plan["ended"])
+    earlier, began = sum(trainer.history["seconds"]), time.perf_counter()
+    status, why, resumable = 0, None, False
     weights: Literal["balanced"] | None = None if args.class_weight == "none" else "balanced"
     try:
-        trainer.fit(X, y, epochs=args.epochs, batch_size=args.batch_size, class_weight=weights, **validation)
-        ended = trainer.stop_reason
-    except KeyboardInterrupt:
-        status, ended = 130, "interrupted"
+        if (epochs := args.epochs - trainer.epoch) > 0:
+            trainer.fit(X, y, epochs=epochs, batch_size=args.batch_size, class_weight=weights, **validation)
+            why = trainer.stop_reason
+    except KeyboardInterrupt as error:
+        status, why, resumable = status_of(error), word_of(error), True
         if len(trainer.history):
-            print("interrupted: the best weights so far are kept", file=sys.stderr)
-    except DivergenceError as error:
+            print(f"{why}: the best weights so far are kept", file=sys.stderr)
+    except (XpnnError, OSError) as error:
         if not len(trainer.history):
             raise
-        status, ended = 2, "diverged"
+        diverged = isinstance(error, DivergenceError)
+        status, why, resumable = 2, "diverged" if diverged else "failed", not diverged
         print(f"xpnn train: {in_options(str(error))} The best weights so far are kept.", file=sys.stderr)
-    return _Ending(status, time.perf_counter() - began, ended)
+    best = next((c.best_epoch for c in trainer.callbacks if isinstance(c, EarlyStopping)), None)
+    return _Ending(status, earlier + time.perf_counter() - began, why, best, resumable)
 
 
 # -- results ----------------------------------------------------------------------------------------------------
-# what does not change the result
-_NO_SETTINGS = ("run", "command", "argv", "json", "quiet", "out", "report")
+def _conclude(
+    job: Job, staging: Staging, trainer: Trainer, problem: _Problem, notes: list[str], ending: _Ending
+) -> int:
+    """Score, write and tell what came out, and return the exit status; nothing is lost if that fails."""
+    settings, checkpoint = job.settings, staging.path / CHECKPOINT
+    if not _worth_keeping(trainer, staging):
+        staging.discard()
+        print(f"{ending.why} in the first epoch: nothing is saved", file=sys.stderr)
+        return ending.status
+    try:
+        with settings.signals.held():
+            if ending.resumable:
+                ending = ending._replace(resumable=_saved(trainer, checkpoint))
+            if not len(trainer.history):
+                print(f"{ending.why} in the first epoch: go on with xpnn train --resume {job.out}", file=sys.stderr)
+                return ending.status
+            _finish(job, staging, trainer, problem, notes, ending)
+    except BaseException:
+        if not (ending.resumable or staging.committed) and _saved(trainer, checkpoint):
+            staging.start({**(staging.plan or {}), "ended": ending._replace(status=0)._asdict()})
+        raise
+    pending = settings.signals.pending
+    if pending is not None:
+        print(f"{word_of(pending)}: the results are written", file=sys.stderr)
+    return ending.status or (0 if pending is None else status_of(pending))
+
+
+def _saved(trainer: Trainer, checkpoint: Path) -> bool:
+    """Write the checkpoint, and tell whether that was possible: it is worth less than the results."""
+    try:
+        trainer.save(checkpoint)
+    except (XpnnError, OSError) as error:
+        print(f"xpnn train: {in_options(str(error))} There is no checkpoint to go on from.", file=sys.stderr)
+        return False
+    return True
 
 
 def _facts(
@@ -294,8 +393,8 @@ def _facts(
         "epochs": len(trainer.history),
         "seconds": round(ending.seconds, 3),
         "stopped": ending.why,
-        "best_epoch": next((c.best_epoch for c in trainer.callbacks if isinstance(c, EarlyStopping)), None),
-        "options": {k: v for k, v in vars(args).items() if k not in _NO_SETTINGS and v is not None},
+        "best_epoch": ending.best_epoch,
+        "options": {k: v for k, v in vars(args).items() if k not in NO_SETTINGS and v is not None},
         "notes": notes,
         **({} if problem.findings is None else {"audit": finite([f._asdict() for f in problem.findings])}),
         "command": shlex.join(["xpnn", *args.argv]),
@@ -305,13 +404,14 @@ def _facts(
     }
 
 
-def _finish(
-    args: argparse.Namespace, out: Path, predictor: Predictor, trainer: Trainer, problem: _Problem, ending: _Ending
-) -> None:
-    """Score, write all files, and print what came out."""
-    scored, source = problem.scored(), problem.source
+def _finish(job: Job, staging: Staging, trainer: Trainer, problem: _Problem, notes: list[str], ending: _Ending) -> None:
+    """Score, write all files, let them take their places together, and print what came out."""
+    args, out, scored, source = job.settings, job.out, problem.scored(), problem.source
+    info = _facts(args, trainer, problem, notes, ending)
+    info["run"] = {name: (staging.plan or {})[name] for name in ("id", "data")}
+    predictor = Predictor(trainer.net, trainer.loss, problem.target, problem.encoder, info)
     scores = predictor.score(scored.raw, scored.y)
-    predictor.info["scores"] = finite({"on": scored.name, **scores})
+    info["scores"] = finite({"on": scored.name, **scores})
     evidence = collect_evidence(
         predictor,
         scored.raw,
@@ -323,11 +423,14 @@ def _finish(
     )
     train = problem.parts["train"]
     points = (source.raw[train], problem.y[train]) if source.kind == "points" else None
-    written = write_results(out, predictor, trainer.history, points, evidence)
+    written = [path.name for path in write_results(staging.path, predictor, trainer.history, points, evidence)]
     if args.report:
-        written.append(write_report(read_run(out), out / "report.html"))
+        run = dataclasses.replace(read_run(staging.path), folder=out, name=out.resolve().name)
+        written.append(write_report(run, staging.path / "report.html").name)
+    staging.commit(written, remove=superseded(out, written), keep=ending.resumable)
+    files = [out / name for name in written]
     if args.json:
-        print_json({**predictor.info, "parameters": predictor.net.n_params, "files": [str(path) for path in written]})
+        print_json({**info, "parameters": predictor.net.n_params, "files": [str(path) for path in files]})
         return
     why = f": {ending.why}" if ending.why else ""
     print(f"{len(trainer.history)} epochs in {ending.seconds:.1f} s{why}", end="\n\n")
@@ -335,5 +438,17 @@ def _finish(
         print(line)
     report_scores(predictor, scores, scored.name)
     print()
-    for path in written:
+    for path in files:
         print(f"wrote {path}")
+    if ending.resumable:
+        print(f"to go on: xpnn train --resume {out}")
+
+
+def _tell_finished(job: Job) -> int:
+    """Say that nothing is left to do."""
+    info = job.finished or {}
+    if job.settings.json:
+        print_json({**info, "files": [str(job.out / name) for name in info.get("run", {}).get("files", ())]})
+    else:
+        print(f"the run in {job.out} has ended, after {info['epochs']} epochs: nothing is left to do")
+    return 0

@@ -12,6 +12,7 @@ from .options import (
     add_json,
     add_network,
     add_number,
+    add_resume,
     add_table,
     add_task,
     at_least_zero,
@@ -30,7 +31,7 @@ def add_commands(commands: Any) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "train",
-        usage="xpnn train SOURCE [--target COLUMN] [options]",
+        usage="xpnn train SOURCE [--target COLUMN] [options]\n       xpnn train --resume RUN",
         help="train a network on a data set or a file and save it",
         description="Train on a built-in data set or on a file, print the score on held-out rows, and write model, "
         "history and pictures to a folder. Where an option is left out, the data decide; an option that would do "
@@ -49,6 +50,7 @@ def add_commands(commands: Any) -> None:
     )
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
     add_json(parser)
+    add_resume(parser)
     _add_data(parser.add_argument_group("data"))
     add_table(parser)
     text = "bins of the piecewise-linear encoding of each number, 0 for none; default auto, by the number of rows"
@@ -58,7 +60,8 @@ def add_commands(commands: Any) -> None:
     _add_rule(group)
     _add_course(group)
     add_backend(group)
-    parser.set_defaults(run=run_train)
+    # --resume reads the options with which a run began.
+    parser.set_defaults(run=run_train, parse=lambda argv, known=None: parser.parse_args(argv, known))
 
 
 def _add_data(group: Any) -> None:

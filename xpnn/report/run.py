@@ -12,8 +12,9 @@ from typing import Any
 from ..data.audit import AuditFinding
 from ..data.targets import ClassTarget
 from ..errors import DataError, FileFormatError
-from ..files import PathLike
+from ..files import PathLike, file_digest
 from ..predictor import Predictor
+from ..staging import STAGING, recover
 from ..training import Finding, History
 from .evidence import FORMAT
 
@@ -70,9 +71,41 @@ def read_run(folder: PathLike) -> Run:
         raise FileFormatError(
             f"{path / lacking[0]}: expected what xpnn train writes, got something else for {lacking[1]}. Train again."
         )
-    boundary = path / "boundary.png"
+    files = _files(info.get("run"))
+    _check_one_run(path, info, predictor, evidence, files)
+    # What an older run left is no picture of this one.
+    boundary = path / "boundary.png" if files is None or "boundary.png" in files else None
     name = path.resolve().name
-    return Run(path, name, info, history, predictor, evidence, boundary if boundary.is_file() else None)
+    return Run(path, name, info, history, predictor, evidence, boundary if boundary and boundary.is_file() else None)
+
+
+def _files(run: Any) -> dict[str, str] | None:
+    """Return the digests of a run's files; None for a run of a version that wrote none."""
+    return dict(run["files"]) if isinstance(run, dict) and isinstance(run.get("files"), dict) else None
+
+
+def _check_one_run(
+    path: Path,
+    info: dict[str, Any],
+    predictor: Predictor,
+    evidence: dict[str, Any] | None,
+    files: dict[str, str] | None,
+) -> None:
+    """Refuse files of different runs side by side."""
+    run, model = info.get("run"), predictor.info
+    shared = {"run", *(info.keys() & model.keys())}
+    foreign = [] if all(info.get(key) == model.get(key) for key in shared) else ["scores.json"]
+    if isinstance(run, dict) and evidence is not None and evidence.get("run") != run.get("id"):
+        foreign.append("evidence.json")
+    for name in ("history.csv", "evidence.json", "boundary.png"):
+        file = path / name
+        if files is not None and name in files and file.is_file() and file_digest(file) != files[name]:
+            foreign.append(name)
+    if foreign:
+        raise FileFormatError(
+            f"{path / foreign[0]}: expected a file of the run that model.safetensors is of, got one of another run or "
+            "one that was changed. Train again, or put the files of one run together."
+        )
 
 
 def _lacking(info: dict[str, Any], evidence: dict[str, Any] | None, predictor: Predictor) -> tuple[str, str] | None:
@@ -125,6 +158,11 @@ def _check_folder(path: Path) -> None:
         near = difflib.get_close_matches(path.name, beside)
         hint = f"Did you mean {path.parent / near[0]}?" if near else "Pass the folder given to `xpnn train --out`."
         raise DataError(f"expected the folder of a run, but {path} is not there. {hint}")
+    state = recover(path)
+    if state is not None:
+        go_on = f"Go on with `xpnn train --resume {path}`, or remove {path / STAGING} to keep what is beside it."
+        hint = "Wait for its end." if state == "running" else go_on
+        raise DataError(f"{path}: expected a finished run, got one whose training has not ended. {hint}")
     missing = [name for name in _NEEDED if not (path / name).is_file()]
     if not missing:
         return

@@ -1,0 +1,191 @@
+"""``xpnn train --resume``: what the run was begun with, and whether the same is asked for now, of the same data."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import json
+import math
+import os
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..errors import DataError, FileFormatError, OptionError
+from ..files import file_digest
+from ..staging import STAGING, plan_of, recover
+from .recipe import option, settle
+from .sources import BUILTIN, kind_of, stem_of
+from .system import versions
+
+__all__ = ["CHECKPOINT", "NO_SETTINGS", "Job", "check_data", "data_digests", "find_job", "new_plan"]
+
+#: Name of the trainer's file in the staging folder.
+CHECKPOINT = "checkpoint.safetensors"
+#: What does not change the result.
+NO_SETTINGS = (
+    *("run", "command", "argv", "parse", "signals"),
+    *("json", "quiet", "out", "report", "resume", "checkpoint_seconds"),
+)
+# What may be raised when a run goes on.
+_LIMITS = ("epochs", "max_seconds")
+_PATHS = ("source", "target", "test_file", "test_target", "data_dir")
+
+
+class Job(NamedTuple):
+    """What ``xpnn train`` is to do."""
+
+    settings: argparse.Namespace  # all filled in
+    out: Path
+    plan: dict[str, Any] | None = None  # that of the run to go on with
+    cwd: Path = Path()  # where relative paths begin
+    finished: dict[str, Any] | None = None  # scores.json of a run that needs no more
+
+
+def find_job(args: argparse.Namespace) -> Job:
+    """Return a new run; or, with --resume, the one to go on with, if what is asked for now is what it began with."""
+    if not args.resume:
+        return Job(settle(args), _out_of(args))
+    named = args.source not in BUILTIN and Path(args.source).expanduser().is_dir()  # xpnn train --resume OUT
+    if named and args.out:
+        raise OptionError(f"--out: expected no option beside the folder {args.source}, got {args.out}. Leave it out.")
+    out = Path(args.source).expanduser().resolve() if named else _out_of(args)
+    if recover(out) == "running":
+        raise DataError(f"--resume: expected a run that has ended, got one that is running in {out}. Wait for its end.")
+    plan = plan_of(out)
+    if plan is None:
+        return _without_plan(args, out, named=named)
+    try:
+        stored, cwd = args.parse(plan["argv"][1:]), Path(plan["cwd"])
+    except (KeyError, TypeError) as error:
+        raise FileFormatError(
+            f"{out / STAGING}: expected the plan of a run, got a damaged one. Remove this folder, and train again."
+        ) from error
+    asked = _asked(args, stored) if named else args
+    here = cwd if named and cwd.is_dir() else Path()
+    _refuse_differences(
+        out,
+        {name: _comparable(name, value, cwd) for name, value in vars(stored).items()},
+        {name: _comparable(name, value, here) for name, value in vars(asked).items()},
+        ignored=_LIMITS,
+    )
+    with contextlib.chdir(here):
+        settings = settle(asked)
+        first = settle(argparse.Namespace(**{**vars(asked), **{name: getattr(stored, name) for name in _LIMITS}}))
+    for name in _LIMITS:
+        least, value = (math.inf if v is None else v for v in (getattr(first, name), getattr(settings, name)))
+        if value < least:
+            raise OptionError(
+                f"{option(name)}: expected at least {least:g}, with which the run began, got {value:g}. Raise it."
+            )
+    settings.warmup = first.warmup  # the schedule stays; by default its warm-up is a share of the epochs
+    settings.argv = plan["argv"]
+    return Job(settings, out, plan, here)
+
+
+def _out_of(args: argparse.Namespace) -> Path:
+    """Return the folder to write to."""
+    name = args.source if args.source in BUILTIN else stem_of(args.source)
+    return Path(args.out or Path("runs", name)).expanduser()
+
+
+def _asked(args: argparse.Namespace, stored: argparse.Namespace) -> argparse.Namespace:
+    """Return the options now given, and those of before where none are."""
+    # The parser fills in only what is not there.
+    asked: argparse.Namespace = args.parse(args.argv[1:], argparse.Namespace(**vars(stored)))
+    asked.source, asked.command, asked.signals = stored.source, args.command, args.signals
+    asked.json, asked.quiet, asked.checkpoint_seconds = args.json, args.quiet, args.checkpoint_seconds
+    return asked
+
+
+def _without_plan(args: argparse.Namespace, out: Path, *, named: bool) -> Job:
+    """Return what --resume is to do where nothing is unfinished: nothing, or to begin."""
+    scores = out / "scores.json"
+    if not scores.is_file():
+        if named:
+            raise DataError(
+                f"--resume: expected the folder of a run that has not ended, got {out}. "
+                "Pass the folder that was given to `xpnn train --out`."
+            )
+        return Job(settle(args), out)
+    try:
+        info = json.loads(scores.read_text(encoding="utf-8"))
+        options = dict(info["options"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise FileFormatError(f"{scores}: expected what xpnn train writes, got a damaged file. Train again.") from error
+    data = info.get("run", {}).get("data", {})
+    if named:
+        asked = _asked(args, argparse.Namespace(**options))
+    else:
+        asked = settle(args)
+        check_data(asked, data)
+    # What "auto" stands for in a batch size is settled only when a run begins; files are known by their content.
+    ignored = [name for name, value in (("batch_size", not asked.batch_size), ("source", data)) if value]
+    _refuse_differences(out, options, vars(asked), ignored=ignored)
+    return Job(asked, out, finished=info)
+
+
+def _comparable(name: str, value: Any, cwd: Path) -> Any:
+    """Return an option's value; a path whole, for it may be given from another folder."""
+    if name in _PATHS and isinstance(value, str) and (cwd / Path(value).expanduser()).exists():
+        return os.path.realpath(cwd / Path(value).expanduser())
+    return value
+
+
+def _refuse_differences(out: Path, before: dict[str, Any], now: dict[str, Any], *, ignored: Sequence[str]) -> None:
+    names = [name for name in before if name not in (*NO_SETTINGS, *ignored) and before[name] != now.get(name)]
+    if names:
+        name = names[0]
+        word = option(name) if name != "source" else "SOURCE"
+        others = f" ({', '.join(map(option, names[1:]))} too)" if names[1:] else ""
+        raise OptionError(
+            f"--resume: expected the options that the run in {out} began with, {word} {_told(before[name])}, got "
+            f"{_told(now.get(name))}{others}. Give them as they were, or leave --resume out to train anew."
+        )
+
+
+def _told(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else "none" if value is None else str(value)
+
+
+# -- plans ------------------------------------------------------------------------------------------------------
+def new_plan(settings: argparse.Namespace, backend: str) -> dict[str, Any]:
+    """Return what a run is begun with: enough to go on with it in another process."""
+    return {
+        "id": secrets.token_hex(8),
+        "argv": [arg for arg in settings.argv if arg != "--resume"],
+        "cwd": os.getcwd(),
+        "data": data_digests(settings),
+        "backend": backend,
+        "versions": versions(),
+        "began": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    }
+
+
+def data_digests(settings: argparse.Namespace) -> dict[str, str]:
+    """Return what tells the content of each data file apart, by the option that names it."""
+    stream = kind_of(settings.source) == "stream"
+    found = {}
+    for name in ("source", "target", "test_file", "test_target"):
+        value = getattr(settings, name)
+        if value is None or (name == "target" and not stream) or not Path(value).expanduser().is_file():
+            continue
+        path = Path(value).expanduser()
+        # Streams may be larger than what can be read in a reasonable time.
+        status = path.stat()
+        found[name] = f"{status.st_size} bytes, {status.st_mtime_ns}" if stream else file_digest(path)
+    return found
+
+
+def check_data(settings: argparse.Namespace, before: dict[str, str]) -> None:
+    """Refuse data that have changed since the run began."""
+    now = data_digests(settings)
+    for name, digest in before.items():
+        if now.get(name) != digest:
+            path = getattr(settings, name)
+            raise DataError(
+                f"--resume: expected the data that the run began with, got another content in {path}. "
+                "Put the file back, or leave --resume out to train anew."
+            )
