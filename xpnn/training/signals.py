@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 import time
 from collections.abc import Callable
-from types import FrameType, TracebackType
-from typing import Any, Self, TypeAlias
+from types import FrameType
+from typing import Any, TypeAlias
 
 __all__ = ["DeferredSignals"]
 
@@ -27,6 +28,8 @@ class DeferredSignals:
 
     Attributes
     ----------
+    active : bool
+        Whether signals wait; else their handlers are called at once.
     pending : bool
         Whether a signal waits.
     """
@@ -35,35 +38,39 @@ class DeferredSignals:
         self.pending = False
         self._noted: dict[int, tuple[FrameType | None, float]] = {}
         self._handlers: dict[int, Handler] = {}
+        self._entered = contextlib.ExitStack()
+        self.active = False
 
-    def __enter__(self) -> Self | DeferredSignals:
+    def __enter__(self) -> DeferredSignals:
         if threading.current_thread() is not threading.main_thread():
             return self
         handlers = {number: signal.getsignal(number) for number in _SIGNALS}
         for handler in handlers.values():
             outer = getattr(handler, "__self__", None)
-            if isinstance(outer, DeferredSignals):
+            if isinstance(outer, DeferredSignals) and outer.active:
                 return outer
         for number, handler in handlers.items():
-            if callable(handler) and not isinstance(handler, signal.Handlers):
+            if callable(handler):
                 self._handlers[number] = handler
+                self._entered.callback(self._put_back, number)
                 signal.signal(number, self._note)
+        self.active = True
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for number, handler in self._handlers.items():
-            if signal.getsignal(number) == self._note:  # unless somebody has put another one in its place
-                signal.signal(number, handler)
-        if error is None:
+    def __exit__(self, *error: object) -> None:
+        self.active = False  # from here on a signal is answered at once, whosever handler is in place
+        with self._entered:
             self.answer()
+
+    def _put_back(self, number: int) -> None:
+        if signal.getsignal(number) == self._note:  # unless somebody has put another one in its place
+            signal.signal(number, self._handlers[number])
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         since = self._noted.setdefault(number, (frame, now))[1]
         self.pending = True
-        if now - since > _PATIENCE:
+        if not self.active or now - since > _PATIENCE:
             self.answer()
 
     def answer(self) -> None:
