@@ -5,12 +5,9 @@ from __future__ import annotations
 import contextlib
 import difflib
 import gzip
-<<<<<<< HEAD
+import hashlib
 import io
 import json
-=======
-import hashlib
->>>>>>> refs/heads/runs
 import os
 import secrets
 import shutil
@@ -25,21 +22,18 @@ from typing import Any, BinaryIO, TypeAlias
 from .errors import DataError, FileFormatError
 from .optional import needs
 
-<<<<<<< HEAD
 __all__ = [
     "EXPANSION",
     "PathLike",
     "atomic_path",
     "data_home",
     "existing_file",
+    "file_digest",
     "open_content",
     "parse_json",
     "read_content",
     "read_json",
 ]
-=======
-__all__ = ["PathLike", "atomic_path", "data_home", "existing_file", "file_digest", "read_content"]
->>>>>>> refs/heads/runs
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 
@@ -143,7 +137,6 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("lists or objects lie too deep in each other") from None
 
 
-<<<<<<< HEAD
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
@@ -163,8 +156,6 @@ def read_json(path: PathLike, hint: str) -> dict[str, Any]:
     return value
 
 
-# -- writing -----------------------------------------------------------------------------------------------------
-=======
 def file_digest(path: PathLike) -> str:
     """Return what tells the content of a file from any other content: half of its SHA-256, in hexadecimal.
 
@@ -180,7 +171,7 @@ def file_digest(path: PathLike) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:32]
 
 
->>>>>>> refs/heads/runs
+# -- writing -----------------------------------------------------------------------------------------------------
 @contextlib.contextmanager
 def atomic_path(path: PathLike) -> Iterator[Path]:
     """Yield a temporary name to write to; what was written comes to stand at `path` if the block succeeds.
