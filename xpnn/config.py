@@ -9,7 +9,7 @@ method ``from_dict(state)`` brings it back.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from types import ModuleType
 from typing import Any, TypeAlias
 
@@ -20,8 +20,8 @@ from .errors import FileFormatError, OptionError, XpnnError
 
 __all__ = ["Custom", "Known", "from_config", "known_classes", "options_of", "reading", "to_config"]
 
-#: Classes of the user's own that a file may hold.
-Custom: TypeAlias = tuple[type[Any], ...]
+#: Classes of the user's own that a file may hold, or a single one.
+Custom: TypeAlias = "type[Any] | Sequence[type[Any]]"
 Known: TypeAlias = dict[str, type[Any]]
 
 
@@ -96,7 +96,7 @@ def _plain(kind: type[Any], options: dict[str, Any]) -> dict[str, Any]:
 def known_classes(*places: tuple[ModuleType, type[Any]], custom: Custom = ()) -> Known:
     """Return the classes that may stand in a file, by name: of modules those that derive from a base, and the user's.
 
-    Raises OptionError if `custom` holds anything but classes.
+    The user's may be a single class.  Raises OptionError if `custom` holds anything but classes.
 
     Examples
     --------
@@ -104,13 +104,14 @@ def known_classes(*places: tuple[ModuleType, type[Any]], custom: Custom = ()) ->
     >>> sorted(known_classes((regularizers, regularizers.Regularizer)))
     ['L1', 'L2', 'Regularizer', 'SpectralNorm']
     """
-    for own in custom:
+    given = tuple(custom) if isinstance(custom, Iterable) and not isinstance(custom, type) else (custom,)
+    for own in given:
         if not isinstance(own, type):
             raise OptionError(f"load: expected classes of your own, got {own!r}. Pass the class, not an object of it.")
     found = [getattr(module, name) for module, _ in places for name in module.__all__]
     bases = tuple(base for _, base in places)
     known = {kind.__name__: kind for kind in found if isinstance(kind, type) and issubclass(kind, bases)}
-    return known | {kind.__name__: kind for kind in custom}
+    return known | {kind.__name__: kind for kind in given}
 
 
 def from_config(data: Any, known: Known, *, where: str = "load", option: str = "custom") -> Any:

@@ -154,7 +154,7 @@ class Predictor:
                 "the encoding of its data. Use xpnn.load in Python, or train with `xpnn train`."
             )
         where = "Predictor.load"
-        encoders = {kind.__name__: kind for kind in (TableEncoder, Standardizer, MinMax, *custom)}
+        encoders = known_classes(custom=(TableEncoder, Standardizer, MinMax)) | known_classes(custom=custom)
         with reading(where, "what Predictor.save writes", got=f"a bad entry in {path}"):
             return cls(
                 build(meta["network"], tensors, backend=backend, custom_layers=custom, where=where),

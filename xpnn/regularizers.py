@@ -6,6 +6,8 @@ decay, which does not pass through the optimizer's scaling, is an option of the 
 
 from __future__ import annotations
 
+from typing import Any
+
 from ._typing import Array
 from .arguments import describe
 from .errors import OptionError
@@ -133,13 +135,17 @@ class SpectralNorm(Regularizer):
         return self._vectors
 
     def resume(self, store: ParamStore, state: dict[str, Array]) -> None:
-        if state:
-            self._store, self._vectors = store, state
+        self._store, self._starts, self._vectors = store if state else None, {}, state
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_store": None}  # the network takes its parameters along, in memory of its own
 
     def add(self, store: ParamStore, lam: float | Array | None = None) -> Array:
         lam = self.lam if lam is None else lam
         backend, xp = store.backend, store.backend.xp
         n_iter = self.n_iter
+        if self._store is None and self._vectors:  # from a pickle
+            self._store = store
         if self._store is not store:
             self._store, self._starts, self._vectors, n_iter = store, {}, {}, 50
         value = backend.zeros(store.replicas)

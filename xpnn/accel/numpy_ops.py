@@ -69,6 +69,11 @@ class NumpyOps(Ops):
         if self._loops is not None and saved > _MEASURED:
             self._pool = paying_pool(self._loops)
 
+    def choose(self, *, compiled: bool) -> None:
+        """Use compiled loops from now on, for this object's operations, or none; none where they cannot be had."""
+        self._use(load_loops() if compiled else None)
+        self.setting = self.compiled
+
     def _use(self, loops: Any) -> None:
         self._loops, self._pool = loops, NO_POOL if loops is None else find_pool()
 

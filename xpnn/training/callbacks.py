@@ -8,9 +8,10 @@ that count: those which were validated.
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from .._typing import Array
 from ..arguments import count, number
@@ -53,9 +54,35 @@ class Callback(Recordable):
     def on_fit_end(self, trainer: Trainer) -> None:
         """At the end, however it came: last epoch, stop, Ctrl-C or an error."""
 
+    def between_steps(self, trainer: Trainer) -> None:
+        """Between steps, where training could be saved: after each, or after some that were made at once.
+
+        Called if `most_steps` says so.
+        """
+
+    def most_steps(self) -> int | None:
+        """Return how many steps at most may be made from one call of `between_steps` to the next; None: no calls.
+
+        Where a GPU makes many steps as one, the call comes at the next occasion.
+        """
+        return None
+
     def looks_at_steps(self) -> bool:
         """Whether anything is done in ``on_batch_end``."""
         return type(self).on_batch_end is not Callback.on_batch_end
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a fit that was cut off must know to go on; nothing, if not overridden.
+
+        Values are numbers, text, lists, dicts, None, and arrays (not within the others), which must not change later.
+        """
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what `state_dict` returned, after ``on_fit_begin`` or when an epoch is undone.
+
+        From a file, floating arrays come back as the network's library has them, others as NumPy's.
+        """
 
     def unrecordable(self, mode: RecordingMode) -> str | None:
         """Return that each step is looked at, where many are made as one; what is called between steps may be."""
@@ -64,6 +91,14 @@ class Callback(Recordable):
         if mode.as_one:
             return f"{type(self).__name__} looks at every step"
         return super().unrecordable(mode)
+
+
+class _Best(NamedTuple):
+    """A value, its epoch and, where they are kept, its weights."""
+
+    value: float = math.nan
+    epoch: int | None = None
+    weights: Snapshot | None = None
 
 
 class _Monitor(Callback):
@@ -81,26 +116,47 @@ class _Monitor(Callback):
             )
         self.monitor, self.min_delta = monitor, float(min_delta)
         self.mode = mode_of(monitor) if mode == "auto" else mode
-        self.best = math.nan
-        self.best_epoch: int | None = None
+        self._noted = _Best()
+
+    @property
+    def best(self) -> float:
+        """Best value so far."""
+        return self._noted.value
+
+    @property
+    def best_epoch(self) -> int | None:
+        """Its epoch, from 1."""
+        return self._noted.epoch
 
     def on_fit_begin(self, trainer: Trainer) -> None:
         """Begin anew: what was best in an earlier fit does not count."""
         if will_miss(self.monitor, trainer.columns):
             raise missing_column(self, self.monitor, trainer.columns)
-        self.best, self.best_epoch = math.nan, None
+        self._noted = _Best()
 
-    def improved(self, trainer: Trainer) -> bool:
-        """Read the last epoch's value; note and return whether it is the best so far."""
+    def improved(self, trainer: Trainer) -> float | None:
+        """Read the last epoch's value, and return it if it is the best so far: to be noted when all is done for it."""
         row = trainer.history.rows[-1]
         if self.monitor not in row:
             raise missing_column(self, self.monitor, row)
         value = float(row[self.monitor])
         sign = 1.0 if self.mode == "min" else -1.0
         if math.isnan(value) or sign * value >= sign * self.best - self.min_delta:
-            return False
-        self.best, self.best_epoch = value, trainer.epoch
-        return True
+            return None
+        return value
+
+    def note(self, trainer: Trainer, value: float, weights: Snapshot | None = None) -> None:
+        """Note the best value, its epoch and its weights, all at once."""
+        self._noted = _Best(value, trainer.epoch, weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        value, epoch, weights = self._noted
+        kept = {} if weights is None else {"values": weights.values, "buffers": weights.buffers}
+        return {"best": value, "best_epoch": epoch, **kept}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        weights = Snapshot(state["values"], state["buffers"]) if "values" in state else None
+        self._noted = _Best(state["best"], state["best_epoch"], weights)
 
 
 class EarlyStopping(_Monitor):
@@ -122,13 +178,6 @@ class EarlyStopping(_Monitor):
     restore_best : bool, default=True
         Whether to restore the weights (and running statistics) of the best epoch.
 
-    Attributes
-    ----------
-    best : float
-        Best value so far.
-    best_epoch : int or None
-        Its epoch, from 1.
-
     References
     ----------
     .. [1] Prechelt, "Early stopping — but when?", Neural Networks: Tricks of the Trade, 1998.
@@ -145,47 +194,116 @@ class EarlyStopping(_Monitor):
     ) -> None:
         super().__init__(monitor, mode, min_delta)
         self.patience, self.restore_best = count(patience, "EarlyStopping", "patience"), restore_best
-        self._best_weights: Snapshot | None = None
-
-    def on_fit_begin(self, trainer: Trainer) -> None:
-        super().on_fit_begin(trainer)
-        self._best_weights = None
 
     def on_epoch_end(self, trainer: Trainer) -> None:
-        if self.improved(trainer):
-            if self.restore_best:
-                self._best_weights = trainer.net.store.snapshot()
+        value = self.improved(trainer)
+        if value is not None:
+            self.note(trainer, value, trainer.net.store.snapshot() if self.restore_best else None)
         elif self.best_epoch is not None and trainer.epoch - self.best_epoch >= self.patience:
             restored = f"; restored epoch {self.best_epoch}" if self.restore_best else ""
             trainer.stop(f"{self.monitor} has not improved for {self.patience} epochs{restored} ({self.best:.4g})")
 
     def on_fit_end(self, trainer: Trainer) -> None:
-        if self._best_weights is not None:
-            trainer.net.store.restore(self._best_weights)
+        if self._noted.weights is not None:
+            trainer.net.store.restore(self._noted.weights)
 
 
 class Checkpoint(_Monitor):
-    """Save the network to a file when it is at its best, or at every epoch.
+    """Save the network, or the whole trainer, to a file: at its best, at every epoch, or every so often.
 
     Parameters
     ----------
     path : path
-        Written by `xpnn.save`, to a temporary name first.  ``{epoch}`` in it becomes the epoch's number.
+        Written under a temporary name first.  ``{epoch}`` in it becomes the number of epochs finished.
     monitor : str or None, default="val_loss"
-        Column of the history to follow; None saves at every epoch.
+        Column of the history to follow; None saves at every epoch, or as `every_steps` and `every_seconds` say.
     mode : {"auto", "min", "max"}, default="auto"
         Which direction is better.
+    trainer : bool, default=False
+        Whether to write what `Trainer.save` does, for `Trainer.load`, and not the network alone, for `xpnn.load`.
+        Training then goes on to the bit from where it was last saved, whatever has ended it: load the trainer with
+        callbacks like these, and fit it with the same rows for ``total - trainer.epoch`` epochs.
+    every_steps : int, optional
+        With ``monitor=None`` and ``trainer=True``: save after each so many steps, also within an epoch.
+    every_seconds : float, optional
+        Likewise: save, after a step, where so many seconds have passed.
+
+    Examples
+    --------
+    >>> import tempfile, xpnn
+    >>> from pathlib import Path
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> keep = Checkpoint(Path(folder.name, "run.safetensors"), None, trainer=True, every_steps=100)
+    >>> trainer = xpnn.Trainer(xpnn.mlp([2, 8, 2]), xpnn.CrossEntropy(), xpnn.Adam(), callbacks=[keep])
+    >>> _ = trainer.fit(*xpnn.data.make_moons(200, seed=0), epochs=3)
+    >>> xpnn.Trainer.load(keep.path, callbacks=[keep]).epoch
+    3
+    >>> folder.cleanup()
     """
 
-    def __init__(self, path: PathLike, monitor: str | None = "val_loss", *, mode: Mode = "auto") -> None:
+    def __init__(
+        self,
+        path: PathLike,
+        monitor: str | None = "val_loss",
+        *,
+        mode: Mode = "auto",
+        trainer: bool = False,
+        every_steps: int | None = None,
+        every_seconds: float | None = None,
+    ) -> None:
         super().__init__(monitor or "loss", mode)
-        self.path, self.always = str(path), monitor is None
+        self.path, self.always, self.trainer = str(path), monitor is None, trainer
+        self.every_steps = None if every_steps is None else count(every_steps, "Checkpoint", "every_steps")
+        if every_seconds is not None and not number(every_seconds) >= 0:
+            raise OptionError(f"Checkpoint: expected every_seconds >= 0, got {every_seconds!r}. Try 60.")
+        self.every_seconds = None if every_seconds is None else float(every_seconds)
+        self.often = every_steps is not None or every_seconds is not None
+        if self.often and not (trainer and self.always):
+            raise OptionError(
+                f"Checkpoint: expected monitor=None and trainer=True with every_steps or every_seconds, got "
+                f"monitor={monitor!r} and trainer={trainer!r}. Only a whole trainer goes on from within an epoch."
+            )
+        self._saved_at = 0.0
+        self._saved_step = 0
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        super().on_fit_begin(trainer)
+        self._saved_at, self._saved_step = time.monotonic(), trainer.step
+
+    def most_steps(self) -> int | None:
+        return self.every_steps or (sys.maxsize if self.often else None)
+
+    def between_steps(self, trainer: Trainer) -> None:
+        """Save, if it is time."""
+        late = self.every_seconds is not None and time.monotonic() - self._saved_at >= self.every_seconds
+        n = self.every_steps
+        if late or (n is not None and trainer.step // n > self._saved_step // n):
+            self._save(trainer)
 
     def on_epoch_end(self, trainer: Trainer) -> None:
+        if self.often:
+            return
+        value = None if self.always else self.improved(trainer)
+        if self.always or value is not None:
+            self._save(trainer)
+        if value is not None:
+            self.note(trainer, value)
+
+    def on_fit_end(self, trainer: Trainer) -> None:
+        # Of training that diverged the last good state is worth more.
+        ended = trainer.stop_reason is not None or trainer.epoch >= trainer.epochs_planned
+        if self.often and (ended or trainer.suspended is not None):
+            self._save(trainer)
+
+    def _save(self, trainer: Trainer) -> None:
         from ..checkpoint import save
 
-        if self.always or self.improved(trainer):
-            save(trainer.net, self.path.replace("{epoch}", str(trainer.epoch)))
+        path = self.path.replace("{epoch}", str(len(trainer.history)))
+        if self.trainer:
+            trainer.save(path)
+        else:
+            save(trainer.net, path)
+        self._saved_at, self._saved_step = time.monotonic(), trainer.step
 
 
 class CSVLogger(Callback):
@@ -222,6 +340,12 @@ class TimeLimit(Callback):
     def on_fit_begin(self, trainer: Trainer) -> None:
         self._began = time.monotonic()
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"used": time.monotonic() - self._began}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._began = time.monotonic() - state["used"]
+
     def on_epoch_end(self, trainer: Trainer) -> None:
         if time.monotonic() - self._began >= self.seconds:
             trainer.stop(f"the time limit of {self.seconds:g} seconds is over")
@@ -247,18 +371,17 @@ class EMA(Callback):
         self.decay = float(decay)
         self._average: Array = None
         self._raw: Array = None
-        self._averaged: Array = None
-        self._steps = self._epoch_began = 0
+        self._steps, self._shown = 0, False  # whether the average is in the network
 
     def on_fit_begin(self, trainer: Trainer) -> None:
-        self._average, self._raw, self._averaged, self._steps = trainer.net.store.zeros(), None, None, 0
+        self._average, self._raw, self._steps = trainer.net.store.zeros(), None, 0
+        self._shown = False
 
+    # What is cut off in one of these is made whole when it is called again, or by `on_fit_end`.
     def on_epoch_begin(self, trainer: Trainer) -> None:
-        self._epoch_began = trainer.step
         if self._raw is not None:
-            values = trainer.net.store.values
-            self._averaged = trainer.backend.copy(values)
-            values[...] = self._raw
+            self._shown = False
+            trainer.net.store.values[...] = self._raw
             self._raw = None
 
     def on_batch_end(self, trainer: Trainer) -> None:
@@ -268,16 +391,26 @@ class EMA(Callback):
 
     def on_epoch_trained(self, trainer: Trainer) -> None:
         values = trainer.net.store.values
-        self._raw = trainer.backend.copy(values)
+        if self._raw is None:
+            self._raw = trainer.backend.copy(values)
         values[...] = self._average / (1.0 - self.decay**self._steps)
+        self._shown = True
 
     def on_fit_end(self, trainer: Trainer) -> None:
-        if self._raw is None and self._steps:  # ended within an epoch
-            if trainer.step > self._epoch_began:
-                self.on_epoch_trained(trainer)
-            elif self._averaged is not None:  # the epoch diverged and was undone, but not in the running average
-                trainer.net.store.values[...] = self._averaged
-        self._raw = self._averaged = None
+        if self._steps and not self._shown:  # ended within an epoch, or before it if it was undone
+            self.on_epoch_trained(trainer)
+        self._raw = None
+
+    def state_dict(self) -> dict[str, Any]:
+        raw = {} if self._raw is None else {"raw": self._raw}
+        average = {} if self._average is None else {"average": self._average * 1.0}
+        return {"steps": self._steps, **average, **raw}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._raw, self._steps = state.get("raw"), state["steps"]
+        self._shown = self._raw is not None
+        if "average" in state:
+            self._average = state["average"] * 1.0
 
 
 class LambdaCallback(Callback):

@@ -2,18 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..backend import to_numpy
 from ..random import StepKey
+from .callbacks import Callback
 from .feed import Batch, Feed, Indices
+from .position import At, Position
+from .signals import DeferredSignals
 from .state import TrainState
 from .step import Step, StepTable, Tally, Training
 
-__all__ = ["Epoch", "explain"]
+__all__ = ["Between", "Epoch", "explain"]
+
+
+class Between:
+    """What comes between the steps of a fit: hooks after each step, callbacks that look now and then, signals.
+
+    Attributes
+    ----------
+    lookers : list of Callback
+        Called after each step.
+    watchers : list of Callback
+        Called between steps.
+    busy : bool
+        Whether there are any.
+    """
+
+    def __init__(self, callbacks: Sequence[Callback], signals: DeferredSignals) -> None:
+        self.signals = signals
+        self.lookers = [callback for callback in callbacks if callback.looks_at_steps()]
+        self.watchers = [callback for callback in callbacks if callback.most_steps() is not None]
+        self.busy = bool(self.lookers or self.watchers)
+
+    def most(self, step: int) -> int:
+        """Return how many steps may be made at once from number `step` of all on."""
+        if self.lookers:
+            return 1
+        lengths = (callback.most_steps() for callback in self.watchers)
+        return min((n - step % n for n in lengths if n is not None), default=sys.maxsize)
 
 
 class Epoch(NamedTuple):
@@ -25,7 +56,14 @@ class Epoch(NamedTuple):
     table: StepTable
     tally: Tally  #: where losses and metrics go
     begun: TrainState  #: the state before the first step
-    hooks: Sequence[Callable[[], None]] = ()  #: called after each step
+    position: Position  #: where the fit stands
+    between: Between  #: what comes between steps
+    rate: Any  #: the learning rate of the last step
+
+    @property
+    def first(self) -> int:
+        """The number of the first step; those before it were made by an earlier fit."""
+        return 0 if self.position.begun is None else self.position.begun.slot
 
     def batches(self, first: int = 0) -> Iterator[Batch]:
         """Yield (x, y, weight) of each batch, from number `first` on."""
@@ -33,12 +71,26 @@ class Epoch(NamedTuple):
 
     def run(self, first: int = 0) -> None:
         """Make the steps from number `first` on, one by one."""
-        training, tally, hooks = self.training, self.tally, self.hooks
+        training, tally, position = self.training, self.tally, self.position
         for step, (x, y, weight) in zip(self.table.steps(first), self.batches(first), strict=True):
+            position.torn = True
             value, pred = training.train_step(x, y, weight, step)
             tally.add(step.slot, value, pred, y, weight)
-            for hook in hooks:
-                hook()
+            self.made(step.slot + 1)
+
+    def made(self, slot: int) -> None:
+        """Note that the steps before number `slot` are whole, and do what comes between steps."""
+        self.whole(slot)
+        if self.between.busy or self.between.signals.pending:
+            self.training.pause()
+
+    def whole(self, slot: int) -> None:
+        """Note that the steps before number `slot` are whole."""
+        position, lookers = self.position, self.between.lookers
+        if lookers:
+            position.at = At("on_batch_end", list(lookers))
+        position.slot = slot
+        position.torn = False
 
 
 def explain(epoch: Epoch, last: int) -> str:
@@ -53,7 +105,8 @@ def explain(epoch: Epoch, last: int) -> str:
     training = epoch.training
     epoch.begun.restore(training)
     rate, name = training.optimizer.lr, "the loss"
-    for step, (x, y, weight) in zip(epoch.table.steps(0, last + 1), epoch.batches(), strict=False):
+    first = epoch.first
+    for step, (x, y, weight) in zip(epoch.table.steps(first, last + 1), epoch.batches(first), strict=False):
         found = _first_activation(training, x, weight, step)
         if found is None:
             training.train_step(x, y, weight, step)

@@ -69,6 +69,11 @@ class Feed:
         return int(self._columns[0].values.shape[0]) if self._part is None else len(self._part)
 
     @property
+    def numbers(self) -> Indices | None:
+        """The numbers of the rows of a part, in order; None of all."""
+        return self._part
+
+    @property
     def rows(self) -> Indices:
         """The numbers of this feed's rows, in order."""
         return np.arange(len(self), dtype=np.int64) if self._part is None else self._part

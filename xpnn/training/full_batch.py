@@ -24,9 +24,10 @@ from ..optim.lbfgs import Descent
 from ..recordable import foreign_method
 from ..schedules import Constant
 from .feed import Batch, Feed
+from .position import At, Fitting
 from .step import STEP_METHODS, Tally, Training
 
-__all__ = ["FullBatch", "Objective", "plan_full_batch"]
+__all__ = ["FullBatch", "Iterate", "Objective", "plan_full_batch"]
 
 
 class Objective:
@@ -83,6 +84,24 @@ class Objective:
         return data + self.penalty
 
 
+class Iterate:
+    """What an iteration changes, so that it can be undone; the optimizer's arrays are made anew, never written to."""
+
+    complete = True
+
+    def __init__(self, training: Training) -> None:
+        self._store, self._state = training.net.store.snapshot(), dict(training.optimizer.state)
+        self._counts = training.step, training.epoch, training.optimizer.t
+        self._left = training.grad_norm, training.penalty
+
+    def restore(self, training: Training) -> None:
+        """Put everything back."""
+        training.net.store.restore(self._store)
+        training.optimizer.state = dict(self._state)
+        training.step, training.epoch, training.optimizer.t = self._counts
+        training.grad_norm, training.penalty = self._left
+
+
 class FullBatch:
     """The epochs of one fit by an optimizer that takes all rows at once, and makes an objective small.
 
@@ -91,7 +110,7 @@ class FullBatch:
 
     _descent: Descent
 
-    def __init__(self, fit: Training, optimizer: LBFGS, objective: Objective) -> None:
+    def __init__(self, fit: Fitting, optimizer: LBFGS, objective: Objective) -> None:
         self.fit, self.optimizer, self.objective = fit, optimizer, objective
         self._row: dict[str, Any] = {}
 
@@ -109,6 +128,8 @@ class FullBatch:
         """
         began = time.perf_counter()
         fit, descent, store = self.fit, self._descent, self.fit.net.store
+        fit.position.torn = True  # up to the history's row
+        fit.position.begin(fit, Iterate(fit))
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # it steps back from what is not finite
             if not bool(store.backend.xp.all(store.values == descent.x)):  # a callback has moved them
                 descent.begin()
@@ -122,6 +143,7 @@ class FullBatch:
         reason = self._ended()
         if reason is not None:
             fit.stop(reason)
+        fit.position.at = At("on_batch_end")
         fit.notify("on_batch_end")
         fit.notify("on_epoch_trained")
         row = {**self._row, "epoch": fit.epoch, "lr": descent.step}
@@ -155,7 +177,7 @@ class FullBatch:
         return message or None
 
 
-def plan_full_batch(fit: Training, rows: Feed, batch_size: int, graph: object) -> FullBatch | None:
+def plan_full_batch(fit: Fitting, rows: Feed, batch_size: int, graph: object) -> FullBatch | None:
     """Return what makes the epochs of a fit whose optimizer takes all rows at once; None for other optimizers.
 
     The optimizer is bound, `graph` as given to `fit`.  Raises OptionError if the fit has parts or options that a line

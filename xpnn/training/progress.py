@@ -57,6 +57,9 @@ class ProgressBar(Callback):
         self.options = options
         self._bar: Any = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_bar": None}  # of a terminal
+
     def on_fit_begin(self, trainer: Trainer) -> None:
         self._bar = open_bar(self.options, trainer.epochs_planned, trainer.epoch)
 

@@ -1,26 +1,29 @@
 """A trainer in a file: stop today, go on tomorrow, and nobody can tell.
 
 Saved are network, optimizer with its state, schedule, penalty, counters and history; everything else of an epoch
-(order of the rows, dropout masks) is a function of the seeds and the counters.  So training that was saved and
-loaded between two calls of `fit` is bit for bit the training that was not.  Callbacks are not saved: each fit begins
-theirs anew, and `load` takes new ones.
+(order of the rows, dropout masks) is a function of the seeds and the counters.  So training that was saved and loaded
+is bit for bit the training that was not: between two fits, and also within one, whose `Position` and whose callbacks'
+states are saved along.  Callbacks themselves are not: `load` takes new ones, which take up these states.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import losses, metrics, optim, regularizers, schedules
+from .._typing import Array
 from ..backend import Backend, to_numpy
 from ..checkpoint import build, read, write
 from ..config import Custom, from_config, known_classes, reading, to_config
 from ..errors import FileFormatError
 from ..files import PathLike
+from ..params import Snapshot
 from .callbacks import Callback
 from .history import History
+from .position import Suspended, left_by
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -35,6 +38,7 @@ _PARTS = {
     "regularizer": (regularizers, regularizers.Regularizer),
     "metrics": (metrics, metrics.Metric),
 }
+_PLAIN = ("epoch", "moment", "slot", "waiting", "seconds", "stop_reason", "rows", "states")
 _NUMBERS = ("clip_norm", "clip_value", "seed", "epoch", "step")
 
 
@@ -48,7 +52,50 @@ def save_trainer(trainer: Trainer, path: PathLike) -> None:
     meta = {part: to_config(getattr(trainer, part)) for part in _PARTS}
     meta |= {name: getattr(trainer, name) for name in _NUMBERS}
     meta |= {"t": optimizer.t, "history": trainer.history.rows}
+    last = {"grad_norm": trainer.grad_norm, "penalty": trainer.penalty}
+    tensors |= {f"last/{name}": np.array(to_numpy(array)) for name, array in last.items() if array is not None}
+    standing = trainer.standing()
+    if standing is not None:
+        meta["epoch"] = standing.epoch
+        meta["suspended"], arrays = _described(standing)
+        tensors |= {f"suspended/{name}": np.array(to_numpy(array)) for name, array in arrays.items()}
     write(path, tensors, {"network": trainer.net.config(), "trainer": meta})
+
+
+def _described(standing: Suspended) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Return what is suspended as JSON-able values and named arrays."""
+    arrays = {f"tally/{k}": table for k, table in enumerate(standing.tables)}
+    if standing.order is not None:
+        arrays["order"] = standing.order
+    if standing.live is not None:
+        arrays |= {f"live/{name}": array for name, array in standing.live._asdict().items()}
+    states: list[list[Any]] = []
+    for k, (kind, state) in enumerate(standing.states):
+        found = {name: value for name, value in state.items() if hasattr(value, "shape") and hasattr(value, "dtype")}
+        arrays |= {f"callback/{k}/{name}": array for name, array in found.items()}
+        rest = {name: value for name, value in state.items() if name not in found}
+        states.append([kind, to_config(rest, f"{kind}.state_dict: expected values")])
+    plain = standing._asdict() | {"states": states}
+    return {name: plain[name] for name in _PLAIN}, arrays
+
+
+def _suspended(plain: dict[str, Any], arrays: dict[str, np.ndarray], backend: Backend) -> Suspended:
+    """Return what `_described` described."""
+
+    def named(prefix: str) -> dict[str, np.ndarray]:
+        return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+    def here(array: np.ndarray) -> Array:
+        return backend.copy(array) if array.dtype.kind not in "biuSU" else array
+
+    states = [
+        (kind, state | {name: here(array) for name, array in named(f"callback/{k}/").items()})
+        for k, (kind, state) in enumerate(plain["states"])
+    ]
+    tables = [array for _, array in sorted(named("tally/").items(), key=lambda item: int(item[0]))]
+    live = {name: backend.copy(array) for name, array in named("live/").items()}
+    options = {name: plain[name] for name in _PLAIN} | {"states": states, "tables": tables}
+    return Suspended(**options, order=arrays.get("order"), live=Snapshot(**live) if live else None)
 
 
 def load_trainer(
@@ -62,7 +109,8 @@ def load_trainer(
             "or read the network with xpnn.load."
         )
     state = meta["trainer"]
-    parts: dict[str, dict[str, np.ndarray]] = {"network": {}, "optimizer": {}, "regularizer": {}}
+    names = ("network", "optimizer", "regularizer", "last", "suspended")
+    parts: dict[str, dict[str, np.ndarray]] = {name: {} for name in names}
     with reading("Trainer.load", "what trainer.save writes", got=f"a bad entry in {path}"):
         for full, array in tensors.items():
             part, _, name = full.partition("/")
@@ -80,4 +128,9 @@ def load_trainer(
             trainer.regularizer.resume(net.store, vectors)
         trainer.history = History(state["history"])
         trainer.epoch, trainer.step = state["epoch"], state["step"]
+        for name, array in parts["last"].items():
+            setattr(trainer, name, net.backend.copy(array))
+        if "suspended" in state:
+            suspended = _suspended(state["suspended"], parts["suspended"], net.backend)
+            trainer.suspended = suspended._replace(left=left_by(trainer))
     return trainer

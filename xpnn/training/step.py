@@ -74,8 +74,11 @@ class Training(Protocol):
     def evaluate_feed(self, feed: Feed, batch_size: int) -> dict[str, float]:
         """Return loss and metrics, dropout off."""
 
-    def notify(self, event: str) -> None:
+    def notify(self, event: Any) -> None:
         """Call a hook of all callbacks."""
+
+    def pause(self) -> None:
+        """Do what comes between steps."""
 
     def stop(self, reason: str) -> None:
         """End training after this epoch."""
@@ -125,6 +128,11 @@ class StepTable:
 
     def __len__(self) -> int:
         return len(self._weights)
+
+    @property
+    def weights(self) -> np.ndarray:
+        """The batches' totals."""
+        return np.asarray(self._weights)
 
     def steps(self, start: int = 0, stop: int | None = None) -> Iterator[Step]:
         """Yield the rows from number `start` to before `stop`, as eager steps take them."""
@@ -189,6 +197,7 @@ class Tally:
     def __init__(self, training: Training, steps: int) -> None:
         backend, replicas = training.net.backend, training.net.store.replicas
         self._xp, self._loss, self._metrics = backend.xp, training.loss, training.metrics
+        self._device = backend.device
         self._losses = backend.zeros((steps, *replicas))
         self._sums = [backend.zeros((steps, metric.width, *replicas)) for metric in self._metrics]
 
@@ -217,6 +226,11 @@ class Tally:
         """Take over the steps of another tally, from `slot` on."""
         for table, part in zip(self.tables, other.tables, strict=True):
             table[slot : slot + part.shape[0], ...] = part
+
+    def take(self, tables: Sequence[np.ndarray]) -> None:
+        """Take over the first steps from `tables` of the host."""
+        for table, part in zip(self.tables, tables, strict=False):
+            table[: part.shape[0], ...] = self._xp.asarray(part, dtype=table.dtype, device=self._device)
 
     def losses(self) -> np.ndarray:
         """The loss of each step, on the host."""

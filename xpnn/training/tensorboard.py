@@ -74,6 +74,9 @@ class TensorBoard(Callback):
         self._writers: dict[str, Any] = {}
         self._begins_at = 1
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_writers": {}}  # of open files
+
     def on_fit_begin(self, trainer: Trainer) -> None:
         self.on_fit_end(trainer)  # of a fit that another trainer began and has not ended
         self._begins_at = trainer.epoch + 1

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -27,16 +28,20 @@ from ..regularizers import Regularizer
 from ..schedules import Constant, Schedule
 from .callbacks import Callback
 from .checks import Rows, checked_feed, expect, feeds_of_fit
-from .epoch import Epoch, explain
+from .epoch import Between, Epoch, explain
 from .feed import Feed
 from .full_batch import FullBatch, plan_full_batch
 from .history import History, missing_column, will_miss
+from .position import At, Moment, Position, Suspended, is_stateful, key_of, suspend
 from .recorded import Runner, find_runner
 from .resume import load_trainer, save_trainer
+from .signals import DeferredSignals
 from .state import TrainState
 from .step import STEP_METHODS, Step, StepTable, Tally
 
 __all__ = ["Trainer"]
+
+_LOG = logging.getLogger("xpnn")
 
 
 class Trainer(Recordable):
@@ -81,6 +86,9 @@ class Trainer(Recordable):
         Epochs and steps made so far.
     stop_reason : str or None
         Why the last fit ended early, if it did.
+    suspended : Suspended or None
+        What a fit that was cut off (Ctrl-C, SIGTERM, an error) has left for the next: with the same rows, weights and
+        batch size that one goes on to the bit, its first epoch being the unfinished one.  None begins anew.
     grad_norm, penalty : array or None
         On the device: the norm of the gradients of the last epoch's last step before clipping, and the penalty's
         value of the last step.
@@ -148,6 +156,11 @@ class Trainer(Recordable):
         self.stop_reason: str | None = None
         self.grad_norm: Array = None
         self.penalty: Array = None
+        self.position = Position(0, 0)
+        self.suspended: Suspended | None = None
+        self.rows_key = ""  # tells the rows of the present fit from others
+        self._between = Between((), DeferredSignals())
+        self._fitting = False
         self._runner: Runner | None = None  # makes recorded steps; it may serve the next fit
         self._full_batch: FullBatch | None = None  # makes the epochs of a fit where each is one iteration over all rows
 
@@ -158,7 +171,9 @@ class Trainer(Recordable):
 
     def __getstate__(self) -> dict[str, Any]:
         # Operations and addresses belong to this process.
-        return {**vars(self), "bound_loss": self.loss, "_runner": None, "_full_batch": None}
+        own = {"bound_loss": self.loss, "_between": Between((), DeferredSignals()), "_fitting": False}
+        own |= {"position": Position(0, 0), "suspended": self.standing()}
+        return {**vars(self), **own, "_runner": None, "_full_batch": None}
 
     # -- fit ------------------------------------------------------------------------------------------------
     @on_device
@@ -227,7 +242,8 @@ class Trainer(Recordable):
             If a loss, or a weight after an epoch's last step, is not finite; the weights from before that epoch are
             restored, then callbacks end.
         """
-        epochs, batch_size = count(epochs, "fit", "epochs"), count(batch_size, "fit", "batch_size")
+        going_on = self.suspended is not None and type(epochs) is int and epochs == 0  # to what callbacks do at the end
+        epochs, batch_size = 0 if going_on else count(epochs, "fit", "epochs"), count(batch_size, "fit", "batch_size")
         train, valid = feeds_of_fit(
             self.net,
             self.loss,
@@ -239,36 +255,102 @@ class Trainer(Recordable):
             seed=self.seed,
         )
         self.optimizer.bind(self.net.store)
+        self.rows_key = key_of(train, batch_size, shuffle=shuffle)
+        before = self._what_goes_on()
         self.stop_reason, self.epochs_planned = None, self.epoch + epochs
         steps = -(-len(train) // batch_size)
         self.bound_loss = self.loss.using(self.net.backend.ops)
         self.net.prepare(epochs * steps, batch_size)
-        total = self.epochs_planned if self.schedule.unit == "epoch" else self.step + epochs * steps
+        made = 0 if before is None else before.made
+        total = self.epochs_planned if self.schedule.unit == "epoch" else self.step - made + epochs * steps
         schedule = self.schedule.resolve(total)
         self.columns = self._names(validated=valid is not None)
         self._full_batch = plan_full_batch(self, train, batch_size, graph)
         begun: list[Callback] = []
+        ended = False
+        with DeferredSignals() as signals:
+            self._between = Between(self.callbacks, signals)
+            try:
+                for callback in self.callbacks:
+                    callback.on_fit_begin(self)
+                    begun.append(callback)
+                if schedule.watches is not None and will_miss(schedule.watches, self.columns):
+                    raise missing_column(schedule, schedule.watches, self.columns)
+                if self._full_batch is None:
+                    self._runner = find_runner(self, train, epochs, batch_size, graph, self._runner)
+                self._run(before, functools.partial(self.run_epoch, train, valid, batch_size, schedule, shuffle))
+                ended = True
+            finally:
+                self._full_batch = None
+                self._runner = self._runner if self._runner is not None and self._runner.lasting else None
+                self._end(begun, keep=not ended)
+        return self.history
+
+    def _what_goes_on(self) -> Suspended | None:
+        """Return what the fit before has left, if this one can go on with it."""
+        if self.suspended is None:
+            return None
+        why = self.suspended.objection(self)
+        if why is None:
+            return self.suspended
+        self.suspended = None
+        _LOG.warning("fit: a new epoch begins, for the fit that was cut off cannot be gone on with: %s", why)
+        return None
+
+    def _run(self, before: Suspended | None, run_epoch: Callable[[], dict[str, Any]]) -> None:
+        """Train up to the last epoch, or to a stop; after an error, leave what the next fit needs to go on."""
+        ended = False
+        self.position, self._fitting = Position(self.epoch, len(self.history)), True
         try:
-            for callback in self.callbacks:
-                callback.on_fit_begin(self)
-                begun.append(callback)
-            if schedule.watches is not None and will_miss(schedule.watches, self.columns):
-                raise missing_column(schedule, schedule.watches, self.columns)
+            if before is not None:
+                self.position = before.restore(self)
+            self.suspended = None
             if self._full_batch is not None:
-                self.stop_reason = self._full_batch.begin()
-            else:
-                self._runner = find_runner(self, train, epochs, batch_size, graph, self._runner)
-            while self.epoch < self.epochs_planned and self.stop_reason is None:
-                self.notify("on_epoch_begin")
-                self.history.append(self.run_epoch(train, valid, batch_size, schedule, shuffle))
-                self.notify("on_epoch_end")
+                self.stop_reason = self._full_batch.begin() or self.stop_reason
+            while not ended:
+                ended = self._advance(run_epoch)
+        except BaseException as error:
+            if self.suspended is not None:  # cut off while it was being restored
+                self.position = self.suspended.restore(self)
+            exact = self.position.settle(self, error) and not isinstance(error, DivergenceError)
+            self.suspended = suspend(self, keep=True) if exact else None
+            raise
+        else:
+            # In case a callback's end fails.
+            self.suspended = suspend(self, keep=True) if any(map(is_stateful, self.callbacks)) else None
         finally:
-            self._full_batch = None
-            self._runner = self._runner if self._runner is not None and self._runner.lasting else None
-            with contextlib.ExitStack() as stack:  # what one callback raises at its end keeps no other from its own
+            self._fitting = False
+
+    def _advance(self, run_epoch: Callable[[], dict[str, Any]]) -> bool:
+        """Go on to the end of an epoch; return whether there is none to go on with."""
+        position = self.position
+        if position.at.moment == "on_epoch_begin":
+            if self.epoch >= self.epochs_planned or self.stop_reason is not None:
+                return True
+            self.notify("on_epoch_begin")
+            position.at = At("on_batch_end", [])
+        if position.at.moment != "on_epoch_end":
+            self.history.append(run_epoch())
+            position.at, position.torn, position.tally, position.begun = At("on_epoch_end"), False, None, None
+        self.notify("on_epoch_end")
+        self.position = Position(self.epoch, len(self.history))
+        return False
+
+    def _end(self, begun: list[Callback], *, keep: bool) -> None:
+        """Let callbacks end, and keep what is suspended, if they fail too; none keeps another from its end."""
+        try:
+            with contextlib.ExitStack() as stack:
                 for callback in reversed(begun):
                     stack.callback(callback.on_fit_end, self)
-        return self.history
+        except BaseException:
+            keep = True
+            raise
+        finally:
+            self.suspended = self.suspended.leave(self) if keep and self.suspended is not None else None
+
+    def standing(self) -> Suspended | None:
+        """Return what another fit needs to go on from here; None where it begins anew."""
+        return suspend(self) if self._fitting else self.suspended
 
     def stop(self, reason: str) -> None:
         """Ask to end training after this epoch, for `reason`."""
@@ -280,38 +362,55 @@ class Trainer(Recordable):
         """Train over all batches once, validate, and return the epoch's row of the history."""
         if self._full_batch is not None:
             return self._full_batch.run_epoch(valid, batch_size)
-        began = time.perf_counter()
-        order = self.epoch_rows(len(train)) if shuffle else None
+        position = self.position
+        position.began = time.perf_counter()
+        epoch = self._plan_epoch(train, batch_size, schedule, shuffle=shuffle)
+        if position.at.moment == "on_batch_end":
+            self._make_steps(epoch)
+        self.epoch = position.epoch + 1
+        self.notify("on_epoch_trained")
+        row_out: dict[str, Any] = {"epoch": self.epoch, **epoch.tally.row(epoch.table.weights)}
+        if valid is not None:
+            row_out |= {f"val_{name}": value for name, value in self.evaluate_feed(valid, batch_size).items()}
+        row_out["lr"] = epoch.rate if isinstance(epoch.rate, float) else epoch.rate[:, 0].tolist()
+        row_out["grad_norm"] = float(to_numpy(self.grad_norm).astype(np.float64).mean())
+        if self.regularizer is not None:
+            row_out["penalty"] = float(np.mean(to_numpy(self.penalty)))
+        row_out["seconds"] = position.seconds + time.perf_counter() - position.began
+        return row_out
+
+    def _plan_epoch(self, train: Feed, batch_size: int, schedule: Schedule, *, shuffle: bool) -> Epoch:
+        """Return the steps of the coming epoch, or of one that an earlier fit began."""
+        position, first = self.position, self.position.slot
+        order = position.order if position.order is not None else self.epoch_rows(len(train)) if shuffle else None
+        if type(self).epoch_rows is not Trainer.epoch_rows:  # which need not give it a second time
+            position.order = order
         weights = train.batch_weights(order, batch_size)
         factors = self._factors(len(weights), schedule)
-        numbers = [self.optimizer.numbers(t, factor) for t, factor in enumerate(factors, self.optimizer.t + 1)]
+        numbers = [self.optimizer.numbers(t, factor) for t, factor in enumerate(factors, self.optimizer.t - first + 1)]
         strengths = self.penalty_strengths(weights)
-        table = StepTable(self.step, batch_size, weights, numbers, self.row_numbers(order), strengths)
-        lr = self.optimizer.rate(factors[-1])
-        hooks = [functools.partial(c.on_batch_end, self) for c in self.callbacks if c.looks_at_steps()]
-        epoch = Epoch(self, train, order, table, Tally(self, len(weights)), TrainState(self), hooks)
+        table = StepTable(self.step - first, batch_size, weights, numbers, self.row_numbers(order), strengths)
+        tally = position.tally = Tally(self, len(weights))
+        tally.take(position.tables)
+        begun, rate = TrainState(self, rows=len(train)), self.optimizer.rate(factors[-1])
+        return Epoch(self, train, order, table, tally, begun, position, self._between, rate)
 
+    def _make_steps(self, epoch: Epoch) -> None:
+        """Make the steps of an epoch that are not made yet."""
+        begun = epoch.position.begin(self, epoch.begun)
         # NumPy would warn of overflow at every step; the losses tell it once, with the cause.
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            epoch.run(0 if self._runner is None else self._runner.run(epoch))
+            self.pause()  # for the hooks after the last step that an earlier fit made
+            epoch.run(epoch.first if self._runner is None else self._runner.run(epoch))
 
         losses = epoch.tally.losses()
         xp, values = self.net.backend.xp, self.net.store.values
         # The last step may spoil the weights after its loss was taken: no later loss of this epoch would tell.
         if not np.isfinite(losses).all() or not bool(xp.all(xp.isfinite(values))):
-            raise self.divergence(losses, epoch)
-        self.epoch += 1
+            error = self.divergence(losses, epoch)
+            begun.restore_callbacks(self)
+            raise error
         self.optimizer.settle()
-        self.notify("on_epoch_trained")
-        row_out: dict[str, Any] = {"epoch": self.epoch, **epoch.tally.row(weights)}
-        if valid is not None:
-            row_out |= {f"val_{name}": value for name, value in self.evaluate_feed(valid, batch_size).items()}
-        row_out["lr"] = lr if isinstance(lr, float) else lr[:, 0].tolist()
-        row_out["grad_norm"] = float(to_numpy(self.grad_norm).astype(np.float64).mean())
-        if self.regularizer is not None:
-            row_out["penalty"] = float(np.mean(to_numpy(self.penalty)))
-        row_out["seconds"] = time.perf_counter() - began
-        return row_out
 
     def epoch_rows(self, n: int) -> np.ndarray:
         """Return the order in which the coming epoch takes the `n` training rows; override it for one of your own."""
@@ -439,6 +538,8 @@ class Trainer(Recordable):
                 pred = self.net.predict(x)
                 value, _ = self.loss.value_and_grad(pred, y, weight)
                 tally.add(slot, value, pred, y, weight)
+                if self._between.signals.pending and not self.position.at.waiting:
+                    self._between.signals.answer()
         return tally.row(weights)
 
     @on_device
@@ -526,10 +627,29 @@ class Trainer(Recordable):
         return load_trainer(cls, path, backend=backend, callbacks=callbacks, custom=custom)
 
     # -- the parts of fit -----------------------------------------------------------------------------------
-    def notify(self, event: str) -> None:
-        """Call a hook of all callbacks."""
-        for callback in self.callbacks:
-            getattr(callback, event)(self)
+    def notify(self, event: Moment) -> None:
+        """Call a hook of all callbacks, or of those that a fit which was cut off has not called yet."""
+        if self.position.at.moment != event or self.position.at.waiting is None:
+            self.position.at = At(event, list(self.callbacks))
+        self._call_waiting()
+
+    def _call_waiting(self) -> None:
+        """Call the present hook of the callbacks that wait for it."""
+        moment, waiting = self.position.at
+        while waiting:
+            getattr(waiting[0], moment)(self)
+            del waiting[0]
+            if moment != "on_batch_end":  # between steps signals are answered after all
+                self._between.signals.answer()
+
+    def pause(self) -> None:
+        """Do what comes between steps: the hooks after a step that wait, callbacks that look now and then, signals."""
+        self.position.calling = True
+        self._call_waiting()
+        for watcher in self._between.watchers:
+            watcher.between_steps(self)
+        self._between.signals.answer()
+        self.position.calling = False
 
     def _names(self, *, validated: bool) -> list[str]:
         """The columns that `run_epoch` fills."""
@@ -549,4 +669,5 @@ class Trainer(Recordable):
             earned = schedule.after(self.history[schedule.watches])
         if schedule.unit == "epoch":
             return [schedule(self.epoch + slot / steps) * earned for slot in range(steps)]
-        return [schedule(self.step + slot) * earned for slot in range(steps)]
+        begun = self.step - self.position.slot
+        return [schedule(begun + slot) * earned for slot in range(steps)]

@@ -137,6 +137,7 @@ class Trace:
         self._like = np.zeros(1, dtype)
         self._rows: list[list[int]] = []
         self._moves: list[tuple[int, int, int, int]] = []  # row and column, number of the moving array, offset
+        self.played = 0  #: steps of the last play, once they are made
         self._moving = 0
         # The memory that the trace knows, by the id of what owns it and is kept alive; a place if it moves.
         self._known: dict[int, tuple[Any, _Place | None]] = {}
@@ -388,8 +389,10 @@ class Trace:
         The `places` tell of each moving array where it is for the first step, and how many bytes further for each that
         follows.
         """
+        self.played = 0
         bases = np.asarray(places, np.int64).reshape(self._moving, 2)
         self._player.play(count, self._pool(), self._table, self._moved, bases, self._like)
+        self.played = count
 
 
 class TracedLoops:

@@ -72,9 +72,12 @@ class GraphRunner:
         self._failed = False
 
     def run(self, epoch: Epoch) -> int:
-        """Make the steps of an epoch: all, or up to a stage that cannot be recorded."""
-        if self._failed:
-            return 0
+        """Make the steps of an epoch: all, or up to a stage that cannot be recorded.
+
+        The rest of an epoch that an earlier fit began is left: its stages would be of other lengths.
+        """
+        if self._failed or epoch.first:
+            return epoch.first
         guard = Guard(epoch.training)
         if guard != self._guard:
             self._stages, self._guard = {}, guard
@@ -88,11 +91,13 @@ class GraphRunner:
                     self._stages[which] = _Stage(epoch, rows, a, min(a + size, steps))
                 stage = self._stages[which]
                 stage.fill(epoch, rows, a)
+                epoch.position.torn = True
                 if stage.recording is None:
                     self._record(epoch, stage, a)
                 else:
                     stage.launch(epoch.training, stage.recording)
-                epoch.tally.put(a, stage.tally)
+                    stage.made(epoch, a)
+                epoch.training.pause()
                 if self._failed:
                     self._stages.clear()
                     return a + stage.steps
@@ -120,9 +125,10 @@ class GraphRunner:
             before.restore(training)
             stage.launch(training, stage.recording)
 
-        why: str | None = None
+        equal = False
         try:
-            if same_bits(before, training, tables, eagerly=eagerly, recorded=recorded):
+            equal = same_bits(before, training, tables, eagerly=eagerly, recorded=recorded)
+            if equal:
                 return
             why = "recorded, they give other results, so some code in them is not array work alone"
         except Exception as error:  # of CUDA, CuPy or cuBLAS, each of a kind of its own
@@ -131,8 +137,10 @@ class GraphRunner:
             reason = (str(error).strip().splitlines() or [""])[0].rstrip(".")
             why = f"recording failed ({type(error).__name__}: {reason})"
         finally:
-            if why is not None or (after and stage.recording is None):  # also after Ctrl-C the steps stand
-                after[0].restore(training)
+            if after:  # also after Ctrl-C the steps stand
+                if not equal:
+                    after[0].restore(training)
+                stage.made(epoch, start)
         self._failed = True
         report(SLOW, why, loud=self._loud)
 
@@ -168,6 +176,11 @@ class _Stage:
         for slot, ((x, y, weight), step) in enumerate(zip(self._batches, steps, strict=True)):
             value, pred = training.train_step(x, y, weight, step)
             self.tally.add(slot, value, pred, y, weight)
+
+    def made(self, epoch: Epoch, start: int) -> None:
+        """Put losses and metrics in the epoch's tally: the steps from number `start` on are whole."""
+        epoch.tally.put(start, self.tally)
+        epoch.whole(start + self.steps)
 
     def launch(self, training: Training, recording: Recording) -> None:
         """Make the steps as they were recorded."""

@@ -127,6 +127,7 @@ class _Moving:
         self._feed, self._order, self.batch_size = epoch.feed, epoch.order, epoch.table.batch_size
         held = epoch.feed.held(epoch.order)
         self._held = None if held is None else _Rows(*held)
+        self.held = held is not None
         self.table: StepArrays = epoch.table.lay_out(epoch.training.net, 0, len(epoch.table))
         #: All arrays but those of the rows, each with its length of one step.
         self.arrays = [(a, 1) for a in (self.table.numbers, self.table.keys, *epoch.tally.tables)]
@@ -163,36 +164,46 @@ class TraceRunner:
         self._found: _Replayed | None = None  # the trace that passed its trial
         self._failed = False
         self._pace = 1  # steps to be made at once
+        self._counted = False  # whether the last steps are made, and the counters are theirs
 
     def run(self, epoch: Epoch) -> int:
         """Make the steps of an epoch but the last."""
         moving = _Moving(epoch)
         found = self._trace_for(epoch, moving)
         if found is None:
-            return 0
-        made, end = 0, len(epoch.table) - 1
-        for rows in moving.pieces(epoch.feed.edges(self.batch_size)):
+            return epoch.first
+        made, end = epoch.first, len(epoch.table) - 1
+        for rows in moving.pieces(epoch.feed.edges(self.batch_size, made)):
             if not rows.in_one_piece:
                 break
-            begun, stop = made, min(made + len(rows) // self.batch_size, end)
+            # Rows that lie in memory come all at once, from the first of the epoch on.
+            begun = 0 if moving.held else made
+            stop = min(begun + len(rows) // self.batch_size, end)
             while made < stop:
-                count = 1 if epoch.hooks else min(self._pace, stop - made)
+                count = min(self._pace, stop - made, epoch.between.most(epoch.table.first + made))
                 places = moving.places(made, rows.after((made - begun) * self.batch_size))
-                self._play(epoch.training, found, count, places)
-                made += count
-                for hook in epoch.hooks:
-                    hook()
+                epoch.position.torn = True
+                try:
+                    self._play(epoch.training, found, count, places)
+                finally:  # Ctrl-C may come when they are made
+                    if self._counted:
+                        made += count
+                        epoch.whole(made)
+                epoch.training.pause()
         return made
 
     def _play(self, training: Training, found: _Replayed, count: int, places: Sequence[tuple[int, int]]) -> None:
         """Make some steps by replaying a trace."""
         began = time.perf_counter()
+        self._counted = False
         try:
             found.trace.play(count, places)
-        finally:  # Ctrl-C comes when they have been made
-            training.step += count
-            training.optimizer.t += count
-            training.penalty = found.penalty
+        finally:
+            if found.trace.played == count:
+                training.step += count
+                training.optimizer.t += count
+                training.penalty = found.penalty
+                self._counted = True
         self._pace = max(int(_PATIENCE * count / (time.perf_counter() - began)), 1)
 
     # -- making a trace -------------------------------------------------------------------------------------
@@ -201,7 +212,7 @@ class TraceRunner:
         guard = Guard(epoch.training, moving.kind)
         if guard != self._guard:
             self._guard, self._found, self._failed = guard, None, False
-        if self._failed or self._found is not None:
+        if self._failed or self._found is not None or epoch.first:  # a trial begins with the epoch
             return self._found
         rows = next(moving.pieces([0, _TRIED * self.batch_size]))
         found = self._try(epoch, moving, rows) if rows.in_one_piece else "rows do not lie in one piece"
@@ -218,6 +229,7 @@ class TraceRunner:
         The trainer's own layers take no part in it.
         """
         training, made = epoch.training, []
+        epoch.position.torn = True
         before = epoch.begun if epoch.begun.complete else TrainState(training, whole=True)
         grads = training.net.store.grads.copy()  # of which no layer assigns what lies between the parameters
 
@@ -241,6 +253,7 @@ class TraceRunner:
         finally:
             before.restore(training)
             training.net.store.grads[...] = grads
+            epoch.position.torn = False
         return made[0] if equal else "replayed, they give other results"
 
     def _record(self, epoch: Epoch, moving: _Moving, rows: _Rows) -> _Replayed:
