@@ -1,4 +1,4 @@
-"""Files that take their places together: every moment at which a process may be cut off, and what the next one finds."""
+"""Files that take their places together: each moment at which a process may be cut off, and what the next one finds."""
 
 from __future__ import annotations
 
@@ -141,7 +141,10 @@ def test_a_second_writer_is_refused(tmp_path):
     with Staging(tmp_path) as staging:
         staging.start({})
         assert recover(tmp_path) == "running"
-        with pytest.raises(DataError, match=r"one in which a training is running\. Wait for its end"), Staging(tmp_path):
+        with (
+            pytest.raises(DataError, match=r"one in which a training is running\. Wait for its end"),
+            Staging(tmp_path),
+        ):
             pass
     assert recover(tmp_path) == "unfinished"
 
@@ -189,7 +192,7 @@ def test_a_damaged_state_is_refused_and_touches_nothing(tmp_path, text):
 
 def test_a_place_that_cannot_be_taken_is_told_and_the_journal_stays(tmp_path):
     (tmp_path / "b.txt").mkdir()
-    with pytest.raises(OSError, match="b.txt"):
+    with pytest.raises(OSError, match=r"b\.txt"):
         replace_all(tmp_path)
     state = json.loads((tmp_path / STAGING / "state.json").read_text())
     assert state["commit"]["files"] == ["a.txt", "b.txt"]

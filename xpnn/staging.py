@@ -36,7 +36,7 @@ _COMMIT_SECONDS = 5.0  # so long a reader waits for another process that is movi
 _LOOK_SECONDS = 0.5  # and a writer for one that only looks whether there is a writer
 
 
-class _Busy(DataError):
+class _BusyError(DataError):
     """Another process is writing to the folder."""
 
 
@@ -187,7 +187,7 @@ def recover(folder: PathLike) -> Literal["running", "unfinished"] | None:
         try:
             with Staging(folder):
                 pass
-        except _Busy:  # the one that writes will have moved all in a moment
+        except _BusyError:  # the one that writes will have moved all in a moment
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
@@ -201,7 +201,7 @@ def recover(folder: PathLike) -> Literal["running", "unfinished"] | None:
         return None
     try:
         os.close(_acquire(folder))
-    except _Busy:
+    except _BusyError:
         return "running"
     except OSError:  # a folder that cannot be written to
         pass
@@ -227,7 +227,7 @@ def _acquire(folder: Path, seconds: float = 0.0) -> int:
                     return handle
             os.close(handle)
         if time.monotonic() > deadline and file.exists():
-            raise _Busy(
+            raise _BusyError(
                 f"{folder}: expected a folder that nothing else writes to, got one in which a training is running. "
                 "Wait for its end, or choose another folder."
             )

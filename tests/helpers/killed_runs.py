@@ -21,7 +21,7 @@ import traceback
 from pathlib import Path
 from typing import NamedTuple
 
-OPTIONS = ("moons", "--epochs", "12", "--patience", "9", "--hidden", "6", "--dropout", "0.2", "--ema", "0.9", "--quiet")
+OPTIONS = ("moons", "--patience", "9", "--hidden", "6", "--dropout", "0.2", "--ema", "0.9", "--quiet")
 OPTIONS += ("--batch-size", "100", "--checkpoint-seconds", "0.004")
 KINDS = {"kill": signal.SIGKILL, "terminate": signal.SIGTERM, "interrupt": signal.SIGINT}
 STATUS = {"kill": -9, "terminate": 143, "interrupt": 130}
@@ -64,6 +64,8 @@ def forked(folder: Path, *args: str, before=lambda: None) -> int:
         from xpnn.cli import main
 
         status = main(["train", *OPTIONS, *args, "--out", str(folder)])
+    except KeyboardInterrupt:  # before xpnn was asked anything
+        status = 130
     except BaseException:
         traceback.print_exc()
         sys.stderr.flush()
@@ -79,12 +81,11 @@ def ended(pid: int) -> int:
 class Trial:
     """Trainings in a folder, to be compared with those that nothing disturbs."""
 
-    def __init__(self, home: Path) -> None:
-        self.home, self.folder = home, home / "run"
-        self.old = home / "old"
-        assert ended(forked(self.old, "--seed", "0")) == 0
+    def __init__(self, home: Path, epochs: int) -> None:
+        self.folder, self.old, self.options = home / "run", home / "old", ("--epochs", str(epochs))
+        assert ended(forked(self.old, *self.options, "--seed", "0")) == 0
         began = time.perf_counter()
-        assert ended(forked(home / "new", "--seed", "1")) == 0
+        assert ended(forked(home / "new", *self.options, "--seed", "1")) == 0
         self.seconds = time.perf_counter() - began
         self.outcomes = {"old": outcome(self.old), "new": outcome(home / "new")}
 
@@ -110,7 +111,7 @@ class Trial:
             state = next((name for name, known in self.outcomes.items() if found == known), "a part")
             assert state != "a part" or found.stopped in ("interrupted", "terminated"), "a mixture"
         if state in ("unfinished", "a part"):
-            assert ended(forked(self.folder, "--seed", "1", "--resume")) == 0, "cannot go on"
+            assert ended(forked(self.folder, *self.options, "--seed", "1", "--resume")) == 0, "cannot go on"
             assert outcome(self.folder) == self.outcomes["new"], "goes on otherwise"
             assert {path.name for path in self.folder.iterdir()} == FILES - {".unfinished"}, "litter at the end"
         return state
@@ -118,7 +119,7 @@ class Trial:
     def at_random(self, kind: str, moment: float, *, older: bool) -> str:
         """Send a signal after a share of the time that a training takes."""
         self.prepare(older=older)
-        pid = forked(self.folder, "--seed", "1")
+        pid = forked(self.folder, *self.options, "--seed", "1")
         time.sleep(moment * self.seconds)
         os.kill(pid, KINDS[kind])
         status = ended(pid)
@@ -148,7 +149,7 @@ class Trial:
             for name in ("replace", "unlink", "rmdir"):
                 setattr(os, name, counted(getattr(os, name)))
 
-        status = ended(forked(self.folder, "--seed", "1", before=deadly))
+        status = ended(forked(self.folder, *self.options, "--seed", "1", before=deadly))
         return self.examine(older=older), status == -signal.SIGKILL
 
 
@@ -158,7 +159,7 @@ def tries(kind: str, n: int, seed: int) -> dict[str, object]:
     wrong = []
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as home:
-        trial = Trial(Path(home))
+        trial = Trial(Path(home), epochs=2 if kind == "call" else 12)
         plan = [(rng.random() * 1.1, bool(rng.getrandbits(1))) for _ in range(n)]
         if kind == "call":
             plan = [(call, older) for older in (False, True) for call in range(1, 200)]
@@ -193,7 +194,7 @@ def main() -> int:
 
     results._pictures = lambda *args: []  # drawing takes longer than all the rest
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        command(["train", *OPTIONS, "--out", folder])  # loads what is loaded late
+        command(["train", *OPTIONS, "--epochs", "2", "--out", folder])  # loads what is loaded late
     json.dump(tries(args.kind, args.n, args.seed), sys.stdout)
     return 0
 

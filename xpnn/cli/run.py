@@ -31,7 +31,7 @@ from ..predictor import Predictor, Target
 from ..report import check_requirements, collect_evidence, read_run, write_report
 from ..search.configuration import OPTIMIZERS
 from ..staging import Staging
-from ..training import EMA, Callback, CSVLogger, EarlyStopping, ProgressBar, TimeLimit, Trainer
+from ..training import EMA, Callback, Checkpoint, CSVLogger, EarlyStopping, ProgressBar, TimeLimit, Trainer
 from .interrupts import status_of, word_of
 from .options import finite, in_options, print_json
 from .recipe import LOSSES, SCHEDULES, check_task, rows_a_batch
@@ -263,6 +263,16 @@ class _Log(CSVLogger):
             self.staging.place("history.csv")
 
 
+class _Periodic(Checkpoint):
+    """Saves the trainer every so many seconds; what a fit leaves at its end is saved with the results."""
+
+    def __init__(self, path: Path, seconds: float) -> None:
+        super().__init__(path, None, trainer=True, every_seconds=seconds)
+
+    def on_fit_end(self, trainer: Trainer) -> None:
+        pass
+
+
 def _callbacks(args: argparse.Namespace, staging: Staging) -> list[Callback]:
     callbacks: list[Callback] = []
     if args.ema:
@@ -271,7 +281,7 @@ def _callbacks(args: argparse.Namespace, staging: Staging) -> list[Callback]:
         callbacks.append(EarlyStopping("val_loss", args.patience))
     if args.max_seconds is not None:
         callbacks.append(TimeLimit(args.max_seconds))
-    callbacks.append(_Log(staging))
+    callbacks += [_Log(staging), _Periodic(staging.path / CHECKPOINT, args.checkpoint_seconds)]
     if not args.quiet:
         callbacks.append(ProgressBar())
     return callbacks
@@ -317,7 +327,8 @@ def _fit(
     status, why, resumable = 0, None, False
     weights: Literal["balanced"] | None = None if args.class_weight == "none" else "balanced"
     try:
-        if (epochs := args.epochs - trainer.epoch) > 0:
+        epochs = max(args.epochs - trainer.epoch, 0)
+        if epochs or trainer.suspended is not None:
             trainer.fit(X, y, epochs=epochs, batch_size=args.batch_size, class_weight=weights, **validation)
             why = trainer.stop_reason
     except KeyboardInterrupt as error:
