@@ -333,7 +333,9 @@ def _fit(
             why = trainer.stop_reason
     except KeyboardInterrupt as error:
         status, why, resumable = status_of(error), word_of(error), True
-        if len(trainer.history):
+        if len(trainer.history) and trainer.suspended is None:  # it came when all was done
+            why, resumable = trainer.stop_reason, False
+        elif len(trainer.history):
             print(f"{why}: the best weights so far are kept", file=sys.stderr)
     except (XpnnError, OSError) as error:
         if not len(trainer.history):
