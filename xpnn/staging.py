@@ -129,9 +129,11 @@ class Staging:
         source, path = self.path / name, self.folder / name
         target = Path(os.path.realpath(path))
         with contextlib.suppress(OSError):
-            found = target.stat()
-            source.chmod(stat.S_IMODE(found.st_mode))
-            os.chown(source, found.st_uid, found.st_gid)
+            found, new = target.stat(), source.stat()
+            if found.st_mode != new.st_mode:
+                source.chmod(stat.S_IMODE(found.st_mode))
+            if (found.st_uid, found.st_gid) != (new.st_uid, new.st_gid):
+                os.chown(source, found.st_uid, found.st_gid)
         if target.is_file() or not target.exists():
             try:
                 os.replace(source, target)

@@ -216,8 +216,19 @@ def test_other_data_are_refused(unfinished, table):
     refused(
         run("train", "--resume", unfinished), r"expected the data that the run began with, got another content in .*csv"
     )
+    table.unlink()
+    refused(run("train", "--resume", unfinished), r"got no file .*csv\. Put the file back")
     table.write_text(text)
     assert run("train", "--resume", unfinished, "--quiet").status == 0
+
+
+def test_other_versions_are_told(unfinished):
+    file = unfinished / STAGING / "state.json"
+    state = json.loads(file.read_text())
+    state["plan"]["versions"]["numpy"] = "1.0"
+    file.write_text(json.dumps(state))
+    said = f"begun with other versions, so last bits may differ: numpy 1.0, now {np.__version__}\n"
+    assert said in run("train", "--resume", unfinished, "--quiet").out
 
 
 def test_folders_without_a_run(tmp_path):
