@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 from commands import refused, run, tensors, train
+from places import backend_or_skip
 
 import xpnn
 from xpnn.report import read_run
@@ -70,10 +71,10 @@ def broken(*args):
 
 
 # -- going on ---------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("backend", ["numpy", "torch", "strict", "auto"])
+@pytest.mark.parametrize("backend", ["numpy", "torch", "strict", "cupy", "auto"])
 def test_goes_on_to_the_bit(tmp_path, cut, backend):
-    if backend in ("torch", "strict"):
-        pytest.importorskip({"torch": "torch", "strict": "array_api_strict"}[backend])
+    if backend != "auto":
+        backend_or_skip(backend)
     base = ("moons", *BASE, "--ema", 0.9, "--backend", backend)
     train(*base, "--out", tmp_path / "whole")
     cut(50)
