@@ -151,6 +151,15 @@ def test_what_failed_after_the_fit_is_done_again(tmp_path, monkeypatch):
     same(tmp_path / "run", tmp_path / "whole")
 
 
+def test_a_new_run_says_that_it_gives_an_unfinished_one_up(tmp_path, cut):
+    cut(30)
+    broken("moons", *BASE, "--out", tmp_path)
+    cut(None)
+    said = "the unfinished run in this folder is given up; --resume would have gone on with it\n"
+    assert said in run("train", "moons", *BASE, "--quiet", "--out", tmp_path).out
+    assert said not in run("train", "moons", *BASE, "--quiet", "--out", tmp_path).out
+
+
 def test_epochs_may_be_raised(tmp_path, cut):
     base = ("moons", "--patience", 20, "--schedule", "constant", "--hidden", "6")
     train(*base, "--epochs", 8, "--out", tmp_path / "whole")

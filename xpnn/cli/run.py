@@ -231,6 +231,8 @@ def _begin(job: Job, staging: Staging, problem: _Problem, net: Sequential) -> Tr
     """Note what is begun; return its trainer, as new or as it was when the run that goes on was cut short."""
     settings, checkpoint = job.settings, staging.path / CHECKPOINT
     if job.plan is None:
+        if staging.plan is not None and not settings.json:
+            print("the unfinished run in this folder is given up; --resume would have gone on with it")
         staging.clear()
     staging.start(job.plan or new_plan(settings, net.backend.spec))
     trainer = _trainer(settings, problem, net, _callbacks(settings, staging))
