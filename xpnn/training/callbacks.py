@@ -34,6 +34,9 @@ class Callback(Recordable):
     """Base of all callbacks: hooks that do nothing.
 
     ``on_batch_end`` runs after every step: keep it to array operations that do not wait for the device.
+
+    One that keeps something from hook to hook defines `state_dict` and `load_state_dict`, so that a fit which was cut
+    off can go on; a hook that was cut off is called again.
     """
 
     def on_fit_begin(self, trainer: Trainer) -> None:

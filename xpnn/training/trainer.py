@@ -196,6 +196,9 @@ class Trainer(Recordable):
     ) -> History:
         """Train for some epochs more.
 
+        A fit that was cut off (Ctrl-C, SIGTERM, an error) is gone on with, to the bit, if the data are the same: its
+        unfinished epoch is the first of these.  Within a fit SIGINT and SIGTERM are answered between steps.
+
         Parameters
         ----------
         X : array of shape (n, n_in)
@@ -203,7 +206,8 @@ class Trainer(Recordable):
         y : array of shape (n,) or (n, n_targets)
             What the loss takes.
         epochs : int, default=10
-            Passes over the data; a second call goes on where the first ended.
+            Passes over the data; a second call goes on where the first ended.  0 lets the callbacks of a fit end that
+            was cut off after its last epoch.
         batch_size : int, default=128
             Rows of one step; the last batch of an epoch may be shorter.
         X_val, y_val : arrays, optional
@@ -608,8 +612,8 @@ class Trainer(Recordable):
         backend : str or Backend, default="numpy"
             Where to go on.  Streams are the same everywhere; sums may round otherwise on another library.
         callbacks : sequence of Callback, default=()
-            For the fits to come.
-        custom : tuple of classes, default=()
+            For the fits to come.  Of a fit that was cut off they take up the states, by their classes and in order.
+        custom : class or sequence of classes, default=()
             Layers, losses, optimizers, … of your own that it contains.
 
         Returns
