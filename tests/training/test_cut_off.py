@@ -496,3 +496,14 @@ def test_within_a_fit_a_trainer_is_copied_where_it_stands():
     assert other.step == 13
     cutoff.fit(other)
     assert cutoff.outcome(other) == cutoff.outcome(trainer)
+
+
+def test_a_pickle_of_an_earlier_version_is_read():
+    trainer = cutoff.make(compiled=False)
+    new = {"suspended", "position", "rows_key", "_between", "_fitting"}
+    old = xpnn.Trainer.__new__(xpnn.Trainer)
+    old.__setstate__({name: value for name, value in vars(trainer).items() if name not in new})
+    vars(old.callbacks[0]).pop("_noted", None)
+    assert old.callbacks[0].best_epoch is None
+    cutoff.fit(old)
+    assert cutoff.outcome(old) == cutoff.straight(compiled=False, ema=False)

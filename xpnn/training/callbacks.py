@@ -107,6 +107,8 @@ class _Best(NamedTuple):
 class _Monitor(Callback):
     """Follows one column of the history and knows when it is at its best."""
 
+    _noted = _Best()
+
     def __init__(self, monitor: str, mode: Mode, min_delta: float = 0.0) -> None:
         if mode not in ("auto", "min", "max"):
             raise OptionError(
@@ -119,7 +121,6 @@ class _Monitor(Callback):
             )
         self.monitor, self.min_delta = monitor, float(min_delta)
         self.mode = mode_of(monitor) if mode == "auto" else mode
-        self._noted = _Best()
 
     @property
     def best(self) -> float:
