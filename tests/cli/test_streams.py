@@ -69,7 +69,7 @@ def shell(command, **options):
 @pytest.mark.parametrize(
     ("end", "status"),
     [
-        *((">&-", 0), ("2>&-", 0), ("<&- >&- 2>&-", 0), ("| head -c 0", 0), ("2>&1 | head -c 0", 0)),
+        *((">&-", 0), ("<&- >&- 2>&-", 0), ("2>&1 | head -c 0", 0)),
         *(pytest.param(end, status, marks=needs_full) for end, status in ((">/dev/full", 2), ("2>/dev/full", 0))),
     ],
 )
@@ -88,7 +88,7 @@ def test_a_training_outlives_its_streams(tmp_path, end, status):
     ("command", "status"),
     [
         *(("predict {model} xor --out - >&-", 0), ("predict {model} xor --out - | head -n 1", 0)),
-        *(("info >&-", 0), ("doctor | head -c 0", 0), ("train --help | head -c 0", 0), ("train none 2>&-", 2)),
+        *(("info >&-", 0), ("info | head -c 0", 0), ("train --help | head -c 0", 0), ("train none 2>&-", 2)),
         pytest.param("predict {model} xor --out - >/dev/full", 2, marks=needs_full),
         pytest.param("evaluate {model} xor --json >/dev/full", 2, marks=needs_full),
         pytest.param("train --help >/dev/full", 0, marks=needs_full),

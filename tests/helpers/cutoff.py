@@ -109,20 +109,25 @@ class Signalled:
         self.number, self.error = number, error
 
     def __call__(self, trainer: xpnn.Trainer, rng: random.Random, options: dict[str, bool]) -> None:
-        def stop(*given: object) -> None:
-            raise self.error
+        armed = True
 
-        before = [signal.signal(self.number, stop)]
-        before.append(signal.signal(signal.SIGALRM, lambda *given: signal.raise_signal(self.number)))
-        signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-6, 0.9 * seconds(**options)))
+        def stop(*given: object) -> None:
+            if armed:
+                raise self.error
+
+        moment = rng.uniform(1e-6, 0.9 * seconds(**options))
+        alarm = signal.signal(signal.SIGALRM, lambda *given: signal.raise_signal(self.number))
+        before = signal.signal(self.number, stop)
         try:
+            signal.setitimer(signal.ITIMER_REAL, moment)
             fit(trainer)
+            armed = False
         except self.error:
-            pass
+            armed = False
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(self.number, before[0])
-            signal.signal(signal.SIGALRM, before[1])
+            signal.signal(self.number, before)
+            signal.signal(signal.SIGALRM, alarm)
 
 
 def inject(trainer: xpnn.Trainer, rng: random.Random, options: dict[str, bool]) -> None:
