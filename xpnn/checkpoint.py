@@ -85,7 +85,7 @@ def load(
         Where the network shall live; it need not be where it was trained.
     dtype : {"float32", "float64", "bfloat16", "float16"}, optional
         Floating type; the saved one by default.
-    custom_layers : tuple of classes, default=()
+    custom_layers : class or sequence of classes, default=()
         Layers, and initializers, of your own that the network contains.
 
     Returns

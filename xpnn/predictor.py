@@ -137,7 +137,7 @@ class Predictor:
             The file.
         backend : str or Backend, default="numpy"
             Where the network shall live: by name in the dtype it was saved with, as a `Backend` in its dtype.
-        custom : tuple of classes, default=()
+        custom : class or sequence of classes, default=()
             Layers, initializers, losses and encoders of your own that it contains.
 
         Raises

@@ -36,6 +36,10 @@ _COMMIT_SECONDS = 5.0  # so long a reader waits for another process that is movi
 _LOOK_SECONDS = 0.5  # and a writer for one that only looks whether there is a writer
 
 
+class _BusyError(DataError):
+    """Another process is writing to the folder."""
+
+
 class Staging:
     """The staging folder of a folder, held by this process alone while it is entered.
 
@@ -77,23 +81,27 @@ class Staging:
         self.path = self.folder / STAGING
         self.plan: dict[str, Any] | None = None
         self.committed = self.kept = False
-        self._lock: int | None = None
+        self._lock = -1
 
     def __enter__(self) -> Staging:
-        self._lock = _acquire(self.folder, _LOOK_SECONDS)
-        state = _read(self.folder)
-        if "commit" in state:
-            self._move(state)
+        with contextlib.ExitStack() as undo:
+            lock = _acquire(self.folder, _LOOK_SECONDS)
+            undo.callback(os.close, lock)
             state = _read(self.folder)
-        self.plan, self.kept = state.get("plan"), bool(state.get("kept"))
+            if "commit" in state:
+                self._move(state)
+                state = _read(self.folder)
+            undo.pop_all()
+        self._lock, self.plan, self.kept = lock, state.get("plan"), bool(state.get("kept"))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.plan is None and not self.committed:
-            self.discard()
-        if self._lock is not None:
+        try:
+            if self.plan is None and not self.committed:
+                self.discard()
+        finally:
             os.close(self._lock)
 
     def start(self, plan: dict[str, Any]) -> None:
@@ -121,9 +129,11 @@ class Staging:
         source, path = self.path / name, self.folder / name
         target = Path(os.path.realpath(path))
         with contextlib.suppress(OSError):
-            found = target.stat()
-            source.chmod(stat.S_IMODE(found.st_mode))
-            os.chown(source, found.st_uid, found.st_gid)
+            found, new = target.stat(), source.stat()
+            if found.st_mode != new.st_mode:
+                source.chmod(stat.S_IMODE(found.st_mode))
+            if (found.st_uid, found.st_gid) != (new.st_uid, new.st_gid):
+                os.chown(source, found.st_uid, found.st_gid)
         if target.is_file() or not target.exists():
             try:
                 os.replace(source, target)
@@ -131,8 +141,11 @@ class Staging:
             except OSError as error:
                 if error.errno != errno.EXDEV:
                     raise
-        with atomic_path(path) as temporary:  # on another disk, or no regular file
-            shutil.copyfile(source, temporary)
+            with atomic_path(path) as temporary:  # on another disk
+                shutil.copyfile(source, temporary)
+        else:  # a pipe or a device
+            with source.open("rb") as content, target.open("wb") as sink:
+                shutil.copyfileobj(content, sink)
         source.unlink()
 
     def commit(self, files: Sequence[str], *, remove: Sequence[str] = (), keep: bool = False) -> None:
@@ -176,7 +189,7 @@ def recover(folder: PathLike) -> Literal["running", "unfinished"] | None:
         try:
             with Staging(folder):
                 pass
-        except DataError:  # the one that writes will have moved all in a moment
+        except _BusyError:  # the one that writes will have moved all in a moment
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
@@ -190,7 +203,7 @@ def recover(folder: PathLike) -> Literal["running", "unfinished"] | None:
         return None
     try:
         os.close(_acquire(folder))
-    except DataError:
+    except _BusyError:
         return "running"
     except OSError:  # a folder that cannot be written to
         pass
@@ -216,7 +229,7 @@ def _acquire(folder: Path, seconds: float = 0.0) -> int:
                     return handle
             os.close(handle)
         if time.monotonic() > deadline and file.exists():
-            raise DataError(
+            raise _BusyError(
                 f"{folder}: expected a folder that nothing else writes to, got one in which a training is running. "
                 "Wait for its end, or choose another folder."
             )

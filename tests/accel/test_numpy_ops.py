@@ -283,6 +283,15 @@ def test_compiled_loops_never_or_always(not_loaded):
     assert (never.compiled, always.compiled) == (False, True)
 
 
+def test_compiled_loops_are_chosen_for_one_object(loops):
+    ops = NumpyOps()
+    ops.choose(compiled=True)
+    assert (ops.compiled, ops.setting, NumpyOps().compiled) == (True, True, False)
+    ops.choose(compiled=False)
+    ops.prepare(**LONG)
+    assert (ops.compiled, ops.setting) == (False, False)
+
+
 def test_loops_share_the_threads_of_the_products_unless_that_is_slower(monkeypatch, loops, pool):
     """Measured for each fit; what one finds out binds no other."""
     ops = NumpyOps(compiled=True)

@@ -160,7 +160,11 @@ def test_classes_of_ones_own(tmp_path):
     trainer.save(tmp_path / "run")
     with pytest.raises(OptionError, match=r"contains 'Sevenfold', which is not xpnn's.*Sevenfold"):
         xpnn.Trainer.load(tmp_path / "run")
-    assert xpnn.Trainer.load(tmp_path / "run", custom=(Sevenfold,)).loss.factor == 3.0
+    for custom in ((Sevenfold,), [Sevenfold], Sevenfold):
+        assert xpnn.Trainer.load(tmp_path / "run", custom=custom).loss.factor == 3.0
+    for wrong in (Sevenfold(), (Sevenfold(),), "Sevenfold"):
+        with pytest.raises(OptionError, match=r"expected classes of your own, got .* Pass the class, not an object"):
+            xpnn.Trainer.load(tmp_path / "run", custom=wrong)
 
 
 def test_errors(tmp_path):
@@ -208,3 +212,15 @@ def test_a_trainer_is_copied_after_a_fit(way):
     assert other.net is not trainer.net
     np.testing.assert_array_equal(other.net.store.values, trainer.net.store.values)
     assert other.history["loss"] == trainer.history["loss"]
+
+
+@pytest.mark.parametrize(
+    "way", [copy.deepcopy, lambda trainer: pickle.loads(pickle.dumps(trainer))], ids=["copy", "pickle"]
+)
+def test_a_penalty_with_vectors_is_copied_with_its_trainer(way):
+    trainer = make()
+    trainer.fit(X, Y, epochs=2, batch_size=16)
+    other = way(trainer)
+    for run in (trainer, other):
+        run.fit(X, Y, epochs=2, batch_size=16)
+    assert_same(trainer, other)

@@ -72,12 +72,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     open_missing()
     argv = list(sys.argv[1:] if argv is None else argv)
-    out, err = Lasting(sys.stdout), Lasting(sys.stderr)
+    out, err, signals = Lasting(sys.stdout), Lasting(sys.stderr), Signals()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            # A run keeps the command that made it.
-            args = make_parser().parse_args(argv, argparse.Namespace(argv=argv, signals=Signals()))
-            status = _run(args)
+            with signals.caught():
+                # A run keeps the command that made it.
+                args = make_parser().parse_args(argv, argparse.Namespace(argv=argv, signals=signals))
+                status = _run(args)
+        except KeyboardInterrupt as error:
+            print(word_of(error), file=sys.stderr)
+            return status_of(error)
         finally:
             out.flush()
             err.flush()
@@ -88,16 +92,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    """Run a command, and tell in one line why it ended early."""
+    """Run a command, and tell in one line what kept it from its end."""
     try:
-        with _telling_choices(), args.signals.caught():
+        with _telling_choices():
             status: int = args.run(args)
         return status
     except XpnnError as error:
         problem = in_options(str(error))
-    except KeyboardInterrupt as error:
-        print(word_of(error), file=sys.stderr)
-        return status_of(error)
     except OSError as error:
         problem = f"{error.filename or 'file'}: {error.strerror or error}."
     except MemoryError:

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from .. import plots
 from ..backend import Backend
 from ..data.targets import ClassTarget
-from ..errors import BackendUnavailableError
+from ..errors import BackendUnavailableError, DataError
 from ..files import atomic_path, file_digest
 from ..metrics import most_confused
 from ..optional import needs
@@ -22,7 +23,7 @@ from ..predictor import Predictor
 from ..training import History
 from .options import finite
 
-__all__ = ["machine", "report_scores", "superseded", "write_results"]
+__all__ = ["check_folder", "machine", "report_scores", "superseded", "write_results"]
 
 
 def report_scores(predictor: Predictor, scores: dict[str, Any], name: str) -> None:
@@ -63,6 +64,24 @@ def machine(backend: Backend) -> dict[str, Any]:
         "threads": int(threads) if threads and threads.isdecimal() else "all",
         "array library": backend.spec,
     }
+
+
+def check_folder(out: Path) -> None:
+    """Say before training, and not after it, that the results could not be written."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise DataError(
+            f"--out: expected a folder that can be written to, got {out} ({error.strerror}). Choose another."
+        ) from error
+    for path in (out / name for name in ("model.safetensors", "scores.json", "history.csv", "evidence.json")):
+        if path.is_dir() or (path.exists() and not (path.stat().st_mode & 0o222 and os.access(path, os.W_OK))):
+            got = "a folder" if path.is_dir() else "one that is read-only"
+            raise DataError(
+                f"--out: expected {path} to be a file that may be replaced, got {got}. Choose another folder."
+            )
 
 
 def write_results(

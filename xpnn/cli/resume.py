@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import datetime
 import json
 import math
 import os
@@ -15,12 +14,23 @@ from typing import Any, NamedTuple
 
 from ..errors import DataError, FileFormatError, OptionError
 from ..files import file_digest
-from ..staging import STAGING, plan_of, recover
+from ..staging import STAGING, Staging, plan_of, recover
+from ..training import Checkpoint, CSVLogger, Trainer
 from .recipe import option, settle
 from .sources import BUILTIN, kind_of, stem_of
 from .system import versions
 
-__all__ = ["CHECKPOINT", "NO_SETTINGS", "Job", "check_data", "data_digests", "find_job", "new_plan"]
+__all__ = [
+    "CHECKPOINT",
+    "NO_SETTINGS",
+    "HistoryLog",
+    "Job",
+    "PeriodicCheckpoint",
+    "changed_versions",
+    "check_data",
+    "find_job",
+    "new_plan",
+]
 
 #: Name of the trainer's file in the staging folder.
 CHECKPOINT = "checkpoint.safetensors"
@@ -112,10 +122,10 @@ def _without_plan(args: argparse.Namespace, out: Path, *, named: bool) -> Job:
         return Job(settle(args), out)
     try:
         info = json.loads(scores.read_text(encoding="utf-8"))
-        options = dict(info["options"])
-    except (ValueError, KeyError, TypeError) as error:
+        options, data = dict(info["options"]), dict(info.get("run", {}).get("data", {}))
+        options["source"], info["epochs"]  # what is told of it
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FileFormatError(f"{scores}: expected what xpnn train writes, got a damaged file. Train again.") from error
-    data = info.get("run", {}).get("data", {})
     if named:
         asked = _asked(args, argparse.Namespace(**options))
     else:
@@ -157,14 +167,20 @@ def new_plan(settings: argparse.Namespace, backend: str) -> dict[str, Any]:
         "id": secrets.token_hex(8),
         "argv": [arg for arg in settings.argv if arg != "--resume"],
         "cwd": os.getcwd(),
-        "data": data_digests(settings),
+        "data": _data_digests(settings),
         "backend": backend,
         "versions": versions(),
-        "began": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
 
 
-def data_digests(settings: argparse.Namespace) -> dict[str, str]:
+def changed_versions(plan: dict[str, Any]) -> list[str]:
+    """Return a note, if the run was begun with other versions of what it depends on."""
+    before, now = plan.get("versions", {}), versions()
+    changed = ", ".join(f"{name} {before.get(name)}, now {now[name]}" for name in now if now[name] != before.get(name))
+    return [f"begun with other versions, so last bits may differ: {changed}"] if changed else []
+
+
+def _data_digests(settings: argparse.Namespace) -> dict[str, str]:
     """Return what tells the content of each data file apart, by the option that names it."""
     stream = kind_of(settings.source) == "stream"
     found = {}
@@ -181,11 +197,36 @@ def data_digests(settings: argparse.Namespace) -> dict[str, str]:
 
 def check_data(settings: argparse.Namespace, before: dict[str, str]) -> None:
     """Refuse data that have changed since the run began."""
-    now = data_digests(settings)
+    now = _data_digests(settings)
     for name, digest in before.items():
         if now.get(name) != digest:
-            path = getattr(settings, name)
+            got = "another content in" if name in now else "no file"
             raise DataError(
-                f"--resume: expected the data that the run began with, got another content in {path}. "
+                f"--resume: expected the data that the run began with, got {got} {getattr(settings, name)}. "
                 "Put the file back, or leave --resume out to train anew."
             )
+
+
+# -- what is kept while training --------------------------------------------------------------------------------
+class HistoryLog(CSVLogger):
+    """Writes the history as it grows: into the folder itself, to be followed there, unless an older run is in it."""
+
+    def __init__(self, staging: Staging) -> None:
+        super().__init__(staging.path / "history.csv")
+        self.staging = staging
+        self.shown = not any((staging.folder / name).exists() for name in ("model.safetensors", "scores.json"))
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        super().on_epoch_end(trainer)
+        if self.shown:
+            self.staging.place("history.csv")
+
+
+class PeriodicCheckpoint(Checkpoint):
+    """Saves the trainer every so many seconds; what a fit leaves at its end is saved with the results."""
+
+    def __init__(self, path: Path, seconds: float) -> None:
+        super().__init__(path, None, trainer=True, every_seconds=seconds)
+
+    def on_fit_end(self, trainer: Trainer) -> None:
+        pass

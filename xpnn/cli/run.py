@@ -7,10 +7,8 @@ import contextlib
 import dataclasses
 import datetime
 import itertools
-import os
 import shlex
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,20 +23,30 @@ from ..data.audit import AuditFinding, leaks
 from ..data.encoder import TableEncoder
 from ..data.scaling import Standardizer
 from ..data.targets import ClassTarget, NumberTarget, infer_task
-from ..errors import DataError, DivergenceError, OptionError, ShapeError, XpnnError
+from ..errors import DivergenceError, OptionError, ShapeError, XpnnError
 from ..losses import CrossEntropy
 from ..model import Sequential, mlp
 from ..predictor import Predictor, Target
 from ..report import check_requirements, collect_evidence, read_run, write_report
 from ..search.configuration import OPTIMIZERS
 from ..staging import Staging
-from ..training import EMA, Callback, CSVLogger, EarlyStopping, ProgressBar, TimeLimit, Trainer
+from ..training import EMA, Callback, EarlyStopping, ProgressBar, TimeLimit, Trainer
 from .findings import look_over, refuse_doubtful_target, refuse_small, say, worded
 from .interrupts import status_of, word_of
 from .options import finite, in_options, print_json
 from .recipe import LOSSES, SCHEDULES, check_task, rows_a_batch
-from .results import machine, report_scores, superseded, write_results
-from .resume import CHECKPOINT, NO_SETTINGS, Job, check_data, find_job, new_plan
+from .results import check_folder, machine, report_scores, superseded, write_results
+from .resume import (
+    CHECKPOINT,
+    NO_SETTINGS,
+    HistoryLog,
+    Job,
+    PeriodicCheckpoint,
+    changed_versions,
+    check_data,
+    find_job,
+    new_plan,
+)
 from .sources import Source, names, open_source
 from .system import versions
 
@@ -71,6 +79,7 @@ def _train(job: Job) -> int:
         if texts and not settings.json:
             print(*texts, sep="\n")
 
+    note(*(changed_versions(job.plan) if job.plan is not None else ()))
     problem = _read_problem(settings, note)
     X, y = problem.encoded("train")
     net = _network(settings, X.shape[1], problem.n_out, backend)
@@ -78,7 +87,7 @@ def _train(job: Job) -> int:
     settings.batch_size = settings.batch_size or rows_a_batch(rows)
     size = f"{rows:,} training rows, {X.shape[1]} inputs, {net.n_params:,} parameters"
     note(f"{size}, {net.backend.spec} {settings.dtype}")
-    _check_folder(job.out)
+    check_folder(job.out)
     with Staging(job.out) as staging:
         trainer = None
         try:
@@ -233,6 +242,8 @@ def _begin(job: Job, staging: Staging, problem: _Problem, net: Sequential) -> Tr
     """Note what is begun; return its trainer, as new or as it was when the run that goes on was cut short."""
     settings, checkpoint = job.settings, staging.path / CHECKPOINT
     if job.plan is None:
+        if staging.plan is not None and not settings.json:
+            print("the unfinished run in this folder is given up; --resume would have gone on with it")
         staging.clear()
     staging.start(job.plan or new_plan(settings, net.backend.spec))
     trainer = _trainer(settings, problem, net, _callbacks(settings, staging))
@@ -260,20 +271,6 @@ def _trainer(args: argparse.Namespace, problem: _Problem, net: Sequential, callb
     )
 
 
-class _Log(CSVLogger):
-    """Writes the history as it grows: into the folder itself, to be followed there, unless an older run is in it."""
-
-    def __init__(self, staging: Staging) -> None:
-        super().__init__(staging.path / "history.csv")
-        self.staging = staging
-        self.shown = not any((staging.folder / name).exists() for name in ("model.safetensors", "scores.json"))
-
-    def on_epoch_end(self, trainer: Trainer) -> None:
-        super().on_epoch_end(trainer)
-        if self.shown:
-            self.staging.place("history.csv")
-
-
 def _callbacks(args: argparse.Namespace, staging: Staging) -> list[Callback]:
     callbacks: list[Callback] = []
     if args.ema:
@@ -282,28 +279,10 @@ def _callbacks(args: argparse.Namespace, staging: Staging) -> list[Callback]:
         callbacks.append(EarlyStopping("val_loss", args.patience))
     if args.max_seconds is not None:
         callbacks.append(TimeLimit(args.max_seconds))
-    callbacks.append(_Log(staging))
+    callbacks += [HistoryLog(staging), PeriodicCheckpoint(staging.path / CHECKPOINT, args.checkpoint_seconds)]
     if not args.quiet:
         callbacks.append(ProgressBar())
     return callbacks
-
-
-def _check_folder(out: Path) -> None:
-    """Say before training, and not after it, that the results could not be written."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
-            pass
-    except OSError as error:
-        raise DataError(
-            f"--out: expected a folder that can be written to, got {out} ({error.strerror}). Choose another."
-        ) from error
-    for path in (out / name for name in ("model.safetensors", "scores.json", "history.csv", "evidence.json")):
-        if path.is_dir() or (path.exists() and not (path.stat().st_mode & 0o222 and os.access(path, os.W_OK))):
-            got = "a folder" if path.is_dir() else "one that is read-only"
-            raise DataError(
-                f"--out: expected {path} to be a file that may be replaced, got {got}. Choose another folder."
-            )
 
 
 class _Ending(NamedTuple):
@@ -328,12 +307,15 @@ def _fit(
     status, why, resumable = 0, None, False
     weights: Literal["balanced"] | None = None if args.class_weight == "none" else "balanced"
     try:
-        if (epochs := args.epochs - trainer.epoch) > 0:
+        epochs = max(args.epochs - trainer.epoch, 0)
+        if epochs or trainer.suspended is not None:
             trainer.fit(X, y, epochs=epochs, batch_size=args.batch_size, class_weight=weights, **validation)
             why = trainer.stop_reason
     except KeyboardInterrupt as error:
         status, why, resumable = status_of(error), word_of(error), True
-        if len(trainer.history):
+        if len(trainer.history) and trainer.suspended is None:  # it came when all was done
+            why, resumable = trainer.stop_reason, False
+        elif len(trainer.history):
             print(f"{why}: the best weights so far are kept", file=sys.stderr)
     except (XpnnError, OSError) as error:
         if not len(trainer.history):

@@ -34,6 +34,9 @@ class Callback(Recordable):
     """Base of all callbacks: hooks that do nothing.
 
     ``on_batch_end`` runs after every step: keep it to array operations that do not wait for the device.
+
+    One that keeps something from hook to hook defines `state_dict` and `load_state_dict`, so that a fit which was cut
+    off can go on; a hook that was cut off is called again.
     """
 
     def on_fit_begin(self, trainer: Trainer) -> None:
@@ -104,6 +107,8 @@ class _Best(NamedTuple):
 class _Monitor(Callback):
     """Follows one column of the history and knows when it is at its best."""
 
+    _noted = _Best()
+
     def __init__(self, monitor: str, mode: Mode, min_delta: float = 0.0) -> None:
         if mode not in ("auto", "min", "max"):
             raise OptionError(
@@ -116,7 +121,6 @@ class _Monitor(Callback):
             )
         self.monitor, self.min_delta = monitor, float(min_delta)
         self.mode = mode_of(monitor) if mode == "auto" else mode
-        self._noted = _Best()
 
     @property
     def best(self) -> float:

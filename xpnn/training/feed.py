@@ -12,11 +12,13 @@ import copy
 import functools
 import importlib
 import itertools
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import byte_bounds
 
 from .._typing import Array, DType
 from ..accel.cuda.upload import PinnedSlots
@@ -177,6 +179,8 @@ class _Streamed:
         self.backend, self.dtype, self._message = backend, dtype, (where, name)
         self._sparse = hasattr(values, "tocsr")
         self.values = values.tocsr() if self._sparse else values
+        if not self._sparse:
+            _refuse_cut_short(values, where, name)
         self.pinned = backend.name == "cupy"  # whether blocks read ahead go through page-locked memory
         self._slots: PinnedSlots | None = None
 
@@ -236,6 +240,7 @@ class _Streamed:
     def _read(self, index: Indices) -> np.ndarray:
         if self._sparse:
             return np.asarray(self.values[index].toarray())
+        _refuse_cut_short(self.values, *self._message)
         ascending = np.argsort(index)  # disks and page caches read forwards
         block = np.empty((len(index), *self.values.shape[1:]), self.values.dtype)
         rows = max(_STAGE_ELEMENTS // max(block[:1].size, 1), 1)
@@ -300,6 +305,27 @@ def _column(backend: Backend, values: Any, dtype: DType, where: str, name: str) 
             # Row after row, in one copy: a batch of rows that lie apart is slow to gather, and rounds its own way.
             values = values.astype(backend.numpy_dtype(dtype), order="C")
         return _Resident(backend, backend.asarray(values, dtype=dtype), where, name)
+
+
+def _refuse_cut_short(values: np.memmap[Any, Any], where: str, name: str) -> None:
+    """Raise DataError if a map's file is shorter than its rows: the system would end the process that reads them."""
+    whole: Any = values
+    while isinstance(whole.base, np.ndarray):  # a part's own `offset` is that of the whole
+        whole = whole.base
+    file = getattr(whole, "filename", None)
+    if file is None:
+        return
+    _, end = byte_bounds(values)
+    needed = whole.offset + end - whole.ctypes.data
+    try:
+        size = os.path.getsize(file)
+    except OSError:  # removed: what is mapped stays
+        return
+    if size < needed:
+        raise DataError(
+            f"{where}: expected {needed} bytes in {file} for {name}, got {size}: it was cut short while it was mapped. "
+            "Write the file again, and map it again."
+        )
 
 
 def _refuse_non_finite(host: np.ndarray, where: str, name: str, numbers: Indices | None = None) -> None:

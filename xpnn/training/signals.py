@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, answered where nothing is torn."""
+"""Ctrl-C, SIGTERM and SIGHUP, answered where nothing is torn."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["DeferredSignals"]
 
 Handler: TypeAlias = Callable[[int, FrameType | None], Any]
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 # Seconds that a signal waits at most if it comes again: what is under way does not end.
 _PATIENCE = 2.0
 
 
 class DeferredSignals:
-    """Within a ``with`` block, notes SIGINT and SIGTERM; `answer` then calls their handlers.
+    """Within a ``with`` block, notes SIGINT, SIGTERM and SIGHUP; `answer` then calls their handlers.
 
     Only handlers that are Python functions wait, and only in the main thread, where Python calls them; what the
     operating system does by itself cannot wait.  A signal that comes again after two seconds is answered at once.  A

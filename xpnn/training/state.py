@@ -15,8 +15,8 @@ from .step import Training
 __all__ = ["TrainState", "digest", "digest_of", "same_bits"]
 
 # Optimizer states of more numbers than this, half a MiB in float32, are copied at an epoch's beginning only where its
-# rows are so many that the copy costs a few hundredths of their steps, and never those of more than 256 MiB.
-_COPIED_ELEMENTS, _REPAID_ROWS, _MOST_ELEMENTS = 1 << 17, 1 << 10, 1 << 26
+# rows are so many that the copy costs a hundredth or two of their steps, and never those of more than 256 MiB.
+_COPIED_ELEMENTS, _REPAID_ROWS, _MOST_ELEMENTS = 1 << 17, 1 << 12, 1 << 26
 
 
 class TrainState:

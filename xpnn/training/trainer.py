@@ -136,7 +136,6 @@ class Trainer(Recordable):
             if value is not None and not number(value) > 0:
                 raise OptionError(f"Trainer: expected {name} > 0 or None, got {value!r}. Try 1.0.")
         self.net, self.loss, self.optimizer = net, loss, optimizer
-        self.bound_loss = loss  # with the backend's operations, once `fit` has begun
         self.schedule = Constant() if schedule is None else schedule
         self.regularizer, self.clip_norm, self.clip_value = regularizer, clip_norm, clip_value
         names = [metrics] if isinstance(metrics, str) else metrics
@@ -156,8 +155,13 @@ class Trainer(Recordable):
         self.stop_reason: str | None = None
         self.grad_norm: Array = None
         self.penalty: Array = None
-        self.position = Position(0, 0)
         self.suspended: Suspended | None = None
+        self._rest()
+
+    def _rest(self) -> None:
+        """Set what belongs to a fit, and to this process: operations and addresses."""
+        self.bound_loss = self.loss  # with the backend's operations, once `fit` has begun
+        self.position = Position(0, 0)
         self.rows_key = ""  # tells the rows of the present fit from others
         self._between = Between((), DeferredSignals())
         self._fitting = False
@@ -170,10 +174,12 @@ class Trainer(Recordable):
         return self.net.backend
 
     def __getstate__(self) -> dict[str, Any]:
-        # Operations and addresses belong to this process.
-        own = {"bound_loss": self.loss, "_between": Between((), DeferredSignals()), "_fitting": False}
-        own |= {"position": Position(0, 0), "suspended": self.standing()}
-        return {**vars(self), **own, "_runner": None, "_full_batch": None}
+        left = ("bound_loss", "position", "rows_key", "_between", "_fitting", "_runner", "_full_batch")
+        return {n: v for n, v in vars(self).items() if n not in left} | {"suspended": self.standing()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update({"suspended": None} | state)  # of a version before there was any
+        self._rest()
 
     # -- fit ------------------------------------------------------------------------------------------------
     @on_device
@@ -196,6 +202,9 @@ class Trainer(Recordable):
     ) -> History:
         """Train for some epochs more.
 
+        A fit that was cut off (Ctrl-C, SIGTERM, an error) is gone on with, to the bit, if the data are the same: its
+        unfinished epoch is the first of these.  Within a fit SIGINT and SIGTERM are answered between steps.
+
         Parameters
         ----------
         X : array of shape (n, n_in)
@@ -203,7 +212,8 @@ class Trainer(Recordable):
         y : array of shape (n,) or (n, n_targets)
             What the loss takes.
         epochs : int, default=10
-            Passes over the data; a second call goes on where the first ended.
+            Passes over the data; a second call goes on where the first ended.  0 lets the callbacks of a fit end that
+            was cut off after its last epoch.
         batch_size : int, default=128
             Rows of one step; the last batch of an epoch may be shorter.
         X_val, y_val : arrays, optional
@@ -608,8 +618,8 @@ class Trainer(Recordable):
         backend : str or Backend, default="numpy"
             Where to go on.  Streams are the same everywhere; sums may round otherwise on another library.
         callbacks : sequence of Callback, default=()
-            For the fits to come.
-        custom : tuple of classes, default=()
+            For the fits to come.  Of a fit that was cut off they take up the states, by their classes and in order.
+        custom : class or sequence of classes, default=()
             Layers, losses, optimizers, … of your own that it contains.
 
         Returns

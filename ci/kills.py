@@ -1,0 +1,79 @@
+"""Cut training off at random moments, go on with it, and compare to the bit: python ci/kills.py --n 500.
+
+Each try trains a small network with dropout, batch norm, a penalty, a schedule, early stopping and, in half of them, an
+average of the weights.  It is cut off by SIGINT, by SIGTERM, by an interrupt in a random line of xpnn's own code, by an
+error in a callback, or killed; then the trainer, a copy, a pickle or a file of it goes on to the last epoch.  Weights,
+optimizer, history (but the seconds) and the best epoch must be those of the fit that was not cut off.
+
+With --command it is ``xpnn train`` that is killed, terminated and interrupted at any moment from its beginning to its
+exit, and ``xpnn train --resume`` that goes on; the folder must hold an older run, the new one, or one to go on with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # before NumPy: a forked child has no threads
+    os.environ[name] = "1"
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "helpers")]
+
+import cutoff  # noqa: E402
+
+
+def kill(tries: int, *, compiled: bool, seed: int) -> cutoff.Tries:
+    """Kill children of a process of its own."""
+    command = [sys.executable, cutoff.__file__, str(int(compiled)), str(tries), str(seed)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return cutoff.Tries(*map(int, done.stdout.split()))
+
+
+def command(kind: str, tries: int, *, seed: int) -> cutoff.Tries:
+    """Cut the command off, as `killed_runs` does it."""
+    script = Path(cutoff.__file__).with_name("killed_runs.py")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    line = [sys.executable, str(script), kind, str(tries), "--seed", str(seed)]
+    found = json.loads(subprocess.run(line, env=environment, capture_output=True, text=True, check=True).stdout)
+    for wrong in found["wrong"]:
+        print(wrong, file=sys.stderr)
+    left = found["left"]
+    return cutoff.Tries(
+        found["tries"], left.get("unfinished", 0) + left.get("a part", 0), found["tries"] - len(found["wrong"])
+    )
+
+
+def main() -> int:
+    """Print a table; return 1 if any bit differs."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--n", type=int, default=500, help="tries of each kind")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--command", action="store_true", help="cut off xpnn train, not a fit in Python")
+    args = parser.parse_args()
+    print(f"{'kind':<10} {'steps':<7} {'tries':>6} {'cut off':>8} {'equal':>6}")
+    failed = 0
+    for kind in ("kill", "terminate", "interrupt", "call") if args.command else ():
+        found = command(kind, args.n, seed=args.seed)
+        failed += found.made - found.equal
+        print(f"{kind:<10} {'command':<7} {found.made:>6} {found.cut_off:>8} {found.equal:>6}", flush=True)
+    if args.command:
+        return int(failed > 0)
+    for kind in (*cutoff.WAYS, "kill -9"):
+        for compiled in (False, True):
+            if kind == "kill -9":
+                found = kill(args.n, compiled=compiled, seed=args.seed)
+            else:
+                found = cutoff.cut_off(kind, args.n, compiled=compiled, seed=args.seed)
+            failed += found.made - found.equal
+            steps = "traces" if compiled else "eager"
+            print(f"{kind:<10} {steps:<7} {found.made:>6} {found.cut_off:>8} {found.equal:>6}", flush=True)
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
