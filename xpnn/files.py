@@ -210,8 +210,10 @@ def _may_be_replaced_by_rename(file: Path, found: os.stat_result) -> bool:
     if not stat.S_ISREG(found.st_mode) or _stream_of(found) is not None:
         return False
     if not (found.st_mode & 0o222 and os.access(file, os.W_OK)):  # root may write to all
-        raise DataError(f"writing {file}: expected a file that may be changed, got one that is read-only. "
-                        "Choose another path, or allow it with chmod u+w.")
+        raise DataError(
+            f"writing {file}: expected a file that may be changed, got one that is read-only. "
+            "Choose another path, or allow it with chmod u+w."
+        )
     return not Path(os.path.realpath(file.parent)).is_relative_to("/proc")  # /dev/fd/3: others have it open
 
 

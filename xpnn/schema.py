@@ -6,7 +6,7 @@ A kind is written as the data it stands for:
   `NUMBER`, which may also be NaN or infinite;
 - ``None``, a text or another value: that value itself; `ANY`: anything;
 - ``[kind]``: a list of such, ``(kind, kind)``: any of these;
-- ``{"name": kind}``: an object with at least these entries, ``{str: kind}``: one with any names;
+- ``{"name": kind}``: an object with at least these entries, ``{str: kind}``: one with any names, all of this kind;
 - a function that says whether a value fits.
 """
 
@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
-__all__ = ["ANY", "NUMBER", "Kind", "at_least", "expect"]
+__all__ = ["ANY", "NUMBER", "Kind", "Misfit", "at_least", "expect", "misfit"]
 
 Kind: TypeAlias = Any
 
@@ -58,12 +58,25 @@ def expect(value: Any, kind: Kind) -> None:
     ...     print(error)
     rows[1] is '2', not a whole number
     """
-    misfit = _misfit(value, kind, "")
-    if misfit is not None:
-        path, wanted, got = misfit
-        shown = repr(got)
+    found = misfit(value, kind)
+    if found is not None:
+        shown = repr(found.got)
         shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
-        raise ValueError(f"{path.removeprefix('.') or 'all of it'} is {shown}, not {wanted}")
+        raise ValueError(f"{found.path or 'all of it'} is {shown}, not {found.wanted}")
+
+
+class Misfit(NamedTuple):
+    """A value that is not of its kind: where it lies, what it should be, and what it is."""
+
+    path: str
+    wanted: str
+    got: Any
+
+
+def misfit(value: Any, kind: Kind) -> Misfit | None:
+    """Return the first value that does not fit; None if all do."""
+    found = _misfit(value, kind, "")
+    return None if found is None else Misfit(found[0].removeprefix("."), *found[1:])
 
 
 _Misfit: TypeAlias = "tuple[str, str, Any] | None"
@@ -95,12 +108,12 @@ def _misfit(value: Any, kind: Kind, path: str) -> _Misfit:
 def _misfit_in_object(value: Any, kind: Mapping[Any, Kind], path: str) -> _Misfit:
     if not isinstance(value, Mapping):
         return path, "an object", value
-    if str in kind:
-        return _first(_misfit(item, kind[str], f"{path}.{name}") for name, item in value.items())
-    for name, each in kind.items():
+    named = {name: each for name, each in kind.items() if name is not str}
+    for name in named:
         if name not in value:
             return f"{path}.{name}", "there", None
-    return _first(_misfit(value[name], each, f"{path}.{name}") for name, each in kind.items())
+    every = kind.get(str, ANY)
+    return _first(_misfit(item, named.get(name, every), f"{path}.{name}") for name, item in value.items())
 
 
 def _first(misfits: Any) -> _Misfit:

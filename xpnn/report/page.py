@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..config import reading
 from ..data.targets import ClassTarget
 from ..errors import BackendUnavailableError
 from ..files import PathLike, atomic_path
@@ -18,7 +20,7 @@ from . import charts
 from .run import Run
 from .words import count, duration, number, option, percent, sentence, value, wilson
 
-__all__ = ["PANELS", "check_requirements", "facts", "findings", "keys", "render", "settings", "write_report"]
+__all__ = ["PANELS", "check_requirements", "facts", "findings", "keys", "render", "settings", "showing", "write_report"]
 
 # Larger ones are drawn, or left out: nobody reads a table of 100 x 100.
 _TABLE_CLASSES, _LISTED_CLASSES = 26, 50
@@ -40,7 +42,15 @@ def write_report(run: Run, path: PathLike) -> Path:
     written.
     """
     check_requirements("write_report")
-    return render(path, "report.html", _contents(run))
+    with showing(run):
+        contents = _contents(run)
+    return render(path, "report.html", contents)
+
+
+def showing(*runs: Run) -> AbstractContextManager[None]:
+    """Turn what goes wrong while runs are shown into a FileFormatError: numbers so large that nothing can draw them."""
+    folders = " and ".join(str(run.folder) for run in runs)
+    return reading(folders, "a run that can be shown", got="numbers that nothing can draw", hint="Train again.")
 
 
 def render(path: PathLike, template: str, contents: Mapping[str, Any]) -> Path:
