@@ -13,9 +13,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
+from ..arguments import printable
 from ..errors import XpnnError
 from . import bench, check, report, score, system, train, trust
 from .options import in_options
+from .terminal import Shown
 
 __all__ = ["main", "make_parser"]
 
@@ -32,7 +34,7 @@ class _Parser(argparse.ArgumentParser):
         """Say what is wrong in one line, and where help is."""
         if message.endswith("expected one argument"):
             message += ", and one that begins with - after =, as in --missing=-999,NA"
-        print(f"{self.prog}: {message}. See {self.prog} --help", file=sys.stderr)
+        print(f"{self.prog}: {printable(message)}. See {self.prog} --help", file=sys.stderr)
         raise SystemExit(2)
 
 
@@ -68,7 +70,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     SystemExit is raised after ``--help`` (0), and if the arguments themselves are wrong (2).
     """
-    argv = list(sys.argv[1:] if argv is None else argv)
+    with contextlib.redirect_stdout(Shown(sys.stdout)), contextlib.redirect_stderr(Shown(sys.stderr)):
+        return _main(list(sys.argv[1:] if argv is None else argv))
+
+
+def _main(argv: list[str]) -> int:
     args = make_parser().parse_args(argv, argparse.Namespace(argv=argv))  # a run keeps the command that made it
     try:
         with _telling_choices():

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import plots
+from ..arguments import printable
 from ..backend import Backend
 from ..data.targets import ClassTarget
 from ..errors import BackendUnavailableError
@@ -28,6 +29,7 @@ def report_scores(predictor: Predictor, scores: dict[str, Any], name: str) -> No
     """Print scores as a person reads them."""
     from tabulate import tabulate
 
+    name = printable(name)
     if not isinstance(predictor.target, ClassTarget):
         r2 = f"{scores['r2']:.4f}" if np.isfinite(scores["r2"]) else "— (all targets are equal)"
         line = f"RMSE {scores['rmse']:,.6g}, MAE {scores['mae']:,.6g}, R² {r2}"
@@ -35,7 +37,7 @@ def report_scores(predictor: Predictor, scores: dict[str, Any], name: str) -> No
         return
     line = f"accuracy {scores['accuracy']:.2%}, cross-entropy {scores['cross_entropy']:.4f}"
     print(f"{name}: {line} on {scores['rows']:,} rows")
-    matrix, names = np.asarray(scores["confusion"]), [str(c) for c in predictor.target.classes]
+    matrix, names = np.asarray(scores["confusion"]), [printable(str(c)) for c in predictor.target.classes]
     if len(names) <= 20:
         print("\nConfusion matrix (rows: truth, columns: prediction)")
         rows = [[n, *row] for n, row in zip(names, matrix.tolist(), strict=True)]

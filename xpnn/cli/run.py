@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from .. import schedules
+from ..arguments import printable
 from ..backend import Backend, get_backend
 from ..data.arrays import take_rows
 from ..data.encoder import TableEncoder
@@ -50,7 +51,7 @@ def run_train(args: argparse.Namespace) -> int:
         """Keep what is decided for the files, and print it at once unless JSON is to be printed alone."""
         notes.extend(texts)
         if texts and not settings.json:
-            print(*texts, sep="\n")
+            print(*map(printable, texts), sep="\n")
 
     problem = _read_problem(settings, note)
     X, y = problem.encoded("train")
@@ -322,4 +323,4 @@ def _finish(
     report_scores(predictor, scores, scored.name)
     print()
     for path in written:
-        print(f"wrote {path}")
+        print(f"wrote {printable(str(path))}")

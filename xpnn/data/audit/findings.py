@@ -113,7 +113,10 @@ class Audit:
             head += f"; {many(self.n_test, 'test row')}"
         if not self.findings:
             return f"{head}.\nNothing found."
-        rows = [[f.severity, f.column or "", f"{f.check}: {f.seen}", f.advice] for f in self._folded()]
+        rows = [
+            [printable(cell) for cell in (f.severity, f.column or "", f"{f.check}: {f.seen}", f.advice)]
+            for f in self._folded()
+        ]
         table = tabulate(
             rows, headers=["", "column", "found", "to try"], maxcolwidths=[None, 20, 60, 36], disable_numparse=True
         )
