@@ -7,7 +7,7 @@ A kind is written as the data it stands for:
 - ``None``, a text or another value: that value itself; `ANY`: anything;
 - ``[kind]``: a list of such, ``(kind, kind)``: any of these;
 - ``{"name": kind}``: an object with at least these entries, ``{str: kind}``: one with any names, all of this kind;
-- a function that says whether a value fits.
+- a function that says whether a value fits; its docstring stands in messages.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def ANY(value: Any) -> bool:  # noqa: N802, a kind among others
 
 
 def NUMBER(value: Any) -> bool:  # noqa: N802
-    """a number"""  # noqa: D400, D401, D403, it stands in messages
+    """A number."""
     return isinstance(value, float) or _is(value, int)
 
 
@@ -62,7 +62,8 @@ def expect(value: Any, kind: Kind) -> None:
     if found is not None:
         shown = repr(found.got)
         shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
-        raise ValueError(f"{found.path or 'all of it'} is {shown}, not {found.wanted}")
+        what = "is missing" if found.wanted == _THERE else f"is {shown}, not {found.wanted}"
+        raise ValueError(f"{found.path or 'all of it'} {what}")
 
 
 class Misfit(NamedTuple):
@@ -80,6 +81,7 @@ def misfit(value: Any, kind: Kind) -> Misfit | None:
 
 
 _Misfit: TypeAlias = "tuple[str, str, Any] | None"
+_THERE = "there"
 _WORDS = {int: "a whole number", float: "a finite number", str: "text", bool: "true or false"}
 
 
@@ -101,8 +103,14 @@ def _misfit(value: Any, kind: Kind, path: str) -> _Misfit:
     if isinstance(kind, Mapping):
         return _misfit_in_object(value, kind, path)
     if callable(kind):
-        return None if kind(value) else (path, kind.__doc__ or "something else", value)
+        return None if kind(value) else (path, _said(kind), value)
     return None if type(value) is type(kind) and value == kind else (path, repr(kind), value)
+
+
+def _said(kind: Any) -> str:
+    """Return what a function that is a kind says of it, as part of a sentence."""
+    text = (kind.__doc__ or "as it should be").removesuffix(".")
+    return text[:1].lower() + text[1:]
 
 
 def _misfit_in_object(value: Any, kind: Mapping[Any, Kind], path: str) -> _Misfit:
@@ -111,7 +119,7 @@ def _misfit_in_object(value: Any, kind: Mapping[Any, Kind], path: str) -> _Misfi
     named = {name: each for name, each in kind.items() if name is not str}
     for name in named:
         if name not in value:
-            return f"{path}.{name}", "there", None
+            return f"{path}.{name}", _THERE, None
     every = kind.get(str, ANY)
     return _first(_misfit(item, named.get(name, every), f"{path}.{name}") for name, item in value.items())
 

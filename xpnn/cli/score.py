@@ -168,8 +168,8 @@ def _warn_of_formulas(predictions: list[Any]) -> None:
     run = [label for label in labels if label.startswith(_FORMULA) and not is_number(label)]
     if run:
         text = (
-            f"note: a spreadsheet would take {quote(run)} for a formula. Labels are written as they are: before you open "
-            "the file there, have the column read as text."
+            f"note: a spreadsheet would take {quote(run)} for a formula. Labels are written as they are: before you "
+            "open the file there, have the column read as text."
         )
         print(printable(text), file=sys.stderr)
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from .. import __version__
 from ..accel.native.check import check_native
-from ..backend import available_backends
 from ..arguments import printable
+from ..backend import available_backends
 from ..checkpoint import build, read
 from ..config import reading
 from ..errors import FileFormatError

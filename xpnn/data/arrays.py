@@ -23,8 +23,10 @@ _MAGIC = b"\x93NUMPY"
 # Deflate makes no more than 1,032 bytes of one; other methods of zip do, and NumPy does not write them.
 _EXPANSION = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1_032}
 # What zipfile and NumPy raise for bytes that are not theirs: a header is parsed as Python's literals.
-_DAMAGED = (ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, NotImplementedError, OSError)
-_DAMAGED += (RuntimeError, SyntaxError, TypeError, ValueError, tokenize.TokenError, zipfile.BadZipFile, zlib.error)
+_DAMAGED: tuple[type[Exception], ...] = (
+    *(ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError, SyntaxError),
+    *(TypeError, ValueError, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
+)
 
 
 def load_arrays(
@@ -102,7 +104,7 @@ def load_arrays(
 
 
 def _check_member(archive: zipfile.ZipFile, key: str, archive_size: int) -> None:
-    """Raise ValueError if what an array's header says is not what the archive holds: it is read at once, whatever it is."""
+    """Raise ValueError if what an array's header says is not what the archive holds, before it is read."""
     names = archive.namelist()
     info = archive.getinfo(key if key in names else f"{key}.npy")
     most = info.compress_size * _EXPANSION.get(info.compress_type, 0)
@@ -122,9 +124,10 @@ def _size_in_header(stream: IO[bytes]) -> int | None:
     version = np.lib.format.read_magic(stream)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(stream)
-    if not dtype.itemsize and math.prod(shape):
+    elements: int = math.prod(map(int, shape))
+    if elements and not dtype.itemsize:
         raise ValueError(f"{dtype} has no bytes")
-    return None if dtype.hasobject else math.prod(shape) * dtype.itemsize
+    return None if dtype.hasobject else elements * dtype.itemsize
 
 
 def open_memmap(x_path: PathLike, y_path: PathLike) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:

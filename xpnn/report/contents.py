@@ -20,7 +20,7 @@ _CELL = (None, bool, str, NUMBER)
 _INFO: dict[Any, Kind] = {
     "source": str,
     "epochs": at_least(1),
-    "options": {str: (*_CELL, [_CELL])},
+    "options": {"seed": int, str: (*_CELL, [_CELL])},
     "versions": {"xpnn": str} | {str: str},
     "scores": {str: ANY},
 }
@@ -45,11 +45,10 @@ def misfit_in_run(
     target = predictor.target
     kinds = {**_INFO, **{name: kind for name, kind in _LATER.items() if name in info}}
     found = misfit(info, kinds) or misfit(info["scores"], _scores(target))
-    if found is None and isinstance(target, ClassTarget):
-        if sum(map(sum, info["scores"]["confusion"])) != info["scores"]["rows"]:
-            return "scores.json", "confusion"
     if found is not None:
         return "scores.json", found.path
+    if isinstance(target, ClassTarget) and sum(map(sum, info["scores"]["confusion"])) != info["scores"]["rows"]:
+        return "scores.json", "confusion"
     if evidence is None:
         return None
     found = misfit(evidence, _evidence(evidence, target))
