@@ -94,8 +94,10 @@ def _misfit(value: Any, kind: Kind, path: str) -> _Misfit:
         misfits = [misfit for misfit in found if misfit is not None]
         if len(misfits) < len(found):
             return None
-        deepest = max(misfits, key=lambda misfit: len(misfit[0]))
-        return deepest if len(deepest[0]) > len(path) else (path, " or ".join(m[1] for m in misfits), value)
+        # What lies deeper was meant to be this alternative, unless a word in it says otherwise.
+        deeper = [misfit for misfit in misfits if len(misfit[0]) > len(path)]
+        meant = [misfit for misfit in deeper if not misfit[1].startswith("'")] or deeper
+        return meant[0] if meant else (path, " or ".join(misfit[1] for misfit in misfits), value)
     if isinstance(kind, list):
         if not isinstance(value, list | tuple):
             return path, "a list", value
@@ -117,9 +119,11 @@ def _misfit_in_object(value: Any, kind: Mapping[Any, Kind], path: str) -> _Misfi
     if not isinstance(value, Mapping):
         return path, "an object", value
     named = {name: each for name, each in kind.items() if name is not str}
-    for name in named:
+    for name, each in named.items():
         if name not in value:
             return f"{path}.{name}", _THERE, None
+        if isinstance(each, str) and value[name] != each:
+            return f"{path}.{name}", repr(each), value[name]
     every = kind.get(str, ANY)
     return _first(_misfit(item, named.get(name, every), f"{path}.{name}") for name, item in value.items())
 
