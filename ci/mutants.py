@@ -50,6 +50,16 @@ OUTCOMES = ("refused", "same", "different", *FAULTS)
 Edit = Callable[[bytes, random.Random], bytes]
 
 
+class Result(NamedTuple):
+    """What came of one mutant."""
+
+    format: str
+    edit: str
+    outcome: str
+    said: str  # the error
+    number: int
+
+
 class Format(NamedTuple):
     """A file to be damaged, and what is done with it."""
 
@@ -325,7 +335,7 @@ def edit_npy(raw: bytes, rng: random.Random) -> bytes:
 def bomb(raw: bytes, rng: random.Random) -> bytes:
     """Add to a gzip file what unpacks to very much."""
     return (
-        raw + gzip.compress(bytes(rng.choice([1 << 20, 400 << 20])), compresslevel=1)
+        raw + gzip.compress(bytes(rng.choice([1 << 20, 80 << 20])), compresslevel=1)
         if rng.random() < 0.3
         else flip(raw, rng)
     )
@@ -368,10 +378,11 @@ def use_predictor(file: Path, raw: Any) -> Any:
 
 
 def use_run(folder: Path) -> Any:
-    """Read a run and write its page."""
+    """Read a run and write its page, or its pages."""
     run = read_run(folder)
     write_report(run, folder / "page.html")
-    write_comparison([run, run], folder / "two.html")
+    if isinstance(run.predictor.target, NumberTarget):
+        write_comparison([run, run], folder / "two.html")
     return (folder / "page.html").read_bytes()
 
 
@@ -545,7 +556,7 @@ _FORMATS: dict[str, Format] = {}
 _EXPECTED: dict[str, Any] = {}
 
 
-def _start(seconds: float) -> None:
+def _start() -> None:
     """Prepare a worker: what it may take, and how long."""
     import resource
 
@@ -555,37 +566,38 @@ def _start(seconds: float) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
-def _one(task: tuple[str, int]) -> tuple[str, str, str, str, int]:
+def _one(task: tuple[str, int]) -> Result:
     name, seed = task
     given, rng = _FORMATS[name], random.Random(f"{name} {seed}")
     edit = rng.choice(given.edits)
     whole = given.file.read_bytes()
     raw = edit(whole, rng)
     outcome, said = attempt(given, raw, _EXPECTED[name]) if raw != whole else ("same", "")
-    return name, edit.__name__, outcome, said, seed
+    return Result(name, edit.__name__, outcome, said, seed)
 
 
-def run(n: int, seed: int, workers: int = 2) -> list[tuple[str, str, str, str, int]]:
-    """Make so many mutants, of all formats in turn; return format, damage, outcome, error and number of each."""
+def run(n: int, seed: int, workers: int = 2) -> list[Result]:
+    """Make so many mutants, of all formats in turn."""
     with tempfile.TemporaryDirectory() as folder:
         _FORMATS.update(make(Path(folder)))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            for name, given in _FORMATS.items():
-                _EXPECTED[name] = given.use(given.folder or given.file)
+            whole = {given.folder or given.file: given for given in _FORMATS.values()}
+            expected = {path: given.use(path) for path, given in whole.items()}
+        _EXPECTED.update({name: expected[given.folder or given.file] for name, given in _FORMATS.items()})
         names = list(_FORMATS)
         tasks = [(names[k % len(names)], seed + k) for k in range(n)]
-        with multiprocessing.get_context("fork").Pool(workers, _start, (SECONDS,)) as pool:
+        with multiprocessing.get_context("fork").Pool(workers, _start) as pool:
             return list(pool.imap_unordered(_one, tasks, chunksize=8))
 
 
-def faults(results: list[tuple[str, str, str, str, int]]) -> list[str]:
+def faults(results: list[Result]) -> list[str]:
     """Return what must not be, a line each."""
     sealed = {name for name, given in _FORMATS.items() if given.digest}
     return [
-        f"{name}, {edit}, mutant {number}: {outcome}\n{said}"
-        for name, edit, outcome, said, number in results
-        if outcome in FAULTS or (outcome == "different" and name in sealed)
+        f"{r.format}, {r.edit}, mutant {r.number}: {r.outcome}\n{r.said}"
+        for r in results
+        if r.outcome in FAULTS or (r.outcome == "different" and r.format in sealed)
     ]
 
 
@@ -599,7 +611,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2, help="processes; default 2")
     args = parser.parse_args()
     results = run(args.n, args.seed, args.workers)
-    counts = Counter((name, outcome) for name, _, outcome, _, _ in results)
+    counts = Counter((result.format, result.outcome) for result in results)
     rows = [[name, *(counts[name, outcome] for outcome in OUTCOMES)] for name in _FORMATS]
     rows.append(["all", *(sum(row[i] for row in rows) for i in range(1, len(OUTCOMES) + 1))])
     print(tabulate(rows, headers=["format", *OUTCOMES]))

@@ -206,9 +206,8 @@ def test_an_error_in_the_block_leaves_everything_as_it_was(tmp_path, target):
     (tmp_path / "file").write_text("old")
     (tmp_path / "link").symlink_to("file")
     before = sorted(os.listdir(tmp_path))
-    with pytest.raises(KeyError), atomic_path(tmp_path / target) as temporary:
-        temporary.write_text("half")
-        raise KeyError("mine")
+    with pytest.raises(TypeError), atomic_path(tmp_path / target) as temporary:
+        temporary.write_text("half", encoding=3)
     assert sorted(os.listdir(tmp_path)) == before
     assert (tmp_path / "file").read_text() == "old"
 
@@ -280,7 +279,7 @@ def test_a_gzip_file_is_whole_or_refused(tmp_path_factory, content, data):
     "text", ["[" * 100_000, '{"a":' * 100_000, '{"a": 1, "a": 2}', '{"a": {"b": 1, "b": 1}}', "9" * 10_000, "", "{"]
 )
 def test_json_that_is_none_or_too_much_is_a_value_error(text):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"too deep|twice|Exceeds the limit|Expecting"):
         parse_json(text)
 
 

@@ -1,4 +1,4 @@
-"""Files that were damaged, and files that were made to do harm: every changed bit is noticed, and nothing asks for much."""
+"""Damaged files, and files made to do harm: every changed bit is noticed, and nothing asks for much."""
 
 from __future__ import annotations
 
@@ -78,12 +78,9 @@ def test_no_changed_bit_goes_unseen(whole, kind, data):
     raw[data.draw(st.integers(0, len(raw) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     changed = whole / "changed"
     changed.write_bytes(raw)
-    try:
-        LOADERS[kind][1](changed)
-    except XpnnError as error:
-        assert "\n" not in str(error)
-    else:
-        assert b"digest" not in bytes(raw)
+    if b"digest" in bytes(raw):
+        with pytest.raises(XpnnError):
+            LOADERS[kind][1](changed)
 
 
 @each_kind
@@ -124,7 +121,7 @@ def test_a_digest_that_is_none_is_seen(whole, kind, digest):
     header["__metadata__"]["xpnn"] = json.dumps({**meta, "digest": digest})
     text = json.dumps(header).encode()
     (whole / "other").write_bytes(struct.pack("<Q", len(text)) + text + raw[8 + size :])
-    with pytest.raises(FileFormatError, match="got other bytes. It is damaged"):
+    with pytest.raises(FileFormatError, match=r"got other bytes\. It is damaged"):
         LOADERS[kind][1](whole / "other")
 
 
@@ -202,7 +199,7 @@ def test_nothing_is_allocated_before_the_shapes_are_compared(whole, kind, ask):
 def test_loading_draws_nothing(whole, monkeypatch):
     monkeypatch.setattr(xpnn.params, "stream", None)
     assert xpnn.load(whole / "network").n_in == 2
-    assert network is not None and xpnn.load(whole / "network").copy().n_in == 2
+    assert xpnn.load(whole / "network").copy().n_in == 2
 
 
 def test_many_layers_and_deep_ones_are_refused_in_no_time(whole):

@@ -73,5 +73,5 @@ def test_any_plain_data_fit_or_are_told(value, kind):
     if found is None:
         expect(value, kind)
     else:
-        with pytest.raises(ValueError, match="is missing|, not "):
+        with pytest.raises(ValueError, match=r"is missing|, not "):
             expect(value, kind)

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,9 @@ def write_results(
     with atomic_path(paths[3]) as temporary:
         temporary.write_text(json.dumps(finite(evidence), ensure_ascii=False, allow_nan=False), encoding="utf-8")
     try:
-        return paths + _pictures(out, predictor, history, points)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from")  # a label in letters that the font lacks
+            return paths + _pictures(out, predictor, history, points)
     except BackendUnavailableError as error:
         print(f"no pictures: {error}", file=sys.stderr)
     return paths
@@ -92,7 +95,7 @@ def _pictures(
 ) -> list[Path]:
     written = [plots.save_figure(plots.history_figure(history), out / "history.png")]
     if isinstance(predictor.target, ClassTarget) and len(predictor.target.classes) <= 30:
-        names = [str(label) for label in predictor.target.classes]
+        names = [printable(str(label)) for label in predictor.target.classes]
         ax = plots.plot_confusion_matrix(np.asarray(predictor.info["scores"]["confusion"]), class_names=names)
         written.append(plots.save_figure(ax, out / "confusion.png"))
     if points is not None:

@@ -167,6 +167,8 @@ def open_memmap(x_path: PathLike, y_path: PathLike) -> tuple[npt.NDArray[Any], n
     for path in (x_path, y_path):
         file = existing_file(path, "open_memmap")
         try:
+            with file.open("rb") as stream:
+                _size_in_header(stream)  # refuses what would have no end
             opened.append(np.lib.format.open_memmap(file, mode="r"))
         except _DAMAGED as error:
             raise FileFormatError(
