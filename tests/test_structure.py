@@ -162,6 +162,55 @@ def test_each_idea_has_its_place(pattern):
     assert found == HOMES[pattern]
 
 
+# -- writing -------------------------------------------------------------------------------------------------------
+#: Calls that write to a file, by the name of the method or function.
+WRITES = {"write_text", "write_bytes", "savefig", "to_csv", "dump", "save", "savez", "savetxt", "tofile"}
+#: What else writes: to a buffer, through a writer of ours, or a log that grows.
+NO_FILES = {
+    "buffer": "memory",
+    "picture": "memory",
+    "History(self.rows)": "History.to_csv",
+    "history": "History.to_csv",
+    "trainer.history": "History.to_csv",
+    "predictor": "Predictor.save",
+    "rule": "Crossover.save",
+}
+
+
+def written(module: str) -> Iterator[ast.Call]:
+    """Calls that write to a file, and are not within ``with atomic_path(...)``."""
+
+    def visit(node: ast.AST, safe: bool) -> Iterator[ast.Call]:
+        if isinstance(node, ast.With):
+            safe = safe or any("atomic_path(" in ast.unparse(item.context_expr) for item in node.items)
+        if isinstance(node, ast.Call) and not safe and writes(node):
+            yield node
+        for child in ast.iter_child_nodes(node):
+            yield from visit(child, safe)
+
+    return visit(tree(module), False)
+
+
+def writes(call: ast.Call) -> bool:
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else ast.unparse(call.func)
+    if name == "open":  # in which mode?
+        words = [
+            node.value for node in ast.walk(call) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        ]
+        return any(re.fullmatch("[wax]b?|r?b?\\+", word) for word in words)
+    if name not in WRITES or not isinstance(call.func, ast.Attribute):
+        return False
+    target = call.args[0] if name in ("savefig", "save") and call.args else call.func.value
+    return not {ast.unparse(target), ast.unparse(call.func.value)} & NO_FILES.keys()
+
+
+@each_module
+def test_every_writer_leaves_a_file_whole(module):
+    """All files are written through `xpnn.files.atomic_path`, which itself pours into pipes and devices."""
+    if module != "xpnn.files":
+        assert [f"line {call.lineno}: {ast.unparse(call)[:60]}" for call in written(module)] == []
+
+
 # -- words ---------------------------------------------------------------------------------------------------------
 #: Words that stood for something with a name of its own.
 DIALECT = ("Frozen", "NotedKernels", "Restart", "StepRow", "_Tally", "_foreign", "_lent", "array_objection", "noting")

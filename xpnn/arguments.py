@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -26,6 +27,7 @@ __all__ = [
     "is_count",
     "number",
     "one_or_each",
+    "printable",
     "real_hint",
     "same_length",
     "suggest",
@@ -107,6 +109,23 @@ def suggest(name: Any, known: Iterable[str], otherwise: str = "Choose one of the
     lower = {str(each).lower(): each for each in reversed(list(known))}
     near = difflib.get_close_matches(str(name).lower(), lower, n=1)
     return f"Did you mean {lower[near[0]]!r}?" if near else otherwise
+
+
+# Control characters, what turns the direction of writing, other line ends, and halves of characters.
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str, keep: str = "") -> str:
+    r"""Return a text as one line that a terminal only shows: control characters but those to `keep` become escapes.
+
+    Examples
+    --------
+    >>> print(printable("red \x1b[31m\nor not"))
+    red \x1b[31m\nor not
+    """
+    return _CONTROLS.sub(
+        lambda found: found[0] if found[0] in keep else found[0].encode("unicode_escape").decode("ascii"), text
+    )
 
 
 class Argument(NamedTuple):

@@ -1,9 +1,9 @@
 """Networks in files: tensors as safetensors, everything else as JSON in its header.
 
 No pickle: a file is data and cannot run code, and any safetensors reader opens it.  The description ends in a digest of
-itself and of all tensors, so that no changed bit goes unseen (files from before there was one are read without).  A file
-may have been made to do harm all the same, with a digest that fits: what it says is compared with what it holds before
-anything is allocated.
+itself and of all tensors, so that no changed bit goes unseen (files from before there was one are read without).  A
+file may have been made to do harm all the same, with a digest that fits: what it says is compared with what it holds
+before anything is allocated.
 """
 
 from __future__ import annotations
@@ -153,8 +153,8 @@ def check_finite(tensors: Mapping[str, np.ndarray], where: str) -> None:
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             place = np.unravel_index(int(np.argmin(np.isfinite(array))), array.shape)
             raise FileFormatError(
-                f"{where}: expected finite numbers in {name}, got {array[place]} at {tuple(map(int, place))}. The file is "
-                "damaged, or training had diverged when it was saved. xpnn.checkpoint.read returns the arrays as they are."
+                f"{where}: expected finite numbers in {name}, got {array[place]} at {tuple(map(int, place))}. The file "
+                "is damaged, or training had diverged. xpnn.checkpoint.read returns the arrays as they are."
             )
 
 
@@ -234,7 +234,7 @@ def read(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         text = header["xpnn"]
         meta = parse_json(text)
         newer = meta["version"] > _VERSION
-        digest = meta.pop("digest", None)
+        sealed, digest = "digest" in meta, meta.pop("digest", None)
     except FileFormatError:
         raise
     except (SafetensorError, OSError, OverflowError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -247,7 +247,7 @@ def read(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             f"load: {file} was written by xpnn {meta.get('written_by')} in a newer format. Run: pip install -U xpnn"
         )
     hint = "It is damaged: copy it again, or save it again."
-    if digest is not None:
+    if sealed:
         described, _, _ = text.rpartition(_DIGEST)
         if digest != _digest(described + "}", tensors):
             raise FileFormatError(f"load: expected the content that {file} was written with, got other bytes. {hint}")

@@ -14,7 +14,7 @@ from math import isfinite, log, sqrt
 from pathlib import Path
 
 from .errors import FileFormatError
-from .files import PathLike, atomic_path
+from .files import PathLike, atomic_path, parse_json
 from .optional import needs
 
 __all__ = ["TYPICAL_BATCH", "Crossover", "best_threshold", "crossover_path", "mlp_params", "work_of"]
@@ -83,11 +83,11 @@ class Crossover:
         """Return the rule that was kept, or None; raise FileFormatError if the file holds something else."""
         file = crossover_path() if path is None else Path(path)
         try:
-            found = json.loads(file.read_text(encoding="utf-8"))
+            found = parse_json(file.read_text(encoding="utf-8"))
             return cls(float(found["work"]), str(found["device"]), str(found["measured"]))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (ArithmeticError, OSError, ValueError, KeyError, TypeError) as error:
             raise FileFormatError(
                 f"backend 'auto': expected the rule of xpnn bench in {file}, got something else ({error!r}). "
                 "Run `xpnn bench` again, or delete the file."

@@ -1,4 +1,4 @@
-"""Finding, reading and writing files: errors are worded once, nothing is half written, and no file asks for too much."""
+"""Finding, reading and writing files: errors worded once, nothing half written, and no file that asks for too much."""
 
 from __future__ import annotations
 
@@ -108,19 +108,29 @@ def read_content(path: PathLike, where: str, *, most: int | None = None) -> byte
     is no such file, a `FileFormatError` if it holds more, or is a gzip file that is truncated or corrupt.
     """
     file = existing_file(path, where)
-    size = file.stat().st_size
-    content = io.BytesIO()
     with open_content(file, where) as stream:
         if most is None and isinstance(stream, gzip.GzipFile):
-            most = EXPANSION[0] + EXPANSION[1] * size
-        while chunk := stream.read(_CHUNK):
+            most = EXPANSION[0] + EXPANSION[1] * file.stat().st_size
+            for _ in _chunks(stream, file, where, most):  # counted first, so that too much never lies in memory
+                pass
+            stream.seek(0)
+        content = io.BytesIO()
+        for chunk in _chunks(stream, file, where, most):
             content.write(chunk)
-            if most is not None and content.tell() > most:
-                raise FileFormatError(
-                    f"{where}: expected at most {most:,} bytes from {file} ({size:,} bytes), got more. It is damaged or "
-                    "made to fill memory; if it is right, unpack it with gunzip and read that file."
-                )
     return content.getvalue()
+
+
+def _chunks(stream: BinaryIO, file: Path, where: str, most: int | None) -> Iterator[bytes]:
+    """Yield the content piece by piece; raise FileFormatError once it is more than `most` bytes."""
+    size = 0
+    while chunk := stream.read(_CHUNK):
+        size += len(chunk)
+        if most is not None and size > most:
+            raise FileFormatError(
+                f"{where}: expected at most {most:,} bytes from {file} ({file.stat().st_size:,} bytes), got more. It "
+                "is damaged or made to fill memory; if it is right, unpack it with gunzip and read that file."
+            )
+        yield chunk
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -229,8 +239,10 @@ def _may_be_replaced_by_rename(file: Path, found: os.stat_result) -> bool:
     if not stat.S_ISREG(found.st_mode) or _stream_of(found) is not None:
         return False
     if not (found.st_mode & 0o222 and os.access(file, os.W_OK)):  # root may write to all
-        raise DataError(f"writing {file}: expected a file that may be changed, got one that is read-only. "
-                        "Choose another path, or allow it with chmod u+w.")
+        raise DataError(
+            f"writing {file}: expected a file that may be changed, got one that is read-only. "
+            "Choose another path, or allow it with chmod u+w."
+        )
     return not Path(os.path.realpath(file.parent)).is_relative_to("/proc")  # /dev/fd/3: others have it open
 
 

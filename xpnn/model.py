@@ -135,7 +135,8 @@ class Sequential(Recordable):
         seeds, replicated = ((seed,), False) if isinstance(seed, int) else (seed, True)
         if state is not None:
             replicas = (len(seeds),) if replicated else ()
-            _check_state({spec.name: (*replicas, *spec.shape) for spec in (*specs, *buffers)}, state)
+            shapes = {s.name: s.shape for s in specs} | {s.name: s.shape for s in buffers}
+            _check_state({name: (*replicas, *shape) for name, shape in shapes.items()}, state)
         self.backend = get_backend(backend, dtype, work=work_of(len(seeds) * self.n_params))
         with self.backend.active():
             self.store = ParamStore(

@@ -64,8 +64,8 @@ class ParamStore:
     """Flat values, gradients and buffers of one network, with named views.
 
     It is made of specs in the order of the network, under their full names (``"0.weight"``), and of a seed for each
-    replica, or the one of a single network; `replicated` says whether there is a replica axis, and `draw` whether values
-    and buffers begin as the specs say, or as zeros that somebody else fills.
+    replica, or the one of a single network; `replicated` says whether there is a replica axis, and `draw` whether
+    values and buffers begin as the specs say, or as zeros that somebody else fills.
 
     Attributes
     ----------

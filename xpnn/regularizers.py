@@ -139,7 +139,7 @@ class SpectralNorm(Regularizer):
             expected = (store.params[name].shape[-1], 1) if name in store.matrices() else None
             if tuple(vector.shape[-2:]) != expected:
                 raise FileFormatError(
-                    f"SpectralNorm: expected vectors of the weight matrices, got {name} of shape {tuple(vector.shape)}. "
+                    f"SpectralNorm: expected vectors of weight matrices, got {name} of shape {tuple(vector.shape)}. "
                     "The file is damaged, or of another version: begin the training anew."
                 )
         self._store, self._starts, self._vectors = store if state else None, {}, state

@@ -6,17 +6,17 @@ A kind is written as the data it stands for:
   `NUMBER`, which may also be NaN or infinite;
 - ``None``, a text or another value: that value itself; `ANY`: anything;
 - ``[kind]``: a list of such, ``(kind, kind)``: any of these;
-- ``{"name": kind}``: an object with at least these entries, ``{str: kind}``: one with any names;
-- a function that says whether a value fits.
+- ``{"name": kind}``: an object with at least these entries, ``{str: kind}``: one with any names, all of this kind;
+- a function that says whether a value fits; its docstring stands in messages.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
-__all__ = ["ANY", "NUMBER", "Kind", "at_least", "expect"]
+__all__ = ["ANY", "NUMBER", "Kind", "Misfit", "at_least", "expect", "misfit"]
 
 Kind: TypeAlias = Any
 
@@ -27,7 +27,7 @@ def ANY(value: Any) -> bool:  # noqa: N802, a kind among others
 
 
 def NUMBER(value: Any) -> bool:  # noqa: N802
-    """a number"""  # noqa: D400, D401, D403, it stands in messages
+    """A number."""
     return isinstance(value, float) or _is(value, int)
 
 
@@ -58,15 +58,30 @@ def expect(value: Any, kind: Kind) -> None:
     ...     print(error)
     rows[1] is '2', not a whole number
     """
-    misfit = _misfit(value, kind, "")
-    if misfit is not None:
-        path, wanted, got = misfit
-        shown = repr(got)
+    found = misfit(value, kind)
+    if found is not None:
+        shown = repr(found.got)
         shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
-        raise ValueError(f"{path.removeprefix('.') or 'all of it'} is {shown}, not {wanted}")
+        what = "is missing" if found.wanted == _THERE else f"is {shown}, not {found.wanted}"
+        raise ValueError(f"{found.path or 'all of it'} {what}")
+
+
+class Misfit(NamedTuple):
+    """A value that is not of its kind: where it lies, what it should be, and what it is."""
+
+    path: str
+    wanted: str
+    got: Any
+
+
+def misfit(value: Any, kind: Kind) -> Misfit | None:
+    """Return the first value that does not fit; None if all do."""
+    found = _misfit(value, kind, "")
+    return None if found is None else Misfit(found[0].removeprefix("."), *found[1:])
 
 
 _Misfit: TypeAlias = "tuple[str, str, Any] | None"
+_THERE = "there"
 _WORDS = {int: "a whole number", float: "a finite number", str: "text", bool: "true or false"}
 
 
@@ -79,8 +94,10 @@ def _misfit(value: Any, kind: Kind, path: str) -> _Misfit:
         misfits = [misfit for misfit in found if misfit is not None]
         if len(misfits) < len(found):
             return None
-        deepest = max(misfits, key=lambda misfit: len(misfit[0]))
-        return deepest if len(deepest[0]) > len(path) else (path, " or ".join(m[1] for m in misfits), value)
+        # What lies deeper was meant to be this alternative, unless a word in it says otherwise.
+        deeper = [misfit for misfit in misfits if len(misfit[0]) > len(path)]
+        meant = [misfit for misfit in deeper if not misfit[1].startswith("'")] or deeper
+        return meant[0] if meant else (path, " or ".join(misfit[1] for misfit in misfits), value)
     if isinstance(kind, list):
         if not isinstance(value, list | tuple):
             return path, "a list", value
@@ -88,19 +105,27 @@ def _misfit(value: Any, kind: Kind, path: str) -> _Misfit:
     if isinstance(kind, Mapping):
         return _misfit_in_object(value, kind, path)
     if callable(kind):
-        return None if kind(value) else (path, kind.__doc__ or "something else", value)
+        return None if kind(value) else (path, _said(kind), value)
     return None if type(value) is type(kind) and value == kind else (path, repr(kind), value)
+
+
+def _said(kind: Any) -> str:
+    """Return what a function that is a kind says of it, as part of a sentence."""
+    text = (kind.__doc__ or "as it should be").removesuffix(".")
+    return text[:1].lower() + text[1:]
 
 
 def _misfit_in_object(value: Any, kind: Mapping[Any, Kind], path: str) -> _Misfit:
     if not isinstance(value, Mapping):
         return path, "an object", value
-    if str in kind:
-        return _first(_misfit(item, kind[str], f"{path}.{name}") for name, item in value.items())
-    for name, each in kind.items():
+    named = {name: each for name, each in kind.items() if name is not str}
+    for name, each in named.items():
         if name not in value:
-            return f"{path}.{name}", "there", None
-    return _first(_misfit(value[name], each, f"{path}.{name}") for name, each in kind.items())
+            return f"{path}.{name}", _THERE, None
+        if isinstance(each, str) and value[name] != each:
+            return f"{path}.{name}", repr(each), value[name]
+    every = kind.get(str, ANY)
+    return _first(_misfit(item, named.get(name, every), f"{path}.{name}") for name, item in value.items())
 
 
 def _first(misfits: Any) -> _Misfit:

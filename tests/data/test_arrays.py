@@ -86,6 +86,53 @@ def test_a_zip_of_other_things_is_refused(tmp_path):
         load_arrays(tmp_path / "a.npz")
 
 
+def zipped(path, name, content, method=zipfile.ZIP_DEFLATED):
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr(name, content)
+
+
+def header(text):
+    return b"\x93NUMPY\x01\0" + len(text).to_bytes(2, "little") + text
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            header(b"{'descr': '<f8', 'fortran_order': False, 'shape': (99999999999, 9)}"),
+            "says 7199999999928 bytes, there are",
+        ),
+        (header(b"{'descr': '<f8', 'fortran_order': False, 'shape': (1,)}") + bytes(16), "says 8 bytes, there are 16"),
+        (header(b"{'descr': '<U0', 'fortran_order': False, 'shape': (10000000000,)}"), "has no bytes"),
+        (header(b"{'descr': '|V0', 'fortran_order': False, 'shape': (10000000000,)}"), "has no bytes"),
+        (header(b"{'descr': '|O', 'fortran_order': False, 'shape': (1,)}") + b"cos\nsystem\n.", "Object arrays cannot"),
+        (header(b"(" * 9_000), "arrays that cannot be read"),
+        (header(b"{'descr': [('a', " * 900), "arrays that cannot be read"),
+        (header(b"{'descr': '<f8', 'fortran_order': False, 'shape': (-1,)}"), "arrays that cannot be read"),
+        (header(b"{'descr': '<f8', 'fortran_order': False, 'shape': ('a',)}"), "arrays that cannot be read"),
+        (b"\x93NUMPY\x09\x09", "arrays that cannot be read"),
+        (b"\x93NUM", "members of another kind"),
+    ],
+)
+def test_headers_of_arrays_are_compared_with_what_is_there(tmp_path, content, message):
+    zipped(tmp_path / "a.npz", "X.npy", content)
+    with pytest.raises(FileFormatError, match=message):
+        load_arrays(tmp_path / "a.npz", y_key=None)
+    (tmp_path / "a.npy").write_bytes(content)
+    if b"'shape': (1,)}" not in content or b"|O" in content:  # more than is needed can be mapped
+        with pytest.raises(FileFormatError, match=r"expected a whole \.npy file of numbers"):
+            open_memmap(tmp_path / "a.npy", tmp_path / "a.npy")
+
+
+def test_an_archive_cannot_hold_more_than_its_method_makes(tmp_path):
+    whole = header(b"{'descr': '|u1', 'fortran_order': False, 'shape': (3000000,)}") + bytes(3_000_000)
+    zipped(tmp_path / "a.npz", "X.npy", whole, zipfile.ZIP_BZIP2)
+    with pytest.raises(FileFormatError, match=r"bytes of the archive cannot hold X of \d+"):
+        load_arrays(tmp_path / "a.npz", y_key=None)
+    zipped(tmp_path / "a.npz", "X.npy", whole)
+    assert load_arrays(tmp_path / "a.npz", y_key=None)[0].shape == (3_000_000,)
+
+
 def test_npy_is_pointed_to_open_memmap(tmp_path):
     np.save(tmp_path / "a.npy", X)
     with pytest.raises(FileFormatError, match=r"for \.npy files use open_memmap"):

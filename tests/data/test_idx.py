@@ -116,6 +116,36 @@ def test_a_truncated_gzip_is_refused(tmp_path_factory, kept):
         read_idx(path)
 
 
+def test_no_more_is_unpacked_than_the_header_promises(tmp_path, monkeypatch):
+    path = tmp_path / "bomb.gz"
+    path.write_bytes(gzip.compress(WHOLE + bytes(64 << 20), compresslevel=9))
+    unpacked = []
+    read = gzip.GzipFile.read
+    monkeypatch.setattr(gzip.GzipFile, "read", lambda self, n=-1: (unpacked.append(n), read(self, n))[1])
+    with pytest.raises(
+        FileFormatError, match=r"expected 18 bytes in .+bomb\.gz \(uint8 of shape \(2, 3\)\), got \d+\. The"
+    ):
+        read_idx(path)
+    assert sum(unpacked) < 1 << 20
+    assert min(unpacked) > 0
+
+
+def test_a_header_that_promises_more_than_there_is_takes_no_memory(tmp_path):
+    tracemalloc = pytest.importorskip("tracemalloc")
+    for name, content in (
+        ("a", WHOLE[:4] + b"\xff" * 8 + WHOLE),
+        ("a.gz", gzip.compress(WHOLE[:4] + b"\xff" * 8 + WHOLE)),
+    ):
+        (tmp_path / name).write_bytes(content)
+        tracemalloc.start()
+        try:
+            with pytest.raises(FileFormatError, match=r"expected \d{20} bytes"):
+                read_idx(tmp_path / name)
+            assert tracemalloc.get_traced_memory()[1] < 4 << 20
+        finally:
+            tracemalloc.stop()
+
+
 def test_a_missing_file_suggests_its_neighbour(tmp_path):
     (tmp_path / "train-labels-idx1-ubyte").touch()
     with pytest.raises(DataError, match=r"but it is not there. Did you mean train-labels-idx1-ubyte?"):

@@ -115,6 +115,15 @@ def test_a_damaged_file_is_named_with_both_checksums(tmp_path, tiny):
         mnist.load_mnist(tmp_path)
 
 
+def test_a_file_that_unpacks_to_more_than_mnist_is_refused(tmp_path, tiny):
+    write_all(tmp_path, tiny)
+    name = next(tmp_path.glob("*/t10k-labels*"), None) or next(tmp_path.glob("t10k-labels*"))
+    name.unlink()
+    (name.parent / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(bytes(48_000_000)))
+    with pytest.raises(FileFormatError, match=r"load_mnist: expected at most 47,040,016 bytes from .+t10k-labels"):
+        mnist.load_mnist(tmp_path, download=False)
+
+
 def test_download_goes_to_the_next_mirror_after_404_and_wrong_bytes(tmp_path, tiny, serve):
     write_all(tmp_path / "good", tiny)
     wrong = {part: array + 1 for part, array in tiny.items()}

@@ -13,11 +13,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
+from ..arguments import printable
 from ..errors import XpnnError
 from . import bench, check, report, score, system, train, trust
 from .interrupts import Signals, status_of, word_of
 from .options import in_options
 from .streams import Lasting, open_missing
+from .terminal import Shown
 
 __all__ = ["main", "make_parser"]
 
@@ -34,7 +36,7 @@ class _Parser(argparse.ArgumentParser):
         """Say what is wrong in one line, and where help is."""
         if message.endswith("expected one argument"):
             message += ", and one that begins with - after =, as in --missing=-999,NA"
-        print(f"{self.prog}: {message}. See {self.prog} --help", file=sys.stderr)
+        print(f"{self.prog}: {printable(message)}. See {self.prog} --help", file=sys.stderr)
         raise SystemExit(2)
 
 
@@ -72,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     open_missing()
     argv = list(sys.argv[1:] if argv is None else argv)
-    out, err, signals = Lasting(sys.stdout), Lasting(sys.stderr), Signals()
+    out, err, signals = Lasting(Shown(sys.stdout)), Lasting(Shown(sys.stderr)), Signals()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             with signals.caught():

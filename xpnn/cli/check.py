@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from .. import data
+from ..arguments import printable
 from ..errors import DataError, OptionError
 from .findings import look_over
 from .options import add_columns, add_json, add_table, add_task, print_json
@@ -52,8 +53,8 @@ def run_check(args: argparse.Namespace) -> int:
         print_json({"file": args.source, "test_file": args.test_file, "notes": table.notes, **found.to_dict()})
     else:
         for note in table.notes:
-            print(f"note: {note}", file=sys.stderr)
-        print(f"{args.source}: {found}")
+            print(f"note: {printable(note)}", file=sys.stderr)
+        print(f"{printable(args.source)}: {found}")
     return 1 if args.strict and found.errors else 0
 
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
+from ..arguments import printable
 from ..data.csv import MISSING
 
 __all__ = [
@@ -216,7 +217,7 @@ def in_options(message: str) -> str:
     """Word a message of the library for somebody at the command line, in one line."""
     for python, option in _SPELLINGS:
         message = message.replace(python, option)
-    return " ".join(message.split("\n"))
+    return printable(" ".join(message.split("\n")))
 
 
 # -- output -----------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import webbrowser
 from pathlib import Path
 from typing import Any
 
+from ..arguments import printable
 from ..errors import OptionError
 from ..report import check_requirements, read_run, write_comparison, write_report
 from .options import add_json, print_json
@@ -66,7 +67,7 @@ def run_report(args: argparse.Namespace) -> int:
             }
         )
     else:
-        print(f"wrote {path}")
+        print(f"wrote {printable(str(path))}")
     if args.open and not webbrowser.open(path.resolve().as_uri()):
         print(f"no web browser was found: open {path} yourself", file=sys.stderr)
     return 0

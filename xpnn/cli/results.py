@@ -7,12 +7,14 @@ import os
 import platform
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .. import plots
+from ..arguments import printable
 from ..backend import Backend
 from ..data.targets import ClassTarget
 from ..errors import BackendUnavailableError, DataError
@@ -31,6 +33,7 @@ def report_scores(predictor: Predictor, scores: dict[str, Any], name: str) -> No
     with needs("tabulate", "xpnn"):
         from tabulate import tabulate
 
+    name = printable(name)
     if not isinstance(predictor.target, ClassTarget):
         r2 = f"{scores['r2']:.4f}" if np.isfinite(scores["r2"]) else "— (all targets are equal)"
         line = f"RMSE {scores['rmse']:,.6g}, MAE {scores['mae']:,.6g}, R² {r2}"
@@ -38,7 +41,7 @@ def report_scores(predictor: Predictor, scores: dict[str, Any], name: str) -> No
         return
     line = f"accuracy {scores['accuracy']:.2%}, cross-entropy {scores['cross_entropy']:.4f}"
     print(f"{name}: {line} on {scores['rows']:,} rows")
-    matrix, names = np.asarray(scores["confusion"]), [str(c) for c in predictor.target.classes]
+    matrix, names = np.asarray(scores["confusion"]), [printable(str(c)) for c in predictor.target.classes]
     if len(names) <= 20:
         print("\nConfusion matrix (rows: truth, columns: prediction)")
         rows = [[n, *row] for n, row in zip(names, matrix.tolist(), strict=True)]
@@ -102,7 +105,9 @@ def write_results(
         text = json.dumps(finite({"run": run["id"], **evidence}), ensure_ascii=False, allow_nan=False)
         temporary.write_text(text, encoding="utf-8")
     try:
-        paths += _pictures(out, predictor, history, points)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from")  # a label in letters that the font lacks
+            paths += _pictures(out, predictor, history, points)
     except BackendUnavailableError as error:
         print(f"no pictures: {error}", file=sys.stderr)
     run["files"] = {path.name: file_digest(path) for path in paths[2:]}
@@ -132,7 +137,7 @@ def _pictures(
 ) -> list[Path]:
     written = [plots.save_figure(plots.history_figure(history), out / "history.png")]
     if isinstance(predictor.target, ClassTarget) and len(predictor.target.classes) <= 30:
-        names = [str(label) for label in predictor.target.classes]
+        names = [printable(str(label)) for label in predictor.target.classes]
         ax = plots.plot_confusion_matrix(np.asarray(predictor.info["scores"]["confusion"]), class_names=names)
         written.append(plots.save_figure(ax, out / "confusion.png"))
     if points is not None:

@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from .. import schedules
+from ..arguments import printable
 from ..backend import Backend, get_backend
 from ..data.arrays import take_rows
 from ..data.audit import AuditFinding, leaks
@@ -77,7 +78,7 @@ def _train(job: Job) -> int:
         """Keep what is decided for the files, and print it at once unless JSON is to be printed alone."""
         notes.extend(texts)
         if texts and not settings.json:
-            print(*texts, sep="\n")
+            print(*map(printable, texts), sep="\n")
 
     note(*(changed_versions(job.plan) if job.plan is not None else ()))
     problem = _read_problem(settings, note)
@@ -421,7 +422,7 @@ def _finish(job: Job, staging: Staging, trainer: Trainer, problem: _Problem, not
     report_scores(predictor, scores, scored.name)
     print()
     for path in files:
-        print(f"wrote {path}")
+        print(f"wrote {printable(str(path))}")
     if ending.resumable:
         print(f"to go on: xpnn train --resume {out}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import sys
 from collections.abc import Iterable
@@ -11,8 +12,10 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from ..arguments import printable
 from ..backend import get_backend
 from ..data.arrays import take_rows
+from ..data.columns import is_number, quote
 from ..data.encoder import TableEncoder
 from ..data.targets import ClassTarget
 from ..errors import OptionError
@@ -105,7 +108,7 @@ def _read(args: argparse.Namespace, predictor: Predictor, *, targets: bool) -> t
     table = read_table(args.file, Reading.of(args, predictor.info.get("options")), target)
     if isinstance(predictor.encoder, TableEncoder):
         for remark in predictor.encoder.remarks(table.columns):
-            print(remark, file=sys.stderr)
+            print(printable(remark), file=sys.stderr)
     return table.columns, table.y
 
 
@@ -139,13 +142,15 @@ def run_predict(args: argparse.Namespace) -> int:
         header += [f"p({label})" for label in predictor.target.classes]
         columns += [[f"{p:.6g}" for p in column] for column in out.T]
     rows = zip(*columns, strict=True)
+    _warn_of_formulas(columns[0])
     if args.out == "-":
-        _write(sys.stdout, header, rows)
+        with getattr(sys.stdout, "raw", contextlib.nullcontext)():
+            _write(sys.stdout, header, rows)
         return 0
     path = Path(args.out or f"{stem_of(args.file)}-predictions.csv").expanduser()
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         _write(file, header, rows)
-    print(f"{len(columns[0]):,} predictions written to {path}")
+    print(f"{len(columns[0]):,} predictions written to {printable(str(path))}")
     return 0
 
 
@@ -153,6 +158,22 @@ def _write(file: TextIO, header: list[str], rows: Iterable[Any]) -> None:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)
+
+
+# What a spreadsheet takes for the beginning of a formula, the wide forms of East Asian texts too.
+_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+
+
+def _warn_of_formulas(predictions: list[Any]) -> None:
+    """Say which labels a spreadsheet would run; they are written as they are, for a changed label is a wrong one."""
+    labels = {str(label): None for label in predictions if isinstance(label, str)}
+    run = [label for label in labels if label.startswith(_FORMULA) and not is_number(label)]
+    if run:
+        text = (
+            f"note: a spreadsheet would take {quote(run)} for a formula. Labels are written as they are: before you "
+            "open the file there, have the column read as text."
+        )
+        print(printable(text), file=sys.stderr)
 
 
 def run_evaluate(args: argparse.Namespace) -> int:

@@ -12,8 +12,10 @@ import numpy as np
 
 from .. import __version__
 from ..accel.native.check import check_native
+from ..arguments import printable
 from ..backend import available_backends
 from ..checkpoint import build, read
+from ..config import reading
 from ..errors import FileFormatError
 from ..optional import needs
 from .options import add_json, print_json
@@ -122,12 +124,13 @@ def run_info(args: argparse.Namespace) -> int:
         "parameters": net.n_params,
     }
     if predictor:
-        facts |= {"loss": predictor["loss"]["type"], "task": predictor["target"]["task"]}
-        if "classes" in predictor["target"]:
-            facts["classes"] = predictor["target"]["classes"]
-        if predictor["encoder"]:
-            facts["encoder"] = predictor["encoder"]["type"]
-        facts |= predictor["info"]
+        with reading("info", "what xpnn train writes", got=f"a bad entry in {args.model}"):
+            facts |= {"loss": predictor["loss"]["type"], "task": predictor["target"]["task"]}
+            if "classes" in predictor["target"]:
+                facts["classes"] = predictor["target"]["classes"]
+            if predictor["encoder"]:
+                facts["encoder"] = predictor["encoder"]["type"]
+            facts |= predictor["info"]
     if args.json:
         print_json({**facts, "layers": net.config()["layers"]})
         return 0
@@ -140,15 +143,16 @@ def run_info(args: argparse.Namespace) -> int:
 
 def _print_fact(name: str, value: Any, indent: str = "") -> None:
     """Print a value in one line; a dictionary, or several sentences, in a line each below their name."""
+    name = printable(str(name))
     if isinstance(value, dict):
         print(f"{indent}{name}:")
         for inner, what in value.items():
             _print_fact(inner, what, indent + "  ")
-    elif name == "notes" and value:
-        print(f"{indent}{name}:", *value, sep=f"\n{indent}  ")
+    elif name == "notes" and isinstance(value, list) and value:
+        print(f"{indent}{name}:", *(printable(str(note)) for note in value), sep=f"\n{indent}  ")
     elif isinstance(value, list):
         # a confusion matrix is shown by `xpnn evaluate`, and what the audit found stands among the notes
         if not any(isinstance(item, list | dict) for item in value):
-            print(f"{indent}{name}: {', '.join(map(str, value))}")
+            print(f"{indent}{name}: {', '.join(printable(str(item)) for item in value)}")
     elif value is not None:
-        print(f"{indent}{name}: {value}")
+        print(f"{indent}{name}: {printable(str(value))}")

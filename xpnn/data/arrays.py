@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
-from typing import Any
+from typing import IO, Any
 
 import array_api_compat
 import numpy as np
@@ -16,6 +18,15 @@ from ..errors import DataError, FileFormatError, ShapeError
 from ..files import PathLike, existing_file
 
 __all__ = ["load_arrays", "open_memmap", "take_rows"]
+
+_MAGIC = b"\x93NUMPY"
+# Deflate makes no more than 1,032 bytes of one; other methods of zip do, and NumPy does not write them.
+_EXPANSION = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1_032}
+# What zipfile and NumPy raise for bytes that are not theirs: a header is parsed as Python's literals.
+_DAMAGED: tuple[type[Exception], ...] = (
+    *(ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError, RuntimeError, SyntaxError),
+    *(TypeError, ValueError, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
+)
 
 
 def load_arrays(
@@ -66,8 +77,11 @@ def load_arrays(
     try:
         with np.load(file, allow_pickle=False) as archive:
             held = list(archive.files)
-            found = [archive[key] for key in keys if key in held]
-    except (ValueError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+            wanted = [key for key in keys if key in held]
+            for key in wanted:
+                _check_member(archive.zip, key, file.stat().st_size)
+            found = [archive[key] for key in wanted]
+    except _DAMAGED as error:
         raise FileFormatError(
             f"load_arrays: expected numbers or text in {file}, got arrays that cannot be read ({error}). "
             f"If it holds Python objects, save them with another dtype; else the file is damaged."
@@ -87,6 +101,33 @@ def load_arrays(
     X, y = found
     _check_rows("load_arrays", X, y)
     return X, y
+
+
+def _check_member(archive: zipfile.ZipFile, key: str, archive_size: int) -> None:
+    """Raise ValueError if what an array's header says is not what the archive holds, before it is read."""
+    names = archive.namelist()
+    info = archive.getinfo(key if key in names else f"{key}.npy")
+    most = info.compress_size * _EXPANSION.get(info.compress_type, 0)
+    if info.compress_size > archive_size or info.file_size > most:
+        raise ValueError(f"{info.compress_size} bytes of the archive cannot hold {key} of {info.file_size}")
+    with archive.open(info) as member:
+        size = _size_in_header(member)
+        if size is not None and member.tell() + size != info.file_size:
+            raise ValueError(f"the header of {key} says {size} bytes, there are {info.file_size - member.tell()}")
+
+
+def _size_in_header(stream: IO[bytes]) -> int | None:
+    """Return how many bytes an npy file has behind its header; None if it is none, or of objects."""
+    if stream.read(len(_MAGIC)) != _MAGIC:
+        return None
+    stream.seek(0)
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(stream)
+    elements: int = math.prod(map(int, shape))
+    if elements and not dtype.itemsize:
+        raise ValueError(f"{dtype} has no bytes")
+    return None if dtype.hasobject else elements * dtype.itemsize
 
 
 def open_memmap(x_path: PathLike, y_path: PathLike) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
@@ -126,8 +167,10 @@ def open_memmap(x_path: PathLike, y_path: PathLike) -> tuple[npt.NDArray[Any], n
     for path in (x_path, y_path):
         file = existing_file(path, "open_memmap")
         try:
+            with file.open("rb") as stream:
+                _size_in_header(stream)  # refuses what would have no end
             opened.append(np.lib.format.open_memmap(file, mode="r"))
-        except ValueError as error:
+        except _DAMAGED as error:
             raise FileFormatError(
                 f"open_memmap: expected a whole .npy file of numbers, got {file.stat().st_size} bytes of "
                 f"{file} that cannot be mapped ({error}). Write it with numpy.save(path, array)."

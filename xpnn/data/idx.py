@@ -60,7 +60,7 @@ def read_idx(path: PathLike) -> npt.NDArray[Any]:
         content = stream.read(4)
         if len(content) == 4:
             content += stream.read(4 * content[3])
-        # A hostile file may unpack to any amount: read what the header says, and a little more to see whether it is all.
+        # A file may unpack to any amount: read what the header says, and a little more to see whether it is all.
         content += _read_at_most(stream, _bytes_in(content) - len(content) + _CHUNK)
     return parse_idx(content, str(path))
 
@@ -70,7 +70,7 @@ def _bytes_in(header: bytes) -> int:
     if len(header) < 4 or header[2] not in _DTYPES or len(header) < 4 + 4 * header[3]:
         return len(header)
     # math.prod: the product of a corrupt header must not wrap around.
-    sides = np.frombuffer(header, dtype=">u4", offset=4).tolist()
+    sides: list[int] = np.frombuffer(header, dtype=">u4", offset=4).tolist()
     return len(header) + np.dtype(_DTYPES[header[2]]).itemsize * math.prod(sides)
 
 

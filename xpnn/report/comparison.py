@@ -10,7 +10,7 @@ from .. import __version__
 from ..errors import OptionError
 from ..files import PathLike
 from . import charts
-from .page import PANELS, cautions, check_requirements, facts, findings, keys, render, settings
+from .page import PANELS, cautions, check_requirements, facts, findings, keys, render, settings, showing
 from .run import Run
 from .words import number, option, sentence, value, wilson
 
@@ -25,7 +25,9 @@ def write_comparison(runs: Sequence[Run], path: PathLike) -> Path:
     if len(runs) < 2:
         raise OptionError(f"write_comparison: expected at least two runs, got {len(runs)}. Use write_report for one.")
     check_requirements("write_comparison")
-    return render(path, "comparison.html", _contents(runs))
+    with showing(*runs):
+        contents = _contents(runs)
+    return render(path, "comparison.html", contents)
 
 
 def _contents(runs: Sequence[Run]) -> dict[str, Any]:

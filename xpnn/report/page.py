@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..config import reading
 from ..data.audit import AuditFinding, leaks
 from ..data.targets import ClassTarget
 from ..files import PathLike, atomic_path
@@ -29,6 +31,7 @@ __all__ = [
     "keys",
     "render",
     "settings",
+    "showing",
     "write_report",
 ]
 
@@ -50,7 +53,15 @@ def write_report(run: Run, path: PathLike) -> Path:
     written.
     """
     check_requirements("write_report")
-    return render(path, "report.html", _contents(run))
+    with showing(run):
+        contents = _contents(run)
+    return render(path, "report.html", contents)
+
+
+def showing(*runs: Run) -> AbstractContextManager[None]:
+    """Turn what goes wrong while runs are shown into a FileFormatError: numbers so large that nothing can draw them."""
+    folders = " and ".join(str(run.folder) for run in runs)
+    return reading(folders, "a run that can be shown", got="numbers that nothing can draw", hint="Train again.")
 
 
 def render(path: PathLike, template: str, contents: Mapping[str, Any]) -> Path:

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import csv
 import difflib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..data.audit import AuditFinding
-from ..data.targets import ClassTarget
 from ..errors import DataError, FileFormatError
-from ..files import PathLike, file_digest
+from ..files import PathLike, file_digest, read_json
 from ..predictor import Predictor
 from ..staging import STAGING, recover
-from ..training import Finding, History
+from ..training import History
+from .contents import misfit_in_run
 from .evidence import FORMAT
 
 __all__ = ["Run", "read_run"]
 
-_NUMBER = (int, float)
 _NEEDED = ("model.safetensors", "scores.json", "history.csv")
 
 
@@ -45,7 +42,7 @@ def read_run(folder: PathLike) -> Run:
     """
     path = Path(folder).expanduser()
     _check_folder(path)
-    info = _json(path / "scores.json")
+    info = read_json(path / "scores.json", "Train again.")
     missing = [key for key in ("source", "epochs", "options", "versions", "scores") if key not in info]
     if missing or not isinstance(info["scores"], dict):
         raise FileFormatError(
@@ -60,14 +57,14 @@ def read_run(folder: PathLike) -> Run:
         )
     evidence = None
     if (path / "evidence.json").is_file():
-        evidence = _json(path / "evidence.json")
+        evidence = read_json(path / "evidence.json", "Train again.")
         if evidence.get("format") != FORMAT:
             raise FileFormatError(
                 f"{path / 'evidence.json'}: expected format {FORMAT}, got {evidence.get('format')!r}. "
                 "It was written by another version of xpnn: train again, or delete the file."
             )
     predictor = Predictor.load(path / "model.safetensors")
-    if lacking := _lacking(info, evidence, predictor):
+    if lacking := misfit_in_run(info, evidence, predictor):
         raise FileFormatError(
             f"{path / lacking[0]}: expected what xpnn train writes, got something else for {lacking[1]}. Train again."
         )
@@ -108,47 +105,6 @@ def _check_one_run(
         )
 
 
-def _lacking(info: dict[str, Any], evidence: dict[str, Any] | None, predictor: Predictor) -> tuple[str, str] | None:
-    """Return the file and the key of the first thing that a page needs and is not there, or of another kind."""
-    scores, target = info["scores"], predictor.target
-    classes = isinstance(target, ClassTarget)
-    kinds: dict[str, Any] = {"on": str, "rows": int}
-    kinds |= {"accuracy": _NUMBER, "cross_entropy": _NUMBER} if classes else {"rmse": _NUMBER, "mae": _NUMBER}
-    for name, kind in kinds.items():
-        if not isinstance(scores.get(name), kind):
-            return "scores.json", name
-    if scores["rows"] < 1:
-        return "scores.json", "rows"
-    if isinstance(target, ClassTarget):
-        k, matrix = len(target.classes), scores.get("confusion")
-        square = isinstance(matrix, list) and [len(row) if isinstance(row, list) else 0 for row in matrix] == [k] * k
-        if not square:
-            return "scores.json", "confusion"
-    elif "r2" not in scores:
-        return "scores.json", "r2"
-    for name in ("options", "versions"):
-        if not isinstance(info[name], dict):
-            return "scores.json", name
-    if not _are_findings(info.get("audit", [])):
-        return "scores.json", "audit"
-    if evidence is None:
-        return None
-    needed: dict[str, Any] = {"rows": int, "looked_at": int, "mistakes": list}
-    needed |= {"wrong": int} if classes else {"pairs": dict}
-    needed |= {"image": list} if "image" in evidence else {"columns": list, "all_columns": int}
-    keys = ("row", "truth", "prediction", "sure" if classes else "error", "pixels" if "image" in evidence else "values")
-    for name, kind in needed.items():
-        if not isinstance(evidence.get(name), kind):
-            return "evidence.json", name
-    if any(not isinstance(mistake, dict) or not {*keys} <= {*mistake} for mistake in evidence["mistakes"]):
-        return "evidence.json", "mistakes"
-    if not classes and not 0 < len(evidence["pairs"].get("truth", ())) == len(evidence["pairs"].get("prediction", ())):
-        return "evidence.json", "pairs"
-    if any({*finding} != {*Finding._fields} for finding in evidence.get("findings", [])):
-        return "evidence.json", "findings"
-    return None
-
-
 def _check_folder(path: Path) -> None:
     """Say what is there where a run was expected."""
     if path.is_file():
@@ -176,21 +132,6 @@ def _check_folder(path: Path) -> None:
     raise DataError(f"{path}: expected a run of xpnn train, got a folder without {' and '.join(missing)}. {hint}")
 
 
-def _are_findings(found: Any) -> bool:
-    """Whether these are findings of an audit, as plain data."""
-    return isinstance(found, list) and all(isinstance(f, dict) and {*f} == {*AuditFinding._fields} for f in found)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
-        raise FileFormatError(f"{path}: expected JSON, got a damaged file ({error}). Train again.") from error
-    if not isinstance(value, dict):
-        raise FileFormatError(f"{path}: expected a JSON object, got a {type(value).__name__}. Train again.")
-    return value
-
-
 def _history(path: Path) -> History:
     """Read what `History.to_csv` wrote; an empty cell is a value that was not recorded."""
     try:
@@ -213,7 +154,7 @@ def _history(path: Path) -> History:
         try:
             row: dict[str, Any] = {name: float(cell) for name, cell in zip(names, cells, strict=True) if cell}
             row["epoch"] = int(row["epoch"])
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, OverflowError) as error:
             raise FileFormatError(
                 f"{path}: expected numbers in line {number}, got {','.join(cells)[:60]!r}. Train again."
             ) from error

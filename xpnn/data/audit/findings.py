@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+from ...arguments import printable
 from ...optional import needs
 from ..targets import Task
 from .column import many
@@ -115,7 +116,10 @@ class Audit:
             head += f"; {many(self.n_test, 'test row')}"
         if not self.findings:
             return f"{head}.\nNothing found."
-        rows = [[f.severity, f.column or "", f"{f.check}: {f.seen}", f.advice] for f in self.folded()]
+        rows = [
+            [printable(cell) for cell in (f.severity, f.column or "", f"{f.check}: {f.seen}", f.advice)]
+            for f in self.folded()
+        ]
         table = tabulate(
             rows, headers=["", "column", "found", "to try"], maxcolwidths=[None, 20, 60, 36], disable_numparse=True
         )

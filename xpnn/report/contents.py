@@ -1,0 +1,130 @@
+"""What the files of a run hold, entry by entry: everything that a page shows of them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from ..data.audit import AuditFinding
+from ..data.targets import ClassTarget
+from ..predictor import Predictor, Target
+from ..schema import ANY, NUMBER, Kind, at_least, misfit
+from ..training import Finding
+
+__all__ = ["misfit_in_run"]
+
+_COUNT = at_least(0)
+_CELL = (None, bool, str, NUMBER)
+_INFO: dict[Any, Kind] = {
+    "source": str,
+    "epochs": at_least(1),
+    "options": {"seed": int, str: (*_CELL, [_CELL])},
+    "versions": {"xpnn": str} | {str: str},
+    "scores": {str: ANY},
+}
+# What runs of older versions lack.
+_LATER: dict[str, Kind] = {
+    "target": (None, str),
+    "seconds": at_least(0, float),
+    "stopped": (None, str),
+    "best_epoch": (None, at_least(0)),
+    "notes": [str],
+    "command": str,
+    "finished": str,
+    "machine": {str: _CELL},
+    "audit": [{**dict.fromkeys(AuditFinding._fields, str), "column": (None, str), "value": (None, NUMBER)}],
+}
+_FINDING = dict.fromkeys(Finding._fields, str)
+
+
+def misfit_in_run(
+    info: dict[str, Any], evidence: dict[str, Any] | None, predictor: Predictor
+) -> tuple[str, str] | None:
+    """Return the file and the first entry that is not as ``xpnn train`` writes it; None if all are."""
+    target = predictor.target
+    kinds = {**_INFO, **{name: kind for name, kind in _LATER.items() if name in info}}
+    found = misfit(info, kinds) or misfit(info["scores"], _scores(target))
+    if found is not None:
+        return "scores.json", found.path
+    if isinstance(target, ClassTarget) and sum(map(sum, info["scores"]["confusion"])) != info["scores"]["rows"]:
+        return "scores.json", "confusion"
+    if evidence is None:
+        return None
+    found = misfit(evidence, _evidence(evidence, target))
+    if found is not None:
+        return "evidence.json", found.path
+    odd = None if isinstance(target, ClassTarget) else _odd_pairs(evidence["pairs"])
+    odd = odd or _odd_mistake(evidence)
+    return None if odd is None else ("evidence.json", odd)
+
+
+def _scores(target: Target) -> dict[str, Kind]:
+    common: dict[str, Kind] = {"on": str, "rows": at_least(1)}
+    error = at_least(0, float)
+    if not isinstance(target, ClassTarget):
+        return {**common, "rmse": error, "mae": error, "r2": (None, _share_at_most_1)}
+    k = len(target.classes)
+
+    def row(value: Any) -> bool:
+        return isinstance(value, list) and len(value) == k and all(map(_COUNT, value))
+
+    def square(value: Any) -> bool:
+        return isinstance(value, list) and len(value) == k and all(map(row, value))
+
+    return {**common, "accuracy": _share, "cross_entropy": error, "confusion": square}
+
+
+def _share_at_most_1(value: Any) -> bool:
+    return NUMBER(value) and -math.inf < value <= 1
+
+
+def _share(value: Any) -> bool:
+    return NUMBER(value) and 0 <= value <= 1
+
+
+def _evidence(evidence: Mapping[str, Any], target: Target) -> dict[str, Kind]:
+    classes = isinstance(target, ClassTarget)
+    shown: dict[str, Kind] = {"values": [_CELL]}
+    kinds: dict[str, Kind] = {"rows": at_least(1), "looked_at": at_least(1)}
+    if "image" in evidence:
+        shown = {"pixels": str}
+        kinds["image"] = _shape
+    else:
+        kinds |= {"columns": [str], "all_columns": _COUNT}
+    if classes:
+        kinds |= {"wrong": _COUNT}
+        shown |= {"row": at_least(-(2**63)), "truth": str, "prediction": str, "sure": _share}
+    else:
+        kinds |= {"pairs": {"truth": [float], "prediction": [float]}}
+        shown |= {"row": at_least(-(2**63)), **dict.fromkeys(("truth", "prediction", "error"), float)}
+    kinds |= {"mistakes": [shown]}
+    later: dict[str, Kind] = {"findings": [_FINDING], "diagnosed": str, "run": str}
+    return kinds | {name: kind for name, kind in later.items() if name in evidence}
+
+
+def _shape(value: Any) -> bool:
+    return isinstance(value, list) and len(value) in (2, 3) and all(map(at_least(1), value))
+
+
+def _odd_pairs(pairs: Mapping[str, list[float]]) -> str | None:
+    return None if 0 < len(pairs["truth"]) == len(pairs["prediction"]) else "pairs"
+
+
+def _odd_mistake(evidence: Mapping[str, Any]) -> str | None:
+    """Return the first mistake with other than one value for each column, or one byte for each pixel."""
+    for i, mistake in enumerate(evidence["mistakes"]):
+        if "image" not in evidence:
+            whole = len(mistake["values"]) == len(evidence["columns"])
+        else:
+            try:
+                size = len(base64.b64decode(mistake["pixels"], validate=True))
+            except binascii.Error:
+                return f"mistakes[{i}].pixels"
+            whole = size == math.prod(evidence["image"])
+        if not whole:
+            return f"mistakes[{i}]"
+    odd = any({*finding} != {*Finding._fields} for finding in evidence.get("findings", []))
+    return "findings" if odd else None
