@@ -129,7 +129,7 @@ def read_columns(
     read = []
     for name, array in arrays.items():
         if name in categorical:
-            read.append(_read_words(name, array, strip.get(name, "")))
+            read.append(_read_words(name, array, as_texts(array), strip.get(name, "")))
         elif not is_text(array):
             read.append(_read_numbers(name, array))
         else:
@@ -140,7 +140,8 @@ def read_columns(
 
 def _read_text(name: str, array: npt.NDArray[Any], strip: str, *, numeric: bool, like: Column | None) -> Column:
     """Read text as numbers where it is sure to be, and not as `float` reads them; else as words."""
-    rows: Counter[str | None] = Counter(as_texts(array))
+    texts = as_texts(array)
+    rows = Counter(texts)
     if like is None:
         found = find_spelling(rows, name=name, numeric=numeric)
     else:
@@ -153,18 +154,18 @@ def _read_text(name: str, array: npt.NDArray[Any], strip: str, *, numeric: bool,
         missing = {word: n for word, n in rows.items() if word is not None and is_missing_word(word)}
         example = next(word for word in rows if word is not None and word not in missing)
         return _read_numbers(name, found.parse(array.tolist()), Written(found, example, missing))
-    return dataclasses.replace(_read_words(name, array, strip), doubt=found if isinstance(found, Doubt) else None)
+    doubt = found if isinstance(found, Doubt) else None
+    return dataclasses.replace(_read_words(name, array, texts, strip), doubt=doubt)
 
 
-def _read_words(name: str, array: npt.NDArray[Any], strip: str) -> Column:
-    texts = as_texts(array)
+def _read_words(name: str, array: npt.NDArray[Any], texts: list[str | None], strip: str) -> Column:
     spellings = {v if isinstance(v, str) else t for v, t in zip(array.tolist(), texts, strict=True) if t}
     if strip:
         texts = [None if t is None else t.removesuffix(strip).strip() for t in texts]
         spellings = {s.strip().removesuffix(strip).strip() for s in spellings}
     levels = sorted({t for t in texts if t is not None})
     where: dict[str | None, int] = {None: -1} | {level: i for i, level in enumerate(levels)}
-    codes = np.fromiter((where[t] for t in texts), dtype=np.int64, count=len(texts))
+    codes = np.fromiter(map(where.__getitem__, texts), dtype=np.int64, count=len(texts))
     return Column(name, levels, codes, spellings=sorted(spellings))
 
 
@@ -188,11 +189,13 @@ def rows_alike(columns: Sequence[Column], *others: Sequence[Column]) -> Codes:
     total = columns[0].n + sum(other[0].n for other in others)
     rows = np.zeros(total, dtype=np.int64)
     for parts in zip(columns, *others, strict=True):
-        numbers = [part.numbers for part in parts if part.numbers is not None]
-        values: list[npt.NDArray[Any]] = list(numbers)
-        if len(numbers) < len(parts):
-            values = [np.array(["", *part.rows])[part.codes + 1] for part in parts]
-        _, codes = np.unique(np.concatenate(values), return_inverse=True)
+        codes = parts[0].codes + 1
+        if others:
+            numbers = [part.numbers for part in parts if part.numbers is not None]
+            values: list[npt.NDArray[Any]] = list(numbers)
+            if len(numbers) < len(parts):
+                values = [np.array(["", *part.rows])[part.codes + 1] for part in parts]
+            _, codes = np.unique(np.concatenate(values), return_inverse=True)
         # Renumbered after each column, so the product never overflows.
         groups, rows = np.unique(rows * (int(codes.max()) + 1) + codes, return_inverse=True)
         if len(groups) == total:
