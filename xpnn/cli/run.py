@@ -18,6 +18,7 @@ import numpy as np
 from .. import schedules
 from ..backend import Backend, get_backend
 from ..data.arrays import take_rows
+from ..data.audit import AuditFinding, leaks
 from ..data.encoder import TableEncoder
 from ..data.scaling import Standardizer
 from ..data.targets import ClassTarget, NumberTarget, infer_task
@@ -28,6 +29,7 @@ from ..predictor import Predictor, Target
 from ..report import check_requirements, collect_evidence, read_run, write_report
 from ..search.configuration import OPTIMIZERS
 from ..training import EMA, Callback, CSVLogger, EarlyStopping, ProgressBar, TimeLimit, Trainer
+from .findings import look_over, refuse_doubtful_target, refuse_small, say, worded
 from .options import finite, in_options, print_json
 from .recipe import LOSSES, SCHEDULES, check_task, rows_a_batch, settle
 from .results import machine, report_scores, write_results
@@ -82,6 +84,7 @@ class _Problem(NamedTuple):
     target: Target
     encoder: TableEncoder | Standardizer | None
     y: np.ndarray  # the whole target as the loss takes it
+    findings: list[AuditFinding] | None  # of the audit of a table
 
     @property
     def n_out(self) -> int:
@@ -127,34 +130,44 @@ class _Scored(NamedTuple):
 def _read_problem(settings: argparse.Namespace, note: Callable[..., None]) -> _Problem:
     """Read the data, divide them, and fit what encodes them to the training rows."""
     source = open_source(settings)
-    task = settings.task
-    if task == "auto":
-        task, why = infer_task(source.y)
-        note(f"{task}: {why}")
-    check_task(settings, task)
-    note(*source.notes)
-    sizes = settings.test_size, settings.validation_size, settings.seed
-    target: Target
-    if task == "classification":
-        target = ClassTarget(strip=settings.strip_target or "").fit(source.y)
-        y: np.ndarray = target.encode(source.y)
-        parts = source.split(y, *sizes)
-    else:
-        parts = source.split(None, *sizes)
-        target = NumberTarget().fit(source.y[parts["train"]], spelling=source.spelling)
-        y = target.encode(source.y)
-    encoder = _fit_encoder(source, parts["train"], settings)
-    note(*getattr(encoder, "notes", []), *_check_test_file(source, encoder, target))
+    refuse_small(settings, source)
+    with worded(settings.source):
+        refuse_doubtful_target(settings, source)
+        task = settings.task
+        if task == "auto":
+            task, why = infer_task(source.y)
+            note(f"{task}: {why}")
+        check_task(settings, task)
+        note(*source.notes)
+        sizes = settings.test_size, settings.validation_size, settings.seed
+        target: Target
+        if task == "classification":
+            target = ClassTarget(strip=settings.strip_target or "").fit(source.y)
+            y: np.ndarray = target.encode(source.y)
+            parts = source.split(y, *sizes)
+        else:
+            parts = source.split(None, *sizes)
+            target = NumberTarget().fit(source.y[parts["train"]], spelling=source.spelling)
+            y = target.encode(source.y)
+        encoder = _fit_encoder(source, parts["train"], settings)
+        note(*getattr(encoder, "notes", []), *_check_test_file(source, encoder, target))
+    findings: list[AuditFinding] | None = None
+    if source.table is not None and isinstance(encoder, TableEncoder):
+        found = look_over(settings, source.table, source.test_table, held_out=parts["test"])
+        note(*say(found, encoder.feature_names_in))
+        findings = found.folded()
     if isinstance(target, NumberTarget):
         unit = f"{target.std:.6g}"
         note(f"losses are in units of the target's standard deviation, {unit}; scores in the target's own")
-    return _Problem(source, parts, target, encoder, y)
+    return _Problem(source, parts, target, encoder, y, findings)
 
 
 def _fit_encoder(source: Source, rows: np.ndarray, args: argparse.Namespace) -> TableEncoder | Standardizer | None:
     """Fit the encoding on training rows alone; images (0 to 1) and streams are taken as they are."""
     if source.kind == "table":
-        encoder = TableEncoder(bins=args.bins, categorical=names(args.categorical, source.raw), numeric=names(args.numeric, source.raw))
+        encoder = TableEncoder(
+            bins=args.bins, categorical=names(args.categorical, source.raw), numeric=names(args.numeric, source.raw)
+        )
         return encoder.fit(take_rows(source.raw, rows), spellings=source.table.spellings if source.table else None)
     if source.kind in ("points", "arrays"):
         return Standardizer().fit(take_rows(source.raw, rows))
@@ -287,6 +300,7 @@ def _facts(
         "best_epoch": next((c.best_epoch for c in trainer.callbacks if isinstance(c, EarlyStopping)), None),
         "options": {k: v for k, v in vars(args).items() if k not in _NO_SETTINGS and v is not None},
         "notes": notes,
+        **({} if problem.findings is None else {"audit": finite([f._asdict() for f in problem.findings])}),
         "command": shlex.join(["xpnn", *args.argv]),
         "finished": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "versions": versions(),
@@ -320,6 +334,8 @@ def _finish(
         return
     why = f": {ending.why}" if ending.why else ""
     print(f"{len(trainer.history)} epochs in {ending.seconds:.1f} s{why}", end="\n\n")
+    for line in leaks(problem.findings or ()):
+        print(line)
     report_scores(predictor, scores, scored.name)
     print()
     for path in written:

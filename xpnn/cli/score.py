@@ -22,7 +22,18 @@ from ..predictor import Predictor
 from .options import add_backend, add_json, add_table, print_json
 from .recipe import refuse_idle
 from .results import report_scores
-from .sources import BUILTIN, Kind, Reading, flat, kind_of, open_builtin, position_notes, read_arrays, read_table, stem_of
+from .sources import (
+    BUILTIN,
+    Kind,
+    Reading,
+    flat,
+    kind_of,
+    open_builtin,
+    position_notes,
+    read_arrays,
+    read_table,
+    stem_of,
+)
 
 __all__ = ["add_commands"]
 

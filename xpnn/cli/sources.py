@@ -188,7 +188,7 @@ def _columns(table: Table, drop: list[str]) -> dict[str, np.ndarray]:
     if unknown:
         raise DataError(
             f"--drop: expected columns among {', '.join(table.features)}, got {', '.join(unknown)}. Check the names"
-            + ('; one that holds a comma stands in double quotes: \'"size, cm",age\'.' if len(drop) > 1 else ".")
+            + ("; one that holds a comma stands in double quotes: '\"size, cm\",age'." if len(drop) > 1 else ".")
         )
     return {name: table.columns[name] for name in table.features if name not in drop}
 
@@ -270,9 +270,9 @@ def _refuse_gaps(table: Table, target: str, path: str) -> None:
     n, (word, rows) = sum(gaps.values()), max(gaps.items(), key=lambda item: item[1])
     if word:
         raise DataError(
-            f"--target {target}: expected a value in every row of {path}, got {n:,} of {table.n_rows:,} that are missing: "
-            f"{rows:,} read {word!r}. If it is a class, name the words that mean no value without it (--missing ?,NULL); "
-            "else remove these rows or fill them in."
+            f"--target {target}: expected a value in every row of {path}, got none in {n:,} of {table.n_rows:,}: "
+            f"{word!r}, in {rows:,} of them, is read as missing. If it is a class, name the words for no value without "
+            "it (--missing ?,NULL); else remove these rows or fill them in."
         )
 
 

@@ -145,8 +145,8 @@ def _print_fact(name: str, value: Any, indent: str = "") -> None:
     elif name == "notes" and value:
         print(f"{indent}{name}:", *value, sep=f"\n{indent}  ")
     elif isinstance(value, list):
-        # a confusion matrix is shown by `xpnn evaluate`
-        if not any(isinstance(item, list) for item in value):
+        # a confusion matrix is shown by `xpnn evaluate`, and what the audit found stands among the notes
+        if not any(isinstance(item, list | dict) for item in value):
             print(f"{indent}{name}: {', '.join(map(str, value))}")
     elif value is not None:
         print(f"{indent}{name}: {value}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
@@ -20,6 +21,7 @@ __all__ = [
     "as_exact",
     "as_keys",
     "as_numbers",
+    "as_option",
     "as_texts",
     "bounded",
     "fast_numbers",
@@ -264,3 +266,15 @@ def quote(values: Iterable[object], most: int = 5) -> str:
 def plural(n: int, noun: str) -> str:
     """Return ``1 value`` or ``3 values``."""
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def as_option(name: str) -> str:
+    """Spell the name of a column as it stands behind an option that takes a list of them.
+
+    Examples
+    --------
+    >>> as_option("age"), as_option("size (cm)"), as_option("size, cm")
+    ('age', "'size (cm)'", '\\'"size, cm"\\'')
+    """
+    listed = '"' + name.replace('"', '""') + '"' if any(c in name for c in ',"') or name != name.strip() else name
+    return shlex.quote(listed)

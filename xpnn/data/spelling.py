@@ -20,9 +20,9 @@ import numpy as np
 
 from ..config import reading
 from ..errors import DataError, OptionError
-from .columns import Floats, is_missing, is_number, quote
+from .columns import Floats, as_option, is_missing, is_number, quote
 
-__all__ = ["MISSING_WORDS", "Doubt", "Spelling", "find_spelling", "is_missing_word"]
+__all__ = ["MISSING_WORDS", "PLAIN", "Doubt", "Spelling", "find_spelling", "is_missing_word"]
 
 Decimal: TypeAlias = Literal[".", ","]
 
@@ -59,6 +59,7 @@ _ADDRESS = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")
 _HEAD = 100  # shapes looked at before all of a column are
 _MOSTLY, _NEARLY = 0.5, 0.9  # rows that are numbers, from which the others are in doubt: plain ones, and spelt ones
 _FEW = 3  # different numbers; of fewer, words beside them may be categories just as well
+_CLASSES, _ROWS_A_CLASS = 20, 5  # of whole numbers that repeat so, as of a target that is taken for classes
 
 
 @dataclass(frozen=True)
@@ -197,6 +198,10 @@ class Spelling:
         return parts.value(self.decimal, self.thousands)
 
 
+#: As `float` reads numbers.
+PLAIN = Spelling()
+
+
 @dataclass(frozen=True)
 class Doubt:
     """A column that holds numbers, or nearly, and leaves open how they are to be read.
@@ -276,7 +281,7 @@ def find_spelling(
         signs = {parts.affix or "none" for parts in shapes.parts.values() if parts and (parts.affix or not parts.zero)}
         seen = f"Numbers with different signs: {', '.join(sorted(signs))}."
         return Doubt(shapes.rows.total(), seen, "Write them in one unit.")
-    return shapes.decide(affix, name, decimal, numeric=numeric)
+    return shapes.decide(affix, as_option(name), decimal, numeric=numeric)
 
 
 # -- cells ------------------------------------------------------------------------------------------------------
@@ -430,12 +435,14 @@ class _Shapes:
                 f"{value:g} with {f'decimal {r.decimal!r}' if r.decimal in parts[shape].body else 'thousands apart'}"
                 for r, value in ((r, r.parse([text])[0]) for r in readings)
             ]
-            return doubt(shape, " or ".join(said), "which (--decimal . or --decimal ,)")
+            say = "which (--decimal . or --decimal ,), or write them without separators"
+            return doubt(shape, " or ".join(said), say)
         if numeric:
             return first
         say = f"--numeric {name} if they are quantities"
         if first.affix and not _is_sign(first.affix):
-            return doubt(next(iter(parts)), f"quantities in {first.affix!r}, or names", say)
+            shape, cut = next(iter(parts)), f"{say} (or cut {first.affix!r} off)"
+            return doubt(shape, f"quantities in {first.affix!r}, or names", cut)
         if first.parentheses and (all(p.enclosed for p in parts.values()) or any(p.negative for p in parts.values())):
             shape = next(shape for shape, p in parts.items() if p.enclosed)
             return doubt(shape, "parentheses for a minus, or not", say)
@@ -443,9 +450,11 @@ class _Shapes:
 
     def _strays(self, fitting: Sequence[str], name: str, *, plain: bool) -> Doubt | None:
         """Tell of a column that nearly is one of numbers; None where it is not, or is one of codes."""
-        stray = self.rows.total() - sum(self.rows[shape] for shape in fitting)
         words = [cell for shape, cell in self.cells.items() if shape not in fitting]
-        few = sum(self.different[shape] for shape in fitting) < _FEW
+        different, rows = sum(self.different[shape] for shape in fitting), sum(self.rows[shape] for shape in fitting)
+        whole = all(shape.isdecimal() for shape in fitting)
+        few = different < _FEW or (whole and different <= _CLASSES and rows >= _ROWS_A_CLASS * different)
+        stray = self.rows.total() - rows
         if few or stray > (1 - (_MOSTLY if plain else _NEARLY)) * self.rows.total() or any(map(_CODE.match, words)):
             return None
         such = "" if plain else f" such as {self.cells[fitting[0]]!r}"

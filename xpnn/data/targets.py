@@ -106,9 +106,9 @@ class ClassTarget:
     r"""Labels of any kind as class numbers 0 … C-1.
 
     Numbers are ordered by value and text alphabetically. Where the classes are numbers, labels are compared by value:
-    1, 1.0, "1" and "1.0" are one label; whole numbers of any size keep all their digits. Where they are text, labels are
-    compared as text without surrounding blanks, and numbers by their shortest text. What a label is never depends on
-    the labels beside it.
+    1, 1.0, "1" and "1.0" are one label; whole numbers of any size keep all their digits. Where they are text, labels
+    are compared as text without surrounding blanks, and numbers by their shortest text. What a label is never depends
+    on the labels beside it.
 
     Parameters
     ----------
@@ -234,7 +234,10 @@ class ClassTarget:
 
 def _numbers(array: npt.NDArray[Any]) -> set[int] | set[float] | set[bool]:
     """Return the different numbers or booleans: whole ones as integers, if all are, and floats as short as they are."""
-    values = {v.item() if isinstance(v, np.integer | np.bool_) else v for v in (np.unique(array) if array.dtype.kind != "O" else array)}
+    values = {
+        v.item() if isinstance(v, np.integer | np.bool_) else v
+        for v in (np.unique(array) if array.dtype.kind != "O" else array)
+    }
     if all(isinstance(v, bool) for v in values):
         return values
     as_numbers("target", array)  # says which row is none

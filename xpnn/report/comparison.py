@@ -10,7 +10,7 @@ from .. import __version__
 from ..errors import OptionError
 from ..files import PathLike
 from . import charts
-from .page import PANELS, check_requirements, facts, findings, keys, render, settings
+from .page import PANELS, cautions, check_requirements, facts, findings, keys, render, settings
 from .run import Run
 from .words import number, option, sentence, value, wilson
 
@@ -44,7 +44,7 @@ def _contents(runs: Sequence[Run]) -> dict[str, Any]:
         "best": None if caution else best,
         "chance": not caution and best is not None and _may_be_chance(runs),
         "fact_names": list(dict.fromkeys(name for fact in known for name in fact)),
-        "runs": list(zip(labels, known, [sentence(run.info) for run in runs], strict=True)),
+        "runs": list(zip(labels, known, [" ".join([sentence(run.info), *cautions(run)]) for run in runs], strict=True)),
         "findings": list(zip(labels, map(findings, runs), strict=True)),
         "curves": _curves(labels, runs),
         "differing": [(name, given) for name, given in rows if len(set(given)) > 1],

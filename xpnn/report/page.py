@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..data.audit import AuditFinding, leaks
 from ..data.targets import ClassTarget
 from ..errors import BackendUnavailableError
 from ..files import PathLike, atomic_path
@@ -18,7 +19,17 @@ from . import charts
 from .run import Run
 from .words import count, duration, number, option, percent, sentence, value, wilson
 
-__all__ = ["PANELS", "check_requirements", "facts", "findings", "keys", "render", "settings", "write_report"]
+__all__ = [
+    "PANELS",
+    "cautions",
+    "check_requirements",
+    "facts",
+    "findings",
+    "keys",
+    "render",
+    "settings",
+    "write_report",
+]
 
 # Larger ones are drawn, or left out: nobody reads a table of 100 x 100.
 _TABLE_CLASSES, _LISTED_CLASSES = 26, 50
@@ -72,6 +83,7 @@ def _contents(run: Run) -> dict[str, Any]:
         "facts": facts(run),
         "findings": findings(run),
         "diagnosed": evidence.get("diagnosed", "the curves"),
+        "audit": _audit(run) if "audit" in run.info else None,
         "curves": _curves(run),
         "boundary": charts.png_uri(run.boundary.read_bytes()) if run.boundary else None,
         "evidence": run.evidence,
@@ -99,7 +111,7 @@ def _contents(run: Run) -> dict[str, Any]:
 def _context(run: Run) -> list[str]:
     """What puts the score in its place: a baseline, its uncertainty, and which rows it is of."""
     scores = run.info["scores"]
-    rows, said = scores["rows"], []
+    rows, said = scores["rows"], cautions(run)
     if isinstance(run.predictor.target, ClassTarget):
         matrix = np.asarray(scores["confusion"])
         members = matrix.sum(axis=1)
@@ -150,6 +162,24 @@ def findings(run: Run) -> list[dict[str, str]]:
     else:
         found = diagnose(run.history)
     return [{"name": f.name, "evidence": _upper(f.evidence), "advice": _upper(f.advice)} for f in found]
+
+
+def _audit(run: Run) -> list[dict[str, str]]:
+    """Return what the audit of the table found, worst first."""
+    found = [AuditFinding(**finding) for finding in run.info["audit"]]
+    return [
+        {
+            "name": f"{f.severity}: {f.check}",
+            "evidence": f"{'The table' if f.column is None else f.column}: {f.seen}",
+            "advice": f.advice,
+        }
+        for f in found
+    ]
+
+
+def cautions(run: Run) -> list[str]:
+    """Return why the score of a run may be too good: columns that tell the target by themselves."""
+    return leaks(AuditFinding(**finding) for finding in run.info.get("audit", []))
 
 
 def _upper(text: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..data.audit import AuditFinding
 from ..data.targets import ClassTarget
 from ..errors import DataError, FileFormatError
 from ..files import PathLike
@@ -95,6 +96,8 @@ def _lacking(info: dict[str, Any], evidence: dict[str, Any] | None, predictor: P
     for name in ("options", "versions"):
         if not isinstance(info[name], dict):
             return "scores.json", name
+    if not _are_findings(info.get("audit", [])):
+        return "scores.json", "audit"
     if evidence is None:
         return None
     needed: dict[str, Any] = {"rows": int, "looked_at": int, "mistakes": list}
@@ -133,6 +136,11 @@ def _check_folder(path: Path) -> None:
     inside = sorted(p for p in path.iterdir() if all((p / name).is_file() for name in _NEEDED))
     hint = f"Did you mean {inside[0]}?" if inside else "Pass the folder given to `xpnn train --out`."
     raise DataError(f"{path}: expected a run of xpnn train, got a folder without {' and '.join(missing)}. {hint}")
+
+
+def _are_findings(found: Any) -> bool:
+    """Whether these are findings of an audit, as plain data."""
+    return isinstance(found, list) and all(isinstance(f, dict) and {*f} == {*AuditFinding._fields} for f in found)
 
 
 def _json(path: Path) -> dict[str, Any]:

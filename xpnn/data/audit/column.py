@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,11 +15,27 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import DataError, ShapeError
-from ..columns import LARGEST, Floats, as_column, as_texts, is_missing, is_text, label_key, plural
+from ..columns import LARGEST, Floats, as_column, as_texts, is_missing, is_number, is_text, label_key, plural
+from ..spelling import Doubt, Spelling, find_spelling, is_missing_word
 
-__all__ = ["Column", "alike", "many", "many_do", "read_columns", "rows_alike", "share"]
+__all__ = ["FEW_ROWS", "Codes", "Column", "Written", "alike", "many", "many_do", "read_columns", "rows_alike", "share"]
 
 Codes: TypeAlias = npt.NDArray[np.int64]
+
+FEW_ROWS = 20  # below, repeats and their absence are chance
+
+_DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}([T ].*)?|\d{1,2}[./-]\d{1,2}[./-](\d{2}|\d{4})")
+# The names that people give to what numbers the rows.
+_ID = re.compile(r"(?:.*[\W_])?(?:id|ID|Id|uuid|guid|index|key)|.*[a-z](?:Id|ID)|Unnamed: ?0")
+
+
+@dataclass(frozen=True)
+class Written:
+    """How numbers stood in text: their spelling, one of them, and the words for no value with their rows."""
+
+    spelling: Spelling
+    example: str
+    missing: Mapping[str, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +43,9 @@ class Column:
     """One column of a table, with its different values as numbered levels, in order.
 
     `codes`, of shape (n,), is the level of each row, -1 for a missing value. `numbers` are the values, NaN for missing
-    ones; None for a column of categories. `spellings` are categories as they were given, also with blanks at their
-    ends, without repeats.
+    ones; None for a column of categories. `written` is how they stood in text, if they did, and `doubt` what is open in
+    text that looks like numbers. `spellings` are categories as they were given, also with blanks at their ends, without
+    repeats.
     """
 
     name: str
@@ -34,6 +53,8 @@ class Column:
     codes: Codes
     numbers: Floats | None = None
     spellings: Sequence[str] = ()
+    written: Written | None = None
+    doubt: Doubt | None = None
 
     @property
     def n(self) -> int:
@@ -66,13 +87,37 @@ class Column:
         """Whether it is a column of whole numbers."""
         return self.numbers is not None and len(self.finite) > 0 and bool((self.finite == np.trunc(self.finite)).all())
 
+    @cached_property
+    def dates(self) -> bool:
+        """Whether it is a column of dates as text."""
+        levels = self.levels[:: max(len(self.levels) // 200, 1)]
+        if self.numbers is not None or len(levels) < 3:
+            return False
+        return sum(_DATE.fullmatch(level) is not None for level in levels) >= 0.9 * len(levels)
+
+    @cached_property
+    def identifies(self) -> bool:
+        """Whether it names the rows: words without a repeat, or whole numbers, close together or called so."""
+        present = int(self.present.sum())
+        if present < FEW_ROWS or len(self.levels) < present:
+            return False
+        if self.numbers is None:
+            return self.doubt is None and not self.dates
+        close = float(self.finite.max() - self.finite.min()) < 2 * present if len(self.finite) else False
+        return self.whole and (close or _ID.fullmatch(self.name) is not None)
+
 
 def read_columns(
-    columns: Mapping[str, npt.ArrayLike], categorical: Collection[str], strip: Mapping[str, str]
+    columns: Mapping[str, npt.ArrayLike],
+    categorical: Collection[str],
+    strip: Mapping[str, str],
+    numeric: Collection[str] = (),
+    like: Mapping[str, Column] | None = None,
 ) -> list[Column]:
     """Read all columns of a table: numbers with NaN for missing values, or text with None.
 
-    Columns named in `categorical` are read as text; `strip` has, by column, an ending to take off each category.
+    Columns named in `categorical` are read as text, and text as numbers where its spelling is sure; `strip` has, by
+    column, an ending to take off each category. Columns of a test table are read `like` those of training.
     """
     arrays = {name: as_column(name, values) for name, values in columns.items()}
     lengths = {len(array) for array in arrays.values()}
@@ -81,27 +126,50 @@ def read_columns(
     if len(lengths) > 1:
         listed = ", ".join(f"{name}: {len(array)}" for name, array in arrays.items())
         raise ShapeError(f"audit: expected columns of one length, got {listed}. Cut them from one table.")
-    return [
-        _read_words(name, array, strip.get(name, ""))
-        if name in categorical or is_text(array)
-        else _read_numbers(name, array)
-        for name, array in arrays.items()
-    ]
+    read = []
+    for name, array in arrays.items():
+        if name in categorical:
+            read.append(_read_words(name, array, as_texts(array), strip.get(name, "")))
+        elif not is_text(array):
+            read.append(_read_numbers(name, array))
+        else:
+            other = None if like is None else like.get(name)
+            read.append(_read_text(name, array, strip.get(name, ""), numeric=name in numeric, like=other))
+    return read
 
 
-def _read_words(name: str, array: npt.NDArray[Any], strip: str) -> Column:
+def _read_text(name: str, array: npt.NDArray[Any], strip: str, *, numeric: bool, like: Column | None) -> Column:
+    """Read text as numbers where it is sure to be, and not as `float` reads them; else as words."""
     texts = as_texts(array)
+    rows = Counter(texts)
+    if like is None:
+        found = find_spelling(rows, name=name, numeric=numeric)
+    else:
+        found = None if like.numbers is None else like.written.spelling if like.written is not None else Spelling()
+        try:
+            _ = found and found.parse(rows)
+        except DataError:  # words where numbers are due: told by who compares the two
+            found = None
+    if isinstance(found, Spelling) and not all(word is None or is_number(word) for word in rows):
+        missing = {word: n for word, n in rows.items() if word is not None and is_missing_word(word)}
+        example = next(word for word in rows if word is not None and word not in missing)
+        return _read_numbers(name, found.parse(array.tolist()), Written(found, example, missing))
+    doubt = found if isinstance(found, Doubt) else None
+    return dataclasses.replace(_read_words(name, array, texts, strip), doubt=doubt)
+
+
+def _read_words(name: str, array: npt.NDArray[Any], texts: list[str | None], strip: str) -> Column:
     spellings = {v if isinstance(v, str) else t for v, t in zip(array.tolist(), texts, strict=True) if t}
     if strip:
         texts = [None if t is None else t.removesuffix(strip).strip() for t in texts]
         spellings = {s.strip().removesuffix(strip).strip() for s in spellings}
     levels = sorted({t for t in texts if t is not None})
     where: dict[str | None, int] = {None: -1} | {level: i for i, level in enumerate(levels)}
-    codes = np.fromiter((where[t] for t in texts), dtype=np.int64, count=len(texts))
+    codes = np.fromiter(map(where.__getitem__, texts), dtype=np.int64, count=len(texts))
     return Column(name, levels, codes, spellings=sorted(spellings))
 
 
-def _read_numbers(name: str, array: npt.NDArray[Any]) -> Column:
+def _read_numbers(name: str, array: npt.NDArray[Any], written: Written | None = None) -> Column:
     try:
         if array.dtype.kind == "O":
             array = np.array([np.nan if is_missing(v) else float(v) for v in array.tolist()])
@@ -112,7 +180,7 @@ def _read_numbers(name: str, array: npt.NDArray[Any]) -> Column:
     numbers = array.astype(np.float64)
     levels, codes = np.unique(numbers, return_inverse=True)  # NaN, if there is one, is the last
     codes[np.isnan(numbers)] = -1
-    return Column(name, levels[~np.isnan(levels)].tolist(), codes, numbers)
+    return Column(name, levels[~np.isnan(levels)].tolist(), codes, numbers, written=written)
 
 
 # -- what several checks need -----------------------------------------------------------------------------------
@@ -121,11 +189,13 @@ def rows_alike(columns: Sequence[Column], *others: Sequence[Column]) -> Codes:
     total = columns[0].n + sum(other[0].n for other in others)
     rows = np.zeros(total, dtype=np.int64)
     for parts in zip(columns, *others, strict=True):
-        numbers = [part.numbers for part in parts if part.numbers is not None]
-        values: list[npt.NDArray[Any]] = list(numbers)
-        if len(numbers) < len(parts):
-            values = [np.array(["", *part.rows])[part.codes + 1] for part in parts]
-        _, codes = np.unique(np.concatenate(values), return_inverse=True)
+        codes = parts[0].codes + 1
+        if others:
+            numbers = [part.numbers for part in parts if part.numbers is not None]
+            values: list[npt.NDArray[Any]] = list(numbers)
+            if len(numbers) < len(parts):
+                values = [np.array(["", *part.rows])[part.codes + 1] for part in parts]
+            _, codes = np.unique(np.concatenate(values), return_inverse=True)
         # Renumbered after each column, so the product never overflows.
         groups, rows = np.unique(rows * (int(codes.max()) + 1) + codes, return_inverse=True)
         if len(groups) == total:

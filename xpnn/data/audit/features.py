@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from ..columns import is_number, quote
-from .column import Column, alike, many, many_do, share
-from .findings import AuditFinding, Severity
+from ..columns import as_option
+from .column import FEW_ROWS, Column, many, many_do, share
+from .findings import AuditFinding
+from .text import check_words, check_written
 
-__all__ = ["check_feature", "check_numbers", "check_side_by_side", "is_identifier", "number_words"]
+__all__ = ["check_feature", "check_numbers", "check_side_by_side"]
 
 # Thresholds, each a judgement: high enough that ordinary tables stay silent.
 _MOSTLY = 0.5  # share of missing values from which a column is in doubt
@@ -21,29 +21,22 @@ _FAR, _VERY_FAR = 10.0, 100.0  # interquartile ranges from the middle half of th
 _SKEWED = 3.0  # standardized third moment; an exponential distribution has 2
 _SCALES = 1000.0  # ratio of standard deviations
 _HEAP = 3.0  # rows of a value at the end, compared with frequent others
-_FEW_ROWS = 20  # below, repeats and their absence are chance
-_CATEGORIES = 100  # `TableEncoder` makes at most so many columns of one
-
-_DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}([T ].*)?|\d{1,2}[./-]\d{1,2}[./-](\d{2}|\d{4})")
-_NUMBER = re.compile(
-    r"(?P<before>[$€£¥]?)\s*[+-]?(?P<digits>\d{1,3}(?P<thousands>[,.' \u00a0]\d{3})+([.,]\d+)?|\d+([.,]\d+)?)"
-    r"\s*(?P<after>%|[A-Za-z°µ€$£/²³]{0,6})"
-)
 
 
 def check_feature(column: Column, *, numeric: bool = False) -> Iterator[AuditFinding]:
     """Look at one column by itself; if it is said to be `numeric`, text in it is an error."""
     present = int(column.present.sum())
-    missing, leave_out = column.n - present, f"Leave it out (--drop {column.name})."
+    missing, leave_out = column.n - present, f"Leave it out (--drop {as_option(column.name)})."
     if not present:
         seen = f"All {many(column.n, 'row')} miss it."
         yield AuditFinding("warning", "no values", column.name, column.n, seen, leave_out)
         return
+    yield from check_written(column, numeric=numeric)
     if missing:
         mostly = missing >= _MOSTLY * column.n
         seen = f"{many_do(missing, 'row', 'miss', f'of {column.n:,} ({share(missing, column.n)})')} it."
         advice = "TableEncoder fills and flags gaps; elsewhere impute them."
-        advice = f"See why, or leave it out (--drop {column.name})." if mostly else advice
+        advice = f"See why, or leave it out (--drop {as_option(column.name)})." if mostly else advice
         yield AuditFinding("warning" if mostly else "note", "missing values", column.name, missing, seen, advice)
     if len(column.levels) == 1:
         seen = f"Every value{' that is there' if missing else ''} is {column.levels[0]!r}."
@@ -57,21 +50,14 @@ def check_feature(column: Column, *, numeric: bool = False) -> Iterator[AuditFin
         yield AuditFinding("note", "nearly constant", column.name, others, seen, "See whether the score misses it.")
     if column.numbers is not None:
         yield from check_numbers(column)
-    else:
-        yield from _check_words(column, numeric=numeric)
-    if is_identifier(column):
+    elif column.doubt is None:
+        yield from check_words(column, numeric=numeric)
+    if column.identifies:
         seen = f"Each of the {many(present, 'row')} has a value of its own."
+        if column.numbers is not None:
+            ends = f"{column.finite.min():.15g} to {column.finite.max():.15g}"
+            seen = f"It numbers the rows from {ends}: each of the {many(present, 'row')} has a value of its own."
         yield AuditFinding("warning", "identifier", column.name, present, seen, leave_out)
-
-
-def is_identifier(column: Column) -> bool:
-    """Whether a column numbers or names the rows: words without a repeat, or whole numbers close together."""
-    present = int(column.present.sum())
-    if present < _FEW_ROWS or len(column.levels) < present:
-        return False
-    if column.numbers is None:
-        return number_words(column) is None and not _are_dates(column)
-    return column.whole and float(column.finite.max() - column.finite.min()) < 2 * present
 
 
 # -- numbers ----------------------------------------------------------------------------------------------------
@@ -88,7 +74,7 @@ def check_numbers(column: Column) -> Iterator[AuditFinding]:
         advice = f"If it is a code, name it beside the other words for nothing (--missing={code:g},NA,?)."
         yield AuditFinding("warning", "stand-in value", column.name, rows, seen, advice)
         finite = finite[finite != code]
-    if len(finite) < _FEW_ROWS:
+    if len(finite) < FEW_ROWS:
         return
     low, high = np.quantile(finite, [0.25, 0.75])
     if high > low:
@@ -142,72 +128,6 @@ def _check_ends(name: str, finite: npt.NDArray[np.float64]) -> Iterator[AuditFin
             yield AuditFinding("note", "capped", name, rows, seen, "Beyond it nothing can be learnt or tested: say so.")
 
 
-# -- words ------------------------------------------------------------------------------------------------------
-def _check_words(column: Column, *, numeric: bool) -> Iterator[AuditFinding]:
-    if (found := number_words(column)) is not None:
-        severity: Severity = "error" if numeric else "warning"
-        yield AuditFinding(severity, "text numbers", column.name, *found)
-        return
-    present, levels = int(column.present.sum()), len(column.levels)
-    if numeric:
-        seen = f"It is said to hold numbers and holds words such as {quote(column.levels, 3)}."
-        yield AuditFinding("error", "text numbers", column.name, present, seen, "Take it out of --numeric.")
-    if _are_dates(column):
-        seen = f"Dates as text, such as {column.levels[0]!r}: {levels:,} categories without an order."
-        advice = "Make them a number of days, a month, a weekday."
-        yield AuditFinding("note", "dates", column.name, levels, seen, advice)
-        return
-    if groups := alike(column.spellings):
-        extra = sum(len(group) - 1 for group in groups)
-        more = f", and {len(groups) - 1} more" if groups[1:] else ""
-        seen = f"Categories that look alike: {quote(groups[0], 3)}{more}."
-        one = len({s.strip() for s in groups[0]}) == 1
-        advice = "TableEncoder cuts blanks off; elsewhere do so." if one else "Write them alike."
-        yield AuditFinding("note" if one else "warning", "spellings", column.name, extra, seen, advice)
-    if levels > _CATEGORIES and not is_identifier(column):
-        hardly = 2 * levels > present
-        seen = f"{levels:,} different categories in {many(present, 'row')}."
-        advice = (
-            "TableEncoder leaves it out: draw something from it that repeats."
-            if hardly
-            else f"TableEncoder keeps {_CATEGORIES - 1} and pools the rest: group them by meaning, or use Embedding."
-        )
-        yield AuditFinding("warning" if hardly else "note", "many categories", column.name, levels, seen, advice)
-
-
-def _are_dates(column: Column) -> bool:
-    levels = column.levels[:: max(len(column.levels) // 200, 1)]
-    return len(levels) > 2 and sum(_DATE.fullmatch(level) is not None for level in levels) >= 0.9 * len(levels)
-
-
-def number_words(column: Column) -> tuple[int, str, str] | None:
-    """Tell a column of text that holds numbers: rows concerned, what is seen, what to do; None if it holds none."""
-    if not column.levels:
-        return None
-    present, counts = int(column.present.sum()), column.counts
-    plain = np.array([is_number(word) for word in column.levels], dtype=bool)
-    if counts[plain].sum() >= 0.5 * present and int(plain.sum()) > 2:
-        stray = int(counts[~plain].sum())
-        words = [word for word, is_plain in zip(column.levels, plain, strict=True) if not is_plain]
-        if not words:
-            return None  # numbers that somebody asked to read as categories
-        seen = f"All but {many(stray, 'row')} hold numbers; the others hold {quote(words, 3)}."
-        return stray, seen, f"Say that they mean no value (--missing={','.join(words[:3])}), or mend them."
-    matches = [_NUMBER.fullmatch(word) for word in column.levels]
-    fits = np.array([match is not None for match in matches], dtype=bool)
-    signs = {(m["before"], m["after"]) for m in matches if m is not None}
-    if counts[fits].sum() < 0.9 * present or len(signs) != 1 or int(fits.sum()) < 3:
-        return None
-    rows = int(counts[fits].sum())
-    (before, after), example = next(iter(signs)), column.levels[int(fits.argmax())]
-    if before or after:
-        what, advice = "a number with a sign", f"Cut {before or after!r} off."
-    else:
-        what = "numbers that are read as text"
-        advice = "Write numbers without separators of thousands, and with a decimal point."
-    return rows, f"{many_do(rows, 'row', 'hold')} {what}, such as {example!r}.", advice
-
-
 # -- side by side -----------------------------------------------------------------------------------------------
 def check_side_by_side(columns: Sequence[Column]) -> Iterator[AuditFinding]:
     """Look at the scales of all columns, and for columns that tell the same."""
@@ -223,7 +143,7 @@ def check_side_by_side(columns: Sequence[Column]) -> Iterator[AuditFinding]:
             yield AuditFinding("note", "scales", None, ratio, seen, advice)
     for first, second in _pairs(columns):
         seen = f"Given {first}, this is known, and the other way round."
-        yield AuditFinding("note", "same columns", second, 2, seen, f"Leave one out (--drop {second}).")
+        yield AuditFinding("note", "same columns", second, 2, seen, f"Leave one out (--drop {as_option(second)}).")
 
 
 def _pairs(columns: Sequence[Column]) -> Iterator[tuple[str, str]]:
@@ -231,12 +151,12 @@ def _pairs(columns: Sequence[Column]) -> Iterator[tuple[str, str]]:
     seen: dict[bytes, str] = {}
     for column in columns:
         codes, levels = column.codes, len(column.levels)
-        if levels < 2 or column.n < _FEW_ROWS:
+        if levels < 2 or column.n < FEW_ROWS:
             continue
         if 2 * levels <= column.n:
             _, first, which = np.unique(codes, return_index=True, return_inverse=True)
             key = np.argsort(np.argsort(first))[which]  # levels in the order of their first rows
-        elif column.numbers is None or is_identifier(column):
+        elif column.numbers is None or column.identifies:
             continue
         else:  # any two columns without repeats are one-to-one: ask for the same order, up or down
             up = codes[column.present]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from ..targets import Task
 from .column import many
 
-__all__ = ["SEVERITIES", "Audit", "AuditFinding", "Severity"]
+__all__ = ["SEVERITIES", "Audit", "AuditFinding", "Severity", "leaks"]
 
 Severity: TypeAlias = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
@@ -113,15 +113,15 @@ class Audit:
             head += f"; {many(self.n_test, 'test row')}"
         if not self.findings:
             return f"{head}.\nNothing found."
-        rows = [[f.severity, f.column or "", f"{f.check}: {f.seen}", f.advice] for f in self._folded()]
+        rows = [[f.severity, f.column or "", f"{f.check}: {f.seen}", f.advice] for f in self.folded()]
         table = tabulate(
             rows, headers=["", "column", "found", "to try"], maxcolwidths=[None, 20, 60, 36], disable_numparse=True
         )
         counts = ", ".join(many(n, name.removesuffix("s")) for name, n in self._counts().items())
         return f"{head}.\n\n{table}\n\n{counts}."
 
-    def _folded(self) -> list[AuditFinding]:
-        """The findings, those that many columns share cut short."""
+    def folded(self) -> list[AuditFinding]:
+        """Return the findings, those that many columns share cut short."""
         groups: dict[tuple[str, str], list[AuditFinding]] = {}
         for finding in self.findings:
             groups.setdefault((finding.severity, finding.check), []).append(finding)
@@ -132,3 +132,14 @@ class Audit:
                 group = [*group[:_PRINTED], first._replace(column=rest, seen=f"such as {first.column}.", advice="")]
             out += group
         return out
+
+
+def leaks(findings: Iterable[AuditFinding]) -> list[str]:
+    """Say what stands beside a score that may be too good: which columns tell the target by themselves.
+
+    Examples
+    --------
+    >>> leaks([AuditFinding("error", "leak", "alive", 9, "It alone determines survived.", "Drop it.")])
+    ['leak?: alive: It alone determines survived. Drop it.']
+    """
+    return [f"leak?: {f.column}: {f.seen} {f.advice}" for f in findings if f.check == "leak"]

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from ..columns import quote
 from ..targets import label_advice
-from .column import Column, alike, many, many_do, rows_alike, share
-from .features import is_identifier
-from .findings import AuditFinding
+from .column import Codes, Column, alike, many, many_do, rows_alike, share
+from .findings import AuditFinding, Severity
+from .text import hardly_repeats
 
 __all__ = ["check_labels_of_both", "check_repeats", "check_shift", "check_test_columns"]
 
@@ -28,16 +29,22 @@ Pairs: TypeAlias = Sequence[tuple[Column, Column]]
 
 
 # -- repeats ------------------------------------------------------------------------------------------------------
-def check_repeats(features: Sequence[Column], target: Column | None, pairs: Pairs) -> Iterator[AuditFinding]:
-    """Look for rows that stand twice in the table, and for rows of it that stand in the test table too."""
-    compared = [column for column in features if not is_identifier(column)]
+def check_repeats(
+    features: Sequence[Column], target: Column | None, pairs: Pairs, held_out: npt.ArrayLike | None = None
+) -> Iterator[AuditFinding]:
+    """Look for rows that stand twice in the table, and for rows of it that stand in the test table too.
+
+    `held_out` are the numbers of the rows that will be tested on.
+    """
+    compared = [column for column in features if not column.identifies]
     if not compared:
         return
     n = compared[0].n
     rows = rows_alike(compared if target is None else [*compared, target])
     repeats = n - len(np.unique(rows))
     if repeats:
-        seen = f"{many_do(repeats, 'row', 'repeat', f'({share(repeats, n)})')} an earlier one in every column."
+        seen = f"{many_do(repeats, 'row', 'repeat', f'({share(repeats, n)})')} an earlier one in every column"
+        seen += f"{_on_both_sides(rows, held_out)}."
         often = repeats >= _OFTEN * n
         advice = "Drop repeats before you split: they land on both sides." if often else "Perhaps chance; look at some."
         yield AuditFinding("warning" if often else "note", "duplicate rows", None, repeats, seen, advice)
@@ -53,12 +60,21 @@ def check_repeats(features: Sequence[Column], target: Column | None, pairs: Pair
     # A coarse table repeats itself, and then also across files.
     repeated = 1 - len(np.unique(rows[:n])) / n
     coarse = repeated >= 0.5 * shared / n_test
-    leak = shared >= _OFTEN * n_test and not coarse
+    often = shared >= _OFTEN * n_test
     both = many_do(shared, "row", "stand", f"of the test table ({share(shared, n_test)})")
     seen = f"{both} in the training table too"
     seen += f"; of the training rows {share(repeated, 1)} repeat each other." if coarse else "."
     advice = "Take them out of one of the tables: the score counts what was learnt by heart."
-    yield AuditFinding("error" if leak else "warning", "shared rows", None, shared, seen, advice)
+    severity: Severity = "note" if not often else "warning" if coarse else "error"
+    yield AuditFinding(severity, "shared rows", None, shared, seen, advice)
+
+
+def _on_both_sides(rows: Codes, held_out: npt.ArrayLike | None) -> str:
+    """Say how many of the rows held out equal one of the others."""
+    drawn = np.zeros(len(rows), dtype=bool)
+    drawn[np.asarray([] if held_out is None else held_out, dtype=np.int64)] = True
+    both = int(np.isin(rows[drawn], rows[~drawn]).sum())
+    return f"; {many_do(both, 'row', 'equal', f'of the {drawn.sum():,} held out')} one trained on" if both else ""
 
 
 # -- two tables -----------------------------------------------------------------------------------------------------
@@ -108,9 +124,11 @@ def check_labels_of_both(target: Column, test: Column) -> Iterator[AuditFinding]
 def check_shift(pairs: Pairs) -> Iterator[AuditFinding]:
     """Compare the values of two tables, column by column."""
     for column, other in pairs:
-        if is_identifier(column):
+        if column.identifies:
             continue
         yield from _shift_of_gaps(column, other)
+        if column.dates or hardly_repeats(column):
+            continue  # most words are new anywhere
         if not column.present.any() or not other.present.any():
             continue
         if column.numbers is not None and other.numbers is not None:

@@ -18,6 +18,7 @@ from .features import check_feature, check_side_by_side
 from .findings import SEVERITIES, Audit, AuditFinding
 from .rows import check_labels_of_both, check_repeats, check_shift, check_test_columns
 from .target import check_leaks, check_target
+from .text import check_free_text
 
 __all__ = ["audit"]
 
@@ -32,6 +33,7 @@ def audit(
     drop: Sequence[str] = (),
     categorical: Sequence[str] = (),
     numeric: Sequence[str] = (),
+    held_out: npt.ArrayLike | None = None,
 ) -> Audit:
     """Look a table over: its columns, its target, its rows, and a test table beside it.
 
@@ -55,6 +57,8 @@ def audit(
         Columns not to look at.
     categorical, numeric : sequence of str, default=()
         Columns of numbers that are categories; columns in which text is an error.
+    held_out : array of int, optional
+        Numbers of the rows of the table that are to be tested on.
 
     Returns
     -------
@@ -99,20 +103,21 @@ def audit(
         raise DataError(f"audit: expected the target to be kept, got {target!r} in drop. Take it out of drop.")
     strip = {} if target is None else {target: strip_target}
     as_text = frozenset(categorical)
-    kept = [c for c in read_columns(columns, as_text, strip) if c.name not in drop]
+    kept = [c for c in read_columns(columns, as_text, strip, numeric) if c.name not in drop]
     if not kept:
         raise DataError(f"audit: expected a column to look at, got all {len(names)} dropped. Keep one.")
     other, n_test = None, 0
     if test is not None:
-        read = read_columns(_mapping(test), as_text, strip)
+        read = read_columns(_mapping(test), as_text, strip, like={c.name: c for c in kept})
         other, n_test = [c for c in read if c.name not in drop], read[0].n
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # of sizes far apart
-        return _audit(kept, target, other, n_test, task, frozenset(numeric))
+        return _audit(kept, target, other, n_test, task, frozenset(numeric), held_out)
 
 
 def _mapping(table: Table | Mapping[str, npt.ArrayLike]) -> dict[str, npt.ArrayLike]:
-    columns = table.columns if isinstance(table, Table) else table
-    return {str(name): columns[name] for name in columns}
+    if isinstance(table, Table):  # as it is written, where that is to be told
+        return {name: table.cells[name] if table.respelt(name) else table.columns[name] for name in table.names}
+    return {str(name): table[name] for name in table}
 
 
 def _audit(
@@ -122,6 +127,7 @@ def _audit(
     n_test: int,
     task: Literal["auto", "classification", "regression"],
     numeric: frozenset[str],
+    held_out: npt.ArrayLike | None,
 ) -> Audit:
     target = next((column for column in columns if column.name == target_name), None)
     features = [column for column in columns if column is not target]
@@ -133,6 +139,8 @@ def _audit(
         found += check_leaks(target, features, kind)
     for column in features:
         found += check_feature(column, numeric=column.name in numeric)
+        if target is not None and kind is not None:
+            found += check_free_text(column, target, kind)
     found += check_side_by_side(features)
     pairs: list[tuple[Column, Column]] = []
     if test is not None:
@@ -146,7 +154,7 @@ def _audit(
             if not any(finding.severity == "error" for finding in labels):
                 found += check_shift([(_as_words(target, kind), _as_words(test_target, kind))])
         found += check_shift(pairs)
-    found += check_repeats(features, target, pairs)
+    found += check_repeats(features, target, pairs, held_out)
     found.sort(key=lambda finding: SEVERITIES.index(finding.severity))  # stable: else as they were found
     numbers = sum(column.numbers is not None for column in features)
     return Audit(found, columns[0].n, n_test, numbers, len(features) - numbers, target_name, kind)

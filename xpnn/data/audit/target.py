@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ..columns import quote
+from ..columns import as_option, quote
 from ..targets import Task
-from .column import Column, alike, many, many_do, rows_alike, share
-from .features import check_numbers, is_identifier, number_words
+from .column import FEW_ROWS, Column, alike, many, many_do, rows_alike, share
+from .features import check_numbers
 from .findings import AuditFinding, Severity
+from .text import check_written
 
 __all__ = ["check_leaks", "check_target"]
 
@@ -23,8 +24,7 @@ _ROWS_A_CLASS = 5
 _LIKE = 0.85  # similarity of two spellings (difflib)
 _ALMOST, _AT_MOST = 0.995, 0.95  # share of rows that one column explains, where the largest class is not more than this
 _LINEAR = 0.9999  # correlation
-_OFTEN = 0.01  # share of contradicting rows that is more than a slip
-_FEW_ROWS = 20
+_OFTEN = 0.01  # share of rows that must be wrong because others contradict them, from which it is more than a slip
 
 
 def check_target(target: Column, features: Sequence[Column], task: Task, *, chosen: bool) -> Iterator[AuditFinding]:
@@ -45,10 +45,10 @@ def check_target(target: Column, features: Sequence[Column], task: Task, *, chos
         seen = f"All {many(present, 'row')} hold {quote(target.levels, 3)}: there is nothing to learn."
         yield AuditFinding("error", "single value", name, len(target.levels), seen, "Check the column and the rows.")
         return
-    if target.numbers is None and (words := number_words(target)) is not None:
-        rows, seen, advice = words
-        yield AuditFinding("error", "text numbers", name, rows, f"A quantity, read as classes: {seen}", advice)
-        return
+    if not chosen or task == "regression":
+        yield from check_written(target, numeric=False, target=True)
+        if target.doubt is not None:
+            return
     yield from _check_kind(target, task, chosen=chosen)
     if task == "classification":
         yield from _check_labels(target)
@@ -72,7 +72,7 @@ def _check_kind(target: Column, task: Task, *, chosen: bool) -> Iterator[AuditFi
             seen = f"{levels} different whole numbers are taken for a quantity."
             yield AuditFinding("note", check, name, levels, seen, "If they name classes, take --task classification.")
         return
-    if present > _FEW_ROWS and 2 * levels > present:
+    if present > FEW_ROWS and 2 * levels > present:
         kind = "numbers" if target.numbers is not None else "labels"
         seen = f"{levels:,} different {kind} in {many(present, 'row')}: as classes they hardly repeat."
         advice = "Take --task regression." if target.numbers is not None else "Check the target column."
@@ -163,11 +163,11 @@ def _check_one_hot(target: Column, features: Sequence[Column]) -> Iterator[Audit
 def check_leaks(target: Column, features: Sequence[Column], task: Task) -> Iterator[AuditFinding]:
     """Look for columns that tell the target by themselves, and for rows that contradict each other."""
     rows = target.present & (np.abs(target.numbers) < np.inf if target.numbers is not None else True)
-    if int(rows.sum()) < _FEW_ROWS or len(target.levels) < 2:
+    if int(rows.sum()) < FEW_ROWS or len(target.levels) < 2:
         return
     for column in features:
         gaps = not column.present.all()
-        if is_identifier(column) or len(column.levels) + gaps < 2:
+        if column.identifies or len(column.levels) + gaps < 2:
             continue
         if task == "regression" and target.numbers is not None:
             yield from _gives_number_away(column, target, target.numbers, rows)
@@ -178,7 +178,7 @@ def check_leaks(target: Column, features: Sequence[Column], task: Task) -> Itera
 
 
 def _leak(column: Column, rows: float, seen: str, *, sure: bool = True) -> AuditFinding:
-    advice = f"If it is not known when one predicts, leave it out (--drop {column.name})."
+    advice = f"If it is not known when one predicts, leave it out (--drop {as_option(column.name)})."
     return AuditFinding("error" if sure else "warning", "leak", column.name, rows, seen, advice)
 
 
@@ -190,7 +190,9 @@ def _gives_label_away(column: Column, target: Column, rows: npt.NDArray[np.bool_
         np.add.at(table, (codes, labels), 1)
         right, usual = int(table.max(axis=1).sum()), int(table.sum(axis=0).max())
         if right == n:
-            yield _leak(column, n, f"It alone determines {target.name}: each of its values goes with one label.")
+            yield _leak(
+                column, n, f"It alone determines {target.name}: in 100% of the rows its value goes with one label."
+            )
         elif right >= _ALMOST * n and usual <= _AT_MOST * n:
             most = f"the largest class has {share(usual, n)}"
             seen = f"It alone tells {target.name} in {share(right, n)} of the rows; {most}."
@@ -219,13 +221,15 @@ def _gives_number_away(
         steps = np.diff(low)
         monotone = bool((steps >= 0).all() or (steps <= 0).all())
         if 5 * len(column.levels) <= n or (column.numbers is not None and monotone):
-            yield _leak(column, n, f"It alone determines {target.name}: each of its values goes with one number.")
+            yield _leak(
+                column, n, f"It alone determines {target.name}: in 100% of the rows its value goes with one number."
+            )
             return
     if column.numbers is None:
         return
     both = column.present[rows] & (np.abs(column.numbers[rows]) < np.inf)
     x, y = column.numbers[rows][both], y[both]
-    if len(x) >= _FEW_ROWS and x.std() > 0 and y.std() > 0:
+    if len(x) >= FEW_ROWS and x.std() > 0 and y.std() > 0:
         r = float(np.corrcoef(x, y)[0, 1])
         if abs(r) > _LINEAR:
             yield _leak(column, r, f"It is {target.name} but for scale and a little noise: correlation {r:.5f}.")
@@ -246,5 +250,5 @@ def _check_contradictions(target: Column, features: Sequence[Column]) -> Iterato
             f"{many(n, 'row')} agree with another in all columns and not in the target; at best "
             f"{share(most, len(labels))} of all can be right."
         )
-        severity: Severity = "warning" if n >= _OFTEN * len(labels) else "note"
+        severity: Severity = "warning" if len(labels) - most >= _OFTEN * len(labels) else "note"
         yield AuditFinding(severity, "contradicting rows", None, n, seen, "Look at some of them, and correct labels.")

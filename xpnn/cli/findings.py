@@ -1,0 +1,110 @@
+"""What `xpnn check` and `xpnn train` say of a table: one audit, in the words of the command line."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import re
+from collections.abc import Collection, Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import data
+from ..data.columns import as_texts, is_number, is_text, plural
+from ..data.spelling import Doubt, find_spelling
+from ..data.targets import infer_task
+from ..errors import DataError, XpnnError
+from .sources import Source, names
+
+__all__ = ["look_over", "refuse_doubtful_target", "refuse_small", "say", "worded"]
+
+# Of notes, which only check prints, these are said in training too.
+_SAID = ("class balance", "classes or quantity", "dates", "text numbers")
+# The encoder has said this of a column that it left out; and it clips what lies far outside.
+_SAID_BEFORE, _MET = ("constant", "no values", "identifier", "many categories"), ("outliers",)
+# The library says where an error arose; whoever trains a table knows its file.
+_WHERE = re.compile(r"^(?:TableEncoder|ClassTarget|NumberTarget|stratified_indices)(?:\.\w+)?: ")
+
+
+def look_over(
+    args: argparse.Namespace, table: data.Table, test: data.Table | None, *, held_out: npt.ArrayLike | None = None
+) -> data.Audit:
+    """Look a table over as the options say; `held_out` are the numbers of rows that are to be tested on."""
+    return data.audit(
+        table,
+        table.target_name,
+        test=test,
+        task=args.task,
+        strip_target=args.strip_target or "",
+        drop=names(args.drop, table.names),
+        categorical=names(args.categorical, table.names),
+        numeric=names(args.numeric, table.names),
+        held_out=held_out,
+    )
+
+
+def say(found: data.Audit, columns: Collection[str]) -> list[str]:
+    """Return what is said before training: errors and warnings, a sentence or two each.
+
+    Of columns that are not among those used in training, `columns`, the encoder has said why.
+    """
+    said = []
+    for finding in found.folded():
+        name = finding.column
+        left_out = name is not None and name != found.target and name not in columns
+        if finding.check in _MET or (left_out and finding.check in _SAID_BEFORE):
+            continue
+        if finding.severity != "note" or finding.check in _SAID:
+            said.append(str(finding))
+    return said
+
+
+# -- refusals -----------------------------------------------------------------------------------------------------
+@contextlib.contextmanager
+def worded(path: str) -> Iterator[None]:
+    """Let errors of the library name the file instead of their function."""
+    try:
+        yield
+    except XpnnError as error:
+        raise type(error)(_WHERE.sub(f"{path}: ", str(error))) from error
+
+
+def refuse_small(args: argparse.Namespace, source: Source) -> None:
+    """Refuse data with no column to learn from, or too few rows to hold some out."""
+    n, where = len(source.y), args.source
+    if source.kind == "table" and not source.raw:
+        dropped = " that is not dropped" if args.drop else ""
+        raise DataError(
+            f"{where}: expected a column besides the target {source.target_name!r}{dropped}, got none. Give at "
+            "least one column to learn from."
+        )
+    test = min(max(round(n * args.test_size), 1), n - 1) if args.test_size else 0
+    held = [f"--{name.replace('_', '-')}" for name in ("test_size", "validation_size") if getattr(args, name)]
+    if n < 1 + len(held) or n - test < 1 + bool(args.validation_size):
+        tested = f", {test} of them to be tested on" if test else ""
+        raise DataError(
+            f"{where}: expected at least a row to train on and one for each of {' and '.join(held)}, got "
+            f"{plural(n, 'row')}{tested}. Add rows, or hold fewer out ({' 0 '.join(held)} 0)."
+        )
+
+
+def refuse_doubtful_target(args: argparse.Namespace, source: Source) -> None:
+    """Refuse a target of which it is open what its numbers are, before it is learnt as so many classes."""
+    y = source.y
+    if args.task == "classification" or y.dtype.kind != "O" or not is_text(y):
+        return
+    texts = as_texts(y)
+    doubt = find_spelling(texts, name=source.target_name or "target")
+    if not isinstance(doubt, Doubt):
+        return
+    present = [text for text in texts if text is not None]
+    if doubt.candidates:
+        numbers = doubt.candidates[0].parse(present)
+    else:
+        numbers = np.array([float(text) for text in present if is_number(text)])
+    if args.task == "regression" or (len(numbers) and infer_task(numbers).task == "regression"):
+        raise DataError(
+            f"{args.source}: expected numbers or labels in the target {source.target_name!r}, got either. {doubt.seen} "
+            f"{doubt.advice} If they are labels, say --task classification."
+        )
