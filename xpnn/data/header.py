@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from ..errors import DataError
 from .columns import is_number
+from .spelling import Doubt, find_spelling, is_missing_word
 
 __all__ = ["header_names", "is_header", "position_in"]
 
@@ -27,16 +28,19 @@ def is_header(rows: Rows, missing: Collection[str], target: str | int | None, kn
     comes again, and itself does not, is a name too.
     """
     first, body = [cell.strip() for cell in rows[0]], rows[1 : _BODY + 1]
-    words = {cell for cell in first if cell and cell not in missing and not is_number(cell)}
+    words = {cell for cell in first if not (cell in missing or is_missing_word(cell) or _is_numeric(cell))}
     if words & set(known) or (isinstance(target, str) and target in first and position_in(target, len(first)) is None):
         return True
-    below = [[cell for row in body if (cell := row[k].strip()) not in missing] for k in range(len(first))]
+    below = [
+        [c for row in body if (c := row[k].strip()) not in missing and not is_missing_word(c)]
+        for k in range(len(first))
+    ]
     # A frame written with its index: the row numbers have no name.
     index = not first[0] and _are_row_numbers([row[0] for row in body])
     if index and [int(cell) for cell in below[0]] in (list(range(len(body))), list(range(1, len(body) + 1))):
         return True
     heads = [(cell, column) for cell, column in zip(first, below, strict=True) if cell in words and column]
-    texts = [(cell, column) for cell, column in heads if not all(map(is_number, column))]
+    texts = [(cell, column) for cell, column in heads if not all(map(_is_numeric, column))]
     values = sum(_is_value(cell, column) for cell, column in texts)
     if values and 2 * values >= len(texts):
         return False
@@ -53,6 +57,14 @@ def _are_row_numbers(cells: Sequence[str]) -> bool:
     """Whether cells hold whole numbers, each another one."""
     numbers = {cell.strip() for cell in cells}
     return 0 < len(cells) == len(numbers) and all(re.fullmatch("[0-9]{1,18}", cell) for cell in numbers)
+
+
+def _is_numeric(cell: str) -> bool:
+    """Whether a cell is a number, however it is written: 12 %, but not x1, which names as well."""
+    if is_number(cell):
+        return True
+    found = find_spelling([cell])
+    return len(found.candidates) > 1 if isinstance(found, Doubt) else found is not None
 
 
 def _is_value(cell: str, column: Sequence[str]) -> bool:

@@ -101,7 +101,7 @@ def _padded(cells: npt.NDArray[Any], present: npt.NDArray[np.bool_]) -> Sequence
 def _unholdable(cells: npt.NDArray[Any], numbers: Floats) -> Sequence[str]:
     """Return the cells that float64 cannot hold: whole numbers that it rounds, what overflows, and such as 12e345."""
     found = []
-    for i in np.flatnonzero(np.abs(numbers) > 2.0**53):
+    for i in np.flatnonzero(np.abs(numbers) >= 2.0**53):
         cell = cells[i]
         if np.isinf(numbers[i]):
             code = re.search("[0-9]", cell) is not None  # not the word
