@@ -147,14 +147,14 @@ def _read_problem(settings: argparse.Namespace, note: Callable[..., None]) -> _P
             parts = source.split(y, *sizes)
         else:
             parts = source.split(None, *sizes)
-            target = NumberTarget().fit(source.y[parts["train"]])
+            target = NumberTarget().fit(source.y[parts["train"]], spelling=source.spelling)
             y = target.encode(source.y)
         encoder = _fit_encoder(source, parts["train"], settings)
         note(*getattr(encoder, "notes", []), *_check_test_file(source, encoder, target))
     findings: list[AuditFinding] | None = None
     if source.table is not None and isinstance(encoder, TableEncoder):
         found = look_over(settings, source.table, source.test_table, held_out=parts["test"])
-        note(*say(found, encoder.feature_names_in))
+        note(*say(found, encoder.feature_names_in, source.notes))
         findings = found.folded()
     if isinstance(target, NumberTarget):
         unit = f"{target.std:.6g}"
@@ -165,8 +165,10 @@ def _read_problem(settings: argparse.Namespace, note: Callable[..., None]) -> _P
 def _fit_encoder(source: Source, rows: np.ndarray, args: argparse.Namespace) -> TableEncoder | Standardizer | None:
     """Fit the encoding on training rows alone; images (0 to 1) and streams are taken as they are."""
     if source.kind == "table":
-        encoder = TableEncoder(bins=args.bins, categorical=names(args.categorical), numeric=names(args.numeric))
-        return encoder.fit(take_rows(source.raw, rows))
+        encoder = TableEncoder(
+            bins=args.bins, categorical=names(args.categorical, source.raw), numeric=names(args.numeric, source.raw)
+        )
+        return encoder.fit(take_rows(source.raw, rows), spellings=source.table.spellings if source.table else None)
     if source.kind in ("points", "arrays"):
         return Standardizer().fit(take_rows(source.raw, rows))
     return None
@@ -291,6 +293,7 @@ def _facts(
     return {
         "source": args.source,
         "target": problem.source.target_name,
+        **({} if (table := problem.source.table) is None else {"columns": table.names, "header": table.header}),
         "epochs": len(trainer.history),
         "seconds": round(ending.seconds, 3),
         "stopped": ending.why,

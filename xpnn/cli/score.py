@@ -13,6 +13,7 @@ import numpy as np
 
 from ..backend import get_backend
 from ..data.arrays import take_rows
+from ..data.csv import Table
 from ..data.encoder import TableEncoder
 from ..data.targets import ClassTarget
 from ..errors import OptionError
@@ -21,7 +22,18 @@ from ..predictor import Predictor
 from .options import add_backend, add_json, add_table, print_json
 from .recipe import refuse_idle
 from .results import report_scores
-from .sources import BUILTIN, Kind, Reading, flat, kind_of, open_builtin, read_arrays, read_table, stem_of
+from .sources import (
+    BUILTIN,
+    Kind,
+    Reading,
+    flat,
+    kind_of,
+    open_builtin,
+    position_notes,
+    read_arrays,
+    read_table,
+    stem_of,
+)
 
 __all__ = ["add_commands"]
 
@@ -100,11 +112,25 @@ def _read(args: argparse.Namespace, predictor: Predictor, *, targets: bool) -> t
     if not wants_table:
         X, y = read_arrays(args.file, target)
         return flat(X), y
-    table = read_table(args.file, Reading.of(args, predictor.info.get("options")), target)
+    trained = _trained_table(predictor)
+    reading = Reading.of(args, predictor.info.get("options"))
+    if not trained.header and reading.header is None:
+        reading = reading._replace(header="no")
+    table = read_table(args.file, reading, target, like=trained)
+    for note in position_notes(table, trained, args.file):
+        print(note, file=sys.stderr)
     if isinstance(predictor.encoder, TableEncoder):
-        for remark in predictor.encoder.remarks(table.columns):
+        for remark in predictor.encoder.remarks(table):
             print(remark, file=sys.stderr)
-    return table.columns, table.y
+    return table, None if target is None else table.cells[str(table.target_name)]
+
+
+def _trained_table(predictor: Predictor) -> Table:
+    """Return what is known of the table of the training: its columns, all of which are left as they are written."""
+    target = predictor.info.get("target")
+    known = [*getattr(predictor.encoder, "feature_names_in", []), *([] if target is None else [target])]
+    columns, header = predictor.info.get("columns") or known, predictor.info.get("header", True)
+    return Table(columns, dict.fromkeys(columns, np.empty(0)), target, header=header)
 
 
 def _held_out(args: argparse.Namespace, predictor: Predictor) -> tuple[Any, Any]:
