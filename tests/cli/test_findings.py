@@ -191,7 +191,7 @@ def test_a_word_for_nothing_among_numbers_is_missing_and_told(table, tmp_path, w
     path = table(x=lambda i: word if i % 5 == 0 else x(i), label=label)
     ran = train(path, "--target", "label", *FAST, "--bins", 0, "--out", tmp_path / "run")
     said = before_the_score(ran)
-    assert f"column 'x' holds numbers, and no value where it reads {word!r} (24)" in said
+    assert f"x: text numbers: All but 24 rows hold numbers; the others hold {word!r}: read as missing." in said
     assert "training rows, 2 inputs" in ran.out, "the number and its flag"
 
 
@@ -200,7 +200,7 @@ def test_a_target_of_decimal_commas_is_a_quantity(table, tmp_path):
     path = table(x=x, y=lambda i: f"{x(i) / 2:.2f}".replace(".", ","))
     ran = train(path, "--target", "y", *FAST, "--out", tmp_path / "run")
     assert ran.out.startswith("regression: ")
-    assert "column 'y' is read as a number with a decimal comma, such as " in before_the_score(ran)
+    assert "y: text numbers: 120 rows hold a number with a decimal comma, such as " in before_the_score(ran)
 
 
 @pytest.mark.parametrize("task", ["auto", "regression"])

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from ..errors import DataError, OptionError
-from .findings import look_over, notes_beside
+from .findings import look_over
 from .options import add_columns, add_json, add_table, add_task, print_json
 from .sources import Reading, kind_of, open_table, read_table
 
@@ -44,22 +44,20 @@ def run_check(args: argparse.Namespace) -> int:
     """Read the files, look them over, and print what is found."""
     if args.strip_target is not None and args.target is None:
         raise OptionError("--strip-target needs the column of the labels. Add --target COLUMN.")
-    _expect_table(args.source)
-    table = open_table(args, args.source, args.target)
-    test = None
-    if args.test_file:
-        _expect_table(args.test_file)
-        test = read_table(args.test_file, Reading.of(args), None, like=table)
+    table = open_table(args, _table(args.source), args.target)
+    test = read_table(_table(args.test_file), Reading.of(args), None, like=table) if args.test_file else None
     found = look_over(args, table, test)
     if args.json:
         print_json({"file": args.source, "test_file": args.test_file, "notes": table.notes, **found.to_dict()})
     else:
-        for note in notes_beside(found, table.notes):
+        for note in table.notes:
             print(f"note: {note}", file=sys.stderr)
         print(f"{args.source}: {found}")
     return 1 if args.strict and found.errors else 0
 
 
-def _expect_table(path: str) -> None:
+def _table(path: str) -> str:
+    """Refuse what is no table."""
     if kind_of(path) != "table":
         raise DataError(f"expected a CSV file, got {path}. Name a table; other data have no columns to look at.")
+    return path

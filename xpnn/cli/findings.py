@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from ..data.targets import infer_task
 from ..errors import DataError, XpnnError
 from .sources import Source, names
 
-__all__ = ["look_over", "notes_beside", "refuse_doubtful_target", "refuse_small", "say", "worded"]
+__all__ = ["look_over", "refuse_doubtful_target", "refuse_small", "say", "worded"]
 
 # Of notes, which only check prints, these are said in training too.
 _SAID = ("class balance", "classes or quantity", "dates", "text numbers")
@@ -44,11 +44,10 @@ def look_over(
     )
 
 
-def say(found: data.Audit, columns: Collection[str], notes: Collection[str]) -> list[str]:
+def say(found: data.Audit, columns: Collection[str]) -> list[str]:
     """Return what is said before training: errors and warnings, a sentence or two each.
 
-    Of columns that are not among those used in training, `columns`, the encoder has said why; and of numbers in text the
-    `notes` of reading.
+    Of columns that are not among those used in training, `columns`, the encoder has said why.
     """
     said = []
     for finding in found.folded():
@@ -56,17 +55,9 @@ def say(found: data.Audit, columns: Collection[str], notes: Collection[str]) -> 
         left_out = name is not None and name != found.target and name not in columns
         if finding.check in _MET or (left_out and finding.check in _SAID_BEFORE):
             continue
-        if finding.check == "text numbers" and len(notes_beside([finding], notes)) < len(notes):
-            continue
         if finding.severity != "note" or finding.check in _SAID:
             said.append(str(finding))
     return said
-
-
-def notes_beside(found: Iterable[data.AuditFinding], notes: Collection[str]) -> list[str]:
-    """Return the notes of reading a table that findings do not say again."""
-    told = tuple(f"column {f.column!r} " for f in found if f.check == "text numbers")
-    return [note for note in notes if not (told and note.startswith(told))]
 
 
 # -- refusals -----------------------------------------------------------------------------------------------------

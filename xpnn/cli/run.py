@@ -154,7 +154,7 @@ def _read_problem(settings: argparse.Namespace, note: Callable[..., None]) -> _P
     findings: list[AuditFinding] | None = None
     if source.table is not None and isinstance(encoder, TableEncoder):
         found = look_over(settings, source.table, source.test_table, held_out=parts["test"])
-        note(*say(found, encoder.feature_names_in, source.notes))
+        note(*say(found, encoder.feature_names_in))
         findings = found.folded()
     if isinstance(target, NumberTarget):
         unit = f"{target.std:.6g}"

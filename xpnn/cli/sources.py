@@ -271,9 +271,9 @@ def _refuse_gaps(table: Table, target: str, path: str) -> None:
     n, (word, rows) = sum(gaps.values()), max(gaps.items(), key=lambda item: item[1])
     if word:
         raise DataError(
-            f"--target {target}: expected a value in every row of {path}, got {n:,} of {table.n_rows:,} that are missing: "
-            f"{rows:,} read {word!r}. If it is a class, name the words that mean no value without it (--missing ?,NULL); "
-            "else remove these rows or fill them in."
+            f"--target {target}: expected a value in every row of {path}, got none in {n:,} of {table.n_rows:,}: "
+            f"{word!r}, in {rows:,} of them, is read as missing. If it is a class, name the words for no value without "
+            "it (--missing ?,NULL); else remove these rows or fill them in."
         )
 
 

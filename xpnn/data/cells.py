@@ -9,6 +9,7 @@ import io
 import sys
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import DataError, FileFormatError
 from ..files import PathLike
@@ -112,9 +113,9 @@ class CellReader:
                     width, before = width or len(cells), before + 1
                 if before == row:
                     break
-        return reader.line_num
+        return int(reader.line_num)
 
-    def _reader(self) -> csv._reader:
+    def _reader(self) -> Any:
         source = io.StringIO(self.text, newline="")
         return csv.reader(source, delimiter=self.delimiter, skipinitialspace=True, strict=True)
 

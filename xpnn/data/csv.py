@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ..errors import DataError, OptionError
 from ..files import PathLike, read_content
 from .cells import CellReader, decode, guess_delimiter
-from .columns import as_exact, is_number
+from .columns import as_exact, as_keys, is_number
 from .header import header_names, is_header, position_in
 from .kinds import Kind, decide
 from .spelling import Spelling
@@ -45,8 +45,8 @@ class Table:
     notes : list of str
         What was decided while reading, one sentence each.
     cells : dict of str to ndarray of shape (n_rows,)
-        The same columns as they are written: stripped strings, None for missing cells.  A fitted encoder reads these, so
-        that what it makes of a row does not depend on what its file made of the column.
+        The same columns as they are written: stripped strings, None for missing cells.  A fitted encoder reads these,
+        so that what it makes of a row does not depend on what its file made of the column.
     spellings : dict of str to Spelling
         How the numbers of the columns of numbers are written.
     header : bool
@@ -90,6 +90,18 @@ class Table:
         """The columns as they are written, for what was fitted before; those of no file as they are."""
         return {name: self.cells.get(name, self.columns[name]) for name in self.names}
 
+    def read(self, categorical: Collection[str] = ()) -> dict[str, npt.NDArray[Any]]:
+        """Return the columns with the categories among them as text, in which each number has one form."""
+        keys = {name: as_keys(self.cells[name]) for name in categorical if name in self.spellings}
+        return {**self.columns, **keys}
+
+    def respelt(self, name: str) -> bool:
+        """Whether a column of numbers was read from text that `float` would refuse."""
+        spelling, column = self.spellings.get(name), self.columns[name]
+        if spelling is None:
+            return False
+        return not spelling.plain or int(np.isnan(column).sum()) > self.gaps.get(name, Counter()).total()
+
     def exact(self, name: str) -> npt.NDArray[Any]:
         """Return a column of labels: of numbers beyond 2**53, which float64 cannot tell apart, all digits are kept."""
         column = self.columns[name]
@@ -123,10 +135,10 @@ def load_csv(
     target : str or int, optional
         The column to predict: its name, or its position (from 0; negative from the end), also as a string.
     header : bool or "auto"
-        Whether the first row names the columns.  "auto": it does if the target or a column of `like` is a word in it, if
-        a word of it stands above numbers, or if all its cells are different words; unless its words are values of their
-        columns.  The name of a column may be missing, then it is its position.  Without a header the columns are named
-        "0", "1", ..., or as in `like`.
+        Whether the first row names the columns.  "auto": it does if the target or a column of `like` is a word in it,
+        if a word of it stands above numbers, or if all its cells are different words; unless its words are values of
+        their columns.  The name of a column may be missing, then it is its position.  Without a header the columns are
+        named "0", "1", ..., or as in `like`.
     delimiter : str
         One character, or "auto": of comma, semicolon, tab and bar the one that cuts the first rows into
         equally many cells.
@@ -278,8 +290,8 @@ def _note_gaps(name: str, table: Table) -> list[str]:
     if not word.isalpha() or not _OFTEN * n <= times < n:
         return []
     return [
-        f"column {name!r}: {word!r} in {times:,} of {n:,} rows is read as missing; take it out of missing=(...) if it is "
-        "a value"
+        f"column {name!r}: {word!r} in {times:,} of {n:,} rows is read as missing; take it out of missing=(...) if it "
+        "is a value"
     ]
 
 

@@ -43,7 +43,7 @@ from .columns import (
 )
 from .csv import Table
 from .kinds import read_numbers
-from .spelling import Spelling, find_spelling
+from .spelling import PLAIN, Spelling, find_spelling
 
 __all__ = ["Columns", "TableEncoder"]
 
@@ -67,7 +67,7 @@ class _Number:
     spread: float  # 0 for a column that is constant but for its gaps: the flag alone is left
     flagged: bool
     edges: tuple[float, ...]
-    spelling: Spelling = Spelling()  # of cells that are text
+    spelling: Spelling = PLAIN  # of cells that are text
 
     @property
     def feature_names(self) -> list[str]:
@@ -76,7 +76,7 @@ class _Number:
         return value + flag + [f"{self.name}:bin{t}" for t in range(1, len(self.edges))]
 
     def numbers(self, array: npt.NDArray[Any]) -> Floats:
-        return read_numbers(self.name, array, self.spelling)
+        return read_numbers(self.name, array, getattr(self, "spelling", PLAIN))  # pickles from before have none
 
     def encode(self, array: npt.NDArray[Any], clip: float | None) -> Floats:
         x = self.numbers(array)
@@ -312,16 +312,17 @@ class TableEncoder:
         DTypeError
             If these are no columns by name.
         """
-        if isinstance(columns, Table):
-            columns, spellings = columns.columns, columns.spellings
-        columns, spellings = as_columns(columns, "TableEncoder.fit"), spellings or {}
+        spelt = columns.spellings if isinstance(columns, Table) else spellings or {}
+        given = (
+            columns.read(self.categorical) if isinstance(columns, Table) else as_columns(columns, "TableEncoder.fit")
+        )
         for name in (*self.categorical, *self.numeric):
-            if name not in columns:
+            if name not in given:
                 raise OptionError(
-                    f"TableEncoder: expected column names, got {name!r}. {suggest(name, columns)} "
-                    f"There are {quote(columns, 20)}."
+                    f"TableEncoder: expected column names, got {name!r}. {suggest(name, given)} "
+                    f"There are {quote(given, 20)}."
                 )
-        arrays = self._arrays(columns, list(columns))
+        arrays = self._arrays(given, list(given))
         if not arrays or next(iter(arrays.values())).shape[0] == 0:
             raise DataError(
                 "TableEncoder.fit: expected at least one column and one row, got none. Give it training rows."
@@ -329,7 +330,7 @@ class TableEncoder:
         self.notes, self._columns = [], []
         for name, array in arrays.items():
             as_text = name in self.categorical or (name not in self.numeric and is_text(array))
-            fitted = self._fit_category(name, array) if as_text else self._fit_number(name, array, spellings.get(name))
+            fitted = self._fit_category(name, array) if as_text else self._fit_number(name, array, spelt.get(name))
             if fitted is not None:
                 self._columns.append(fitted)
         if not self._columns:

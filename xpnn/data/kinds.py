@@ -1,10 +1,10 @@
-"""What the columns of a file are, numbers or text: decided once, from all cells of a column, and kept with the model."""
+"""What the columns of a file are, numbers or text: decided once, from all cells, and kept with the model."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -12,13 +12,12 @@ import numpy.typing as npt
 
 from ..errors import DataError
 from .columns import LARGEST, Floats, as_keys, as_numbers, bounded, fast_numbers, number_key, plural
-from .spelling import Doubt, Spelling, find_spelling
+from .spelling import Spelling, find_spelling
 
 __all__ = ["Kind", "decide", "read_numbers"]
 
 _WHOLE, _HASH = re.compile("[+-]?[0-9]+"), re.compile("[0-9]+e[0-9]+")
 _PADDED = re.compile(r"\n[+-]?0[0-9]")
-_NAMED = 3  # words in a note
 _STRAY = 20  # one such cell in more than so many decides nothing
 
 
@@ -60,33 +59,20 @@ def decide(
     --------
     >>> decide("price", np.array(["1,5", "12,75", None], dtype=object)).values
     array([ 1.5 , 12.75,   nan])
-    >>> print(*decide("zip", np.array(["01234", "10001"], dtype=object)).notes)
-    column 'zip' is text: 1 of 2 numbers is written like a code, such as '01234'; say that it is numeric if it is a quantity
+    >>> decide("zip", np.array(["01234", "10001"], dtype=object)).values
+    array(['01234', '10001'], dtype=object)
     """
-    numbers, found = fast_numbers(cells), None
+    numbers, spelling = fast_numbers(cells), Spelling()
     if numbers is None:
         found = find_spelling(Counter(cells.tolist()), name=name, decimal=decimal, numeric=numeric)
-        if isinstance(found, Doubt):
-            return Kind(cells, None, (f"column {name!r} is text: {found.seen} {found.advice}",))
-        if found is None:
+        if not isinstance(found, Spelling):  # the audit tells of a doubt
             return Kind(cells)
-        numbers = found.parse(cells, name)
-    kind = Kind(numbers, found or Spelling(), () if found is None else tuple(_reading(name, cells, numbers, found)))
-    if numeric or (found is not None and not found.plain):
+        numbers, spelling = found.parse(cells, name), found
+    kind = Kind(numbers, spelling)
+    if numeric or not spelling.plain:
         return Kind(cells) if categorical else kind
     kind = _codes(name, cells, numbers) or kind
     return Kind(as_keys(cells)) if categorical and kind.spelling is not None else kind
-
-
-def _reading(name: str, cells: npt.NDArray[Any], numbers: Floats, spelling: Spelling) -> Iterator[str]:
-    """Say how cells that are no plain numbers are read."""
-    if not spelling.plain:
-        first = cells[np.flatnonzero(~np.isnan(numbers))[0]]
-        yield f"column {name!r} is read as {spelling.describe()}, such as {first!r}"
-    words = Counter(cell for cell in cells[np.isnan(numbers)].tolist() if cell is not None)
-    if words:
-        said = ", ".join(f"{word!r} ({n:,})" for word, n in words.most_common(_NAMED))
-        yield f"column {name!r} holds numbers, and no value where it reads {said}"
 
 
 def _codes(name: str, cells: npt.NDArray[Any], numbers: Floats) -> Kind | None:
@@ -113,7 +99,7 @@ def _padded(cells: npt.NDArray[Any], present: npt.NDArray[np.bool_]) -> Sequence
 
 
 def _unholdable(cells: npt.NDArray[Any], numbers: Floats) -> Sequence[str]:
-    """Return the cells that float64 cannot hold: whole numbers that are rounded, and what overflows or is as hashes are."""
+    """Return the cells that float64 cannot hold: whole numbers that it rounds, what overflows, and such as 12e345."""
     found = []
     for i in np.flatnonzero(np.abs(numbers) > 2.0**53):
         cell = cells[i]

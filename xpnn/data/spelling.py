@@ -22,7 +22,7 @@ from ..config import reading
 from ..errors import DataError, OptionError
 from .columns import Floats, as_option, is_missing, is_number, quote
 
-__all__ = ["MISSING_WORDS", "Doubt", "Spelling", "find_spelling", "is_missing_word"]
+__all__ = ["MISSING_WORDS", "PLAIN", "Doubt", "Spelling", "find_spelling", "is_missing_word"]
 
 Decimal: TypeAlias = Literal[".", ","]
 
@@ -196,6 +196,10 @@ class Spelling:
         if not parts.goes_with(self.affix) or parts.enclosed > self.parentheses:
             return None
         return parts.value(self.decimal, self.thousands)
+
+
+#: As `float` reads numbers.
+PLAIN = Spelling()
 
 
 @dataclass(frozen=True)

@@ -106,9 +106,9 @@ class ClassTarget:
     r"""Labels of any kind as class numbers 0 … C-1.
 
     Numbers are ordered by value and text alphabetically. Where the classes are numbers, labels are compared by value:
-    1, 1.0, "1" and "1.0" are one label; whole numbers of any size keep all their digits. Where they are text, labels are
-    compared as text without surrounding blanks, and numbers by their shortest text. What a label is never depends on
-    the labels beside it.
+    1, 1.0, "1" and "1.0" are one label; whole numbers of any size keep all their digits. Where they are text, labels
+    are compared as text without surrounding blanks, and numbers by their shortest text. What a label is never depends
+    on the labels beside it.
 
     Parameters
     ----------

@@ -127,8 +127,8 @@ def _written(table: Table | Mapping[str, npt.ArrayLike]) -> dict[str, Written]:
         return written
     for name, spelling in table.spellings.items():
         cells, gaps = table.cells[name], np.isnan(table.columns[name])
-        missing = Counter(cell for cell in cells[gaps].tolist() if cell is not None)
-        if (missing or not spelling.plain) and not gaps.all():
+        if table.respelt(name) and not gaps.all():
+            missing = Counter(cell for cell in cells[gaps].tolist() if cell is not None)
             written[name] = Written(spelling, cells[int((~gaps).argmax())], missing)
     return written
 
