@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,6 +68,13 @@ class Source:
     def spelling(self) -> Spelling | None:
         """How the numbers of a table's target are written."""
         return None if self.table is None else self.table.spellings.get(str(self.target_name))
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The target as classes: numbers that are not plain keep the form that they have in every file."""
+        if self.table is None or self.target_name is None or self.spelling is None or self.spelling.plain:
+            return self.y
+        return self.table.cells[self.target_name]
 
     @property
     def image_shape(self) -> tuple[int, ...] | None:
@@ -265,7 +273,10 @@ def _maybe(text: str | None) -> list[str]:
 
 def _refuse_gaps(table: Table, target: str, path: str) -> None:
     """Say of a target with gaps which word it is that was read as a missing value."""
-    gaps = table.gaps.get(target)
+    gaps = Counter(table.gaps.get(target, ()))
+    if target in table.spellings:  # and the words for no value among numbers
+        absent = table.cells[target][np.isnan(table.columns[target])]
+        gaps.update(cell for cell in absent.tolist() if cell is not None)
     if not gaps:
         return
     n, (word, rows) = sum(gaps.values()), max(gaps.items(), key=lambda item: item[1])
