@@ -200,7 +200,7 @@ def test_a_target_of_decimal_commas_is_a_quantity(table, tmp_path):
     path = table(x=x, y=lambda i: f"{x(i) / 2:.2f}".replace(".", ","))
     ran = train(path, "--target", "y", *FAST, "--out", tmp_path / "run")
     assert ran.out.startswith("regression: ")
-    assert "y: text numbers: 120 rows hold a number with a decimal comma" in before_the_score(ran)
+    assert "y: text numbers: 120 rows hold a number with a decimal comma, such as " in before_the_score(ran)
 
 
 @pytest.mark.parametrize("task", ["auto", "regression"])
@@ -214,20 +214,45 @@ def test_a_target_that_may_be_two_quantities_is_refused_and_can_be_told(table, t
     )
     for mark in ".,":
         ran = train(*line[1:], "--decimal", mark)
-        assert ran.out.startswith("regression: ")
+        assert "losses are in units of the target's standard deviation" in ran.out
 
 
 @pytest.mark.parametrize("word", ["NULL", "n/a"])
 def test_a_target_with_gaps_names_what_was_read_as_one(table, tmp_path, word):
     path = table(x=x, y=lambda i: word if i % 5 == 0 else x(i))
     line = ("train", path, "--target", "y", *FAST, "--quiet", "--out", tmp_path / "run")
-    refused(run(*line), "target: expected a value in every row, got none in 24 of 120 rows")
+    refused(
+        run(*line), f"--target y: expected a value in every row of .*, got none in 24 of 120: {word!r}, in 24 of them"
+    )
 
 
 def test_a_target_with_a_stray_word_is_refused_by_its_word(table, tmp_path):
     path = table(x=x, y=lambda i: "broken" if i == 50 else x(i) + 0.5)
     line = ("train", path, "--target", "y", *FAST, "--quiet", "--out", tmp_path / "run")
     refused(run(*line), "All but 1 row hold numbers; the others hold 'broken'. .*--missing=broken")
+
+
+def test_a_target_in_a_unit_can_be_told(table, tmp_path):
+    path = table(x=x, y=lambda i: f"{x(i)} kg")
+    line = ("train", path, "--target", "y", *FAST, "--quiet", "--out", tmp_path / "run")
+    refused(run(*line), "quantities in 'kg', or names.* say --numeric y ")
+    assert run(*line, "--numeric", "y").out.startswith("regression: ")
+    assert run("evaluate", tmp_path / "run" / "model.safetensors", path).status == 0
+
+
+def test_labels_that_are_amounts_are_the_same_in_every_file(table, tmp_path):
+    path = table(x=x, price=lambda i: f"${5 * (i % 3)}")
+    for more in ((), ("--test-file", path)):
+        ran = train(path, "--target", "price", *more, *FAST, "--out", tmp_path / "run")
+        assert ran.out.startswith("classification: ")
+    assert run("evaluate", tmp_path / "run" / "model.safetensors", path).status == 0
+
+
+def test_a_numeric_column_that_is_open_is_refused_with_what_answers_it(table, tmp_path):
+    path = table(x=lambda i: f"{1000 + 7 * i:,}", label=label)
+    line = ("train", path, "--target", "label", "--numeric", "x", *FAST, "--quiet", "--out", tmp_path / "run")
+    refused(run(*line), "--numeric: expected numbers in column 'x'.*--decimal . or --decimal ,")
+    assert run(*line, "--decimal", ".").status == 0
 
 
 # -- small tables --------------------------------------------------------------------------------------------------

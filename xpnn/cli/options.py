@@ -127,6 +127,8 @@ def add_columns(parser: argparse.ArgumentParser, drop: str) -> Any:
     group.add_argument("--drop", metavar="COLUMNS", help=f"{drop}, with commas; '\"size, cm\",x' where a name has one")
     group.add_argument("--categorical", metavar="COLUMNS", help="columns of numbers that are categories")
     group.add_argument("--numeric", metavar="COLUMNS", help="columns that are numbers: any text in them is an error")
+    text = "decimal mark of numbers that leave it open, such as 1,234; default told from each column"
+    group.add_argument("--decimal", choices=[".", ","], help=text)
     return group
 
 

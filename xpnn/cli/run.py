@@ -29,7 +29,7 @@ from ..predictor import Predictor, Target
 from ..report import check_requirements, collect_evidence, read_run, write_report
 from ..search.configuration import OPTIMIZERS
 from ..training import EMA, Callback, CSVLogger, EarlyStopping, ProgressBar, TimeLimit, Trainer
-from .findings import look_over, refuse_doubtful_target, refuse_small, say, worded
+from .findings import look_over, refuse_doubts, refuse_small, say, worded
 from .options import finite, in_options, print_json
 from .recipe import LOSSES, SCHEDULES, check_task, rows_a_batch, settle
 from .results import machine, report_scores, write_results
@@ -132,7 +132,7 @@ def _read_problem(settings: argparse.Namespace, note: Callable[..., None]) -> _P
     source = open_source(settings)
     refuse_small(settings, source)
     with worded(settings.source):
-        refuse_doubtful_target(settings, source)
+        refuse_doubts(settings, source)
         task = settings.task
         if task == "auto":
             task, why = infer_task(source.y)
@@ -142,6 +142,7 @@ def _read_problem(settings: argparse.Namespace, note: Callable[..., None]) -> _P
         sizes = settings.test_size, settings.validation_size, settings.seed
         target: Target
         if task == "classification":
+            source.y = source.labels
             target = ClassTarget(strip=settings.strip_target or "").fit(source.y)
             y: np.ndarray = target.encode(source.y)
             parts = source.split(y, *sizes)
@@ -165,9 +166,11 @@ def _read_problem(settings: argparse.Namespace, note: Callable[..., None]) -> _P
 def _fit_encoder(source: Source, rows: np.ndarray, args: argparse.Namespace) -> TableEncoder | Standardizer | None:
     """Fit the encoding on training rows alone; images (0 to 1) and streams are taken as they are."""
     if source.kind == "table":
-        encoder = TableEncoder(
-            bins=args.bins, categorical=names(args.categorical, source.raw), numeric=names(args.numeric, source.raw)
-        )
+        chosen = [
+            [name for name in names(text, source.raw) if name != source.target_name]
+            for text in (args.categorical, args.numeric)
+        ]
+        encoder = TableEncoder(bins=args.bins, categorical=chosen[0], numeric=chosen[1])
         return encoder.fit(take_rows(source.raw, rows), spellings=source.table.spellings if source.table else None)
     if source.kind in ("points", "arrays"):
         return Standardizer().fit(take_rows(source.raw, rows))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,6 +70,13 @@ class Source:
         return None if self.table is None else self.table.spellings.get(str(self.target_name))
 
     @property
+    def labels(self) -> np.ndarray:
+        """The target as classes: numbers that are not plain keep the form that they have in every file."""
+        if self.table is None or self.target_name is None or self.spelling is None or self.spelling.plain:
+            return self.y
+        return self.table.cells[self.target_name]
+
+    @property
     def image_shape(self) -> tuple[int, ...] | None:
         """Return (height, width[, 3]) of a row where rows are images: built-in ones, or arrays of that many axes."""
         shape = self.row_shape[:2] if self.row_shape[2:] == (1,) else self.row_shape
@@ -132,6 +140,7 @@ def read_table(
     *,
     categorical: Collection[str] = (),
     numeric: Collection[str] = (),
+    decimal: Literal[".", ","] | None = None,
     like: Table | None = None,
 ) -> Table:
     """Read a CSV file as the options say, its columns as those of the table that it is to be `like`."""
@@ -143,6 +152,7 @@ def read_table(
         missing=MISSING if reading.missing is None else ("", *(word.strip() for word in reading.missing.split(","))),
         categorical=categorical,
         numeric=numeric,
+        decimal=decimal,
         like=like,
     )
 
@@ -252,9 +262,8 @@ def _open_table(args: argparse.Namespace) -> Source:
 
 def open_table(args: argparse.Namespace, path: str, target: str | None) -> Table:
     """Read the table to learn from; what its columns are is decided here, and kept with the model."""
-    return read_table(
-        path, Reading.of(args), target, categorical=_maybe(args.categorical), numeric=_maybe(args.numeric)
-    )
+    categorical, numeric = _maybe(args.categorical), _maybe(args.numeric)
+    return read_table(path, Reading.of(args), target, categorical=categorical, numeric=numeric, decimal=args.decimal)
 
 
 def _maybe(text: str | None) -> list[str]:
@@ -264,7 +273,10 @@ def _maybe(text: str | None) -> list[str]:
 
 def _refuse_gaps(table: Table, target: str, path: str) -> None:
     """Say of a target with gaps which word it is that was read as a missing value."""
-    gaps = table.gaps.get(target)
+    gaps = Counter(table.gaps.get(target, ()))
+    if target in table.spellings:  # and the words for no value among numbers
+        absent = table.cells[target][np.isnan(table.columns[target])]
+        gaps.update(cell for cell in absent.tolist() if cell is not None)
     if not gaps:
         return
     n, (word, rows) = sum(gaps.values()), max(gaps.items(), key=lambda item: item[1])
