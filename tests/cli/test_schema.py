@@ -128,6 +128,18 @@ def test_a_file_without_header_is_read_by_the_names_of_the_training(folder, tmp_
     assert predicted(folder, write(tmp_path / "other.csv", other, ["", *HEADER[::-1]]), "--proba") == named
 
 
+def test_a_model_that_knows_no_order_asks_for_a_header(folder, tmp_path):
+    predictor = Predictor.load(folder / "labels" / "model.safetensors")
+    for name in ("columns", "header"):
+        del predictor.info[name]
+    predictor.save(tmp_path / "old.safetensors")
+    rows = [["02", "1", "1", "1,5", "5"], ["A1", "2", "2", "7", "6"]]
+    ran = run("predict", tmp_path / "old.safetensors", write(tmp_path / "bare.csv", rows, None), "--out", "-")
+    refused(ran, r"bare\.csv: expected a header, got none, and this model does not know the order")
+    ran = run("predict", tmp_path / "old.safetensors", write(tmp_path / "named.csv", rows), "--out", "-")
+    assert ran.out.split()[1:] == [line for line in predicted(folder, tmp_path / "named.csv")]
+
+
 def test_test_files_are_read_by_the_schema(folder, tmp_path):
     rows = [["01", "1", "1", "1,5", "5", "01"], ["02", "2", "2", "7", "6", "02"]] * 5
     test = write(tmp_path / "test.csv", rows, [*HEADER, "y"])

@@ -426,11 +426,13 @@ def test_an_encoder_that_was_never_fitted(method):
         getattr(TableEncoder(), method)(GOOD)
 
 
-@pytest.mark.parametrize("damage", ["columns", "notes", "kind", "edges", "stranger"])
+@pytest.mark.parametrize("damage", ["columns", "notes", "kind", "edges", "spelling", "stranger"])
 def test_a_damaged_state(damage):
     state = TableEncoder(bins=2).fit(GOOD).to_dict()
     if damage == "kind":
         state["columns"][0]["kind"] = "date"
+    elif damage == "spelling":
+        state["columns"][0]["spelling"] = "."
     elif damage == "edges":
         del state["columns"][0]["edges"]
     elif damage == "stranger":

@@ -16,7 +16,7 @@ from ..data.arrays import take_rows
 from ..data.csv import Table
 from ..data.encoder import TableEncoder
 from ..data.targets import ClassTarget
-from ..errors import OptionError
+from ..errors import DataError, OptionError
 from ..files import atomic_path
 from ..predictor import Predictor
 from .options import add_backend, add_json, add_table, print_json
@@ -117,6 +117,11 @@ def _read(args: argparse.Namespace, predictor: Predictor, *, targets: bool) -> t
     if not trained.header and reading.header is None:
         reading = reading._replace(header="no")
     table = read_table(args.file, reading, target, like=trained)
+    if not table.header and "columns" not in predictor.info and not all(map(str.isdecimal, trained.names)):
+        raise DataError(
+            f"{args.file}: expected a header, got none, and this model does not know the order of its columns. "
+            "Write one, or train again."
+        )
     for note in position_notes(table, trained, args.file):
         print(note, file=sys.stderr)
     if isinstance(predictor.encoder, TableEncoder):
@@ -127,9 +132,10 @@ def _read(args: argparse.Namespace, predictor: Predictor, *, targets: bool) -> t
 
 def _trained_table(predictor: Predictor) -> Table:
     """Return what is known of the table of the training: its columns, all of which are left as they are written."""
-    target = predictor.info.get("target")
-    known = [*getattr(predictor.encoder, "feature_names_in", []), *([] if target is None else [target])]
-    columns, header = predictor.info.get("columns") or known, predictor.info.get("header", True)
+    target, columns = predictor.info.get("target"), predictor.info.get("columns")
+    if not (isinstance(columns, list) and all(isinstance(name, str) for name in columns)):  # of an older xpnn
+        columns = [*getattr(predictor.encoder, "feature_names_in", []), *([target] if isinstance(target, str) else [])]
+    header = predictor.info.get("header") is not False
     return Table(columns, dict.fromkeys(columns, np.empty(0)), target, header=header)
 
 

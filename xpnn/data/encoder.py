@@ -421,6 +421,8 @@ class TableEncoder:
             for entry in fitted:
                 make: Any = _KINDS[entry["kind"]]
                 options = from_config({k: v for k, v in entry.items() if k != "kind"}, {"Spelling": Spelling})
+                if not isinstance(options.get("spelling", PLAIN), Spelling):
+                    raise TypeError(options["spelling"])
                 encoder._columns.append(make(**{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}))
         return encoder
 
