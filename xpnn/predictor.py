@@ -12,6 +12,7 @@ from . import losses
 from .backend import Backend, to_numpy
 from .checkpoint import build, read, write
 from .config import Custom, from_config, known_classes, reading, to_config
+from .data.csv import Table
 from .data.encoder import TableEncoder
 from .data.scaling import MinMax, Standardizer
 from .data.targets import ClassTarget, NumberTarget, target_from_dict
@@ -55,12 +56,12 @@ class Predictor:
     info: dict[str, Any] = field(default_factory=dict)
 
     def inputs(self, raw: Any) -> np.ndarray:
-        """Encode raw data: a mapping of column names to columns, or an array of shape (n, ...)."""
+        """Encode raw data: a table from `load_csv`, a frame or a mapping of columns, or an array of shape (n, ...)."""
         if isinstance(self.encoder, TableEncoder):
-            if not isinstance(raw, Mapping):
+            if not _has_columns(raw):
                 raise ShapeError("Predictor: this model was trained on a table. Pass a dict of columns by name.")
             return self.encoder.transform(raw)
-        if isinstance(raw, Mapping):
+        if isinstance(raw, Mapping | Table):
             raise ShapeError("Predictor: this model was trained on arrays, not on a table. Pass an array of rows.")
         X = to_numpy(raw)
         X = X.reshape(len(X), -1) if X.ndim != 2 else X
@@ -94,8 +95,7 @@ class Predictor:
         """
         out = self.predict_proba(raw)
         if isinstance(self.target, NumberTarget):
-            self.target.encode(y)  # refuses what is missing, infinite or no number
-            truth = np.asarray(y).astype(np.float64).reshape(-1)
+            truth = self.target.numbers(y)
             _check_rows(out, truth)
             error = self.decode(out) - truth
             total = float(np.square(truth - truth.mean()).sum())
@@ -183,6 +183,10 @@ class Predictor:
         if isinstance(target, ClassTarget) and len(target.classes) != n_out:
             return f"{len(target.classes)} classes for a network of {n_out} outputs"
         return None
+
+
+def _has_columns(raw: Any) -> bool:
+    return isinstance(raw, Mapping | Table) or hasattr(raw, "columns")
 
 
 def _check_rows(out: np.ndarray, y: np.ndarray) -> None:

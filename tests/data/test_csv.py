@@ -100,6 +100,49 @@ def test_a_frame_with_its_index_has_a_header(write):
     assert load_csv(write(",a,b\nk,c,x\nl,d,y\n")).n_rows == 3
 
 
+def test_codes_are_text_and_cells_stay_as_written(write):
+    table = load_csv(write("zip,id,size\n01234,9007199254740993,1.0\n10001,9007199254740992,2\n"))
+    assert table.columns["zip"].tolist() == ["01234", "10001"]
+    assert table.columns["id"].tolist() == ["9007199254740993", "9007199254740992"]
+    assert table.columns["size"].tolist() == [1.0, 2.0]
+    assert table.cells["size"].tolist() == ["1.0", "2"]
+    assert table.written["size"].tolist() == ["1.0", "2"]
+    assert [note.partition(":")[0] for note in table.notes[1:]] == ["column 'zip' is text", "column 'id' is text"]
+    said = load_csv(write("zip,n\n01,1.0\n10,2\n"), numeric=["zip"], categorical=["n"])
+    assert said.columns["zip"].tolist() == [1.0, 10.0]
+    assert said.columns["n"].tolist() == ["1", "2"]
+
+
+def test_a_file_is_read_like_one_before(write):
+    train = load_csv(write("code,size,y\n01,1.5,a\nA1,2.5,b\n"), target="y")
+    test = load_csv(write("code,size,y\n7,x,1\n8,2.5,2\n", "other.csv"), like=train)
+    assert [test.columns[name].tolist() for name in test.names] == [["7", "8"], ["x", "2.5"], ["1", "2"]]
+    # without a header its columns are named in their order, with the target or without
+    for text, names in (("7,1,a\n8,2,b\n", ["code", "size", "y"]), ("7,1\n8,2\n", ["code", "size"])):
+        bare = load_csv(write(text, "bare.csv"), like=train)
+        assert (bare.names, bare.header) == (names, False)
+        assert (
+            bare.notes[0] == f"no header row found: columns are named in the order of those before: {', '.join(names)}"
+        )
+    assert load_csv(write("1\n2\n", "one.csv"), like=train).names == ["0"]
+
+
+def test_a_word_that_may_be_a_value_is_told(write):
+    rows = "".join(f"{word},{k}\n" for k, word in enumerate(["None", "Grvl", "Pave"] * 10))
+    table = load_csv(write(f"alley,n\n{rows}"))
+    assert table.gaps["alley"] == {"None": 10}
+    note = "column 'alley': 'None' in 10 of 30 rows is read as missing; take it out of missing=(...) if it is a value"
+    assert note in table.notes
+
+
+def test_labels_beyond_float64_keep_their_digits(write):
+    rows = "".join(f"{k},{2**53 + 1 if k == 7 else k}\n" for k in range(40))
+    table = load_csv(write(f"x,y\n{rows}"), target="y")
+    assert table.y.dtype == np.float64  # one in forty makes no code of a number
+    assert table.exact("y")[7] == 2**53 + 1
+    assert table.exact("x") is table.columns["x"]
+
+
 def test_many_names_are_not_all_listed(write):
     names = [f"c{k}" for k in range(1000)]
     text = ",".join(names) + "\n" + ",".join(["1"] * 1000) + "\n"
@@ -116,7 +159,10 @@ def test_delimiters_are_found(write, delimiter, word):
 
 
 def test_commas_in_semicolon_files_are_part_of_the_cells(write):
-    assert load_csv(write("1,5;2,5\n3,5;4,5\n"), header=False).columns["0"].tolist() == ["1,5", "3,5"]
+    table = load_csv(write("1,5;2,5\n3,5;4,5\n"), header=False)
+    assert table.cells["0"].tolist() == ["1,5", "3,5"]
+    assert table.columns["0"].tolist() == [1.5, 3.5]  # a comma in each of them is a decimal comma
+    assert table.respelt("0")
 
 
 def test_semicolons_in_quoted_cells_do_not_cut(write):
@@ -160,12 +206,19 @@ def test_columns_without_any_value_are_noted(write):
 
 def test_a_stray_word_among_numbers_is_noted(write):
     rows = [str(k) for k in range(30)]
-    rows[17] = "unknown"
+    rows[17] = "abc"
     table = load_csv(write("n,m\n" + "".join(f"{r},{k}\n" for k, r in enumerate(rows))))
     assert table.columns["n"].dtype == object
-    assert any(
-        re.search(r"'n' is text because of 1 of 30 cells, the first 'unknown' in line 19", n) for n in table.notes
-    )
+    assert any(re.search(r"'n' is text because of 1 of 30 cells, the first 'abc' in line 19", n) for n in table.notes)
+
+
+def test_a_word_for_no_value_among_numbers_is_a_gap(write):
+    table = load_csv(write("n,m\n1,1\nNULL,2\n3,3\n4,4\n"))
+    np.testing.assert_array_equal(table.columns["n"], [1.0, np.nan, 3.0, 4.0])
+    assert table.cells["n"].tolist() == ["1", "NULL", "3", "4"]
+    assert table.notes[-1] == "missing values: n (1)"
+    assert table.respelt("n")
+    assert not table.respelt("m")
 
 
 def test_underscores_do_not_make_numbers(write):
@@ -205,11 +258,15 @@ def test_missing_file(tmp_path):
         load_csv(tmp_path / "none.csv")
 
 
-def test_other_encodings_are_refused(write):
+def test_other_encodings(write):
     with pytest.raises(FileFormatError, match=r"expected UTF-8 text in .*, got byte 0xf6 at position 2"):
         load_csv(write("grö\n1\n", encoding="latin-1"))
-    with pytest.raises(FileFormatError, match=r"got byte 0xff at position 0. Save the table as CSV in UTF-8"):
-        load_csv(write(HOUSES, encoding="utf-16"))
+    with pytest.raises(FileFormatError, match=r"got byte 0xff at position 6. Save the table as CSV in UTF-8"):
+        load_csv(write("a,b\n1,\xff\n", encoding="latin-1"))
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32"):
+        table = load_csv(write(HOUSES, encoding=encoding))
+        assert table.names == ["rooms", "price", "near"]
+        assert table.notes[0] == f"the file is in {encoding[:6].upper()}"
 
 
 def test_a_quote_that_is_not_closed(write):

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xpnn.data.csv import load_csv
 from xpnn.data.encoder import TableEncoder
 from xpnn.errors import DataError, DTypeError, FileFormatError, OptionError, ShapeError
 
@@ -425,11 +426,13 @@ def test_an_encoder_that_was_never_fitted(method):
         getattr(TableEncoder(), method)(GOOD)
 
 
-@pytest.mark.parametrize("damage", ["columns", "notes", "kind", "edges", "stranger"])
+@pytest.mark.parametrize("damage", ["columns", "notes", "kind", "edges", "spelling", "stranger"])
 def test_a_damaged_state(damage):
     state = TableEncoder(bins=2).fit(GOOD).to_dict()
     if damage == "kind":
         state["columns"][0]["kind"] = "date"
+    elif damage == "spelling":
+        state["columns"][0]["spelling"] = "."
     elif damage == "edges":
         del state["columns"][0]["edges"]
     elif damage == "stranger":
@@ -438,3 +441,73 @@ def test_a_damaged_state(damage):
         del state[damage]
     with pytest.raises(FileFormatError, match=r"expected what to_dict\(\) returns, got a bad entry"):
         TableEncoder.from_dict(state)
+
+
+# the schema -------------------------------------------------------------------------------------------------
+
+
+def csv_table(tmp_path, text, **options):
+    path = tmp_path / "t.csv"
+    path.write_text(text, encoding="utf-8")
+    return load_csv(path, **options)
+
+
+def test_a_table_is_read_by_what_training_made_of_its_columns(tmp_path):
+    train = csv_table(tmp_path, 'code,price,n\n01,"1,5",1\n02,"2,25",2\nA1,"7,5",4\n')
+    encoder = TableEncoder().fit(train)
+    assert encoder.feature_names_out == ["code=01", "code=02", "code=A1", "price", "n"]
+    twin = TableEncoder.from_dict(json.loads(json.dumps(encoder.to_dict())))
+    whole = twin.transform(train)
+    for k in range(3):
+        row = {name: train.cells[name][k : k + 1] for name in train.names}
+        np.testing.assert_array_equal(twin.transform(row), whole[k : k + 1])
+        np.testing.assert_array_equal(encoder.transform(train.columns), whole)
+    other = csv_table(tmp_path, "code,price,n\n01,7,1\n02,8,NULL\n")  # no comma, no letter, and a word for no value
+    assert twin.transform(other)[:, :2].tolist() == [[1, 0], [0, 1]]
+    assert twin.remarks(other) == ["n: 1 missing value imputed with 2."]
+    with pytest.raises(
+        DataError, match=r"column 'price': expected a number with a decimal comma, got '7\.5' in data row 1"
+    ):
+        twin.transform(csv_table(tmp_path, "code,price,n\n01,7.5,1\n"))
+
+
+def test_states_from_before_spellings_are_read():
+    state = TableEncoder().fit({"a": np.arange(4.0)}).to_dict()
+    del state["columns"][0]["spelling"]
+    assert TableEncoder.from_dict(state).transform({"a": texts("3", None)}).shape == (2, 1)
+
+
+def test_numbers_as_categories_have_one_text_each(tmp_path):
+    table = csv_table(tmp_path, "c,x\n1.0,1\n2,2\n1,3\n")
+    encoder = TableEncoder(categorical=["c"]).fit(table)
+    assert encoder.feature_names_out == ["c=2", "x"]
+    assert encoder.transform({"c": texts("1", "2.0", "3"), "x": [1, 2, 3]})[:, 0].tolist() == [-1, 1, 0]
+    big = TableEncoder(categorical=["id"]).fit({"id": np.array([2**53, 2**53 + 1, 2**53 + 2])})
+    assert len(big.feature_names_out) == 3
+    single = TableEncoder(categorical=["c"]).fit({"c": np.array([0.1, 0.2, 0.3], np.float32)})
+    assert single.transform({"c": np.array([0.2])}).tolist() == single.transform({"c": texts("0.2")}).tolist()
+    assert single.transform({"c": np.array([0.2])}).sum() == 1
+
+
+def test_numbers_are_refused_row_by_row_where_categories_are_words():
+    words = TableEncoder().fit({"c": texts("a", "b", "c")})
+    codes = TableEncoder().fit({"c": texts("a", "1", "c")})
+    flags = TableEncoder().fit({"c": texts("True", "False", "True")})
+    for column in (np.array([1.0]), np.array([np.nan, 1.0, 2.0])):
+        with pytest.raises(DataError, match="column 'c': expected the categories"):
+            words.transform({"c": column})
+        assert codes.transform({"c": column}).shape == (len(column), 3)
+    signs = flags.transform({"c": np.array([True, False])})
+    assert signs.tolist() == flags.transform({"c": texts("True", "False")}).tolist()
+    assert words.transform({"c": np.array([np.nan])}).tolist() == [[0, 0, 0]]
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_frames(library):
+    frames = pytest.importorskip(library)
+    frame = frames.DataFrame({"a": [1, 2, None] * 10, "b": ["u", None, "v"] * 10})
+    encoder = TableEncoder().fit(frame)
+    assert encoder.feature_names_out == ["a", "a:missing", "b=v"]
+    assert encoder.transform(frame[["b", "a"]]).shape == (30, 3)
+    with pytest.raises(DTypeError, match=r"expected columns by name, got ndarray. Pass a frame"):
+        encoder.transform(np.ones((3, 2)))

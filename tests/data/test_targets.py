@@ -6,7 +6,10 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from xpnn.data.spelling import Spelling
 from xpnn.data.targets import ClassTarget, NumberTarget, infer_task, target_from_dict
 from xpnn.errors import DataError, FileFormatError, LabelError, ShapeError
 
@@ -177,3 +180,68 @@ def test_bad_numbers(y, message):
 def test_a_damaged_target_state(state):
     with pytest.raises(FileFormatError, match=r"target_from_dict: expected what to_dict\(\) returns"):
         target_from_dict(state)
+
+
+# -- labels as they were trained -----------------------------------------------------------------------------------
+BIG = 2**53
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        np.array([BIG, BIG + 1, BIG + 2] * 5),
+        np.array([BIG, BIG + 1, BIG + 2] * 5, dtype=np.uint64),
+        np.array([BIG, BIG + 1, BIG + 2] * 5, dtype=object),
+        np.array([2**70, 2**70 + 1, -1] * 5, dtype=object),
+        np.array([2**63, 2**63 + 1, -1] * 5, dtype=object),
+    ],
+)
+def test_whole_labels_never_pass_through_floats(y):
+    assert "3 different whole numbers" in infer_task(y).why
+    target = ClassTarget().fit(y)
+    assert target.classes == tuple(sorted({int(v) for v in y}))
+    twin = target_from_dict(json.loads(json.dumps(target.to_dict())))
+    assert twin.decode(twin.encode(y)).tolist() == y.tolist()
+    assert twin.encode(texts(*map(str, y.tolist()))).tolist() == twin.encode(y).tolist()
+
+
+def test_float32_labels_are_those_that_a_person_types():
+    target = ClassTarget().fit(np.array([0.1, 0.2] * 3, np.float32))
+    assert target.classes == (0.1, 0.2)
+    assert target.encode(np.array([0.2, 0.1])).tolist() == target.encode(texts("0.2", "0.10")).tolist() == [1, 0]
+
+
+def test_booleans_in_objects_are_booleans():
+    target = ClassTarget().fit(np.array([True, False, True], dtype=object))
+    assert target.classes == (False, True)
+    assert target.encode(texts("True", "False")).tolist() == [1, 0]
+
+
+@given(st.lists(st.sampled_from(["1", "1.0", "01", "2", "2e0", "x"]), min_size=1, max_size=6))
+def test_a_label_is_the_same_whatever_stands_beside_it(labels):
+    for classes in (texts("01", "02", "x", "1"), texts("1", "2"), np.array([1, 2]), np.array([1.0, 2.0])):
+        target = ClassTarget().fit(classes)
+
+        def read(part, target=target):
+            try:
+                return target.encode(texts(*part)).tolist()
+            except LabelError:
+                return [None]
+
+        alone = [read([label])[0] for label in labels]
+        assert read(labels) == ([None] if None in alone else alone)
+
+
+def test_a_quantity_is_read_in_the_spelling_of_its_training():
+    target = NumberTarget().fit(texts("1,5", "2,5"), spelling=Spelling(","))
+    twin = target_from_dict(json.loads(json.dumps(target.to_dict())))
+    assert twin.numbers(texts("7", "0,5")).tolist() == [7.0, 0.5]
+    with pytest.raises(
+        DataError, match=r"column 'target': expected a number with a decimal comma, got '0\.5' in data row 1"
+    ):
+        twin.encode(texts("0.5"))
+    with pytest.raises(DataError, match="target: expected a value in every row, got none in 1 of 2 rows"):
+        twin.encode(texts("7", "NULL"))
+    old = target.to_dict()
+    del old["spelling"]
+    assert target_from_dict(old).numbers(texts("0.5")).tolist() == [0.5]

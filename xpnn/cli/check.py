@@ -6,12 +6,11 @@ import argparse
 import sys
 from typing import Any
 
-from .. import data
 from ..arguments import printable
 from ..errors import DataError, OptionError
 from .findings import look_over
 from .options import add_columns, add_json, add_table, add_task, print_json
-from .sources import Reading, kind_of, read_table
+from .sources import Reading, kind_of, open_table, read_table
 
 __all__ = ["add_commands"]
 
@@ -46,8 +45,8 @@ def run_check(args: argparse.Namespace) -> int:
     """Read the files, look them over, and print what is found."""
     if args.strip_target is not None and args.target is None:
         raise OptionError("--strip-target needs the column of the labels. Add --target COLUMN.")
-    table = _read(args, args.source, args.target)
-    test = _read(args, args.test_file, None) if args.test_file else None
+    table = open_table(args, _table(args.source), args.target)
+    test = read_table(_table(args.test_file), Reading.of(args), None, like=table) if args.test_file else None
     found = look_over(args, table, test)
     if args.json:
         print_json({"file": args.source, "test_file": args.test_file, "notes": table.notes, **found.to_dict()})
@@ -58,7 +57,8 @@ def run_check(args: argparse.Namespace) -> int:
     return 1 if args.strict and found.errors else 0
 
 
-def _read(args: argparse.Namespace, path: str, target: str | None) -> data.Table:
+def _table(path: str) -> str:
+    """Refuse what is no table."""
     if kind_of(path) != "table":
         raise DataError(f"expected a CSV file, got {path}. Name a table; other data have no columns to look at.")
-    return read_table(path, Reading.of(args), target)
+    return path

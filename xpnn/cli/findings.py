@@ -17,7 +17,7 @@ from ..data.targets import infer_task
 from ..errors import DataError, XpnnError
 from .sources import Source, names
 
-__all__ = ["look_over", "refuse_doubtful_target", "refuse_small", "say", "worded"]
+__all__ = ["look_over", "refuse_doubts", "refuse_small", "say", "worded"]
 
 # Of notes, which only check prints, these are said in training too.
 _SAID = ("class balance", "classes or quantity", "dates", "text numbers")
@@ -37,9 +37,9 @@ def look_over(
         test=test,
         task=args.task,
         strip_target=args.strip_target or "",
-        drop=names(args.drop),
-        categorical=names(args.categorical),
-        numeric=names(args.numeric),
+        drop=names(args.drop, table.names),
+        categorical=names(args.categorical, table.names),
+        numeric=names(args.numeric, table.names),
         held_out=held_out,
     )
 
@@ -89,12 +89,24 @@ def refuse_small(args: argparse.Namespace, source: Source) -> None:
         )
 
 
-def refuse_doubtful_target(args: argparse.Namespace, source: Source) -> None:
-    """Refuse a target of which it is open what its numbers are, before it is learnt as so many classes."""
-    y = source.y
-    if args.task == "classification" or y.dtype.kind != "O" or not is_text(y):
+def refuse_doubts(args: argparse.Namespace, source: Source) -> None:
+    """Refuse numbers in text that are open where they must not be: in the target, and in columns said to be numeric."""
+    if source.table is None:
         return
-    texts = as_texts(y)
+    for name in names(args.numeric, source.table.names):
+        column = source.raw.get(name)
+        doubt = (
+            None if column is None or not is_text(column) else find_spelling(as_texts(column), name=name, numeric=True)
+        )
+        if isinstance(doubt, Doubt):
+            raise DataError(f"--numeric: expected numbers in column {name!r}. {doubt.seen} {doubt.advice}")
+    if args.task != "classification" and is_text(source.y) and source.target_name not in names(args.categorical):
+        _refuse_doubtful_target(args, source)
+
+
+def _refuse_doubtful_target(args: argparse.Namespace, source: Source) -> None:
+    """Refuse a target of which it is open what its numbers are, before it is learnt as so many classes."""
+    texts = as_texts(source.y)
     doubt = find_spelling(texts, name=source.target_name or "target")
     if not isinstance(doubt, Doubt):
         return

@@ -126,9 +126,11 @@ def add_task(parser: Any) -> None:
 def add_columns(parser: argparse.ArgumentParser, drop: str) -> Any:
     """Add --drop, --categorical and --numeric in a group of their own; return the group."""
     group = parser.add_argument_group("columns of a table")
-    group.add_argument("--drop", metavar="COLUMNS", help=f"{drop}, with commas")
+    group.add_argument("--drop", metavar="COLUMNS", help=f"{drop}, with commas; '\"size, cm\",x' where a name has one")
     group.add_argument("--categorical", metavar="COLUMNS", help="columns of numbers that are categories")
     group.add_argument("--numeric", metavar="COLUMNS", help="columns that are numbers: any text in them is an error")
+    text = "decimal mark of numbers that leave it open, such as 1,234; default told from each column"
+    group.add_argument("--decimal", choices=[".", ","], help=text)
     return group
 
 
@@ -199,6 +201,9 @@ _SPELLINGS = (
     ("Pass header=False", "Pass --header no"),
     ("pass header=False", "pass --header no"),
     ("add it to missing=(...)", "name it with --missing"),
+    ("take it out of missing=(...)", "name the others with --missing"),
+    ("say that it is numeric", "name it with --numeric"),
+    ("say that it is categorical", "name it with --categorical"),
     (
         "Pass x_key=... and y_key=... to name them (y_key=None for inputs alone).",
         "Name the inputs X; --target names the targets, y by default.",

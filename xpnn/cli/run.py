@@ -32,7 +32,7 @@ from ..report import check_requirements, collect_evidence, read_run, write_repor
 from ..search.configuration import OPTIMIZERS
 from ..staging import Staging
 from ..training import EMA, Callback, EarlyStopping, ProgressBar, TimeLimit, Trainer
-from .findings import look_over, refuse_doubtful_target, refuse_small, say, worded
+from .findings import look_over, refuse_doubts, refuse_small, say, worded
 from .interrupts import status_of, word_of
 from .options import finite, in_options, print_json
 from .recipe import LOSSES, SCHEDULES, check_task, rows_a_batch
@@ -164,7 +164,7 @@ def _read_problem(settings: argparse.Namespace, note: Callable[..., None]) -> _P
     source = open_source(settings)
     refuse_small(settings, source)
     with worded(settings.source):
-        refuse_doubtful_target(settings, source)
+        refuse_doubts(settings, source)
         task = settings.task
         if task == "auto":
             task, why = infer_task(source.y)
@@ -174,12 +174,13 @@ def _read_problem(settings: argparse.Namespace, note: Callable[..., None]) -> _P
         sizes = settings.test_size, settings.validation_size, settings.seed
         target: Target
         if task == "classification":
+            source.y = source.labels
             target = ClassTarget(strip=settings.strip_target or "").fit(source.y)
             y: np.ndarray = target.encode(source.y)
             parts = source.split(y, *sizes)
         else:
             parts = source.split(None, *sizes)
-            target = NumberTarget().fit(source.y[parts["train"]])
+            target = NumberTarget().fit(source.y[parts["train"]], spelling=source.spelling)
             y = target.encode(source.y)
         encoder = _fit_encoder(source, parts["train"], settings)
         note(*getattr(encoder, "notes", []), *_check_test_file(source, encoder, target))
@@ -197,8 +198,12 @@ def _read_problem(settings: argparse.Namespace, note: Callable[..., None]) -> _P
 def _fit_encoder(source: Source, rows: np.ndarray, args: argparse.Namespace) -> TableEncoder | Standardizer | None:
     """Fit the encoding on training rows alone; images (0 to 1) and streams are taken as they are."""
     if source.kind == "table":
-        encoder = TableEncoder(bins=args.bins, categorical=names(args.categorical), numeric=names(args.numeric))
-        return encoder.fit(take_rows(source.raw, rows))
+        chosen = [
+            [name for name in names(text, source.raw) if name != source.target_name]
+            for text in (args.categorical, args.numeric)
+        ]
+        encoder = TableEncoder(bins=args.bins, categorical=chosen[0], numeric=chosen[1])
+        return encoder.fit(take_rows(source.raw, rows), spellings=source.table.spellings if source.table else None)
     if source.kind in ("points", "arrays"):
         return Standardizer().fit(take_rows(source.raw, rows))
     return None
@@ -373,6 +378,7 @@ def _facts(
     return {
         "source": args.source,
         "target": problem.source.target_name,
+        **({} if (table := problem.source.table) is None else {"columns": table.names, "header": table.header}),
         "epochs": len(trainer.history),
         "seconds": round(ending.seconds, 3),
         "stopped": ending.why,

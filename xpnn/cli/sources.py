@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+import csv
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -13,6 +15,7 @@ import numpy as np
 from .. import data
 from ..data.batching import stratified_indices
 from ..data.csv import MISSING, Table
+from ..data.spelling import Spelling
 from ..errors import DataError, OptionError
 
 __all__ = [
@@ -25,6 +28,8 @@ __all__ = [
     "names",
     "open_builtin",
     "open_source",
+    "open_table",
+    "position_notes",
     "read_arrays",
     "read_table",
     "stem_of",
@@ -58,6 +63,18 @@ class Source:
     notes: list[str] = field(default_factory=list)  # what was decided on the way
     table: Table | None = None  # as it was read, and that of the test file
     test_table: Table | None = None
+
+    @property
+    def spelling(self) -> Spelling | None:
+        """How the numbers of a table's target are written."""
+        return None if self.table is None else self.table.spellings.get(str(self.target_name))
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The target as classes: numbers that are not plain keep the form that they have in every file."""
+        if self.table is None or self.target_name is None or self.spelling is None or self.spelling.plain:
+            return self.y
+        return self.table.cells[self.target_name]
 
     @property
     def image_shape(self) -> tuple[int, ...] | None:
@@ -116,14 +133,27 @@ def stem_of(path: str) -> str:
     return Path(name).stem
 
 
-def read_table(path: str, reading: Reading, target: str | None) -> Table:
-    """Read a CSV file as the options say."""
+def read_table(
+    path: str,
+    reading: Reading,
+    target: str | None,
+    *,
+    categorical: Collection[str] = (),
+    numeric: Collection[str] = (),
+    decimal: Literal[".", ","] | None = None,
+    like: Table | None = None,
+) -> Table:
+    """Read a CSV file as the options say, its columns as those of the table that it is to be `like`."""
     return data.load_csv(
         path,
         target=target,
         header=reading.header == "yes" if reading.header in ("yes", "no") else "auto",
         delimiter=reading.delimiter or "auto",
         missing=MISSING if reading.missing is None else ("", *(word.strip() for word in reading.missing.split(","))),
+        categorical=categorical,
+        numeric=numeric,
+        decimal=decimal,
+        like=like,
     )
 
 
@@ -143,9 +173,23 @@ def flat(X: Any) -> Any:
     return X if X.ndim == 2 else X.reshape(len(X), -1)
 
 
-def names(text: str | None) -> list[str]:
-    """Read a list of columns."""
-    return [name.strip() for name in (text or "").split(",") if name.strip()]
+def names(text: str | None, known: Collection[str] | None = None) -> list[str]:
+    """Read a list of columns with commas; a name that holds one is quoted, as in a CSV file, or stands alone.
+
+    Examples
+    --------
+    >>> names('age, "size, cm"'), names("size, cm", ["age", "size, cm"])
+    (['age', 'size, cm'], ['size, cm'])
+    """
+    if known is not None and text is not None and text.strip() in known:
+        return [text.strip()]
+    try:
+        (parts,) = csv.reader([text or ""], skipinitialspace=True, strict=True) if text else ([],)
+    except (csv.Error, ValueError):
+        raise OptionError(
+            f"expected names of columns with commas, got {text!r}. Put a name that holds a comma in double quotes."
+        ) from None
+    return [name.strip() for name in parts if name.strip()]
 
 
 def _columns(table: Table, drop: list[str]) -> dict[str, np.ndarray]:
@@ -153,7 +197,8 @@ def _columns(table: Table, drop: list[str]) -> dict[str, np.ndarray]:
     unknown = sorted(set(drop) - set(table.features))
     if unknown:
         raise DataError(
-            f"--drop: expected columns among {', '.join(table.features)}, got {', '.join(unknown)}. Check the names."
+            f"--drop: expected columns among {', '.join(table.features)}, got {', '.join(unknown)}. Check the names"
+            + ("; one that holds a comma stands in double quotes: '\"size, cm\",age'." if len(drop) > 1 else ".")
         )
     return {name: table.columns[name] for name in table.features if name not in drop}
 
@@ -194,18 +239,57 @@ def open_builtin(name: str, seed: int, data_dir: str | None = None, *, download:
 def _open_table(args: argparse.Namespace) -> Source:
     if args.target is None:
         raise OptionError(f"{args.source} needs the column to predict. Add --target COLUMN (a name or a position).")
-    reading = Reading.of(args)
-    table = read_table(args.source, reading, args.target)
+    table = open_table(args, args.source, args.target)
+    if table.target_name is None:
+        raise DataError(f"--target: expected a column of {args.source}, got {args.target!r}. Check the name.")
+    _refuse_gaps(table, table.target_name, args.source)
     source = Source(
         stem_of(args.source),
         "table",
-        _columns(table, names(args.drop)),
-        np.asarray(table.y),
+        _columns(table, names(args.drop, table.names)),
+        table.exact(table.target_name),
         target_name=table.target_name,
         notes=list(table.notes),
         table=table,
     )
     if args.test_file:
-        source.test_table = test = read_table(args.test_file, reading, table.target_name)
-        source.raw_test, source.y_test = {n: test.columns[n] for n in test.features}, np.asarray(test.y)
+        source.test_table = test = read_table(args.test_file, Reading.of(args), table.target_name, like=table)
+        _refuse_gaps(test, table.target_name, args.test_file)
+        source.notes += position_notes(test, table, args.test_file)
+        source.raw_test, source.y_test = {n: test.cells[n] for n in test.features}, test.cells[table.target_name]
     return source
+
+
+def open_table(args: argparse.Namespace, path: str, target: str | None) -> Table:
+    """Read the table to learn from; what its columns are is decided here, and kept with the model."""
+    categorical, numeric = _maybe(args.categorical), _maybe(args.numeric)
+    return read_table(path, Reading.of(args), target, categorical=categorical, numeric=numeric, decimal=args.decimal)
+
+
+def _maybe(text: str | None) -> list[str]:
+    """Return all names that an option may mean, before it is known which are there."""
+    return [] if text is None else [text.strip(), *names(text)]
+
+
+def _refuse_gaps(table: Table, target: str, path: str) -> None:
+    """Say of a target with gaps which word it is that was read as a missing value."""
+    gaps = Counter(table.gaps.get(target, ()))
+    if target in table.spellings:  # and the words for no value among numbers
+        absent = table.cells[target][np.isnan(table.columns[target])]
+        gaps.update(cell for cell in absent.tolist() if cell is not None)
+    if not gaps:
+        return
+    n, (word, rows) = sum(gaps.values()), max(gaps.items(), key=lambda item: item[1])
+    if word:
+        raise DataError(
+            f"--target {target}: expected a value in every row of {path}, got none in {n:,} of {table.n_rows:,}: "
+            f"{word!r}, in {rows:,} of them, is read as missing. If it is a class, name the words for no value without "
+            "it (--missing ?,NULL); else remove these rows or fill them in."
+        )
+
+
+def position_notes(table: Table, like: Table, path: str) -> list[str]:
+    """Say that a file without a header was read by the names of the training."""
+    if table.header or not like.header:
+        return []
+    return [f"{path}: {note}" for note in table.notes if note.startswith("no header row found")]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,13 +17,21 @@ __all__ = [
     "LARGEST",
     "Floats",
     "as_column",
+    "as_columns",
+    "as_exact",
+    "as_keys",
     "as_numbers",
     "as_option",
     "as_texts",
+    "bounded",
+    "fast_numbers",
     "is_missing",
     "is_number",
+    "is_number_key",
     "is_text",
     "label_key",
+    "number_key",
+    "one_spelling",
     "plural",
     "quote",
 ]
@@ -30,6 +40,37 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 
 # Beyond this a difference or a square of two values may overflow float64; no measured quantity is as large.
 LARGEST = 1e100
+
+_DIGITS = 300  # a longer number is beyond float64, and Python reads no more than 4,300
+_WHOLE = re.compile(r"([+-]?)0*([0-9]+)(?:\.0*)?")
+
+
+def as_columns(table: Any, where: str) -> dict[str, Any]:
+    """Return the columns of a mapping, or of a frame of pandas, polars or the like, by name.
+
+    A frame's integers keep all their digits also beside gaps, which are None or NA then.
+    """
+    if isinstance(table, Mapping):
+        return dict(table)
+    names = getattr(table, "columns", None)
+    if names is None or not hasattr(table, "__getitem__"):
+        raise DTypeError(
+            f"{where}: expected columns by name, got {type(table).__name__}. Pass a frame of pandas or polars, a "
+            "table from load_csv, or a dict of arrays."
+        )
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        raise DataError(f"{where}: expected columns with different names in the frame, got {quote(twice)} twice.")
+    return {name: _unframed(table[name]) for name in names}
+
+
+def _unframed(series: Any) -> Any:
+    """Return the column of a frame; as objects where its dtype is not NumPy's or a gap would make it floats."""
+    if hasattr(series, "iloc"):
+        return series.to_numpy() if isinstance(series.dtype, np.dtype) else series.to_numpy(dtype=object)
+    if hasattr(series, "null_count") and series.null_count():
+        return np.array(series.to_list(), dtype=object)
+    return series.to_numpy() if hasattr(series, "to_numpy") else series
 
 
 def as_column(name: str, values: npt.ArrayLike) -> npt.NDArray[Any]:
@@ -46,8 +87,22 @@ def as_column(name: str, values: npt.ArrayLike) -> npt.NDArray[Any]:
 
 
 def is_missing(value: object) -> bool:
-    """Whether one cell of an object array holds nothing: None, NaN or an empty string."""
-    return value is None or value == "" or value != value
+    """Whether one cell of an object array holds nothing: None, NaN, NaT, pandas.NA or an empty string.
+
+    Examples
+    --------
+    >>> [is_missing(value) for value in (None, float("nan"), np.datetime64("NaT"), "", "NaN", 0)]
+    [True, True, True, True, False, False]
+    """
+    if value is None or isinstance(value, str):
+        return not value
+    # By name, so that pandas need not be there: NA has no truth value, and a masked cell equals itself.
+    if type(value).__name__ in ("NAType", "MaskedConstant"):
+        return True
+    try:
+        return bool(value != value)
+    except (TypeError, ValueError):  # an array, for example
+        return False
 
 
 def is_text(array: npt.NDArray[Any]) -> bool:
@@ -57,18 +112,22 @@ def is_text(array: npt.NDArray[Any]) -> bool:
 
 def as_numbers(name: str, array: npt.NDArray[Any]) -> Floats:
     """Return a column as float64 with NaN for missing values, or say which row is no number."""
-    if array.dtype.kind != "O":
-        numbers = array.astype(np.float64)
-    else:
+    numbers = fast_numbers(array)
+    if numbers is None:
         numbers = np.empty(array.shape[0])
         for i, value in enumerate(array):
             try:
-                numbers[i] = np.nan if is_missing(value) else float(value)
-            except (TypeError, ValueError):
+                numbers[i] = np.nan if is_missing(value) else _number(value)
+            except (TypeError, ValueError, OverflowError):
                 raise DataError(
                     f"column {name!r}: expected a number, got {value!r} in data row {i + 1}. Correct "
                     "the value, leave it empty if it is missing, or train with this column as categorical."
                 ) from None
+    return bounded(name, numbers)
+
+
+def bounded(name: str, numbers: Floats) -> Floats:
+    """Return numbers that can be reckoned with, or say which row holds another."""
     bad = np.flatnonzero(np.abs(numbers) > LARGEST)
     if bad.size:
         raise DataError(
@@ -79,28 +138,123 @@ def as_numbers(name: str, array: npt.NDArray[Any]) -> Floats:
     return numbers
 
 
+def fast_numbers(array: npt.NDArray[Any]) -> Floats | None:
+    """Return numbers at once, NaN for None; None for objects that are to be read one by one."""
+    if array.dtype.kind != "O":
+        return array.astype(np.float64)
+    try:
+        # NumPy reads None as NaN, and like float() takes 1_000.
+        return None if "_" in "".join(filter(None, array.tolist())) else array.astype(np.float64)
+    except (TypeError, ValueError):
+        return None
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, str) and "_" in value:
+        raise ValueError
+    return float(value)
+
+
 def is_number(cell: str) -> bool:
     """Whether text is a number; 1_000, which float() reads as Python source does, is none in a table."""
     try:
-        float(cell)
+        _number(cell)
     except ValueError:
         return False
-    return "_" not in cell
+    return True
+
+
+def number_key(cell: str) -> str:
+    """Return the one text by which a number is known, however it is spelt; whole numbers keep all their digits.
+
+    Examples
+    --------
+    >>> number_key("1.0"), number_key("+01"), number_key("9007199254740993"), number_key("5e-1")
+    ('1', '1', '9007199254740993', '0.5')
+    """
+    if whole := _WHOLE.fullmatch(cell):
+        sign, digits = whole.groups()
+        return f"-{digits}" if sign == "-" and digits != "0" else digits
+    return label_key(float(cell))
+
+
+def is_number_key(text: str) -> bool:
+    """Whether text is what `number_key` makes of some number."""
+    return is_number(text) and number_key(text) == text
 
 
 def label_key(value: object) -> str:
-    """Return the text by which a category or label is known, so that 1, 1.0 and "1" are the same."""
+    """Return the text by which a category or label is known, so that 1, 1.0 and True are told apart as a person does.
+
+    Numbers that are equal have one text, of as many digits as their own precision needs.
+
+    Examples
+    --------
+    >>> label_key(1.0), label_key(2**70 + 1), label_key(np.float32(0.1)), label_key(True), label_key(" a ")
+    ('1', '1180591620717411303425', '0.1', 'True', 'a')
+    """
     if isinstance(value, (bool, np.bool_)):
         return str(bool(value))
-    if isinstance(value, (int, float, np.integer, np.floating)):
-        number = float(value)
+    if isinstance(value, (int, np.integer)):
+        return str(int(value))
+    if isinstance(value, (float, np.floating)):
+        # A float32 is written with the digits that tell it from other float32.
+        number = float(value) if isinstance(value, float) else float(str(value))
         return str(int(value)) if number.is_integer() else repr(number)
     return str(value).strip()
 
 
+def one_spelling(known: Iterable[str]) -> Callable[[str], str]:
+    """Return what to do to a text before it is looked up among `known` labels or categories.
+
+    Where all of them are numbers, so is the text, if it can be: "1.0" is 1.  Words and codes are compared as they are.
+
+    Examples
+    --------
+    >>> one_spelling(["1", "2"])("1.0"), one_spelling(["1", "b"])("1.0"), one_spelling(["01", "02"])("1")
+    ('1', '1.0', '1')
+    """
+    if all(map(is_number_key, known)):
+        return lambda text: number_key(text) if is_number(text) else text
+    return str
+
+
 def as_texts(array: npt.NDArray[Any]) -> list[str | None]:
     """Return a column as text with None for missing values."""
+    if array.dtype.kind != "O":  # each value once, and with its own precision
+        values, which = np.unique(array, return_inverse=True)
+        texts = [None if is_missing(v) else label_key(v) for v in values]
+        return [texts[k] for k in which.tolist()]
     return [None if is_missing(v) else label_key(v) for v in array.tolist()]
+
+
+def as_keys(cells: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return text with each number in it in one form, so that 1.0 and 1 are one category; None for gaps.
+
+    Examples
+    --------
+    >>> as_keys(np.array(["1.0", "2", "x", None], dtype=object)).tolist()
+    ['1', '2', 'x', None]
+    """
+    keys = {cell: number_key(cell) if cell is not None and is_number(cell) else cell for cell in set(cells.tolist())}
+    return np.array([keys[cell] for cell in cells.tolist()], dtype=object)
+
+
+def as_exact(cells: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return numbers written as text as objects: integers of any size, floats, and None for gaps.
+
+    Examples
+    --------
+    >>> as_exact(np.array(["9007199254740993", "1.0", "0.5", None], dtype=object)).tolist()
+    [9007199254740993, 1, 0.5, None]
+    """
+
+    def exact(key: str | None) -> int | float | None:
+        if key is None:
+            return None
+        return int(key) if key.lstrip("-").isdigit() and len(key) < _DIGITS else float(key)
+
+    return np.array([exact(key) for key in as_keys(cells).tolist()], dtype=object)
 
 
 def quote(values: Iterable[object], most: int = 5) -> str:

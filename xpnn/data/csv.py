@@ -1,32 +1,32 @@
-"""Tables from CSV files: numbers and words kept apart, gaps found, and a note on each decision."""
+"""Tables from CSV files: cells as they are written, a decision on what each column is, and a note on each decision."""
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import difflib
-import io
-import math
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import DataError, FileFormatError, OptionError
+from ..errors import DataError, OptionError
 from ..files import PathLike, read_content
-from .columns import is_number
+from .cells import CellReader, decode, guess_delimiter
+from .columns import as_exact, as_keys, is_number
+from .header import header_names, is_header, position_in
+from .kinds import Kind, decide
+from .spelling import Spelling
 
 __all__ = ["MISSING", "Table", "load_csv"]
 
 MISSING = ("", "?", "NA", "N/A", "NaN", "nan", "null", "None")
 
-# The comma last: where it cuts no better than another, it is a decimal comma or part of a text.
-_DELIMITERS = ("\t", ";", "|", ",")
 _DELIMITER_NAMES = {";": "semicolon", "\t": "tab", "|": "bar"}
-_SAMPLE = 50
 _NAMED = 20  # columns listed in a note or a message
+_OFTEN = 0.05  # share of rows from which a word that means no value may be a value
 
 
 @dataclass(eq=False)
@@ -38,12 +38,21 @@ class Table:
     names : list of str
         Names of the columns, in the order of the file.
     columns : dict of str to ndarray of shape (n_rows,)
-        float64 with NaN for missing cells where every present cell is a number; else objects, stripped
-        strings with None for missing cells.
+        float64 with NaN for missing cells where the column holds numbers; else objects, stripped strings with None for
+        missing cells.
     target_name : str or None
         The column to predict.
     notes : list of str
         What was decided while reading, one sentence each.
+    cells : dict of str to ndarray of shape (n_rows,)
+        The same columns as they are written: stripped strings, None for missing cells.  A fitted encoder reads these,
+        so that what it makes of a row does not depend on what its file made of the column.
+    spellings : dict of str to Spelling
+        How the numbers of the columns of numbers are written.
+    header : bool
+        Whether the first row of the file named the columns.
+    gaps : dict of str to Counter
+        Of columns with missing cells: what these read, and how many rows do.
 
     Examples
     --------
@@ -56,6 +65,10 @@ class Table:
     columns: dict[str, npt.NDArray[Any]]
     target_name: str | None = None
     notes: list[str] = field(default_factory=list)
+    cells: dict[str, npt.NDArray[Any]] = field(default_factory=dict, repr=False)
+    spellings: dict[str, Spelling] = field(default_factory=dict)
+    header: bool = True
+    gaps: dict[str, Counter[str]] = field(default_factory=dict, repr=False)
 
     @property
     def n_rows(self) -> int:
@@ -72,6 +85,30 @@ class Table:
         """The target column, of shape (n_rows,), or None without a target."""
         return None if self.target_name is None else self.columns[self.target_name]
 
+    @property
+    def written(self) -> dict[str, npt.NDArray[Any]]:
+        """The columns as they are written, for what was fitted before; those of no file as they are."""
+        return {name: self.cells.get(name, self.columns[name]) for name in self.names}
+
+    def read(self, categorical: Collection[str] = ()) -> dict[str, npt.NDArray[Any]]:
+        """Return the columns with the categories among them as text, in which each number has one form."""
+        keys = {name: as_keys(self.cells[name]) for name in categorical if name in self.spellings}
+        return {**self.columns, **keys}
+
+    def respelt(self, name: str) -> bool:
+        """Whether a column of numbers was read from text that `float` would refuse."""
+        spelling, column = self.spellings.get(name), self.columns[name]
+        if spelling is None:
+            return False
+        return not spelling.plain or int(np.isnan(column).sum()) > self.gaps.get(name, Counter()).total()
+
+    def exact(self, name: str) -> npt.NDArray[Any]:
+        """Return a column of labels: of numbers beyond 2**53, which float64 cannot tell apart, all digits are kept."""
+        column = self.columns[name]
+        if name in self.cells and column.dtype.kind == "f" and (np.abs(column) >= 2.0**53).any():
+            return as_exact(self.cells[name])
+        return column
+
 
 def load_csv(
     path: PathLike,
@@ -80,8 +117,16 @@ def load_csv(
     header: bool | Literal["auto"] = "auto",
     delimiter: str = "auto",
     missing: Collection[str] = MISSING,
+    decimal: Literal[".", ","] | None = None,
+    categorical: Collection[str] = (),
+    numeric: Collection[str] = (),
+    like: Table | None = None,
 ) -> Table:
-    """Read a CSV file, plain or gzip, in UTF-8.
+    """Read a CSV file, plain or gzip, in UTF-8, or in UTF-16 or UTF-32.
+
+    A column holds numbers if each of its cells does, or is missing; also if they are written with a sign, a decimal
+    comma or separators of thousands, where all its cells together leave no doubt.  Numbers that are written like codes
+    (``01``, ``12e5678``, whole numbers beyond 2**53) are text.
 
     Parameters
     ----------
@@ -90,14 +135,23 @@ def load_csv(
     target : str or int, optional
         The column to predict: its name, or its position (from 0; negative from the end), also as a string.
     header : bool or "auto"
-        Whether the first row names the columns.  "auto": it does if none of its cells is a number or missing
-        and no two are equal; the name of a column of row numbers, the first, may be missing.  Without a header the
-        columns are named "0", "1", ...
+        Whether the first row names the columns.  "auto": it does if the target or a column of `like` is a word in it,
+        if a word of it stands above numbers, or if all its cells are different words; unless its words are values of
+        their columns.  The name of a column may be missing, then it is its position.  Without a header the columns are
+        named "0", "1", ..., or as in `like`.
     delimiter : str
         One character, or "auto": of comma, semicolon, tab and bar the one that cuts the first rows into
         equally many cells.
     missing : collection of str
         Cells that mean "no value", compared after spaces at both ends are cut.
+    decimal : {".", ","}, optional
+        The decimal mark of columns that leave it open.
+    categorical, numeric : collection of str, default=()
+        Columns to read so whatever they look like; names that are not there are ignored, and of the numeric ones those
+        stay text that cannot be read.
+    like : Table, optional
+        A table read before, such as the one that was trained on: the columns that it has too are read as its own were,
+        also where this file looks different.
 
     Returns
     -------
@@ -110,7 +164,7 @@ def load_csv(
         If the file is not there or empty, a row has too few or too many cells, a name occurs twice, or the
         target is not a column.
     FileFormatError
-        If the file is not UTF-8 text, or quotes are not closed.
+        If the file is no text in one of these encodings, or quotes are not closed.
     OptionError
         If `header` or `delimiter` is none of the above.
 
@@ -131,105 +185,64 @@ def load_csv(
     if delimiter != "auto" and len(delimiter) != 1:
         raise OptionError(f"load_csv: expected a delimiter of one character, or 'auto', got {delimiter!r}.")
     content = read_content(path, "load_csv")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise FileFormatError(
-            f"load_csv: expected UTF-8 text in {path}, got byte 0x{content[error.start]:02x} at position "
-            f"{error.start}. Save the table as CSV in UTF-8."
-        ) from error
-    notes: list[str] = []
+    text, encoding = decode(content, path)
+    notes = [] if encoding == "UTF-8" else [f"the file is in {encoding}"]
     if delimiter == "auto":
-        delimiter = _guess_delimiter(text)
+        delimiter = guess_delimiter(text, () if like is None else like.names)
         if delimiter != ",":
             notes.append(f"the delimiter is a {_DELIMITER_NAMES[delimiter]}")
-    rows, lines = _read_rows(text, delimiter, path)
-    absent = frozenset(missing)
-    names = _take_header(rows, header, absent, path, notes)
-    lines = lines[len(lines) - len(rows) :]  # a header was taken off the rows alone
-    columns, gaps = {}, {}
-    for name, cells in zip(names, zip(*rows, strict=True), strict=True):
-        columns[name], gaps[name] = _column(name, cells, lines, absent, notes)
-    if any(gaps.values()):
-        notes.append("missing values: " + ", ".join(f"{name} ({count})" for name, count in gaps.items() if count))
-    return Table(names, columns, None if target is None else _resolve_target(target, names), notes)
+    reader = CellReader(text, delimiter, path)
+    rows, left_out = reader.rows()
+    notes += left_out
+    absent, schema = frozenset(missing), _Schema(categorical, numeric, decimal, like)
+    if header == "auto":
+        header = is_header(rows, absent, target, like.names if like is not None and like.header else ())
+    names = _take_names(rows, like, path, notes, header=header)
+    table = Table(names, {}, None if target is None else _resolve_target(target, names), notes, header=header)
+    for name, column in zip(names, zip(*rows, strict=True), strict=True):
+        words = list(map(str.strip, column))
+        if absent.isdisjoint(words):
+            cells = np.array(words, dtype=object)
+        else:
+            table.gaps[name] = Counter(filter(absent.__contains__, words))
+            cells = np.array([None if word in absent else word for word in words], dtype=object)
+        kind = schema.kind(name, cells)
+        table.cells[name], table.columns[name] = cells, kind.values
+        if kind.spelling is not None:
+            table.spellings[name] = kind.spelling
+            notes += kind.notes
+        elif schema.asks(name):
+            notes += _note_gaps(name, table)
+            notes += _note_stray_words(name, cells, reader, header=header) or kind.notes
+    notes += _note_missing(table)
+    return table
 
 
-def _guess_delimiter(text: str) -> str:
-    """Choose the delimiter under which most sample rows have as many cells as the first."""
-    sample = [line for line in text[:100_000].splitlines() if line.strip()][:_SAMPLE]
-    best, most_alike = ",", 0
-    for delimiter in _DELIMITERS:
-        counts = [len(row) for row in csv.reader(sample, delimiter=delimiter, skipinitialspace=True)]
-        alike = counts.count(counts[0]) if counts and counts[0] > 1 else 0
-        if alike > most_alike:
-            best, most_alike = delimiter, alike
-    return best
-
-
-def _read_rows(text: str, delimiter: str, path: PathLike) -> tuple[list[list[str]], list[int]]:
-    """Cut the text into rows of equally many cells; with each, the number of its (last) line in the file."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
-    rows: list[list[str]] = []
-    lines: list[int] = []
-    try:
-        for row in reader:
-            if rows and len(row) == len(rows[0]):
-                pass
-            elif not row or (len(row) == 1 and not row[0].strip()):
-                continue
-            elif rows:
-                raise DataError(
-                    f"load_csv: expected {len(rows[0])} cells in line {reader.line_num} of {path}, "
-                    f"got {len(row)}. Mend it, or put cells that contain {delimiter!r} in double quotes."
-                )
-            rows.append(row)
-            lines.append(reader.line_num)
-    except csv.Error as error:
-        raise FileFormatError(
-            f"load_csv: expected CSV in {path}, got a mistake that ends in line {reader.line_num} ({error}). "
-            f"Look for a double quote that is not closed, or is not doubled inside a quoted cell."
-        ) from error
-    if not rows:
-        raise DataError(f"load_csv: expected rows in {path}, got an empty file. Check how it was written.")
-    return rows, lines
-
-
-def _take_header(
-    rows: list[list[str]], header: bool | Literal["auto"], missing: frozenset[str], path: PathLike, notes: list[str]
+def _take_names(
+    rows: list[list[str]], like: Table | None, path: PathLike, notes: list[str], *, header: bool
 ) -> list[str]:
     """Take the header, if there is one, off `rows`; return the names of the columns."""
-    cells = [cell.strip() for cell in rows[0]]
-    twice = [cell for cell, count in Counter(cells).items() if count > 1 and cell]
-    if header == "auto":
-        # A frame written with its index: the row numbers have no name.
-        named = cells[1:] if not cells[0] and _are_row_numbers([row[0] for row in rows[1:]]) else cells
-        wordy = not any(cell in missing or is_number(cell) for cell in named)
-        # Words over numbers are names, also if one occurs twice: then it is an error and not a row of data.
-        header = wordy and (not twice or (len(rows) > 1 and any(is_number(c.strip()) for c in rows[1])))
     if not header:
-        notes.append(f"no header row found: columns are numbered 0..{len(cells) - 1}")
-        return [str(k) for k in range(len(cells))]
-    if twice:
-        at = ", ".join(str(k) for k, cell in enumerate(cells) if cell == twice[0])
-        raise DataError(
-            f"load_csv: expected different names in the header of {path}, got {twice[0]!r} in columns {at}. "
-            f"Rename one, or pass header=False if the first row is data."
-        )
+        n = len(rows[0])
+        known = () if like is None else (like.names, like.features)
+        for names in known:
+            if len(names) == n and names != _numbered(n):
+                notes.append(f"no header row found: columns are named in the order of those before: {_listed(names)}")
+                return list(names)
+        notes.append(f"no header row found: columns are numbered 0..{n - 1}")
+        return _numbered(n)
+    names = header_names(rows[0], path)
     if len(rows) == 1:
         raise DataError(
             f"load_csv: expected rows below the header of {path}, got none. Pass header=False if the only row is data."
         )
     del rows[0]
-    names = [cell or (str(k) if str(k) not in cells else f"unnamed {k}") for k, cell in enumerate(cells)]
     notes.append(f"header row found: {_listed(names)}")
     return names
 
 
-def _are_row_numbers(cells: Sequence[str]) -> bool:
-    """Whether cells hold whole numbers, each another one."""
-    numbers = [cell.strip() for cell in cells]
-    return bool(numbers) and all(map(str.isdecimal, numbers)) and len(set(numbers)) == len(numbers)
+def _numbered(n: int) -> list[str]:
+    return [str(k) for k in range(n)]
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -237,50 +250,74 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + more
 
 
-def _column(
-    name: str, cells: Sequence[str], lines: Sequence[int], missing: frozenset[str], notes: list[str]
-) -> tuple[npt.NDArray[Any], int]:
-    """Return the column as numbers if all its present cells are, else as text; and how many are missing."""
-    stripped = list(map(str.strip, cells))
-    n_missing = sum(map(missing.__contains__, stripped))
-    if n_missing == len(stripped):
-        notes.append(f"column {name!r} has no values at all")
-    try:
-        numbers = [math.nan if cell in missing else float(cell) for cell in stripped]
-    except ValueError:
-        pass
-    else:
-        if not any("_" in cell for cell in stripped if cell not in missing):
-            return np.array(numbers, dtype=np.float64), n_missing
-    _note_stray_words(name, stripped, lines, missing, notes)
-    return np.array([None if cell in missing else cell for cell in stripped], dtype=object), n_missing
+class _Schema(NamedTuple):
+    """What is known of the columns before their cells are looked at."""
+
+    categorical: Collection[str]
+    numeric: Collection[str]
+    decimal: Literal[".", ","] | None
+    like: Table | None
+
+    def asks(self, name: str) -> bool:
+        """Whether the cells decide."""
+        return name not in self.categorical and (self.like is None or name not in self.like.columns)
+
+    def kind(self, name: str, cells: npt.NDArray[Any]) -> Kind:
+        """Tell what a column is."""
+        if self.like is None or name not in self.like.columns:
+            chosen = {"categorical": name in self.categorical, "numeric": name in self.numeric}
+            return decide(name, cells, decimal=self.decimal, **chosen)
+        spelling = self.like.spellings.get(name)
+        if spelling is not None:
+            with contextlib.suppress(DataError):  # whoever reads it as numbers says which row is none
+                return Kind(spelling.parse(cells, name), spelling)
+        return Kind(cells)
 
 
-def _note_stray_words(
-    name: str, cells: Sequence[str], lines: Sequence[int], missing: frozenset[str], notes: list[str]
-) -> None:
+def _note_missing(table: Table) -> list[str]:
+    """Note how many values are missing, words for no value among numbers included."""
+    gaps = {name: counts.total() for name, counts in table.gaps.items()}
+    gaps |= {name: int(np.isnan(table.columns[name]).sum()) for name in table.spellings}
+    said = [f"{name} ({gaps[name]})" for name in table.names if gaps.get(name)]
+    empty = [f"column {name!r} has no values at all" for name in table.names if gaps.get(name) == table.n_rows]
+    return empty + ([f"missing values: {', '.join(said)}"] if said else [])
+
+
+def _note_gaps(name: str, table: Table) -> list[str]:
+    """Note a word for "no value" that is frequent among other words: perhaps it is one of them."""
+    n = len(table.cells[name])
+    (word, times), *_ = table.gaps.get(name, Counter()).most_common() or [("", 0)]
+    if not word.isalpha() or not _OFTEN * n <= times < n:
+        return []
+    return [
+        f"column {name!r}: {word!r} in {times:,} of {n:,} rows is read as missing; take it out of missing=(...) if it "
+        "is a value"
+    ]
+
+
+def _note_stray_words(name: str, cells: npt.NDArray[Any], reader: CellReader, *, header: bool) -> list[str]:
     """Note a column of text that nearly is one of numbers: a token for "missing" may have been overlooked."""
-    sample = [is_number(cell) for cell in cells[:200] if cell not in missing]
+    sample = [is_number(cell) for cell in cells[:200] if cell is not None]
     # A look at the head first: trying to read each cell of a long column of words as a number is slow.
     if sum(sample) * 2 <= len(sample):
-        return
-    stray = [k for k, cell in enumerate(cells) if cell not in missing and not is_number(cell)]
-    if len(stray) * 10 <= len(cells):
-        notes.append(
-            f"column {name!r} is text because of {len(stray)} of {len(cells)} cells, the first "
-            f"{cells[stray[0]]!r} in line {lines[stray[0]]}: add it to missing=(...) if it means no value"
-        )
+        return []
+    stray = [k for k, cell in enumerate(cells) if cell is not None and not is_number(cell)]
+    if not 0 < len(stray) * 10 <= len(cells):
+        return []
+    return [
+        f"column {name!r} is text because of {len(stray)} of {len(cells)} cells, the first "
+        f"{cells[stray[0]]!r} in line {reader.line_of(stray[0] + header)}: add it to missing=(...) if it means no value"
+    ]
 
 
 def _resolve_target(target: str | int, names: list[str]) -> str:
     if isinstance(target, str) and target in names:
         return target
-    try:
-        return names[int(target)]
-    except (ValueError, IndexError):
-        near = difflib.get_close_matches(str(target), names)
-        hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
-        raise DataError(
-            f"load_csv: expected the target to be a column, got {target!r}. {hint}"
-            f"Columns: {_listed(names)}; or pass a position, {-len(names)} to {len(names) - 1}."
-        ) from None
+    if (position := position_in(target, len(names))) is not None:
+        return names[position]
+    near = difflib.get_close_matches(str(target), names)
+    hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
+    raise DataError(
+        f"load_csv: expected the target to be a column, got {target!r}. {hint}"
+        f"Columns: {_listed(names)}; or pass a position, {-len(names)} to {len(names) - 1}."
+    )

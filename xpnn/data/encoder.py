@@ -21,18 +21,35 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from ..arguments import suggest
-from ..config import options_of, reading
+from ..config import from_config, options_of, reading
 from ..errors import DataError, OptionError, ShapeError
 from ..schema import at_least, expect
-from .columns import Floats, as_column, as_numbers, as_texts, is_text, plural, quote
+from .columns import (
+    Floats,
+    as_column,
+    as_columns,
+    as_texts,
+    is_number_key,
+    is_text,
+    label_key,
+    one_spelling,
+    plural,
+    quote,
+)
+from .csv import Table
+from .kinds import read_numbers
+from .spelling import PLAIN, Spelling, find_spelling
 
-__all__ = ["TableEncoder"]
+__all__ = ["Columns", "TableEncoder"]
+
+#: A table from a file, or columns by name: a mapping of arrays, or a frame of pandas, polars or the like.
+Columns: TypeAlias = Table | Mapping[str, npt.ArrayLike] | Any
 
 # bins="auto": fewer rows a bin made small tables worse, more bins no table better.
 _ROWS_PER_BIN, _MOST_BINS = 30, 64
@@ -51,6 +68,7 @@ class _Number:
     spread: float  # 0 for a column that is constant but for its gaps: the flag alone is left
     flagged: bool
     edges: tuple[float, ...]
+    spelling: Spelling = PLAIN  # of cells that are text
 
     @property
     def feature_names(self) -> list[str]:
@@ -58,8 +76,11 @@ class _Number:
         flag = [f"{self.name}:missing"] if self.flagged else []
         return value + flag + [f"{self.name}:bin{t}" for t in range(1, len(self.edges))]
 
+    def numbers(self, array: npt.NDArray[Any]) -> Floats:
+        return read_numbers(self.name, array, getattr(self, "spelling", PLAIN))  # pickles from before have none
+
     def encode(self, array: npt.NDArray[Any], clip: float | None) -> Floats:
-        x = as_numbers(self.name, array)
+        x = self.numbers(array)
         gaps = np.isnan(x)
         x = np.where(gaps, self.fill, x)
         parts = []
@@ -96,18 +117,24 @@ class _Category:
 
     def codes(self, array: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         """Return the position of each row's category, -1 for an unknown one and -2 for a missing one."""
-        where: dict[str | None, int] = {c: i for i, c in enumerate(self.categories)}
-        where[None] = -2
-        texts = as_texts(array)
-        codes = np.fromiter((where.get(t, -1) for t in texts), dtype=np.int64, count=len(texts))
-        known, present = codes >= 0, codes > -2
-        if array.dtype.kind != "O" and present.any() and not known.any():
-            i = int(np.flatnonzero(present)[0])
+        self._refuse_numbers(array)
+        texts, key = as_texts(array), one_spelling(self.categories)
+        where = {c: i for i, c in enumerate(self.categories)}
+        found = {text: -2 if text is None else where.get(key(text), -1) for text in set(texts)}
+        return np.fromiter((found[text] for text in texts), dtype=np.int64, count=len(texts))
+
+    def _refuse_numbers(self, array: npt.NDArray[Any]) -> None:
+        """Refuse an array of numbers, whichever they are, where no category is one."""
+        takes = {"b": lambda c: c in ("True", "False"), "O": lambda c: True}.get(array.dtype.kind, is_number_key)
+        if any(map(takes, self.categories)):
+            return
+        present = np.flatnonzero(array == array)
+        if present.size:
             raise DataError(
-                f"column {self.name!r}: expected the categories {quote(self.categories)}, got numbers such "
-                f"as {texts[i]} in data row {i + 1}. Give the column that the model was trained on."
+                f"column {self.name!r}: expected the categories {quote(self.categories)}, got numbers such as "
+                f"{label_key(array[present[0]])} in data row {present[0] + 1}. Give the column that the model was "
+                "trained on."
             )
-        return codes
 
     def encode(self, array: npt.NDArray[Any]) -> Floats:
         codes = self.codes(array)
@@ -273,13 +300,17 @@ class TableEncoder:
         """Names of the columns of the matrix."""
         return [name for column in self._columns for name in column.feature_names]
 
-    def fit(self, columns: Mapping[str, npt.ArrayLike]) -> TableEncoder:
+    def fit(self, columns: Columns, *, spellings: Mapping[str, Spelling] | None = None) -> TableEncoder:
         """Learn fills, scales, bins and categories from the training rows, and return itself.
 
         Parameters
         ----------
-        columns : mapping of str to array of shape (n,)
-            Numbers with NaN for missing values, or text with None.
+        columns : Table, frame, or mapping of str to array of shape (n,)
+            Numbers with NaN for missing values, or text with None; a frame of pandas or polars; or what `load_csv`
+            returned.
+        spellings : mapping of str to Spelling, optional
+            How `transform` reads the text of columns of numbers; a `Table` brings its own, and of a column that is said
+            to be `numeric` it is found out.
 
         Raises
         ------
@@ -288,15 +319,21 @@ class TableEncoder:
         ShapeError
             If the columns have different lengths.
         DataError
-            If there is no row, a number is infinite, or no column is of use.
+            If there is no row, a number is infinite, two columns have one name, or no column is of use.
+        DTypeError
+            If these are no columns by name.
         """
+        spelt = columns.spellings if isinstance(columns, Table) else spellings or {}
+        given = (
+            columns.read(self.categorical) if isinstance(columns, Table) else as_columns(columns, "TableEncoder.fit")
+        )
         for name in (*self.categorical, *self.numeric):
-            if name not in columns:
+            if name not in given:
                 raise OptionError(
-                    f"TableEncoder: expected column names, got {name!r}. {suggest(name, columns)} "
-                    f"There are {quote(columns, 20)}."
+                    f"TableEncoder: expected column names, got {name!r}. {suggest(name, given)} "
+                    f"There are {quote(given, 20)}."
                 )
-        arrays = self._arrays(columns, list(columns))
+        arrays = self._arrays(given, list(given))
         if not arrays or next(iter(arrays.values())).shape[0] == 0:
             raise DataError(
                 "TableEncoder.fit: expected at least one column and one row, got none. Give it training rows."
@@ -304,20 +341,20 @@ class TableEncoder:
         self.notes, self._columns = [], []
         for name, array in arrays.items():
             as_text = name in self.categorical or (name not in self.numeric and is_text(array))
-            fitted = self._fit_category(name, array) if as_text else self._fit_number(name, array)
+            fitted = self._fit_category(name, array) if as_text else self._fit_number(name, array, spelt.get(name))
             if fitted is not None:
                 self._columns.append(fitted)
         if not self._columns:
             raise DataError(f"TableEncoder.fit: expected a column that varies, got none. {' '.join(self.notes)}")
         return self
 
-    def transform(self, columns: Mapping[str, npt.ArrayLike]) -> npt.NDArray[np.float32]:
+    def transform(self, columns: Columns) -> npt.NDArray[np.float32]:
         """Encode rows with what `fit` learnt.
 
         Parameters
         ----------
-        columns : mapping of str to array of shape (n,)
-            All of `feature_names_in`; further columns are ignored.
+        columns : Table, frame, or mapping of str to array of shape (n,)
+            All of `feature_names_in`; further columns are ignored. Text in a column of numbers is read as in training.
 
         Returns
         -------
@@ -327,8 +364,8 @@ class TableEncoder:
         Raises
         ------
         DataError
-            If a column is missing, or holds text or infinity where numbers are due, or numbers that match
-            no category.
+            If a column is missing, or holds words or infinity where numbers are due, or numbers where all categories
+            are words.
         """
         arrays = self._present(columns)
         n = next(iter(arrays.values())).shape[0]
@@ -341,12 +378,12 @@ class TableEncoder:
             start += part.shape[1]
         return matrix
 
-    def remarks(self, columns: Mapping[str, npt.ArrayLike]) -> list[str]:
+    def remarks(self, columns: Columns) -> list[str]:
         """Say in sentences what `transform` does to gaps and unknown categories in these rows.
 
         Parameters
         ----------
-        columns : mapping of str to array of shape (n,)
+        columns : Table, frame, or mapping of str to array of shape (n,)
             As for `transform`.
 
         Returns
@@ -358,7 +395,7 @@ class TableEncoder:
         for column in self._columns:
             array = arrays[column.name]
             if isinstance(column, _Number):
-                gaps = int(np.isnan(as_numbers(column.name, array)).sum())
+                gaps = int(np.isnan(column.numbers(array)).sum())
                 how = f"imputed with {column.fill:g}"
             else:
                 codes = column.codes(array)
@@ -395,8 +432,10 @@ class TableEncoder:
             encoder.notes = list(notes)
             for entry in fitted:
                 make: Any = _KINDS[entry["kind"]]
-                options = {name: tuple(v) if isinstance(v, list) else v for name, v in entry.items() if name != "kind"}
-                encoder._columns.append(make(**options))
+                options = from_config({k: v for k, v in entry.items() if k != "kind"}, {"Spelling": Spelling})
+                if not isinstance(options.get("spelling", PLAIN), Spelling):
+                    raise TypeError(options["spelling"])
+                encoder._columns.append(make(**{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}))
             if not all(column.feature_names for column in encoder._columns):
                 raise ValueError("a column of which nothing is used")
         return encoder
@@ -413,10 +452,11 @@ class TableEncoder:
             )
         return arrays
 
-    def _present(self, columns: Mapping[str, npt.ArrayLike]) -> dict[str, npt.NDArray[Any]]:
+    def _present(self, columns: Columns) -> dict[str, npt.NDArray[Any]]:
         """Read the columns that were fitted, or list those that are not there."""
         if not self._columns:
             raise DataError("TableEncoder: expected a fitted encoder, got one that never saw data. Call fit first.")
+        columns = as_columns(columns.written if isinstance(columns, Table) else columns, "TableEncoder.transform")
         absent = [name for name in self.feature_names_in if name not in columns]
         if absent:
             raise DataError(
@@ -425,8 +465,11 @@ class TableEncoder:
             )
         return self._arrays(columns, self.feature_names_in)
 
-    def _fit_number(self, name: str, array: npt.NDArray[Any]) -> _Number | None:
-        x = as_numbers(name, array)
+    def _fit_number(self, name: str, array: npt.NDArray[Any], spelling: Spelling | None) -> _Number | None:
+        if spelling is None:
+            found = find_spelling(as_texts(array), name=name, numeric=True) if is_text(array) else None
+            spelling = found if isinstance(found, Spelling) else Spelling()
+        x = read_numbers(name, array, spelling)
         present = x[~np.isnan(x)]
         gaps = x.size - present.size
         if present.size == 0:
@@ -437,7 +480,7 @@ class TableEncoder:
         if present.min() == present.max():
             rest = "; a 0/1 column flags the missing values" if gaps else ""
             self.notes.append(f"{name}: left out, every value is {present[0]:g}{rest}.")
-            return _Number(name, fill, center, 0.0, True, ()) if gaps else None
+            return _Number(name, fill, center, 0.0, True, (), spelling) if gaps else None
         if gaps:
             how = f"imputed with the {self.impute} {fill:g}, flagged by a 0/1 column"
             self.notes.append(f"{name}: {plural(gaps, 'missing value')} {how}.")
@@ -447,7 +490,7 @@ class TableEncoder:
             )
         bins = min(_MOST_BINS, present.size // _ROWS_PER_BIN) if self.bins == "auto" else self.bins
         edges = _edges(present, bins) if bins >= 2 else ()
-        return _Number(name, fill, center, _spread(present, center), gaps > 0, edges)
+        return _Number(name, fill, center, _spread(present, center), gaps > 0, edges, spelling)
 
     def _fit_category(self, name: str, array: npt.NDArray[Any]) -> _Category | None:
         texts = as_texts(array)

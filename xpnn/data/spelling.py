@@ -22,7 +22,7 @@ from ..config import reading
 from ..errors import DataError, OptionError
 from .columns import Floats, as_option, is_missing, is_number, quote
 
-__all__ = ["MISSING_WORDS", "Doubt", "Spelling", "find_spelling", "is_missing_word"]
+__all__ = ["MISSING_WORDS", "PLAIN", "Doubt", "Spelling", "find_spelling", "is_missing_word"]
 
 Decimal: TypeAlias = Literal[".", ","]
 
@@ -196,6 +196,10 @@ class Spelling:
         if not parts.goes_with(self.affix) or parts.enclosed > self.parentheses:
             return None
         return parts.value(self.decimal, self.thousands)
+
+
+#: As `float` reads numbers.
+PLAIN = Spelling()
 
 
 @dataclass(frozen=True)
@@ -418,9 +422,9 @@ class _Shapes:
         rows, parts = self.rows.total(), {shape: parts for shape, parts in self.parts.items() if parts is not None}
         keep = f"--categorical {name} if they are categories"
 
-        def doubt(shape: str, seen: str, say: str) -> Doubt:
-            seen = f"{rows:,} row{' holds' if rows == 1 else 's hold'} numbers such as {self.cells[shape]!r}: {seen}."
-            return Doubt(rows, seen, f"Say {say}, {keep}.", tuple(readings))
+        def doubt(shape: str, seen: str, advice: str, what: str = "numbers") -> Doubt:
+            seen = f"{rows:,} row{' holds' if rows == 1 else 's hold'} {what} such as {self.cells[shape]!r}: {seen}."
+            return Doubt(rows, seen, f"{advice}, {keep}.", tuple(readings))
 
         first, *others = readings
         if others:
@@ -431,17 +435,17 @@ class _Shapes:
                 f"{value:g} with {f'decimal {r.decimal!r}' if r.decimal in parts[shape].body else 'thousands apart'}"
                 for r, value in ((r, r.parse([text])[0]) for r in readings)
             ]
-            say = "which (--decimal . or --decimal ,), or write them without separators"
+            say = "Say which (--decimal . or --decimal ,), or write them without separators"
             return doubt(shape, " or ".join(said), say)
         if numeric:
             return first
         say = f"--numeric {name} if they are quantities"
         if first.affix and not _is_sign(first.affix):
-            shape, cut = next(iter(parts)), f"{say} (or cut {first.affix!r} off)"
-            return doubt(shape, f"quantities in {first.affix!r}, or names", cut)
+            cut = f"Cut {first.affix!r} off, or say {say}"
+            return doubt(next(iter(parts)), f"quantities in {first.affix!r}, or names", cut, "numbers with a sign,")
         if first.parentheses and (all(p.enclosed for p in parts.values()) or any(p.negative for p in parts.values())):
             shape = next(shape for shape, p in parts.items() if p.enclosed)
-            return doubt(shape, "parentheses for a minus, or not", say)
+            return doubt(shape, "parentheses for a minus, or not", f"Say {say}")
         return first
 
     def _strays(self, fitting: Sequence[str], name: str, *, plain: bool) -> Doubt | None:

@@ -11,7 +11,20 @@ import numpy.typing as npt
 from ..config import reading
 from ..errors import DataError, LabelError
 from ..schema import NUMBER, at_least, expect
-from .columns import Floats, as_column, as_numbers, as_texts, is_missing, is_text, label_key, plural, quote
+from .columns import (
+    Floats,
+    as_column,
+    as_numbers,
+    as_texts,
+    is_missing,
+    is_text,
+    label_key,
+    one_spelling,
+    plural,
+    quote,
+)
+from .kinds import read_numbers
+from .spelling import Spelling
 
 __all__ = ["ClassTarget", "InferredTask", "NumberTarget", "Task", "infer_task", "label_advice", "target_from_dict"]
 
@@ -27,13 +40,17 @@ def _target(y: npt.ArrayLike) -> npt.NDArray[Any]:
     array = as_column("target", array)
     if array.shape[0] == 0:
         raise DataError("target: expected at least one row, got none.")
-    gaps = np.fromiter((is_missing(v) for v in array.tolist()), dtype=bool, count=array.shape[0])
+    if array.dtype.kind in "Of":
+        _refuse_gaps(np.fromiter(map(is_missing, array), bool) if array.dtype.kind == "O" else np.isnan(array))
+    return array
+
+
+def _refuse_gaps(gaps: npt.NDArray[np.bool_]) -> None:
     if gaps.any():
         raise DataError(
             f"target: expected a value in every row, got none in {gaps.sum()} of {gaps.size} rows (the first "
             f"is data row {int(gaps.argmax()) + 1}). Remove these rows or fill them in."
         )
-    return array
 
 
 class InferredTask(NamedTuple):
@@ -79,7 +96,7 @@ def infer_task(y: npt.ArrayLike) -> InferredTask:
     numbers = as_numbers("target", array)
     if (numbers != np.trunc(numbers)).any():
         return InferredTask("regression", "the target holds numbers with fractions")
-    k, n = np.unique(numbers).size, numbers.size
+    k, n = len(set(as_texts(array))), numbers.size
     what = f"the target holds {plural(k, 'different whole number')} in {plural(n, 'row')}"
     if k <= 2 or (k <= 20 and n >= 5 * k):
         return InferredTask("classification", f"{what}: few enough to be classes")
@@ -89,8 +106,10 @@ def infer_task(y: npt.ArrayLike) -> InferredTask:
 class ClassTarget:
     r"""Labels of any kind as class numbers 0 … C-1.
 
-    Numbers are ordered by value and text alphabetically. Labels compare as text without surrounding blanks,
-    and 1, 1.0 and "1" are one label, so that two files agree whichever way their columns were read.
+    Numbers are ordered by value and text alphabetically. Where the classes are numbers, labels are compared by value:
+    1, 1.0, "1" and "1.0" are one label; whole numbers of any size keep all their digits. Where they are text, labels
+    are compared as text without surrounding blanks, and numbers by their shortest text. What a label is never depends
+    on the labels beside it.
 
     Parameters
     ----------
@@ -135,12 +154,8 @@ class ClassTarget:
             If there is a single class, or if, of more than 20 rows, most have a class of their own.
         """
         array = _target(y)
-        if is_text(array):
-            self.classes = tuple(sorted(set(self._labels(array, self.strip))))
-        else:
-            values = np.unique(array.astype(bool) if array.dtype.kind == "b" else as_numbers("target", array)).tolist()
-            whole = all(float(v).is_integer() and not isinstance(v, bool) for v in values)
-            self.classes = tuple(int(v) for v in values) if whole else tuple(values)
+        labels = set(self._labels(array, self.strip)) if is_text(array) else _numbers(array)
+        self.classes = tuple(sorted(labels))
         if len(self.classes) < 2:
             raise LabelError(
                 f"target: expected at least two classes, got only {self.classes[0]!r} in all "
@@ -177,8 +192,9 @@ class ClassTarget:
             there is one.
         """
         where = {label_key(c): i for i, c in enumerate(self._known())}
-        labels = self._labels(_target(y), self.strip if strip is None else strip)
-        codes = np.fromiter((where.get(label, -1) for label in labels), dtype=np.int64, count=len(labels))
+        labels, key = self._labels(_target(y), self.strip if strip is None else strip), one_spelling(where)
+        found = {label: where.get(key(label), -1) for label in set(labels)}
+        codes = np.fromiter((found[label] for label in labels), dtype=np.int64, count=len(labels))
         unknown = np.flatnonzero(codes < 0)
         if unknown.size:
             i = int(unknown[0])
@@ -192,8 +208,9 @@ class ClassTarget:
     def decode(self, codes: npt.ArrayLike) -> npt.NDArray[Any]:
         """Return the labels of class numbers; same shape, text as an object array of str."""
         classes = self._known()
-        labels = np.asarray(classes, dtype=object if isinstance(classes[0], str) else None)
-        return np.asarray(labels.take(np.asarray(codes)))
+        # NumPy makes floats of integers that no one integer dtype holds.
+        small = not any(isinstance(c, str) or (isinstance(c, int) and abs(c) >= 2**63) for c in classes)
+        return np.asarray(np.asarray(classes, dtype=None if small else object).take(np.asarray(codes)))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the state as JSON-able values."""
@@ -214,7 +231,22 @@ class ClassTarget:
 
     @staticmethod
     def _labels(array: npt.NDArray[Any], strip: str) -> list[str]:
-        return [label_key(v).removesuffix(strip).strip() for v in array.tolist()]
+        return [str(text).removesuffix(strip).strip() for text in as_texts(array)]
+
+
+def _numbers(array: npt.NDArray[Any]) -> set[int] | set[float] | set[bool]:
+    """Return the different numbers or booleans: whole ones as integers, if all are, and floats as short as they are."""
+    values = {
+        v.item() if isinstance(v, np.integer | np.bool_) else v
+        for v in (np.unique(array) if array.dtype.kind != "O" else array)
+    }
+    if all(isinstance(v, bool) for v in values):
+        return values
+    as_numbers("target", array)  # says which row is none
+    exact = {v if isinstance(v, int) else float(label_key(v)) for v in values}
+    if all(float(v).is_integer() for v in exact):
+        return {int(v) for v in exact}
+    return {float(v) if abs(v) < 2**53 else v for v in exact}
 
 
 def label_advice(unknown: set[str], known: set[str]) -> str:
@@ -240,6 +272,8 @@ class NumberTarget:
 
     Attributes
     ----------
+    spelling : Spelling
+        How the numbers of a target that is text are written.
     mean, std : float
         Of the training rows. An error in training units times `std` is in the target's own units.
     low, high : float
@@ -257,24 +291,29 @@ class NumberTarget:
 
     task: Task = "regression"
 
+    spelling = Spelling()
+
     def __init__(self) -> None:
         self.mean, self.std = 0.0, 1.0
         self.low, self.high = -np.inf, np.inf
 
-    def fit(self, y: npt.ArrayLike) -> NumberTarget:
+    def fit(self, y: npt.ArrayLike, *, spelling: Spelling | None = None) -> NumberTarget:
         """Learn mean, standard deviation and range, and return itself.
 
         Parameters
         ----------
         y : array of shape (n,) or (n, 1)
-            Numbers.
+            Numbers, also as text.
+        spelling : Spelling, optional
+            How numbers are written where they are text.
 
         Raises
         ------
         DataError
             If a value is missing, infinite or text, or if all are equal.
         """
-        numbers = as_numbers("target", _target(y))
+        self.spelling = spelling or Spelling()
+        numbers = self.numbers(y)
         self.low, self.high = float(numbers.min()), float(numbers.max())
         self.mean, self.std = float(numbers.mean()), float(numbers.std())
         # Rounding can leave equal values a tiny deviation, and tiny differences none.
@@ -285,10 +324,15 @@ class NumberTarget:
             )
         return self
 
+    def numbers(self, y: npt.ArrayLike) -> Floats:
+        """Return values of shape (n,) or (n, 1) as float64 of shape (n,), or say which row is missing or no number."""
+        numbers = read_numbers("target", _target(y), self.spelling)
+        _refuse_gaps(np.isnan(numbers))  # words for no value
+        return numbers
+
     def encode(self, y: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """Standardise values of shape (n,) to float32 of shape (n, 1), the shape of a network's output."""
-        numbers = as_numbers("target", _target(y))
-        return ((numbers - self.mean) / self.std).astype(np.float32)[:, None]
+        return ((self.numbers(y) - self.mean) / self.std).astype(np.float32)[:, None]
 
     def decode(self, z: npt.ArrayLike, *, clip: bool = False) -> Floats:
         """Undo `encode`.
@@ -310,7 +354,8 @@ class NumberTarget:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the state as JSON-able values."""
-        return {"task": self.task, "mean": self.mean, "std": self.std, "low": self.low, "high": self.high}
+        numbers = {"mean": self.mean, "std": self.std, "low": self.low, "high": self.high}
+        return {"task": self.task, **numbers, "spelling": self.spelling.to_dict()}
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> NumberTarget:
@@ -318,6 +363,7 @@ class NumberTarget:
         expect(state, {"mean": float, "std": at_least(5e-324, float), "low": NUMBER, "high": NUMBER})
         target = cls()
         target.mean, target.std, target.low, target.high = (float(state[k]) for k in ("mean", "std", "low", "high"))
+        target.spelling = Spelling.from_dict(state.get("spelling", {}))
         return target
 
 

@@ -75,7 +75,7 @@ def collect_evidence(
     if isinstance(predictor.target, ClassTarget):
         order, mistakes, found["wrong"] = _wrong_classes(predictor.target, y, out, called, most)
     else:
-        truth, guess = y.astype(np.float64), predictor.decode(out)
+        truth, guess = predictor.target.numbers(y), predictor.decode(out)
         order, mistakes = _largest_errors(truth, guess, called, most)
         some = _draw(rng, len(y), _PAIRS)
         found["pairs"] = {"truth": _short(truth[some]), "prediction": _short(guess[some])}

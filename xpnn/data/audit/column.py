@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import unicodedata
 from collections import Counter
@@ -15,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import DataError, ShapeError
-from ..columns import LARGEST, Floats, as_column, as_texts, is_missing, is_number, is_text, label_key, plural
+from ..columns import LARGEST, Floats, as_column, as_texts, is_missing, is_number, is_text, label_key, plural, quote
 from ..spelling import Doubt, Spelling, find_spelling, is_missing_word
 
 __all__ = ["FEW_ROWS", "Codes", "Column", "Written", "alike", "many", "many_do", "read_columns", "rows_alike", "share"]
@@ -111,13 +110,12 @@ def read_columns(
     columns: Mapping[str, npt.ArrayLike],
     categorical: Collection[str],
     strip: Mapping[str, str],
-    numeric: Collection[str] = (),
-    like: Mapping[str, Column] | None = None,
+    written: Mapping[str, Written],
 ) -> list[Column]:
     """Read all columns of a table: numbers with NaN for missing values, or text with None.
 
-    Columns named in `categorical` are read as text, and text as numbers where its spelling is sure; `strip` has, by
-    column, an ending to take off each category. Columns of a test table are read `like` those of training.
+    Columns named in `categorical` are read as text; `strip` has, by column, an ending to take off each category, and
+    `written` how numbers stood that were read from text.
     """
     arrays = {name: as_column(name, values) for name, values in columns.items()}
     lengths = {len(array) for array in arrays.values()}
@@ -126,46 +124,42 @@ def read_columns(
     if len(lengths) > 1:
         listed = ", ".join(f"{name}: {len(array)}" for name, array in arrays.items())
         raise ShapeError(f"audit: expected columns of one length, got {listed}. Cut them from one table.")
-    read = []
-    for name, array in arrays.items():
-        if name in categorical:
-            read.append(_read_words(name, array, strip.get(name, "")))
-        elif not is_text(array):
-            read.append(_read_numbers(name, array))
-        else:
-            other = None if like is None else like.get(name)
-            read.append(_read_text(name, array, strip.get(name, ""), numeric=name in numeric, like=other))
-    return read
+    return [
+        _read_words(name, array, strip.get(name, ""), chosen=name in categorical)
+        if name in categorical or is_text(array)
+        else _read_numbers(name, array, written.get(name))
+        for name, array in arrays.items()
+    ]
 
 
-def _read_text(name: str, array: npt.NDArray[Any], strip: str, *, numeric: bool, like: Column | None) -> Column:
-    """Read text as numbers where it is sure to be, and not as `float` reads them; else as words."""
-    rows: Counter[str | None] = Counter(as_texts(array))
-    if like is None:
-        found = find_spelling(rows, name=name, numeric=numeric)
-    else:
-        found = None if like.numbers is None else like.written.spelling if like.written is not None else Spelling()
-        try:
-            _ = found and found.parse(rows)
-        except DataError:  # words where numbers are due: told by who compares the two
-            found = None
-    if isinstance(found, Spelling) and not all(word is None or is_number(word) for word in rows):
-        missing = {word: n for word, n in rows.items() if word is not None and is_missing_word(word)}
-        example = next(word for word in rows if word is not None and word not in missing)
-        return _read_numbers(name, found.parse(array.tolist()), Written(found, example, missing))
-    return dataclasses.replace(_read_words(name, array, strip), doubt=found if isinstance(found, Doubt) else None)
+def _doubt(name: str, rows: Mapping[str | None, int]) -> Doubt | None:
+    """Tell what is open in text that looks like numbers, or that it could be read as such."""
+    found = find_spelling(rows, name=name)
+    words = {word: n for word, n in rows.items() if word is not None}
+    if not isinstance(found, Spelling) or all(map(is_number, words)):
+        return found if isinstance(found, Doubt) else None
+    missing = [word for word in words if is_missing_word(word)]
+    present = sum(n for word, n in words.items() if word not in missing)
+    if missing:
+        stray = sum(words[word] for word in missing)
+        seen = f"All but {many(stray, 'row')} hold numbers; the others hold {quote(missing, 3)}."
+        return Doubt(stray, seen, f"Say that they mean no value (--missing={','.join(missing[:3])}).", (found,))
+    example = next(iter(words))
+    seen = f"{many_do(present, 'row', 'hold')} {found.describe()}, such as {example!r}."
+    return Doubt(present, seen, "Read the file with load_csv, or the column with Spelling.parse.", (found,))
 
 
-def _read_words(name: str, array: npt.NDArray[Any], strip: str) -> Column:
+def _read_words(name: str, array: npt.NDArray[Any], strip: str, *, chosen: bool) -> Column:
     texts = as_texts(array)
+    doubt = None if chosen else _doubt(name, Counter(texts))
     spellings = {v if isinstance(v, str) else t for v, t in zip(array.tolist(), texts, strict=True) if t}
     if strip:
         texts = [None if t is None else t.removesuffix(strip).strip() for t in texts]
         spellings = {s.strip().removesuffix(strip).strip() for s in spellings}
     levels = sorted({t for t in texts if t is not None})
     where: dict[str | None, int] = {None: -1} | {level: i for i, level in enumerate(levels)}
-    codes = np.fromiter((where[t] for t in texts), dtype=np.int64, count=len(texts))
-    return Column(name, levels, codes, spellings=sorted(spellings))
+    codes = np.fromiter(map(where.__getitem__, texts), dtype=np.int64, count=len(texts))
+    return Column(name, levels, codes, spellings=sorted(spellings), doubt=doubt)
 
 
 def _read_numbers(name: str, array: npt.NDArray[Any], written: Written | None = None) -> Column:
@@ -188,11 +182,13 @@ def rows_alike(columns: Sequence[Column], *others: Sequence[Column]) -> Codes:
     total = columns[0].n + sum(other[0].n for other in others)
     rows = np.zeros(total, dtype=np.int64)
     for parts in zip(columns, *others, strict=True):
-        numbers = [part.numbers for part in parts if part.numbers is not None]
-        values: list[npt.NDArray[Any]] = list(numbers)
-        if len(numbers) < len(parts):
-            values = [np.array(["", *part.rows])[part.codes + 1] for part in parts]
-        _, codes = np.unique(np.concatenate(values), return_inverse=True)
+        codes = parts[0].codes + 1
+        if others:
+            numbers = [part.numbers for part in parts if part.numbers is not None]
+            values: list[npt.NDArray[Any]] = list(numbers)
+            if len(numbers) < len(parts):
+                values = [np.array(["", *part.rows])[part.codes + 1] for part in parts]
+            _, codes = np.unique(np.concatenate(values), return_inverse=True)
         # Renumbered after each column, so the product never overflows.
         groups, rows = np.unique(rows * (int(codes.max()) + 1) + codes, return_inverse=True)
         if len(groups) == total:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -13,7 +14,7 @@ from ...errors import DataError, OptionError
 from ..columns import quote
 from ..csv import Table
 from ..targets import Task, infer_task
-from .column import Column, read_columns
+from .column import Column, Written, read_columns
 from .features import check_feature, check_side_by_side
 from .findings import SEVERITIES, Audit, AuditFinding
 from .rows import check_labels_of_both, check_repeats, check_shift, check_test_columns
@@ -103,12 +104,12 @@ def audit(
         raise DataError(f"audit: expected the target to be kept, got {target!r} in drop. Take it out of drop.")
     strip = {} if target is None else {target: strip_target}
     as_text = frozenset(categorical)
-    kept = [c for c in read_columns(columns, as_text, strip, numeric) if c.name not in drop]
+    kept = [c for c in read_columns(columns, as_text, strip, _written(table)) if c.name not in drop]
     if not kept:
         raise DataError(f"audit: expected a column to look at, got all {len(names)} dropped. Keep one.")
     other, n_test = None, 0
     if test is not None:
-        read = read_columns(_mapping(test), as_text, strip, like={c.name: c for c in kept})
+        read = read_columns(_mapping(test), as_text, strip, {})
         other, n_test = [c for c in read if c.name not in drop], read[0].n
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # of sizes far apart
         return _audit(kept, target, other, n_test, task, frozenset(numeric), held_out)
@@ -117,6 +118,19 @@ def audit(
 def _mapping(table: Table | Mapping[str, npt.ArrayLike]) -> dict[str, npt.ArrayLike]:
     columns = table.columns if isinstance(table, Table) else table
     return {str(name): columns[name] for name in columns}
+
+
+def _written(table: Table | Mapping[str, npt.ArrayLike]) -> dict[str, Written]:
+    """Return how the numbers of a file stood in it, where `float` would not have read them."""
+    written: dict[str, Written] = {}
+    if not isinstance(table, Table):
+        return written
+    for name, spelling in table.spellings.items():
+        cells, gaps = table.cells[name], np.isnan(table.columns[name])
+        if table.respelt(name) and not gaps.all():
+            missing = Counter(cell for cell in cells[gaps].tolist() if cell is not None)
+            written[name] = Written(spelling, cells[int((~gaps).argmax())], missing)
+    return written
 
 
 def _audit(

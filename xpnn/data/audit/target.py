@@ -45,7 +45,8 @@ def check_target(target: Column, features: Sequence[Column], task: Task, *, chos
         seen = f"All {many(present, 'row')} hold {quote(target.levels, 3)}: there is nothing to learn."
         yield AuditFinding("error", "single value", name, len(target.levels), seen, "Check the column and the rows.")
         return
-    if not chosen or task == "regression":
+    # Labels that are numbers but not plain ones are kept as they are written.
+    if task == "regression" or (not chosen and target.written is None):
         yield from check_written(target, numeric=False, target=True)
         if target.doubt is not None:
             return

@@ -116,7 +116,7 @@ def check_free_text(column: Column, target: Column, task: Task) -> Iterator[Audi
     held[holders[told]] = True
     if task == "classification":
         off = values[held].mean(axis=0) - values.mean(axis=0)
-        k = int(np.abs(off).argmax())
+        k = int(off.argmax())
         there, of_all = (share(float(v[:, k].mean()), 1) for v in (values[held], values))
         what = f"have {target.name} {label_key(target.levels[k])!r} in {there}, all rows in {of_all}"
     else:
