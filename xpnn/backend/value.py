@@ -18,6 +18,7 @@ from ..accel.native.support import Compiled, compiled_by_environment
 from ..arguments import real_hint
 from ..crossover import Crossover
 from ..errors import BackendUnavailableError, DTypeError, OptionError
+from ..frames import unwrapped
 from ..ops import Ops
 from .interop import library_of, to_numpy
 from .operations import Options, make_ops, options_of
@@ -108,10 +109,15 @@ class Backend:
         ------
         DTypeError
             If `a` does not hold real numbers.
+        DataError
+            If values of `a` are masked.
         """
         dtype = self.dtype if dtype is None else dtype
-        if type(a) is np.ndarray and self.name == "numpy" and a.dtype == dtype:
-            return a
+        if type(a) is np.ndarray:
+            if self.name == "numpy" and a.dtype == dtype:
+                return a
+        elif isinstance(a, np.ndarray):
+            a = np.asarray(unwrapped(a, "asarray", "a"))
         if self.owns(a):
             if self.name == "torch" and a.requires_grad:
                 a = a.detach()  # our backward is by hand: torch must not record a second one

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DataError, DTypeError, ShapeError
+from ..frames import cells
 
 __all__ = [
     "LARGEST",
@@ -32,7 +33,7 @@ LARGEST = 1e100
 
 def as_column(name: str, values: npt.ArrayLike) -> npt.NDArray[Any]:
     """Return one column as a 1-D array of booleans, numbers or objects."""
-    array = np.asarray(values)
+    array = cells(values, f"column {name!r}")
     if array.ndim != 1:
         raise ShapeError(f"column {name!r}: expected shape (n,), got {array.shape}. Give one array a column.")
     if array.dtype.kind not in "biufOUT":

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ..config import reading
 from ..errors import DataError, LabelError
+from ..frames import cells
 from .columns import Floats, as_column, as_numbers, as_texts, is_missing, is_text, label_key, plural, quote
 
 __all__ = ["ClassTarget", "InferredTask", "NumberTarget", "Task", "infer_task", "label_advice", "target_from_dict"]
@@ -20,7 +21,7 @@ Task: TypeAlias = Literal["classification", "regression"]
 
 def _target(y: npt.ArrayLike) -> npt.NDArray[Any]:
     """Return the target as a 1-D array in which every row has a value."""
-    array = np.asarray(y)
+    array = cells(y, "target")
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     array = as_column("target", array)

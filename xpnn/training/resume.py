@@ -19,6 +19,7 @@ from ..checkpoint import build, read, write
 from ..config import Custom, from_config, known_classes, reading, to_config
 from ..errors import FileFormatError
 from ..files import PathLike
+from ..frames import plain_names
 from .callbacks import Callback
 from .history import History
 
@@ -48,6 +49,7 @@ def save_trainer(trainer: Trainer, path: PathLike) -> None:
     meta = {part: to_config(getattr(trainer, part)) for part in _PARTS}
     meta |= {name: getattr(trainer, name) for name in _NUMBERS}
     meta |= {"t": optimizer.t, "history": trainer.history.rows}
+    meta["column_names"] = {name: plain_names(columns) for name, columns in trainer.column_names.items()}
     write(path, tensors, {"network": trainer.net.config(), "trainer": meta})
 
 
@@ -78,6 +80,8 @@ def load_trainer(
         if trainer.regularizer is not None:
             vectors = {name: net.backend.copy(array) for name, array in parts["regularizer"].items()}
             trainer.regularizer.resume(net.store, vectors)
+        named = state.get("column_names", {}).items()  # older files have none
+        trainer.column_names = {name: list(columns) for name, columns in named if columns is not None}
         trainer.history = History(state["history"])
         trainer.epoch, trainer.step = state["epoch"], state["step"]
     return trainer
