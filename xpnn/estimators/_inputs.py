@@ -118,22 +118,19 @@ def targets_of(y: Any, where: str, *, numbers: bool) -> Any:
         if isinstance(error, XpnnError):
             raise
         return y  # rows of different length: scikit-learn says which it takes
-    objects, host = host, numbers_of(host, where, "y")
-    if (
-        host.dtype.kind == "f"
-        and not numbers
-        and all(isinstance(label, Integral) for label in objects.ravel().tolist())
-    ):
+    read = numbers_of(host, where, "y")
+    whole = not numbers and host.dtype.kind == "O" and read.dtype.kind == "f"
+    if whole and all(isinstance(label, Integral) for label in host.ravel().tolist()):
         raise LabelError(
             f"{where}: expected whole numbers of at most 64 bits as labels in y, got larger ones. Pass them as text."
         )
-    gaps = [i for i, value in enumerate(host.tolist()) if is_gap(value)] if host.dtype.kind == "O" else []
+    gaps = [i for i, value in enumerate(read.tolist()) if is_gap(value)] if read.dtype.kind == "O" else []
     if gaps:
         raise DataError(
             f"{where}: expected a target in every row of y, got {len(gaps)} missing, the first in row {gaps[0]}. "
             "Leave these rows out."
         )
-    return host
+    return read
 
 
 def weights_of(sample_weight: Any, where: str) -> Any:
