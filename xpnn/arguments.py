@@ -13,7 +13,7 @@ import array_api_compat
 import numpy as np
 
 from .errors import DataError, DTypeError, OptionError, ShapeError
-from .frames import column_names, numbers_of, places, stacked, unwrapped
+from .frames import array_of, column_names, numbers_of, places, stacked, unwrapped
 
 __all__ = [
     "Argument",
@@ -181,7 +181,7 @@ def as_array(a: Any, where: str, name: str, *, lazy: bool = False, fitted: Seque
         return a
     names = column_names(a, where, name)
     if names is not None:
-        array = unwrapped(np.asanyarray(a.to_numpy()), where, name)
+        array = array_of(a, where, name)
         order = None if fitted is None else places(names, fitted, where, name)
         return array if order is None else array[..., order]
     of_a_frame = hasattr(a, "to_numpy") and not isinstance(getattr(a, "dtype", None), np.dtype)
@@ -233,10 +233,10 @@ def as_rows(a: Any, where: str, name: str, *, fitted: Sequence[Any] | None = Non
 
 
 def _real(array: Any, where: str, name: str, *, objects: bool) -> Any:
-    kind = getattr(array.dtype, "kind", "")
-    if kind in ("f", "i", "u", "b"):
+    own = getattr(array.dtype, "isbuiltin", 1) != 2  # else of ml_dtypes
+    if own and getattr(array.dtype, "kind", "") in ("f", "i", "u", "b"):
         return array
-    if isinstance(array, np.ndarray) and (kind == "V" or objects) and not isinstance(array, np.memmap):
+    if isinstance(array, np.ndarray) and (objects or not own) and not isinstance(array, np.memmap):
         array = numbers_of(array, where, name)
     check_real(array, where, name)
     return array

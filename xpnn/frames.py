@@ -18,7 +18,18 @@ import numpy.typing as npt
 
 from .errors import DataError, DTypeError
 
-__all__ = ["cells", "column_names", "is_frame", "is_gap", "numbers_of", "places", "plain_names", "stacked", "unwrapped"]
+__all__ = [
+    "array_of",
+    "cells",
+    "column_names",
+    "is_frame",
+    "is_gap",
+    "numbers_of",
+    "places",
+    "plain_names",
+    "stacked",
+    "unwrapped",
+]
 
 # Whole numbers up to this one are exact in float64.
 _EXACT = 1 << 53
@@ -50,6 +61,24 @@ def column_names(a: Any, where: str, name: str) -> list[Any] | None:
             "Rename or drop all but one of them."
         )
     return names
+
+
+def array_of(frame: Any, where: str, name: str) -> npt.NDArray[Any]:
+    """Return a frame as an array; refuse dates that would become numbers, of days or of nanoseconds.
+
+    Raises
+    ------
+    DTypeError
+        If a column holds dates or times, and the array would be of numbers.
+    """
+    array = unwrapped(np.asanyarray(frame.to_numpy()), where, name)
+    for label, dtype in zip(frame.columns, getattr(frame, "dtypes", ()), strict=False):
+        if str(dtype).lower().startswith(("date", "time", "duration")) and array.dtype.kind in "biuf":
+            raise DTypeError(
+                f"{where}: expected real numbers in {name}, got dtype {dtype} in column {label!r}. "
+                "Count time from a date of your choice."
+            )
+    return array
 
 
 def plain_names(names: Sequence[Any] | None) -> list[str | int] | None:
@@ -157,7 +186,7 @@ def numbers_of(array: npt.NDArray[Any], where: str, name: str) -> npt.NDArray[An
     >>> numbers_of(np.asarray([1, 2**60 + 1], dtype=object), "fit", "y").tolist()
     [1, 1152921504606846977]
     """
-    if array.dtype.kind == "V" and array.dtype.name.startswith(("bfloat", "float", "int", "uint")):
+    if array.dtype.isbuiltin == 2 and array.dtype.name.startswith(("bfloat", "float", "int", "uint")):
         return array.astype(np.float32)  # of ml_dtypes: each fits
     if array.dtype.kind != "O":
         return array
@@ -228,7 +257,7 @@ def cells(values: Any, where: str) -> npt.NDArray[Any]:
             raise _refusal(where, f"values of type {dates[0]}", "mM")
         if any(_is_gap_type(kind) and kind is not type(None) for kind in kinds):
             gaps = gaps | np.reshape([is_gap(value) for value in array.ravel().tolist()], array.shape)
-    elif array.dtype.kind in "VcmM":
+    else:
         array = numbers_of(array, where, "")
         if array.dtype.kind in "VcmM":
             raise _refusal(where, f"dtype {array.dtype}", array.dtype.kind)

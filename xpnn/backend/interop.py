@@ -12,7 +12,7 @@ import numpy as np
 
 from .._typing import Array, Namespace
 from ..errors import DTypeError
-from ..frames import unwrapped
+from ..frames import stacked, unwrapped
 from ..ops import Ops, portable_ops
 
 __all__ = ["LIBRARIES", "NAMESPACES", "library_of", "namespace", "on_device", "ops_of", "to_numpy"]
@@ -114,4 +114,4 @@ def to_numpy(x: Any) -> np.ndarray:
     if library == "strict":
         strict = importlib.import_module("array_api_strict")
         return np.asarray(x.to_device(strict.Device("CPU_DEVICE")))
-    return np.asarray(unwrapped(np.asanyarray(x), "to_numpy", "x"))
+    return np.asarray(unwrapped(stacked(x), "to_numpy", "x"))

@@ -15,10 +15,9 @@ import numpy as np
 from .._typing import Array, Device, DType, Namespace
 from ..accel.half import HALVES, half_of
 from ..accel.native.support import Compiled, compiled_by_environment
-from ..arguments import real_hint
+from ..arguments import as_array, real_hint
 from ..crossover import Crossover
 from ..errors import BackendUnavailableError, DTypeError, OptionError
-from ..frames import unwrapped
 from ..ops import Ops
 from .interop import library_of, to_numpy
 from .operations import Options, make_ops, options_of
@@ -116,8 +115,8 @@ class Backend:
         if type(a) is np.ndarray:
             if self.name == "numpy" and a.dtype == dtype:
                 return a
-        elif isinstance(a, np.ndarray):
-            a = np.asarray(unwrapped(a, "asarray", "a"))
+        elif library_of(type(a)) in (None, "numpy"):
+            a = np.asarray(as_array(a, "asarray", "a"))
         if self.owns(a):
             if self.name == "torch" and a.requires_grad:
                 a = a.detach()  # our backward is by hand: torch must not record a second one

@@ -370,7 +370,7 @@ def _affine(x: Array, shift: Floats, scale: Floats, *, inverse: bool) -> Array:
 
 
 def _affine_numpy(x: npt.NDArray[Any], shift: Floats, scale: Floats, *, inverse: bool) -> npt.NDArray[Any]:
-    dtype = x.dtype if x.dtype.kind == "f" else np.dtype(np.float32)
+    dtype = x.dtype if x.dtype.kind == "f" and x.dtype.isbuiltin != 2 else np.dtype(np.float32)
     wide = np.promote_types(dtype, np.float64)
     out = np.empty(x.shape, dtype.newbyteorder("="))
     for start, stop in _ranges(x, _SCALED_ELEMENTS):

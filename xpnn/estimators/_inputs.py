@@ -19,6 +19,7 @@ from sklearn.utils.validation import (
 
 from ..arguments import as_array, as_real
 from ..backend import to_numpy
+from ..backend.interop import library_of
 from ..data import Standardizer, TableEncoder
 from ..errors import DataError, LabelError, XpnnError
 from ..frames import cells, column_names, is_gap, numbers_of
@@ -94,15 +95,15 @@ def admitted(X: Any, where: str, *, encoded: bool = False) -> Any:
         return X
     if isinstance(X, np.ndarray | list | tuple) and not _plain(X):
         X = as_array(X, where, "X")
-        if X.dtype.kind in "OmMV":
+        if X.dtype.kind != "c":  # which scikit-learn refuses
             X = numbers_of(cells(X, f"{where}: X"), where, "X")
-    return X
+    return to_numpy(X) if library_of(type(X)) == "torch" and not is_foreign(X) else X
 
 
 def _plain(X: Any) -> bool:
     """Whether scikit-learn reads it right: an array of numbers or text, or a list without masked rows."""
     if isinstance(X, np.ndarray):
-        return type(X) is np.ndarray and X.dtype.kind not in "OmMV"
+        return type(X) is np.ndarray and X.dtype.kind not in "OmMV" and X.dtype.isbuiltin != 2
     return not any(isinstance(row, np.ma.MaskedArray) for row in X)
 
 
@@ -112,6 +113,7 @@ def targets_of(y: Any, where: str, *, numbers: bool) -> Any:
     if y is None or scipy.sparse.issparse(y) or is_foreign(y) or kind == "c":  # which scikit-learn refuses
         return y
     column_names(y, where, "y")
+    y = to_numpy(y) if library_of(type(y)) == "torch" else y
     try:
         host = np.asarray(y) if kind in ("m", "M") and not numbers else cells(y, f"{where}: y")
     except (ValueError, TypeError) as error:
