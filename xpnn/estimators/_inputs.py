@@ -139,7 +139,7 @@ def weights_of(sample_weight: Any, where: str) -> Any:
     """Return weights as numbers of some library, None if there are none; one number stands for all rows."""
     if sample_weight is None or isinstance(sample_weight, Number) or is_foreign(sample_weight):
         return sample_weight
-    return as_real(sample_weight, where, "sample_weight", objects=True)
+    return to_numpy(as_real(sample_weight, where, "sample_weight", objects=True))
 
 
 def codes_of(y: np.ndarray, classes: np.ndarray) -> np.ndarray:

@@ -75,7 +75,7 @@ def check_weight(where: str, weight: Any, n: int) -> np.ndarray | None:
     host = to_numpy(as_real(weight, where, "sample_weight", objects=True)).astype(np.float64)
     if host.shape != (n,):
         raise ShapeError(f"{where}: expected sample_weight of shape ({n},), got {host.shape}. One weight a row.")
-    if not np.isfinite(host).all() or (host < 0).any() or not host.sum() > 0:
+    if not np.isfinite(host).all() or (host < 0).any() or not host.any():
         raise DataError(
             f"{where}: expected sample weights that are finite, at least 0 and not all 0, got {host.min():g} to "
             f"{host.max():g}. Give a row that shall not count weight 0."
