@@ -20,6 +20,7 @@ each_module = pytest.mark.parametrize("module", FILES)
 # A module may import from lower levels, and from its own package; modules of one level do not know each other.
 LEVELS = (
     {"_typing", "errors", "recordable"},
+    {"frames"},
     {"arguments", "optional", "schema"},
     {"config", "contract", "files", "initializers", "metrics", "random", "special"},
     {"crossover", "ops", "schedules", "staging"},

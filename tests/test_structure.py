@@ -150,7 +150,8 @@ HOMES = {
     r"\bfrom_address\(": {"xpnn.accel.native.inner_loops"},  # NumPy's loops are found
     r"\bstratified_indices\(": {"xpnn.data.batching", "xpnn.training.checks", "xpnn.cli.sources"},  # rows are held out
     r"(?m)^def (to_config|from_config)\(": {"xpnn.config"},  # objects become plain data, and again objects
-    r"def (suggest|as_array|same_length|check_real)\(": {"xpnn.arguments"},
+    r"def (suggest|as_array|as_real|same_length|check_real)\(": {"xpnn.arguments"},
+    r"def (cells|column_names|numbers_of|unwrapped)\(|getmaskarray": {"xpnn.frames"},  # what an array-like holds
     r"class (StepTable|Tally)\b": {"xpnn.training.step"},
     r"class (Affine|Update)\b": {"xpnn.ops"},
 }

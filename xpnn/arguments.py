@@ -6,7 +6,7 @@ import difflib
 import inspect
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -14,10 +14,12 @@ import array_api_compat
 import numpy as np
 
 from .errors import DataError, DTypeError, OptionError, ShapeError
+from .frames import array_of, column_names, numbers_of, places, stacked, unwrapped
 
 __all__ = [
     "Argument",
     "as_array",
+    "as_real",
     "as_rows",
     "check_real",
     "constructor",
@@ -171,37 +173,92 @@ def describe(thing: Any) -> str:
     return f"{type(thing).__name__}({', '.join(given)})"
 
 
-def as_array(a: Any, where: str, name: str, *, lazy: bool = False) -> Any:
+def as_array(a: Any, where: str, name: str, *, lazy: bool = False, fitted: Sequence[Any] | None = None) -> Any:
     """Return `a` if it is an array of any library, else NumPy's reading of it (lists, data frames).
 
-    With `lazy`, what only looks like an array (a sparse matrix, a data set in an HDF5 file) stays too, to be read in
-    parts.  Raises ShapeError if its rows differ in length.
+    Subclasses of NumPy's arrays become plain; a memory map stays one.  With `lazy`, what only looks like an array (a
+    sparse matrix, a data set in an HDF5 file) stays too, to be read in parts.  The columns of a frame are put into the
+    order of those that were `fitted`.
+
+    Raises
+    ------
+    ShapeError
+        If its rows differ in length.
+    DataError
+        If values are masked, a frame has a name twice, or other columns than those that were fitted.
 
     Examples
     --------
     >>> as_array([[1.0, 2.0]], "fit", "X").shape
     (1, 2)
     """
-    if lazy and hasattr(a, "shape") and hasattr(a, "dtype") and not hasattr(a, "iloc"):
+    if type(a) is np.ndarray:
         return a
+    if isinstance(a, np.ndarray):
+        return unwrapped(a, where, name)
     if array_api_compat.is_array_api_obj(a):
         return a
+    names = column_names(a, where, name)
+    if names is not None:
+        array = array_of(a, where, name)
+        order = None if fitted is None else places(names, fitted, where, name)
+        return array if order is None else array[..., order]
+    of_a_frame = hasattr(a, "to_numpy") and not isinstance(getattr(a, "dtype", None), np.dtype)
+    if lazy and hasattr(a, "shape") and hasattr(a, "dtype") and not (of_a_frame or hasattr(a, "iloc")):
+        return a
     try:
-        return np.asarray(a)
+        array = stacked(a)
     except ValueError as error:
         raise ShapeError(
             f"{where}: expected rows of equal length in {name}, got rows of different lengths. Pad or cut them."
         ) from error
+    return unwrapped(array, where, name)
 
 
-def as_rows(a: Any, where: str, name: str) -> Any:
-    """Return `a` as `as_array` does, reading it in parts; refuse empty data, and text as `X`."""
-    a = as_array(a, where, name, lazy=True)
-    if len(a.shape) == 0 or a.shape[0] == 0:
-        raise DataError(f"{where}: expected at least one row in {name}, got shape {tuple(a.shape)}. Check the data.")
+def as_real(
+    a: Any, where: str, name: str, *, lazy: bool = False, objects: bool = False, fitted: Sequence[Any] | None = None
+) -> Any:
+    """Return `a` as `as_array` does, as an array of real numbers.
+
+    With `objects`, numbers in an array of objects are taken too; else only those in frames and lists are, for what
+    such an array holds somebody chose.
+
+    Raises
+    ------
+    DTypeError
+        If it holds text, complex numbers, dates or records.
+    DataError
+        As `as_array`, or if objects hold numbers and gaps (None, pandas.NA).
+
+    Examples
+    --------
+    >>> as_real([[1, 2.5]], "fit", "X")
+    array([[1. , 2.5]])
+    """
+    array = as_array(a, where, name, lazy=lazy, fitted=fitted)
+    return _real(array, where, name, objects=objects or array is not a)
+
+
+def as_rows(a: Any, where: str, name: str, *, fitted: Sequence[Any] | None = None) -> Any:
+    """Return `a` as `as_array` does, reading it in parts; refuse empty data, and as `X` what are no real numbers."""
+    array = as_array(a, where, name, lazy=True, fitted=fitted)
+    if len(array.shape) == 0 or array.shape[0] == 0:
+        raise DataError(
+            f"{where}: expected at least one row in {name}, got shape {tuple(array.shape)}. Check the data."
+        )
     if name.startswith("X"):
-        check_real(a, where, name)
-    return a
+        return _real(array, where, name, objects=array is not a)
+    return numbers_of(array, where, name) if isinstance(array, np.ndarray) else array
+
+
+def _real(array: Any, where: str, name: str, *, objects: bool) -> Any:
+    own = getattr(array.dtype, "isbuiltin", 1) != 2  # else of ml_dtypes
+    if own and getattr(array.dtype, "kind", "") in ("f", "i", "u", "b"):
+        return array
+    if isinstance(array, np.ndarray) and (objects or not own) and not isinstance(array, np.memmap):
+        array = numbers_of(array, where, name)
+    check_real(array, where, name)
+    return array
 
 
 def same_length(where: str, **columns: Any) -> int:
@@ -223,10 +280,9 @@ def check_real(a: Any, where: str, name: str) -> None:
     """Raise DTypeError unless the array `a` holds real numbers."""
     hint = real_hint(a.dtype)
     if hint is not None:
-        raise DTypeError(
-            f"{where}: expected real numbers in {name}, got dtype {a.dtype}. "
-            f"{hint}, or convert with {name}.astype(float)."
-        )
+        # A number made of a date depends on its unit, and one of a record on nothing that is meant.
+        convert = "" if getattr(a.dtype, "kind", "") in ("m", "M", "V") else f", or convert with {name}.astype(float)"
+        raise DTypeError(f"{where}: expected real numbers in {name}, got dtype {a.dtype}. {hint}{convert}.")
 
 
 def real_hint(dtype: Any) -> str | None:
@@ -246,4 +302,6 @@ def real_hint(dtype: Any) -> str | None:
         return "Split real and imaginary parts"
     if name.startswith(("datetime", "timedelta")):
         return "Count time from a date of your choice"
+    if name.startswith(("void", "record")):
+        return "Put the fields of records side by side with numpy.lib.recfunctions.structured_to_unstructured"
     return "Encode text with xpnn.data.TableEncoder"

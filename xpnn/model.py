@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ._typing import Array
-from .arguments import as_array, check_real, count, is_count, suggest
+from .arguments import as_real, count, is_count, suggest
 from .backend import Backend, get_backend, like, on_device, to_numpy
 from .config import to_config
 from .crossover import work_of
@@ -292,8 +292,7 @@ class Sequential(Recordable):
         """
         fitting = max(_SLICE_ELEMENTS // self._widest, 1)
         rows = fitting if batch_size is None else count(batch_size, "predict", "batch_size")
-        x = as_array(x, "predict", "X", lazy=True)
-        check_real(x, "predict", "X")
+        x = as_real(x, "predict", "X", lazy=True)
         if self.takes_integers:
             self.check_categories(x)
         n = x.shape[-2] if len(x.shape) >= 2 else 1
@@ -332,8 +331,7 @@ class Sequential(Recordable):
     def check_categories(self, x: Any) -> None:
         """Check category numbers on the host: some libraries wrap numbers that are out of range."""
         first = self.layers[0]
-        host = to_numpy(x)
-        check_real(host, first.label, "X")
+        host = to_numpy(as_real(x, first.label, "X", lazy=True))
         if isinstance(first, Embedding) and host.size:
             if host.dtype.kind == "f" and not (np.isfinite(host) & (host == np.floor(host))).all():
                 raise DTypeError(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import losses
+from .arguments import as_real
 from .backend import Backend, to_numpy
 from .checkpoint import build, read, write
 from .config import Custom, from_config, known_classes, reading, to_config
@@ -63,7 +64,12 @@ class Predictor:
             return self.encoder.transform(raw)
         if isinstance(raw, Mapping | Table):
             raise ShapeError("Predictor: this model was trained on arrays, not on a table. Pass an array of rows.")
-        X = to_numpy(raw)
+        names = getattr(self.encoder, "feature_names_in", None)
+        X = to_numpy(as_real(raw, "Predictor", "X", objects=True, fitted=names))
+        if X.ndim == 0:
+            raise ShapeError(
+                "Predictor: expected an array of rows, got a single value. Pass an array of shape (n, ...)."
+            )
         X = X.reshape(len(X), -1) if X.ndim != 2 else X
         if X.shape[1] != self.net.n_in:
             raise ShapeError(

@@ -15,7 +15,7 @@ import numpy as np
 
 from ._typing import Array
 from .accel.half import HALVES
-from .arguments import as_rows, same_length
+from .arguments import as_real, as_rows, same_length
 from .backend import Backend, get_backend, to_numpy
 from .errors import OptionError, ShapeError, XpnnError
 from .losses import Loss
@@ -167,7 +167,7 @@ def check_gradients(
         raise OptionError(f"check_gradients: expected eps > 0, got {eps!r}.")
     _refuse_halves("check_gradients", net.backend.dtype_name)
     net = net.to(net.backend, dtype="float64") if net.backend.dtype_name != "float64" else net.copy()
-    x, y = as_rows(x, "check_gradients", "x"), as_rows(y, "check_gradients", "y")
+    x, y = as_real(as_rows(x, "check_gradients", "x"), "check_gradients", "x"), as_rows(y, "check_gradients", "y")
     same_length("check_gradients", x=x, y=y)
     problem = _Problem(net, loss, _targets(net, loss, y), sample_weight, train, step)
     x = to_numpy(x).astype(np.int64 if net.takes_integers else np.float64)

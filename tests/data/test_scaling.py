@@ -270,3 +270,74 @@ def test_one_hot_refuses(y, n_classes, error, words):
 
 def test_one_hot_of_nothing_is_empty():
     assert one_hot(np.array([], dtype=int), 3).shape == (0, 3)
+
+
+# -- in float64, whatever is given --------------------------------------------------------------------------------
+#: Columns of whole numbers, with offsets far beyond what float32 tells apart.
+OFFSETS = st.sampled_from([0, 1_700_000_000, -(10**12), 2**50])
+STEPS = st.lists(st.integers(0, 10**6), min_size=2, max_size=12)
+
+
+@pytest.mark.parametrize("make", SCALERS)
+@given(offset=OFFSETS, steps=STEPS, dtype=st.sampled_from(["i8", "u8", "f8", "O"]))
+@settings(deadline=None, max_examples=40)
+def test_whole_numbers_are_scaled_as_float64_and_rounded_once(make, offset, steps, dtype):
+    whole = np.asarray(steps, np.int64)[:, None] + (abs(offset) if dtype == "u8" else offset)
+    scaler, given_x = make().fit(whole.astype(dtype)), whole.astype(dtype)
+    exact = make().fit(whole.astype(np.float64)).transform(whole.astype(np.float64))
+    got = scaler.transform(given_x)
+    assert got.dtype == (np.float64 if dtype == "f8" else np.float32)
+    np.testing.assert_array_equal(got, exact.astype(got.dtype))
+    order = np.argsort(whole[:, 0], kind="stable")
+    assert (np.diff(got[order, 0]) >= 0).all()
+    back = scaler.inverse_transform(exact)
+    np.testing.assert_allclose(back, whole, rtol=0, atol=1e-6 * max(np.ptp(whole), 1) + np.spacing(float(abs(offset))))
+
+
+@pytest.mark.parametrize("make", SCALERS)
+@given(x=hnp.arrays(np.float32, (6, 2), elements=st.floats(-4096, 4096, width=32)))
+@settings(deadline=None, max_examples=30)
+def test_float32_is_within_a_rounding_of_float64(make, x):
+    x += np.float32(2**20)  # an offset that takes half of the digits
+    scaler = make().fit(x)
+    want = scaler.transform(x.astype(np.float64))
+    np.testing.assert_array_equal(scaler.transform(x), want.astype(np.float32))
+
+
+@pytest.mark.parametrize("make", SCALERS)
+def test_whole_numbers_of_every_library(make, asarray):
+    seconds = 1_700_000_000 + np.arange(60)[:, None]
+    scaler = make().fit(seconds)
+    given_x = asarray(seconds)
+    got = scaler.transform(given_x)
+    assert type(got) is type(given_x)
+    assert got.device == given_x.device
+    np.testing.assert_array_equal(to_numpy(got), scaler.transform(seconds))
+    assert len(np.unique(to_numpy(got))) == 60
+
+
+def test_float16_does_not_overflow():
+    X = np.array([[-60000.0]] * 9 + [[60000.0]], dtype=np.float16)
+    for make in SCALERS:
+        scaled = make().fit_transform(X)
+        assert scaled.dtype == np.float16
+        want = make().fit_transform(X.astype(np.float64))
+        np.testing.assert_allclose(scaled, want, rtol=1e-3, atol=1e-3)
+
+
+def test_slices_give_the_rows_of_the_whole(monkeypatch):
+    X = columns(np.float32, 1000)
+    scaler = Standardizer().fit(X)
+    whole, tensor = scaler.transform(X), scaler.transform(strict.asarray(X))
+    monkeypatch.setattr(scaling, "_SCALED_ELEMENTS", 28)
+    monkeypatch.setattr(scaling, "_BLOCK_ELEMENTS", 28)
+    np.testing.assert_array_equal(scaler.transform(X), whole)
+    np.testing.assert_array_equal(to_numpy(scaler.transform(strict.asarray(X))), to_numpy(tensor))
+    assert scaler.transform(X[:0]).shape == (0, 4)
+
+
+@pytest.mark.parametrize("names", [["a"], 3, ["a", "b", "c"]])
+def test_names_that_do_not_fit_are_no_state(names):
+    state = Standardizer().fit([[1.0, 2.0], [2.0, 1.0]]).to_dict()
+    with pytest.raises(FileFormatError):
+        Standardizer.from_dict(state | {"feature_names_in": names})

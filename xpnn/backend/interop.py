@@ -12,6 +12,7 @@ import numpy as np
 
 from .._typing import Array, Namespace
 from ..errors import DTypeError
+from ..frames import stacked, unwrapped
 from ..ops import Ops, portable_ops
 
 __all__ = ["LIBRARIES", "NAMESPACES", "library_of", "namespace", "on_device", "ops_of", "to_numpy"]
@@ -91,18 +92,26 @@ def to_numpy(x: Any) -> np.ndarray:
     numpy.ndarray
         It may share memory with `x` and be read-only: copy before changing it.
 
+    Raises
+    ------
+    DataError
+        If values are masked.
+
     Examples
     --------
     >>> to_numpy([[1, 2]])
     array([[1, 2]])
     """
+    if type(x) is np.ndarray:
+        return x
     library = library_of(type(x))
     if library == "cupy":
         return np.asarray(x.get())
     if library == "torch":
         x = x.detach().cpu()
-        return np.asarray((x.float() if str(x.dtype) == "torch.bfloat16" else x).numpy())  # NumPy has no bfloat16
+        narrow = str(x.dtype).startswith(("torch.bfloat", "torch.float8"))  # NumPy has none of these
+        return np.asarray((x.float() if narrow else x).numpy())
     if library == "strict":
         strict = importlib.import_module("array_api_strict")
         return np.asarray(x.to_device(strict.Device("CPU_DEVICE")))
-    return np.asarray(x)
+    return np.asarray(unwrapped(stacked(x), "to_numpy", "x"))

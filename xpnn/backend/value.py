@@ -15,7 +15,7 @@ import numpy as np
 from .._typing import Array, Device, DType, Namespace
 from ..accel.half import HALVES, half_of
 from ..accel.native.support import Compiled, compiled_by_environment
-from ..arguments import real_hint
+from ..arguments import as_array, real_hint
 from ..crossover import Crossover
 from ..errors import BackendUnavailableError, DTypeError, OptionError
 from ..ops import Ops
@@ -108,10 +108,15 @@ class Backend:
         ------
         DTypeError
             If `a` does not hold real numbers.
+        DataError
+            If values of `a` are masked.
         """
         dtype = self.dtype if dtype is None else dtype
-        if type(a) is np.ndarray and self.name == "numpy" and a.dtype == dtype:
-            return a
+        if type(a) is np.ndarray:
+            if self.name == "numpy" and a.dtype == dtype:
+                return a
+        elif library_of(type(a)) in (None, "numpy"):
+            a = np.asarray(as_array(a, "asarray", "a"))
         if self.owns(a):
             if self.name == "torch" and a.requires_grad:
                 a = a.detach()  # our backward is by hand: torch must not record a second one

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from .. import data
+from ..arguments import as_rows
 from ..data.batching import stratified_indices
 from ..data.csv import MISSING, Table
 from ..data.spelling import Spelling
@@ -158,14 +159,14 @@ def read_table(
 
 
 def read_arrays(path: str, target: str | None) -> tuple[Any, Any]:
-    """Read X and, if a target is named, y: an array in the same .npz file, or the .npy file beside X.npy."""
+    """Read X, and y if a target is named: an array in the same .npz file, or the .npy file beside X.npy."""
     if kind_of(path) == "arrays":
         X, y = data.load_arrays(path, y_key=target)
     elif target is not None:
         X, y = data.open_memmap(path, target)
     else:
         X, y = data.open_memmap(path, path)[0], None
-    return X, y
+    return as_rows(X, path, "X"), y
 
 
 def flat(X: Any) -> Any:

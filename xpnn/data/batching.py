@@ -13,6 +13,7 @@ from .._typing import Array
 from ..arguments import as_array, same_length
 from ..backend import to_numpy
 from ..errors import DataError, LabelError, OptionError, ShapeError
+from ..frames import is_gap
 from ..random import stream
 
 __all__ = ["batches", "epoch_order", "split_off", "stratified_indices", "train_test_split"]
@@ -300,7 +301,7 @@ def _cutter(a: Array, order: Indices | None) -> Callable[[int, int], Array]:
 def _classes(y: npt.NDArray[Any], required: bool) -> Indices | None:
     """Return the class number of each row; None if `y` is not labels or a class has a single row."""
     if y.dtype.kind == "O":
-        gaps = sum(v is None or v != v for v in y.ravel())
+        gaps = sum(is_gap(v) or v != v for v in y.ravel())
         if gaps:
             raise LabelError(
                 f"stratified_indices: expected a label in each row, got {gaps} missing of {y.size}. "

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DataError, DTypeError, ShapeError
+from ..frames import cells
 
 __all__ = [
     "LARGEST",
@@ -75,7 +76,7 @@ def _unframed(series: Any) -> Any:
 
 def as_column(name: str, values: npt.ArrayLike) -> npt.NDArray[Any]:
     """Return one column as a 1-D array of booleans, numbers or objects."""
-    array = np.asarray(values)
+    array = cells(values, f"column {name!r}")
     if array.ndim != 1:
         raise ShapeError(f"column {name!r}: expected shape (n,), got {array.shape}. Give one array a column.")
     if array.dtype.kind not in "biufOUT":

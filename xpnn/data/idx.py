@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from ..arguments import as_array
 from ..errors import DTypeError, FileFormatError
 from ..files import PathLike, atomic_path, open_content
 
@@ -144,7 +145,7 @@ def write_idx(path: PathLike, array: npt.ArrayLike) -> None:
     ...     path.stat().st_size
     796
     """
-    a = np.asarray(array)
+    a = np.asarray(as_array(array, "write_idx", "array"))
     native = a.dtype.newbyteorder("=")
     if native not in _CODES:
         known = ", ".join(dtype.name for dtype in _CODES)

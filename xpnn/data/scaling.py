@@ -10,23 +10,27 @@ import numpy as np
 import numpy.typing as npt
 
 from .._typing import Array
-from ..arguments import as_array, constructor
+from ..arguments import as_array, as_real, constructor
 from ..backend import to_numpy
 from ..config import options_of, reading
 from ..errors import DataError, FileFormatError, LabelError, OptionError, ShapeError
+from ..frames import column_names, places, plain_names
 from .columns import Floats
 
 __all__ = ["MinMax", "Standardizer", "one_hot"]
 
 # A smaller spread would become zero, or lose its digits, in float32.
 _SMALLEST_SPREAD = float(np.finfo(np.float32).tiny)
-_BLOCK_ELEMENTS = 1 << 20
+# Values at once: a megabyte or more to measure; to scale on a processor, what stays in a core's cache.
+_BLOCK_ELEMENTS, _SCALED_ELEMENTS = 1 << 20, 1 << 15
 
 
 class _Affine:
     """What both scalers share: ``(X - shift) / scale``, per column, and its state."""
 
     kind: ClassVar[str]
+    #: Names of the columns, where a data frame was fitted.
+    feature_names_in: list[Any] | None = None
 
     def __init__(self) -> None:
         self.shift: Floats | None = None
@@ -37,22 +41,27 @@ class _Affine:
 
         Parameters
         ----------
-        X : array of shape (n, ...)
+        X : array or data frame of shape (n, ...)
             Rows of any array library; memory maps are not loaded whole.
 
         Raises
         ------
         DataError
-            If there are no rows, a value is NaN or infinite, or a spread overflows.
+            If there are no rows, a value is missing, masked, NaN or infinite, a spread overflows, or a frame has a
+            name twice.
+        DTypeError
+            If they are no real numbers: text, dates, complex numbers, records.
         ShapeError
             If `X` has no rows axis.
         """
         where = f"{type(self).__name__}.fit"
+        names = column_names(X, where, "X")
         X = as_array(X, where, "X")
         if X.ndim == 0:
             raise ShapeError(f"{where}: expected X of shape (n, ...), got a single value. Pass an array of rows.")
         if X.shape[0] == 0:
             raise DataError(f"{where}: expected rows, got none. Fit on the training rows.")
+        X = as_real(X, where, "X", objects=True)
         low = np.full(X.shape[1:], np.inf)
         high = np.full(X.shape[1:], -np.inf)
         for start, block in _blocks(X):
@@ -69,17 +78,18 @@ class _Affine:
         # A constant column has no scale; its shift is set too, as a mean of equal numbers may round.
         constant = (low == high) | (scale < _SMALLEST_SPREAD)
         self.shift, self.scale = np.where(constant, low, shift), np.where(constant, 1.0, scale)
+        self.feature_names_in = names
         return self
 
     def _measure(self, X: Array, low: Floats, high: Floats) -> tuple[Floats, Floats]:
         raise NotImplementedError
 
     def transform(self, X: Any) -> Array:
-        """Scale rows.
+        """Scale rows: in float64, whatever the dtype, so that whole numbers and large offsets keep their digits.
 
         Parameters
         ----------
-        X : array of shape (n, ...)
+        X : array or data frame of shape (n, ...)
             Rows with the columns that were fitted, of any library.
 
         Returns
@@ -90,16 +100,19 @@ class _Affine:
         Raises
         ------
         DataError
-            If the scaler is not fitted, or a value is NaN or infinite.
+            If the scaler is not fitted, a value is missing, masked, NaN or infinite, or a frame has other columns, or
+            the same in another order.
+        DTypeError
+            If they are no real numbers.
         ShapeError
             If the columns are not those that were fitted.
         """
         where = f"{type(self).__name__}.transform"
-        x, shift, scale = self._prepare(where, X)
+        x = self._rows(where, X)
         xp = array_api_compat.array_namespace(x)
-        if not bool(xp.all(xp.isfinite(x))):
+        if not xp.isdtype(x.dtype, ("integral", "bool")) and not bool(xp.all(xp.isfinite(x))):
             _check_finite(where, to_numpy(x), 0)
-        return (x - shift) / scale
+        return _affine(x, *self._fitted(where), inverse=False)
 
     def fit_transform(self, X: Any) -> Array:
         """Fit on rows and scale them; see `fit` and `transform`."""
@@ -121,12 +134,14 @@ class _Affine:
         Raises
         ------
         DataError
-            If the scaler is not fitted.
+            If the scaler is not fitted, or as for `transform`.
+        DTypeError
+            If they are no real numbers.
         ShapeError
             If the columns are not those that were fitted.
         """
-        x, shift, scale = self._prepare(f"{type(self).__name__}.inverse_transform", X)
-        return x * scale + shift
+        where = f"{type(self).__name__}.inverse_transform"
+        return _affine(self._rows(where, X), *self._fitted(where), inverse=True)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the state as plain lists and numbers, which JSON keeps to the last bit.
@@ -137,7 +152,9 @@ class _Affine:
             If the scaler is not fitted.
         """
         shift, scale = self._fitted(f"{type(self).__name__}.to_dict")
-        return {"kind": self.kind, **options_of(self), "shift": shift.tolist(), "scale": scale.tolist()}
+        state = {"kind": self.kind, **options_of(self), "shift": shift.tolist(), "scale": scale.tolist()}
+        names = plain_names(self.feature_names_in)
+        return state if names is None else state | {"feature_names_in": names}
 
     @classmethod
     def from_dict(cls, state: dict[str, Any]) -> Self:
@@ -164,6 +181,9 @@ class _Affine:
                 raise ValueError(f"shift has shape {scaler.shift.shape}, scale {scaler.scale.shape}")
             if not (np.isfinite(scaler.shift).all() and (scaler.scale > 0.0).all()):
                 raise ValueError("shift is not finite or scale not positive")
+            scaler.feature_names_in = state.get("feature_names_in")
+            if scaler.feature_names_in is not None and len(scaler.feature_names_in) != scaler.shift.shape[-1]:
+                raise ValueError(f"{len(scaler.feature_names_in)} names for {scaler.shift.shape[-1]} columns")
         return scaler
 
     def _fitted(self, where: str) -> tuple[Floats, Floats]:
@@ -171,19 +191,22 @@ class _Affine:
             raise DataError(f"{where}: expected a fitted scaler, got a new one. Call fit(X) with the training rows.")
         return self.shift, self.scale
 
-    def _prepare(self, where: str, X: Any) -> tuple[Array, Array, Array]:
-        """Return `X` as a floating array, and shift and scale beside it: same library, device, dtype."""
-        shift, scale = self._fitted(where)
-        x = as_array(X, where, "X")
+    def _rows(self, where: str, X: Any) -> Array:
+        """Return rows of the columns that were fitted."""
+        shift, _ = self._fitted(where)
+        names = None if self.feature_names_in is None else column_names(X, where, "X")
+        if names is not None and places(names, self.feature_names_in or (), where, "X") is not None:
+            raise DataError(
+                f"{where}: expected the columns in the order of fit, got them in another. Scaled rows have no names to "
+                "tell: pass X[scaler.feature_names_in]."
+            )
+        x = as_real(X, where, "X", objects=True)
         if x.ndim == 0 or tuple(x.shape[1:]) != shift.shape:
             raise ShapeError(
                 f"{where}: expected rows of shape {('n', *shift.shape)}, as fitted, got {tuple(x.shape)}. "
                 f"Pass the same columns in the same order.".replace("'n'", "n")
             )
-        xp, device = array_api_compat.array_namespace(x), array_api_compat.device(x)
-        if not xp.isdtype(x.dtype, "real floating"):
-            x = xp.astype(x, xp.float32)
-        return (x, xp.asarray(shift, dtype=x.dtype, device=device), xp.asarray(scale, dtype=x.dtype, device=device))
+        return x
 
 
 class Standardizer(_Affine):
@@ -199,6 +222,8 @@ class Standardizer(_Affine):
         Means; None before `fit`.
     scale : ndarray of shape X.shape[1:], float64, or None
         Standard deviations (1 for constant columns).
+    feature_names_in : list or None
+        Names of the columns, where a data frame was fitted.
 
     Examples
     --------
@@ -238,6 +263,8 @@ class MinMax(_Affine):
     ----------
     shift, scale : ndarray of shape X.shape[1:], float64, or None
         With ``z = (x - shift) / scale``; None before `fit`.
+    feature_names_in : list or None
+        Names of the columns, where a data frame was fitted.
 
     Raises
     ------
@@ -324,13 +351,51 @@ def one_hot(y: Any, n_classes: int | None = None) -> Array:
     return xp.astype(xp.expand_dims(labels, axis=1) == xp.expand_dims(classes, axis=0), xp.float32)
 
 
+def _affine(x: Array, shift: Floats, scale: Floats, *, inverse: bool) -> Array:
+    """Return ``(x - shift) / scale``, or `x` brought back, computed in float64 in slices of rows, rounded once."""
+    if isinstance(x, np.ndarray):
+        return _affine_numpy(x, shift, scale, inverse=inverse)
+    xp, device = array_api_compat.array_namespace(x), array_api_compat.device(x)
+    dtype = x.dtype if xp.isdtype(x.dtype, "real floating") else xp.float32
+    if "float64" not in xp.__array_namespace_info__().dtypes(device=device, kind="real floating"):
+        host = _affine_numpy(to_numpy(x), shift, scale, inverse=inverse)
+        return xp.asarray(host, dtype=dtype, device=device)
+    wide = {"dtype": xp.float64, "device": device}
+    a, b = xp.asarray(shift, **wide), xp.asarray(scale, **wide)
+    parts = []
+    for start, stop in _ranges(x, _BLOCK_ELEMENTS << 2):  # large ones: a device is to be busy with each
+        part = xp.astype(x[start:stop, ...], xp.float64)
+        parts.append(xp.astype(part * b + a if inverse else (part - a) / b, dtype))
+    return parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
+
+
+def _affine_numpy(x: npt.NDArray[Any], shift: Floats, scale: Floats, *, inverse: bool) -> npt.NDArray[Any]:
+    dtype = x.dtype if x.dtype.kind == "f" and x.dtype.isbuiltin != 2 else np.dtype(np.float32)
+    wide = np.promote_types(dtype, np.float64)
+    out = np.empty(x.shape, dtype.newbyteorder("="))
+    for start, stop in _ranges(x, _SCALED_ELEMENTS):
+        part = x[start:stop].astype(wide)
+        if inverse:
+            part *= scale
+            part += shift
+        else:
+            part -= shift
+            part /= scale
+        out[start:stop] = part
+    return out
+
+
+def _ranges(X: Array, elements: int) -> Iterator[tuple[int, int]]:
+    """Give the beginnings and ends of slices of rows that hold so many elements; the last one may be empty."""
+    step = max(1, elements // max(1, int(np.prod(X.shape[1:], dtype=np.int64))))
+    # The standard leaves a stop beyond the end undefined.
+    return ((start, min(start + step, X.shape[0])) for start in range(0, max(X.shape[0], 1), step))
+
+
 def _blocks(X: Array) -> Iterator[tuple[int, Floats]]:
     """Give float64 host copies of a few rows at a time, and where they start."""
-    width = max(1, int(np.prod(X.shape[1:], dtype=np.int64)))
-    step = max(1, _BLOCK_ELEMENTS // width)
-    for start in range(0, X.shape[0], step):
-        # The standard leaves a stop beyond the end undefined.
-        yield start, to_numpy(X[start : min(start + step, X.shape[0]), ...]).astype(np.float64)
+    for start, stop in _ranges(X, _BLOCK_ELEMENTS):
+        yield start, to_numpy(X[start:stop, ...]).astype(np.float64)
 
 
 def _check_finite(where: str, block: npt.NDArray[Any], start: int) -> None:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ..config import reading
 from ..errors import DataError, LabelError
+from ..frames import cells
 from ..schema import NUMBER, at_least, expect
 from .columns import (
     Floats,
@@ -34,7 +35,7 @@ Task: TypeAlias = Literal["classification", "regression"]
 
 def _target(y: npt.ArrayLike) -> npt.NDArray[Any]:
     """Return the target as a 1-D array in which every row has a value."""
-    array = np.asarray(y)
+    array = cells(y, "target")
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     array = as_column("target", array)

@@ -24,7 +24,7 @@ from ..losses import BinaryCrossEntropy, CrossEntropy, Focal, Hinge, Loss
 from ..training.checks import weights_by_label
 from ._arguments import keep
 from ._fit import BaseMLP
-from ._inputs import is_foreign
+from ._inputs import codes_of, is_foreign, targets_of, weights_of
 from ._trainer import SummedBinaryCrossEntropy
 
 __all__ = ["MLPClassifier", "OneHotWarning"]
@@ -253,8 +253,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         if multilabel != self._has_labels():
             kinds = ("one label for each row", "an indicator matrix")
             raise ValueError(f"fit: expected y_val to be {kinds[not multilabel]}, as y is, got {kinds[multilabel]}.")
-        unknown = np.setdiff1d(unique_labels(y), self.classes_)
-        if len(unknown):
+        unknown = sorted(set(unique_labels(y).tolist()) - set(self.classes_.tolist()))
+        if unknown:
             raise ValueError(f"fit: expected y_val to hold classes that y has, got {unknown[0]} too.")
         return self._targets(y, multilabel)
 
@@ -301,7 +301,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         """Return what the loss takes: 0/1 columns, or class numbers."""
         if multilabel:
             return np.asarray(y, dtype=np.float64)
-        codes = np.searchsorted(self.classes_, y)
+        codes = codes_of(y, self.classes_)
         if self.out_activation_ == "logistic":
             return np.asarray(codes, dtype=np.float64)[:, None]
         return np.asarray(codes, dtype=np.int64)
@@ -312,7 +312,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
                 "warm_start can only be used where `y` has the same classes as in the previous call to fit. Previously "
                 f"got {self.classes_}, `y` has {classes}"
             )
-        if len(np.setdiff1d(classes, self.classes_)):
+        if set(classes.tolist()) - set(self.classes_.tolist()):
             raise ValueError(
                 f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {classes}."
             )
@@ -399,6 +399,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         -------
         self
         """
+        where = type(self).__name__
+        y, classes = targets_of(y, where, numbers=False), targets_of(classes, where, numbers=False)
         first = _check_partial_fit_first_call(self, classes)
         if first and self.multilabel is not False and type_of_target(to_numpy(y)) == "multilabel-indicator":
             self.classes_ = np.arange(np.shape(y)[1])
@@ -480,6 +482,27 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             return labels
         backend = backend_of(X)
         return backend.xp.asarray(labels, device=backend.device)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the accuracy.
+
+        Parameters
+        ----------
+        X : array or sparse matrix of shape (n_samples, n_features)
+            Inputs.
+        y : array of shape (n_samples,) or (n_samples, n_labels)
+            Labels; of several, all of a row must be right.
+        sample_weight : array of shape (n_samples,), optional
+            Weights of the rows.
+
+        Returns
+        -------
+        float
+            From 0 to 1.
+        """
+        where = type(self).__name__
+        y = targets_of(y, where, numbers=False)
+        return float(super().score(X, y, weights_of(sample_weight, where)))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

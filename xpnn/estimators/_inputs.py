@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral, Number
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,29 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from ..arguments import as_array, as_real
 from ..backend import to_numpy
+from ..backend.interop import library_of
 from ..data import Standardizer, TableEncoder
+from ..errors import DataError, LabelError, XpnnError
+from ..frames import cells, column_names, is_gap, numbers_of
+from ..training.checks import check_range
 from ._arguments import Arguments
 
-__all__ = ["dense", "fit_encoder", "fit_scaler", "float_name", "is_foreign", "read_inputs", "read_rows", "scaled"]
+__all__ = [
+    "admitted",
+    "codes_of",
+    "dense",
+    "fit_encoder",
+    "fit_scaler",
+    "float_name",
+    "is_foreign",
+    "read_inputs",
+    "read_rows",
+    "scaled",
+    "targets_of",
+    "weights_of",
+]
 
 _SAYS_CATEGORICAL = ("category", "Categorical", "Enum")
 
@@ -38,6 +57,9 @@ def read_rows(
     A frame with categories becomes a dict of columns.  With `numbers`, targets must be numbers; with `reset`, the
     estimator learns number and names of the features, which it must know without.
     """
+    where = type(estimator).__name__
+    X = admitted(X, where, encoded=estimator.categorical_features is not None)
+    y = targets_of(y, where, numbers=numbers)
     if estimator.categorical_features is not None:
         columns = _columns_of(X)
         _check_feature_names(estimator, X, reset=reset)
@@ -49,13 +71,91 @@ def read_rows(
         X, y = _validated(estimator, X, y, multi_output=True, y_numeric=numbers, reset=reset)
         like = X
     y = dense(y)
-    if sample_weight is not None:
-        sample_weight = np.asarray(to_numpy(_check_sample_weight(sample_weight, like)), dtype=np.float64)
-    return X, to_numpy(y), sample_weight
+    weight = weights_of(sample_weight, where)
+    if weight is not None:
+        weight = np.asarray(to_numpy(_check_sample_weight(weight, like)), dtype=np.float64)
+        check_range("fit", weight, weight > 0, estimator.dtype or float_name(like))
+    return X, to_numpy(y), weight
+
+
+def admitted(X: Any, where: str, *, encoded: bool = False) -> Any:
+    """Return inputs for scikit-learn's own checks; refuse what they would take for numbers, and is none.
+
+    Masked arrays would lose their masks there, and dates become numbers in whatever unit they have.  What is to be
+    `encoded` may have gaps; the encoder looks at the rest.
+    """
+    names = column_names(X, where, "X")
+    if names is not None:
+        if encoded:
+            return X
+        for label, dtype in zip(names, X.dtypes, strict=True):
+            if getattr(dtype, "kind", "O") not in "biuf":
+                column = f"column {label!r} of X"
+                numbers_of(cells(X[label], f"{where}: {column}"), where, column)
+        return X
+    if isinstance(X, np.ndarray | list | tuple) and not _plain(X):
+        X = as_array(X, where, "X")
+        if X.dtype.kind != "c":  # which scikit-learn refuses
+            X = numbers_of(cells(X, f"{where}: X"), where, "X")
+    return to_numpy(X) if library_of(type(X)) == "torch" and not is_foreign(X) else X
+
+
+def _plain(X: Any) -> bool:
+    """Whether scikit-learn reads it right: an array of numbers or text, or a list without masked rows."""
+    if isinstance(X, np.ndarray):
+        return type(X) is np.ndarray and X.dtype.kind not in "OmMV" and X.dtype.isbuiltin != 2
+    return not any(isinstance(row, np.ma.MaskedArray) for row in X)
+
+
+def targets_of(y: Any, where: str, *, numbers: bool) -> Any:
+    """Return targets as a plain array, labels with all their digits; refuse gaps, and dates where numbers are due."""
+    kind = getattr(getattr(y, "dtype", None), "kind", "")
+    if y is None or scipy.sparse.issparse(y) or is_foreign(y) or kind == "c":  # which scikit-learn refuses
+        return y
+    column_names(y, where, "y")
+    y = to_numpy(y) if library_of(type(y)) == "torch" else y
+    try:
+        host = np.asarray(y) if kind in ("m", "M") and not numbers else cells(y, f"{where}: y")
+    except (ValueError, TypeError) as error:
+        if isinstance(error, XpnnError):
+            raise
+        return y  # rows of different length: scikit-learn says which it takes
+    read = numbers_of(host, where, "y")
+    whole = not numbers and host.dtype.kind == "O" and read.dtype.kind == "f"
+    if whole and all(isinstance(label, Integral) for label in host.ravel().tolist()):
+        raise LabelError(
+            f"{where}: expected whole numbers of at most 64 bits as labels in y, got larger ones. Pass them as text."
+        )
+    gaps = [i for i, value in enumerate(read.tolist()) if is_gap(value)] if read.dtype.kind == "O" else []
+    if gaps:
+        raise DataError(
+            f"{where}: expected a target in every row of y, got {len(gaps)} missing, the first in row {gaps[0]}. "
+            "Leave these rows out."
+        )
+    return read
+
+
+def weights_of(sample_weight: Any, where: str) -> Any:
+    """Return weights as numbers of some library, None if there are none; one number stands for all rows."""
+    if sample_weight is None or isinstance(sample_weight, Number) or is_foreign(sample_weight):
+        return sample_weight
+    return to_numpy(as_real(sample_weight, where, "sample_weight", objects=True))
+
+
+def codes_of(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Return the place of each label (n,) among the classes, whatever the dtypes of the two; -1 for none of them.
+
+    NumPy would compare int64 with uint64, or with floats, as float64, in which large numbers meet.
+    """
+    labels, which = np.unique(y, return_inverse=True)
+    place = {label: i for i, label in enumerate(classes.tolist())}
+    codes = np.asarray([place.get(label, -1) for label in labels.tolist()], dtype=np.int64)
+    return codes[which.reshape(-1)]
 
 
 def read_inputs(estimator: Arguments, X: Any) -> Any:
     """Check inputs of a fitted estimator; a frame with categories becomes a dict of columns."""
+    X = admitted(X, type(estimator).__name__, encoded=hasattr(estimator, "encoder_"))
     if hasattr(estimator, "encoder_"):
         columns = _columns_of(X)
         _check_feature_names(estimator, X, reset=False)
@@ -117,16 +217,7 @@ def _columns_of(X: Any) -> dict[str, np.ndarray]:
     odd = [name for name in X.columns if not isinstance(name, str)]
     if odd:
         raise TypeError(f"categorical_features expects columns named by text, got the name {odd[0]!r}.")
-    return {name: _values(X[name]) for name in X.columns}
-
-
-def _values(column: Any) -> np.ndarray:
-    if hasattr(column, "iloc") and not isinstance(column.dtype, np.dtype):  # pandas: NA cannot be compared
-        if column.dtype.name in ("Int64", "Int32", "Int16", "Int8", "Float64", "Float32"):
-            return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
-        column = column.astype(object)
-        return np.asarray(column.where(column.notna(), None).to_numpy(dtype=object))
-    return np.asarray(column.to_numpy())
+    return {name: cells(X[name], f"column {name!r}") for name in X.columns}
 
 
 def fit_encoder(X: Any, columns: dict[str, np.ndarray], categorical: Any) -> TableEncoder:

@@ -12,6 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..random import stream
+from ._inputs import admitted, targets_of
 
 __all__ = ["Perceptron"]
 
@@ -99,7 +100,9 @@ class Perceptron(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ValueError
             If there are not two classes.
         """
-        X, y = validate_data(self, X, y, dtype=np.float64)
+        where = type(self).__name__
+        y = targets_of(y, where, numbers=False)
+        X, y = validate_data(self, admitted(X, where), y, dtype=np.float64)
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) > 2:
@@ -132,7 +135,7 @@ class Perceptron(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def decision_function(self, X: Any) -> np.ndarray:
         """Return :math:`x \\cdot w + b` of each row, of shape (n_samples,)."""
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        X = validate_data(self, admitted(X, type(self).__name__), dtype=np.float64, reset=False)
         return np.asarray(X @ self.coef_[0] + self.intercept_[0])
 
     def predict(self, X: Any) -> np.ndarray:

@@ -18,6 +18,7 @@ from ..errors import OptionError
 from ..losses import Huber, Loss, MeanAbsoluteError, Pinball
 from ._arguments import keep
 from ._fit import BaseMLP
+from ._inputs import targets_of, weights_of
 from ._trainer import HalfPoissonDeviance, HalfSquaredError
 
 __all__ = ["MLPRegressor"]
@@ -212,6 +213,8 @@ n_iter_, t_, n_layers_, n_outputs_, out_activation_, n_features_in_, feature_nam
         float
             At most 1; of a `Pinball` network it is that of the middle quantile.
         """
+        where = type(self).__name__
+        y, sample_weight = targets_of(y, where, numbers=True), weights_of(sample_weight, where)
         if isinstance(self._make_loss(), Pinball):
             return float(r2_score(to_numpy(y), self._middle(self._inputs(X, "score")), sample_weight=sample_weight))
         return float(super().score(X, y, sample_weight))

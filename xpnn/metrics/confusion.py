@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import as_array
 from ..errors import DataError, LabelError, OptionError, ShapeError
 from .metric import ratio
 
@@ -42,7 +43,8 @@ def confusion_matrix(y_true: Any, y_pred: Any, *, n_classes: int | None = None) 
     array([[1, 1],
            [0, 1]])
     """
-    true, predicted = np.asarray(y_true), np.asarray(y_pred)
+    where = "confusion_matrix"
+    true, predicted = (np.asarray(as_array(a, where, n)) for n, a in (("y_true", y_true), ("y_pred", y_pred)))
     if true.ndim != 1 or true.shape != predicted.shape:
         raise ShapeError(
             f"confusion_matrix: expected y_true and y_pred of one shape (n,), got {true.shape} "
@@ -147,7 +149,7 @@ def per_class(matrix: Any) -> dict[str, np.ndarray]:
 
 
 def _square(matrix: Any, where: str) -> np.ndarray:
-    counts = np.asarray(matrix)
+    counts = np.asarray(as_array(matrix, where, "matrix"))
     if counts.ndim != 2 or counts.shape[0] != counts.shape[1]:
         raise ShapeError(
             f"{where}: expected a square matrix, got shape {counts.shape}. Make one with confusion_matrix."

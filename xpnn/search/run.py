@@ -19,7 +19,7 @@ from ..errors import OptionError
 from ..losses import Loss
 from ..metrics import Metric, mode_of
 from ..training import Trainer
-from ..training.checks import expect
+from ..training.checks import expect, names_seen
 from ..training.progress import open_bar
 from .configuration import BATCH_SIZE, Common, Plan, build, read
 from .group import Group, Progress, ReplicaGroup, SingleGroup
@@ -172,8 +172,8 @@ def run(
     elif loss is not None and make is None:
         expect(loss, Loss, "loss", "a loss object such as xpnn.CrossEntropy()")
         plans = [read(c) for c in given]
-        data |= {"X": as_rows(X, _WHERE, "X"), "y": as_rows(y, _WHERE, "y")}
-        outputs = _n_out(loss, data["y"], y_val) if n_out is None else count(n_out, _WHERE, "n_out")
+        data |= _as_arrays(data)
+        outputs = _n_out(loss, data["y"], data["y_val"]) if n_out is None else count(n_out, _WHERE, "n_out")
         common = Common(data["X"].shape[-1], outputs, loss, metrics, seed, backend, dtype)
         for plan in {plan.key: plan for plan in plans}.values():  # what no network can have is found before any trains
             _check_monitor(build([plan], common, replicated=False, kind=Trainer), monitor)
@@ -351,6 +351,13 @@ def _check_monitor(trainer: Trainer, monitor: str) -> None:
         raise OptionError(
             f"{_WHERE}: expected monitor to be one of {', '.join(known)}, got {monitor!r}. {suggest(monitor, known)}"
         )
+
+
+def _as_arrays(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return inputs and targets as arrays, which all trainers share; the columns of frames in the order of training."""
+    names = names_seen({}, data["X"], data["y"])
+    given = ("X", "y", *(name for name in ("X_val", "y_val") if data[name] is not None))
+    return {name: as_rows(data[name], _WHERE, name, fitted=names.get(name[0])) for name in given}
 
 
 def _n_out(loss: Loss, y: Any, y_val: Any) -> int:

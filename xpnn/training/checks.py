@@ -2,31 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from types import UnionType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
-from ..arguments import as_rows, number, same_length
+from ..arguments import as_real, as_rows, number, same_length
 from ..backend import to_numpy
 from ..data.batching import split_off, stratified_indices
 from ..errors import DataError, LabelError, OptionError, ShapeError
+from ..frames import column_names
 from ..losses import Loss
 from ..model import Sequential
 from .callbacks import Callback
 from .feed import Feed
 
 __all__ = [
+    "Fitted",
+    "Names",
     "Rows",
+    "check_range",
     "check_weight",
     "checked_feed",
     "class_numbers",
     "class_table",
     "expect",
     "feeds_of_fit",
+    "names_seen",
     "weights_by_label",
 ]
+
+
+#: Names of the columns of data frames, for "X" and "y".
+Names: TypeAlias = Mapping[str, Sequence[Any]]
+_NO_NAMES: Names = {}
+
+
+class Fitted(Protocol):
+    """What is trained, and the names of the columns that it was trained on."""
+
+    net: Sequential
+    loss: Loss
+    seed: int
+    column_names: Names
 
 
 class Rows(NamedTuple):
@@ -53,15 +73,35 @@ def check_weight(where: str, weight: Any, n: int) -> np.ndarray | None:
     """Return sample weights (n,) on the host, if there are any; refuse what cannot weigh."""
     if weight is None:
         return None
-    host = np.asarray(to_numpy(weight), dtype=np.float64)
+    host = to_numpy(as_real(weight, where, "sample_weight", objects=True)).astype(np.float64)
     if host.shape != (n,):
         raise ShapeError(f"{where}: expected sample_weight of shape ({n},), got {host.shape}. One weight a row.")
-    if not np.isfinite(host).all() or (host < 0).any() or not host.sum() > 0:
+    if not np.isfinite(host).all() or (host < 0).any() or not host.any():
         raise DataError(
             f"{where}: expected sample weights that are finite, at least 0 and not all 0, got {host.min():g} to "
             f"{host.max():g}. Give a row that shall not count weight 0."
         )
     return host
+
+
+def check_range(where: str, weight: np.ndarray, counted: np.ndarray, dtype: str) -> None:
+    """Refuse weights (n,) that `dtype` cannot hold in rows that are `counted`, or sum up with losses."""
+    info = np.finfo(dtype)
+    least, most = float(info.smallest_normal), math.sqrt(float(info.max))
+    lost = np.flatnonzero(counted & (weight < least))
+    if len(lost):
+        raise DataError(
+            f"{where}: expected weights of 0, or at least {least:.2g} to count in {dtype}, got {weight[lost[0]]:g} in "
+            f"row {lost[0]}, one of {len(lost)}. Give such rows weight 0, or multiply all weights by the same number."
+        )
+    with np.errstate(over="ignore"):
+        total = float(weight.sum())
+    if total and not 1.0 / most <= total <= most:  # the rest of the range is left to the losses
+        row = int(weight.argmax())
+        raise DataError(
+            f"{where}: expected weights with a sum of {1.0 / most:.2g} to {most:.2g}, for sums of weighted losses in "
+            f"{dtype}, got {total:g}, with {weight[row]:g} in row {row}. Divide all weights by their mean."
+        )
 
 
 def class_numbers(y: np.ndarray) -> np.ndarray | None:
@@ -115,17 +155,34 @@ def weights_by_label(class_weight: Any, where: str) -> dict[Any, float]:
 
 
 def feeds_of_fit(
-    net: Sequential,
-    loss: Loss,
+    trainer: Fitted,
     train: Rows,
     valid: Rows,
     *,
     validation_fraction: float,
     validation_rows: Any,
     class_weight: Mapping[int, float] | Literal["balanced"] | None,
-    seed: int,
 ) -> tuple[Feed, Feed | None]:
-    """Check all data of a fit once, on the host, and return the feeds of training and validation."""
+    """Check all data of a fit once, on the host, and return the feeds of training and validation.
+
+    The trainer learns the names of a data frame's columns; frames that come later are put into their order.
+    """
+    names = names_seen(trainer.column_names, train.X, train.y)
+    feeds = _feeds(trainer, names, train, valid, validation_fraction, validation_rows, class_weight)
+    trainer.column_names = names
+    return feeds
+
+
+def _feeds(
+    trainer: Fitted,
+    names: Names,
+    train: Rows,
+    valid: Rows,
+    validation_fraction: float,
+    validation_rows: Any,
+    class_weight: Mapping[int, float] | Literal["balanced"] | None,
+) -> tuple[Feed, Feed | None]:
+    net, loss = trainer.net, trainer.loss
     if (valid.X is None) != (valid.y is None):
         raise OptionError(
             f"fit: expected X_val and y_val together, got only {'X_val' if valid.y is None else 'y_val'}. "
@@ -135,13 +192,13 @@ def feeds_of_fit(
         raise OptionError(
             f"fit: expected 0 <= validation_fraction < 1, got {validation_fraction!r}. Pass 0.2 for a fifth."
         )
-    train, targets = _checked("fit", net, loss, train)
+    train, targets = _checked("fit", net, loss, train, names)
     labels = class_numbers(targets) if loss.classifies else None
     table = None if class_weight is None else class_table(class_weight, labels, net.n_out)
     whole = _feed("fit", net, loss, train, targets, table)
     if valid.X is not None:
         where = "fit (validation)"
-        valid, targets = _checked(where, net, loss, valid, "_val")
+        valid, targets = _checked(where, net, loss, valid, names, "_val")
         return _with_weight(whole), _with_weight(_feed(where, net, loss, valid, targets, table), "validation ")
     n = len(targets)
     if validation_rows is not None:
@@ -151,18 +208,27 @@ def feeds_of_fit(
     elif n < 2:
         raise DataError(f"fit: validation_fraction needs 2 rows, got {n}. Pass more rows, or X_val and y_val.")
     else:
-        kept, held_out = stratified_indices(n if labels is None else labels, validation_fraction, seed)
+        kept, held_out = stratified_indices(n if labels is None else labels, validation_fraction, trainer.seed)
     return _with_weight(whole.part(kept)), _with_weight(whole.part(held_out), "held-out ")
 
 
-def checked_feed(where: str, net: Sequential, loss: Loss, rows: Rows) -> Feed:
+def names_seen(known: Names, X: Any, y: Any) -> Names:
+    """Return the names of columns by "X" and "y": those that are known, else those of data frames, if they are any."""
+    found = {"X": column_names(X, "fit", "X"), "y": column_names(y, "fit", "y")}
+    return {name: columns for name, columns in found.items() if columns is not None} | dict(known)
+
+
+def checked_feed(where: str, net: Sequential, loss: Loss, rows: Rows, names: Names = _NO_NAMES) -> Feed:
     """Check rows against network and loss, and return a feed of them."""
-    return _feed(where, net, loss, *_checked(where, net, loss, rows))
+    return _feed(where, net, loss, *_checked(where, net, loss, rows, names))
 
 
-def _checked(where: str, net: Sequential, loss: Loss, rows: Rows, suffix: str = "") -> tuple[Rows, np.ndarray]:
+def _checked(
+    where: str, net: Sequential, loss: Loss, rows: Rows, names: Names, suffix: str = ""
+) -> tuple[Rows, np.ndarray]:
     """Check rows against network and loss; return them as arrays, and the targets on the host."""
-    X, y = as_rows(rows.X, where, f"X{suffix}"), as_rows(rows.y, where, f"y{suffix}")
+    X = as_rows(rows.X, where, f"X{suffix}", fitted=names.get("X"))
+    y = as_rows(rows.y, where, f"y{suffix}", fitted=names.get("y"))
     net.check_input(X)
     if net.store.replicas and len(X.shape) == 3:
         raise ShapeError(
@@ -181,10 +247,12 @@ def _feed(
     where: str, net: Sequential, loss: Loss, rows: Rows, targets: np.ndarray, table: np.ndarray | None = None
 ) -> Feed:
     """Return a feed of checked rows; `table` holds the weights of the classes."""
-    weight = rows.weight
+    factors = [] if rows.weight is None else [rows.weight]
     if table is not None:
-        of_class = table[np.ravel(targets).astype(np.int64)]
-        weight = of_class if weight is None else weight * of_class
+        factors.append(table[np.ravel(targets).astype(np.int64)])
+    weight = math.prod(factors) if factors else None
+    if weight is not None:
+        check_range(where, weight, np.all([factor > 0 for factor in factors], axis=0), net.backend.wide_name)
     labels = loss.takes_labels and len(rows.y.shape) == 1
     return Feed(net.backend, rows.X, rows.y, weight, index_x=net.takes_integers, index_y=labels, where=where)
 

@@ -208,7 +208,7 @@ class _Streamed:
         if not self.pinned or (self._slots is not None and self._slots.shape[0] >= rows):
             return
         wide = self.backend.numpy_dtype(self.dtype)
-        own = self.values.dtype.newbyteorder("=")
+        own = np.dtype(np.float32) if self.values.dtype.isbuiltin == 2 else self.values.dtype.newbyteorder("=")
         cupy, cupyx = (importlib.import_module(name) for name in ("cupy", "cupyx"))
         travels = own if own.itemsize < wide.itemsize else wide  # bytes as bytes
         self._slots = PinnedSlots(cupy, cupyx, (rows, *self.values.shape[1:]), travels)
@@ -247,7 +247,7 @@ class _Streamed:
         for a in range(0, len(index), rows):  # some at a time: what is read takes no more memory than the block
             part = ascending[a : a + rows]
             block[part] = self.values[index[part]]
-        return block
+        return block.astype(np.float32) if block.dtype.isbuiltin == 2 else block  # narrow numbers of ml_dtypes
 
 
 def _read_ahead(

@@ -20,6 +20,7 @@ from ..checkpoint import build, check_finite, read, write
 from ..config import Custom, from_config, known_classes, reading, to_config
 from ..errors import FileFormatError
 from ..files import PathLike
+from ..frames import plain_names
 from ..params import Snapshot
 from ..schema import NUMBER, at_least, expect
 from .callbacks import Callback
@@ -65,6 +66,7 @@ def save_trainer(trainer: Trainer, path: PathLike) -> None:
         meta["epoch"] = standing.epoch
         meta["suspended"], arrays = _described(standing)
         tensors |= {f"suspended/{name}": np.array(to_numpy(array)) for name, array in arrays.items()}
+    meta["column_names"] = {name: plain_names(columns) for name, columns in trainer.column_names.items()}
     write(path, tensors, {"network": trainer.net.config(), "trainer": meta})
 
 
@@ -134,6 +136,8 @@ def load_trainer(
         if trainer.regularizer is not None:
             vectors = {name: net.backend.copy(array) for name, array in parts["regularizer"].items()}
             trainer.regularizer.resume(net.store, vectors)
+        named = state.get("column_names", {}).items()  # older files have none
+        trainer.column_names = {name: list(columns) for name, columns in named if columns is not None}
         trainer.history = History(state["history"])
         trainer.epoch, trainer.step = state["epoch"], state["step"]
         for name, array in parts["last"].items():

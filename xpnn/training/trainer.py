@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .._typing import Array
-from ..arguments import count, number
+from ..arguments import as_real, count, number
 from ..backend import Backend, like, on_device, to_numpy
 from ..config import Custom
 from ..data.batching import epoch_order
@@ -27,7 +27,7 @@ from ..recordable import Recordable, RecordingMode, foreign_method
 from ..regularizers import Regularizer
 from ..schedules import Constant, Schedule
 from .callbacks import Callback
-from .checks import Rows, checked_feed, expect, feeds_of_fit
+from .checks import Names, Rows, checked_feed, expect, feeds_of_fit
 from .epoch import Between, Epoch, explain
 from .feed import Feed
 from .full_batch import FullBatch, plan_full_batch
@@ -82,6 +82,9 @@ class Trainer(Recordable):
     columns : list of str
         The columns that the rows of the present fit will have.  A callback that adds a column whose name begins
         with ``val_`` appends it in ``on_fit_begin``: those after it may follow it.
+    column_names : dict of str to list
+        Of ``"X"`` and ``"y"``, where `fit` was given a data frame: the names of its columns.  Frames that come later
+        have their columns put into this order.
     epoch, step : int
         Epochs and steps made so far.
     stop_reason : str or None
@@ -149,6 +152,7 @@ class Trainer(Recordable):
             raise OptionError(f"Trainer: expected seed to be an integer, got {seed!r}. Try seed=0.")
         self.seed = int(seed)
         self.history = History()
+        self.column_names: Names = {}
         self.epoch = self.step = 0
         self.epochs_planned = 0
         self.columns = self._names(validated=False)
@@ -255,14 +259,12 @@ class Trainer(Recordable):
         going_on = self.suspended is not None and type(epochs) is int and epochs == 0  # to what callbacks do at the end
         epochs, batch_size = 0 if going_on else count(epochs, "fit", "epochs"), count(batch_size, "fit", "batch_size")
         train, valid = feeds_of_fit(
-            self.net,
-            self.loss,
+            self,
             Rows(X, y, sample_weight),
             Rows(X_val, y_val, sample_weight_val),
             validation_fraction=validation_fraction,
             validation_rows=validation_rows,
             class_weight=class_weight,
-            seed=self.seed,
         )
         self.optimizer.bind(self.net.store)
         self.rows_key = key_of(train, batch_size, shuffle=shuffle)
@@ -536,7 +538,8 @@ class Trainer(Recordable):
         dict
             ``"loss"`` and each metric by name.
         """
-        return self.evaluate_feed(checked_feed("evaluate", self.net, self.loss, Rows(X, y, sample_weight)), 1024)
+        rows = Rows(X, y, sample_weight)
+        return self.evaluate_feed(checked_feed("evaluate", self.net, self.loss, rows, self.column_names), 1024)
 
     def evaluate_feed(self, feed: Feed, batch_size: int) -> dict[str, float]:
         """Return what `evaluate` does, on data that were checked, in slices of at least `batch_size` rows."""
@@ -567,6 +570,7 @@ class Trainer(Recordable):
             In the library and on the device of `X`.
         """
         net = self.net
+        X = as_real(X, "predict", "X", lazy=True, fitted=self.column_names.get("X"))
         return like(self.loss.link(net.backend.asarray(net.predict(X))), X)
 
     # -- files ----------------------------------------------------------------------------------------------
