@@ -21,7 +21,8 @@ each_module = pytest.mark.parametrize("module", FILES)
 LEVELS = (
     {"_typing", "errors", "recordable"},
     {"arguments", "optional"},
-    {"config", "contract", "files", "initializers", "metrics", "random", "special"},
+    {"contract"},
+    {"config", "files", "initializers", "metrics", "random", "special"},
     {"crossover", "ops", "schedules"},
     {"accel"},
     {"backend"},

@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -13,12 +14,14 @@ import array_api_compat
 import numpy as np
 
 from .errors import DataError, DTypeError, OptionError, ShapeError
+from .recordable import is_own
 
 __all__ = [
     "Argument",
     "as_array",
     "as_rows",
     "check_real",
+    "class_for",
     "constructor",
     "count",
     "describe",
@@ -107,6 +110,39 @@ def suggest(name: Any, known: Iterable[str], otherwise: str = "Choose one of the
     lower = {str(each).lower(): each for each in reversed(list(known))}
     near = difflib.get_close_matches(str(name).lower(), lower, n=1)
     return f"Did you mean {lower[near[0]]!r}?" if near else otherwise
+
+
+def class_for(word: str, kind: type[Any]) -> type[Any] | None:
+    """Return the public class of xpnn's of this kind that somebody means by a word, as other libraries spell it.
+
+    Examples
+    --------
+    >>> from xpnn import Loss, Schedule
+    >>> [class_for(word, Loss).__name__ for word in ("mse", "cross_entropy", "BCELoss")]
+    ['MeanSquaredError', 'CrossEntropy', 'BinaryCrossEntropy']
+    >>> class_for("cosine", Schedule).__name__
+    'CosineDecay'
+    """
+    known = {one.__name__: one for one in _subclasses(kind) if is_own(one.__module__) and "._" not in one.__module__}
+    plain = re.sub("[^a-z0-9]", "", word.lower())
+    short = plain.removesuffix("loss") or plain
+    tests: tuple[Callable[[str], bool], ...] = (
+        lambda name: name.lower() == short,
+        lambda name: re.sub("[^A-Z]", "", name).lower() == short,
+        lambda name: name.lower().startswith(short),
+        lambda name: short in name.lower(),
+        lambda name: name.lower() in short,
+        lambda name: bool(difflib.get_close_matches(short, [name.lower()])),
+    )
+    found = (name for fits in tests for name in sorted(known, key=lambda name: (-len(name), name)) if fits(name))
+    name = next(found, None)
+    return None if name is None else known[name]
+
+
+def _subclasses(kind: type[Any]) -> Iterator[type[Any]]:
+    for one in kind.__subclasses__():
+        yield one
+        yield from _subclasses(one)
 
 
 class Argument(NamedTuple):

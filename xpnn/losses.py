@@ -21,7 +21,7 @@ from ._typing import Array, Namespace
 from .arguments import describe, number
 from .backend import namespace, ops_of
 from .contract import check_array, check_call, check_pair, foreign
-from .errors import DTypeError, LabelError, OptionError, ShapeError
+from .errors import DTypeError, LabelError, MissingMethodError, OptionError, ShapeError
 from .ops import Ops
 from .recordable import Recordable
 from .special import sigmoid, softmax, softplus
@@ -66,7 +66,7 @@ class Loss(Recordable):
 
     def rows(self, xp: Namespace, pred: Array, y: Array) -> tuple[Array, Array]:
         """Return each row's loss (..., batch) and ∂ℓᵢ/∂pred (..., batch, n_out), a fresh array."""
-        raise OptionError(
+        raise MissingMethodError(
             f"{type(self).__name__}: expected a loss that says what a row costs, got none. Define rows(xp, pred, y)."
         )
 

@@ -17,7 +17,9 @@ from ._typing import Array
 from .accel.half import HALVES
 from .arguments import as_rows, same_length
 from .backend import Backend, get_backend, to_numpy
+from .contract import check_assigned, mark_gradients
 from .errors import OptionError, ShapeError, XpnnError
+from .layers.base import walk
 from .losses import Loss
 from .model import Sequential
 from .optim import Optimizer
@@ -221,9 +223,12 @@ class _Problem:
 
     def gradients(self, x: np.ndarray, *, need_dx: bool) -> tuple[np.ndarray, np.ndarray, Array | None]:
         """Return the parameters, their gradients and the inputs'."""
+        layers, grads = list(walk(self.net.layers)), self.net.grads
         pred, caches = self._forward(x)
+        marked = mark_gradients(layers, grads)
         _, d_pred = self.loss.value_and_grad(pred, self.y, self.sample_weight)
         dx = self.net.backward(d_pred, caches, need_dx=need_dx)
+        check_assigned(layers, marked)
         return np.array(to_numpy(self.start.values)), np.array(to_numpy(self.net.store.grads)), dx
 
     def _forward(self, x: np.ndarray) -> tuple[Array, list[Any]]:

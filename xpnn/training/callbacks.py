@@ -13,7 +13,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from .._typing import Array
-from ..arguments import count, number
+from ..arguments import count, number, suggest
+from ..contract import check_function
 from ..errors import OptionError
 from ..files import PathLike
 from ..metrics import mode_of
@@ -24,7 +25,7 @@ from .history import missing_column, will_miss
 if TYPE_CHECKING:
     from .trainer import Trainer
 
-__all__ = ["EMA", "CSVLogger", "Callback", "Checkpoint", "EarlyStopping", "LambdaCallback", "TimeLimit"]
+__all__ = ["EMA", "HOOKS", "CSVLogger", "Callback", "Checkpoint", "EarlyStopping", "LambdaCallback", "TimeLimit"]
 
 Mode = Literal["auto", "min", "max"]
 
@@ -64,6 +65,10 @@ class Callback(Recordable):
         if mode.as_one:
             return f"{type(self).__name__} looks at every step"
         return super().unrecordable(mode)
+
+
+#: What a trainer calls.
+HOOKS = tuple(name for name in vars(Callback) if name.startswith("on_"))
 
 
 class _Monitor(Callback):
@@ -295,13 +300,14 @@ class LambdaCallback(Callback):
     """
 
     def __init__(self, **hooks: Callable[[Trainer], Any]) -> None:
-        known = sorted(name for name in vars(Callback) if name.startswith("on_"))
-        unknown = sorted(hooks.keys() - set(known))
+        unknown = sorted(hooks.keys() - set(HOOKS))
         if unknown:
             raise OptionError(
-                f"LambdaCallback: expected hooks among {', '.join(known)}, got {', '.join(unknown)}. "
-                "Choose one of these."
+                f"LambdaCallback: expected hooks among {', '.join(sorted(HOOKS))}, got {', '.join(unknown)}. "
+                f"{suggest(unknown[0], HOOKS) if len(unknown) == 1 else 'Choose one of these.'}"
             )
+        for name, hook in hooks.items():
+            check_function(hook, f"LambdaCallback({name}=...)", "trainer")
         self.hooks = hooks
 
     def _call(self, name: str, trainer: Trainer) -> None:

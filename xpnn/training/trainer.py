@@ -32,6 +32,7 @@ from .feed import Feed
 from .full_batch import FullBatch, plan_full_batch
 from .history import History, missing_column, will_miss
 from .recorded import Runner, find_runner
+from .rehearsal import rehearse
 from .resume import load_trainer, save_trainer
 from .state import TrainState
 from .step import STEP_METHODS, Step, StepTable, Tally
@@ -238,6 +239,7 @@ class Trainer(Recordable):
             class_weight=class_weight,
             seed=self.seed,
         )
+        rehearse(self, train)
         self.optimizer.bind(self.net.store)
         self.stop_reason, self.epochs_planned = None, self.epoch + epochs
         steps = -(-len(train) // batch_size)
