@@ -93,6 +93,21 @@ class Loss(Recordable):
         """Turn raw outputs (..., batch, n_out) into what is predicted; the identity by default."""
         return pred
 
+    def decide(self, pred: Array) -> Array:
+        """Turn raw outputs (..., batch, n_out) into answers: class numbers, or what `link` gives where there are none.
+
+        Of several outputs under a loss that takes labels the largest is the class, (..., batch).  Else each output
+        answers for itself, 1 where it is positive and 0 where not: (..., batch) of a single one, (..., batch, n_out)
+        of independent labels.
+        """
+        if not self.classifies:
+            return self.link(pred)
+        xp = namespace(pred)
+        if self.takes_labels and pred.shape[-1] > 1:
+            return xp.argmax(pred, axis=-1)
+        answers = xp.astype(pred > 0, xp.int64)
+        return answers[..., 0] if pred.shape[-1] == 1 else answers
+
     def using(self, ops: Ops) -> Self:
         """Return a copy that computes with a backend's operations instead of the portable ones."""
         new = copy.copy(self)
@@ -595,6 +610,11 @@ class Hinge(Loss):
         d -= target * xp.sum(d, axis=-1, keepdims=True)
         d *= 1.0 / n_out
         return _over_outputs(xp, xp.maximum(gap, 0.0)), d
+
+    def decide(self, pred: Array) -> Array:
+        """Return what the base says; of a single output -1 or +1, as its targets are."""
+        answers = super().decide(pred)
+        return answers if pred.shape[-1] > 1 else 2 * answers - 1
 
     def check_targets(self, y: np.ndarray, n_out: int) -> None:
         super().check_targets(y, n_out)

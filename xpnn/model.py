@@ -114,7 +114,11 @@ class Sequential(Recordable):
         seen: set[int] = set()
         for layer in walk(self.layers):  # lazily: what is no layer is refused before it is asked for its sublayers
             if not isinstance(layer, Layer):
-                hint = f" Write {layer.__name__}()." if isinstance(layer, type) else ""
+                hint = (
+                    f" Write {layer.__name__}(...)." if isinstance(layer, type) else " Pass layers such as Linear(3)."
+                )
+                if isinstance(layer, list | tuple):
+                    hint = " Unpack the list: Sequential(*layers, n_in=...)."
                 raise OptionError(f"Sequential: expected layers, got {layer!r}.{hint}")
             leaves.append(layer)
             if id(layer) in seen or is_bound(layer):

@@ -15,9 +15,9 @@ import numpy as np
 
 from ._typing import Array
 from .accel.half import HALVES
-from .arguments import as_rows, same_length
+from .arguments import as_rows, count, same_length
 from .backend import Backend, get_backend, to_numpy
-from .contract import check_assigned, mark_gradients
+from .contract import check_assigned, check_function, mark_gradients, what
 from .errors import OptionError, ShapeError, XpnnError
 from .layers.base import walk
 from .losses import Loss
@@ -345,7 +345,7 @@ class BackendReport:
 
 
 def compare_backends(
-    make_net: Callable[[Backend], Sequential],
+    make_net: Callable[[Backend], Sequential] | Sequential,
     loss: Loss,
     optimizer: Optimizer | Callable[[], Optimizer],
     X: Any,
@@ -360,9 +360,9 @@ def compare_backends(
 
     Parameters
     ----------
-    make_net : callable
+    make_net : callable or Sequential
         Takes a `Backend` and returns the network on it, such as
-        ``lambda backend: xpnn.mlp([4, 8, 3], backend=backend)``.
+        ``lambda backend: xpnn.mlp([4, 8, 3], backend=backend)``; of a network, copies of it are compared.
     loss : Loss
         Any loss.
     optimizer : Optimizer or callable
@@ -402,8 +402,10 @@ def compare_backends(
     >>> report.ok, report.rows[0]["identical"]
     (True, True)
     """
-    if steps < 1:
-        raise OptionError(f"compare_backends: expected steps >= 1, got {steps!r}.")
+    steps = count(steps, "compare_backends", "steps")
+    if isinstance(make_net, Sequential):
+        make_net = make_net.to
+    check_function(make_net, "compare_backends(make_net=...)", "backend")
     _refuse_halves("compare_backends", dtype)
     if tolerance is None:
         tolerance = 1e-4 if dtype == "float32" else 1e-10
@@ -449,7 +451,13 @@ def _run(
     steps: int,
 ) -> tuple[Named, Named, list[float]]:
     """Train and return the first gradients, the last weights and all losses, on the host."""
-    net = make_net(backend)
+    net: Any = make_net(backend)
+    if not isinstance(net, Sequential) or net.backend.spec != backend.spec:
+        got = f"one on {net.backend.spec}" if isinstance(net, Sequential) else what(net)
+        raise OptionError(
+            f"compare_backends: expected make_net to return a network on {backend.spec}, got {got}. "
+            "Pass the backend on: lambda backend: xpnn.mlp([4, 8, 3], backend=backend)."
+        )
     rule = optimizer if isinstance(optimizer, Optimizer) else optimizer()
     targets = _targets(net, loss, to_numpy(y))
     losses: list[Array] = []

@@ -16,6 +16,7 @@ from ..backend import available_backends
 from ..checkpoint import build, read
 from ..errors import FileFormatError
 from ..optional import needs
+from ..predictor import model_file
 from .options import add_json, print_json
 
 __all__ = ["add_commands", "versions"]
@@ -110,7 +111,7 @@ def run_info(args: argparse.Namespace) -> int:
             for name, version in versions().items():
                 print(f"{name} {version}")
         return 0
-    tensors, meta = read(args.model)
+    tensors, meta = read(model_file(args.model))
     if "network" not in meta:
         raise FileFormatError(f"{args.model} holds no network. Write it with xpnn.save or xpnn train.")
     net = build(meta["network"], tensors)

@@ -29,7 +29,7 @@ _SAMPLE = 50
 _NAMED = 20  # columns listed in a note or a message
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Table:
     """The columns of a CSV file.
 
@@ -56,6 +56,10 @@ class Table:
     columns: dict[str, npt.NDArray[Any]]
     target_name: str | None = None
     notes: list[str] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        shown = ", ".join(map(repr, self.names[:8])) + (", ..." if len(self.names) > 8 else "")
+        return f"Table({self.n_rows} rows, {len(self.names)} columns: {shown}; target={self.target_name!r})"
 
     @property
     def n_rows(self) -> int:

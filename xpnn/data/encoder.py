@@ -26,7 +26,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from ..arguments import suggest
+from ..arguments import describe, suggest
 from ..config import options_of, reading
 from ..errors import DataError, OptionError, ShapeError
 from .columns import Floats, as_column, as_numbers, as_texts, is_text, plural, quote
@@ -251,6 +251,9 @@ class TableEncoder:
         self.numeric = tuple(numeric)
         self.notes: list[str] = []
         self._columns: list[_Number | _Category] = []
+
+    def __repr__(self) -> str:
+        return describe(self)
 
     @property
     def feature_names_in(self) -> list[str]:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from .._typing import Array
-from ..arguments import count, number, suggest
+from ..arguments import count, describe, number, suggest
 from ..contract import check_function
 from ..errors import OptionError
 from ..files import PathLike
@@ -65,6 +65,9 @@ class Callback(Recordable):
         if mode.as_one:
             return f"{type(self).__name__} looks at every step"
         return super().unrecordable(mode)
+
+    def __repr__(self) -> str:
+        return describe(self)
 
 
 #: What a trainer calls.
@@ -331,6 +334,9 @@ class LambdaCallback(Callback):
 
     def on_fit_end(self, trainer: Trainer) -> None:
         self._call("on_fit_end", trainer)
+
+    def __repr__(self) -> str:
+        return f"LambdaCallback({', '.join(f'{name}=...' for name in self.hooks)})"
 
     def looks_at_steps(self) -> bool:
         """Whether a function is called after each step."""

@@ -460,6 +460,32 @@ class Trainer(Recordable):
         net = self.net
         return like(self.loss.link(net.backend.asarray(net.predict(X))), X)
 
+    @on_device
+    def predict(self, X: Any) -> Array:
+        """Return answers: class numbers under a loss over classes, values under any other; see `Loss.decide`.
+
+        Parameters
+        ----------
+        X : array of shape (n, n_in)
+            Inputs, of any library.
+
+        Returns
+        -------
+        array of shape (n,), or (n, n_out) for independent labels and for values
+            In the library and on the device of `X`; for K replicas with their axis in front.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import xpnn
+        >>> net = xpnn.mlp([2, 3], init="zeros")
+        >>> net.params["0.bias"][...] = [0.0, 2.0, 1.0]
+        >>> xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.Adam()).predict(np.zeros((2, 2)))
+        array([1, 1])
+        """
+        net = self.net
+        return like(self.loss.decide(net.backend.asarray(net.predict(X))), X)
+
     # -- files ----------------------------------------------------------------------------------------------
     def save(self, path: PathLike) -> None:
         """Write everything that training needs to go on to one file, under a temporary name first.
@@ -526,6 +552,12 @@ class Trainer(Recordable):
             If it contains a class that is not xpnn's, and not given.
         """
         return load_trainer(cls, path, backend=backend, callbacks=callbacks, custom=custom)
+
+    def __repr__(self) -> str:
+        parts = [repr(self.net), repr(self.loss), repr(self.optimizer)]
+        parts += [] if self.schedule == Constant() else [f"schedule={self.schedule!r}"]
+        parts += [] if self.regularizer is None else [f"regularizer={self.regularizer!r}"]
+        return f"{type(self).__name__}({', '.join(parts)}, epoch={self.epoch}, step={self.step})"
 
     # -- the parts of fit -----------------------------------------------------------------------------------
     def notify(self, event: str) -> None:
