@@ -31,6 +31,7 @@ __all__ = [
     "one_or_each",
     "real_hint",
     "same_length",
+    "shown",
     "suggest",
 ]
 
@@ -110,6 +111,18 @@ def suggest(name: Any, known: Iterable[str], otherwise: str = "Choose one of the
     lower = {str(each).lower(): each for each in reversed(list(known))}
     near = difflib.get_close_matches(str(name).lower(), lower, n=1)
     return f"Did you mean {lower[near[0]]!r}?" if near else otherwise
+
+
+def shown(value: Any) -> str:
+    """Return the text of what was given, for a message: of what is long or has none, its class.
+
+    Examples
+    --------
+    >>> shown("adam"), shown([0.0] * 99), shown(print)
+    ("'adam'", 'a list', 'a builtin_function_or_method')
+    """
+    text = repr(value)
+    return text if len(text) <= 60 and text[0] != "<" else f"a {type(value).__name__}"
 
 
 def class_for(word: str, kind: type[Any]) -> type[Any] | None:

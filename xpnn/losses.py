@@ -152,7 +152,8 @@ class Loss(Recordable):
             return self.ops_for(pred).total(losses) * mean_factor, d
         if tuple(sample_weight.shape) != (pred.shape[-2],):
             raise ShapeError(
-                f"{self}: expected sample_weight of shape ({pred.shape[-2]},), got {tuple(sample_weight.shape)}."
+                f"{self}: expected sample_weight of shape ({pred.shape[-2]},), got {tuple(sample_weight.shape)}. "
+                "Pass one weight a row."
             )
         # A batch in which every weight is 0 has loss 0, not nan.
         total = xp.maximum(xp.sum(sample_weight), float(xp.finfo(pred.dtype).smallest_normal))
@@ -164,7 +165,7 @@ class Loss(Recordable):
 
     def _check_shapes(self, pred: tuple[int, ...], y: tuple[int, ...]) -> None:
         if len(pred) < 2:
-            raise ShapeError(f"{self}: expected outputs of shape (batch, n_out), got {pred}.")
+            raise ShapeError(f"{self}: expected outputs of shape (batch, n_out), got {pred}. Reshape to rows.")
         if self.takes_labels and len(y) == len(pred) - 1 and y == pred[-1 - len(y) : -1]:
             return
         if self.takes_labels and y == pred[-2:-1]:

@@ -481,7 +481,7 @@ def _seeds(seed: int | Sequence[int], replicas: int | None) -> int | tuple[int, 
         )
     seeds = tuple(int(s) for s in given)
     if not seeds or replicas not in (None, len(seeds)):
-        raise OptionError(f"Sequential: got {len(seeds)} seeds for {replicas} replicas; give one for each.")
+        raise OptionError(f"Sequential: got {len(seeds)} seeds for {replicas} replicas. Give one for each.")
     return seeds
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ._typing import Array
 from .accel.half import HALVES
-from .arguments import as_rows, count, same_length
+from .arguments import as_rows, count, number, same_length
 from .backend import Backend, get_backend, to_numpy
 from .contract import check_assigned, check_function, mark_gradients, what
 from .errors import OptionError, ShapeError, XpnnError
@@ -24,8 +24,13 @@ from .losses import Loss
 from .model import Sequential
 from .optim import Optimizer
 from .optional import needs
+from .training.checks import expect
 
 __all__ = ["BackendReport", "GradientReport", "check_gradients", "compare_backends"]
+
+
+def _check_loss(where: str, loss: Any) -> None:
+    expect(loss, Loss, "loss", "a loss object such as xpnn.CrossEntropy()", where=where)
 
 
 def _refuse_halves(where: str, dtype: str) -> None:
@@ -163,10 +168,12 @@ def check_gradients(
     >>> report.verdict
     'excellent'
     """
+    expect(net, Sequential, "net", "a network", where="check_gradients")
+    _check_loss("check_gradients", loss)
     if net.store.replicas:
         raise ShapeError("check_gradients: expected a single network, got replicas. Check one network of the kind.")
-    if not eps > 0:
-        raise OptionError(f"check_gradients: expected eps > 0, got {eps!r}.")
+    if not number(eps) > 0:
+        raise OptionError(f"check_gradients: expected eps > 0, got {eps!r}. Try eps=1e-5.")
     _refuse_halves("check_gradients", net.backend.dtype_name)
     net = net.to(net.backend, dtype="float64") if net.backend.dtype_name != "float64" else net.copy()
     x, y = as_rows(x, "check_gradients", "x"), as_rows(y, "check_gradients", "y")
@@ -405,6 +412,11 @@ def compare_backends(
     steps = count(steps, "compare_backends", "steps")
     if isinstance(make_net, Sequential):
         make_net = make_net.to
+    elif not callable(make_net):
+        expect(make_net, Sequential, "make_net", "a function of a backend, or a network", where="compare_backends")
+    _check_loss("compare_backends", loss)
+    if not callable(optimizer):
+        expect(optimizer, Optimizer, "optimizer", "an optimizer object such as xpnn.Adam()", where="compare_backends")
     check_function(make_net, "compare_backends(make_net=...)", "backend")
     _refuse_halves("compare_backends", dtype)
     if tolerance is None:

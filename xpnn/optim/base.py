@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .._typing import Array
-from ..arguments import number, one_or_each
+from ..arguments import number, one_or_each, shown
 from ..backend import to_numpy
 from ..contract import check_call, foreign
 from ..errors import MissingMethodError, OptionError
@@ -61,7 +61,7 @@ class Optimizer(Recordable):
         ):
             numbers = own if isinstance(own, list) else [own]
             if not numbers or not all(0 <= n < float("inf") for n in numbers):
-                raise OptionError(f"{type(self).__name__}: expected {name}, got {given!r}. Try {hint}.")
+                raise OptionError(f"{type(self).__name__}: expected {name}, got {shown(given)}. Try {hint}.")
         self.state: dict[str, Array] = {}
         self.t = 0
         self._store: ParamStore | None = None

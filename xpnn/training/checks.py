@@ -9,13 +9,14 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
-from ..arguments import as_rows, class_for, constructor, number, same_length
+from ..arguments import as_rows, class_for, constructor, number, same_length, shown
 from ..backend import to_numpy
 from ..data.batching import split_off, stratified_indices
 from ..errors import DataError, LabelError, OptionError, ShapeError
 from ..losses import Loss
 from ..model import Sequential
 from ..optim import Optimizer
+from ..recordable import is_own
 from .callbacks import Callback
 from .feed import Feed
 
@@ -44,10 +45,10 @@ def expect(value: Any, kind: type | UnionType, name: str, what: str, *, where: s
     if isinstance(value, kind):
         return
     wanted: Any = next(iter(get_args(kind)), kind)
-    hint, text = "Pass such an object.", repr(value)
-    got = text if len(text) <= 60 and text[0] != "<" else f"{type(value).__name__} object"
+    hint, got = "Pass such an object.", shown(value)
     if isinstance(value, type):
-        got, hint = f"the class {value.__name__}", f"Write {value.__name__}(...)."
+        made = _call(value) if is_own(value.__module__) else f"{value.__name__}(...)"
+        got, hint = f"the class {value.__name__}", f"Write {made}."
     elif isinstance(value, str):
         meant = class_for(value, wanted)
         hint = hint if meant is None else f"Write {_call(meant)}."
@@ -57,6 +58,8 @@ def expect(value: Any, kind: type | UnionType, name: str, what: str, *, where: s
         hint = "Derive its class from xpnn.Callback."
     elif wanted is Sequential and isinstance(value, list | tuple):
         got, hint = f"a {type(value).__name__}", "Write xpnn.Sequential(*layers, n_in=...)."
+    elif wanted is Sequential and isinstance(getattr(value, "net", None), Sequential):
+        hint = "Pass its network, .net."
     elif isinstance(value, Sequential | Loss | Optimizer):
         hint = "The order is net, loss, optimizer."
     raise OptionError(f"{where}: expected {name} to be {what}, got {got}. {hint}")

@@ -132,7 +132,8 @@ class Trainer(Recordable):
         self.bound_loss = loss  # with the backend's operations, once `fit` has begun
         self.schedule = Constant() if schedule is None else schedule
         self.regularizer, self.clip_norm, self.clip_value = regularizer, clip_norm, clip_value
-        names = [metrics] if isinstance(metrics, str) else metrics
+        names = [metrics] if isinstance(metrics, str | Metric | type) else metrics
+        expect(names, Sequence, "metrics", "a list of names and metrics; an empty one for none")
         self.metrics = [
             Accuracy(loss.accuracy_rule) if m == "accuracy" else get_metric(m).resolve(net.n_out)
             for m in names
