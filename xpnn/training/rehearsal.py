@@ -15,7 +15,7 @@ from ..layers.base import walk
 from ..schedules import Schedule
 from .callbacks import HOOKS
 from .feed import Feed
-from .step import Training
+from .step import Tally, Training
 
 __all__ = ["rehearse"]
 
@@ -24,15 +24,16 @@ _ROWS = 8
 
 
 def rehearse(training: Training, feed: Feed) -> None:
-    """Raise OptionError where a callback, schedule, layer or penalty of somebody's own cannot do its part."""
+    """Raise OptionError where a callback, schedule, layer, penalty or metric of somebody's own cannot do its part."""
     for callback in training.callbacks:
         if foreign(callback):
             check_hooks(callback, HOOKS)
     if foreign(training.schedule):
         _check_schedule(training.schedule)
     trained = any(foreign(layer) and layer.param_specs() for layer in walk(training.net.layers))
-    if trained or (training.regularizer is not None and foreign(training.regularizer)):
-        _try_gradients(training, feed)
+    penalized = training.regularizer is not None and foreign(training.regularizer)
+    if trained or penalized or any(map(foreign, training.metrics)):
+        _try_step(training, feed)
 
 
 def _check_schedule(schedule: Schedule) -> None:
@@ -43,8 +44,8 @@ def _check_schedule(schedule: Schedule) -> None:
         raise OptionError(f"{where}: expected a factor >= 0 on the learning rate, got {what(factor)}. Return a number.")
 
 
-def _try_gradients(training: Training, feed: Feed) -> None:
-    """Make the passes of a step over some rows, and see whether all gradients are assigned and the penalty returned.
+def _try_step(training: Training, feed: Feed) -> None:
+    """Make the passes of a step over some rows: are all gradients assigned, do penalty and metrics give numbers?
 
     Copies of the parts do it, over the network's memory, and buffers and gradients are put back.
     """
@@ -55,14 +56,17 @@ def _try_gradients(training: Training, feed: Feed) -> None:
         x, y, _ = next(feed.batches(None, min(len(feed), _ROWS)))
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             pred, caches = net.forward(x, train=True)
-            _, d_pred = loss.value_and_grad(pred, y)
+            value, d_pred = loss.value_and_grad(pred, y)
             layers = list(walk(net.layers))
             marked = mark_gradients(layers, net.grads)
             net.backward(d_pred, caches)
             check_assigned(layers, marked)
             if penalty is not None and foreign(penalty):
-                value = penalty.add(store)
-                check_array(value, f"{type(penalty).__name__}.add", "the penalty", store.replicas, None)
+                added = penalty.add(store)
+                check_array(added, f"{type(penalty).__name__}.add", "the penalty", store.replicas, None)
+            tally = Tally(training, 1)
+            tally.add(0, value, pred, y, None)
+            tally.row(np.ones(1))
     except XpnnError:
         raise
     except Exception:  # what cannot be copied, or not be done with so few rows, is met in the first step
