@@ -79,9 +79,11 @@ def test_what_is_missing_is_an_import_error_that_names_the_module():
 
 
 def test_a_package_that_is_there_but_broken_is_not_called_missing():
-    with pytest.raises(
-        BackendUnavailableError, match=r"^here: needs PyTorch, whose import fails \(libcuda\.so\)\. Run: "
-    ) as caught:
-        with needs("torch", "here"):
-            raise ImportError("libcuda.so")
+    with (
+        pytest.raises(
+            BackendUnavailableError, match=r"^here: needs PyTorch, whose import fails \(libcuda\.so\)\. Run: "
+        ) as caught,
+        needs("torch", "here"),
+    ):
+        raise ImportError("libcuda.so")
     assert not isinstance(caught.value, MissingPackageError)

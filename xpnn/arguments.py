@@ -6,7 +6,7 @@ import difflib
 import inspect
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from .errors import DataError, DTypeError, OptionError, ShapeError
 from .frames import array_of, column_names, numbers_of, places, stacked, unwrapped
+from .recordable import is_own
 
 __all__ = [
     "Argument",
@@ -22,6 +23,7 @@ __all__ = [
     "as_real",
     "as_rows",
     "check_real",
+    "class_for",
     "constructor",
     "count",
     "describe",
@@ -32,6 +34,7 @@ __all__ = [
     "printable",
     "real_hint",
     "same_length",
+    "shown",
     "suggest",
 ]
 
@@ -128,6 +131,51 @@ def printable(text: str, keep: str = "") -> str:
     return _CONTROLS.sub(
         lambda found: found[0] if found[0] in keep else found[0].encode("unicode_escape").decode("ascii"), text
     )
+
+
+def shown(value: Any) -> str:
+    """Return the text of what was given, for a message: of what is long or has none, its class.
+
+    Examples
+    --------
+    >>> shown("adam"), shown([0.0] * 99), shown(print)
+    ("'adam'", 'a list', 'a builtin_function_or_method')
+    """
+    text = repr(value)
+    return text if len(text) <= 60 and text[0] != "<" else f"a {type(value).__name__}"
+
+
+def class_for(word: str, kind: type[Any]) -> type[Any] | None:
+    """Return the public class of xpnn's of this kind that somebody means by a word, as other libraries spell it.
+
+    Examples
+    --------
+    >>> from xpnn import Loss, Schedule
+    >>> [class_for(word, Loss).__name__ for word in ("mse", "cross_entropy", "BCELoss")]
+    ['MeanSquaredError', 'CrossEntropy', 'BinaryCrossEntropy']
+    >>> class_for("cosine", Schedule).__name__
+    'CosineDecay'
+    """
+    known = {one.__name__: one for one in _subclasses(kind) if is_own(one.__module__) and "._" not in one.__module__}
+    plain = re.sub("[^a-z0-9]", "", word.lower())
+    short = plain.removesuffix("loss") or plain
+    tests: tuple[Callable[[str], bool], ...] = (
+        lambda name: name.lower() == short,
+        lambda name: re.sub("[^A-Z]", "", name).lower() == short,
+        lambda name: name.lower().startswith(short),
+        lambda name: short in name.lower(),
+        lambda name: name.lower() in short,
+        lambda name: bool(difflib.get_close_matches(short, [name.lower()])),
+    )
+    found = (name for fits in tests for name in sorted(known, key=lambda name: (-len(name), name)) if fits(name))
+    name = next(found, None)
+    return None if name is None else known[name]
+
+
+def _subclasses(kind: type[Any]) -> Iterator[type[Any]]:
+    for one in kind.__subclasses__():
+        yield one
+        yield from _subclasses(one)
 
 
 class Argument(NamedTuple):

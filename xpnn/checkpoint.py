@@ -69,6 +69,12 @@ def save(net: Sequential, path: PathLike, *, extra: dict[str, Any] | None = None
     >>> bool((same.params["0.weight"] == net.params["0.weight"]).all())
     True
     """
+    if not isinstance(net, Sequential):
+        got = f"a {type(net).__name__}"
+        hint = (
+            "Its own save writes all of it; its network is .net." if hasattr(net, "net") else "The network comes first."
+        )
+        raise OptionError(f"save: expected a network, got {got}. {hint}")
     write(path, net.state_dict(), {"network": net.config(), "extra": extra or {}})
 
 

@@ -6,7 +6,7 @@ Nothing here is asked of xpnn's own classes, and nothing waits for the device.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import array_api_compat
@@ -16,7 +16,20 @@ from .arguments import suggest
 from .errors import DTypeError, OptionError, ShapeError
 from .recordable import is_own
 
-__all__ = ["check_array", "check_call", "check_hooks", "check_pair", "foreign", "what"]
+__all__ = [
+    "check_array",
+    "check_assigned",
+    "check_call",
+    "check_function",
+    "check_hooks",
+    "check_pair",
+    "foreign",
+    "mark_gradients",
+    "what",
+]
+
+# No gradient is this, and what is added to it leaves it as it is.
+_MARK = 2.0**100
 
 
 def foreign(thing: Any) -> bool:
@@ -76,8 +89,21 @@ def check_array(
         )
 
 
-def check_call(method: Callable[..., Any], where: str, *names: str, keywords: Iterable[str] = ()) -> None:
-    """Raise OptionError unless a method can be called with these arguments and keywords."""
+def check_function(function: Any, where: str, *names: str) -> None:
+    """Raise OptionError unless it is a function that can be called with these arguments."""
+    given = ", ".join(names)
+    if not callable(function):
+        raise OptionError(
+            f"{where}: expected a function of {given}, got {what(function)}. "
+            "Pass the function itself, not what it returns."
+        )
+    check_call(function, where, *names, definition=f"lambda {given}: ...")
+
+
+def check_call(
+    method: Callable[..., Any], where: str, *names: str, keywords: Iterable[str] = (), definition: str = ""
+) -> None:
+    """Raise OptionError unless a method can be called with these arguments and keywords; `definition` is one."""
     try:
         signature = inspect.signature(method)
     except (TypeError, ValueError):  # of compiled code, which tells nothing
@@ -86,15 +112,13 @@ def check_call(method: Callable[..., Any], where: str, *names: str, keywords: It
     try:
         signature.bind(*names, **dict.fromkeys(keywords))
     except TypeError:
-        given = ", ".join([*names, *(["*", *keywords] if keywords else [])])
-        raise OptionError(
-            f"{where}: expected a method that can be called with ({given}), got one with {signature}. "
-            f"Write def {getattr(method, '__name__', 'it')}(self, {given})."
-        ) from None
+        given = ", ".join([*names, *(["*", *(f"{name}=..." for name in keywords)] if keywords else [])])
+        wanted = definition or f"def {where.rpartition('.')[2]}(self, {given})"
+        raise OptionError(f"{where}: expected to be called with ({given}), got {signature}. Write {wanted}.") from None
 
 
 def check_hooks(callback: Any, hooks: Iterable[str]) -> None:
-    """Raise OptionError where a callback has a method ``on_…`` that is none of the hooks, or a hook takes no trainer."""
+    """Raise OptionError where a method ``on_…`` of a callback is none of the hooks, or a hook takes no trainer."""
     known, kind = list(hooks), type(callback).__name__
     for name in dir(callback):
         if name in known:
@@ -102,3 +126,27 @@ def check_hooks(callback: Any, hooks: Iterable[str]) -> None:
         elif name.startswith("on_") and callable(getattr(callback, name)):
             hint = suggest(name, known, f"Hooks are {', '.join(known)}.")
             raise OptionError(f"{kind}: expected methods on_… to be hooks, got {name}, which nobody calls. {hint}")
+
+
+def mark_gradients(layers: Iterable[Any], grads: Mapping[str, Array]) -> dict[str, Array]:
+    """Fill the gradients of the layers that are not xpnn's, and return them by name: `check_assigned` looks for it.
+
+    `layers` have labels, ``"2.Scale"``, and `grads` names such as ``"2.weight"``.
+    """
+    starts = tuple(layer.label.rpartition(".")[0] + "." for layer in layers if foreign(layer))
+    marked = {name: view for name, view in grads.items() if name.startswith(starts)}
+    for view in marked.values():
+        view[...] = _MARK
+    return marked
+
+
+def check_assigned(layers: Iterable[Any], marked: Mapping[str, Array]) -> None:
+    """Raise OptionError where `backward` has left a part of a gradient as it was; this waits for the device."""
+    labels = {layer.label.rpartition(".")[0]: layer.label for layer in layers}
+    for name, view in marked.items():
+        if bool(array_api_compat.array_namespace(view).any(view == _MARK)):
+            place, _, own = name.rpartition(".")
+            raise OptionError(
+                f"{labels[place]}.backward: expected it to assign the gradient of {own!r}, got one as it was before. "
+                f"Write self.grads[{own!r}][...] = ...: not added to it, and with [...], for it is a view."
+            )

@@ -13,6 +13,7 @@ __all__ = [
     "DivergenceError",
     "FileFormatError",
     "LabelError",
+    "MissingMethodError",
     "MissingPackageError",
     "OptionError",
     "ShapeError",
@@ -42,6 +43,10 @@ class DataError(XpnnError, ValueError):
 
 class OptionError(XpnnError, ValueError):
     """An option or a name is unknown or out of its range."""
+
+
+class MissingMethodError(OptionError, NotImplementedError):
+    """A class of one's own lacks the method that makes it what it is."""
 
 
 class FileFormatError(XpnnError, ValueError):

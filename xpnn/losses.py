@@ -21,7 +21,7 @@ from ._typing import Array, Namespace
 from .arguments import describe, number
 from .backend import namespace, ops_of
 from .contract import check_array, check_call, check_pair, foreign
-from .errors import DTypeError, LabelError, OptionError, ShapeError
+from .errors import DTypeError, LabelError, MissingMethodError, OptionError, ShapeError
 from .ops import Ops
 from .recordable import Recordable
 from .special import sigmoid, softmax, softplus
@@ -66,7 +66,7 @@ class Loss(Recordable):
 
     def rows(self, xp: Namespace, pred: Array, y: Array) -> tuple[Array, Array]:
         """Return each row's loss (..., batch) and ∂ℓᵢ/∂pred (..., batch, n_out), a fresh array."""
-        raise OptionError(
+        raise MissingMethodError(
             f"{type(self).__name__}: expected a loss that says what a row costs, got none. Define rows(xp, pred, y)."
         )
 
@@ -92,6 +92,21 @@ class Loss(Recordable):
     def link(self, pred: Array) -> Array:
         """Turn raw outputs (..., batch, n_out) into what is predicted; the identity by default."""
         return pred
+
+    def decide(self, pred: Array) -> Array:
+        """Turn raw outputs (..., batch, n_out) into answers: class numbers, or what `link` gives where there are none.
+
+        Of several outputs under a loss that takes labels the largest is the class, (..., batch).  Else each output
+        answers for itself, 1 where it is positive and 0 where not: (..., batch) of a single one, (..., batch, n_out)
+        of independent labels.
+        """
+        if not self.classifies:
+            return self.link(pred)
+        xp = namespace(pred)
+        if self.takes_labels and pred.shape[-1] > 1:
+            return xp.argmax(pred, axis=-1)
+        answers = xp.astype(pred > 0, xp.int64)
+        return answers[..., 0] if pred.shape[-1] == 1 else answers
 
     def using(self, ops: Ops) -> Self:
         """Return a copy that computes with a backend's operations instead of the portable ones."""
@@ -137,7 +152,8 @@ class Loss(Recordable):
             return self.ops_for(pred).total(losses) * mean_factor, d
         if tuple(sample_weight.shape) != (pred.shape[-2],):
             raise ShapeError(
-                f"{self}: expected sample_weight of shape ({pred.shape[-2]},), got {tuple(sample_weight.shape)}."
+                f"{self}: expected sample_weight of shape ({pred.shape[-2]},), got {tuple(sample_weight.shape)}. "
+                "Pass one weight a row."
             )
         # A batch in which every weight is 0 has loss 0, not nan.
         total = xp.maximum(xp.sum(sample_weight), float(xp.finfo(pred.dtype).smallest_normal))
@@ -149,7 +165,7 @@ class Loss(Recordable):
 
     def _check_shapes(self, pred: tuple[int, ...], y: tuple[int, ...]) -> None:
         if len(pred) < 2:
-            raise ShapeError(f"{self}: expected outputs of shape (batch, n_out), got {pred}.")
+            raise ShapeError(f"{self}: expected outputs of shape (batch, n_out), got {pred}. Reshape to rows.")
         if self.takes_labels and len(y) == len(pred) - 1 and y == pred[-1 - len(y) : -1]:
             return
         if self.takes_labels and y == pred[-2:-1]:
@@ -595,6 +611,11 @@ class Hinge(Loss):
         d -= target * xp.sum(d, axis=-1, keepdims=True)
         d *= 1.0 / n_out
         return _over_outputs(xp, xp.maximum(gap, 0.0)), d
+
+    def decide(self, pred: Array) -> Array:
+        """Return what the base says; of a single output -1 or +1, as its targets are."""
+        answers = super().decide(pred)
+        return answers if pred.shape[-1] > 1 else 2 * answers - 1
 
     def check_targets(self, y: np.ndarray, n_out: int) -> None:
         super().check_targets(y, n_out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from ._typing import Array
 from .arguments import as_real, count, is_count, suggest
 from .backend import Backend, get_backend, like, on_device, to_numpy
 from .config import to_config
+from .contract import foreign, what
 from .crossover import work_of
 from .errors import DTypeError, FileFormatError, OptionError, ShapeError
 from .initializers import Initializer, LeCunNormal
@@ -20,7 +22,7 @@ from .layers.base import is_bound, walk
 from .layers.embedding import Embedding
 from .layers.plan import Plan, chain_buffer_specs, chain_param_specs, unbound
 from .optional import needs
-from .params import ParamStore
+from .params import ParamSpec, ParamStore
 from .random import KeyRow, StepKey
 from .recordable import Recordable
 
@@ -152,7 +154,11 @@ class Sequential(Recordable):
         seen: set[int] = set()
         for layer in walk(self.layers):  # lazily: what is no layer is refused before it is asked for its sublayers
             if not isinstance(layer, Layer):
-                hint = f" Write {layer.__name__}()." if isinstance(layer, type) else ""
+                hint = (
+                    f" Write {layer.__name__}(...)." if isinstance(layer, type) else " Pass layers such as Linear(3)."
+                )
+                if isinstance(layer, list | tuple):
+                    hint = " Unpack the list: Sequential(*layers, n_in=...)."
                 raise OptionError(f"Sequential: expected layers, got {layer!r}.{hint}")
             leaves.append(layer)
             if id(layer) in seen or is_bound(layer):
@@ -168,6 +174,8 @@ class Sequential(Recordable):
         width = self.n_in
         for layer in self.layers:
             width = layer.build(width)
+            if foreign(layer):
+                _check_sizes(layer)
         self.n_out = width
         trained = [i for i, layer in enumerate(self.layers) if layer.param_specs()]
         # Nothing below the first trained layer needs a gradient in training.
@@ -319,7 +327,13 @@ class Sequential(Recordable):
         """Raise ShapeError unless `x` is (batch, n_in), or (K, batch, n_in) for K replicas."""
         shape = tuple(x.shape)
         if shape[-1:] != (self.n_in,) or shape[:-2] not in ((), self.store.replicas) or len(shape) < 2:
-            self.layers[0].check_input(x)
+            try:
+                self.layers[0].check_input(x)
+            except ShapeError as error:
+                if shape[1:] != (self.n_out,):
+                    raise
+                reversed_ = f"Or are its sizes reversed? It maps {self.n_in} features to {self.n_out}."
+                raise ShapeError(f"{error} {reversed_}") from None
             axes = ", ".join(map(str, (*self.store.replicas, "batch", self.n_in)))
             hint = "One network takes rows"
             if self.store.replicas:
@@ -373,6 +387,14 @@ class Sequential(Recordable):
         """Return a copy of this network on another backend, with equal parameters and buffers."""
         target = get_backend(backend, dtype or (None if isinstance(backend, Backend) else self.backend.dtype_name))
         return _rebuild(*self._description(target))
+
+    def twin(self) -> Sequential:
+        """Return a network over the same memory, whose layers are copies: what they note of themselves stays apart."""
+        new = object.__new__(type(self))
+        vars(new).update(vars(self))
+        new.layers = copy.deepcopy(tuple(map(unbound, self.layers)))
+        new.bind(new.store)
+        return new
 
     def copy(self) -> Sequential:
         """Return an independent copy on the same backend."""
@@ -451,6 +473,20 @@ class Sequential(Recordable):
         return f"Sequential({layers}, n_in={self.n_in}, backend={self.backend.spec!r})"
 
 
+def _check_sizes(layer: Layer) -> None:
+    """Raise unless a layer of somebody's own says how wide its output is and what it trains."""
+    if not is_count(layer.n_out):
+        raise OptionError(
+            f"{layer.label}.out_size: expected the width of the output, a positive integer, got {layer.n_out!r}. "
+            "Return the number of features."
+        )
+    specs: Any = layer.param_specs()
+    if not isinstance(specs, tuple | list) or not all(isinstance(spec, ParamSpec) for spec in specs):
+        raise OptionError(
+            f"{layer.label}.param_specs: expected a tuple of ParamSpec, got {what(specs)}. Of one, return (spec,)."
+        )
+
+
 def _rebuild(
     layers: tuple[Layer, ...], n_in: int, backend: Backend, seed: int | Sequence[int], state: dict[str, Any]
 ) -> Sequential:
@@ -495,7 +531,7 @@ def _seeds(seed: int | Sequence[int], replicas: int | None) -> int | tuple[int, 
         )
     seeds = tuple(int(s) for s in given)
     if not seeds or replicas not in (None, len(seeds)):
-        raise OptionError(f"Sequential: got {len(seeds)} seeds for {replicas} replicas; give one for each.")
+        raise OptionError(f"Sequential: got {len(seeds)} seeds for {replicas} replicas. Give one for each.")
     return seeds
 
 

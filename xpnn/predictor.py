@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,14 +18,17 @@ from .data.csv import Table
 from .data.encoder import TableEncoder
 from .data.scaling import MinMax, Standardizer
 from .data.targets import ClassTarget, NumberTarget, target_from_dict
-from .errors import FileFormatError, ShapeError
+from .errors import DataError, FileFormatError, ShapeError
 from .files import PathLike
 from .losses import Loss
 from .metrics import confusion_matrix
 from .model import Sequential
 from .schema import ANY, expect
 
-__all__ = ["Predictor", "Target"]
+__all__ = ["MODEL", "Predictor", "Target", "model_file"]
+
+#: The name of a model in the folder of a run.
+MODEL = "model.safetensors"
 
 Target = ClassTarget | NumberTarget
 Encoder = TableEncoder | Standardizer | MinMax
@@ -54,7 +58,7 @@ class Predictor:
     #: Turns raw data into inputs, as fitted on the training rows; None takes them as they are.
     encoder: Encoder | None = None
     #: JSON-able facts: name of the target column, source, options, scores, versions.
-    info: dict[str, Any] = field(default_factory=dict)
+    info: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def inputs(self, raw: Any) -> np.ndarray:
         """Encode raw data: a table from `load_csv`, a frame or a mapping of columns, or an array of shape (n, ...)."""
@@ -140,7 +144,7 @@ class Predictor:
         Parameters
         ----------
         path : path
-            The file.
+            The file, or the folder of a run with its ``model.safetensors``.
         backend : str or Backend, default="numpy"
             Where the network shall live: by name in the dtype it was saved with, as a `Backend` in its dtype.
         custom : class or sequence of classes, default=()
@@ -153,6 +157,7 @@ class Predictor:
         OptionError
             If it contains a class that is not xpnn's, and not given.
         """
+        path = model_file(path)
         tensors, meta = read(path)
         state = meta.get("extra", {}).get("predictor")
         if state is None or "network" not in meta:
@@ -193,6 +198,21 @@ class Predictor:
 
 def _has_columns(raw: Any) -> bool:
     return isinstance(raw, Mapping | Table) or hasattr(raw, "columns")
+
+
+def model_file(path: PathLike) -> Path:
+    """Return the model's file: `path` itself, or where it is the folder of a run the file in it.
+
+    Raises DataError if it is a folder without one.
+    """
+    given = Path(path).expanduser()
+    if not given.is_dir():
+        return given
+    if not (file := given / MODEL).is_file():
+        raise DataError(
+            f"load: expected a model, or a run's folder with {MODEL}, got the folder {path}. Name the file."
+        )
+    return file
 
 
 def _check_rows(out: np.ndarray, y: np.ndarray) -> None:

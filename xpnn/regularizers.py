@@ -6,11 +6,12 @@ decay, which does not pass through the optimizer's scaling, is an option of the 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ._typing import Array
-from .arguments import describe
-from .errors import FileFormatError, OptionError
+from .arguments import count, describe, number
+from .errors import FileFormatError, MissingMethodError, OptionError
 from .params import ParamStore
 from .random import stream
 from .recordable import Recordable, RecordingMode
@@ -28,8 +29,8 @@ class Regularizer(Recordable):
     """
 
     def __init__(self, lam: float) -> None:
-        if not lam >= 0:
-            raise OptionError(f"{type(self).__name__}: expected lam >= 0, got {lam!r}.")
+        if not 0 <= number(lam) < math.inf:
+            raise OptionError(f"{type(self).__name__}: expected lam >= 0, got {lam!r}. Try lam=1e-4.")
         self.lam = float(lam)
 
     def add(self, store: ParamStore, lam: float | Array | None = None) -> Array:
@@ -47,7 +48,9 @@ class Regularizer(Recordable):
         0-d array, or of the shape of the replica axes
             The penalty.
         """
-        raise NotImplementedError
+        raise MissingMethodError(
+            f"{type(self).__name__}: expected a penalty that adds its gradient, got none. Define add(store, lam=None)."
+        )
 
     def unrecordable(self, mode: RecordingMode) -> str | None:
         """Return that one call leaves arrays to the next, if it does: they lie elsewhere in each step."""
@@ -123,9 +126,7 @@ class SpectralNorm(Regularizer):
 
     def __init__(self, lam: float, *, n_iter: int = 4) -> None:
         super().__init__(lam)
-        if n_iter < 1:
-            raise OptionError(f"SpectralNorm: expected n_iter >= 1, got {n_iter!r}.")
-        self.n_iter = n_iter
+        self.n_iter = count(n_iter, "SpectralNorm", "n_iter")
         self._starts: dict[str, Array] = {}
         self._vectors: dict[str, Array] = {}
         self._store: ParamStore | None = None

@@ -16,7 +16,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import Literal
 
 from .arguments import field_number
-from .errors import OptionError
+from .errors import MissingMethodError, OptionError
 from .metrics import mode_of
 
 __all__ = [
@@ -70,7 +70,10 @@ class Schedule:
 
     def __call__(self, t: float) -> float:
         """Return the factor at time `t` >= 0."""
-        raise NotImplementedError(f"{type(self).__name__} does not define __call__(t)")
+        raise MissingMethodError(
+            f"{type(self).__name__}: expected a factor on the learning rate, but {type(self).__name__} does not define "
+            "__call__(t). Define it."
+        )
 
     def resolve(self, total: float) -> Schedule:
         """Return the schedule for a fit of known length; the Trainer calls this before the first step.

@@ -15,15 +15,22 @@ import numpy as np
 
 from ._typing import Array
 from .accel.half import HALVES
-from .arguments import as_real, as_rows, same_length
+from .arguments import as_real, as_rows, count, number, same_length
 from .backend import Backend, get_backend, to_numpy
+from .contract import check_assigned, check_function, mark_gradients, what
 from .errors import OptionError, ShapeError, XpnnError
+from .layers.base import walk
 from .losses import Loss
 from .model import Sequential
 from .optim import Optimizer
 from .optional import needs
+from .training.checks import expect
 
 __all__ = ["BackendReport", "GradientReport", "check_gradients", "compare_backends"]
+
+
+def _check_loss(where: str, loss: Any) -> None:
+    expect(loss, Loss, "loss", "a loss object such as xpnn.CrossEntropy()", where=where)
 
 
 def _refuse_halves(where: str, dtype: str) -> None:
@@ -161,10 +168,12 @@ def check_gradients(
     >>> report.verdict
     'excellent'
     """
+    expect(net, Sequential, "net", "a network", where="check_gradients")
+    _check_loss("check_gradients", loss)
     if net.store.replicas:
         raise ShapeError("check_gradients: expected a single network, got replicas. Check one network of the kind.")
-    if not eps > 0:
-        raise OptionError(f"check_gradients: expected eps > 0, got {eps!r}.")
+    if not number(eps) > 0:
+        raise OptionError(f"check_gradients: expected eps > 0, got {eps!r}. Try eps=1e-5.")
     _refuse_halves("check_gradients", net.backend.dtype_name)
     net = net.to(net.backend, dtype="float64") if net.backend.dtype_name != "float64" else net.copy()
     x, y = as_real(as_rows(x, "check_gradients", "x"), "check_gradients", "x"), as_rows(y, "check_gradients", "y")
@@ -221,9 +230,12 @@ class _Problem:
 
     def gradients(self, x: np.ndarray, *, need_dx: bool) -> tuple[np.ndarray, np.ndarray, Array | None]:
         """Return the parameters, their gradients and the inputs'."""
+        layers, grads = list(walk(self.net.layers)), self.net.grads
         pred, caches = self._forward(x)
+        marked = mark_gradients(layers, grads)
         _, d_pred = self.loss.value_and_grad(pred, self.y, self.sample_weight)
         dx = self.net.backward(d_pred, caches, need_dx=need_dx)
+        check_assigned(layers, marked)
         return np.array(to_numpy(self.start.values)), np.array(to_numpy(self.net.store.grads)), dx
 
     def _forward(self, x: np.ndarray) -> tuple[Array, list[Any]]:
@@ -340,7 +352,7 @@ class BackendReport:
 
 
 def compare_backends(
-    make_net: Callable[[Backend], Sequential],
+    make_net: Callable[[Backend], Sequential] | Sequential,
     loss: Loss,
     optimizer: Optimizer | Callable[[], Optimizer],
     X: Any,
@@ -355,9 +367,9 @@ def compare_backends(
 
     Parameters
     ----------
-    make_net : callable
+    make_net : callable or Sequential
         Takes a `Backend` and returns the network on it, such as
-        ``lambda backend: xpnn.mlp([4, 8, 3], backend=backend)``.
+        ``lambda backend: xpnn.mlp([4, 8, 3], backend=backend)``; of a network, copies of it are compared.
     loss : Loss
         Any loss.
     optimizer : Optimizer or callable
@@ -397,8 +409,15 @@ def compare_backends(
     >>> report.ok, report.rows[0]["identical"]
     (True, True)
     """
-    if steps < 1:
-        raise OptionError(f"compare_backends: expected steps >= 1, got {steps!r}.")
+    steps = count(steps, "compare_backends", "steps")
+    if isinstance(make_net, Sequential):
+        make_net = make_net.to
+    elif not callable(make_net):
+        expect(make_net, Sequential, "make_net", "a function of a backend, or a network", where="compare_backends")
+    _check_loss("compare_backends", loss)
+    if not callable(optimizer):
+        expect(optimizer, Optimizer, "optimizer", "an optimizer object such as xpnn.Adam()", where="compare_backends")
+    check_function(make_net, "compare_backends(make_net=...)", "backend")
     _refuse_halves("compare_backends", dtype)
     if tolerance is None:
         tolerance = 1e-4 if dtype == "float32" else 1e-10
@@ -444,7 +463,13 @@ def _run(
     steps: int,
 ) -> tuple[Named, Named, list[float]]:
     """Train and return the first gradients, the last weights and all losses, on the host."""
-    net = make_net(backend)
+    net: Any = make_net(backend)
+    if not isinstance(net, Sequential) or net.backend.spec != backend.spec:
+        got = f"one on {net.backend.spec}" if isinstance(net, Sequential) else what(net)
+        raise OptionError(
+            f"compare_backends: expected make_net to return a network on {backend.spec}, got {got}. "
+            "Pass the backend on: lambda backend: xpnn.mlp([4, 8, 3], backend=backend)."
+        )
     rule = optimizer if isinstance(optimizer, Optimizer) else optimizer()
     targets = _targets(net, loss, to_numpy(y))
     losses: list[Array] = []

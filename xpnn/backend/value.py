@@ -250,9 +250,9 @@ def get_backend(
     'float32'
     """
     if ops not in (None, "fast", "portable"):
-        raise OptionError(f"get_backend: expected ops to be 'fast' or 'portable', got {ops!r}.")
+        raise OptionError(f"get_backend: expected ops to be 'fast' or 'portable', got {ops!r}. Leave it away.")
     if not (compiled is None or isinstance(compiled, bool) or compiled == "auto"):
-        raise OptionError(f"get_backend: expected compiled to be 'auto', True or False, got {compiled!r}.")
+        raise OptionError(f"get_backend: expected compiled to be 'auto', True or False, got {compiled!r}. Choose one.")
     given: dict[str, Any] = {"ops": ops, "tf32": tf32, "compiled": compiled}
     given = {name: value for name, value in given.items() if value is not None}
     if isinstance(spec, Backend):
@@ -266,7 +266,9 @@ def get_backend(
     dtype = "float32" if dtype is None else dtype
     _check_dtype(dtype)
     if not isinstance(spec, str):
-        raise OptionError(f"get_backend: expected a name or a Backend, got {type(spec).__name__}.")
+        raise OptionError(
+            f"get_backend: expected a name or a Backend, got {type(spec).__name__}. Pass a name such as 'numpy'."
+        )
     name, _, device = spec.partition(":")
     if name == "auto":
         name, why = _choose(work)
@@ -299,7 +301,10 @@ def _choose(work: float | None) -> tuple[str, str]:
 
 def _check_dtype(dtype: str) -> None:
     if not isinstance(dtype, str) or dtype not in (*_DTYPES, *HALVES):
-        raise OptionError(f"get_backend: expected dtype float32, float64, bfloat16 or float16, got {dtype!r}.")
+        raise OptionError(
+            f"get_backend: expected dtype float32, float64, bfloat16 or float16, got {dtype!r}. "
+            "Pass one of these names as text."
+        )
 
 
 def _wide(dtype: str) -> str:

@@ -18,6 +18,7 @@ from ..checkpoint import build, read
 from ..config import reading
 from ..errors import FileFormatError
 from ..optional import needs
+from ..predictor import model_file
 from .options import add_json, print_json
 
 __all__ = ["add_commands", "versions"]
@@ -112,7 +113,7 @@ def run_info(args: argparse.Namespace) -> int:
             for name, version in versions().items():
                 print(f"{name} {version}")
         return 0
-    tensors, meta = read(args.model)
+    tensors, meta = read(model_file(args.model))
     if "network" not in meta:
         raise FileFormatError(f"{args.model} holds no network. Write it with xpnn.save or xpnn train.")
     net = build(meta["network"], tensors)

@@ -19,6 +19,7 @@ from ..layers import Dropout, Embedding, Linear, PReLU, Residual, get_activation
 from ..losses import Loss
 from ..model import Sequential, mlp
 from ..optim import SGD
+from ..predictor import model_file
 from ..random import stream
 from .options import above_zero, add_json, add_number, print_json, whole
 
@@ -118,7 +119,7 @@ def _cases(args: argparse.Namespace) -> list[_Case]:
     if args.model and args.network:
         raise OptionError("--network: expected no --model beside it, got both. Leave one out.")
     if args.model:
-        tensors, meta = read(args.model)
+        tensors, meta = read(model_file(args.model))
         if "network" not in meta:
             raise FileFormatError(f"{args.model} holds no network. Write it with xpnn.save or xpnn train.")
         config = meta["network"]

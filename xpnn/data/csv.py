@@ -29,7 +29,7 @@ _NAMED = 20  # columns listed in a note or a message
 _OFTEN = 0.05  # share of rows from which a word that means no value may be a value
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Table:
     """The columns of a CSV file.
 
@@ -69,6 +69,10 @@ class Table:
     spellings: dict[str, Spelling] = field(default_factory=dict)
     header: bool = True
     gaps: dict[str, Counter[str]] = field(default_factory=dict, repr=False)
+
+    def __repr__(self) -> str:
+        shown = ", ".join(map(repr, self.names[:8])) + (", ..." if len(self.names) > 8 else "")
+        return f"Table({self.n_rows} rows, {len(self.names)} columns: {shown}; target={self.target_name!r})"
 
     @property
     def n_rows(self) -> int:

@@ -26,7 +26,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ..arguments import suggest
+from ..arguments import describe, suggest
 from ..config import from_config, options_of, reading
 from ..errors import DataError, OptionError, ShapeError
 from ..schema import at_least, expect
@@ -289,6 +289,9 @@ class TableEncoder:
         self.numeric = tuple(numeric)
         self.notes: list[str] = []
         self._columns: list[_Number | _Category] = []
+
+    def __repr__(self) -> str:
+        return describe(self)
 
     @property
     def feature_names_in(self) -> list[str]:

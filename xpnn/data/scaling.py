@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._typing import Array
-from ..arguments import as_array, as_real, constructor
+from ..arguments import as_array, as_real, constructor, describe
 from ..backend import to_numpy
 from ..config import options_of, reading
 from ..errors import DataError, FileFormatError, LabelError, OptionError, ShapeError
@@ -35,6 +35,9 @@ class _Affine:
     def __init__(self) -> None:
         self.shift: Floats | None = None
         self.scale: Floats | None = None
+
+    def __repr__(self) -> str:
+        return describe(self)
 
     def fit(self, X: Any) -> Self:
         """Measure the columns of the training rows, on the host, in float64, block by block; return itself.

@@ -139,6 +139,10 @@ class ClassTarget:
         self.strip = strip
         self.classes: tuple[Label, ...] = ()
 
+    def __repr__(self) -> str:
+        shown = ", ".join(map(repr, self.classes[:8])) + (", ..." if len(self.classes) > 8 else "")
+        return f"ClassTarget({len(self.classes)} classes: {shown})"
+
     def fit(self, y: npt.ArrayLike) -> ClassTarget:
         """Learn the classes, and return itself.
 
@@ -297,6 +301,9 @@ class NumberTarget:
     def __init__(self) -> None:
         self.mean, self.std = 0.0, 1.0
         self.low, self.high = -np.inf, np.inf
+
+    def __repr__(self) -> str:
+        return f"NumberTarget(mean={self.mean:.6g}, std={self.std:.6g})"
 
     def fit(self, y: npt.ArrayLike, *, spelling: Spelling | None = None) -> NumberTarget:
         """Learn mean, standard deviation and range, and return itself.

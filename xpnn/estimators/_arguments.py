@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -15,8 +15,11 @@ from ..arguments import number
 from ..backend import Backend
 from ..errors import OptionError
 from ..layers import Layer
+from ..losses import Loss
 from ..optim import Optimizer
 from ..schedules import Schedule
+from ..training import Callback
+from ..training.checks import expect
 
 __all__ = ["Arguments", "keep"]
 
@@ -57,6 +60,21 @@ class Arguments(BaseEstimator):  # type: ignore[misc]
         "categorical_features": [StrOptions({"from_dtype"}), "array-like", None],
     }
 
+    def _validate_params(self) -> None:
+        """Refuse words and classes where objects are meant, with the call that makes one; then what else is wrong."""
+        for name, kind, what in (
+            ("schedule", Schedule, "a schedule object such as xpnn.CosineDecay(), or None"),
+            ("optimizer", Optimizer, "an optimizer object such as xpnn.AdamW(lr=0.001), or None"),
+            ("loss", Loss, "the name of a loss, or an object such as xpnn.CrossEntropy()"),
+            ("activation", Layer, "a name, or a layer such as xpnn.ReLU()"),
+            ("callbacks", Sequence, "a list of callbacks"),
+        ):
+            value = getattr(self, name, None)
+            word = isinstance(value, str) and name in ("schedule", "optimizer")
+            if word or isinstance(value, type | Callback):
+                expect(value, kind, name, what, where=type(self).__name__)
+        super()._validate_params()
+
     def _check_solver(self) -> bool:
         if self.solver not in ("sgd", "adam"):
             raise AttributeError(
@@ -67,7 +85,7 @@ class Arguments(BaseEstimator):  # type: ignore[misc]
     def _check_options(self, X_val: Any, y_val: Any, *, incremental: bool) -> None:
         """Refuse what would otherwise be ignored without a word."""
         if incremental and self.early_stopping:
-            raise ValueError("partial_fit does not support early_stopping=True")
+            raise ValueError("partial_fit does not support early_stopping=True. Set early_stopping=False, or call fit.")
         if (X_val is None) != (y_val is None):
             raise ValueError(
                 f"fit: expected X_val and y_val together, got only {'X_val' if y_val is None else 'y_val'}. Pass both."

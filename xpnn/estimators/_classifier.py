@@ -239,7 +239,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         if multilabel:
             if by_class or (isinstance(self.loss, Loss) and not isinstance(self.loss, BinaryCrossEntropy)):
                 what = "label_smoothing" if self.loss == "log_loss" else f"loss={self.loss!r}"
-                raise OptionError(f"MLPClassifier: {what} expects one label for each row, got an indicator matrix.")
+                raise OptionError(
+                    f"MLPClassifier: {what} expects one label for each row, got an indicator matrix. "
+                    "Pass y.argmax(axis=1) for classes."
+                )
             self.out_activation_, self.n_outputs_ = "logistic", y.shape[1]
             return self._targets(y, multilabel)
         single = len(self.classes_) < 2 or (len(self.classes_) == 2 and not by_class)
@@ -326,7 +329,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             return SummedBinaryCrossEntropy()
         if self.loss == "focal":
             if self.label_smoothing:
-                raise OptionError("MLPClassifier: expected loss='log_loss' with label_smoothing, got 'focal'.")
+                raise OptionError(
+                    "MLPClassifier: expected loss='log_loss' with label_smoothing, not 'focal'. Choose one."
+                )
             return Focal()
         return CrossEntropy(label_smoothing=self.label_smoothing)
 

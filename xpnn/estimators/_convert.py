@@ -55,7 +55,8 @@ def from_sklearn(estimator: Any) -> BaseMLP:
     kind = kinds.get(type(estimator))
     if kind is None:
         raise OptionError(
-            f"from_sklearn: expected a MLPClassifier or MLPRegressor of scikit-learn, got {type(estimator).__name__}."
+            f"from_sklearn: expected a MLPClassifier or MLPRegressor of scikit-learn, got {type(estimator).__name__}. "
+            "Pass a fitted one."
         )
     if not hasattr(estimator, "coefs_"):
         raise OptionError("from_sklearn: expected a fitted estimator, got one without weights. Call fit first.")

@@ -27,6 +27,7 @@ from ._inputs import fit_encoder, fit_scaler, read_rows, scaled
 from ._inspect import SLICE_ROWS, Inspected
 from ._rows import Rows, Shuffles, row_numbers
 from ._stopping import Bookkeeping, Iterations
+from ._text import told_of_text
 from ._trainer import HalfSquaredError, SklearnAdam, SklearnSGD, SklearnTrainer
 
 __all__ = ["BaseMLP"]
@@ -172,13 +173,15 @@ class BaseMLP(CallbackSupportMixin, Inspected):  # type: ignore[misc]
 
     def _read(self, X: Any, y: Any, sample_weight: Any, *, first: bool, incremental: bool) -> Rows:
         """Check training rows, and encode and weigh them."""
-        X, y, weight = read_rows(self, X, y, sample_weight, numbers=self._targets_are_numbers, reset=first)
+        with told_of_text(self, X):
+            X, y, weight = read_rows(self, X, y, sample_weight, numbers=self._targets_are_numbers, reset=first)
         targets = self._encode(y, first=first, incremental=incremental)
         return Rows(X, targets, self._weigh(targets, weight, anew=True))
 
     def _read_more(self, X: Any, y: Any, sample_weight: Any) -> Rows:
         """Check validation rows, and encode and weigh them as those of training were."""
-        X, y, weight = read_rows(self, X, y, sample_weight, numbers=self._targets_are_numbers, reset=False)
+        with told_of_text(self, X):
+            X, y, weight = read_rows(self, X, y, sample_weight, numbers=self._targets_are_numbers, reset=False)
         targets = self._encode_more(y)
         X = self.encoder_.transform(X) if isinstance(X, dict) else X
         return Rows(X, targets, self._weigh(targets, weight, anew=False))

@@ -17,6 +17,7 @@ from ..layers import Linear, Residual
 from ..losses import Loss
 from ._inputs import dense, read_inputs, scaled
 from ._network import Networked
+from ._text import told_of_text
 
 __all__ = ["SLICE_ROWS", "Inspected"]
 
@@ -36,7 +37,8 @@ class Inspected(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Networked):  
         check_is_fitted(self)
         if self.backend is None and "net_" in vars(self):
             check_same_namespace(X, self, attribute="_flat", method=method)
-        X = read_inputs(self, X)
+        with told_of_text(self, X):
+            X = read_inputs(self, X)
         if "net_" not in vars(self):
             self._adopt(X, self._hidden_sizes(), check_random_state(self.random_state))
         if isinstance(X, dict):

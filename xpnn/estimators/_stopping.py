@@ -92,8 +92,9 @@ class Bookkeeping(Callback):
             return (
                 f"The validation score still rose within the last {estimator.n_iter_no_change} of them: raise max_iter."
             )
-        if not losses[-1] < losses[0]:
-            return f"{seen}, so it does not fall: lower {rate}."
+        changes = np.diff(losses)
+        if changes[changes > 0].sum() > -0.5 * changes[changes < 0].sum():
+            return f"{seen}, and does not fall steadily: lower {rate}."
         steady = schedule == Constant() and not (estimator.solver == "sgd" and estimator.learning_rate != "constant")
         return f"{seen} and still falls: raise max_iter{f', or {rate}' if steady else ''}."
 

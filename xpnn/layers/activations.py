@@ -241,7 +241,7 @@ class GELU(Layer):
 
     def __init__(self, approximate: Literal["none", "tanh"] = "none") -> None:
         if approximate not in ("none", "tanh"):
-            raise OptionError(f"GELU: expected approximate to be 'none' or 'tanh', got {approximate!r}.")
+            raise OptionError(f"GELU: expected approximate to be 'none' or 'tanh', got {approximate!r}. Choose one.")
         self.approximate = approximate
 
     def forward(

@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 from .._typing import Array
 from ..backend import Backend
 from ..contract import check_array, check_call, check_pair, foreign
-from ..errors import OptionError
+from ..errors import MissingMethodError
 from ..params import BufferSpec, ParamSpec
 from ..random import StepKey
 from .activations import ReLU
@@ -95,7 +95,7 @@ class _Own(_Part):
         layer = self.layer
         label = layer.label or type(layer).__name__
         if getattr(type(layer), name) is getattr(Layer, name) and name not in vars(layer):
-            raise OptionError(f"{label}: expected a layer with a pass named {name}, got none. Define {name}.")
+            raise MissingMethodError(f"{label}: expected a layer with a pass named {name}, got none. Define {name}.")
         return f"{label}.{name}"
 
 

@@ -44,7 +44,7 @@ class Residual(Layer):
 
     def __init__(self, *layers: Layer) -> None:
         if not layers:
-            raise OptionError("Residual: expected at least one layer, got none.")
+            raise OptionError("Residual: expected at least one layer, got none. Try Residual(Linear(4), ReLU()).")
         self.layers = layers
 
     def out_size(self, n_in: int) -> int:

@@ -20,6 +20,7 @@ import numpy as np
 
 from .._typing import Array, Namespace
 from ..arguments import is_count, suggest
+from ..contract import check_array, foreign
 from ..errors import OptionError, ShapeError
 from ..recordable import Recordable
 
@@ -91,7 +92,10 @@ class Metric(Recordable, abc.ABC):
         ShapeError
             If `y` does not fit `pred`.
         """
-        return _weighted_sum(xp, self.per_sample(xp, pred, y), sample_weight, axis=-1)
+        each = self.per_sample(xp, pred, y)
+        if foreign(self):
+            check_array(each, f"{type(self).__name__}.per_sample", "a value for each row", tuple(pred.shape[:-1]), None)
+        return _weighted_sum(xp, each, sample_weight, axis=-1)
 
     def value(self, table: np.ndarray) -> Any:
         """Combine the sums of all batches.
@@ -388,6 +392,11 @@ def get_metric(spec: str | Metric | type[Metric]) -> Metric:
     'top3'
     """
     if isinstance(spec, Metric):
+        if not isinstance(getattr(spec, "name", None), str):
+            raise OptionError(
+                f"{type(spec).__name__}: expected a metric with a name, the column of the history, got none. "
+                "Write name = '...' and mode = 'min' or 'max' in the class."
+            )
         return spec
     if isinstance(spec, type) and issubclass(spec, Metric):
         return spec()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from .._typing import Array, Shape
-from ..arguments import number, one_or_each
+from ..arguments import number, one_or_each, shown
 from ..backend import to_numpy
-from ..errors import FileFormatError, OptionError
+from ..contract import check_call, foreign
+from ..errors import FileFormatError, MissingMethodError, OptionError
 from ..ops import Clip, Decay, Update
 from ..params import ParamStore
 from ..recordable import Recordable
@@ -60,7 +61,7 @@ class Optimizer(Recordable):
         ):
             numbers = own if isinstance(own, list) else [own]
             if not numbers or not all(0 <= n < float("inf") for n in numbers):
-                raise OptionError(f"{type(self).__name__}: expected {name}, got {given!r}. Try {hint}.")
+                raise OptionError(f"{type(self).__name__}: expected {name}, got {shown(given)}. Try {hint}.")
         self.state: dict[str, Array] = {}
         self.t = 0
         self._store: ParamStore | None = None
@@ -76,7 +77,10 @@ class Optimizer(Recordable):
 
     def _move(self, store: ParamStore, update: Update, scalars: Sequence[Number]) -> None:
         """Do an update, of a rule that one operation of `xpnn.ops` does with clipping and decay."""
-        raise NotImplementedError
+        raise MissingMethodError(
+            f"{type(self).__name__}: expected an optimizer with a rule, got none. Define rule(store, scalars), which "
+            "moves store.values by store.grads in place."
+        )
 
     # -- what all share -------------------------------------------------------------------------------------
     def rate(self, factor: float = 1.0) -> Number:
@@ -85,8 +89,16 @@ class Optimizer(Recordable):
 
     def bind(self, store: ParamStore) -> None:
         """Make the state for `store`, once."""
+        if "state" not in vars(self):
+            raise OptionError(
+                f"{type(self).__name__}: expected an optimizer that has a learning rate and a state, got none. Call "
+                "super().__init__(lr) in its __init__."
+            )
         if self._store is store:
             return
+        if foreign(self):
+            check_call(self.rule, f"{type(self).__name__}.rule", "store", "scalars")
+            check_call(self.scalars, f"{type(self).__name__}.scalars", "t", "lr")
         if self._store is not None:
             raise OptionError(
                 f"{type(self).__name__}: expected the network it began with, got another: its state belongs to "
@@ -174,7 +186,14 @@ class Optimizer(Recordable):
         *scalars, strength = numbers
         if self.weight_decay:
             self._decay(store, strength)
-        self.rule(store, scalars)
+        rule: Callable[..., object] = self.rule
+        values = store.values
+        if rule(store, scalars) is not None or store.values is not values:
+            store.values = values
+            raise OptionError(
+                f"{type(self).__name__}.rule: expected it to move store.values in place and to return nothing, got a "
+                "new array. Write store.values -= ..., or store.values[...] = ..."
+            )
         self.t += 1
 
     def clipped_update(self, store: ParamStore, numbers: Sequence[Number], clip: Clip) -> None:

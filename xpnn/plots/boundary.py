@@ -93,7 +93,7 @@ def plot_decision_boundary(
         raise OptionError(f"{_WHERE}: expected resolution of at least 2, got {resolution!r}. Try 200.")
     kinds = ("auto", "probabilities", "logits", "labels")
     if output not in kinds:
-        raise OptionError(f"{_WHERE}: expected output to be one of {', '.join(kinds)}, got {output!r}.")
+        raise OptionError(f"{_WHERE}: expected output to be one of {', '.join(kinds)}, got {output!r}. Choose one.")
     if len(feature_names) != 2:
         raise OptionError(f"{_WHERE}: expected 2 feature_names, got {len(feature_names)}. Name both columns of X.")
 

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from .._typing import Array
-from ..arguments import count, number
+from ..arguments import count, describe, number, suggest
+from ..contract import check_function
 from ..errors import OptionError
 from ..files import PathLike
 from ..metrics import mode_of
@@ -25,7 +26,7 @@ from .history import missing_column, will_miss
 if TYPE_CHECKING:
     from .trainer import Trainer
 
-__all__ = ["EMA", "CSVLogger", "Callback", "Checkpoint", "EarlyStopping", "LambdaCallback", "TimeLimit"]
+__all__ = ["EMA", "HOOKS", "CSVLogger", "Callback", "Checkpoint", "EarlyStopping", "LambdaCallback", "TimeLimit"]
 
 Mode = Literal["auto", "min", "max"]
 
@@ -94,6 +95,13 @@ class Callback(Recordable):
         if mode.as_one:
             return f"{type(self).__name__} looks at every step"
         return super().unrecordable(mode)
+
+    def __repr__(self) -> str:
+        return describe(self)
+
+
+#: What a trainer calls.
+HOOKS = tuple(name for name in vars(Callback) if name.startswith("on_"))
 
 
 class _Best(NamedTuple):
@@ -432,13 +440,14 @@ class LambdaCallback(Callback):
     """
 
     def __init__(self, **hooks: Callable[[Trainer], Any]) -> None:
-        known = sorted(name for name in vars(Callback) if name.startswith("on_"))
-        unknown = sorted(hooks.keys() - set(known))
+        unknown = sorted(hooks.keys() - set(HOOKS))
         if unknown:
             raise OptionError(
-                f"LambdaCallback: expected hooks among {', '.join(known)}, got {', '.join(unknown)}. "
-                "Choose one of these."
+                f"LambdaCallback: expected hooks among {', '.join(sorted(HOOKS))}, got {', '.join(unknown)}. "
+                f"{suggest(unknown[0], HOOKS) if len(unknown) == 1 else 'Choose one of these.'}"
             )
+        for name, hook in hooks.items():
+            check_function(hook, f"LambdaCallback({name}=...)", "trainer")
         self.hooks = hooks
 
     def _call(self, name: str, trainer: Trainer) -> None:
@@ -462,6 +471,9 @@ class LambdaCallback(Callback):
 
     def on_fit_end(self, trainer: Trainer) -> None:
         self._call("on_fit_end", trainer)
+
+    def __repr__(self) -> str:
+        return f"LambdaCallback({', '.join(f'{name}=...' for name in self.hooks)})"
 
     def looks_at_steps(self) -> bool:
         """Whether a function is called after each step."""

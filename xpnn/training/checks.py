@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from inspect import Parameter
 from types import UnionType
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, get_args
 
 import numpy as np
 
-from ..arguments import as_real, as_rows, number, same_length
+from ..arguments import as_real, as_rows, class_for, constructor, number, same_length, shown
 from ..backend import to_numpy
 from ..data.batching import split_off, stratified_indices
 from ..errors import DataError, LabelError, OptionError, ShapeError
 from ..frames import column_names
 from ..losses import Loss
 from ..model import Sequential
+from ..optim import Optimizer
+from ..recordable import is_own
 from .callbacks import Callback
 from .feed import Feed
 
@@ -57,16 +60,37 @@ class Rows(NamedTuple):
     weight: Any = None
 
 
-def expect(value: Any, kind: type | UnionType, name: str, what: str) -> None:
-    """Raise OptionError unless `value` is an object of class `kind`."""
-    if not isinstance(value, kind):
-        if isinstance(value, type):
-            got, hint = f"the class {value.__name__}", f"Write {value.__name__}(...)."
-        else:
-            text = repr(value)
-            got = text if len(text) <= 60 and text[0] != "<" else f"{type(value).__name__} object"
-            hint = "Put it in brackets, [...]." if isinstance(value, Callback) else "Pass such an object."
-        raise OptionError(f"Trainer: expected {name} to be {what}, got {got}. {hint}")
+def expect(value: Any, kind: type | UnionType, name: str, what: str, *, where: str = "Trainer") -> None:
+    """Raise OptionError unless `value` is an object of class `kind`; say which one is meant."""
+    if isinstance(value, kind):
+        return
+    wanted: Any = next(iter(get_args(kind)), kind)
+    hint, got = "Pass such an object.", shown(value)
+    if isinstance(value, type):
+        made = _call(value) if is_own(value.__module__) else f"{value.__name__}(...)"
+        got, hint = f"the class {value.__name__}", f"Write {made}."
+    elif isinstance(value, str):
+        meant = class_for(value, wanted)
+        hint = hint if meant is None else f"Write {_call(meant)}."
+    elif isinstance(value, Callback):
+        hint = "Put it in brackets, [...]."
+    elif wanted is Callback:
+        hint = "Derive its class from xpnn.Callback."
+    elif wanted is Sequential and isinstance(value, list | tuple):
+        got, hint = f"a {type(value).__name__}", "Write xpnn.Sequential(*layers, n_in=...)."
+    elif wanted is Sequential and isinstance(getattr(value, "net", None), Sequential):
+        hint = "Pass its network, .net."
+    elif isinstance(value, Sequential | Loss | Optimizer):
+        hint = "The order is net, loss, optimizer."
+    raise OptionError(f"{where}: expected {name} to be {what}, got {got}. {hint}")
+
+
+def _call(kind: type[Any]) -> str:
+    """Return how a class of xpnn's is made: arguments without a default are shown."""
+    needed = [
+        f"{name}=..." for name, argument in constructor(kind).items() if argument.default == repr(Parameter.empty)
+    ]
+    return f"xpnn.{kind.__name__}({', '.join(needed)})"
 
 
 def check_weight(where: str, weight: Any, n: int) -> np.ndarray | None:
@@ -130,7 +154,7 @@ def class_table(
     for label, weight in weights_by_label(class_weight, "fit").items():
         if label not in range(n_classes):
             raise OptionError(
-                f"fit: expected class_weight for classes 0..{n_classes - 1}, got a weight for {label!r}. "
+                f"fit: expected class_weight for classes 0..{n_classes - 1} of the network, got {label!r}: {weight!r}. "
                 "Name classes by their numbers; those not named have weight 1."
             )
         table[int(label)] = weight
@@ -148,7 +172,7 @@ def weights_by_label(class_weight: Any, where: str) -> dict[Any, float]:
     for label, weight in given.items():
         if not 0 <= number(weight) < np.inf:
             raise OptionError(
-                f"{where}: expected class_weight to be finite numbers >= 0, got {weight!r} for {label!r}. "
+                f"{where}: expected class_weight to be finite numbers >= 0, got {label!r}: {weight!r}. "
                 "Give a class that shall not count weight 0."
             )
     return {label: number(weight) for label, weight in given.items()}
@@ -229,6 +253,17 @@ def _checked(
     """Check rows against network and loss; return them as arrays, and the targets on the host."""
     X = as_rows(rows.X, where, f"X{suffix}", fitted=names.get("X"))
     y = as_rows(rows.y, where, f"y{suffix}", fitted=names.get("y"))
+    if tuple(X.shape[1:]) != (net.n_in,):
+        if tuple(y.shape[1:]) == (net.n_in,) and len(X.shape) <= 2:
+            raise ShapeError(
+                f"{where}: expected X of shape (n, {net.n_in}), got {tuple(X.shape)}, and y of shape {tuple(y.shape)}. "
+                f"They look swapped: X{suffix} comes first."
+            )
+        if suffix and len(X.shape) == 2:
+            raise ShapeError(
+                f"{where}: expected X{suffix} of shape (n, {net.n_in}), like X, got {tuple(X.shape)}. "
+                "Prepare both in the same way."
+            )
     net.check_input(X)
     if net.store.replicas and len(X.shape) == 3:
         raise ShapeError(

@@ -11,6 +11,7 @@ import numpy as np
 
 from .._typing import Array
 from ..backend import to_numpy
+from ..errors import OptionError
 from ..layers import Layer, ReLU, Residual, Sigmoid, Tanh
 from ..model import Sequential
 from .callbacks import Callback
@@ -70,6 +71,11 @@ def diagnose(history: History, net: Sequential | None = None, X: Any = None) -> 
     >>> diagnose(History(rows))[0].name
     'overfitting'
     """
+    if not isinstance(history, History):
+        raise OptionError(
+            f"diagnose: expected a History, got {type(history).__name__}. "
+            "Pass trainer.history, and trainer.net beside it."
+        )
     found = _curves(history)
     if net is not None:
         found += _gradients(net)

@@ -18,6 +18,7 @@ from ..model import Sequential
 from ..optim import LBFGS, Optimizer
 from ..plots import plot_lr_finder
 from .checks import Rows, checked_feed, expect
+from .rehearsal import rehearse
 from .step import Step
 from .trainer import Trainer
 
@@ -66,9 +67,9 @@ class LRFinderResult:
 def find_lr(
     net: Sequential,
     loss: Loss,
-    optimizer: Optimizer,
-    X: Any,
-    y: Any,
+    optimizer: Any = None,
+    X: Any = None,
+    y: Any = None,
     *,
     lr_min: float = 1e-6,
     lr_max: float = 1.0,
@@ -152,8 +153,14 @@ def find_lr(
         raise OptionError(f"{where}: expected at least 3 steps, got {steps}. Try 100.")
     if not 0 <= number(smoothing) < 1:
         raise OptionError(f"{where}: expected 0 <= smoothing < 1, got {smoothing!r}. Try 0.9.")
-    expect(net, Sequential, "net", "a network")
-    expect(optimizer, Optimizer, "optimizer", "an optimizer object such as xpnn.Adam(lr=0.001)")
+    if isinstance(net, Trainer):
+        raise OptionError(
+            f"{where}: expected a network, a loss and an optimizer, got a Trainer. "
+            f"Write {where}(trainer.net, trainer.loss, trainer.optimizer, X, y)."
+        )
+    expect(net, Sequential, "net", "a network", where=where)
+    expect(loss, Loss, "loss", "a loss object such as xpnn.CrossEntropy()", where=where)
+    expect(optimizer, Optimizer, "optimizer", "an optimizer object such as xpnn.Adam(lr=0.001)", where=where)
     if isinstance(optimizer, LBFGS):
         raise OptionError(f"{where}: expected an optimizer with a learning rate, got LBFGS. Its line search finds one.")
     if any(tuple(a.shape) != tuple(net.store.values.shape) for a in optimizer.state.values()):
@@ -176,6 +183,7 @@ def find_lr(
 def _sweep(trainer: Trainer, X: Any, y: Any, rates: np.ndarray, batch_size: int, smoothing: float) -> list[float]:
     """Train with each rate in turn; return the losses up to where they leave all bounds."""
     feed = checked_feed("find_lr", trainer.net, trainer.loss, Rows(X, y))
+    rehearse(trainer, feed)
     rule, store = trainer.optimizer, trainer.net.store
     rule.bind(store)
     losses: list[float] = []

@@ -7,6 +7,7 @@ along the table: `StepTable.lay_out`.
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -14,6 +15,8 @@ import numpy as np
 
 from .._typing import Array
 from ..backend import to_numpy
+from ..contract import check_array, foreign, what
+from ..errors import OptionError
 from ..layers.base import walk
 from ..losses import Loss
 from ..metrics import Metric
@@ -200,6 +203,7 @@ class Tally:
         self._device = backend.device
         self._losses = backend.zeros((steps, *replicas))
         self._sums = [backend.zeros((steps, metric.width, *replicas)) for metric in self._metrics]
+        self._unseen = True  # whether what metrics return was not looked at yet
 
     def add(self, slot: int, value: Array, pred: Array, y: Array, weight: Array | None) -> None:
         """Note one step."""
@@ -208,8 +212,12 @@ class Tally:
             return
         outputs = pred if self._loss.classifies else self._loss.link(pred)
         for table, metric in zip(self._sums, self._metrics, strict=True):
-            for j, part in enumerate(metric.sums(self._xp, outputs, y, weight)):
+            sums = metric.sums(self._xp, outputs, y, weight)
+            if self._unseen and foreign(metric):
+                _check_sums(metric, sums, tuple(table.shape[2:]))
+            for j, part in enumerate(sums):
                 table[slot, j, ...] = part
+        self._unseen = False
 
     def over(self, tables: Sequence[Array]) -> Tally:
         """Return a tally of other `tables`."""
@@ -242,7 +250,7 @@ class Tally:
         metrics = zip(self._metrics, self._sums, strict=True)
         columns: list[tuple[str, Array, Callable[[np.ndarray], Any]]] = [
             ("loss", self._losses, lambda losses: np.tensordot(weights, losses, axes=1) / total),
-            *((metric.name, sums, metric.value) for metric, sums in metrics),
+            *((metric.name, sums, functools.partial(_value, metric)) for metric, sums in metrics),
         ]
         out: dict[str, Any] = {}
         for name, table, value in columns:
@@ -254,3 +262,23 @@ class Tally:
             values = [float(value(np.ascontiguousarray(host[..., k]))) for k in range(host.shape[-1])]
             out |= {name: float(np.mean(values)), f"{name}_replicas": values}
         return out
+
+
+def _check_sums(metric: Metric, sums: Any, shape: tuple[int, ...]) -> None:
+    """Raise unless a metric of somebody's own has returned as many numbers of the batch as it says."""
+    where = f"{type(metric).__name__}.sums"
+    if not isinstance(sums, tuple | list) or len(sums) != metric.width:
+        raise OptionError(f"{where}: expected {metric.width} sums, as width says, got {what(sums)}. Return a tuple.")
+    for part in sums:
+        check_array(part, where, "sums over the rows", shape, None, hint="Sum over the rows.")
+
+
+def _value(metric: Metric, table: np.ndarray) -> float:
+    """Return a metric's value as a number."""
+    value = metric.value(table)
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise OptionError(
+            f"{type(metric).__name__}.value: expected one number, got {what(value)}. Reduce it: float(np.mean(...))."
+        ) from None

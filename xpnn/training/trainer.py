@@ -34,6 +34,7 @@ from .full_batch import FullBatch, plan_full_batch
 from .history import History, missing_column, will_miss
 from .position import At, Moment, Position, Suspended, is_stateful, key_of, suspend
 from .recorded import Runner, find_runner
+from .rehearsal import rehearse
 from .resume import load_trainer, save_trainer
 from .signals import DeferredSignals
 from .state import TrainState
@@ -141,7 +142,8 @@ class Trainer(Recordable):
         self.net, self.loss, self.optimizer = net, loss, optimizer
         self.schedule = Constant() if schedule is None else schedule
         self.regularizer, self.clip_norm, self.clip_value = regularizer, clip_norm, clip_value
-        names = [metrics] if isinstance(metrics, str) else metrics
+        names = [metrics] if isinstance(metrics, str | Metric | type) else metrics
+        expect(names, Sequence, "metrics", "a list of names and metrics; an empty one for none")
         self.metrics = [
             Accuracy(loss.accuracy_rule) if m == "accuracy" else get_metric(m).resolve(net.n_out)
             for m in names
@@ -266,6 +268,7 @@ class Trainer(Recordable):
             validation_rows=validation_rows,
             class_weight=class_weight,
         )
+        rehearse(self, train)
         self.optimizer.bind(self.net.store)
         self.rows_key = key_of(train, batch_size, shuffle=shuffle)
         before = self._what_goes_on()
@@ -573,6 +576,32 @@ class Trainer(Recordable):
         X = as_real(X, "predict", "X", lazy=True, fitted=self.column_names.get("X"))
         return like(self.loss.link(net.backend.asarray(net.predict(X))), X)
 
+    @on_device
+    def predict(self, X: Any) -> Array:
+        """Return answers: class numbers under a loss over classes, values under any other; see `Loss.decide`.
+
+        Parameters
+        ----------
+        X : array of shape (n, n_in)
+            Inputs, of any library.
+
+        Returns
+        -------
+        array of shape (n,), or (n, n_out) for independent labels and for values
+            In the library and on the device of `X`; for K replicas with their axis in front.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import xpnn
+        >>> net = xpnn.mlp([2, 3], init="zeros")
+        >>> net.params["0.bias"][...] = [0.0, 2.0, 1.0]
+        >>> xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.Adam()).predict(np.zeros((2, 2)))
+        array([1, 1])
+        """
+        net = self.net
+        return like(self.loss.decide(net.backend.asarray(net.predict(X))), X)
+
     # -- files ----------------------------------------------------------------------------------------------
     def save(self, path: PathLike) -> None:
         """Write everything that training needs to go on to one file, under a temporary name first.
@@ -639,6 +668,12 @@ class Trainer(Recordable):
             If it contains a class that is not xpnn's, and not given.
         """
         return load_trainer(cls, path, backend=backend, callbacks=callbacks, custom=custom)
+
+    def __repr__(self) -> str:
+        parts = [repr(self.net), repr(self.loss), repr(self.optimizer)]
+        parts += [] if self.schedule == Constant() else [f"schedule={self.schedule!r}"]
+        parts += [] if self.regularizer is None else [f"regularizer={self.regularizer!r}"]
+        return f"{type(self).__name__}({', '.join(parts)}, epoch={self.epoch}, step={self.step})"
 
     # -- the parts of fit -----------------------------------------------------------------------------------
     def notify(self, event: Moment) -> None:

@@ -1,0 +1,308 @@
+"""One thing in the place of another: each is understood, or told in a sentence with the way out."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import xpnn
+from xpnn import testing
+from xpnn.arguments import class_for
+from xpnn.data.targets import ClassTarget
+from xpnn.errors import DataError
+from xpnn.estimators import MLPClassifier, MLPRegressor
+from xpnn.predictor import MODEL, Predictor, model_file
+
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((20, 4)).astype(np.float32)
+Y = np.arange(20) % 3
+COLOURS = pd.DataFrame({"size": range(20), "colour": ["red", "blue"] * 10})
+
+
+def net(*sizes: int) -> xpnn.Sequential:
+    return xpnn.mlp(sizes or (4, 3))
+
+
+def trainer(**options: Any) -> xpnn.Trainer:
+    parts = {"net": net(), "loss": xpnn.CrossEntropy(), "optimizer": xpnn.Adam(), **options}
+    return xpnn.Trainer(**parts)
+
+
+def fit(x: Any = X, y: Any = Y, **options: Any) -> Any:
+    return trainer().fit(x, y, **{"epochs": 1, **options})
+
+
+def classify(x: Any = X, y: Any = Y, **options: Any) -> Any:
+    return MLPClassifier(**{"hidden_layer_sizes": (4,), "max_iter": 1, **options}).fit(x, y)
+
+
+#: What somebody does, and what the message says; every one of them is a ValueError or a TypeError.
+MISTAKES = {
+    # -- words and classes where objects are meant
+    "schedule by a word": (lambda: trainer(schedule="cosine"), r"got 'cosine'\. Write xpnn\.CosineDecay\(\)\."),
+    "schedule of another library": (lambda: trainer(schedule="linear"), r"expected schedule to be .* got 'linear'"),
+    "schedule by a function": (lambda: trainer(schedule=lambda t: 1.0), r"expected schedule to be .* a function"),
+    "optimizer by a word": (lambda: trainer(optimizer="adam"), r"got 'adam'\. Write xpnn\.Adam\(\)\."),
+    "optimizer's class": (lambda: trainer(optimizer=xpnn.Adam), r"the class Adam\. Write xpnn\.Adam\(\)\."),
+    "loss by a word": (lambda: trainer(loss="cross_entropy"), r"got 'cross_entropy'\. Write xpnn\.CrossEntropy\(\)\."),
+    "loss by its initials": (lambda: trainer(loss="mse"), r"Write xpnn\.MeanSquaredError\(\)\."),
+    "loss's class": (lambda: trainer(loss=xpnn.CrossEntropy), r"the class CrossEntropy\. Write xpnn\.CrossEntropy"),
+    "penalty by a word": (lambda: trainer(regularizer="l2"), r"got 'l2'\. Write xpnn\.L2\(lam=\.\.\.\)\."),
+    "penalty by a number": (
+        lambda: trainer(regularizer=0.1),
+        r"expected regularizer to be a penalty object .* got 0\.1",
+    ),
+    "callback by a word": (lambda: trainer(callbacks=["early_stopping"]), r"Write xpnn\.EarlyStopping\(\)\."),
+    "callback's class": (lambda: trainer(callbacks=[xpnn.EarlyStopping]), r"the class EarlyStopping\. Write xpnn"),
+    "callback alone": (lambda: trainer(callbacks=xpnn.EarlyStopping()), r"Put it in brackets"),
+    "callbacks None": (lambda: trainer(callbacks=None), r"expected callbacks to be a list of callbacks, got None"),
+    "no callback": (lambda: trainer(callbacks=[print]), r"Derive its class from xpnn\.Callback"),
+    "metric by a nickname": (lambda: trainer(metrics=["acc"]), r"get_metric: expected one of accuracy, .* got 'acc'"),
+    "metric by a function": (lambda: trainer(metrics=[len]), r"expected a name or a metric"),
+    "metrics None": (lambda: trainer(metrics=None), r"expected metrics to be a list .* got None"),
+    "loss and optimizer swapped": (
+        lambda: trainer(loss=xpnn.Adam(), optimizer=xpnn.CrossEntropy()),
+        r"expected loss .* The order is net, loss, optimizer",
+    ),
+    "layers for a network": (lambda: trainer(net=[xpnn.Linear(3)]), r"got a list\. Write xpnn\.Sequential\(\*layers"),
+    "trainer for a network": (lambda: trainer(net=trainer()), r"expected net to be a network, .* its network, \.net"),
+    "seed None": (lambda: trainer(seed=None), r"expected seed to be an integer, got None\. Try seed=0"),
+    # -- networks
+    "a list of layers": (lambda: xpnn.Sequential([xpnn.Linear(3)], n_in=2), r"Unpack the list: Sequential\(\*layers"),
+    "a layer's class": (lambda: xpnn.Sequential(xpnn.Linear, n_in=2), r"Write Linear\(\.\.\.\)"),
+    "a layer by a word": (lambda: xpnn.Sequential("relu", n_in=2), r"got 'relu'\. Pass layers such as"),
+    "a layer by its width": (lambda: xpnn.Sequential(4, 3, n_in=2), r"got 4\. Pass layers such as"),
+    "a list in a residual": (lambda: xpnn.Sequential(xpnn.Residual([xpnn.Linear(2)]), n_in=2), r"Unpack the list"),
+    "an empty residual": (lambda: xpnn.Residual(), r"at least one layer, got none\. Try Residual\("),
+    "widths with fractions": (lambda: xpnn.mlp([4, 8.5, 3]), r"mlp: expected at least two positive widths"),
+    "widths as text": (lambda: xpnn.mlp("4,8,3"), r"mlp: expected at least two positive widths"),
+    "widths in lists": (lambda: xpnn.mlp([4, [8, 8], 3]), r"mlp: expected at least two positive widths"),
+    "dropout above 1": (lambda: xpnn.mlp([4, 8, 3], dropout=50), r"0 <= rate < 1 .* got 50"),
+    "a width as text": (lambda: xpnn.Linear("3"), r"Linear: expected n_out to be a positive integer, got '3'"),
+    "backend by a nickname": (lambda: xpnn.mlp([2, 2], backend="gpu"), r"expected one of numpy, cupy, .* got 'gpu'"),
+    "backend's module": (lambda: xpnn.mlp([2, 2], backend=np), r"got module\. Pass a name such as 'numpy'"),
+    "dtype of NumPy": (lambda: xpnn.mlp([2, 2], dtype=np.float32), r"Pass one of these names as text"),
+    "rate below 0": (lambda: xpnn.Adam(-0.1), r"Adam: expected lr >= 0 and finite, got -0\.1\. Try lr=0\.001"),
+    "rate NaN": (lambda: xpnn.Adam(np.nan), r"expected lr >= 0 and finite, got nan"),
+    "rate as text": (lambda: xpnn.Adam("0.1"), r"expected lr >= 0 and finite, got '0\.1'"),
+    "parameters for a rate": (lambda: xpnn.Adam(net().params), r"expected lr >= 0 and finite, got a dict\. Try lr"),
+    "iterations of L-BFGS": (lambda: xpnn.LBFGS("9"), r"LBFGS: expected max_iter to be a positive integer, got '9'"),
+    "penalty NaN": (lambda: xpnn.L2(np.nan), r"L2: expected lam >= 0, got nan\. Try lam=1e-4"),
+    # -- data
+    "X and y swapped": (lambda: fit(Y, X), r"expected X of shape \(n, 4\), got \(20,\), .* They look swapped"),
+    "sizes reversed": (
+        lambda: xpnn.Trainer(net(3, 8, 4), xpnn.CrossEntropy(), xpnn.Adam()).fit(X, Y),
+        r"expected x of shape \(batch, 3\), got \(20, 4\)\. .* are its sizes reversed\? It maps 3 features to 4",
+    ),
+    "validation of another width": (
+        lambda: fit(X_val=X[:, :2], y_val=Y),
+        r"fit \(validation\): expected X_val of shape \(n, 4\), like X, got \(20, 2\)",
+    ),
+    "validation swapped": (lambda: fit(X_val=Y, y_val=X), r"They look swapped: X_val comes first"),
+    "X_val alone": (lambda: fit(X_val=X), r"expected X_val and y_val together"),
+    "validation in per cent": (lambda: fit(validation_fraction=20), r"Pass 0\.2 for a fifth"),
+    "epochs 0": (lambda: fit(epochs=0), r"fit: expected epochs to be a positive integer, got 0"),
+    "epochs as text": (lambda: fit(epochs="3"), r"fit: expected epochs to be a positive integer, got '3'"),
+    "batch_size None": (lambda: fit(batch_size=None), r"fit: expected batch_size to be a positive integer"),
+    "rows ragged": (lambda: fit([[1, 2, 3, 4], [1]], [0, 1]), r"expected rows of equal length in X"),
+    "labels as text": (lambda: fit(y=np.array(list("ab") * 10)), r"expected numbers as targets, .* numpy\.unique"),
+    "labels from 1": (lambda: fit(y=Y + 1), r"found 1\.\.3\. Use y - 1"),
+    "a frame of two targets": (lambda: fit(y=pd.DataFrame({"a": Y, "b": Y})), r"got \(20, 2\)"),
+    "a frame of one target": (lambda: fit(y=pd.DataFrame({"a": Y})), r"Use y\[:, 0\] \(or y\.ravel\(\)\)"),
+    "class weight by text": (lambda: fit(class_weight={"1": 2}), r"got '1': 2.* Name classes by their numbers"),
+    # -- tools
+    "find_lr of a trainer": (lambda: xpnn.find_lr(trainer(), X, Y), r"got a Trainer\. Write find_lr\(trainer\.net"),
+    "find_lr of a loss's class": (
+        lambda: xpnn.find_lr(net(), xpnn.CrossEntropy, xpnn.Adam(), X, Y),
+        r"find_lr: expected loss .* the class CrossEntropy",
+    ),
+    "gradients of a trainer": (
+        lambda: testing.check_gradients(trainer(), xpnn.CrossEntropy(), X, Y),
+        r"check_gradients: expected net to be a network, .* Pass its network, \.net",
+    ),
+    "gradients by a word": (lambda: testing.check_gradients(net(), "mse", X, Y), r"Write xpnn\.MeanSquaredError\(\)"),
+    "backends of a trainer": (
+        lambda: testing.compare_backends(trainer(), xpnn.CrossEntropy(), xpnn.Adam(), X, Y),
+        r"compare_backends: expected make_net to be a function of a backend, or a network",
+    ),
+    "backends by a word": (
+        lambda: testing.compare_backends(net(), xpnn.CrossEntropy(), "adam", X, Y),
+        r"compare_backends: expected optimizer .* Write xpnn\.Adam\(\)",
+    ),
+    "a maker without a return": (
+        lambda: testing.compare_backends(lambda backend: None, xpnn.CrossEntropy(), xpnn.Adam(), X, Y),
+        r"expected make_net to return a network on numpy, got None",
+    ),
+    "a maker of one backend": (
+        lambda: testing.compare_backends(
+            lambda backend: net(), xpnn.CrossEntropy(), xpnn.Adam(), X, Y, backends=("numpy", "strict")
+        ),
+        r"expected make_net to return a network on strict.*, got one on numpy",
+    ),
+    "save a trainer": (
+        lambda: xpnn.save(trainer(), "nowhere"),
+        r"save: expected a network, got a Trainer\. Its own save",
+    ),
+    "save to a network": (
+        lambda: xpnn.save("nowhere", net()),
+        r"save: expected a network, got a str\. The network comes first",
+    ),
+    "diagnose a trainer": (
+        lambda: xpnn.diagnose(trainer()),
+        r"expected a History, got Trainer\. Pass trainer\.history",
+    ),
+    # -- estimators
+    "estimator: schedule by a word": (lambda: classify(schedule="cosine"), r"MLPClassifier: .*Write xpnn\.CosineDecay"),
+    "estimator: optimizer by a word": (lambda: classify(optimizer="adam"), r"MLPClassifier: .*Write xpnn\.Adam\(\)"),
+    "estimator: optimizer's class": (lambda: classify(optimizer=xpnn.Adam), r"the class Adam\. Write xpnn\.Adam\(\)"),
+    "estimator: loss's class": (lambda: classify(loss=xpnn.Hinge), r"the class Hinge\. Write xpnn\.Hinge\(\)"),
+    "estimator: activation's class": (lambda: classify(activation=xpnn.ReLU), r"the class ReLU\. Write xpnn\.ReLU\(\)"),
+    "estimator: callback alone": (lambda: classify(callbacks=xpnn.EarlyStopping()), r"Put it in brackets"),
+    "estimator: loss of numbers": (lambda: classify(loss=xpnn.Huber()), r"expected a loss over classes"),
+    "estimator: text": (lambda: classify(COLOURS), r"expected (real )?numbers in .*X"),
+    "estimator: text in an array": (
+        lambda: classify(np.array([["red", "1"]] * 20), Y),
+        r"MLPClassifier: expected numbers in X, got the text 'red' in column 0\. .*categorical_features='from_dtype'",
+    ),
+    "estimator: width with a fraction": (lambda: classify(hidden_layer_sizes=(2.5,)), r"whole numbers, .* got 2\.5"),
+    "estimator: widths in lists": (lambda: classify(hidden_layer_sizes=[(5, 5)]), r"whole numbers, .* got \(5, 5\)"),
+    "estimator: widths as text": (lambda: classify(hidden_layer_sizes=("8",)), r"whole numbers, .* got '8'"),
+    "estimator: widths in one text": (lambda: classify(hidden_layer_sizes="64,32"), r"'hidden_layer_sizes' .*'64,32'"),
+    "estimator: width True": (lambda: classify(hidden_layer_sizes=(True,)), r"whole numbers, .* got True"),
+    "estimator: width NaN": (lambda: classify(hidden_layer_sizes=(np.nan,)), r"whole numbers, .* got nan"),
+    "estimator: width 0": (lambda: classify(hidden_layer_sizes=(0,)), r"hidden_layer_sizes must be > 0"),
+    "estimator: width below 0": (lambda: classify(hidden_layer_sizes=-3), r"'hidden_layer_sizes' .*-3"),
+    "estimator: classes to a regressor": (
+        lambda: MLPRegressor(loss=xpnn.CrossEntropy()).fit(X, Y),
+        r"Use MLPClassifier",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes_are_told(name):
+    call, words = MISTAKES[name]
+    with pytest.raises((ValueError, TypeError)) as caught:
+        call()
+    message = str(caught.value)
+    assert re.search(words, message), message
+    assert "object at 0x" not in message
+
+
+def test_the_table_is_large():
+    assert len(MISTAKES) >= 60
+
+
+# -- what is meant is done ------------------------------------------------------------------------------------------
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_widths_of_numpy_are_widths():
+    for sizes in (np.int64(4), np.asarray([4, 3]), [np.int32(4), np.uint8(3)]):
+        classify(hidden_layer_sizes=sizes)
+
+
+def test_a_network_is_compared_as_it_is():
+    made = net(4, 5, 3)
+    before = made.store.values.copy()
+    for optimizer in (xpnn.Adam(), xpnn.Adam):
+        report = testing.compare_backends(
+            made, xpnn.CrossEntropy(), optimizer, X, Y, backends=("numpy", "strict"), steps=2
+        )
+        assert report.ok
+    np.testing.assert_array_equal(made.store.values, before)
+
+
+def test_one_metric_needs_no_list():
+    assert [m.name for m in trainer(metrics=xpnn.metrics.TopK(2)).metrics] == ["top2"]
+
+
+def test_one_hot_rows_are_targets():
+    fit(y=np.eye(3)[Y])
+    fit(y=np.eye(3, dtype=np.int64)[Y])
+
+
+def test_the_folder_of_a_run_stands_for_its_model(tmp_path):
+    Predictor(net(), xpnn.CrossEntropy(), ClassTarget().fit(["a", "b", "c"])).save(tmp_path / MODEL)
+    assert model_file(tmp_path) == tmp_path / MODEL
+    np.testing.assert_array_equal(Predictor.load(tmp_path).predict(X), Predictor.load(tmp_path / MODEL).predict(X))
+    with pytest.raises(DataError, match=r"load: expected a model, or a run's folder with model\.safetensors, got"):
+        Predictor.load(tmp_path.parent)
+
+
+@pytest.mark.parametrize(
+    ("kind", "spellings"),
+    [
+        (xpnn.Loss, {"MSE": "MeanSquaredError", "mae": "MeanAbsoluteError", "bce": "BinaryCrossEntropy"}),
+        (xpnn.Loss, {"categorical_crossentropy": "CrossEntropy", "huber_loss": "Huber", "poisson": "PoissonNLL"}),
+        (xpnn.schedules.Schedule, {"step": "StepDecay", "one_cycle": "OneCycle", "restarts": "WarmRestarts"}),
+        (xpnn.Optimizer, {"sgd": "SGD", "AdamW": "AdamW", "rmsprop": "RMSProp", "nadam": "NAdam", "l-bfgs": "LBFGS"}),
+        (xpnn.regularizers.Regularizer, {"L1": "L1", "spectral_norm": "SpectralNorm"}),
+    ],
+)
+def test_words_of_other_libraries_are_known(kind, spellings):
+    assert {word: class_for(word, kind).__name__ for word in spellings} == spellings
+    assert class_for("zzz", kind) is None
+
+
+# -- predictions ----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("loss", "n_out", "shape", "values"),
+    [
+        (xpnn.CrossEntropy(), 3, (20,), {0, 1, 2}),
+        (xpnn.Focal(), 3, (20,), {0, 1, 2}),
+        (xpnn.Hinge(), 3, (20,), {0, 1, 2}),
+        (xpnn.Hinge(), 1, (20,), {-1, 1}),
+        (xpnn.BinaryCrossEntropy(), 1, (20,), {0, 1}),
+        (xpnn.BinaryCrossEntropy(multilabel=True), 2, (20, 2), {0, 1}),
+    ],
+    ids=repr,
+)
+def test_predict_gives_classes(loss, n_out, shape, values):
+    run = xpnn.Trainer(xpnn.mlp([4, 8, n_out]), loss, xpnn.Adam())
+    answers = run.predict(X)
+    assert answers.shape == shape
+    assert answers.dtype == np.int64
+    assert set(np.unique(answers).tolist()) <= values
+    scores = run.net.predict(X)
+    expected = scores.argmax(axis=1) if loss.takes_labels and n_out > 1 else (scores > 0).reshape(shape)
+    np.testing.assert_array_equal(answers, 2 * expected - 1 if -1 in values else expected)
+
+
+@pytest.mark.parametrize("loss", [xpnn.MeanSquaredError(), xpnn.PoissonNLL()], ids=repr)
+def test_predict_gives_values(loss):
+    run = xpnn.Trainer(net(4, 2), loss, xpnn.Adam())
+    np.testing.assert_array_equal(run.predict(X), run.predict_proba(X))
+
+
+def test_predict_of_replicas():
+    run = trainer(net=xpnn.mlp([4, 3], replicas=2))
+    np.testing.assert_array_equal(run.predict(X), run.predict_proba(X).argmax(axis=-1))
+
+
+# -- what objects show ----------------------------------------------------------------------------------------------
+def test_objects_show_themselves():
+    run = trainer(schedule=xpnn.CosineDecay(), callbacks=[xpnn.LambdaCallback(on_fit_end=lambda trainer: None)])
+    run.fit(X, Y, epochs=2)
+    text = repr(run)
+    for part in (
+        "Trainer(Sequential(Linear(n_out=3)",
+        "CrossEntropy()",
+        "Adam(lr=0.001",
+        "CosineDecay(",
+        "epoch=2, step=2)",
+    ):
+        assert part in text
+    assert repr(xpnn.EarlyStopping("loss", 3)) == "EarlyStopping(monitor='loss', patience=3, mode='min')"
+    assert repr(run.callbacks[0]) == "LambdaCallback(on_fit_end=...)"
+    table = xpnn.data.csv.Table(["a", "b"], {"a": np.zeros(3), "b": np.ones(3)}, "b")
+    assert repr(table) == "Table(3 rows, 2 columns: 'a', 'b'; target='b')"
+    target = ClassTarget().fit(["no", "yes"])
+    assert repr(target) == "ClassTarget(2 classes: 'no', 'yes')"
+    shown = repr(Predictor(net(), xpnn.CrossEntropy(), target, xpnn.data.Standardizer(), {"long": "facts"}))
+    assert shown.startswith("Predictor(net=Sequential(Linear(n_out=3)")
+    assert "facts" not in shown
+    for thing in (run, table, target, xpnn.data.TableEncoder(), xpnn.data.Standardizer(), xpnn.data.MinMax()):
+        assert "object at 0x" not in repr(thing)
