@@ -1,0 +1,94 @@
+"""Matrix products of NumPy, in pieces that depend on shapes alone.
+
+Each piece is a product that OpenBLAS makes on one thread, and threads of xpnn's own share the pieces.  So a product has
+the same bits on one thread, on many, on a busy machine, and in a trace (`xpnn.accel.native.trace`); and a thread that
+others keep from its core makes nobody wait.  Where NumPy has other products than OpenBLAS's, they stay whole.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from .._typing import Array
+from .native.openblas import find_openblas
+from .native.trace import Traced, trace_of, untraced
+from .native.turns import PRODUCT
+from .workers import together
+
+__all__ = ["divide", "multiply", "piece_count"]
+
+# Multiply-adds up to which OpenBLAS itself takes one thread: of two matrices, and of one with a vector.
+_SMALL, _SMALL_WITH_VECTOR = 1 << 18, 1 << 13
+# From so many on there are 2, 4, 8 and 16 pieces.  What pieces have in common is packed for each anew, which costs up
+# to a tenth of the time of the smallest.
+_DIVIDED = 1 << 22, 1 << 27, 1 << 30, 1 << 32
+_MOST = 1 << len(_DIVIDED)
+# Pieces begin at multiples of so many rows or columns, as tiles within OpenBLAS do.
+_TILE = 16
+
+
+def multiply(a: Array, b: Array, out: Array | None = None) -> Array:
+    """Return the product of matrices (m, k) and (k, n), or of stacks of them, which is written to `out` if given."""
+    count = piece_count(a.shape, b.shape)
+    if count == 0:
+        return np.matmul(a, b, out=out)
+    if count == 1 or a.dtype != b.dtype or _with_itself(a, b):
+        with PRODUCT:
+            return np.matmul(a, b, out=out)
+    if out is None:
+        shape = *np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1]
+        out = np.empty_like(a if type(a) is Traced else b, order="C", shape=shape)
+    parts = divide(a, b, out, count)
+    if type(out) is Traced:
+        trace_of(out).together(parts)
+        return out
+
+    def make(number: int) -> None:
+        own_a, own_b, own_out = parts[number]
+        np.matmul(own_a, own_b, out=own_out)
+
+    with PRODUCT:
+        together(make, count)
+    return out
+
+
+def _with_itself(a: Array, b: Array) -> bool:
+    """Whether a matrix meets its own transpose: of such a product NumPy makes but a half."""
+    return a.strides[-2:] == b.strides[:-3:-1] and np.may_share_memory(untraced(a), untraced(b))
+
+
+@functools.lru_cache(maxsize=1 << 12)
+def piece_count(a: tuple[int, ...], b: tuple[int, ...]) -> int:
+    """Return in how many pieces the product of such shapes is made; 0 if it takes no thread of OpenBLAS's anyway."""
+    if find_openblas() is None or min(len(a), len(b)) < 2:
+        return 0
+    (m, k), n = a[-2:], b[-1]
+    small = m * k * n <= (_SMALL_WITH_VECTOR if 1 in (m, n) else _SMALL)
+    stack = np.broadcast_shapes(a[:-2], b[:-2])
+    matrices = int(np.prod(stack, dtype=np.int64))
+    if len(stack) > 1 or matrices > 1:
+        divided = len(stack) == 1 and matrices * m * k * n >= _DIVIDED[0]
+        return min(matrices, _MOST) if divided else int(not small)
+    count = 1 << sum(m * k * n >= least for least in _DIVIDED)
+    return int(not small) and max(min(count, max(m, n) // _TILE), 1)
+
+
+def divide(a: Array, b: Array, out: Array, count: int) -> list[tuple[Array, Array, Array]]:
+    """Return the factors and the places of pieces of a product: parts of a stack, else of the longer side."""
+    m, n = out.shape[-2:]
+    matrices = out.shape[0] if out.ndim == 3 else 1
+
+    def edges(length: int, tile: int) -> list[slice]:
+        cuts = [length * k // count // tile * tile for k in range(count)]
+        return [slice(*pair) for pair in zip(cuts, [*cuts[1:], length], strict=True)]
+
+    if matrices > 1:
+        first, second = ((x if x.ndim == 3 and len(x) == matrices else None) for x in (a, b))
+        return [
+            (a if first is None else first[s], b if second is None else second[s], out[s]) for s in edges(matrices, 1)
+        ]
+    if m >= n:
+        return [(a[..., s, :], b, out[..., s, :]) for s in edges(m, _TILE)]
+    return [(a, b[..., s], out[..., s]) for s in edges(n, _TILE)]
