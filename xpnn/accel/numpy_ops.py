@@ -34,9 +34,10 @@ _WIDE = 64
 _FLOATS = np.dtype(np.float32), np.dtype(np.float64)
 _ARRAYS = np.ndarray, Traced  # others may mean something else by an operation
 # What compiled loops save, in seconds for each parameter and each activation of a step, and for its Python, which a
-# trace does without; and what loading costs.
+# trace does without; what loading costs; and what a fit should save before it looks if more threads are allowed now.
 _SAVED_BY_PARAM, _SAVED_BY_ACTIVATION, _SAVED_BY_STEP = 0.8e-9, 0.7e-9, 4e-5
 _LOADING = 1.0
+_MANY_THREADS = 0.1
 
 
 class NumpyOps(Ops):
@@ -75,7 +76,7 @@ class NumpyOps(Ops):
         saved = steps * (n_params * _SAVED_BY_PARAM + n_activations * _SAVED_BY_ACTIVATION + _SAVED_BY_STEP)
         if self._loops is None and self.setting == "auto" and (saved > _LOADING or is_loaded()):
             self._use(load_loops())
-        if self._loops is not None:
+        if self._loops is not None and saved > _MANY_THREADS:
             self._pool = find_pool()
 
     def _use(self, loops: Any) -> None:

@@ -31,9 +31,11 @@ _TILE = 16
 
 def multiply(a: Array, b: Array, out: Array | None = None) -> Array:
     """Return the product of matrices (m, k) and (k, n), or of stacks of them, which is written to `out` if given."""
+    n = b.shape[-1]
+    work = a.size * n  # of one matrix, at least
+    if work <= _SMALL_WITH_VECTOR or (work <= _SMALL and n > 1 and a.shape[-2] > 1):
+        return a @ b if out is None else np.matmul(a, b, out=out)
     count = piece_count(a.shape, b.shape)
-    if count == 0:
-        return np.matmul(a, b, out=out)
     if count == 1 or a.dtype != b.dtype or _with_itself(a, b):
         with PRODUCT:
             return np.matmul(a, b, out=out)
@@ -61,18 +63,16 @@ def _with_itself(a: Array, b: Array) -> bool:
 
 @functools.lru_cache(maxsize=1 << 12)
 def piece_count(a: tuple[int, ...], b: tuple[int, ...]) -> int:
-    """Return in how many pieces the product of such shapes is made; 0 if it takes no thread of OpenBLAS's anyway."""
-    if find_openblas() is None or min(len(a), len(b)) < 2:
-        return 0
+    """Return in how many pieces the product of such shapes is made: parts of a stack, else of the longer side."""
     (m, k), n = a[-2:], b[-1]
-    small = m * k * n <= (_SMALL_WITH_VECTOR if 1 in (m, n) else _SMALL)
     stack = np.broadcast_shapes(a[:-2], b[:-2])
     matrices = int(np.prod(stack, dtype=np.int64))
-    if len(stack) > 1 or matrices > 1:
-        divided = len(stack) == 1 and matrices * m * k * n >= _DIVIDED[0]
-        return min(matrices, _MOST) if divided else int(not small)
-    count = 1 << sum(m * k * n >= least for least in _DIVIDED)
-    return int(not small) and max(min(count, max(m, n) // _TILE), 1)
+    work = matrices * m * k * n
+    if find_openblas() is None or len(stack) > 1:
+        return 1
+    if matrices > 1:
+        return min(matrices, _MOST) if work >= _DIVIDED[0] else 1
+    return max(min(1 << sum(work >= least for least in _DIVIDED), max(m, n) // _TILE), 1)
 
 
 def divide(a: Array, b: Array, out: Array, count: int) -> list[tuple[Array, Array, Array]]:

@@ -16,6 +16,7 @@ import ctypes
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from types import TracebackType
 from typing import NamedTuple
@@ -42,17 +43,25 @@ class Fork(NamedTuple):
     in_child: Callable[[], None] = _nothing
 
 
-class _Own(threading.local):
-    """How often this thread holds OpenBLAS at one thread, and how many products it is in."""
+class _Counts:
+    """How often a thread holds OpenBLAS at one thread, and how many products it is in: its own to write."""
 
     held = 0
     products = 0
 
 
+class _Own(threading.local):
+    """This thread's counts."""
+
+    def __init__(self) -> None:
+        self.counts = _Counts()
+        _all.add(self.counts)
+
+
+_all: weakref.WeakSet[_Counts] = weakref.WeakSet()  # of all threads that live
 _own = _Own()
 _lock = threading.RLock()  # a signal's handler may come while its own thread holds it
-_held = 0  # by all threads
-_products = 0
+_holding = 0  # threads that hold OpenBLAS at one thread
 _forking = False
 _others: list[Fork] = []
 
@@ -65,61 +74,79 @@ def allowed_threads() -> int:
 
 def holds_one_thread() -> bool:
     """Whether this thread holds OpenBLAS at one thread already."""
-    return _own.held > 0
+    return _own.counts.held > 0
 
 
-class _Turn:
-    """A context in which OpenBLAS is on one thread, for a product or for much more."""
-
-    def __init__(self, products: int) -> None:
-        self._count = products
+class _OneThread:
+    """A context in which OpenBLAS is on one thread."""
 
     def __enter__(self) -> None:
-        blas, before = find_openblas(), _own.held
-        if blas is None:
-            return
-        while self._count and _forking and not _own.products:
-            time.sleep(_LOOK)
-        try:
-            with _lock:
-                if not ALLOWED.value:
-                    ALLOWED.value = blas.count()
-                    blas.set_count(1)
-                self._add(1)
-        except BaseException:  # Ctrl-C
-            with _lock:
-                self._add(before - _own.held)
-            raise
+        own = _own.counts
+        if not own.held:
+            _hold()
+        own.held += 1
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if find_openblas() is not None:
-            with _lock:
-                self._add(-1)
+        own = _own.counts
+        own.held -= 1
+        if not own.held:
+            _release()
 
-    def _add(self, times: int) -> None:
-        """Come in, or out; the last puts back what was."""
-        global _held, _products
-        products = times * self._count
-        _held, _products, _own.held, _own.products = (
-            _held + times,
-            _products + products,
-            _own.held + times,
-            _own.products + products,
-        )
-        if not _held:
+
+class _Product(_OneThread):
+    """The same for one product, which a fork does not divide."""
+
+    def __enter__(self) -> None:
+        own = _own.counts
+        own.products += 1
+        while _forking and own.products == 1:
+            own.products = 0
+            time.sleep(_LOOK)
+            own.products = 1
+        super().__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        _own.counts.products -= 1
+
+
+#: OpenBLAS on one thread while much is done, as a fit, or by native code that looks after forks itself.
+ONE_THREAD = _OneThread()
+#: The same for one product.
+PRODUCT = _Product()
+
+
+def _hold() -> None:
+    """Set OpenBLAS to one thread, if this is the first thread that needs it so."""
+    global _holding
+    blas = find_openblas()
+    with _lock:
+        _holding += 1
+        try:
+            if blas is not None and not ALLOWED.value:
+                ALLOWED.value = blas.count()
+                if ALLOWED.value > 1:
+                    blas.set_count(1)
+        except BaseException:  # Ctrl-C
+            _release()
+            raise
+
+
+def _release() -> None:
+    """Give OpenBLAS its threads again, if no other thread needs it otherwise."""
+    global _holding
+    with _lock:
+        _holding -= 1
+        if not _holding:
             _put_back()
 
 
-#: OpenBLAS on one thread while much is done, as a fit.
-ONE_THREAD = _Turn(0)
-#: The same for one product, or for native code that looks after forks itself.
-PRODUCT = _Turn(1)
-
-
 def _put_back() -> None:
-    """Give OpenBLAS its threads again, unless somebody else has set their number meanwhile."""
+    """Set what was, unless somebody else has set another number meanwhile."""
     blas = find_openblas()
     if blas is not None and ALLOWED.value > 1 and blas.count() == 1:
         blas.set_count(ALLOWED.value)
@@ -135,12 +162,10 @@ def at_fork(fork: Fork) -> None:
 def _before() -> None:
     global _forking
     _forking = True
-    while True:
-        _lock.acquire()
-        if _products == _own.products:  # all but one's own: a signal's handler may fork
-            break
-        _lock.release()
+    own = _own.counts  # in a product, where a signal's handler forks
+    while any(counts.products for counts in list(_all) if counts is not own):
         time.sleep(_LOOK)
+    _lock.acquire()
     for other in _others:
         other.before()
 
@@ -154,12 +179,15 @@ def _in_parent() -> None:
 
 
 def _in_child() -> None:
-    global _forking, _held, _products
+    global _forking, _holding
     for other in _others:
         other.in_child()
-    was, _held, _products = _held, _own.held, _own.products
-    if was and not _held:  # those that held it are not here
+    was, _holding = _holding, int(holds_one_thread())
+    if was and not _holding:  # those that held OpenBLAS are not here
         _put_back()
+    for counts in list(_all):
+        if counts is not _own.counts:
+            counts.products = 0
     _forking = False
     _lock.release()
 
