@@ -34,6 +34,7 @@ def small_ones_are_divided():
     patch = pytest.MonkeyPatch()
     patch.setattr(products, "_SMALL", 1 << 9)
     patch.setattr(products, "_SMALL_WITH_VECTOR", 1 << 8)
+    patch.setattr(products, "_SHARED", 1 << 11)
     patch.setattr(products, "_DIVIDED", (1 << 11, 1 << 14, 1 << 17, 1 << 20))
     piece_count.cache_clear()
     yield
@@ -62,6 +63,7 @@ def on_threads(threads, work):
     with patch.context() as at:
         at.setattr(workers, "worker_count", lambda: threads)
         at.setattr(workers, "allowed_threads", lambda: threads)
+        at.setattr(products, "allowed_threads", lambda: threads)
         return work()
 
 

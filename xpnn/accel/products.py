@@ -14,7 +14,7 @@ import numpy as np
 from .._typing import Array
 from .native.openblas import find_openblas
 from .native.trace import Traced, trace_of, untraced
-from .native.turns import PRODUCT
+from .native.turns import PRODUCT, allowed_threads
 from .workers import together
 
 __all__ = ["divide", "multiply", "piece_count"]
@@ -25,6 +25,8 @@ _SMALL, _SMALL_WITH_VECTOR = 1 << 18, 1 << 13
 # to a tenth of the time of the smallest.
 _DIVIDED = 1 << 22, 1 << 27, 1 << 30, 1 << 32
 _MOST = 1 << len(_DIVIDED)
+# From so many on Python's threads are asked for help, which take some 50 microseconds to come; those of traces do not.
+_SHARED = 10_000_000
 # Pieces begin at multiples of so many rows or columns, as tiles within OpenBLAS do.
 _TILE = 16
 
@@ -47,12 +49,12 @@ def multiply(a: Array, b: Array, out: Array | None = None) -> Array:
         trace_of(out).together(parts)
         return out
 
-    def make(number: int) -> None:
-        own_a, own_b, own_out = parts[number]
-        np.matmul(own_a, own_b, out=own_out)
-
     with PRODUCT:
-        together(make, count)
+        if out.size * a.shape[-1] < _SHARED or allowed_threads() == 1:
+            for own_a, own_b, own_out in parts:
+                np.matmul(own_a, own_b, out=own_out)
+        else:
+            together(lambda k: np.matmul(parts[k][0], parts[k][1], out=parts[k][2]), count)
     return out
 
 
@@ -79,16 +81,19 @@ def divide(a: Array, b: Array, out: Array, count: int) -> list[tuple[Array, Arra
     """Return the factors and the places of pieces of a product: parts of a stack, else of the longer side."""
     m, n = out.shape[-2:]
     matrices = out.shape[0] if out.ndim == 3 else 1
-
-    def edges(length: int, tile: int) -> list[slice]:
-        cuts = [length * k // count // tile * tile for k in range(count)]
-        return [slice(*pair) for pair in zip(cuts, [*cuts[1:], length], strict=True)]
-
     if matrices > 1:
         first, second = ((x if x.ndim == 3 and len(x) == matrices else None) for x in (a, b))
         return [
-            (a if first is None else first[s], b if second is None else second[s], out[s]) for s in edges(matrices, 1)
+            (a if first is None else first[s], b if second is None else second[s], out[s])
+            for s in _edges(matrices, count, 1)
         ]
     if m >= n:
-        return [(a[..., s, :], b, out[..., s, :]) for s in edges(m, _TILE)]
-    return [(a, b[..., s], out[..., s]) for s in edges(n, _TILE)]
+        return [(a[..., s, :], b, out[..., s, :]) for s in _edges(m, count, _TILE)]
+    return [(a, b[..., s], out[..., s]) for s in _edges(n, count, _TILE)]
+
+
+@functools.lru_cache(maxsize=1 << 12)
+def _edges(length: int, count: int, tile: int) -> list[slice]:
+    """Return `count` parts of a side, each but the last a whole number of tiles."""
+    cuts = [length * k // count // tile * tile for k in range(count)]
+    return [slice(*pair) for pair in zip(cuts, [*cuts[1:], length], strict=True)]

@@ -143,7 +143,7 @@ at_fork(Fork(in_child=forget))
 def together(run: Callable[[int], None], count: int, threads: int | None = None) -> None:
     """Call ``run(part)`` for each part 0..count-1, on as many threads as products may have."""
     global _pool
-    threads = min(worker_count(), allowed_threads()) if threads is None else threads
+    threads = threads or min(allowed_threads(), worker_count())
     if min(threads, count) < 2:
         for part in range(count):
             run(part)
