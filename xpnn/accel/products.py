@@ -25,8 +25,8 @@ _SMALL, _SMALL_WITH_VECTOR = 1 << 18, 1 << 13
 # to a tenth of the time of the smallest.
 _DIVIDED = 1 << 22, 1 << 27, 1 << 30, 1 << 32
 _MOST = 1 << len(_DIVIDED)
-# From so many on Python's threads are asked for help, which take some 50 microseconds to come; those of traces do not.
-_SHARED = 10_000_000
+# From so many on Python's threads are asked for help: below they come too late.  Those of traces are quicker.
+_SHARED = 30_000_000
 # Pieces begin at multiples of so many rows or columns, as tiles within OpenBLAS do.
 _TILE = 16
 
@@ -42,8 +42,8 @@ def multiply(a: Array, b: Array, out: Array | None = None) -> Array:
         with PRODUCT:
             return np.matmul(a, b, out=out)
     if out is None:
-        shape = *np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1]
-        out = np.empty_like(a if type(a) is Traced else b, order="C", shape=shape)
+        stack = () if a.ndim == b.ndim == 2 else np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        out = np.empty_like(a if type(a) is Traced else b, order="C", shape=(*stack, a.shape[-2], n))
     parts = divide(a, b, out, count)
     if type(out) is Traced:
         trace_of(out).together(parts)
