@@ -48,7 +48,7 @@ of its BLAS. Each competitor has a process of its own with nothing set, so that 
 threads; *one thread* is the same with the variables that limit them. Threads that wait for each other at barriers, as
 those of OpenBLAS and OpenMP do in every product, lose whole time slices when one of them has no core. xpnn sets
 OpenBLAS to one thread while it computes, cuts large products into pieces that depend on shapes alone, and shares these
-among threads of its own: who is late gets no piece, so results and, nearly, times do not depend on who else is there.
+among threads of its own: who is late gets no piece, so results do not depend on who else is there, and times far less.
 A fit on one thread pays some percent for pieces that are packed anew.
 """
 REPLICAS = """\
