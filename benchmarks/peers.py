@@ -6,6 +6,7 @@ Shared by all benchmarks.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -27,6 +28,7 @@ __all__ = [
     "module",
     "numpy_backend",
     "torch_loss",
+    "torch_module",
     "torch_net",
 ]
 
@@ -49,6 +51,15 @@ def module(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError as error:
         raise MissingError(f"not installed ({error})") from error
+
+
+def torch_module() -> Any:
+    """Import PyTorch, with as many threads as the environment says, if it does."""
+    torch = module("torch")
+    threads = os.environ.get("OMP_NUM_THREADS")
+    if threads is not None:
+        torch.set_num_threads(int(threads))
+    return torch
 
 
 def first_weights(net: Any) -> Weights:

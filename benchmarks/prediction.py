@@ -8,7 +8,6 @@ takes part only if its answer agrees with xpnn's.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -69,8 +68,7 @@ def with_sklearn(net: xpnn.Sequential, x: np.ndarray) -> Predict:
 
 
 def with_torch(net: xpnn.Sequential, x: np.ndarray) -> Predict:
-    torch = peers.module("torch")
-    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    torch = peers.torch_module()
     other = peers.torch_net(torch, peers.first_weights(net)).eval()
 
     def predict() -> np.ndarray:

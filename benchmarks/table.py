@@ -17,7 +17,7 @@ from typing import Any
 
 from harness import PROJECT
 
-FIRST = ("training", "prediction", "replicas", "startup_memory")  # in this order on the page
+FIRST = ("training", "busy", "prediction", "replicas", "startup_memory")  # in this order on the page
 HOW = """\
 Made by `python benchmarks/table.py` from `benchmarks/results/`; not edited by hand.
 
@@ -42,6 +42,15 @@ reached must agree: within 1e-4, and within 5e-3 for scikit-learn, whose Adam pl
 time is that of the epoch, without the checks of the data, which `fit` makes once. PyTorch gathers rows in memory,
 without a loader.
 """
+BUSY = """\
+Epochs of one network while other processes run: some that only count, or one that multiplies matrices on all threads
+of its BLAS. Each competitor has a process of its own with nothing set, so that each library chooses its number of
+threads; *one thread* is the same with the variables that limit them. Threads that wait for each other at barriers, as
+those of OpenBLAS and OpenMP do in every product, lose whole time slices when one of them has no core. xpnn sets
+OpenBLAS to one thread while it computes, cuts large products into pieces that depend on shapes alone, and shares these
+among threads of its own: who is late gets no piece, so results do not depend on who else is there, and times far less.
+A fit on one thread pays some percent for pieces that are packed anew.
+"""
 REPLICAS = """\
 Networks of one shape trained together on the replica axis, on the same batches: the time of a step of one network,
 that is of the common step divided by their number. The gain is what one network alone takes by that, with the same
@@ -57,6 +66,7 @@ COMMANDS = """\
 ```sh
 pip install -e '.[bench]'
 python benchmarks/training.py --threads 1          # then --threads 2
+python benchmarks/busy.py                          # makes its own load
 python benchmarks/prediction.py --threads 1        # then --threads 2
 python benchmarks/replicas.py --threads 1
 python benchmarks/startup_memory.py
@@ -203,6 +213,13 @@ def render(runs: list[dict[str, Any]], folder: Path) -> str:
         lines += [TRAINING]
         for run in by_name["training"]:
             lines += [f"### {threads(run).capitalize()}", "", *where(run), *problems(run)]
+    else:
+        lines += ["Not measured yet.", ""]
+    lines += ["## A busy machine", ""]
+    if by_name["busy"]:
+        lines += [BUSY]
+        for run in by_name["busy"]:
+            lines += [f"### {threads(run).capitalize()}, others beside", "", *where(run), *problems(run)]
     else:
         lines += ["Not measured yet.", ""]
     lines += ["## Prediction", ""]

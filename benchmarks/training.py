@@ -9,7 +9,6 @@ the loss of its weights then agrees with xpnn's.  A turn is one epoch of some st
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 import warnings
@@ -184,8 +183,7 @@ class WithTorch:
     """An eager loop over rows in memory; or network and loss through torch.compile."""
 
     def __init__(self, problem: Problem, *, compiled: bool = False, **adam: Any) -> None:
-        self.torch = torch = peers.module("torch")
-        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+        self.torch = torch = peers.torch_module()
         self.problem = problem
         self.net = peers.torch_net(torch, problem.weights)
         self.rule = torch.optim.Adam(self.net.parameters(), **peers.ADAM, **adam)

@@ -155,7 +155,7 @@ def test_figures_of_a_gpu_are_shown_once_there_are_some(measured, tmp_path):
     assert "| torch eager | 400 | 390 | 8.00 |" in page
     assert "- not here: jax jit: not installed" in page
     assert "Not measured on a GPU yet" not in page
-    assert page.count("Not measured yet.") == 4
+    assert page.count("Not measured yet.") == 5
 
 
 def test_nothing_measured_makes_no_page(measured, tmp_path):
@@ -210,6 +210,18 @@ def test_two_versions_take_turns(tmp_path):
     refused = run("versions", str(tmp_path), "--quick", "--results", str(tmp_path), peers=tmp_path)
     assert refused.returncode == 1
     assert "expected a checkout of xpnn with benchmarks" in refused.stderr
+
+
+def test_training_on_a_busy_machine(tmp_path):
+    """Each in a process of its own, with nothing set and with one thread, while the load runs; the load ends."""
+    options = ("--quick", "--only", "products", "--problem", "one other", "--results", str(tmp_path))
+    done = run("busy", *options, peers=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = tmp_path.glob("busy-*.json")
+    (problem,) = json.loads(path.read_text(encoding="utf-8"))["problems"]
+    assert problem["problem"] == "784-256-128-10, batch 128, one other process"
+    assert problem["rows"].keys() == {"xpnn", "products alone", "products alone, one thread"}
+    assert problem["missing"] == {}
 
 
 def test_each_is_first_in_its_turn():

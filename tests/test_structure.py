@@ -146,7 +146,8 @@ HOMES = {
         *("xpnn.training.recorded.runner", "xpnn.training.callbacks", "xpnn.layers.dropout"),
         *("xpnn.layers.normalization", "xpnn.regularizers"),
     },
-    r"gotoblas_pthread": {"xpnn.accel.native.openblas"},  # threads are borrowed
+    r"set_num_threads": {"xpnn.accel.native.openblas"},  # OpenBLAS's threads are counted and set
+    r"register_at_fork\(": {"xpnn.accel.native.turns"},  # what a fork must wait for, and a child forget
     r"\bfrom_address\(": {"xpnn.accel.native.inner_loops"},  # NumPy's loops are found
     r"\bstratified_indices\(": {"xpnn.data.batching", "xpnn.training.checks", "xpnn.cli.sources"},  # rows are held out
     r"(?m)^def (to_config|from_config)\(": {"xpnn.config"},  # objects become plain data, and again objects

@@ -82,6 +82,10 @@ class Ops:
         """
 
     # -- linear ---------------------------------------------------------------------------------------------
+    def product(self, a: Array, b: Array) -> Array:
+        r"""Product :math:`A B` of matrices (..., m, k) and (..., k, n), a fresh array; for layers of your own, too."""
+        return a @ b
+
     def linear(self, x: Array, weight: Array, bias: Array | None) -> Array:
         r"""Affine map of rows (..., batch, n_in), :math:`Y = X W + \mathbf{1} b`, a fresh array (..., batch, n_out).
 

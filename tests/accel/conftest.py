@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from fake_cublaslt import fixture_lt  # noqa: F401, a fixture
 from fake_cupy import fixture_ops  # noqa: F401, a fixture
-from fake_openblas import IMITATED
+from fake_pool import IMITATED
 
 from xpnn.accel import NumpyOps
 from xpnn.accel.native import support
 from xpnn.accel.native.openblas import NO_POOL
+from xpnn.accel.native.turns import ONE_THREAD
 
 
 @pytest.fixture(scope="session")
@@ -31,25 +32,25 @@ def spread(loops):
 
 @pytest.fixture
 def pool(loops):
-    """The threads of NumPy's matrix products, two of them whatever the environment says."""
+    """Threads of xpnn's own, two of them whatever the environment says."""
     limits = pytest.importorskip("threadpoolctl").threadpool_limits
-    found = support.find_pool()
-    if found == NO_POOL:
-        pytest.skip(f"no threads to run on: {support.openblas_objection() or 'NumPy has products of its own'}")
     with limits(2, user_api="blas"):
+        found = support.find_pool()
+        if found == NO_POOL:
+            pytest.skip(f"no threads to run on: {support.openblas_objection() or 'NumPy has products of its own'}")
         assert ctypes.CFUNCTYPE(ctypes.c_int)(found[1])() == 2
         yield found
 
 
-@pytest.fixture(params=["numpy", "numba", "numba in 7 parts", "numba on the threads of the products"])
+@pytest.fixture(params=["numpy", "numba", "numba in 7 parts", "numba on threads"])
 def fast(request):
-    """The twins, with NumPy's passes and with compiled loops."""
-    if request.param == "numpy":
-        return NumpyOps(np, "cpu")
+    """The twins, with NumPy's passes and with compiled loops; as in a fit, OpenBLAS is on one thread."""
     ops = NumpyOps(np, "cpu")
-    ops._loops = request.getfixturevalue("loops")
+    if request.param != "numpy":
+        ops._loops = request.getfixturevalue("loops")
     if request.param == "numba in 7 parts":
         ops._pool = IMITATED
-    elif request.param != "numba":
+    elif request.param == "numba on threads":
         ops._pool = request.getfixturevalue("pool")
-    return ops
+    with ONE_THREAD:
+        yield ops

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_openblas import IMITATED, handed_out
+from fake_pool import IMITATED, handed_out
 
 import xpnn
 from xpnn.accel import NumpyOps, numpy_ops, workers
 from xpnn.accel.native import support
 from xpnn.accel.native.openblas import NO_POOL
+from xpnn.accel.native.turns import ONE_THREAD
 from xpnn.errors import OptionError
 from xpnn.ops import Affine, Ops, Update
 
@@ -292,34 +293,17 @@ def test_compiled_loops_are_chosen_for_one_object(loops):
     assert (ops.compiled, ops.setting) == (False, False)
 
 
-def test_loops_share_the_threads_of_the_products_unless_that_is_slower(monkeypatch, loops, pool):
-    """Measured for each fit; what one finds out binds no other."""
+def test_each_fit_looks_how_many_threads_its_user_allows(loops, pool):
+    limits = pytest.importorskip("threadpoolctl").threadpool_limits
     ops = NumpyOps(compiled=True)
-    assert ops._pool == pool
-    for slow, expected in ((1.0, pool), (5.0, NO_POOL), (1.1, pool), (2.0, NO_POOL), (1.0, pool)):
-        clock = {"now": 0.0}
-
-        def adam(own, *rest, slow=slow, clock=clock):
-            clock["now"] += 1e-4 * (slow if own == pool else 1.0)
-
-        monkeypatch.setattr(support.time, "perf_counter", lambda clock=clock: clock["now"])
-        monkeypatch.setattr(loops, "adam", adam)
-        ops.prepare(**LONG)
-        assert ops._pool == expected
-        assert clock["now"] < 0.01, "and that takes no time to speak of"
-
-
-def test_one_thread_is_not_measured(monkeypatch, loops, pool):
-    monkeypatch.setattr(support, "find_pool", lambda: NO_POOL)
-    monkeypatch.setattr(loops, "adam", lambda *args: pytest.fail("measured"))
-    assert support.paying_pool(loops) == NO_POOL
-    monkeypatch.setattr(support, "find_pool", lambda: (pool[0], ctypes.cast(one, ctypes.c_void_p).value))
-    assert support.paying_pool(loops) != NO_POOL
-
-
-@ctypes.CFUNCTYPE(ctypes.c_int)
-def one():
-    return 1
+    count = ctypes.CFUNCTYPE(ctypes.c_int)(ops._pool[1])
+    for threads in (1, 2, 1):
+        with limits(threads, user_api="blas"):
+            ops.prepare(**LONG)
+            assert ops._pool == pool
+            assert count() == threads
+            with ONE_THREAD:  # which is xpnn's own affair
+                assert count() == threads
 
 
 def test_loops_use_as_many_threads_as_the_products(monkeypatch, loops, pool):

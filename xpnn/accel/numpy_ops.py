@@ -1,9 +1,9 @@
 """NumPy twins: results written where they belong, the optimizer in blocks that stay in cache, on several threads.
 
 Where numba is installed (``pip install "xpnn[fast]"``) and a fit is long enough to repay its loading, compiled loops
-take the place of NumPy's passes, and share the threads of the matrix products.  The arithmetic is always the portable
-one, in the same order, so results are equal to the last bit, and it does not matter when a loop takes over; but the
-loops, unlike NumPy, do not tell of overflow and the like (`numpy.errstate`).
+take the place of NumPy's passes, on threads of their own.  The arithmetic is always the portable one, in the same
+order, so results are equal to the last bit, and it does not matter when a loop takes over; but the loops, unlike
+NumPy, do not tell of overflow and the like (`numpy.errstate`).
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from .._typing import Array, Device, DType, Namespace, Shape
 from ..ops import Affine, Ops, Update
 from ..random import keep_threshold
 from .native.openblas import NO_POOL
-from .native.support import Compiled, find_pool, is_loaded, load_loops, numpy_objection, paying_pool
+from .native.support import Compiled, find_pool, is_loaded, load_loops, numpy_objection
 from .native.trace import Trace, Traced, TracedLoops, TraceError
+from .products import multiply
 from .workers import share
 
 __all__ = ["NumpyOps", "trace_objection"]
@@ -33,10 +34,10 @@ _WIDE = 64
 _FLOATS = np.dtype(np.float32), np.dtype(np.float64)
 _ARRAYS = np.ndarray, Traced  # others may mean something else by an operation
 # What compiled loops save, in seconds for each parameter and each activation of a step, and for its Python, which a
-# trace does without; what loading costs; and what a fit should save before its threads are measured.
+# trace does without; what loading costs; and what a fit should save before it looks if more threads are allowed now.
 _SAVED_BY_PARAM, _SAVED_BY_ACTIVATION, _SAVED_BY_STEP = 0.8e-9, 0.7e-9, 4e-5
 _LOADING = 1.0
-_MEASURED = 0.1
+_MANY_THREADS = 0.1
 
 
 class NumpyOps(Ops):
@@ -50,11 +51,9 @@ class NumpyOps(Ops):
 
     def __init__(self, xp: Namespace = np, device: Device = "cpu", compiled: Compiled = "auto") -> None:
         super().__init__(xp, device)
-        self.setting = compiled
         self._loops: Any = None  # the module of compiled loops, where they are used
-        self._pool = NO_POOL  # the threads of the matrix products, on which they run
-        if compiled is True:
-            self._use(load_loops(required=True))
+        self._pool = NO_POOL  # the threads on which they run
+        self.choose(compiled)
 
     # -- choosing -------------------------------------------------------------------------------------------
     def prepare(self, steps: int, n_params: int, n_activations: int) -> None:
@@ -66,8 +65,8 @@ class NumpyOps(Ops):
         saved = steps * (n_params * _SAVED_BY_PARAM + n_activations * _SAVED_BY_ACTIVATION + _SAVED_BY_STEP)
         if self._loops is None and self.setting == "auto" and (saved > _LOADING or is_loaded()):
             self._use(load_loops())
-        if self._loops is not None and saved > _MEASURED:
-            self._pool = paying_pool(self._loops)
+        if self._loops is not None and saved > _MANY_THREADS:
+            self._pool = find_pool()
 
     def choose(self, *, compiled: bool) -> None:
         """Use compiled loops from now on, for this object's operations, or none; none where they cannot be had."""
@@ -93,9 +92,13 @@ class NumpyOps(Ops):
         return new, trace
 
     # -- linear ---------------------------------------------------------------------------------------------
+    def product(self, a: Array, b: Array) -> Array:
+        """Product of matrices; large ones in pieces, on several threads."""
+        return multiply(a, b)
+
     def linear(self, x: Array, weight: Array, bias: Array | None) -> Array:
         """Affine map; the bias is added by a compiled loop where there is one."""
-        y = x @ weight
+        y = multiply(x, weight)
         if bias is not None:
             if self._loops is not None and y.ndim == 2 and _plain(y) and _fits(bias, y):
                 self._loops.add_bias(y, bias[0])
@@ -108,13 +111,13 @@ class NumpyOps(Ops):
     ) -> Array | None:
         """Gradients of `linear`; the products go straight into the flat gradient buffer."""
         weight, _, d_weight, d_bias = affine
-        np.matmul(x.mT, dy, out=d_weight)
+        multiply(x.mT, dy, d_weight)
         if need_d_bias and d_bias is not None:
             if self._loops is not None and _by_rows(dy):
                 self._loops.column_sums(dy, d_bias[0])
             else:
                 np.add.reduce(dy, axis=-2, keepdims=True, out=d_bias)
-        return dy @ weight.mT if need_dx else None
+        return multiply(dy, weight.mT) if need_dx else None
 
     # -- activations ----------------------------------------------------------------------------------------
     def relu(self, x: Array, *, overwrite: bool = False) -> Array:
@@ -142,7 +145,7 @@ class NumpyOps(Ops):
     # -- linear and relu ------------------------------------------------------------------------------------
     def linear_relu(self, x: Array, weight: Array, bias: Array | None) -> Array:
         """`linear` and `relu`; one pass over the product where there is a compiled loop."""
-        y = x @ weight
+        y = multiply(x, weight)
         if self._loops is not None and bias is not None and y.ndim == 2 and _plain(y) and _fits(bias, y):
             self._loops.bias_relu(self._pool, y, bias[0])
             return y

@@ -11,6 +11,7 @@ import array_api_compat
 import numpy as np
 
 from .._typing import Array, Namespace
+from ..accel.native.turns import ONE_THREAD, holds_one_thread
 from ..errors import DTypeError
 from ..frames import stacked, unwrapped
 from ..ops import Ops, portable_ops
@@ -61,11 +62,17 @@ def namespace(x: Array) -> Namespace:
 
 
 def on_device(method: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Run a method while the device of its object's ``backend`` is current: CuPy allocates and launches there."""
+    """Run a method while the device of its object's ``backend`` is current, where CuPy allocates and launches.
+
+    On NumPy, while OpenBLAS is on one thread (`xpnn.accel.native.turns`), for layers of the user's own, too.
+    """
 
     @functools.wraps(method)
     def on_the_device(*args: _P.args, **kwargs: _P.kwargs) -> _T:
         backend = args[0].backend  # type: ignore[attr-defined]
+        if backend.name == "numpy" and not holds_one_thread():
+            with ONE_THREAD:
+                return method(*args, **kwargs)
         if backend.name != "cupy":
             return method(*args, **kwargs)
         with backend.active():

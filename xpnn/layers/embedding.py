@@ -73,7 +73,7 @@ class Embedding(Layer):
         elif len(x.shape) == 2:
             y = xp.take(table, flat, axis=-2)
         else:
-            y = self._one_hot(x) @ table
+            y = self.ops.product(self._one_hot(x), table)
         return xp.reshape(y, (*replicas, x.shape[-2], self.n_out)), x
 
     def _one_hot(self, x: Array) -> Array:
@@ -86,4 +86,4 @@ class Embedding(Layer):
     def backward(self, dy: Array, cache: Array, *, need_dx: bool = True) -> None:
         """Assign the gradient of the table; whole numbers have no gradient, so there is no ``dx``."""
         rows = self.ops.xp.reshape(dy, (*dy.shape[:-2], dy.shape[-2] * self.n_in, self.dim))
-        self.grads["weight"][...] = self._one_hot(cache).mT @ rows
+        self.grads["weight"][...] = self.ops.product(self._one_hot(cache).mT, rows)

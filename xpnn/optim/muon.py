@@ -6,7 +6,8 @@ Legend: `W` a weight matrix of shape (n_in, n_out), `G` its gradient, η learnin
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from .._typing import Array, Namespace
@@ -208,7 +209,7 @@ class Muon(Optimizer):
             if self.nesterov:
                 ahead = m * self.momentum
                 ahead += g
-            move = newton_schulz(store.backend.xp, ahead, self.ns_steps)
+            move = newton_schulz(store.backend.xp, ahead, self.ns_steps, product=ops.product)
             if matrix.factor != 1.0:
                 move *= matrix.factor
             move *= lr
@@ -230,7 +231,9 @@ class Muon(Optimizer):
         weights -= pull
 
 
-def newton_schulz(xp: Namespace, g: Array, steps: int = 5) -> Array:
+def newton_schulz(
+    xp: Namespace, g: Array, steps: int = 5, *, product: Callable[[Array, Array], Array] = operator.matmul
+) -> Array:
     r"""Replace the singular values of each matrix by values near 1, by products of matrices alone.
 
     From :math:`X = G / \lVert G \rVert_F`, `steps` times
@@ -240,6 +243,7 @@ def newton_schulz(xp: Namespace, g: Array, steps: int = 5) -> Array:
     which acts on each singular value as the odd polynomial :math:`a s + b s^3 + c s^5` and leaves the singular
     vectors.  With a = 3.4445, b = -4.7750, c = 2.0315, five steps bring all that is above about 1/500 of the
     norm to between 0.68 and 1.21; it is not meant to converge to 1.  The result is new; zeros stay zeros.
+    The products are `product`'s, such as `xpnn.ops.Ops.product`.
 
     Examples
     --------
@@ -253,12 +257,12 @@ def newton_schulz(xp: Namespace, g: Array, steps: int = 5) -> Array:
     x = g / xp.maximum(norm, _SMALLEST_NORM)
     tall = g.shape[-2] > g.shape[-1]  # the smaller of the two squares
     for _ in range(steps):
-        square = x.mT @ x if tall else x @ x.mT
-        p = square @ square
+        square = product(x.mT, x) if tall else product(x, x.mT)
+        p = product(square, square)
         p *= _C
         square *= _B
         p += square
-        y = x @ p if tall else p @ x
+        y = product(x, p) if tall else product(p, x)
         x *= _A
         x += y
     return x

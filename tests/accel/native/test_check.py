@@ -54,7 +54,7 @@ def test_what_the_child_finds(loops, capsys):
     assert found["compiled loops"].startswith("ok, numba ")
     if support.numpy_objection() is None:
         assert found["traces"] == f"ok, NumPy {np.__version__}"
-    assert found["threads of OpenBLAS"].startswith(("ok, OpenBLAS", "not used: "))
+    assert found["threads"].startswith(("ok, OpenBLAS", "not used: "))
 
 
 def test_versions_that_are_not_listed_are_told(monkeypatch, loops, capsys):
@@ -63,7 +63,7 @@ def test_versions_that_are_not_listed_are_told(monkeypatch, loops, capsys):
     check.main()
     found = dict(json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert found["traces"] == f"not used: NumPy {np.__version__} is none that traces were tested with (2.0)"
-    assert found["threads of OpenBLAS"].startswith("not used: ")
+    assert found["threads"].startswith("not used: ")
     monkeypatch.setattr(support, "NUMBA", ("0.1", "0.2"))
     check.main()
     found = dict(json.loads(line) for line in capsys.readouterr().out.splitlines())

@@ -11,7 +11,7 @@ import types
 
 import numpy as np
 import pytest
-from fake_openblas import seven
+from fake_pool import seven
 
 import xpnn
 from xpnn.accel import NumpyOps, trace_objection
@@ -20,6 +20,7 @@ from xpnn.accel.native.openblas import NO_POOL
 from xpnn.accel.native.trace import TraceError
 from xpnn.errors import BackendUnavailableError, OptionError
 
+OPENMP = 2  # what OpenBLAS says of itself
 LONG = {"steps": 1 << 40, "n_params": 1, "n_activations": 1}
 
 
@@ -28,10 +29,15 @@ def nothing_in_the_environment(monkeypatch):
     monkeypatch.delenv("XPNN_COMPILED", raising=False)
 
 
+@ctypes.CFUNCTYPE(None, ctypes.c_int)
+def setting(count):
+    """Set nothing."""
+
+
 @pytest.fixture
 def anew():
     """What this process has found out is found out again, and said again."""
-    caches = support._loaded, support._say, inner_loops.inner_loop
+    caches = support._loaded, support._say, inner_loops.inner_loop, openblas.find_openblas
     for cache in caches:
         cache.cache_clear()
     yield
@@ -105,7 +111,7 @@ def test_openblas_tells_its_version(monkeypatch, name):
 
 @pytest.mark.parametrize("functions", [{}, {"openblas_get_config": config_of(b"")}], ids=["none", "no words"])
 def test_products_that_are_not_openblas(monkeypatch, functions, said):
-    pretend(monkeypatch, gotoblas_pthread=seven, openblas_get_num_threads=seven, **functions)
+    pretend(monkeypatch, openblas_get_num_threads=seven, openblas_set_num_threads=setting, **functions)
     assert openblas.openblas_version() is None
     assert support.find_pool() == NO_POOL
     assert support.openblas_objection() == "NumPy's matrix products are not OpenBLAS's"
@@ -115,32 +121,37 @@ def test_products_that_are_not_openblas(monkeypatch, functions, said):
 def test_threads_of_an_openblas_that_was_not_tested_are_left_alone(monkeypatch, said):
     pretend(
         monkeypatch,
-        gotoblas_pthread=seven,
         openblas_get_num_threads=seven,
+        openblas_set_num_threads=setting,
         openblas_get_config=config_of(b"OpenBLAS 0.3.99 NO_AFFINITY"),
     )
     for _ in range(2):
         assert support.find_pool() == NO_POOL
     tested = ", ".join(support.OPENBLAS)
-    why = f"OpenBLAS 0.3.99 is none whose threads were tested ({tested})"
+    why = f"OpenBLAS 0.3.99 is none beside which threads were tested ({tested})"
     assert said() == [("INFO", f"compiled loops run on one thread: {why}")], "said once"
     monkeypatch.setattr(support, "OPENBLAS", ("0.3.99",))
-    assert support.find_pool() != NO_POOL
+    assert support.openblas_objection() is None
 
 
-def test_no_threads_without_openblas(monkeypatch):
-    pretend(monkeypatch)
-    assert openblas.threads_of_products() == NO_POOL
-    pretend(monkeypatch, openblas_get_num_threads=seven)  # of another OpenBLAS: a count, but nobody to run
-    assert openblas.threads_of_products() == NO_POOL
-    pretend(monkeypatch, gotoblas_pthread=seven)
-    assert openblas.threads_of_products() == NO_POOL
+def test_an_openblas_whose_threads_cannot_be_counted_and_set_is_left_alone(monkeypatch, anew):
+    both = {"openblas_get_num_threads": seven, "openblas_set_num_threads": setting}
+    cases = [(both, True), ({}, False), *(({name: f}, False) for name, f in both.items())]
+    cases += [(both | {"openblas_get_parallel": lambda kind=kind: kind}, kind != OPENMP) for kind in (0, 1, OPENMP)]
+    for functions, found in cases:
+        openblas.find_openblas.cache_clear()
+        pretend(monkeypatch, **functions)
+        blas = openblas.find_openblas()
+        assert (blas is not None) == found
+        if blas is not None:
+            assert blas.count() == 7
 
     def refuse(path):
         raise OSError(path)
 
+    openblas.find_openblas.cache_clear()
     monkeypatch.setattr(openblas.ctypes, "CDLL", refuse)
-    assert openblas.threads_of_products() == NO_POOL
+    assert openblas.find_openblas() is None
     assert openblas.openblas_version() is None
 
 

@@ -731,7 +731,7 @@ def test_on_the_threads_of_the_products(own, backend, monkeypatch):
     for pool in {support.find_pool(), NO_POOL}:
         ops = copy.copy(backend.ops)
         ops._pool = pool
-        monkeypatch.setattr("xpnn.accel.numpy_ops.paying_pool", lambda loops, pool=pool: pool)
+        monkeypatch.setattr("xpnn.accel.numpy_ops.find_pool", lambda pool=pool: pool)
 
         def make(backend):
             layers = Linear(300, **own), xpnn.ReLU(), Linear(300), xpnn.ReLU(), Linear(3)

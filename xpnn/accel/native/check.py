@@ -30,7 +30,7 @@ from .trace import Trace
 __all__ = ["PARTS", "PROGRAM", "TIMEOUT", "check_native", "main"]
 
 #: What is tried, in this order.
-PARTS = ("compiled loops", "threads of OpenBLAS", "traces")
+PARTS = ("compiled loops", "threads", "traces")
 #: What the child runs.
 PROGRAM = "from xpnn.accel.native.check import main; main()"
 #: Seconds: without a cache numba takes up to half a minute to compile.

@@ -43,7 +43,7 @@ MAX_CLASSES = 128
 # Elements of Adam that a thread should have at least, for handing them out to pay; of what is quicker, more.
 _ELEMENTS = 1 << 12
 # numba keeps what it compiled by the content of this file.  The loops contain `threads.py` too: this is its hash.
-_SPREAD = "c6ae349c"
+_SPREAD = "049282e5"
 
 
 @spread

@@ -1,26 +1,38 @@
-"""OpenBLAS, NumPy's usual library of matrix products: its version, and its threads.
+"""OpenBLAS, NumPy's usual library of matrix products: its version, and the number of its threads.
 
-OpenBLAS keeps its threads awake between products.  A thread pool beside it has to fight them for the cores, and loses
-more than it wins.  But its `gotoblas_pthread` runs any function on them, hands work out faster than NumPy adds two
-short rows, and obeys the number of threads that the user has set.  It is not documented, so it is called only in
-versions with which that was tried (`xpnn.accel.native.support`).  Where NumPy has other products (MKL, Accelerate,
-OpenBLAS over OpenMP) there is no such function, and loops run on one thread.
+Where NumPy has other products (MKL, Accelerate), or an OpenBLAS over OpenMP, whose number of threads belongs to each
+thread, nothing is found, and products are made as NumPy makes them.
 """
 
 from __future__ import annotations
 
 import ctypes
+import functools
 import importlib
-from typing import Any
+from typing import Any, NamedTuple
 
-__all__ = ["NO_POOL", "Pool", "openblas_version", "thread_count", "threads_of_products"]
+__all__ = ["NO_POOL", "OpenBLAS", "Pool", "find_openblas", "openblas_version"]
 
-#: Addresses of two functions of the library: one that runs a function on its threads, one that tells how many they are.
+#: Threads for loops and products, as addresses of two functions: one that runs a function on them, as OpenBLAS's own
+#: ``int run(int parts, void (*f)(void *), void *jobs, int size_of_a_job)`` does, and one that tells how many they are.
 Pool = tuple[int, int]
 NO_POOL: Pool = (0, 0)
 
 # As NumPy's own wheels name its functions, and others.
 _NAMES = tuple((prefix, suffix) for prefix in ("scipy_", "") for suffix in ("64_", ""))
+_OPENMP = 2  # what `openblas_get_parallel` returns
+
+
+class OpenBLAS(NamedTuple):
+    """The two functions that tell and set on how many threads products are made, in the whole process."""
+
+    count: Any
+    set_count: Any
+
+    @property
+    def counting(self) -> int:
+        """The address of the first."""
+        return ctypes.cast(self.count, ctypes.c_void_p).value or 0
 
 
 def _library() -> Any:
@@ -46,17 +58,17 @@ def openblas_version() -> str | None:
     return words[1] if len(words) > 1 else None
 
 
-def threads_of_products() -> Pool:
-    """Return the threads of NumPy's matrix products, of whatever version, or `NO_POOL` where they cannot be had."""
+@functools.cache
+def find_openblas() -> OpenBLAS | None:
+    """Return the functions of NumPy's OpenBLAS, or None where the number of its threads cannot be set for all."""
     try:
         library = _library()
-        run, count = library.gotoblas_pthread, _function(library, "openblas_get_num_threads")
-    except (OSError, ImportError, AttributeError):
-        return NO_POOL
-    found = tuple(0 if f is None else ctypes.cast(f, ctypes.c_void_p).value or 0 for f in (run, count))
-    return (found[0], found[1]) if all(found) else NO_POOL
-
-
-def thread_count(pool: Pool) -> int:
-    """Return how many threads a pool has now: the user may limit them at any time."""
-    return 1 if pool == NO_POOL else int(ctypes.CFUNCTYPE(ctypes.c_int)(pool[1])())
+        found = [_function(library, f"openblas_{name}") for name in ("get_num_threads", "set_num_threads")]
+        parallel = _function(library, "openblas_get_parallel")
+    except (OSError, ImportError):
+        return None
+    if not all(found) or (parallel is not None and parallel() == _OPENMP):
+        return None
+    count, set_count = (ctypes.cast(f, ctypes.c_void_p).value for f in found)
+    # They take no time, so Python's lock is kept meanwhile.
+    return OpenBLAS(ctypes.PYFUNCTYPE(ctypes.c_int)(count or 0), ctypes.PYFUNCTYPE(None, ctypes.c_int)(set_count or 0))

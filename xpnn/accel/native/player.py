@@ -13,8 +13,9 @@ import numpy as np
 from ..._typing import Array
 from . import loops
 from .openblas import Pool
+from .pool import begin_step, end_step, let_fork
 from .table import Column, Kernel
-from .threads import compiled
+from .threads import compiled, spread
 
 try:
     from llvmlite import ir
@@ -33,9 +34,9 @@ _LABELS, _KEYS, _TRUTHS = np.zeros(1, np.int64), np.zeros(1, np.int32), np.zeros
 _BYTES = np.zeros(1, np.uint8)
 # Plain numbers: numba 0.61 and 0.62 index with no member of an enumeration.
 _KIND, _LOOP, _DATA, _COUNT, _ARGS = map(int, list(Column)[:5])
-_DIMS, _STEPS, _OUTER, _OUTER_STEPS, _SCRATCH = map(int, list(Column)[5:10])
+_DIMS, _STEPS, _OUTER, _OUTER_STEPS, _SCRATCH, _TOGETHER = map(int, list(Column)[5:11])
 # numba keeps what it compiled by the content of this file.  These are the hashes of what else it compiled.
-_COMPILED = {"loops.py": "c4a621ad", "table.py": "671d1b9e"}
+_COMPILED = {"loops.py": "fe224350", "pool.py": "b7686689", "table.py": "6cf18149", "threads.py": "049282e5"}
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -76,19 +77,40 @@ def _number(address: int, like: Array) -> float:  # pragma: no cover (compiled)
 
 
 @compiled
+def _play_loop(row: Array) -> None:  # pragma: no cover (compiled)
+    here = row.ctypes.data
+    args, dims, steps = here + 8 * _SCRATCH, here + 8 * _DIMS, here + 8 * _STEPS
+    far, near = row[_OUTER_STEPS:], row[_OUTER_STEPS + 3 :]
+    for o in range(row[_OUTER]):
+        for p in range(row[_OUTER + 1]):
+            for j in range(row[_COUNT]):
+                row[_SCRATCH + j] = row[_ARGS + j] + o * far[j] + p * near[j]
+            _call(row[_LOOP], args, dims, steps, row[_DATA])
+
+
+@spread
+def _play_together(a: int, b: int, table: Array) -> None:  # pragma: no cover (compiled)
+    for k in range(a, b):
+        _play_loop(table[k])
+
+
+@compiled
 def _play_once(pool: Pool, table: Array, like: Array) -> None:  # pragma: no cover (compiled)
+    after = 0
     for k in range(table.shape[0]):
+        if k < after:  # done with a row before
+            continue
         row = table[k]
         kind = row[_KIND]
         if kind == 0:
-            here = row.ctypes.data
-            args, dims, steps = here + 8 * _SCRATCH, here + 8 * _DIMS, here + 8 * _STEPS
-            far, near = row[_OUTER_STEPS:], row[_OUTER_STEPS + 3 :]
-            for o in range(row[_OUTER]):
-                for p in range(row[_OUTER + 1]):
-                    for j in range(row[_COUNT]):
-                        row[_SCRATCH + j] = row[_ARGS + j] + o * far[j] + p * near[j]
-                    _call(row[_LOOP], args, dims, steps, row[_DATA])
+            together = row[_TOGETHER]
+            if together > 0:
+                let_fork()
+            if together > 1:
+                after = k + together
+                _play_together(pool, together, 0, (table[k:after],))
+            else:
+                _play_loop(row)
             continue
         m, n = row[_DIMS], row[_DIMS + 1]
         given = row[_ARGS:]
@@ -147,4 +169,6 @@ def play(
         for i in range(moves.shape[0]):
             base = bases[moves[i, 2]]
             table[moves[i, 0], moves[i, 1]] = base[0] + step * base[1] + moves[i, 3]
+        begin_step()
         _play_once(pool, table, like)
+        end_step()

@@ -1,10 +1,10 @@
 """Where native code may run: the versions that it was tested with, and what is said elsewhere.
 
-Three things go past what NumPy, OpenBLAS and numba promise: traces call NumPy's inner loops by their addresses, loops
-run on OpenBLAS's threads by a function that is not documented, and `threads.py` writes machine code with numba's inner
-parts.  A wrong guess there is a crash, not an error, and no trial within the process catches it.  So each runs only
-with versions that passed the tests of `tests/accel/native` and `tests/training/recorded`; with others work is done the
-plain way, which is said once, to the logger ``xpnn``.
+Three things go past what NumPy, OpenBLAS and numba promise: traces call NumPy's inner loops by their addresses,
+threads of xpnn's own (`pool.py`) make several products of OpenBLAS's at once without Python, and `threads.py` and
+`atomics.py` write machine code with numba's inner parts.  A wrong guess there is a crash, not an error, and no trial
+within the process catches it.  So each runs only with versions that passed the tests of `tests/accel/native` and
+`tests/training/recorded`; with others work is done the plain way, which is said once, to the logger ``xpnn``.
 
 To add a version, write it here and run these tests with it; ``xpnn doctor`` tries it in a process of its own.
 """
@@ -16,13 +16,14 @@ import importlib
 import importlib.util
 import logging
 import os
-import time
 from typing import Any, Literal
 
 import numpy as np
 
 from ...errors import BackendUnavailableError, OptionError
-from .openblas import NO_POOL, Pool, openblas_version, thread_count, threads_of_products
+from ..cores import core_count
+from .openblas import NO_POOL, Pool, openblas_version
+from .turns import allowed_threads
 
 __all__ = [
     "NUMBA",
@@ -37,12 +38,11 @@ __all__ = [
     "numba_objection",
     "numpy_objection",
     "openblas_objection",
-    "paying_pool",
 ]
 
 #: Feature releases of NumPy in which traces may call inner loops.
 NUMPY = ("2.1", "2.2", "2.3", "2.4")
-#: Versions of OpenBLAS, as they call themselves, whose threads loops may use.
+#: Versions of OpenBLAS, as they call themselves, beside which threads of compiled loops were tested.
 OPENBLAS = ("0.3.27", "0.3.28", "0.3.29", "0.3.30", "0.3.31.188.0", "0.3.31.dev")
 #: The first and the last feature release of numba that may compile loops.
 NUMBA = ("0.61", "0.68")
@@ -52,9 +52,6 @@ VARIABLE = "XPNN_COMPILED"
 #: Whether to use native code: in fits long enough to repay its loading, always, or never.
 Compiled = Literal["auto", True, False]
 
-# Seconds, after which threads have been looked at for long enough.
-_PATIENCE = 0.004
-_ELEMENTS = 1 << 16  # of the arrays that they are measured on
 _ADAM = (0.9, 0.999, 1e-8, 1e-3)
 
 _LOG = logging.getLogger("xpnn")
@@ -84,13 +81,13 @@ def numpy_objection() -> str | None:
 
 
 def openblas_objection() -> str | None:
-    """Why loops do not use the threads of NumPy's products, or None."""
+    """Why compiled loops run on one thread, or None."""
     version = openblas_version()
     if version in OPENBLAS:
         return None
     if version is None:
         return "NumPy's matrix products are not OpenBLAS's"
-    return f"OpenBLAS {version} is none whose threads were tested ({', '.join(OPENBLAS)})"
+    return f"OpenBLAS {version} is none beside which threads were tested ({', '.join(OPENBLAS)})"
 
 
 def numba_objection() -> str | None:
@@ -158,34 +155,13 @@ def load_loops(*, required: bool = False) -> Any:
 
 
 def find_pool() -> Pool:
-    """Return the threads on which loops may run, or `NO_POOL`."""
+    """Return the threads on which loops may run, or `NO_POOL`; as many as the user lets products have now."""
     objection = openblas_objection()
     if objection is None:
-        return threads_of_products()
+        pool: Pool = importlib.import_module(".pool", __package__).make_pool(min(core_count(), allowed_threads()))
+        return pool
     _say(logging.INFO, f"compiled loops run on one thread: {objection}")
     return NO_POOL
-
-
-def paying_pool(loops: Any) -> Pool:
-    """Return the threads that loops should use now: on a busy machine none, if with them a loop takes longer.
-
-    Measured in a few milliseconds, and anew for each fit.
-    """
-    pool = find_pool()
-    if thread_count(pool) == 1:
-        return pool
-    arrays = _arrays(_ELEMENTS)
-
-    def took(own: Pool) -> float:
-        began = time.perf_counter()
-        loops.adam(own, *arrays, *_ADAM)
-        return time.perf_counter() - began
-
-    took(pool)
-    alone, shared, end = took(NO_POOL), took(pool), time.perf_counter() + _PATIENCE
-    while time.perf_counter() < end:
-        alone, shared = min(alone, took(NO_POOL)), min(shared, took(pool))
-    return NO_POOL if shared > 1.2 * alone else pool
 
 
 def _arrays(n: int) -> list[Any]:

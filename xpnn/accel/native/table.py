@@ -50,4 +50,6 @@ class Column(IntEnum):
     OUTER_STEPS = 27
     #: The addresses of one call, for some loops change them.
     SCRATCH = 33
-    WIDTH = 36
+    #: Of a product: how many rows of the table, from this on, may be done at once; 0 of anything else.
+    TOGETHER = 36
+    WIDTH = 37

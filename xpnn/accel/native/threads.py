@@ -1,7 +1,4 @@
-"""Compiled loops on the threads that the matrix products already have (`xpnn.accel.native.openblas`).
-
-As with the products themselves, a process should not be forked while one of its threads is inside a loop.
-"""
+"""Compiled loops, and how threads share them (`xpnn.accel.native.pool`)."""
 
 from __future__ import annotations
 
@@ -55,7 +52,7 @@ else:
     def spread(loop: Any) -> Any:
         """Return ``(pool, n, least, args)`` for a loop ``(a, b, *args)``: call it on parts of 0..n.
 
-        Each thread of the pool gets one part, at least `least` long.
+        There is one part for each thread of the pool, at least `least` long; or, if that is 0, one for each number.
         """
         loop = compiled(loop)
         run = _runner(loop)
@@ -64,7 +61,7 @@ else:
         def each(pool: Any, n: Any, least: Any, args: Any) -> None:  # pragma: no cover (compiled)
             parts = 1
             if pool[0] != 0 and n >= 2 * least:
-                parts = min(_threads(pool[1]), n // least, _MOST_PARTS)
+                parts = min(n if least == 0 else min(_threads(pool[1]), n // least), _MOST_PARTS)
             if parts > 1:
                 run(pool[0], parts, n, args)
             else:
@@ -83,7 +80,7 @@ else:
         return types.int64(types.int64), generate
 
     def _runner(loop: Any) -> Any:
-        """Return what calls a compiled loop for equal parts of 0..n by OpenBLAS's ``run(parts, f, jobs, job's size)``.
+        """Return what calls a compiled loop for equal parts of 0..n by a pool's ``run(parts, f, jobs, job's size)``.
 
         A job is the number of a part and a pointer to what all have in common: n, the count of parts, the arguments.
         """

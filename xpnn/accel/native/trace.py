@@ -25,8 +25,9 @@ import numpy as np
 from .inner_loops import InnerLoop, inner_loop, most_at_once
 from .openblas import Pool
 from .table import Column, Kernel
+from .turns import ONE_THREAD
 
-__all__ = ["Trace", "TraceError", "Traced", "TracedLoops", "untraced"]
+__all__ = ["Trace", "TraceError", "Traced", "TracedLoops", "trace_of", "untraced"]
 
 _ADAMS_ARRAYS = 4  # what else it is given are numbers
 
@@ -60,18 +61,18 @@ class Traced(np.ndarray):
         self.own_trace = getattr(obj, "own_trace", None)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
-        trace = _trace_of(*inputs, *(out or ()))
+        trace = trace_of(*inputs, *(out or ()))
         plain = [untraced(a) for a in inputs]
         made = trace.apply(ufunc, method, plain, untraced(out[0]) if out else None, options)
         return out[0] if out else trace.fixed(made)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if func in _LIKE:
-            return _trace_of(args[0]).like(untraced(args[0]), _LIKE[func], *args[1:], **kwargs)
+            return trace_of(args[0]).like(untraced(args[0]), _LIKE[func], *args[1:], **kwargs)
         if func is np.full_like:
-            return _trace_of(args[0]).like(untraced(args[0]), *args[1:], **kwargs)
+            return trace_of(args[0]).like(untraced(args[0]), *args[1:], **kwargs)
         if func is np.argmax:
-            return _trace_of(args[0]).argmax(*args, **kwargs)
+            return trace_of(args[0]).argmax(*args, **kwargs)
         if func not in _SEEN or kwargs.get("out") is not None:
             raise TraceError(f"{func.__name__}, whose work is not seen")
         return super().__array_function__(func, types, args, kwargs)
@@ -80,13 +81,13 @@ class Traced(np.ndarray):
         return super().__getitem__(_whole(key))
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        _trace_of(self).assign(untraced(self)[_whole(key)], untraced(value))
+        trace_of(self).assign(untraced(self)[_whole(key)], untraced(value))
 
     def astype(self, dtype: Any, *args: Any, **options: Any) -> Any:
         """Return the same numbers in another dtype: of truth values, zeros and ones."""
         if self.dtype == dtype and not options.get("copy", True):
             return self
-        return _trace_of(self).numbers(self, np.dtype(dtype))
+        return trace_of(self).numbers(self, np.dtype(dtype))
 
     def _decision(self, *args: Any) -> Any:
         """Raise `TraceError`: what is decided by a number would be decided once."""
@@ -119,7 +120,8 @@ def untraced(a: Any) -> Any:
     return a.view(np.ndarray) if isinstance(a, Traced) else a
 
 
-def _trace_of(*arrays: Any) -> Trace:
+def trace_of(*arrays: Any) -> Trace:
+    """Return the trace to which arrays belong."""
     for array in arrays:
         if isinstance(array, Traced) and array.own_trace is not None:
             return array.own_trace
@@ -319,7 +321,15 @@ class Trace:
         between = [m.strides[0] if m.ndim == 3 and m.shape[0] > 1 else 0 for m in (a, b, out)]
         steps = [step for m in (a, b, out) for step in m.strides[-2:]]
         self._call(_loop(ufunc, (a.dtype,) * 3), [a, b, out], (count, *a.shape[-2:], b.shape[-1]), (*between, *steps))
+        self._rows[-1][Column.TOGETHER] = 1
         return out
+
+    def together(self, products: Sequence[tuple[Any, Any, Any]]) -> None:
+        """Make products of matrices, each given with its output, that threads may make at once."""
+        first = len(self._rows)
+        for a, b, out in products:
+            np.matmul(a, b, out=out)
+        self._rows[first][Column.TOGETHER] = len(products)
 
     def _spread(self, loop: InnerLoop, arrays: list[Any], shape: tuple[int, ...]) -> None:
         """Write down a loop over arrays of a common shape, with as few dimensions as there can be.
@@ -391,7 +401,8 @@ class Trace:
         """
         self.played = 0
         bases = np.asarray(places, np.int64).reshape(self._moving, 2)
-        self._player.play(count, self._pool(), self._table, self._moved, bases, self._like)
+        with ONE_THREAD:
+            self._player.play(count, self._pool(), self._table, self._moved, bases, self._like)
         self.played = count
 
 

@@ -1,4 +1,4 @@
-"""Threads in OpenBLAS's place: what it lends to compiled loops, one part after the other and the last one first."""
+"""A pool of threads that does a job's parts itself, one after the other and the last one first."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ JOB = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int)
 def run_backwards(parts, function, jobs, size):
-    """What OpenBLAS's `gotoblas_pthread` does, one job after the other and the last one first."""
+    """What a pool's `run` does, one job after the other and the last one first."""
     for k in reversed(range(parts)):
         JOB(function)(jobs + k * size)
     handed_out.append(parts)

@@ -1,0 +1,127 @@
+"""Training on a machine that others use, too: beside busy processes and beside another user of BLAS.
+
+    python benchmarks/busy.py [--threads 2] [--seconds 30]
+
+The load is made here: processes that count, or that multiply matrices on all threads of their BLAS.  Each competitor
+has a process of its own with nothing set, so that each library chooses its threads; and once more with one thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from harness import PAUSE, begin, interleave, parser, reason, show, summary, write
+
+SIZES, BATCH_SIZE, STEPS = [784, 256, 128, 10], 128, 80
+MAKERS = ("xpnn", "xpnn with numba", "products alone", "scikit-learn", "torch eager, Adam", "jax jit, a call a step")
+ALONE = ", one thread"
+
+COUNT = "while True: pass"
+MULTIPLY = "import numpy; a = numpy.ones((1000, 1000), 'f')\nwhile True: a @ a"
+LOADS = {
+    "quiet": [],
+    "one other process": [COUNT],
+    "two other processes": [COUNT, COUNT],
+    "another that uses BLAS": [MULTIPLY],
+}
+VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+def environment(alone: bool) -> dict[str, str]:
+    """What a process starts with: no word of threads, or one."""
+    kept = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+    return kept | (dict.fromkeys(VARIABLES, "1") if alone else {})
+
+
+# -- a competitor, in a process of its own -----------------------------------------------------------------------
+def serve(name: str, steps: int) -> None:
+    """Answer each line with the seconds of a step in an epoch; at first with why not, or null."""
+    try:
+        training = importlib.import_module("training")
+        competitor = training.MAKERS[name](training.make_problem(SIZES, BATCH_SIZE, steps))
+        competitor.epoch(BATCH_SIZE * steps, shuffle=True)  # warm up
+    except Exception as error:
+        print(json.dumps(reason(error)), flush=True)
+        return
+    print("null", flush=True)
+    for _ in sys.stdin:
+        print(competitor.epoch(BATCH_SIZE * steps, shuffle=True) / steps, flush=True)
+
+
+class Competitor:
+    """A process that trains when asked."""
+
+    def __init__(self, name: str, steps: int) -> None:
+        alone = name.endswith(ALONE)
+        code = f"import busy; busy.serve({name.removesuffix(ALONE)!r}, {steps})"
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            env=environment(alone),
+            cwd=Path(__file__).parent,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.objection: str | None = self._read()
+
+    def _read(self) -> Any:
+        return json.loads(self.process.stdout.readline() or '"its process ended"')
+
+    def turn(self) -> float:
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return float(self._read())
+
+
+@contextlib.contextmanager
+def beside(programs: list[str]) -> Iterator[None]:
+    """Let some programs run meanwhile."""
+    running = [subprocess.Popen([sys.executable, "-c", program], env=environment(False)) for program in programs]
+    try:
+        time.sleep(0.5 * bool(running))
+        yield
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+
+
+def main() -> None:
+    options = parser(__doc__, seconds=30.0)
+    options.set_defaults(threads=min(2, os.cpu_count() or 1))
+    args = options.parse_args()
+    path, results = begin("busy", args)
+    only = [part for part in args.only.split(",") if part]
+    names = [name + how for name in MAKERS for how in ("", ALONE)]
+    chosen = [name for name in names if name == "xpnn" or not only or any(part in name for part in only)]
+    competitors = {name: Competitor(name, 2 if args.quick else STEPS) for name in chosen}
+    turns = {name: own.turn for name, own in competitors.items() if own.objection is None}
+    missing = {name: own.objection for name, own in competitors.items() if own.objection is not None}
+    for load, programs in LOADS.items():
+        if args.problem in load:
+            with beside(programs):
+                least, seconds = (1, 0.0) if args.quick else (5, args.seconds)
+                times = interleave(turns, seconds, least=least, pause=PAUSE)
+            rows = summary(times, "xpnn")
+            title = f"{'-'.join(map(str, SIZES))}, batch {BATCH_SIZE}, {load}"
+            found = {"problem": title, "unit": "µs/step", "rows": rows, "missing": missing}
+            results["problems"].append(found)
+            show(found)
+            write(path, results)
+    for own in competitors.values():
+        own.process.stdin.close()
+        own.process.wait()
+    print(f"\nin {path}")
+
+
+if __name__ == "__main__":
+    main()

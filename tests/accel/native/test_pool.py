@@ -1,0 +1,142 @@
+"""Threads of compiled loops: each part done once, whoever comes; nobody waits long; they end cleanly."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import importlib
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+JOB = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+RUN = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int)
+
+
+@pytest.fixture
+def module(pool):
+    return importlib.import_module("xpnn.accel.native.pool")
+
+
+@pytest.fixture
+def job(pool, module):
+    """Runs a Python function for each part 0..n-1 on the pool's threads, which may have to wait for Python's lock."""
+
+    def run(part, n):
+        numbers = np.arange(n, dtype=np.int64)
+        function = JOB(lambda at: part(ctypes.c_int64.from_address(at).value))
+        RUN(pool[0])(n, ctypes.cast(function, ctypes.c_void_p), numbers.ctypes.data, 8)
+
+    module._number(module._OUT_UNTIL).value = module._number(module._OUT_FOR).value = 0
+    yield run
+    module._number(module._OUT_UNTIL).value = module._number(module._OUT_FOR).value = 0
+
+
+def test_it_tells_when_other_code_changes(module):
+    """numba would go on with what it compiled before."""
+    folder = Path(module.__file__).parent
+    found = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest()[:8] for name in module._COMPILED}
+    assert found == module._COMPILED == {"atomics.py": found["atomics.py"]}
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 64])
+def test_each_part_is_done_once(job, n):
+    for _ in range(50):
+        done = []
+        job(done.append, n)
+        assert sorted(done) == list(range(n))
+
+
+def test_several_callers_at_once_do_without(job):
+    wrong = []
+
+    def work():
+        for _ in range(50):
+            done = []
+            job(done.append, 8)
+            wrong.extend([] if sorted(done) == list(range(8)) else [done])
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert wrong == []
+
+
+def test_a_thread_takes_part_and_one_that_is_late_is_left_out(job, module):
+    """Python's lock is let go by sleeping: the other thread comes, and then takes its time."""
+    own, others = threading.get_ident(), []
+
+    def part(number, late=0.0):
+        if threading.get_ident() == own:
+            time.sleep(0.002)
+        else:
+            others.append(number)
+            time.sleep(late)
+
+    def until(late, met):
+        end = time.monotonic() + 20
+        while not met() and time.monotonic() < end:
+            job(lambda number: part(number, late), 4)
+        return met()
+
+    assert until(0.0, lambda: others)
+    times = module._number(module._TIMES)
+    before = times.value
+    assert until(0.02, lambda: times.value > before)
+    assert module._number(module._OUT_FOR).value >= module._OUT
+    others.clear()
+    module._number(module._OUT_UNTIL).value = 1 << 62
+    job(part, 4)
+    assert others == [], "left out"
+
+
+def test_a_limit_keeps_threads_from_parts(job):
+    limits = pytest.importorskip("threadpoolctl").threadpool_limits
+    who = set()
+    with limits(1, user_api="blas"):
+        for _ in range(20):
+            job(lambda number: (who.add(threading.get_ident()), time.sleep(0.0005)), 4)
+    assert who == {threading.get_ident()}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_has_no_threads_until_it_asks(job, module, pool):
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            done = []
+            job(done.append, 4)
+            alone = module._number(module._WORKERS).value == 0 and done == [0, 1, 2, 3]
+            again = module.make_pool(2) == pool and module._number(module._WORKERS).value == 1
+            done.clear()
+            job(done.append, 4)
+            status = int(not (alone and again and sorted(done) == [0, 1, 2, 3]))
+        finally:
+            os._exit(status)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+@pytest.mark.parametrize("end", ["", "sys.exit(0)", "raise SystemExit", "os.kill(os.getpid(), signal.SIGINT)"])
+def test_a_process_ends_cleanly_with_threads_that_look_for_work(pool, end):
+    code = f"""
+import os, signal, sys, threading
+from xpnn.accel.native import pool
+pool.make_pool(3)
+assert [t.name for t in threading.enumerate()][1:] == ["xpnn-1", "xpnn-2"]
+try:
+    {end or "pass"}
+except KeyboardInterrupt:
+    pass
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")

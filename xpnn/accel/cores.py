@@ -1,0 +1,64 @@
+"""How many threads a process may keep busy: its cores, the quota of its container, and what its user says."""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+
+__all__ = ["VARIABLES", "cgroup_quota", "core_count", "thread_limit"]
+
+#: What limits the threads of matrix products, and of xpnn's own.
+VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def thread_limit() -> int:
+    """Return how many threads may work at once: as many as there are cores, unless the environment says fewer."""
+    given = [os.environ.get(name, "") for name in VARIABLES]
+    return max(min([core_count(), *(int(n) for n in given if n.isdecimal() and int(n) > 0)]), 1)
+
+
+def core_count() -> int:
+    """Return the number of cores that this process may use, whole ones, at least one."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        cores = os.cpu_count() or 1
+    quota = cgroup_quota()
+    return cores if quota is None else max(min(cores, int(quota)), 1)
+
+
+@functools.cache
+def cgroup_quota(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float | None:
+    """Return how many cores' time Linux gives to the control groups of this process, or None if it sets no limit.
+
+    Read once, from ``cpu.max`` (version 2) or ``cpu.cfs_quota_us`` (version 1) of each group and those above it.
+    """
+    found: list[float] = []
+    try:
+        lines = own.read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        return None
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        group = (root / "cpu" if controllers else root) / path.lstrip("/")
+        while group.is_relative_to(root):
+            found += _limit(group)
+            group = group.parent
+    return min(found, default=None)
+
+
+def _limit(group: Path) -> list[float]:
+    """Return the quota of one control group by its period, if it has one."""
+    try:
+        if (group / "cpu.max").exists():
+            quota, period = (group / "cpu.max").read_text(encoding="ascii").split()
+        else:
+            quota, period = (
+                (group / f"cpu.cfs_{name}_us").read_text(encoding="ascii").strip() for name in ("quota", "period")
+            )
+        return [int(quota) / int(period)] if quota.isdecimal() and int(period) > 0 else []  # others: max, or -1
+    except (OSError, ValueError):
+        return []
