@@ -51,9 +51,11 @@ class NumpyOps(Ops):
 
     def __init__(self, xp: Namespace = np, device: Device = "cpu", compiled: Compiled = "auto") -> None:
         super().__init__(xp, device)
+        self.setting = compiled
         self._loops: Any = None  # the module of compiled loops, where they are used
         self._pool = NO_POOL  # the threads on which they run
-        self.choose(compiled)
+        if compiled is True:
+            self._use(load_loops(required=True))
 
     # -- choosing -------------------------------------------------------------------------------------------
     def prepare(self, steps: int, n_params: int, n_activations: int) -> None:
