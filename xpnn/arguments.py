@@ -150,7 +150,8 @@ def class_for(word: str, kind: type[Any]) -> type[Any] | None:
 
     Examples
     --------
-    >>> from xpnn import Loss, Schedule
+    >>> from xpnn import Loss
+    >>> from xpnn.schedules import Schedule
     >>> [class_for(word, Loss).__name__ for word in ("mse", "cross_entropy", "BCELoss")]
     ['MeanSquaredError', 'CrossEntropy', 'BinaryCrossEntropy']
     >>> class_for("cosine", Schedule).__name__

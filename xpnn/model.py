@@ -154,9 +154,7 @@ class Sequential(Recordable):
         seen: set[int] = set()
         for layer in walk(self.layers):  # lazily: what is no layer is refused before it is asked for its sublayers
             if not isinstance(layer, Layer):
-                hint = (
-                    f" Write {layer.__name__}(...)." if isinstance(layer, type) else " Pass layers such as Linear(3)."
-                )
+                hint = f" Write {layer.__name__}()." if isinstance(layer, type) else " Pass layers such as Linear(3)."
                 if isinstance(layer, list | tuple):
                     hint = " Unpack the list: Sequential(*layers, n_in=...)."
                 raise OptionError(f"Sequential: expected layers, got {layer!r}.{hint}")
@@ -531,7 +529,9 @@ def _seeds(seed: int | Sequence[int], replicas: int | None) -> int | tuple[int, 
         )
     seeds = tuple(int(s) for s in given)
     if not seeds or replicas not in (None, len(seeds)):
-        raise OptionError(f"Sequential: got {len(seeds)} seeds for {replicas} replicas. Give one for each.")
+        raise OptionError(
+            f"Sequential: got {len(seeds)} seeds for {replicas} replicas; give one for each. Or leave replicas away."
+        )
     return seeds
 
 

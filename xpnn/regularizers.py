@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 from ._typing import Array
-from .arguments import count, describe, number
+from .arguments import describe, is_count, number
 from .errors import FileFormatError, MissingMethodError, OptionError
 from .params import ParamStore
 from .random import stream
@@ -126,7 +126,9 @@ class SpectralNorm(Regularizer):
 
     def __init__(self, lam: float, *, n_iter: int = 4) -> None:
         super().__init__(lam)
-        self.n_iter = count(n_iter, "SpectralNorm", "n_iter")
+        if not is_count(n_iter):
+            raise OptionError(f"SpectralNorm: expected n_iter >= 1, got {n_iter!r}. Try n_iter=4.")
+        self.n_iter = int(n_iter)
         self._starts: dict[str, Array] = {}
         self._vectors: dict[str, Array] = {}
         self._store: ParamStore | None = None

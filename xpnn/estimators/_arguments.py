@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
 from sklearn import neural_network
 from sklearn.base import BaseEstimator
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import Interval, InvalidParameterError, StrOptions
 
 from ..arguments import number
 from ..backend import Backend
@@ -19,7 +19,7 @@ from ..losses import Loss
 from ..optim import Optimizer
 from ..schedules import Schedule
 from ..training import Callback
-from ..training.checks import expect
+from ..training.checks import way_out
 
 __all__ = ["Arguments", "keep"]
 
@@ -27,6 +27,9 @@ ACTIVATIONS = {
     *("identity", "logistic", "tanh", "relu", "sigmoid", "leaky_relu", "prelu", "elu", "selu"),
     *("gelu", "silu", "swish", "mish", "softplus"),
 }
+
+#: Arguments that are objects, by the class of these.
+_OBJECTS = {"schedule": Schedule, "optimizer": Optimizer, "loss": Loss, "activation": Layer, "callbacks": Callback}
 
 
 def keep(estimator: BaseEstimator, given: Mapping[str, Any]) -> None:
@@ -61,19 +64,15 @@ class Arguments(BaseEstimator):  # type: ignore[misc]
     }
 
     def _validate_params(self) -> None:
-        """Refuse words and classes where objects are meant, with the call that makes one; then what else is wrong."""
-        for name, kind, what in (
-            ("schedule", Schedule, "a schedule object such as xpnn.CosineDecay(), or None"),
-            ("optimizer", Optimizer, "an optimizer object such as xpnn.AdamW(lr=0.001), or None"),
-            ("loss", Loss, "the name of a loss, or an object such as xpnn.CrossEntropy()"),
-            ("activation", Layer, "a name, or a layer such as xpnn.ReLU()"),
-            ("callbacks", Sequence, "a list of callbacks"),
-        ):
-            value = getattr(self, name, None)
-            word = isinstance(value, str) and name in ("schedule", "optimizer")
-            if word or isinstance(value, type | Callback):
-                expect(value, kind, name, what, where=type(self).__name__)
-        super()._validate_params()
+        """Say what to write where words and classes stand in the place of objects."""
+        try:
+            super()._validate_params()
+        except InvalidParameterError as error:
+            for name, kind in _OBJECTS.items():
+                value = getattr(self, name, None)
+                if f"'{name}' parameter" in str(error) and isinstance(value, str | type | Callback):
+                    raise InvalidParameterError(f"{error} {way_out(value, kind)}") from None
+            raise
 
     def _check_solver(self) -> bool:
         if self.solver not in ("sgd", "adam"):

@@ -173,14 +173,14 @@ class BaseMLP(CallbackSupportMixin, Inspected):  # type: ignore[misc]
 
     def _read(self, X: Any, y: Any, sample_weight: Any, *, first: bool, incremental: bool) -> Rows:
         """Check training rows, and encode and weigh them."""
-        with told_of_text(self, X):
+        with told_of_text(X):
             X, y, weight = read_rows(self, X, y, sample_weight, numbers=self._targets_are_numbers, reset=first)
         targets = self._encode(y, first=first, incremental=incremental)
         return Rows(X, targets, self._weigh(targets, weight, anew=True))
 
     def _read_more(self, X: Any, y: Any, sample_weight: Any) -> Rows:
         """Check validation rows, and encode and weigh them as those of training were."""
-        with told_of_text(self, X):
+        with told_of_text(X):
             X, y, weight = read_rows(self, X, y, sample_weight, numbers=self._targets_are_numbers, reset=False)
         targets = self._encode_more(y)
         X = self.encoder_.transform(X) if isinstance(X, dict) else X

@@ -37,7 +37,7 @@ class Inspected(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Networked):  
         check_is_fitted(self)
         if self.backend is None and "net_" in vars(self):
             check_same_namespace(X, self, attribute="_flat", method=method)
-        with told_of_text(self, X):
+        with told_of_text(X):
             X = read_inputs(self, X)
         if "net_" not in vars(self):
             self._adopt(X, self._hidden_sizes(), check_random_state(self.random_state))

@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
-from ._arguments import Arguments
 
 __all__ = ["told_of_text"]
 
 
 @contextmanager
-def told_of_text(estimator: Arguments, X: Any) -> Iterator[None]:
+def told_of_text(X: Any) -> Iterator[None]:
     """Around scikit-learn's checks of `X`: turn its ValueError about text into one that tells a way out."""
     try:
         yield
@@ -25,7 +24,7 @@ def told_of_text(estimator: Arguments, X: Any) -> Iterator[None]:
             raise
         cell, place = found
         raise DataError(
-            f"{type(estimator).__name__}: expected numbers in X, got the text {cell!r} in {place}. "
+            f"{error}: expected numbers in X, got the text {cell!r} in {place}. "
             "Pass a data frame with categorical_features='from_dtype', or encode tables with xpnn.data.TableEncoder."
         ) from error
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from .._typing import Array, Shape
-from ..arguments import count, number
+from ..arguments import number
 from ..errors import OptionError
 from ..params import ParamStore
 from .base import Optimizer
@@ -114,12 +114,14 @@ class LBFGS(Optimizer):
         gtol: float = 1e-5,
         ftol: float = 2.2e-9,
     ) -> None:
-        whole = [count(value, "LBFGS", name) for name, value in (("max_iter", max_iter), ("max_evals", max_evals))]
+        for name, count in (("max_iter", max_iter), ("max_evals", max_evals), ("memory", memory)):
+            if not number(count) >= 1:
+                raise OptionError(f"LBFGS: expected {name} >= 1, got {count!r}. Try a whole number such as 100.")
         for name, tol in (("gtol", gtol), ("ftol", ftol)):
             if not number(tol) >= 0:
                 raise OptionError(f"LBFGS: expected {name} >= 0, got {tol!r}. Try 1e-5.")
         super().__init__(1.0)  # the length that a line search tries first
-        self.max_iter, self.max_evals, self.memory = *whole, count(memory, "LBFGS", "memory")
+        self.max_iter, self.max_evals, self.memory = int(max_iter), int(max_evals), int(memory)
         self.gtol, self.ftol = float(gtol), float(ftol)
         self.result: LBFGSResult | None = None
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, get_args
 
 import numpy as np
 
-from ..arguments import as_real, as_rows, class_for, constructor, number, same_length, shown
+from ..arguments import as_real, as_rows, class_for, constructor, number, same_length
 from ..backend import to_numpy
 from ..data.batching import split_off, stratified_indices
 from ..errors import DataError, LabelError, OptionError, ShapeError
@@ -18,7 +18,6 @@ from ..frames import column_names
 from ..losses import Loss
 from ..model import Sequential
 from ..optim import Optimizer
-from ..recordable import is_own
 from .callbacks import Callback
 from .feed import Feed
 
@@ -34,8 +33,11 @@ __all__ = [
     "expect",
     "feeds_of_fit",
     "names_seen",
+    "way_out",
     "weights_by_label",
 ]
+
+_SUCH = "Pass such an object."
 
 
 #: Names of the columns of data frames, for "X" and "y".
@@ -61,28 +63,34 @@ class Rows(NamedTuple):
 
 
 def expect(value: Any, kind: type | UnionType, name: str, what: str, *, where: str = "Trainer") -> None:
-    """Raise OptionError unless `value` is an object of class `kind`; say which one is meant."""
+    """Raise OptionError unless `value` is an object of class `kind`; say what is meant."""
     if isinstance(value, kind):
         return
-    wanted: Any = next(iter(get_args(kind)), kind)
-    hint, got = "Pass such an object.", shown(value)
+    text = repr(value)
+    got = text if len(text) <= 60 and text[0] != "<" else f"{type(value).__name__} object"
     if isinstance(value, type):
-        made = _call(value) if is_own(value.__module__) else f"{value.__name__}(...)"
-        got, hint = f"the class {value.__name__}", f"Write {made}."
-    elif isinstance(value, str):
-        meant = class_for(value, wanted)
-        hint = hint if meant is None else f"Write {_call(meant)}."
-    elif isinstance(value, Callback):
-        hint = "Put it in brackets, [...]."
-    elif wanted is Callback:
-        hint = "Derive its class from xpnn.Callback."
-    elif wanted is Sequential and isinstance(value, list | tuple):
-        got, hint = f"a {type(value).__name__}", "Write xpnn.Sequential(*layers, n_in=...)."
-    elif wanted is Sequential and isinstance(getattr(value, "net", None), Sequential):
-        hint = "Pass its network, .net."
-    elif isinstance(value, Sequential | Loss | Optimizer):
-        hint = "The order is net, loss, optimizer."
+        got = f"the class {value.__name__}"
+    elif isinstance(value, Callback | list | tuple):
+        got = f"{type(value).__name__} object"
+    hint = way_out(value, next(iter(get_args(kind)), kind))
     raise OptionError(f"{where}: expected {name} to be {what}, got {got}. {hint}")
+
+
+def way_out(value: Any, wanted: Any) -> str:
+    """Return what to write in the place of a value that is no object of the class `wanted`."""
+    if isinstance(value, type):
+        return f"Write {value.__name__}(...)."
+    if isinstance(value, str) and (meant := class_for(value, wanted)) is not None:
+        return f"Write {_call(meant)}."
+    if isinstance(value, Callback):
+        return "Put it in brackets, [...]."
+    if wanted is Callback:
+        return "Derive its class from xpnn.Callback."
+    if wanted is Sequential and isinstance(value, list | tuple):
+        return "Write xpnn.Sequential(*layers, n_in=...)."
+    if wanted is Sequential and isinstance(getattr(value, "net", None), Sequential):
+        return "Pass its network, .net."
+    return "The order is net, loss, optimizer." if isinstance(value, Sequential | Loss | Optimizer) else _SUCH
 
 
 def _call(kind: type[Any]) -> str:
