@@ -115,7 +115,7 @@ class Backend:
         if type(a) is np.ndarray:
             if self.name == "numpy" and a.dtype == dtype:
                 return a
-        elif library_of(type(a)) in (None, "numpy"):
+        elif isinstance(a, np.ma.MaskedArray | np.matrix) or library_of(type(a)) is None:
             a = np.asarray(as_array(a, "asarray", "a"))
         if self.owns(a):
             if self.name == "torch" and a.requires_grad:
