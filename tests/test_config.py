@@ -412,4 +412,16 @@ def test_what_is_written_now_is_what_0_1_wrote():
 def test_predictors_are_written_as_0_1_wrote_them(tmp_path):
     for name in ("table", "numbers"):
         Predictor.load(FILES / f"{name}_0_1.safetensors").save(tmp_path / name)
-        assert (tmp_path / name).read_bytes() == (FILES / f"{name}_0_1.safetensors").read_bytes()
+        tensors, described = read(tmp_path / name)
+        before, described_before = read(FILES / f"{name}_0_1.safetensors")
+        assert {key: array.tobytes() for key, array in tensors.items()} == {
+            key: array.tobytes() for key, array in before.items()
+        }
+        assert without(described, "digest", "spelling") == described_before, "and what is new beside it"
+
+
+def without(value, *names):
+    """Plain data without the entries of these names."""
+    if isinstance(value, dict):
+        return {key: without(inner, *names) for key, inner in value.items() if key not in names}
+    return [without(inner, *names) for inner in value] if isinstance(value, list) else value

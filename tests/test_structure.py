@@ -176,6 +176,8 @@ NO_FILES = {
     "trainer.history": "History.to_csv",
     "predictor": "Predictor.save",
     "rule": "Crossover.save",
+    "trainer": "Trainer.save",
+    "staging": "Staging, which moves files to their places together",
 }
 
 

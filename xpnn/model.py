@@ -298,7 +298,8 @@ class Sequential(Recordable):
         """
         fitting = max(_SLICE_ELEMENTS // self._widest, 1)
         rows = fitting if batch_size is None else count(batch_size, "predict", "batch_size")
-        x = as_real(x, "predict", "X", lazy=True)
+        if self.backend.name == "numpy" or not self.backend.owns(x):  # else there is nothing to unwrap
+            x = as_real(x, "predict", "X", lazy=True)
         if self.takes_integers:
             self.check_categories(x)
         n = x.shape[-2] if len(x.shape) >= 2 else 1

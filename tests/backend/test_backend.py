@@ -114,8 +114,8 @@ def test_auto_is_numpy_without_a_gpu(monkeypatch):
             "get_backend: expected one of numpy, cupy, torch, strict or auto, got ''. "
             "`xpnn doctor` tells what each needs.",
         ),
-        (3, None, OptionError, "get_backend: expected a name or a Backend, got int."),
-        (np, None, OptionError, "get_backend: expected a name or a Backend, got module."),
+        (3, None, OptionError, "get_backend: expected a name or a Backend, got int. Pass a name such as 'numpy'."),
+        (np, None, OptionError, "get_backend: expected a name or a Backend, got module. Pass a name such as 'numpy'."),
         (
             "strict",
             "float16",
@@ -126,13 +126,15 @@ def test_auto_is_numpy_without_a_gpu(monkeypatch):
             "numpy",
             "double",
             OptionError,
-            "get_backend: expected dtype float32, float64, bfloat16 or float16, got 'double'.",
+            "get_backend: expected dtype float32, float64, bfloat16 or float16, got 'double'. "
+            "Pass one of these names as text.",
         ),
         (
             "numpy",
             np.dtype("float32"),
             OptionError,
-            "get_backend: expected dtype float32, float64, bfloat16 or float16, got dtype('float32').",
+            "get_backend: expected dtype float32, float64, bfloat16 or float16, got dtype('float32'). "
+            "Pass one of these names as text.",
         ),
         (
             "numpy:1",

@@ -104,6 +104,11 @@ def infer_task(y: npt.ArrayLike) -> InferredTask:
     return InferredTask("regression", f"{what}: too many to be classes")
 
 
+def _whole(value: Any) -> bool:
+    """a whole number of any size"""  # noqa: D401, D403, D415 (it stands in messages)
+    return isinstance(value, int)
+
+
 class ClassTarget:
     r"""Labels of any kind as class numbers 0 … C-1.
 
@@ -224,7 +229,7 @@ class ClassTarget:
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> ClassTarget:
         """Rebuild from `to_dict`."""
-        expect(state, {"classes": [(str, float, bool)], "strip": str})
+        expect(state, {"classes": [(str, float, bool, _whole)], "strip": str})
         target = cls(strip=state["strip"])
         target.classes = tuple(state["classes"])
         return target
