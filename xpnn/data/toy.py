@@ -8,7 +8,6 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ..arguments import count
 from ..errors import OptionError
 from ..random import stream
 
@@ -274,7 +273,8 @@ def make_blobs(n: int = 300, noise: float = 0.15, seed: int = 0, *, n_classes: i
     ((10, 5), [5, 5])
     """
     _check("make_blobs", n, noise, n_classes)
-    n_features = count(n_features, "make_blobs", "n_features")
+    if n_features < 1:
+        raise OptionError(f"make_blobs: expected n_features >= 1, got {n_features}. Try 2.")
     rng = stream(seed, "toy.blobs")
     centres = rng.uniform(-1.0, 1.0, (1, n_features))
     while len(centres) < n_classes:

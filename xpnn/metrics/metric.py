@@ -20,7 +20,6 @@ import numpy as np
 
 from .._typing import Array, Namespace
 from ..arguments import is_count, suggest
-from ..contract import check_array, foreign
 from ..errors import OptionError, ShapeError
 from ..recordable import Recordable
 
@@ -92,10 +91,7 @@ class Metric(Recordable, abc.ABC):
         ShapeError
             If `y` does not fit `pred`.
         """
-        each = self.per_sample(xp, pred, y)
-        if foreign(self):
-            check_array(each, f"{type(self).__name__}.per_sample", "a value for each row", tuple(pred.shape[:-1]), None)
-        return _weighted_sum(xp, each, sample_weight, axis=-1)
+        return _weighted_sum(xp, self.per_sample(xp, pred, y), sample_weight, axis=-1)
 
     def value(self, table: np.ndarray) -> Any:
         """Combine the sums of all batches.

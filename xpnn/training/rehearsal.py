@@ -6,12 +6,15 @@ What their passes return is looked at when they are first called (`xpnn.layers.p
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import numpy as np
 
+from .._typing import Array, Namespace
 from ..contract import check_array, check_assigned, check_call, check_hooks, foreign, mark_gradients, what
 from ..errors import OptionError, XpnnError
 from ..layers.base import walk
+from ..metrics import Metric
 from ..schedules import Schedule
 from .callbacks import HOOKS
 from .feed import Feed
@@ -64,6 +67,8 @@ def _try_step(training: Training, feed: Feed) -> None:
             if penalty is not None and foreign(penalty):
                 added = penalty.add(store)
                 check_array(added, f"{type(penalty).__name__}.add", "the penalty", store.replicas, None)
+            for metric in filter(foreign, training.metrics):
+                _check_metric(metric, pred if loss.classifies else loss.link(pred), y, backend.xp)
             tally = Tally(training, 1)
             tally.add(0, value, pred, y, None)
             tally.row(np.ones(1))
@@ -74,3 +79,18 @@ def _try_step(training: Training, feed: Feed) -> None:
     finally:
         for array, before in kept:
             array[...] = before
+
+
+def _check_metric(metric: Metric, outputs: Array, y: Array, xp: Namespace) -> None:
+    """Raise unless a metric of somebody's own gives a value for each row, and as many sums as it says."""
+    kind = type(metric).__name__
+    if type(metric).sums is Metric.sums:
+        each = metric.per_sample(xp, outputs, y)
+        check_array(each, f"{kind}.per_sample", "a value for each row", tuple(outputs.shape[:-1]), None)
+    sums: Any = metric.sums(xp, outputs, y, None)
+    if not isinstance(sums, tuple | list) or len(sums) != metric.width:
+        raise OptionError(
+            f"{kind}.sums: expected {metric.width} sums, as width says, got {what(sums)}. Return a tuple."
+        )
+    for part in sums:
+        check_array(part, f"{kind}.sums", "sums over the rows", tuple(outputs.shape[:-2]), None, hint="Sum over rows.")

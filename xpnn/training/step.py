@@ -15,7 +15,7 @@ import numpy as np
 
 from .._typing import Array
 from ..backend import to_numpy
-from ..contract import check_array, foreign, what
+from ..contract import what
 from ..errors import OptionError
 from ..layers.base import walk
 from ..losses import Loss
@@ -203,7 +203,6 @@ class Tally:
         self._device = backend.device
         self._losses = backend.zeros((steps, *replicas))
         self._sums = [backend.zeros((steps, metric.width, *replicas)) for metric in self._metrics]
-        self._unseen = True  # whether what metrics return was not looked at yet
 
     def add(self, slot: int, value: Array, pred: Array, y: Array, weight: Array | None) -> None:
         """Note one step."""
@@ -212,12 +211,8 @@ class Tally:
             return
         outputs = pred if self._loss.classifies else self._loss.link(pred)
         for table, metric in zip(self._sums, self._metrics, strict=True):
-            sums = metric.sums(self._xp, outputs, y, weight)
-            if self._unseen and foreign(metric):
-                _check_sums(metric, sums, tuple(table.shape[2:]))
-            for j, part in enumerate(sums):
+            for j, part in enumerate(metric.sums(self._xp, outputs, y, weight)):
                 table[slot, j, ...] = part
-        self._unseen = False
 
     def over(self, tables: Sequence[Array]) -> Tally:
         """Return a tally of other `tables`."""
@@ -262,15 +257,6 @@ class Tally:
             values = [float(value(np.ascontiguousarray(host[..., k]))) for k in range(host.shape[-1])]
             out |= {name: float(np.mean(values)), f"{name}_replicas": values}
         return out
-
-
-def _check_sums(metric: Metric, sums: Any, shape: tuple[int, ...]) -> None:
-    """Raise unless a metric of somebody's own has returned as many numbers of the batch as it says."""
-    where = f"{type(metric).__name__}.sums"
-    if not isinstance(sums, tuple | list) or len(sums) != metric.width:
-        raise OptionError(f"{where}: expected {metric.width} sums, as width says, got {what(sums)}. Return a tuple.")
-    for part in sums:
-        check_array(part, where, "sums over the rows", shape, None, hint="Sum over the rows.")
 
 
 def _value(metric: Metric, table: np.ndarray) -> float:
