@@ -11,6 +11,7 @@ import pytest
 
 import xpnn
 from xpnn import initializers, layers, losses, metrics, optim, regularizers, schedules
+from xpnn.checkpoint import read
 from xpnn.config import from_config, known_classes, options_of, reading, to_config
 from xpnn.data import ClassTarget, MinMax, NumberTarget, Standardizer, TableEncoder
 from xpnn.errors import FileFormatError, OptionError, ShapeError

@@ -24,7 +24,7 @@ from .model import Sequential
 from .optional import needs
 from .schema import ANY, at_least, expect
 
-__all__ = ["build", "check_finite", "load", "read", "save", "write"]
+__all__ = ["build", "check_finite", "check_values", "load", "read", "save", "write"]
 
 _VERSION = 1
 _PARTS = ("network", "extra", "trainer")
@@ -139,11 +139,12 @@ def build(
         options: dict[str, Any] = {"n_in": config["n_in"], "seed": config["seed"]}
         if tensors is None:
             return Sequential(*described, backend=backend, dtype=dtype, **options)
-        _check_values(tensors, "float64" if saved == "float64" else "float32", where)
+        check_values(tensors, "float64" if saved == "float64" else "float32", where)
         return Sequential.from_state(described, tensors, backend=backend, dtype=dtype, **options)
 
 
-def _check_values(tensors: Mapping[str, np.ndarray], dtype: str, where: str) -> None:
+def check_values(tensors: Mapping[str, np.ndarray], dtype: str, where: str) -> None:
+    """Raise FileFormatError, which names the array, if one is of another dtype or holds NaN or infinity."""
     for name, array in tensors.items():
         if array.dtype != dtype:
             raise FileFormatError(

@@ -105,7 +105,7 @@ def infer_task(y: npt.ArrayLike) -> InferredTask:
 
 
 def _whole(value: Any) -> bool:
-    """a whole number of any size"""  # noqa: D401, D403, D415 (it stands in messages)
+    """a whole number of any size"""  # noqa: D403 (it stands in messages)
     return isinstance(value, int)
 
 

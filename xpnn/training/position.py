@@ -35,6 +35,7 @@ __all__ = [
     "key_of",
     "left_by",
     "suspend",
+    "what_goes_on",
 ]
 
 _LOG = logging.getLogger("xpnn")
@@ -263,6 +264,18 @@ def suspend(fitting: Fitting, *, keep: bool = False) -> Suspended:
         position.order,
         fitting.net.store.snapshot() if keep else None,
     )
+
+
+def what_goes_on(fitting: Fitting) -> Suspended | None:
+    """Return what the fit before has left, if this one can go on with it."""
+    if fitting.suspended is None:
+        return None
+    why = fitting.suspended.objection(fitting)
+    if why is None:
+        return fitting.suspended
+    fitting.suspended = None
+    _LOG.warning("fit: a new epoch begins, for the fit that was cut off cannot be gone on with: %s", why)
+    return None
 
 
 def is_stateful(callback: Callback) -> bool:

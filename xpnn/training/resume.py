@@ -16,7 +16,7 @@ import numpy as np
 from .. import losses, metrics, optim, regularizers, schedules
 from .._typing import Array
 from ..backend import Backend, to_numpy
-from ..checkpoint import build, check_finite, read, write
+from ..checkpoint import build, check_finite, check_values, read, write
 from ..config import Custom, from_config, known_classes, reading, to_config
 from ..errors import FileFormatError
 from ..files import PathLike
@@ -140,6 +140,8 @@ def load_trainer(
         trainer.column_names = {name: list(columns) for name, columns in named if columns is not None}
         trainer.history = History(state["history"])
         trainer.epoch, trainer.step = state["epoch"], state["step"]
+        last = {f"last/{name}": array for name, array in parts["last"].items()}
+        check_values(last, "float64" if meta["network"]["dtype"] == "float64" else "float32", "Trainer.load")
         for name, array in parts["last"].items():
             setattr(trainer, name, net.backend.copy(array))
         if "suspended" in state:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
@@ -32,7 +31,7 @@ from .epoch import Between, Epoch, explain
 from .feed import Feed
 from .full_batch import FullBatch, plan_full_batch
 from .history import History, missing_column, will_miss
-from .position import At, Moment, Position, Suspended, is_stateful, key_of, suspend
+from .position import At, Moment, Position, Suspended, is_stateful, key_of, suspend, what_goes_on
 from .recorded import Runner, find_runner
 from .rehearsal import rehearse
 from .resume import load_trainer, save_trainer
@@ -41,8 +40,6 @@ from .state import TrainState
 from .step import STEP_METHODS, Step, StepTable, Tally
 
 __all__ = ["Trainer"]
-
-_LOG = logging.getLogger("xpnn")
 
 
 class Trainer(Recordable):
@@ -271,7 +268,7 @@ class Trainer(Recordable):
         rehearse(self, train)
         self.optimizer.bind(self.net.store)
         self.rows_key = key_of(train, batch_size, shuffle=shuffle)
-        before = self._what_goes_on()
+        before = what_goes_on(self)
         self.stop_reason, self.epochs_planned = None, self.epoch + epochs
         steps = -(-len(train) // batch_size)
         self.bound_loss = self.loss.using(self.net.backend.ops)
@@ -300,17 +297,6 @@ class Trainer(Recordable):
                 self._runner = self._runner if self._runner is not None and self._runner.lasting else None
                 self._end(begun, keep=not ended)
         return self.history
-
-    def _what_goes_on(self) -> Suspended | None:
-        """Return what the fit before has left, if this one can go on with it."""
-        if self.suspended is None:
-            return None
-        why = self.suspended.objection(self)
-        if why is None:
-            return self.suspended
-        self.suspended = None
-        _LOG.warning("fit: a new epoch begins, for the fit that was cut off cannot be gone on with: %s", why)
-        return None
 
     def _run(self, before: Suspended | None, run_epoch: Callable[[], dict[str, Any]]) -> None:
         """Train up to the last epoch, or to a stop; after an error, leave what the next fit needs to go on."""
@@ -572,9 +558,7 @@ class Trainer(Recordable):
         array of shape (n, n_out)
             In the library and on the device of `X`.
         """
-        net = self.net
-        X = as_real(X, "predict", "X", lazy=True, fitted=self.column_names.get("X"))
-        return like(self.loss.link(net.backend.asarray(net.predict(X))), X)
+        return self._answer(self.loss.link, X)
 
     @on_device
     def predict(self, X: Any) -> Array:
@@ -599,8 +583,11 @@ class Trainer(Recordable):
         >>> xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.Adam()).predict(np.zeros((2, 2)))
         array([1, 1])
         """
-        net = self.net
-        return like(self.loss.decide(net.backend.asarray(net.predict(X))), X)
+        return self._answer(self.loss.decide, X)
+
+    def _answer(self, how: Callable[[Array], Array], X: Any) -> Array:
+        net, X = self.net, as_real(X, "predict", "X", lazy=True, fitted=self.column_names.get("X"))
+        return like(how(net.backend.asarray(net.predict(X))), X)
 
     # -- files ----------------------------------------------------------------------------------------------
     def save(self, path: PathLike) -> None:
