@@ -296,8 +296,11 @@ class Sequential(Recordable):
         array of shape (..., n, n_out)
             In the library and on the device that `x` came from.
         """
-        fitting = max(_SLICE_ELEMENTS // self._widest, 1)
-        rows = fitting if batch_size is None else count(batch_size, "predict", "batch_size")
+        rows = (
+            max(_SLICE_ELEMENTS // self._widest, 1)
+            if batch_size is None
+            else count(batch_size, "predict", "batch_size")
+        )
         if self.backend.name == "numpy" or not self.backend.owns(x):  # else there is nothing to unwrap
             x = as_real(x, "predict", "X", lazy=True)
         if self.takes_integers:

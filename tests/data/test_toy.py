@@ -132,7 +132,7 @@ def test_bad_n_and_noise(make, n, noise, words):
         (lambda: make_spirals(n_classes=1), "expected n_classes >= 2, got 1. One class leaves nothing"),
         (lambda: make_spirals(turns=0.0), "expected turns > 0, got 0.0. One turn is a full circle"),
         (lambda: make_checkerboard(cells=1), "expected cells >= 2, got 1. One field has one colour"),
-        (lambda: make_blobs(n_features=0), "expected n_features to be a positive integer, got 0"),
+        (lambda: make_blobs(n_features=0), "expected n_features >= 1, got 0"),
     ],
 )
 def test_bad_options(call, words):

@@ -87,12 +87,11 @@ def replayed(f, first, second, dtype=F4, fixed=(), pool=NO_POOL):
     """
     made, own = make_trace(dtype, pool), [a.copy() for a in fixed]
     at_first = [a.copy() for a in first]
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), ONE_THREAD:  # as in a fit
         traced = f(*map(made.moving, at_first), *map(made.fixed, own))
         assert isinstance(traced, Traced)
         out = untraced(traced)
-        with ONE_THREAD:  # as in a fit
-            assert_same(out, f(*[a.copy() for a in first], *[a.copy() for a in fixed]))
+        assert_same(out, f(*[a.copy() for a in first], *[a.copy() for a in fixed]))
     made.finish()
     results = []
     for numbers in (second, first, second):  # once more, so that nothing rests on what the last time left
