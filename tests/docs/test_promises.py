@@ -26,4 +26,4 @@ def test_the_test_of_a_promise_is_there(promise, tests):
     for test in tests:
         path, _, name = test.partition("::")
         names = {node.name for node in ast.walk(ast.parse((PROJECT / path).read_text())) if hasattr(node, "name")}
-        assert name.split("::")[-1] in names, f"{promise}: {test}"
+        assert not name or name.split("::")[-1] in names, f"{promise}: {test}"
