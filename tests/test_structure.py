@@ -211,7 +211,7 @@ def writes(call: ast.Call) -> bool:
 @each_module
 def test_every_writer_leaves_a_file_whole(module):
     """All files are written through `xpnn.files.atomic_path`, which itself pours into pipes and devices."""
-    if module != "xpnn.files":
+    if module not in ("xpnn.files", "xpnn.staging"):  # which moves whole files, and pours them likewise
         assert [f"line {call.lineno}: {ast.unparse(call)[:60]}" for call in written(module)] == []
 
 

@@ -28,7 +28,7 @@ from .recordable import Recordable
 
 __all__ = ["Sequential", "mlp"]
 
-# Rows are predicted in slices whose widest activation has about this many elements (16 MiB in float32).
+#: Elements of the widest activation of a slice of rows in a prediction: 16 MiB in float32.
 _SLICE_ELEMENTS = 1 << 22
 
 
@@ -296,13 +296,9 @@ class Sequential(Recordable):
         array of shape (..., n, n_out)
             In the library and on the device that `x` came from.
         """
-        rows = (
-            max(_SLICE_ELEMENTS // self._widest, 1)
-            if batch_size is None
-            else count(batch_size, "predict", "batch_size")
-        )
-        if self.backend.name == "numpy" or not self.backend.owns(x):  # else there is nothing to unwrap
-            x = as_real(x, "predict", "X", lazy=True)
+        fitting = max(_SLICE_ELEMENTS // self._widest, 1)
+        rows = fitting if batch_size is None else count(batch_size, "predict", "batch_size")
+        x = as_real(x, "predict", "X", lazy=True) if self.backend.name == "numpy" or not self.backend.owns(x) else x
         if self.takes_integers:
             self.check_categories(x)
         n = x.shape[-2] if len(x.shape) >= 2 else 1

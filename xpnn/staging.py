@@ -141,8 +141,11 @@ class Staging:
             except OSError as error:
                 if error.errno != errno.EXDEV:
                     raise
-        with atomic_path(path) as temporary:  # on another disk, or a pipe or a device
-            shutil.copyfile(source, temporary)
+            with atomic_path(path) as temporary:  # on another disk
+                shutil.copyfile(source, temporary)
+        else:  # a pipe or a device
+            with source.open("rb") as content, target.open("wb") as sink:
+                shutil.copyfileobj(content, sink)
         source.unlink()
 
     def commit(self, files: Sequence[str], *, remove: Sequence[str] = (), keep: bool = False) -> None:
