@@ -177,7 +177,6 @@ NO_FILES = {
     "predictor": "Predictor.save",
     "rule": "Crossover.save",
     "trainer": "Trainer.save",
-    "staging": "Staging, which moves files to their places together",
 }
 
 
@@ -211,7 +210,7 @@ def writes(call: ast.Call) -> bool:
 @each_module
 def test_every_writer_leaves_a_file_whole(module):
     """All files are written through `xpnn.files.atomic_path`, which itself pours into pipes and devices."""
-    if module not in ("xpnn.files", "xpnn.staging"):  # which moves whole files, and pours them likewise
+    if module != "xpnn.files":
         assert [f"line {call.lineno}: {ast.unparse(call)[:60]}" for call in written(module)] == []
 
 

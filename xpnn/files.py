@@ -31,6 +31,7 @@ __all__ = [
     "file_digest",
     "open_content",
     "parse_json",
+    "pour",
     "read_content",
     "read_json",
 ]
@@ -290,5 +291,10 @@ def _written_into(file: Path, found: os.stat_result | None) -> Iterator[Path]:
         stream = None if found is None else _stream_of(found)
         if stream is not None:
             sys.stdout.flush()  # what was printed before comes before
-        with temporary.open("rb") as content, open(file if stream is None else os.dup(stream), "wb") as sink:
-            shutil.copyfileobj(content, sink)
+        pour(temporary, file if stream is None else os.dup(stream))
+
+
+def pour(source: Path, target: Path | int) -> None:
+    """Write the content of a file into what is there: a pipe, a device, or an open file by its number."""
+    with source.open("rb") as content, open(target, "wb") as sink:
+        shutil.copyfileobj(content, sink)

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from .errors import DataError, FileFormatError
-from .files import PathLike, atomic_path
+from .files import PathLike, atomic_path, parse_json, pour
 
 try:
     import fcntl
@@ -144,8 +144,7 @@ class Staging:
             with atomic_path(path) as temporary:  # on another disk
                 shutil.copyfile(source, temporary)
         else:  # a pipe or a device
-            with source.open("rb") as content, target.open("wb") as sink:
-                shutil.copyfileobj(content, sink)
+            pour(source, target)
         source.unlink()
 
     def commit(self, files: Sequence[str], *, remove: Sequence[str] = (), keep: bool = False) -> None:
@@ -252,14 +251,14 @@ def _read(folder: Path) -> dict[str, Any]:
     """Return the state of a folder's staging; empty where there is none."""
     file = folder / STAGING / _STATE
     try:
-        state = json.loads(file.read_text(encoding="utf-8"))
+        state = parse_json(file.read_text(encoding="utf-8"))
         commit = state.get("commit", {"files": [], "remove": [], "keep": False})
         names = [*commit["files"], *commit["remove"]]
         whole = isinstance(state["plan"], dict) and isinstance(commit["keep"], bool)
         whole = whole and all(name == Path(name).name and not name.startswith(".") for name in names)
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         whole = False
     if not whole:
         raise FileFormatError(
