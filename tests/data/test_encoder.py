@@ -511,3 +511,26 @@ def test_frames(library):
     assert encoder.transform(frame[["b", "a"]]).shape == (30, 3)
     with pytest.raises(DTypeError, match=r"expected columns by name, got ndarray. Pass a frame"):
         encoder.transform(np.ones((3, 2)))
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_a_gap_in_a_frame_changes_no_other_cell(library):
+    """Neither float32 categories nor numbers where words are due are other ones beside a gap."""
+    frames = pytest.importorskip(library)
+
+    def frame(values, dtype):
+        if library == "pandas":
+            return frames.DataFrame({"c": frames.array(values, dtype=dtype)})
+        return frames.DataFrame({"c": frames.Series(values, dtype=getattr(frames, dtype))})
+
+    encoder = TableEncoder(categorical=["c"]).fit(frame([0.1, 0.2, 0.2, 0.1], "Float32"))
+    whole = encoder.transform(frame([0.1, 0.2, 0.2, 0.1], "Float32"))
+    pierced = encoder.transform(frame([0.1, 0.2, None, 0.1], "Float32"))
+    assert pierced[[0, 1, 3]].tolist() == whole[[0, 1, 3]].tolist()
+    assert pierced[2].tolist() == [0.0]
+    assert encoder.transform({"c": np.asarray([0.1, 0.2, 0.2, 0.1], np.float32)}).tolist() == whole.tolist()
+
+    words = TableEncoder().fit({"c": np.array(["u", "v", "u"], dtype=object)})
+    for values in ([1, 2, 3], [1, None, 3]):
+        with pytest.raises(DataError, match=r"expected the categories 'u', 'v', got numbers such as 1"):
+            words.transform(frame(values, "Int64"))

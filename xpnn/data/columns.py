@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DataError, DTypeError, ShapeError
-from ..frames import cells
+from ..frames import cells, is_gap
 
 __all__ = [
     "LARGEST",
@@ -47,10 +47,7 @@ _WHOLE = re.compile(r"([+-]?)0*([0-9]+)(?:\.0*)?")
 
 
 def as_columns(table: Any, where: str) -> dict[str, Any]:
-    """Return the columns of a mapping, or of a frame of pandas, polars or the like, by name.
-
-    A frame's integers keep all their digits also beside gaps, which are None or NA then.
-    """
+    """Return the columns of a mapping, or of a frame of pandas, polars or the like, by name."""
     if isinstance(table, Mapping):
         return dict(table)
     names = getattr(table, "columns", None)
@@ -62,16 +59,7 @@ def as_columns(table: Any, where: str) -> dict[str, Any]:
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
         raise DataError(f"{where}: expected columns with different names in the frame, got {quote(twice)} twice.")
-    return {name: _unframed(table[name]) for name in names}
-
-
-def _unframed(series: Any) -> Any:
-    """Return the column of a frame; as objects where its dtype is not NumPy's or a gap would make it floats."""
-    if hasattr(series, "iloc"):
-        return series.to_numpy() if isinstance(series.dtype, np.dtype) else series.to_numpy(dtype=object)
-    if hasattr(series, "null_count") and series.null_count():
-        return np.array(series.to_list(), dtype=object)
-    return series.to_numpy() if hasattr(series, "to_numpy") else series
+    return {name: table[name] for name in names}  # which `frames.cells` reads
 
 
 def as_column(name: str, values: npt.ArrayLike) -> npt.NDArray[Any]:
@@ -97,8 +85,7 @@ def is_missing(value: object) -> bool:
     """
     if value is None or isinstance(value, str):
         return not value
-    # By name, so that pandas need not be there: NA has no truth value, and a masked cell equals itself.
-    if type(value).__name__ in ("NAType", "MaskedConstant"):
+    if is_gap(value):  # NA has no truth value, and a masked cell equals itself
         return True
     try:
         return bool(value != value)
