@@ -24,6 +24,7 @@ __all__ = [
     "column_names",
     "is_frame",
     "is_gap",
+    "listed",
     "numbers_of",
     "places",
     "plain_names",
@@ -116,7 +117,7 @@ def places(given: Sequence[Any], fitted: Sequence[Any], where: str, name: str) -
         return None
     if len(given) != len(fitted) or set(given) != set(fitted):
         raise DataError(
-            f"{where}: expected {name} with the columns {_listed(fitted)}, as fitted, got {_listed(given)}. "
+            f"{where}: expected {name} with the columns {listed(fitted)}, as fitted, got {listed(given)}. "
             "Pass the same columns; an array without names is taken as it lies."
         )
     place = {label: i for i, label in enumerate(given)}
@@ -131,7 +132,14 @@ def _numbered(names: Sequence[Any]) -> bool:
     return _whole(names) and names == list(range(len(names)))
 
 
-def _listed(names: Sequence[Any], most: int = 20) -> str:
+def listed(names: Sequence[Any], most: int = 20) -> str:
+    """Write names or labels out for a message, of many the first.
+
+    Examples
+    --------
+    >>> listed(["a", "b", "c"], most=2)
+    "'a', 'b', … (3 in all)"
+    """
     return ", ".join(map(repr, names[:most])) + (f", … ({len(names)} in all)" if len(names) > most else "")
 
 

@@ -274,10 +274,7 @@ def _maybe(text: str | None) -> list[str]:
 
 def _refuse_gaps(table: Table, target: str, path: str) -> None:
     """Say of a target with gaps which word it is that was read as a missing value."""
-    gaps = Counter(table.gaps.get(target, ()))
-    if target in table.spellings:  # and the words for no value among numbers
-        absent = table.cells[target][np.isnan(table.columns[target])]
-        gaps.update(cell for cell in absent.tolist() if cell is not None)
+    gaps = Counter(table.gaps.get(target, ())) + table.missing_words(target)
     if not gaps:
         return
     n, (word, rows) = sum(gaps.values()), max(gaps.items(), key=lambda item: item[1])

@@ -99,12 +99,17 @@ class Table:
         keys = {name: as_keys(self.cells[name]) for name in categorical if name in self.spellings}
         return {**self.columns, **keys}
 
+    def missing_words(self, name: str) -> Counter[str]:
+        """Return the words that stand for no value among the numbers of a column, beside its gaps, with their rows."""
+        if name not in self.spellings:
+            return Counter()
+        absent = self.cells[name][np.isnan(self.columns[name])]
+        return Counter(cell for cell in absent.tolist() if cell is not None)
+
     def respelt(self, name: str) -> bool:
         """Whether a column of numbers was read from text that `float` would refuse."""
-        spelling, column = self.spellings.get(name), self.columns[name]
-        if spelling is None:
-            return False
-        return not spelling.plain or int(np.isnan(column).sum()) > self.gaps.get(name, Counter()).total()
+        spelling = self.spellings.get(name)
+        return spelling is not None and (not spelling.plain or bool(self.missing_words(name)))
 
     def exact(self, name: str) -> npt.NDArray[Any]:
         """Return a column of labels: of numbers beyond 2**53, which float64 cannot tell apart, all digits are kept."""

@@ -6,7 +6,6 @@ A mark means what it must mean for every cell of the column: ``1,5`` next to ``1
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import re
@@ -20,7 +19,7 @@ import numpy as np
 
 from ..config import reading
 from ..errors import DataError, OptionError
-from .columns import Floats, as_option, is_missing, is_number, quote
+from .columns import Floats, as_option, fast_numbers, is_missing, is_number, quote
 
 __all__ = ["MISSING_WORDS", "PLAIN", "Doubt", "Spelling", "find_spelling", "is_missing_word"]
 
@@ -31,6 +30,7 @@ MISSING_WORDS = frozenset(
     {*("", "?", ".", "..", "...", "-", "--", "---", "\N{EM DASH}", "#n/a", "#na", "#value!", "#div/0!", "\\n", "<na>")}
     | {*("na", "n/a", "n.a.", "n.a", "nan", "-nan", "null", "(null)", "nil", "none", "missing", "unknown", "undefined")}
 )
+_LONGEST = max(map(len, MISSING_WORDS))  # other cells, such as of free text, need no closer look
 
 # One character for each that means the same.
 _MINUS = "\N{MINUS SIGN}\N{EN DASH}\N{SMALL HYPHEN-MINUS}\N{FULLWIDTH HYPHEN-MINUS}"
@@ -130,10 +130,9 @@ class Spelling:
         """
         cells = list(cells)
         if self.plain:  # by far the most usual, and fast
-            with contextlib.suppress(TypeError, ValueError):
-                numbers = np.array([float(cell) for cell in cells])
-                if not any(isinstance(cell, str) and "_" in cell for cell in cells):
-                    return numbers
+            numbers = fast_numbers(np.fromiter(cells, dtype=object))
+            if numbers is not None:
+                return numbers
         read: dict[Any, float | None] = {}
         for i, cell in enumerate(cells):
             if cell not in read:
@@ -230,7 +229,8 @@ def is_missing_word(cell: str) -> bool:
     >>> [is_missing_word(cell) for cell in ("NULL", "#N/A", " - ", "-1", "no")]
     [True, True, True, False, False]
     """
-    return cell.strip().translate(_ALIKE).casefold() in MISSING_WORDS
+    word = cell.strip()
+    return len(word) <= _LONGEST and word.translate(_ALIKE).casefold() in MISSING_WORDS
 
 
 def find_spelling(

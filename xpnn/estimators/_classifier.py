@@ -20,6 +20,7 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_targ
 from .._typing import Array
 from ..backend import backend_of, to_numpy
 from ..errors import OptionError
+from ..frames import listed
 from ..losses import BinaryCrossEntropy, CrossEntropy, Focal, Hinge, Loss
 from ..training.checks import weights_by_label
 from ._arguments import keep
@@ -358,7 +359,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
             unknown, unnamed = [key for key in given if key not in classes], [c for c in classes if c not in given]
             if unknown and unnamed:  # a class that these rows do not hold may be named, but this looks like a mistake
                 raise OptionError(
-                    f"{type(self).__name__}: expected class_weight for the classes {_listed(classes)}, got "
+                    f"{type(self).__name__}: expected class_weight for the classes {listed(classes, 5)}, got "
                     f"{unknown[0]!r}, which is none, and nothing for {unnamed[0]!r}. Name classes as y does."
                 )
             table[:] = [given.get(label, 1.0) for label in classes]
@@ -513,9 +514,3 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = self.multilabel is not False and not self._wants_classes()
         return tags
-
-
-def _listed(labels: list[Any]) -> str:
-    """Write some labels out, of many the first."""
-    shown = ", ".join(map(repr, labels[:5]))
-    return shown if len(labels) <= 5 else f"{shown}, … ({len(labels)} in all)"

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import constructor
 from ..errors import OptionError
 from ..layers import BatchNorm, Layer, LayerNorm, Linear, RMSNorm
 from ..layers.base import walk
@@ -25,7 +26,7 @@ OBJECTIVE = (*REBUILT, "alpha", "class_weight", "early_stopping", "label_smoothi
 
 def options_of(estimator: Arguments) -> dict[str, Any]:
     """Return the arguments in a form that stays as it is, to be compared with later ones."""
-    return {name: _as_is(value) for name, value in estimator.get_params(deep=False).items()}
+    return {name: _as_is(getattr(estimator, name)) for name in constructor(type(estimator))}
 
 
 def _as_is(value: Any) -> Any:

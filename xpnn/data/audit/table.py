@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -126,10 +125,9 @@ def _written(table: Table | Mapping[str, npt.ArrayLike]) -> dict[str, Written]:
     if not isinstance(table, Table):
         return written
     for name, spelling in table.spellings.items():
-        cells, gaps = table.cells[name], np.isnan(table.columns[name])
-        if table.respelt(name) and not gaps.all():
-            missing = Counter(cell for cell in cells[gaps].tolist() if cell is not None)
-            written[name] = Written(spelling, cells[int((~gaps).argmax())], missing)
+        present = ~np.isnan(table.columns[name])
+        if table.respelt(name) and present.any():
+            written[name] = Written(spelling, table.cells[name][int(present.argmax())], table.missing_words(name))
     return written
 
 
