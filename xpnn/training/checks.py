@@ -199,21 +199,6 @@ def feeds_of_fit(
 
     The trainer learns the names of a data frame's columns; frames that come later are put into their order.
     """
-    names = names_seen(trainer.column_names, train.X, train.y)
-    feeds = _feeds(trainer, names, train, valid, validation_fraction, validation_rows, class_weight)
-    trainer.column_names = names
-    return feeds
-
-
-def _feeds(
-    trainer: Fitted,
-    names: Names,
-    train: Rows,
-    valid: Rows,
-    validation_fraction: float,
-    validation_rows: Any,
-    class_weight: Mapping[int, float] | Literal["balanced"] | None,
-) -> tuple[Feed, Feed | None]:
     net, loss = trainer.net, trainer.loss
     if (valid.X is None) != (valid.y is None):
         raise OptionError(
@@ -224,24 +209,32 @@ def _feeds(
         raise OptionError(
             f"fit: expected 0 <= validation_fraction < 1, got {validation_fraction!r}. Pass 0.2 for a fifth."
         )
+    names = names_seen(trainer.column_names, train.X, train.y)
     train, targets = _checked("fit", net, loss, train, names)
     labels = class_numbers(targets) if loss.classifies else None
     table = None if class_weight is None else class_table(class_weight, labels, net.n_out)
     whole = _feed("fit", net, loss, train, targets, table)
+    feeds: tuple[Feed, Feed | None]
     if valid.X is not None:
         where = "fit (validation)"
         valid, targets = _checked(where, net, loss, valid, names, "_val")
-        return _with_weight(whole), _with_weight(_feed(where, net, loss, valid, targets, table), "validation ")
-    n = len(targets)
-    if validation_rows is not None:
-        kept, held_out = split_off(n, validation_rows, "fit")
-    elif not validation_fraction:
-        return _with_weight(whole), None
-    elif n < 2:
-        raise DataError(f"fit: validation_fraction needs 2 rows, got {n}. Pass more rows, or X_val and y_val.")
+        feeds = _with_weight(whole), _with_weight(_feed(where, net, loss, valid, targets, table), "validation ")
+    elif validation_rows is not None or validation_fraction:
+        kept, held_out = _split(len(targets), labels, validation_rows, validation_fraction, trainer.seed)
+        feeds = _with_weight(whole.part(kept)), _with_weight(whole.part(held_out), "held-out ")
     else:
-        kept, held_out = stratified_indices(n if labels is None else labels, validation_fraction, trainer.seed)
-    return _with_weight(whole.part(kept)), _with_weight(whole.part(held_out), "held-out ")
+        feeds = _with_weight(whole), None
+    trainer.column_names = names
+    return feeds
+
+
+def _split(n: int, labels: np.ndarray | None, rows: Any, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers of the rows to train on and to hold out: those that are named, else a share of each class."""
+    if rows is not None:
+        return split_off(n, rows, "fit")
+    if n < 2:
+        raise DataError(f"fit: validation_fraction needs 2 rows, got {n}. Pass more rows, or X_val and y_val.")
+    return stratified_indices(n if labels is None else labels, fraction, seed)
 
 
 def names_seen(known: Names, X: Any, y: Any) -> Names:

@@ -250,7 +250,7 @@ def suspend(fitting: Fitting, *, keep: bool = False) -> Suspended:
     """
     position = fitting.position
     moment, waiting = position.at
-    tables = [] if position.tally is None else position.tally.tables
+    tables = position.tables if position.tally is None else position.tally.tables
     return Suspended(
         position.epoch + (moment == "on_epoch_end"),
         moment,

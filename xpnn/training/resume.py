@@ -9,7 +9,7 @@ states are saved along.  Callbacks themselves are not: `load` takes new ones, wh
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from ..params import Snapshot
 from ..schema import NUMBER, at_least, expect
 from .callbacks import Callback
 from .history import History
-from .position import Suspended, left_by
+from .position import Moment, Suspended, left_by
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -47,6 +47,16 @@ _SCHEMA = {
     "seed": int,
     "history": [{str: (NUMBER, [NUMBER])}],
 }
+_SUSPENDED: dict[str, Any] = {
+    **dict.fromkeys(("epoch", "slot"), at_least(0)),
+    "moment": get_args(Moment),
+    "waiting": (None, [at_least(0)]),
+    "seconds": float,
+    "stop_reason": (None, str),
+    "rows": str,
+    "states": [[(str, {})]],
+}
+_LAST = ("grad_norm", "penalty")
 
 
 def save_trainer(trainer: Trainer, path: PathLike) -> None:
@@ -59,7 +69,7 @@ def save_trainer(trainer: Trainer, path: PathLike) -> None:
     meta = {part: to_config(getattr(trainer, part)) for part in _PARTS}
     meta |= {name: getattr(trainer, name) for name in _NUMBERS}
     meta |= {"t": optimizer.t, "history": trainer.history.rows}
-    last = {"grad_norm": trainer.grad_norm, "penalty": trainer.penalty}
+    last = {name: getattr(trainer, name) for name in _LAST}
     tensors |= {f"last/{name}": np.array(to_numpy(array)) for name, array in last.items() if array is not None}
     standing = trainer.standing()
     if standing is not None:
@@ -88,7 +98,8 @@ def _described(standing: Suspended) -> tuple[dict[str, Any], dict[str, Array]]:
 
 
 def _suspended(plain: dict[str, Any], arrays: dict[str, np.ndarray], backend: Backend) -> Suspended:
-    """Return what `_described` described."""
+    """Return what `_described` described; raise ValueError where its parts do not belong together."""
+    expect(plain, _SUSPENDED)
 
     def named(prefix: str) -> dict[str, np.ndarray]:
         return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
@@ -101,6 +112,8 @@ def _suspended(plain: dict[str, Any], arrays: dict[str, np.ndarray], backend: Ba
         for k, (kind, state) in enumerate(plain["states"])
     ]
     tables = [array for _, array in sorted(named("tally/").items(), key=lambda item: int(item[0]))]
+    if any(k >= len(states) for k in plain["waiting"] or ()) or any(len(t) != plain["slot"] for t in tables):
+        raise ValueError("suspended has callbacks or steps that are not there")
     live = {name: backend.copy(array) for name, array in named("live/").items()}
     options = {name: plain[name] for name in _PLAIN} | {"states": states, "tables": tables}
     return Suspended(**options, order=arrays.get("order"), live=Snapshot(**live) if live else None)
@@ -140,11 +153,18 @@ def load_trainer(
         trainer.column_names = {name: list(columns) for name, columns in named if columns is not None}
         trainer.history = History(state["history"])
         trainer.epoch, trainer.step = state["epoch"], state["step"]
+        if not parts["last"].keys() <= set(_LAST):
+            raise ValueError(f"last has {sorted(parts['last'])}")
         last = {f"last/{name}": array for name, array in parts["last"].items()}
         check_values(last, "float64" if meta["network"]["dtype"] == "float64" else "float32", "Trainer.load")
         for name, array in parts["last"].items():
             setattr(trainer, name, net.backend.copy(array))
         if "suspended" in state:
             suspended = _suspended(state["suspended"], parts["suspended"], net.backend)
+            now = net.store.snapshot()
+            if suspended.live is not None and [v.shape for v in suspended.live] != [v.shape for v in now]:
+                raise ValueError("suspended/live is not of this network")
+            if suspended.made > trainer.step:
+                raise ValueError("suspended has more steps than there were")
             trainer.suspended = suspended._replace(left=left_by(trainer))
     return trainer

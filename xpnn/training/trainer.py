@@ -181,7 +181,7 @@ class Trainer(Recordable):
         return {n: v for n, v in vars(self).items() if n not in left} | {"suspended": self.standing()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update({"suspended": None} | state)  # of a version before there was any
+        vars(self).update({"suspended": None, "column_names": {}} | state)  # of a version before there were any
         self._rest()
 
     # -- fit ------------------------------------------------------------------------------------------------
@@ -332,7 +332,8 @@ class Trainer(Recordable):
             position.at = At("on_batch_end", [])
         if position.at.moment != "on_epoch_end":
             self.history.append(run_epoch())
-            position.at, position.torn, position.tally, position.begun = At("on_epoch_end"), False, None, None
+            position.at, position.torn = At("on_epoch_end"), False
+            position.tally, position.tables, position.begun = None, [], None
         self.notify("on_epoch_end")
         self.position = Position(self.epoch, len(self.history))
         return False
@@ -391,8 +392,9 @@ class Trainer(Recordable):
         numbers = [self.optimizer.numbers(t, factor) for t, factor in enumerate(factors, self.optimizer.t - first + 1)]
         strengths = self.penalty_strengths(weights)
         table = StepTable(self.step - first, batch_size, weights, numbers, self.row_numbers(order), strengths)
-        tally = position.tally = Tally(self, len(weights))
+        tally = Tally(self, len(weights))
         tally.take(position.tables)
+        position.tally = tally
         begun, rate = TrainState(self, rows=len(train)), self.optimizer.rate(factors[-1])
         return Epoch(self, train, order, table, tally, begun, position, self._between, rate)
 

@@ -52,8 +52,6 @@ VARIABLE = "XPNN_COMPILED"
 #: Whether to use native code: in fits long enough to repay its loading, always, or never.
 Compiled = Literal["auto", True, False]
 
-_ADAM = (0.9, 0.999, 1e-8, 1e-3)
-
 _LOG = logging.getLogger("xpnn")
 
 
@@ -129,8 +127,8 @@ def _loaded() -> tuple[Any, str]:
 
 def _try(loops: Any) -> None:
     """Compile, or load, loops in which is what of numba's is particular: then all others will be compiled, too."""
-    arrays = _arrays(64)
-    loops.adam(NO_POOL, *arrays, *_ADAM)
+    arrays = [np.ones(64, np.float32) for _ in range(4)]
+    loops.adam(NO_POOL, *arrays, 0.9, 0.999, 1e-8, 1e-3)
     loops.relu(arrays[0], arrays[1])
     rows = arrays[2].view(np.uint8).reshape(2, -1)
     loops.take_rows(NO_POOL, np.empty_like(rows), rows, np.arange(2), len(rows))
@@ -162,8 +160,3 @@ def find_pool() -> Pool:
         return pool
     _say(logging.INFO, f"compiled loops run on one thread: {objection}")
     return NO_POOL
-
-
-def _arrays(n: int) -> list[Any]:
-    """Arrays for a step of Adam."""
-    return [np.ones(n, np.float32) for _ in range(4)]

@@ -126,8 +126,7 @@ class _Moving:
     def __init__(self, epoch: Epoch) -> None:
         self._feed, self._order, self.batch_size = epoch.feed, epoch.order, epoch.table.batch_size
         held = epoch.feed.held(epoch.order)
-        self._held = None if held is None else _Rows(*held)
-        self.held = held is not None
+        self.held = None if held is None else _Rows(*held)
         self.table: StepArrays = epoch.table.lay_out(epoch.training.net, 0, len(epoch.table))
         #: All arrays but those of the rows, each with its length of one step.
         self.arrays = [(a, 1) for a in (self.table.numbers, self.table.keys, *epoch.tally.tables)]
@@ -137,13 +136,13 @@ class _Moving:
     @property
     def kind(self) -> Any:
         """What a trace depends on of them."""
-        length = None if self._held is None or self._held.index is None else len(self._held.columns[0])
+        length = None if self.held is None or self.held.index is None else len(self.held.columns[0])
         return self._feed.kinds, length, [array.shape[1:] for array, _ in self.arrays]
 
     def pieces(self, edges: Sequence[int]) -> Iterator[_Rows]:
         """Return the rows all at once where they lie in memory, else from edge to edge."""
-        if self._held is not None:
-            return iter([self._held])
+        if self.held is not None:
+            return iter([self.held])
         blocks = self._feed.blocks(self._order, edges)
         return (_Rows([column for column in block if column is not None]) for block in blocks)
 
@@ -177,7 +176,7 @@ class TraceRunner:
             if not rows.in_one_piece:
                 break
             # Rows that lie in memory come all at once, from the first of the epoch on.
-            begun = 0 if moving.held else made
+            begun = made if moving.held is None else 0
             stop = min(begun + len(rows) // self.batch_size, end)
             while made < stop:
                 count = min(self._pace, stop - made, epoch.between.most(epoch.table.first + made))
