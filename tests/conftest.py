@@ -44,6 +44,12 @@ def given(request, backend):
 
 
 @pytest.fixture
+def no_pictures(monkeypatch):
+    """Drawing takes longer than training small networks."""
+    monkeypatch.setattr("xpnn.cli.results._pictures", lambda *args: [])
+
+
+@pytest.fixture
 def no_host_sync():
     """Return a context in which array-api-strict arrays refuse to become Python or NumPy values.
 

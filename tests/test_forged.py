@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import resource
 import struct
 import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import refused, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -185,15 +186,19 @@ ASKS = {
 @pytest.mark.parametrize("ask", ASKS)
 def test_nothing_is_allocated_before_the_shapes_are_compared(whole, kind, ask):
     forged = forge(whole / kind, whole / "forged", ASKS[ask])
-    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    began = time.process_time()
+    tracemalloc.start()
     try:
         LOADERS[kind][1](forged)
     except (FileFormatError, ShapeError):
         pass
     else:
         assert ask == "init", "what is drawn at first does not matter"
-    assert time.perf_counter() - began < 2
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
+    finally:
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert time.process_time() - began < 2
+    assert most < 100 << 20
 
 
 def test_loading_draws_nothing(whole, monkeypatch):
@@ -212,7 +217,7 @@ def test_many_layers_and_deep_ones_are_refused_in_no_time(whole):
         path.write_bytes(struct.pack("<Q", len(head)) + head)
         return path
 
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(FileFormatError, match=r"expected at most 10,000 layers, got 200,000, in"):
         xpnn.load(sealed([{"type": "ReLU"}] * 200_000))
     deep = {"type": "ReLU"}
@@ -220,7 +225,7 @@ def test_many_layers_and_deep_ones_are_refused_in_no_time(whole):
         deep = {"type": "Residual", "layers": [deep]}
     with pytest.raises(FileFormatError, match="expected at most 100 lists or objects in each other"):
         xpnn.load(sealed([deep]))
-    assert time.perf_counter() - began < 3
+    assert time.process_time() - began < 3
 
 
 def test_what_could_not_be_read_is_not_written(tmp_path):
@@ -230,9 +235,9 @@ def test_what_could_not_be_read_is_not_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
     wide = xpnn.Sequential(*(xpnn.Linear(1) for _ in range(2_000)), n_in=1)
     xpnn.save(wide, tmp_path / "net", extra={"rows": [{"type": 1}] * 20_000})
-    began = time.perf_counter()
+    began = time.process_time()
     assert len(xpnn.load(tmp_path / "net").layers) == 2_000
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
 
 
 # -- trainers ----------------------------------------------------------------------------------------------------
@@ -359,3 +364,12 @@ def test_entries_of_an_encoder_are_of_their_kinds(change, message):
 
 def test_a_file_of_an_older_version_has_no_digest():
     assert "digest" not in (Path(__file__).parent / "files" / "network_0_1.safetensors").read_text(errors="replace")
+
+
+@pytest.mark.parametrize("entries", [{"extra": {"predictor": 5}}, {"layers": []}])
+def test_gradcheck_of_a_bad_description_is_no_traceback(tmp_path, entries):
+    net = xpnn.Sequential(xpnn.Linear(2), n_in=2)
+    described = {"network": {**net.config(), **{k: v for k, v in entries.items() if k == "layers"}}}
+    described |= {k: v for k, v in entries.items() if k == "extra"}
+    write(tmp_path / "net", net.state_dict(), described)
+    refused(run("gradcheck", "--model", tmp_path / "net"), r"expected what xpnn\.save writes, got a bad entry")

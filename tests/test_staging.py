@@ -53,7 +53,7 @@ def test_what_is_kept_is_gone_on_with(tmp_path):
     assert recover(tmp_path) is None  # all that is in the folder counts
     assert plan_of(tmp_path) == {"n": 1}
     with Staging(tmp_path) as staging:
-        assert staging.kept
+        assert json.loads((staging.path / "state.json").read_text())["kept"] is True
         assert (staging.path / "checkpoint").read_text() == "half way"
         staging.start({"n": 1})
     assert recover(tmp_path) == "unfinished"

@@ -29,8 +29,10 @@ __all__ = [
     "data_home",
     "existing_file",
     "file_digest",
+    "may_be_changed",
     "open_content",
     "parse_json",
+    "pass_on",
     "pour",
     "read_content",
     "read_json",
@@ -239,12 +241,17 @@ def _may_be_replaced_by_rename(file: Path, found: os.stat_result) -> bool:
         raise OSError(f"{file.name} is itself a folder")
     if not stat.S_ISREG(found.st_mode) or _stream_of(found) is not None:
         return False
-    if not (found.st_mode & 0o222 and os.access(file, os.W_OK)):  # root may write to all
+    if not may_be_changed(file):
         raise DataError(
             f"writing {file}: expected a file that may be changed, got one that is read-only. "
             "Choose another path, or allow it with chmod u+w."
         )
     return not Path(os.path.realpath(file.parent)).is_relative_to("/proc")  # /dev/fd/3: others have it open
+
+
+def may_be_changed(file: Path) -> bool:
+    """Whether what is there may be written to; by its permissions too, for root may write to all."""
+    return bool(file.stat().st_mode & 0o222) and os.access(file, os.W_OK)
 
 
 def _stream_of(found: os.stat_result) -> int | None:
@@ -275,6 +282,11 @@ def _replaced_by_rename(file: Path, found: os.stat_result | None) -> Iterator[Pa
 def _make_alike(file: Path, found: os.stat_result) -> None:
     """Make an empty file with the owner and permissions of another, before there is anything to be read in it."""
     os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    pass_on(found, file)
+
+
+def pass_on(found: os.stat_result, file: Path) -> None:
+    """Give a file the owner and the permissions of another, where the system allows it."""
     with contextlib.suppress(OSError):
         if hasattr(os, "chown"):
             os.chown(file, found.st_uid, found.st_gid)

@@ -84,7 +84,7 @@ class Loss(Recordable):
         check_array(losses, where, "a loss for each row", tuple(pred.shape[:-1]), pred, hint=each)
         hint = "Return the gradient of each row's own loss to its outputs."
         check_array(d, where, "∂loss/∂pred", tuple(pred.shape), pred, hint=hint)
-        if any(d is given for given in (pred, y)):
+        if d is pred or d is y:
             raise OptionError(f"{where}: expected a new array as gradient, got its argument. Return a copy: d * 1.0.")
         self._checked = True
         return losses, d

@@ -24,6 +24,7 @@ from .losses import Loss
 from .metrics import confusion_matrix
 from .model import Sequential
 from .schema import ANY, expect
+from .staging import recover
 
 __all__ = ["MODEL", "Predictor", "Target", "model_file"]
 
@@ -206,6 +207,7 @@ def model_file(path: PathLike) -> Path:
     Raises DataError if it is a folder without one.
     """
     given = Path(path).expanduser()
+    recover(given if given.is_dir() else given.parent)  # a model that takes its place with the other files of its run
     if not given.is_dir():
         return given
     if not (file := given / MODEL).is_file():

@@ -12,7 +12,6 @@ import errno
 import json
 import os
 import shutil
-import stat
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from .errors import DataError, FileFormatError
-from .files import PathLike, atomic_path, parse_json, pour
+from .files import PathLike, atomic_path, parse_json, pass_on, pour
 
 try:
     import fcntl
@@ -56,8 +55,6 @@ class Staging:
         What is in the making, as `start` was told; None where nothing is.
     committed : bool
         Whether the files count, wherever they are by now.
-    kept : bool
-        Whether the results so far were committed, and the plan and some files kept to go on from.
 
     Raises
     ------
@@ -80,7 +77,7 @@ class Staging:
         self.folder = Path(folder)
         self.path = self.folder / STAGING
         self.plan: dict[str, Any] | None = None
-        self.committed = self.kept = False
+        self.committed = False
         self._lock = -1
 
     def __enter__(self) -> Staging:
@@ -92,7 +89,7 @@ class Staging:
                 self._move(state)
                 state = _read(self.folder)
             undo.pop_all()
-        self._lock, self.plan, self.kept = lock, state.get("plan"), bool(state.get("kept"))
+        self._lock, self.plan = lock, state.get("plan")
         return self
 
     def __exit__(
@@ -106,12 +103,12 @@ class Staging:
 
     def start(self, plan: dict[str, Any]) -> None:
         """Note what is being made, JSON-able; files that lie here already belong to it."""
-        self.plan, self.committed, self.kept = plan, False, False
+        self.plan, self.committed = plan, False
         _write(self.path, {"plan": plan})
 
     def clear(self) -> None:
         """Remove everything that an earlier process left here."""
-        self.plan, self.committed, self.kept = None, False, False
+        self.plan, self.committed = None, False
         for path in self.path.iterdir() if self.path.is_dir() else ():
             if path.name not in (_STATE, _LOCK):
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
@@ -129,11 +126,7 @@ class Staging:
         source, path = self.path / name, self.folder / name
         target = Path(os.path.realpath(path))
         with contextlib.suppress(OSError):
-            found, new = target.stat(), source.stat()
-            if found.st_mode != new.st_mode:
-                source.chmod(stat.S_IMODE(found.st_mode))
-            if (found.st_uid, found.st_gid) != (new.st_uid, new.st_gid):
-                os.chown(source, found.st_uid, found.st_gid)
+            pass_on(target.stat(), source)
         if target.is_file() or not target.exists():
             try:
                 os.replace(source, target)
@@ -169,7 +162,7 @@ class Staging:
             (self.folder / name).unlink(missing_ok=True)
         _sync(self.folder)
         if commit["keep"]:
-            self.plan, self.kept = state["plan"], True
+            self.plan = state["plan"]
             _write(self.path, {"plan": self.plan, "kept": True})
         else:
             self.discard()

@@ -48,12 +48,6 @@ def subprocess_of(*args, **options):
     )
 
 
-@pytest.fixture
-def no_pictures(monkeypatch):
-    """Drawing takes longer than training small networks."""
-    monkeypatch.setattr("xpnn.cli.results._pictures", lambda *args: [])
-
-
 @pytest.fixture(scope="module")
 def moons(tmp_path_factory):
     """A folder with a model of the moons."""

@@ -15,9 +15,7 @@ FAST = ("--epochs", 2, "--hidden", "4")
 N = 120
 
 
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch):
-    monkeypatch.setattr("xpnn.cli.results._pictures", lambda *args: [])
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 @pytest.fixture

@@ -17,10 +17,7 @@ from xpnn.staging import STAGING, Staging
 BASE = ("--epochs", 6, "--patience", 5, "--hidden", "6", "--dropout", 0.2)
 
 
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch):
-    """Drawing takes longer than training small networks."""
-    monkeypatch.setattr("xpnn.cli.results._pictures", lambda *args: [])
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 class BrokenError(Exception):
@@ -291,13 +288,38 @@ def test_a_finished_run_needs_nothing(tmp_path, table):
     assert run("train", "--resume", tmp_path / "run") == (0, said, "")
     ran = run("train", "--resume", tmp_path / "run", "--json")
     assert (ran.status, ran.json["epochs"]) == (0, 6)
+    assert sorted(ran.json["files"]) == sorted(map(str, (tmp_path / "run").iterdir()))
     refused(run(*base, "--resume", "--lr", 0.3), r"--lr 0\.001, got 0\.3")
     refused(run("train", "--resume", tmp_path / "run", "--epochs", 9), r"--epochs 6, got 9")
     table.write_text(table.read_text().replace("yes", "Yes", 1))
     refused(run(*base, "--resume"), "got another content in")
     assert tensors(tmp_path / "run") == before
-    (tmp_path / "run" / "scores.json").write_text("[]")
-    refused(run(*base, "--resume"), r"scores\.json: expected what xpnn train writes, got a damaged file")
+    for damaged in ("[]", "[" * 200_000):
+        (tmp_path / "run" / "scores.json").write_text(damaged)
+        refused(run(*base, "--resume"), r"scores\.json: expected what xpnn train writes, got a damaged file")
+
+
+def test_damaged_scores_of_an_older_run_cost_no_new_one(tmp_path, table):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "scores.json").write_text("[" * 200_000)
+    train(table, "--target", "y", *BASE, "--out", tmp_path / "run")
+    assert read_run(tmp_path / "run").info["epochs"] == 6
+
+
+def test_whoever_opens_a_model_finishes_what_a_kill_cut_short(tmp_path, table):
+    base = ("train", table, "--target", "y", *BASE, "--out", tmp_path / "run", "--quiet")
+    commands = {"predict": (table, "--out", "-"), "info": (), "evaluate": (table,)}
+    for model in ("run", "run/model.safetensors"):
+        for command, rest in commands.items():
+            shutil.rmtree(tmp_path / "run", ignore_errors=True)
+            assert run(*base).status == 0
+            staging = tmp_path / "run" / STAGING
+            staging.mkdir()
+            (tmp_path / "run" / "model.safetensors").rename(staging / "model.safetensors")
+            commit = {"files": ["model.safetensors"], "remove": [], "keep": False}
+            (staging / "state.json").write_text(json.dumps({"plan": {}, "commit": commit}))
+            assert run(command, tmp_path / model, *rest).status == 0
+            assert not staging.exists()
 
 
 # -- one folder, one run ----------------------------------------------------------------------------------------

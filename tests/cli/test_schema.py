@@ -27,9 +27,7 @@ CELLS = {
 LABELS = ["01", "02", "x"]
 
 
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch):
-    monkeypatch.setattr("xpnn.cli.results._pictures", lambda *args: [])
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 def write(path, rows, header=HEADER):

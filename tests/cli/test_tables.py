@@ -15,11 +15,7 @@ from xpnn.cli.sources import Source
 from xpnn.data.encoder import TableEncoder
 from xpnn.predictor import Predictor
 
-
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch):
-    """Drawing takes longer than training on small tables; tests/cli/test_cli.py looks at pictures."""
-    monkeypatch.setattr("xpnn.cli.results._pictures", lambda *args: [])
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 def people(n=400, seed=0):

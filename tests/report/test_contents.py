@@ -55,6 +55,11 @@ IN_SCORES = [
     (("scores", "confusion", 0, 0), -1, "confusion"),
     (("scores", "confusion", 0, 0), 0.5, "confusion"),
     (("scores", "on"), None, "on"),
+    (
+        ("audit",),
+        [{"severity": "note", "check": "", "column": None, "value": 1, "seen": "", "advice": "", "x": 1}],
+        "audit",
+    ),
 ]
 IN_EVIDENCE = [
     (("rows",), 0, "rows"),

@@ -138,11 +138,6 @@ KINDS = ("digits", "moons", "classes", "numbers", "colours", "many", "bare")
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
-@pytest.fixture
-def no_pictures(monkeypatch):
-    monkeypatch.setattr(results, "_pictures", lambda *args: [])
-
-
 @pytest.fixture(scope="module")
 def pages(runs) -> dict[str, Parsed]:
     return {kind: Parsed(runs[kind] / "report.html") for kind in KINDS}

@@ -15,6 +15,7 @@ from ..data.columns import as_texts, is_number, is_text, plural
 from ..data.spelling import Doubt, find_spelling
 from ..data.targets import infer_task
 from ..errors import DataError, XpnnError
+from .recipe import option
 from .sources import Source, names
 
 __all__ = ["look_over", "refuse_doubts", "refuse_small", "say", "worded"]
@@ -80,7 +81,7 @@ def refuse_small(args: argparse.Namespace, source: Source) -> None:
             "least one column to learn from."
         )
     test = min(max(round(n * args.test_size), 1), n - 1) if args.test_size else 0
-    held = [f"--{name.replace('_', '-')}" for name in ("test_size", "validation_size") if getattr(args, name)]
+    held = [option(name) for name in ("test_size", "validation_size") if getattr(args, name)]
     if n < 1 + len(held) or n - test < 1 + bool(args.validation_size):
         tested = f", {test} of them to be tested on" if test else ""
         raise DataError(

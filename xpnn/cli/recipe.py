@@ -12,7 +12,7 @@ from ..losses import Huber, Loss, MeanAbsoluteError, MeanSquaredError
 from ..search.configuration import OPTIMIZERS
 from .sources import Kind, kind_of
 
-__all__ = ["LOSSES", "SCHEDULES", "check_task", "default_of", "refuse_idle", "rows_a_batch", "settle"]
+__all__ = ["LOSSES", "SCHEDULES", "check_task", "default_of", "option", "refuse_idle", "rows_a_batch", "settle"]
 
 # The recipes' learning rates are Adam's; rules that divide by no or another norm of the gradients need others.
 _RATES = {"sgd": 100.0, "momentum": 100.0, "adagrad": 10.0, "lion": 0.1, "muon": 20.0}

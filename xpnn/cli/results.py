@@ -18,14 +18,17 @@ from ..arguments import printable
 from ..backend import Backend
 from ..data.targets import ClassTarget
 from ..errors import BackendUnavailableError, DataError
-from ..files import atomic_path, file_digest
+from ..files import atomic_path, file_digest, may_be_changed, parse_json
 from ..metrics import most_confused
 from ..optional import needs
-from ..predictor import Predictor
+from ..predictor import MODEL, Predictor
 from ..training import History
 from .options import finite
 
-__all__ = ["check_folder", "machine", "report_scores", "superseded", "write_results"]
+__all__ = ["FILES", "check_folder", "machine", "report_scores", "superseded", "write_results"]
+
+#: Files of every run.
+FILES = (MODEL, "scores.json", "history.csv", "evidence.json")
 
 
 def report_scores(predictor: Predictor, scores: dict[str, Any], name: str) -> None:
@@ -79,8 +82,8 @@ def check_folder(out: Path) -> None:
         raise DataError(
             f"--out: expected a folder that can be written to, got {out} ({error.strerror}). Choose another."
         ) from error
-    for path in (out / name for name in ("model.safetensors", "scores.json", "history.csv", "evidence.json")):
-        if path.is_dir() or (path.exists() and not (path.stat().st_mode & 0o222 and os.access(path, os.W_OK))):
+    for path in (out / name for name in FILES):
+        if path.is_dir() or (path.exists() and not may_be_changed(path)):
             got = "a folder" if path.is_dir() else "one that is read-only"
             raise DataError(
                 f"--out: expected {path} to be a file that may be replaced, got {got}. Choose another folder."
@@ -98,7 +101,7 @@ def write_results(
 
     All bear the run's id, or, of another format, their digests stand beside it in the model and in the scores.
     """
-    paths = [out / name for name in ("model.safetensors", "scores.json", "history.csv", "evidence.json")]
+    paths = [out / name for name in FILES]
     run = predictor.info["run"]
     history.to_csv(paths[2])
     with atomic_path(paths[3]) as temporary:
@@ -120,7 +123,7 @@ def write_results(
 def superseded(out: Path, names: list[str]) -> list[str]:
     """Return which files of an older run in a folder have no place beside the new ones of these names."""
     try:
-        run = json.loads((out / "scores.json").read_text(encoding="utf-8"))["run"]
+        run = parse_json((out / "scores.json").read_text(encoding="utf-8"))["run"]
         files = {Path(name).name: digest for name, digest in run["files"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # there is none that we know
         return []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import math
 import os
 import secrets
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import DataError, FileFormatError, OptionError
-from ..files import file_digest
+from ..files import file_digest, parse_json
 from ..staging import STAGING, Staging, plan_of, recover
 from ..training import Checkpoint, CSVLogger, Trainer
 from .recipe import option, settle
@@ -121,7 +120,7 @@ def _without_plan(args: argparse.Namespace, out: Path, *, named: bool) -> Job:
             )
         return Job(settle(args), out)
     try:
-        info = json.loads(scores.read_text(encoding="utf-8"))
+        info = parse_json(scores.read_text(encoding="utf-8"))
         options, data = dict(info["options"]), dict(info.get("run", {}).get("data", {}))
         options["source"], info["epochs"]  # what is told of it
     except (ValueError, KeyError, TypeError, AttributeError) as error:

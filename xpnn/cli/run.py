@@ -36,7 +36,7 @@ from .findings import look_over, refuse_doubts, refuse_small, say, worded
 from .interrupts import status_of, word_of
 from .options import finite, in_options, print_json
 from .recipe import LOSSES, SCHEDULES, check_task, rows_a_batch
-from .results import check_folder, machine, report_scores, superseded, write_results
+from .results import FILES, check_folder, machine, report_scores, superseded, write_results
 from .resume import (
     CHECKPOINT,
     NO_SETTINGS,
@@ -437,7 +437,8 @@ def _tell_finished(job: Job) -> int:
     """Say that nothing is left to do."""
     info = job.finished or {}
     if job.settings.json:
-        print_json({**info, "files": [str(job.out / name) for name in info.get("run", {}).get("files", ())]})
+        files = dict.fromkeys((*FILES, *info.get("run", {}).get("files", ())))
+        print_json({**info, "files": [str(job.out / name) for name in files]})
     else:
         print(f"the run in {job.out} has ended, after {info['epochs']} epochs: nothing is left to do")
     return 0

@@ -22,7 +22,6 @@ from ..data.targets import ClassTarget
 from ..errors import DataError, OptionError
 from ..files import atomic_path
 from ..predictor import Predictor
-from ..staging import recover
 from .options import add_backend, add_json, add_table, print_json
 from .recipe import refuse_idle
 from .results import report_scores
@@ -88,7 +87,6 @@ def add_commands(commands: Any) -> None:
 def _load(args: argparse.Namespace) -> Predictor:
     """Read the model; refuse options that do nothing for the file."""
     backend = args.backend if args.dtype is None else get_backend(args.backend, args.dtype)
-    recover(Path(args.model).expanduser().parent)  # a model that takes its place with the other files of its run
     predictor = Predictor.load(args.model, backend=backend)
     refuse_idle(args, kind_of(args.file), _ACTS_ON, args.file)
     return predictor

@@ -17,21 +17,21 @@ from ..backend import available_backends
 from ..checkpoint import build, read
 from ..config import reading
 from ..errors import FileFormatError
-from ..optional import needs
+from ..optional import PACKAGES, needs
 from ..predictor import model_file
 from .options import add_json, print_json
 
 __all__ = ["add_commands", "versions"]
 
-# distribution, what needs it, the command that brings it
+# distribution, its module, what needs it
 _OPTIONAL = (
-    ("scikit-learn", "the digits data set", "pip install 'xpnn[sklearn]'"),
-    ("matplotlib", "pictures", "pip install 'xpnn[plots]'"),
-    ("jinja2", "xpnn report", "pip install 'xpnn[report]'"),
-    ("tensorboardX", "the TensorBoard callback", "pip install 'xpnn[tensorboard]'"),
-    ("numba", "compiled loops for long fits on NumPy", "pip install 'xpnn[fast]'"),
-    ("torch", "the torch backend", "pip install torch"),
-    ("array-api-strict", "the strict backend", "pip install array-api-strict"),
+    ("scikit-learn", "sklearn", "the digits data set"),
+    ("matplotlib", "matplotlib", "pictures"),
+    ("jinja2", "jinja2", "xpnn report"),
+    ("tensorboardX", "tensorboardX", "the TensorBoard callback"),
+    ("numba", "numba", "compiled loops for long fits on NumPy"),
+    ("torch", "torch", "the torch backend"),
+    ("array-api-strict", "array_api_strict", "the strict backend"),
 )
 
 
@@ -74,7 +74,7 @@ def run_doctor(args: argparse.Namespace) -> int:
     """Print the state of every backend and optional part."""
     backends = available_backends()
     native = check_native()
-    optional = [(name, use, _version(name), mend) for name, use, mend in _OPTIONAL]
+    optional = [(name, use, _version(name), f"pip install {PACKAGES[module][1]}") for name, module, use in _OPTIONAL]
     threads = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS")
     if args.json:
         print_json(

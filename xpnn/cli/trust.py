@@ -13,7 +13,7 @@ import numpy as np
 from .. import losses, testing
 from ..backend import Backend, get_backend
 from ..checkpoint import build, read
-from ..config import from_config, known_classes
+from ..config import from_config, known_classes, reading
 from ..errors import BackendUnavailableError, FileFormatError, OptionError
 from ..layers import Dropout, Embedding, Linear, PReLU, Residual, get_activation
 from ..losses import Loss
@@ -122,11 +122,13 @@ def _cases(args: argparse.Namespace) -> list[_Case]:
         tensors, meta = read(model_file(args.model))
         if "network" not in meta:
             raise FileFormatError(f"{args.model} holds no network. Write it with xpnn.save or xpnn train.")
-        config = meta["network"]
-        saved = meta.get("extra", {}).get("predictor", {}).get("loss")
-        loss: Loss = losses.CrossEntropy() if config["layers"][-1].get("n_out", 1) > 1 else losses.MeanSquaredError()
-        if saved is not None:
-            loss = from_config(saved, known_classes((losses, Loss)))
+        with reading(args.command, "what xpnn.save writes", got=f"a bad entry in {args.model}"):
+            config = meta["network"]
+            saved = meta.get("extra", {}).get("predictor", {}).get("loss")
+            several = config["layers"][-1].get("n_out", 1) > 1
+            loss: Loss = losses.CrossEntropy() if several else losses.MeanSquaredError()
+            if saved is not None:
+                loss = from_config(saved, known_classes((losses, Loss)))
         return [_case(args.model, lambda backend: build(config, tensors, backend=backend), loss, args)]
     names = [args.network] if args.network else list(_BUILTIN)
     if names[0] not in _BUILTIN:

@@ -51,6 +51,8 @@ def misfit_in_run(
         return "scores.json", found.path
     if isinstance(target, ClassTarget) and sum(map(sum, info["scores"]["confusion"])) != info["scores"]["rows"]:
         return "scores.json", "confusion"
+    if any({*finding} != {*AuditFinding._fields} for finding in info.get("audit", [])):
+        return "scores.json", "audit"
     if evidence is None:
         return None
     found = misfit(evidence, _evidence(evidence, target))
