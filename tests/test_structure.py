@@ -200,7 +200,7 @@ def writes(call: ast.Call) -> bool:
         words = [
             node.value for node in ast.walk(call) if isinstance(node, ast.Constant) and isinstance(node.value, str)
         ]
-        return any(re.fullmatch("[wax]b?|r?b?\\+", word) for word in words)
+        return any(re.fullmatch("[rwaxbt+]{1,3}", word) and set(word) & set("wax+") for word in words)
     if name not in WRITES or not isinstance(call.func, ast.Attribute):
         return False
     target = call.args[0] if name in ("savefig", "save") and call.args else call.func.value

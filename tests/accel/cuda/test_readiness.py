@@ -59,7 +59,7 @@ STEP_FILES = [
 ]
 # Functions in those files that run on the host, before or between steps; so do all with double underscores.
 HOST_FUNCTIONS = {
-    "_check_shapes", "_checked_rows", "_mu", "_pair", "_shapes", "_signed32", "splitmix64",
+    "_check_shapes", "_mu", "_pair", "_shapes", "_signed32", "splitmix64",
     "bind", "check_input", "check_labels", "check_range", "check_targets", "config", "get_activation",
     "keep_threshold", "numbers", "per_replica", "positive_eps", "rate", "scalars", "step_keys", "stream",
 }  # fmt: skip

@@ -118,7 +118,8 @@ def test_products_that_are_not_openblas(monkeypatch, functions, said):
     assert said() == [("INFO", "compiled loops run on one thread: NumPy's matrix products are not OpenBLAS's")]
 
 
-def test_threads_of_an_openblas_that_was_not_tested_are_left_alone(monkeypatch, said):
+def test_threads_of_an_openblas_that_was_not_tested_are_left_alone(monkeypatch, loops, said):
+    monkeypatch.setattr("xpnn.accel.native.pool.make_pool", lambda count: (7, count))
     pretend(
         monkeypatch,
         openblas_get_num_threads=seven,
@@ -132,6 +133,7 @@ def test_threads_of_an_openblas_that_was_not_tested_are_left_alone(monkeypatch, 
     assert said() == [("INFO", f"compiled loops run on one thread: {why}")], "said once"
     monkeypatch.setattr(support, "OPENBLAS", ("0.3.99",))
     assert support.openblas_objection() is None
+    assert support.find_pool() != NO_POOL
 
 
 def test_an_openblas_whose_threads_cannot_be_counted_and_set_is_left_alone(monkeypatch, anew):
