@@ -56,6 +56,7 @@ from .losses import (
 )
 from .model import Sequential, mlp
 from .optim import LBFGS, SGD, AdaGrad, Adam, AdamW, Lion, Momentum, Muon, NAdam, Optimizer, RMSProp
+from .predictor import Predictor, load_predictor
 from .regularizers import L1, L2, SpectralNorm
 from .schedules import (
     Constant,
@@ -142,6 +143,7 @@ __all__ = [
     "Pinball",
     "Plateau",
     "PoissonNLL",
+    "Predictor",
     "ProgressBar",
     "RMSNorm",
     "RMSProp",
@@ -171,6 +173,7 @@ __all__ = [
     "get_backend",
     "initializers",
     "load",
+    "load_predictor",
     "metrics",
     "mlp",
     "plots",
