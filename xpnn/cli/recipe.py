@@ -22,6 +22,8 @@ SCHEDULES: dict[str, type[schedules.Schedule]] = {
     "exponential": schedules.ExponentialDecay,
     "inverse": schedules.InverseTimeDecay,
     "cosine": schedules.CosineDecay,
+    "flatcosine": schedules.FlatCosine,
+    "coslog4": schedules.CosineLog,
     "restarts": schedules.WarmRestarts,
     "onecycle": schedules.OneCycle,
     "plateau": schedules.Plateau,
@@ -140,8 +142,8 @@ def _defaults(args: argparse.Namespace, kind: Kind) -> dict[str, Any]:
     """Return the values of options that were left out, for this kind of data."""
     recipe = _RECIPES[kind]
     epochs = args.epochs or recipe.epochs
-    # One cycle begins with a rise of its own; and coupled decay (L2) as strong as AdamW's would stop all learning.
-    warmup = 0.0 if args.schedule == "onecycle" else recipe.warmup * epochs
+    # Some begin with a rise of their own; and coupled decay (L2) as strong as AdamW's would stop all learning.
+    warmup = 0.0 if args.schedule in ("onecycle", "coslog4") else recipe.warmup * epochs
     decay = recipe.weight_decay if OPTIMIZERS[args.optimizer].decoupled else 0.0
     return {
         "test_size": 0.0 if args.test_file or kind not in _ACTS_ON["test_size"] else 0.2,
