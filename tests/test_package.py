@@ -192,7 +192,7 @@ PROMISED = {
         Backend get_backend available_backends to_numpy XpnnError
         mlp Sequential
         Layer Linear Identity ReLU LeakyReLU PReLU ELU SELU GELU SiLU Mish Softplus Sigmoid Tanh Softmax Step
-        Dropout BatchNorm LayerNorm RMSNorm Residual Embedding
+        Dropout BatchNorm LayerNorm RMSNorm Residual Embedding Scale ParametricActivation NumericalEmbedding Columns
         Loss MeanSquaredError MeanAbsoluteError Huber Pinball PoissonNLL BinaryCrossEntropy CrossEntropy Focal Hinge
         L1 L2 SpectralNorm
         Optimizer SGD Momentum RMSProp AdaGrad Adam AdamW NAdam Lion Muon
