@@ -34,7 +34,7 @@ LEVELS = (
     {"plots"},
     {"training"},
     {"bench", "predictor", "search", "testing"},
-    {"estimators", "report"},
+    {"estimators", "report", "tabular"},
     {"cli"},
     {"__main__"},
 )
