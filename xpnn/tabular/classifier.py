@@ -112,8 +112,8 @@ class TabularClassifier(TabularModel):
         if array.dtype.kind == "f" and not (array == np.trunc(array)).all():
             raise LabelError(
                 f"{where}: expected labels in y, got numbers with fractions. Unknown label type: continuous. Maybe you "
-                "are trying to fit a classifier, which expects discrete classes, on a regression target with continuous "
-                "values: use TabularRegressor."
+                "are trying to fit a classifier, which expects discrete classes, on a regression target with "
+                "continuous values: use TabularRegressor."
             )
         return array
 

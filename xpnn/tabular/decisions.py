@@ -1,4 +1,4 @@
-"""What is decided on held-out rows after training: how sure probabilities are, and from which one on a class is taken."""
+"""What is decided on held-out rows after training: how sure probabilities are."""
 
 from __future__ import annotations
 

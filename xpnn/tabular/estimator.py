@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,6 +33,17 @@ __all__ = ["TabularModel"]
 class TabularModel(Parameters):
     """One object for a table: it encodes, trains, calibrates, predicts, explains and saves."""
 
+    # Arguments of each class's ``__init__``.
+    preset: Any
+    time_limit: float | None
+    ensemble: int | None
+    metric: str | None
+    dayfirst: bool | None
+    random_state: Any
+    backend: Any
+    dtype: str
+    callbacks: Any
+    # What `fit` learns.
     predictor_: Predictor
     recipe_: Recipe
     history_: History
@@ -241,8 +251,8 @@ class TabularModel(Parameters):
             )
         else:
             warnings.warn(
-                f"{where}: X does not have valid feature names, but {type(self).__name__} was fitted with feature names. "
-                "Its columns are taken in the order of the training.",
+                f"{where}: X does not have valid feature names, but {type(self).__name__} was fitted with feature "
+                "names. Its columns are taken in the order of the training.",
                 UserWarning,
                 stacklevel=4,
             )

@@ -110,15 +110,17 @@ def class_weights(asked: Any, target: ClassTarget, where: str) -> Mapping[int, f
     OptionError
         If a label is none of the classes, or a weight no number from 0 on.
     """
-    if asked is None or (isinstance(asked, str) and asked == "balanced"):
-        return asked
+    if asked is None:
+        return None
+    if isinstance(asked, str) and asked == "balanced":
+        return "balanced"
     places = {label_key(label): code for code, label in enumerate(target.classes)}
     found = {}
     for label, weight in weights_by_label(asked, where).items():
         if label_key(label) not in places:
             raise OptionError(
-                f"{where}: expected class_weight for the classes {quote(target.classes, 20)}, got {label!r}. Name labels "
-                "of y."
+                f"{where}: expected class_weight for the classes {quote(target.classes, 20)}, got {label!r}. Name "
+                "labels of y."
             )
         found[places[label_key(label)]] = weight
     return found
@@ -202,7 +204,7 @@ def learn(
         X_val=None if held is None else held.X,
         y_val=None if held is None else held.codes,
         n_out=n_out,
-        n_values=getattr(encoder, "n_values", 0),
+        n_values=encoder.n_values,
         seed=request.seed,
         backend=request.backend,
         dtype=request.dtype,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,7 +50,7 @@ def needed_memory(recipe: Recipe, rows: int, width: int, n_out: int) -> int:
     """
     first = width * (_WAVES if recipe.embedding != "none" else 1)
     widths: Sequence[int] = [first, *recipe.hidden, n_out]
-    weights = sum(a * b + b for a, b in zip(widths, widths[1:], strict=False))
+    weights = sum(a * b + b for a, b in itertools.pairwise(widths))
     matrix = rows * width * _FLOAT
     # Values, gradients, two moments and the best weights of the network in training, and those that are done.
     networks = weights * _FLOAT * (5 + 2 * recipe.members)

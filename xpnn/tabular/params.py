@@ -109,7 +109,8 @@ def not_fitted(estimator: object, method: str) -> Exception:
         return DataError(text)
     from sklearn.exceptions import NotFittedError
 
-    return type("NotFittedError", (DataError, NotFittedError), {})(text)
+    made: Exception = type("NotFittedError", (DataError, NotFittedError), {})(text)
+    return made
 
 
 def conversion_warning() -> type[Warning]:

@@ -91,8 +91,8 @@ def read_rows(X: Any, where: str) -> Rows:
     for size, what in zip(array.shape, ("sample", "feature"), strict=True):
         if not size:
             raise DataError(
-                f"{where}: expected rows of a table in X, got 0 {what}(s) (shape={array.shape}) while a minimum of 1 is "
-                "required. Check how the data were selected."
+                f"{where}: expected rows of a table in X, got 0 {what}(s) (shape={array.shape}) while a minimum of "
+                "1 is required. Check how the data were selected."
             )
     return Rows({f"x{k}": array[:, k] for k in range(array.shape[1])}, False)
 
