@@ -23,7 +23,7 @@ from ..predictor import MODEL, Predictor, load_predictor
 from ..schema import ANY, expect
 from ..training import History
 from .fit import Learned, Request, learn
-from .params import Parameters, conversion_warning, not_fitted
+from .params import RECIPE, Parameters, conversion_warning, not_fitted
 from .recipe import Recipe
 from .rows import Rows, TrainingRows, read_rows, read_training_rows
 
@@ -114,6 +114,10 @@ class TabularModel(Parameters):
             callbacks=() if self.callbacks is None else self.callbacks,
         )
 
+    def _given(self) -> dict[str, Any]:
+        """Return the parameters but for entries of the recipe that were left to it."""
+        return {name: value for name, value in self.get_params().items() if name not in RECIPE} | self._overrides()
+
     def _seed(self) -> int:
         state = self.random_state
         if state is None:
@@ -138,7 +142,7 @@ class TabularModel(Parameters):
         array = cells(to_numpy(y) if library_of(type(y)) == "torch" else y, f"{where}: y")
         if array.ndim == 2 and array.shape[1] == 1:
             warnings.warn(
-                f"{where}: a column-vector y was passed when a 1d array was expected. Pass y.ravel().",
+                f"A column-vector y was passed when a 1d array was expected. Pass y.ravel() to {where}.",
                 conversion_warning(),
                 stacklevel=3,
             )
@@ -211,7 +215,7 @@ class TabularModel(Parameters):
                 "validation": self.validation_scores_,
                 "notes": self.notes_,
                 "recipe": self.recipe_.to_dict(),
-                "estimator": {"class": type(self).__name__, "params": _plain(self.get_params())},
+                "estimator": {"class": type(self).__name__, "params": _plain(self._given())},
             }
         )
         for sentence in (*rows.doubts, *(note for note in self.notes_ if note.startswith("time limit"))):

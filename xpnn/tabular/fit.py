@@ -149,6 +149,8 @@ def settle_recipe(request: Request, shape: TableShape, *, own_validation: bool) 
     if request.ensemble is not None:
         folds = request.ensemble if recipe.folds and request.ensemble > 1 else 0
         recipe = recipe.replace(members=request.ensemble, folds=folds)
+    if request.class_weight is not None:  # what is right then is not each row alike
+        recipe = recipe.replace(select_by="loss", calibrate=False)
     recipe = recipe.replace(**request.overrides)
     folds = recipe.folds
     if own_validation or shape.rows < max(_LEAST_ROWS, 2 * folds):

@@ -61,9 +61,9 @@ def read_rows(X: Any, where: str) -> Rows:
     Raises
     ------
     DTypeError
-        If it is a sparse matrix, or complex.
+        If it is a sparse matrix.
     ShapeError, DataError
-        If there is no row or no column, or rows and columns cannot be told apart; if two columns have one name.
+        If it is complex, or there is no row or no column, or rows and columns cannot be told apart; if two columns have one name.
 
     Examples
     --------
@@ -72,15 +72,15 @@ def read_rows(X: Any, where: str) -> Rows:
     """
     if isinstance(X, Table):
         return Rows({name: X.columns[name] for name in X.features}, True)
-    if isinstance(X, Mapping) or table_names(X) is not None:
-        return Rows(_by_text(as_columns(X, where), where), True)
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
         raise DTypeError(f"{where}: expected rows of a table, got a sparse matrix. Pass X.toarray(), or a frame.")
+    if isinstance(X, Mapping) or table_names(X) is not None:
+        return Rows(_by_text(as_columns(X, where), where), True)
     array = X if isinstance(X, np.ndarray) else to_numpy(X) if library_of(type(X)) else np.asarray(X)
     if array.dtype.names is not None:
         return Rows({name: array[name] for name in array.dtype.names}, True)
     if array.dtype.kind == "c":
-        raise DTypeError(
+        raise DataError(
             f"{where}: expected real numbers or text, got dtype {array.dtype}. Complex data not supported."
         )
     if array.ndim != 2:
