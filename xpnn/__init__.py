@@ -14,7 +14,7 @@ Examples
 True
 """
 
-from . import data, errors, initializers, metrics, plots, regularizers, schedules, search, testing
+from . import data, errors, initializers, inspection, metrics, plots, regularizers, schedules, search, testing
 from .backend import Backend, available_backends, get_backend, to_numpy
 from .checkpoint import load, save
 from .errors import XpnnError
@@ -170,6 +170,7 @@ __all__ = [
     "find_lr",
     "get_backend",
     "initializers",
+    "inspection",
     "load",
     "metrics",
     "mlp",

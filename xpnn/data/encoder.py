@@ -233,6 +233,8 @@ class TableEncoder:
         Names of the d columns of the matrix.
     feature_names_in : list of str
         The columns that are used; others given to `transform` are ignored.
+    feature_slices : dict of str to slice
+        By the names of these, which columns of the matrix come of them.
 
     Examples
     --------
@@ -302,6 +304,12 @@ class TableEncoder:
     def feature_names_out(self) -> list[str]:
         """Names of the columns of the matrix."""
         return [name for column in self._columns for name in column.feature_names]
+
+    @property
+    def feature_slices(self) -> dict[str, slice]:
+        """Which columns of the matrix come of each column of the table, by its name."""
+        ends = np.cumsum([0, *(len(column.feature_names) for column in self._columns)]).tolist()
+        return {column.name: slice(*ends[i : i + 2]) for i, column in enumerate(self._columns)}
 
     def fit(self, columns: Columns, *, spellings: Mapping[str, Spelling] | None = None) -> TableEncoder:
         """Learn fills, scales, bins and categories from the training rows, and return itself.

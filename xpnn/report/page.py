@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..confidence import wilson
 from ..config import reading
 from ..data.audit import AuditFinding, leaks
 from ..data.targets import ClassTarget
@@ -20,7 +21,7 @@ from ..optional import PACKAGES, needs
 from ..training import Finding, diagnose
 from . import charts
 from .run import Run
-from .words import count, duration, number, option, percent, sentence, value, wilson
+from .words import count, duration, number, option, percent, sentence, value
 
 __all__ = [
     "PANELS",
