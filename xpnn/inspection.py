@@ -17,7 +17,8 @@ import numpy.typing as npt
 from .arguments import is_count, suggest
 from .confidence import mean_interval, wilson, z_of
 from .data.arrays import some_rows
-from .data.columns import as_column, as_columns, as_numbers, as_texts, is_text
+from .data.columns import as_columns, as_numbers, as_texts, is_text
+from .data.dates import read_column
 from .data.encoder import TableEncoder
 from .data.targets import ClassTarget
 from .errors import OptionError, ShapeError
@@ -312,7 +313,7 @@ def worst_groups(columns: Any, error: npt.ArrayLike) -> list[Group]:
 
 def _groups(name: str, values: Any, n: int) -> Iterator[tuple[str, np.ndarray]]:
     """Return the groups of a column that are worth a look: what they are called, and which rows are in them."""
-    column = as_column(name, values)
+    column = read_column(name, values)
     if len(column) != n:
         raise ShapeError(
             f"worst_groups: expected one error for each row, got {n} for {len(column)} rows in column {name!r}. Pass "
@@ -320,6 +321,8 @@ def _groups(name: str, values: Any, n: int) -> Iterator[tuple[str, np.ndarray]]:
         )
     if is_text(column) or column.dtype.kind == "b":
         labels, codes = _by_category(as_texts(column))
+    elif column.dtype.kind == "M":
+        labels, codes = _by_time(column)
     else:
         labels, codes = _by_range(as_numbers(name, column))
     for code, label in enumerate(labels):
@@ -340,6 +343,17 @@ def _by_category(texts: list[str | None]) -> tuple[list[str], np.ndarray]:
     if len(known) > _CATEGORIES:
         labels.append("other values")
     codes[gaps] = len(labels)
+    return [*labels, "missing"], codes
+
+
+def _by_time(times: np.ndarray) -> tuple[list[str], np.ndarray]:
+    present = np.sort(times[~np.isnat(times)])
+    edges = np.unique(present[[len(present) * part // _BINS for part in range(1, _BINS)]])
+    codes = np.searchsorted(edges, times, side="left")
+    ends = np.asarray([present[0], *edges, present[-1]], dtype="datetime64[us]")
+    days = ends.astype("datetime64[D]") if ends[-1] - ends[0] > np.timedelta64(3 * _BINS, "D") else ends
+    labels = [f"{a} to {b}".replace("T", " ").replace(".000000", "") for a, b in itertools.pairwise(days)]
+    codes[np.isnat(times)] = len(labels)
     return [*labels, "missing"], codes
 
 

@@ -268,6 +268,35 @@ class TableEncoder:
             start += part.shape[1]
         return matrix
 
+    def read(self, columns: Columns) -> dict[str, npt.NDArray[Any]]:
+        """Return the columns that are used as they are understood, before they are encoded.
+
+        Parameters
+        ----------
+        columns : Table, frame, or mapping of str to array of shape (n,)
+            As for `transform`.
+
+        Returns
+        -------
+        dict of str to array of shape (n,)
+            Numbers as float64 with NaN for missing ones, dates as ``datetime64[us]``, categories as they came.
+
+        Examples
+        --------
+        >>> table = {"size": np.array([1.0, 2.0, 4.0]), "town": np.array(["a", "b", "a"], dtype=object)}
+        >>> TableEncoder().fit(table).read({"town": table["town"][:1], "size": np.array(["1.50"], dtype=object)})
+        {'size': array([1.5]), 'town': array(['a'], dtype=object)}
+        """
+        arrays, read = self._present(columns), {}
+        for column in self._columns:
+            array = arrays[column.name]
+            if isinstance(column, _Number):
+                array = column.numbers(array)
+            elif isinstance(column, DateColumn):
+                array = column.times(array)
+            read[column.name] = array
+        return read
+
     def remarks(self, columns: Columns) -> list[str]:
         """Say in sentences what `transform` does to gaps and unknown categories in these rows.
 
