@@ -116,7 +116,7 @@ def misfit_in_run(
     if found is not None:
         return "evidence.json", found.path
     odd = None if isinstance(target, ClassTarget) else _odd_pairs(evidence["pairs"])
-    odd = odd or _odd_mistake(evidence)
+    odd = odd or _odd_mistake(evidence) or _empty(evidence)
     return None if odd is None else ("evidence.json", odd)
 
 
@@ -181,3 +181,11 @@ def _odd_mistake(evidence: Mapping[str, Any]) -> str | None:
             return f"mistakes[{i}]"
     odd = any({*finding} != {*Finding._fields} for finding in evidence.get("findings", []))
     return "findings" if odd else None
+
+
+def _empty(evidence: Mapping[str, Any]) -> str | None:
+    """Return the first list that would make a table or a picture of nothing."""
+    lists = {"baselines": "baselines", "calibration": "bins", "coverage": "parts", "importance": "columns"}
+    return next(
+        (f"{name}.{part}" for name, part in lists.items() if evidence.get(name) and not evidence[name][part]), None
+    )
