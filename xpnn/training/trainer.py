@@ -411,8 +411,9 @@ class Trainer(Recordable):
         # The last step may spoil the weights after its loss was taken: no later loss of this epoch would tell.
         if not np.isfinite(losses).all() or not bool(xp.all(xp.isfinite(values))):
             error = self.divergence(losses, epoch)
-            begun.restore_callbacks(self)
-            raise error
+            if error is not None:
+                begun.restore_callbacks(self)
+                raise error
         self.optimizer.settle()
 
     def epoch_rows(self, n: int) -> np.ndarray:
@@ -433,8 +434,8 @@ class Trainer(Recordable):
         """
         return None
 
-    def divergence(self, losses: np.ndarray, epoch: Epoch) -> DivergenceError:
-        """Find out what is not finite, undo the epoch, and return the error that says it."""
+    def divergence(self, losses: np.ndarray, epoch: Epoch) -> DivergenceError | None:
+        """Find out what is not finite, undo the epoch, and return the error that says it; None, to go on as it is."""
         bad = np.argwhere(~np.isfinite(losses))
         slot = int(bad[0][0]) if len(bad) else len(epoch.table) - 1
         what = f"loss is {losses[tuple(bad[0])]} at" if len(bad) else "weights are not finite after"
