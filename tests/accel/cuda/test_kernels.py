@@ -888,6 +888,9 @@ class Repeats:
     def active(self):
         return contextlib.nullcontext()
 
+    def release(self):
+        """There is no memory of its own."""
+
     def record(self, run):
         def launch():
             counts = self.trainer.step, self.trainer.optimizer.t

@@ -19,6 +19,7 @@ from ..._typing import Array, Device, DType, Namespace, Shape
 from ...errors import BackendUnavailableError
 from ...ops import Affine, Ops, Scalar, Update
 from ...random import keep_threshold
+from .capture import Capturer
 from .checks import (
     LARGEST,
     MOST_REPLICAS,
@@ -72,6 +73,14 @@ class CupyOps(Ops):
             found = self._threads.blas = self._open_blas()
         return found
 
+    def capturer(self) -> Capturer:
+        """Return what records CUDA graphs on this device in this thread, always the same: its stream has a workspace."""
+        try:
+            found: Capturer = self._threads.capturer
+        except AttributeError:
+            found = self._threads.capturer = Capturer(self.cupy)
+        return found
+
     def _open_blas(self) -> Blas | None:
         try:
             return Blas(load_cublas(self.cupy), self.cupy, tf32=self.tf32)
@@ -104,6 +113,10 @@ class CupyOps(Ops):
         else:
             out[...] = a @ b
         return out
+
+    def product(self, a: Array, b: Array) -> Array:
+        """Return ``a @ b``, a fresh array; unlike CuPy's own products it may be part of a CUDA graph."""
+        return self.matmul(a, b)
 
     def linear(self, x: Array, weight: Array, bias: Array | None) -> Array:
         """Affine map, by one launch where cuBLASLt adds the bias; else a kernel does, in place."""
