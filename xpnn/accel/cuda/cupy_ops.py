@@ -42,6 +42,7 @@ from .kernels import Kernels, blocks
 __all__ = ["CupyOps"]
 
 _CHUNK = 512  # rows that one block sums; of more, the sums of chunks are summed again
+_SUMMING = (32, 16)  # threads that sum columns, as kernels.cu has it
 _PARTS = 256  # sums of squares of one replica
 
 
@@ -74,7 +75,7 @@ class CupyOps(Ops):
         return found
 
     def capturer(self) -> Capturer:
-        """Return what records CUDA graphs on this device in this thread, always the same: its stream has a workspace."""
+        """Return what records CUDA graphs on this device in this thread, always the same."""
         try:
             found: Capturer = self._threads.capturer
         except AttributeError:
@@ -208,10 +209,10 @@ class CupyOps(Ops):
         if chunks > 1 and sums is not None:
             part, part_step = self.cupy.empty((replicas, chunks, cols), np.float32), chunks * cols
         numbers = (part_step, rows, cols, min(rows, _CHUNK))
-        self.kernels.launch(kernel, (wide, chunks, replicas), (32, 8), *arrays, part, *numbers)
+        self.kernels.launch(kernel, (wide, chunks, replicas), _SUMMING, *arrays, part, *numbers)
         if part is not sums:
             numbers = (step, chunks, cols, chunks)
-            self.kernels.launch("column_sums", (wide, 1, replicas), (32, 8), part, sums, *numbers)
+            self.kernels.launch("column_sums", (wide, 1, replicas), _SUMMING, part, sums, *numbers)
 
     # -- activations ----------------------------------------------------------------------------------------
     def relu(self, x: Array, *, overwrite: bool = False) -> Array:
