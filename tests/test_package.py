@@ -34,7 +34,7 @@ LEVELS = (
     {"plots"},
     {"training"},
     {"bench", "predictor", "search", "testing"},
-    {"estimators", "report"},
+    {"estimators", "report", "tabular"},
     {"cli"},
     {"__main__"},
 )
@@ -197,6 +197,7 @@ PROMISED = {
         L1 L2 SpectralNorm
         Optimizer SGD Momentum RMSProp AdaGrad Adam AdamW NAdam Lion Muon
         Constant StepDecay ExponentialDecay InverseTimeDecay CosineDecay WarmRestarts OneCycle Warmup Plateau
+        FlatCosine CosineLog
         Callback EarlyStopping Checkpoint ProgressBar CSVLogger TensorBoard TimeLimit EMA Diagnose LambdaCallback
         Trainer History save load find_lr LRFinderResult BoundaryRecorder
         data errors initializers metrics plots regularizers schedules testing __version__
@@ -207,6 +208,7 @@ PROMISED = {
     "xpnn.regularizers": "L1 L2 SpectralNorm",
     "xpnn.schedules": """
         Constant StepDecay ExponentialDecay InverseTimeDecay CosineDecay WarmRestarts OneCycle Warmup Plateau
+        FlatCosine CosineLog
     """,
     "xpnn.testing": "check_gradients compare_backends",
     "xpnn.data": """

@@ -224,9 +224,14 @@ class TableEncoder:
         At most this many columns for one categorical column; the rarest categories share the last of them.
     categorical, numeric : sequence of str, default=()
         Columns to read so whatever they look like. By default a column that holds text is categorical.
+    values_first : bool, default=False
+        Put the scaled values of all numeric columns before everything else, for a layer that takes the first columns
+        (`xpnn.NumericalEmbedding` in `xpnn.Columns`).
 
     Attributes
     ----------
+    n_values : int
+        Number of columns of the matrix that are scaled values.
     notes : list of str
         What `fit` did, in sentences.
     feature_names_out : list of str
@@ -262,6 +267,7 @@ class TableEncoder:
         max_categories: int = 100,
         categorical: Sequence[str] = (),
         numeric: Sequence[str] = (),
+        values_first: bool = False,
     ) -> None:
         if impute not in ("median", "mean"):
             raise OptionError(f"TableEncoder: expected impute to be 'median' or 'mean', got {impute!r}.")
@@ -287,6 +293,7 @@ class TableEncoder:
         self.max_categories = max_categories
         self.categorical = tuple(categorical)
         self.numeric = tuple(numeric)
+        self.values_first = values_first
         self.notes: list[str] = []
         self._columns: list[_Number | _Category] = []
 
@@ -301,7 +308,26 @@ class TableEncoder:
     @property
     def feature_names_out(self) -> list[str]:
         """Names of the columns of the matrix."""
-        return [name for column in self._columns for name in column.feature_names]
+        names = [name for column in self._columns for name in column.feature_names]
+        return names if self._order is None else [names[k] for k in self._order]
+
+    @property
+    def n_values(self) -> int:
+        """Number of columns of the matrix that are scaled values."""
+        return sum(isinstance(column, _Number) and column.spread > 0 for column in self._columns)
+
+    @property
+    def _order(self) -> npt.NDArray[np.int64] | None:
+        """The places, column by column of the table, of what stands in each column of the matrix."""
+        if not getattr(self, "values_first", False):  # pickles from before have none
+            return None
+        starts = np.cumsum([0, *(len(column.feature_names) for column in self._columns)])
+        values = [
+            start
+            for start, column in zip(starts.tolist(), self._columns, strict=False)
+            if isinstance(column, _Number) and column.spread > 0
+        ]
+        return np.concatenate([np.array(values, np.int64), np.setdiff1d(np.arange(starts[-1]), values)])
 
     def fit(self, columns: Columns, *, spellings: Mapping[str, Spelling] | None = None) -> TableEncoder:
         """Learn fills, scales, bins and categories from the training rows, and return itself.
@@ -372,12 +398,14 @@ class TableEncoder:
         """
         arrays = self._present(columns)
         n = next(iter(arrays.values())).shape[0]
-        matrix = np.empty((n, len(self.feature_names_out)), dtype=np.float32)
+        width, order = sum(len(column.feature_names) for column in self._columns), self._order
+        places = np.arange(width) if order is None else np.argsort(order)
+        matrix = np.empty((n, width), dtype=np.float32)
         start = 0
         for column in self._columns:
             array = arrays[column.name]
             part = column.encode(array, self.clip) if isinstance(column, _Number) else column.encode(array)
-            matrix[:, start : start + part.shape[1]] = part
+            matrix[:, places[start : start + part.shape[1]]] = part
             start += part.shape[1]
         return matrix
 

@@ -1,0 +1,3 @@
+"""Tables: from columns as people hold them to predictions."""
+
+__all__: list[str] = []
