@@ -32,9 +32,10 @@ LEVELS = (
     {"model"},
     {"checkpoint", "optim"},
     {"plots"},
-    {"training"},
+    {"intervals", "training"},
     {"bench", "predictor", "search", "testing"},
-    {"estimators", "report", "tabular"},
+    {"tabular"},
+    {"estimators", "report"},
     {"cli"},
     {"__main__"},
 )

@@ -60,6 +60,7 @@ from .losses import (
 )
 from .model import Sequential, mlp
 from .optim import LBFGS, SGD, AdaGrad, Adam, AdamW, Lion, Momentum, Muon, NAdam, Optimizer, RMSProp
+from .predictor import Predictor, load_predictor
 from .regularizers import L1, L2, SpectralNorm
 from .schedules import (
     Constant,
@@ -153,6 +154,7 @@ __all__ = [
     "Pinball",
     "Plateau",
     "PoissonNLL",
+    "Predictor",
     "ProgressBar",
     "RMSNorm",
     "RMSProp",
@@ -183,6 +185,7 @@ __all__ = [
     "get_backend",
     "initializers",
     "load",
+    "load_predictor",
     "metrics",
     "mlp",
     "plots",
