@@ -14,7 +14,19 @@ Examples
 True
 """
 
-from . import data, errors, initializers, metrics, plots, regularizers, schedules, search, testing
+from . import (
+    baselines,
+    data,
+    errors,
+    initializers,
+    inspection,
+    metrics,
+    plots,
+    regularizers,
+    schedules,
+    search,
+    testing,
+)
 from .backend import Backend, available_backends, get_backend, to_numpy
 from .checkpoint import load, save
 from .errors import XpnnError
@@ -178,12 +190,14 @@ __all__ = [
     "XpnnError",
     "__version__",
     "available_backends",
+    "baselines",
     "data",
     "diagnose",
     "errors",
     "find_lr",
     "get_backend",
     "initializers",
+    "inspection",
     "load",
     "load_predictor",
     "metrics",

@@ -114,6 +114,8 @@ class TableEncoder:
         Names of the d columns of the matrix.
     feature_names_in : list of str
         The columns that are used; others given to `transform` are ignored.
+    feature_slices : dict of str to slice
+        By the names of these, which columns of the matrix come of them.
 
     Examples
     --------
@@ -210,6 +212,12 @@ class TableEncoder:
         ]
         return np.concatenate([np.array(values, np.int64), np.setdiff1d(np.arange(starts[-1]), values)])
 
+    @property
+    def feature_slices(self) -> dict[str, slice]:
+        """Which columns of the matrix come of each column of the table, by its name."""
+        ends = np.cumsum([0, *(len(column.feature_names) for column in self._columns)]).tolist()
+        return {column.name: slice(*ends[i : i + 2]) for i, column in enumerate(self._columns)}
+
     def fit(self, columns: Columns, *, spellings: Mapping[str, Spelling] | None = None) -> TableEncoder:
         """Learn fills, scales, bins and categories from the training rows, and return itself.
 
@@ -288,6 +296,35 @@ class TableEncoder:
             matrix[:, places[start : start + part.shape[1]]] = part
             start += part.shape[1]
         return matrix
+
+    def read(self, columns: Columns) -> dict[str, npt.NDArray[Any]]:
+        """Return the columns that are used as they are understood, before they are encoded.
+
+        Parameters
+        ----------
+        columns : Table, frame, or mapping of str to array of shape (n,)
+            As for `transform`.
+
+        Returns
+        -------
+        dict of str to array of shape (n,)
+            Numbers as float64 with NaN for missing ones, dates as ``datetime64[us]``, categories as they came.
+
+        Examples
+        --------
+        >>> table = {"size": np.array([1.0, 2.0, 4.0]), "town": np.array(["a", "b", "a"], dtype=object)}
+        >>> TableEncoder().fit(table).read({"town": table["town"][:1], "size": np.array(["1.50"], dtype=object)})
+        {'size': array([1.5]), 'town': array(['a'], dtype=object)}
+        """
+        arrays, read = self._present(columns), {}
+        for column in self._columns:
+            array = arrays[column.name]
+            if isinstance(column, _Number):
+                array = column.numbers(array)
+            elif isinstance(column, DateColumn):
+                array = column.times(array)
+            read[column.name] = array
+        return read
 
     def remarks(self, columns: Columns) -> list[str]:
         """Say in sentences what `transform` does to gaps and unknown categories in these rows.
