@@ -19,7 +19,7 @@ import numpy as np
 
 from ._typing import Array, Namespace
 from .arguments import describe, number
-from .backend import namespace, ops_of
+from .backend import namespace, on_its_device, ops_of
 from .contract import check_array, check_call, check_pair, foreign
 from .errors import DTypeError, LabelError, MissingMethodError, OptionError, ShapeError
 from .ops import Ops
@@ -89,10 +89,12 @@ class Loss(Recordable):
         self._checked = True
         return losses, d
 
+    @on_its_device
     def link(self, pred: Array) -> Array:
         """Turn raw outputs (..., batch, n_out) into what is predicted; the identity by default."""
         return pred
 
+    @on_its_device
     def decide(self, pred: Array) -> Array:
         """Turn raw outputs (..., batch, n_out) into answers: class numbers, or what `link` gives where there are none.
 
@@ -118,6 +120,7 @@ class Loss(Recordable):
         """Return the operations for `pred`."""
         return ops_of(pred) if self._ops is None else self._ops
 
+    @on_its_device
     def value_and_grad(self, pred: Array, y: Array, sample_weight: Array | None = None) -> tuple[Array, Array]:
         """Return the mean loss and its gradient to the raw outputs.
 
@@ -345,6 +348,7 @@ class PoissonNLL(Loss):
 
     links: ClassVar[tuple[str, ...]] = ("Softplus",)
 
+    @on_its_device
     def link(self, pred: Array) -> Array:
         """Return the rates, ``exp(pred)``."""
         return namespace(pred).exp(pred)
@@ -393,6 +397,7 @@ class BinaryCrossEntropy(Loss):
     def __init__(self, multilabel: bool = False) -> None:
         self.multilabel = multilabel
 
+    @on_its_device
     def link(self, pred: Array) -> Array:
         """Return the probabilities ``σ(pred)``."""
         return sigmoid(pred, xp=namespace(pred))
@@ -428,6 +433,7 @@ class _ClassLoss(Loss):
     classifies: ClassVar[bool] = True
     links: ClassVar[tuple[str, ...]] = ("Softmax", "Sigmoid")
 
+    @on_its_device
     def link(self, pred: Array) -> Array:
         """Return the class probabilities, softmax over the last axis."""
         return softmax(pred, xp=namespace(pred))
@@ -612,6 +618,7 @@ class Hinge(Loss):
         d *= 1.0 / n_out
         return _over_outputs(xp, xp.maximum(gap, 0.0)), d
 
+    @on_its_device
     def decide(self, pred: Array) -> Array:
         """Return what the base says; of a single output -1 or +1, as its targets are."""
         answers = super().decide(pred)

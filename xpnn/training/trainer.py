@@ -294,7 +294,7 @@ class Trainer(Recordable):
                 ended = True
             finally:
                 self._full_batch = None
-                self._runner = self._runner if self._runner is not None and self._runner.lasting else None
+                self._runner = None if self._runner is None else self._runner.end()
                 self._end(begun, keep=not ended)
         return self.history
 
