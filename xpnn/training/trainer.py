@@ -142,7 +142,7 @@ class Trainer(Recordable):
         names = [metrics] if isinstance(metrics, str | Metric | type) else metrics
         expect(names, Sequence, "metrics", "a list of names and metrics; an empty one for none")
         self.metrics = [
-            Accuracy(loss.accuracy_rule) if m == "accuracy" else get_metric(m).resolve(net.n_out)
+            Accuracy(loss.accuracy_rule) if m == "accuracy" else get_metric(m).resolve(loss.n_outputs(net.n_out))
             for m in names
             if loss.classifies or m != "accuracy"
         ]
