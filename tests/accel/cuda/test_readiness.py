@@ -61,7 +61,8 @@ STEP_FILES = [
 HOST_FUNCTIONS = {
     "_check_shapes", "_mu", "_pair", "_shapes", "_signed32", "splitmix64",
     "bind", "check_input", "check_labels", "check_range", "check_targets", "config", "get_activation",
-    "keep_threshold", "numbers", "per_replica", "positive_eps", "rate", "scalars", "step_keys", "stream",
+    "keep_threshold", "keep_thresholds", "numbers", "per_replica", "positive_eps", "rate", "scalars", "step_keys",
+    "stream",
 }  # fmt: skip
 # Namespace functions that upload in a step, where that is known: file and function.
 KNOWN_UPLOADS = {
