@@ -44,7 +44,7 @@ from xpnn.accel.cuda.gemm import Blas
 from xpnn.backend import value as backends
 from xpnn.errors import BackendUnavailableError, OptionError
 from xpnn.ops import Affine, Clip, Decay, Ops, Update
-from xpnn.random import StepKey
+from xpnn.random import StepKey, keep_thresholds
 
 PORTABLE = Ops(np, "cpu")
 COLUMNS = [1, 10, 31, 32, 33, 100, 784]
@@ -95,8 +95,8 @@ def find_nvrtc():
     pytest.skip("needs NVRTC: pip install 'xpnn[cuda-compile]', or a CUDA toolkit")
 
 
-def nvrtc_compile(library, source, *options):
-    """Compile with NVRTC; return its status, its log and the machine code."""
+def nvrtc_compile(library, source, *options, result="CUBIN"):
+    """Compile with NVRTC; return its status, its log and the machine code, or assembly (PTX)."""
     program = ctypes.c_void_p()
     assert library.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"kernels.cu", 0, None, None) == 0
     try:
@@ -110,7 +110,7 @@ def nvrtc_compile(library, source, *options):
             assert getattr(library, f"nvrtcGet{what}")(program, text) == 0
             return text.raw
 
-        return status, read("ProgramLog").rstrip(b"\0").decode().strip(), b"" if status else read("CUBIN")
+        return status, read("ProgramLog").rstrip(b"\0").decode().strip(), b"" if status else read(result)
     finally:
         library.nvrtcDestroyProgram(ctypes.byref(program))
 
@@ -124,6 +124,17 @@ def test_nvrtc_compiles_every_kernel(architecture):
     assert code[:4] == b"\x7fELF"
     for name in kernels.KERNELS:
         assert f".text.{name}\0".encode() in code, name
+
+
+@pytest.mark.parametrize(("name", "loads"), [("relu_backward", 16), ("column_sums", 8)])
+def test_rows_are_loaded_before_the_first_is_stored(name, loads):
+    """A thread that loads and stores one row after the other waits for memory as often as it has rows."""
+    options = (*kernels.OPTIONS, FLUSH, "--gpu-architecture=compute_90")
+    status, _, code = nvrtc_compile(find_nvrtc(), kernels.source(), *options, result="PTX")
+    assert status == 0
+    body = code.decode().split(f".entry {name}(")[1].split(".entry ")[0]
+    before = body.split("bar.sync")[0].split("st.global")[0]
+    assert before.count("ld.global") == loads
 
 
 def test_nvrtc_tells_an_error():
@@ -527,11 +538,16 @@ def test_masks_are_equal_to_the_bit(shape, rate, ops, order, cupy):
     same(ops.keep_mask(shape, rate, key, np.float32), expected)
     if len(shape) == 3:
         rates = [0.0, rate, 0.25][: shape[0]]
-        same(ops.keep_mask(shape, rates, key, np.float32), PORTABLE.keep_mask(shape, rates, key, np.float32))
+        expected = PORTABLE.keep_mask(shape, rates, key, np.float32)
+        same(ops.keep_mask(shape, rates, key, np.float32), expected)
+        limits = guarded(keep_thresholds(rates)[:, None])  # from the device likewise
+        same(ops.keep_mask(shape, limits, key, np.float32), expected)
     else:  # from the device, as a captured graph reads them
         table = guarded(np.asarray([[5, key[0], key[1]]], np.int32))
         same(ops.keep_mask(shape, rate, (table[0, 1:2], table[0, 2:3]), np.float32), expected)
-    assert cupy.launched == ["keep_mask"] * 2
+        limit = guarded(keep_thresholds([rate]))
+        same(ops.keep_mask(shape, limit, key, np.float32), expected)
+    assert cupy.launched == ["keep_mask"] * 3
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 2), (7, 31), (128, 33), (3, 5, 7)], ids=str)
@@ -542,10 +558,12 @@ def test_masks_of_numbered_rows_are_equal_to_the_bit(shape, rate, ops, order, cu
     rates = rate if len(shape) == 2 else [0.0, rate, 0.25]
     expected = PORTABLE.keep_mask_of_rows(shape, rates, key, np.float32, rows)
     same(ops.keep_mask_of_rows(shape, rates, key, np.float32, guarded(rows)), expected)
-    assert cupy.launched == ["keep_mask_of_rows"]
+    limits = guarded(keep_thresholds(rates).reshape((-1, 1) if len(shape) == 3 else (1,)))
+    same(ops.keep_mask_of_rows(shape, limits, key, np.float32, guarded(rows)), expected)
+    assert cupy.launched == ["keep_mask_of_rows"] * 2
     spread = guarded(np.repeat(rows, 2))[::2]
     same(ops.keep_mask_of_rows(shape, rates, key, np.float32, spread), expected)
-    assert cupy.launched == ["keep_mask_of_rows"] * (1 if shape[-2] > 1 else 2)
+    assert cupy.launched == ["keep_mask_of_rows"] * (2 if shape[-2] > 1 else 3)
 
 
 def test_keys_may_be_columns_of_a_table(ops):
@@ -887,6 +905,9 @@ class Repeats:
 
     def active(self):
         return contextlib.nullcontext()
+
+    def release(self):
+        """There is no memory of its own."""
 
     def record(self, run):
         def launch():

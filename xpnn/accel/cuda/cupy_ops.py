@@ -17,8 +17,9 @@ import numpy as np
 
 from ..._typing import Array, Device, DType, Namespace, Shape
 from ...errors import BackendUnavailableError
-from ...ops import Affine, Ops, Scalar, Update
-from ...random import keep_threshold
+from ...ops import Affine, MaskRate, Ops, Scalar, Update
+from ...random import keep_threshold, keep_thresholds
+from .capture import Capturer
 from .checks import (
     LARGEST,
     MOST_REPLICAS,
@@ -41,6 +42,7 @@ from .kernels import Kernels, blocks
 __all__ = ["CupyOps"]
 
 _CHUNK = 512  # rows that one block sums; of more, the sums of chunks are summed again
+_SUMMING = (32, 16)  # threads that sum columns, as kernels.cu has it
 _PARTS = 256  # sums of squares of one replica
 
 
@@ -70,6 +72,14 @@ class CupyOps(Ops):
             found: Blas | None = self._threads.blas
         except AttributeError:
             found = self._threads.blas = self._open_blas()
+        return found
+
+    def capturer(self) -> Capturer:
+        """Return what records CUDA graphs on this device in this thread, always the same."""
+        try:
+            found: Capturer = self._threads.capturer
+        except AttributeError:
+            found = self._threads.capturer = Capturer(self.cupy)
         return found
 
     def _open_blas(self) -> Blas | None:
@@ -104,6 +114,10 @@ class CupyOps(Ops):
         else:
             out[...] = a @ b
         return out
+
+    def product(self, a: Array, b: Array) -> Array:
+        """Return ``a @ b``, a fresh array; unlike CuPy's own products it may be part of a CUDA graph."""
+        return self.matmul(a, b)
 
     def linear(self, x: Array, weight: Array, bias: Array | None) -> Array:
         """Affine map, by one launch where cuBLASLt adds the bias; else a kernel does, in place."""
@@ -195,10 +209,10 @@ class CupyOps(Ops):
         if chunks > 1 and sums is not None:
             part, part_step = self.cupy.empty((replicas, chunks, cols), np.float32), chunks * cols
         numbers = (part_step, rows, cols, min(rows, _CHUNK))
-        self.kernels.launch(kernel, (wide, chunks, replicas), (32, 8), *arrays, part, *numbers)
+        self.kernels.launch(kernel, (wide, chunks, replicas), _SUMMING, *arrays, part, *numbers)
         if part is not sums:
             numbers = (step, chunks, cols, chunks)
-            self.kernels.launch("column_sums", (wide, 1, replicas), (32, 8), part, sums, *numbers)
+            self.kernels.launch("column_sums", (wide, 1, replicas), _SUMMING, part, sums, *numbers)
 
     # -- activations ----------------------------------------------------------------------------------------
     def relu(self, x: Array, *, overwrite: bool = False) -> Array:
@@ -225,7 +239,7 @@ class CupyOps(Ops):
         return dz
 
     # -- dropout --------------------------------------------------------------------------------------------
-    def keep_mask(self, shape: Shape, rate: float | Sequence[float], key: tuple[Any, Any], dtype: DType) -> Array:
+    def keep_mask(self, shape: Shape, rate: MaskRate, key: tuple[Any, Any], dtype: DType) -> Array:
         """Inverted-dropout mask, the same bits as everywhere."""
         replicas, n = math.prod(shape[:-2]), shape[-1] * shape[-2]
         numbers = self._mask_numbers(shape, rate, key, dtype)
@@ -235,9 +249,7 @@ class CupyOps(Ops):
         self.kernels.launch("keep_mask", (blocks((n + 1) // 2), replicas), (256,), mask, n, *numbers)
         return mask
 
-    def keep_mask_of_rows(
-        self, shape: Shape, rate: float | Sequence[float], key: tuple[Any, Any], dtype: DType, rows: Array
-    ) -> Array:
+    def keep_mask_of_rows(self, shape: Shape, rate: MaskRate, key: tuple[Any, Any], dtype: DType, rows: Array) -> Array:
         """Do the same by the rows' own numbers."""
         replicas, (count, n) = math.prod(shape[:-2]), shape[-2:]
         numbers = self._mask_numbers(shape, rate, key, dtype)
@@ -248,14 +260,16 @@ class CupyOps(Ops):
         self.kernels.launch("keep_mask_of_rows", grid, (256,), mask, rows, count, n, *numbers)
         return mask
 
-    def _mask_numbers(
-        self, shape: Shape, rate: float | Sequence[float], key: tuple[Any, Any], dtype: DType
-    ) -> list[Any] | None:
+    def _mask_numbers(self, shape: Shape, rate: MaskRate, key: tuple[Any, Any], dtype: DType) -> list[Any] | None:
         """Keys and thresholds as the kernels take them; None if they cannot make this mask."""
         replicas = math.prod(shape[:-2])
         if dtype != np.float32 or len(shape) > 3 or replicas > MOST_REPLICAS or not 0 < math.prod(shape) <= LARGEST:
             return None
-        kept: Any = keep_threshold(rate) if isinstance(rate, int | float) else [_threshold(r) for r in rate]
+        kept: Any = rate
+        if isinstance(rate, int | float):
+            kept = keep_threshold(rate)
+        elif isinstance(rate, Sequence):
+            kept = keep_thresholds(rate).tolist()
         columns = [self.cupy.asarray(np.asarray(k, dtype=np.int32)) if isinstance(k, list) else k for k in (*key, kept)]
         numbers = [number(column, replicas, np.int32) for column in columns]
         return None if None in numbers else [part for found in numbers if found for part in found]
@@ -374,11 +388,6 @@ class CupyOps(Ops):
         numbers = (index.shape[0], words, np.int64(x.shape[0]))
         self.kernels.launch("gather_words", grid, (threads,), x, index, out, *numbers)
         return out
-
-
-def _threshold(rate: float) -> int:
-    """The count for `rate` where each replica has its own, as in `Ops.keep_mask`."""
-    return 65536 if rate == 0.0 else keep_threshold(rate)
 
 
 _warned: set[str] = set()
