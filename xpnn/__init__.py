@@ -14,7 +14,7 @@ Examples
 True
 """
 
-from . import data, errors, initializers, metrics, plots, regularizers, schedules, search, testing
+from . import calibration, data, errors, initializers, metrics, plots, regularizers, schedules, search, testing
 from .backend import Backend, available_backends, get_backend, to_numpy
 from .checkpoint import load, save
 from .errors import XpnnError
@@ -168,6 +168,7 @@ __all__ = [
     "XpnnError",
     "__version__",
     "available_backends",
+    "calibration",
     "data",
     "diagnose",
     "errors",

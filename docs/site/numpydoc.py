@@ -21,6 +21,7 @@ MODULES = (
     "xpnn.testing",
     "xpnn.search",
     "xpnn.metrics",
+    "xpnn.calibration",
     "xpnn.initializers",
     "xpnn.schedules",
     "xpnn.regularizers",
