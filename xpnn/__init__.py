@@ -16,6 +16,7 @@ True
 
 from . import (
     baselines,
+    calibration,
     data,
     errors,
     initializers,
@@ -199,6 +200,7 @@ __all__ = [
     "__version__",
     "available_backends",
     "baselines",
+    "calibration",
     "data",
     "diagnose",
     "errors",
