@@ -56,7 +56,8 @@ _ACTS_ON: dict[str, tuple[Kind, ...]] = {
     "data_dir": ("mnist",),
     "no_download": ("mnist",),
     "strip_target": _FILES,
-    **dict.fromkeys(("header", "delimiter", "missing", "drop", "categorical", "numeric", "decimal", "bins"), _TABLES),
+    **dict.fromkeys(("header", "delimiter", "missing", "encoding", "comment", "sheet"), _TABLES),
+    **dict.fromkeys(("drop", "categorical", "numeric", "decimal", "bins"), _TABLES),
 }
 
 

@@ -38,7 +38,12 @@ def add_commands(commands: Any) -> None:
         "history and pictures to a folder. Where an option is left out, the data decide; an option that would do "
         "nothing is an error.",
     )
-    parser.add_argument("source", metavar="SOURCE", help=f"a .csv, .npz or .npy file, or one of {', '.join(BUILTIN)}")
+    parser.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="a table (.csv and its like, also compressed; .parquet, .arrow, .feather, .xlsx; - for stdin), an .npz or "
+        f".npy file, or one of {', '.join(BUILTIN)}",
+    )
     parser.add_argument(
         "--target",
         metavar="COLUMN",
