@@ -409,6 +409,18 @@ class Ops:
         """Gather rows: ``x[index]`` for x of shape (n, ...) and integer index of shape (batch,)."""
         return self.xp.take(x, index, axis=0)
 
+    def sum_rows(self, rows: Array, index: Array, out: Array) -> None:
+        r"""Assign to each row of `out` the sum of the `rows` that have its number, the gradient of a gather.
+
+        .. math:: o_c = \sum_i [n_i = c]\; r_i
+
+        Rows are (..., count, dim), their numbers `index` integers (..., count) from 0, and `out` is (..., n, dim).  The
+        Array API has no operation for it: here it is a product with one-hot rows, whose cost grows with n.
+        """
+        numbers = self.xp.arange(out.shape[-2], dtype=index.dtype, device=self.device)
+        one_hot = self.xp.astype(index[..., None] == numbers, rows.dtype)
+        out[...] = self.product(one_hot.mT, rows)
+
 
 _MADE: dict[tuple[Namespace, str], Ops] = {}
 
