@@ -68,6 +68,7 @@ from .losses import (
 )
 from .model import Sequential, mlp
 from .optim import LBFGS, SGD, AdaGrad, Adam, AdamW, Lion, Momentum, Muon, NAdam, Optimizer, RMSProp
+from .predictor import Predictor, load_predictor
 from .regularizers import L1, L2, SpectralNorm
 from .schedules import (
     Constant,
@@ -154,6 +155,7 @@ __all__ = [
     "Pinball",
     "Plateau",
     "PoissonNLL",
+    "Predictor",
     "ProgressBar",
     "RMSNorm",
     "RMSProp",
@@ -185,6 +187,7 @@ __all__ = [
     "initializers",
     "inspection",
     "load",
+    "load_predictor",
     "metrics",
     "mlp",
     "plots",

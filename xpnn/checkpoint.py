@@ -116,6 +116,11 @@ def load(
         )
     if "trainer" in meta:
         raise FileFormatError(f"load: {path} holds a network in training. Read it with xpnn.Trainer.load.")
+    if "predictor" in meta.get("extra", {}):
+        raise FileFormatError(
+            f"load: {path} holds a model with the encoding of its data and its labels. Read it with "
+            "xpnn.load_predictor, which takes the data as they are; its network alone is load_predictor(...).net."
+        )
     return build(meta["network"], tensors, backend=backend, dtype=dtype, custom_layers=custom_layers)
 
 

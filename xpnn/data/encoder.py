@@ -332,11 +332,10 @@ class TableEncoder:
 
     def to_dict(self) -> dict[str, Any]:
         """Return options, notes and fitted state as JSON-able values."""
-        return {
-            **options_of(self),
-            "notes": list(self.notes),
-            "columns": [column_to_dict(column) for column in self._columns],
-        }
+        options = options_of(self)
+        if self.dayfirst is None:
+            del options["dayfirst"]  # older versions read such an encoder too
+        return {**options, "notes": list(self.notes), "columns": [column_to_dict(column) for column in self._columns]}
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> TableEncoder:

@@ -148,13 +148,18 @@ COLUMN = (
 
 
 def column_to_dict(column: NumberColumn | CategoryColumn | DateColumn) -> dict[str, Any]:
+    """Return a fitted column as JSON-able values."""
     if isinstance(column, DateColumn):
         return {"kind": "date", **column.to_dict(), "numbers": [column_to_dict(number) for number in column.numbers]}
     kinds = {kind: name for name, kind in _KINDS.items()}
-    return {"kind": kinds[type(column)], **options_of(column)}
+    options = options_of(column)
+    if not options.get("boolean", True):
+        del options["boolean"]  # older versions read such a column too
+    return {"kind": kinds[type(column)], **options}
 
 
 def column_from_dict(entry: Mapping[str, Any]) -> NumberColumn | CategoryColumn | DateColumn:
+    """Rebuild a fitted column from `column_to_dict`; raises ValueError or TypeError if an entry is bad."""
     if entry["kind"] == "date":
         return DateColumn.from_dict(entry, tuple(map(column_from_dict, entry["numbers"])))
     make: Any = _KINDS[entry["kind"]]
