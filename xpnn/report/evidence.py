@@ -55,9 +55,9 @@ def collect_evidence(
 
     `y` is their target in its own terms.  The `history` of the training is for the diagnosis; rows that it was
     `trained` on are for the baselines, which are scored on the others; `numbers` are what the rows are called, such as
-    their places in the file, by default from 1 on; `image_shape` is (height, width) or (height, width, 3) where a row is
-    an image; the `seed` draws rows where there are more than are looked at.  A `ShapeError` is raised if there are no
-    rows, or `image_shape` does not fit them.
+    their places in the file, by default from 1 on; `image_shape` is (height, width) or (height, width, 3) where a row
+    is an image; the `seed` draws rows where there are more than are looked at.  A `ShapeError` is raised if there are
+    no rows, or `image_shape` does not fit them.
 
     Returned is a dictionary for JSON: ``looked_at`` rows of ``rows``, and how many of those were ``wrong`` (classes
     only); ``mistakes``, the surest first (classes) or the largest (numbers), each with ``row``, ``truth``,
