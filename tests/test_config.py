@@ -225,6 +225,8 @@ NEEDS = {
     "SGD": (0.1,),
     "Momentum": (0.1,),
     "Residual": (xpnn.Linear(2), xpnn.ReLU()),
+    "Columns": ((2, xpnn.ReLU()), (1, xpnn.NumericalEmbedding())),
+    "ParametricActivation": ("silu",),
 }
 EVERY = [(kind, place) for place in PLACES for kind in known_classes(place).values() if kind is not place[1]]
 

@@ -194,11 +194,12 @@ PROMISED = {
         Backend get_backend available_backends to_numpy XpnnError
         mlp Sequential
         Layer Linear Identity ReLU LeakyReLU PReLU ELU SELU GELU SiLU Mish Softplus Sigmoid Tanh Softmax Step
-        Dropout BatchNorm LayerNorm RMSNorm Residual Embedding
+        Dropout BatchNorm LayerNorm RMSNorm Residual Embedding Scale ParametricActivation NumericalEmbedding Columns
         Loss MeanSquaredError MeanAbsoluteError Huber Pinball PoissonNLL BinaryCrossEntropy CrossEntropy Focal Hinge
         L1 L2 SpectralNorm
         Optimizer SGD Momentum RMSProp AdaGrad Adam AdamW NAdam Lion Muon
         Constant StepDecay ExponentialDecay InverseTimeDecay CosineDecay WarmRestarts OneCycle Warmup Plateau
+        FlatCosine CosineLog
         Callback EarlyStopping Checkpoint ProgressBar CSVLogger TensorBoard TimeLimit EMA Diagnose LambdaCallback
         Trainer History save load find_lr LRFinderResult BoundaryRecorder
         data errors initializers metrics plots regularizers schedules testing __version__
@@ -209,6 +210,7 @@ PROMISED = {
     "xpnn.regularizers": "L1 L2 SpectralNorm",
     "xpnn.schedules": """
         Constant StepDecay ExponentialDecay InverseTimeDecay CosineDecay WarmRestarts OneCycle Warmup Plateau
+        FlatCosine CosineLog
     """,
     "xpnn.testing": "check_gradients compare_backends",
     "xpnn.data": """

@@ -81,6 +81,25 @@ class Ops:
         Parameters, and activations of one batch, are those of all replicas together.
         """
 
+    # -- arrays ---------------------------------------------------------------------------------------------
+    def empty(self, like: Array, shape: Shape) -> Array:
+        """Return an array of `shape` and the dtype of `like`, in one piece, whose values the caller assigns."""
+        return self.xp.empty(shape, dtype=like.dtype, device=self.device)
+
+    def join(self, parts: Sequence[Array]) -> Array:
+        """Put features side by side, (..., batch, n_i) to a fresh array (..., batch, sum of n_i).
+
+        Replica axes may be absent from some: those are taken for each replica.
+        """
+        first = max(parts, key=lambda part: len(part.shape))
+        y = self.empty(first, (*first.shape[:-1], sum(part.shape[-1] for part in parts)))
+        start = 0
+        for part in parts:
+            stop = start + part.shape[-1]
+            y[..., start:stop] = part
+            start = stop
+        return y
+
     # -- linear ---------------------------------------------------------------------------------------------
     def product(self, a: Array, b: Array) -> Array:
         r"""Product :math:`A B` of matrices (..., m, k) and (..., k, n), a fresh array; for layers of your own, too."""

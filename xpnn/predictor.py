@@ -14,6 +14,7 @@ from .arguments import as_real
 from .backend import Backend, to_numpy
 from .checkpoint import build, read, write
 from .config import Custom, from_config, known_classes, reading, to_config
+from .data.columns import as_columns
 from .data.csv import Table
 from .data.encoder import TableEncoder
 from .data.scaling import MinMax, Standardizer
@@ -78,7 +79,10 @@ class Predictor:
     def inputs(self, raw: Any) -> np.ndarray:
         """Encode raw data: a table from `load_csv`, a frame or a mapping of columns, or an array of shape (n, ...)."""
         if isinstance(self.encoder, TableEncoder):
-            return self.encoder.transform(raw if _has_columns(raw) else self._named(raw))
+            if isinstance(raw, Table):
+                return self.encoder.transform(raw)
+            columns = as_columns(raw, "Predictor") if _has_columns(raw) else self._named(raw)
+            return self.encoder.transform({str(name): column for name, column in columns.items()})
         if isinstance(raw, Mapping | Table):
             raise ShapeError("Predictor: this model was trained on arrays, not on a table. Pass an array of rows.")
         names = getattr(self.encoder, "feature_names_in", None)
@@ -113,9 +117,13 @@ class Predictor:
         return self._linked(self.inputs(raw))
 
     def _linked(self, X: np.ndarray) -> np.ndarray:
-        """Return what the link makes of the outputs for encoded rows."""
-        out = to_numpy(self.loss.link(self.net.predict(X)))
-        out = out.mean(axis=0) if self.net.store.replicas else out
+        """Return what `predict_proba` does, for encoded rows."""
+        return self.link(self.net.predict(X))
+
+    def link(self, outputs: Any) -> np.ndarray:
+        """Turn raw outputs (n, n_out), or (K, n, n_out) of replicas, into what `predict_proba` returns, on the host."""
+        out = to_numpy(self.loss.link(outputs))
+        out = out.mean(axis=0) if out.ndim == 3 else out
         if self.temperature is None or not isinstance(self.target, ClassTarget):
             return out
         logs = np.log(np.maximum(out.astype(np.float64), _LEAST)) / self.temperature
@@ -169,7 +177,10 @@ class Predictor:
         ``accuracy``, ``cross_entropy`` and ``confusion`` (lists, rows true), for numbers ``rmse``, ``mae`` and ``r2``
         in the target's own units, of several targets the means.
         """
-        out = self.predict_proba(raw)
+        return self.score_outputs(self.predict_proba(raw), y, strip=strip)
+
+    def score_outputs(self, out: np.ndarray, y: Any, *, strip: str | None = None) -> dict[str, Any]:
+        """Return what `score` does, from what `predict_proba` returned."""
         if not isinstance(self.target, ClassTarget):
             truth = self.target.numbers(y)
             _check_rows(out, truth)
@@ -288,8 +299,8 @@ class Predictor:
 def load_predictor(path: PathLike, *, backend: str | Backend = "numpy", custom: Custom = ()) -> Predictor:
     """Read a model of tables or arrays: what ``xpnn train`` and the estimators of `xpnn.tabular` save.
 
-    It takes frames of pandas, polars and pyarrow, tables from `xpnn.data.load_csv` and dicts of columns, as they are, and
-    answers in the target's own terms.
+    It takes frames of pandas, polars and pyarrow, tables from `xpnn.data.load_csv` and dicts of columns, as they are,
+    and answers in the target's own terms.
 
     Parameters
     ----------
@@ -320,7 +331,7 @@ def load_predictor(path: PathLike, *, backend: str | Backend = "numpy", custom: 
     >>> from xpnn import load_predictor
     >>> from xpnn.tabular import TabularRegressor
     >>> table = {"size": np.arange(40.0), "kind": np.array(["a", "b"] * 20)}
-    >>> model = TabularRegressor(preset="quick", epochs=5).fit(table, np.arange(40.0))
+    >>> model = TabularRegressor(preset="quick", epochs=5).fit(table, np.arange(40.0) ** 2)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     model.save(Path(folder, "model.safetensors"))
     ...     same = load_predictor(folder)

@@ -162,7 +162,10 @@ ACTING = [
     *(("--optimizer", name) for name in ("sgd", "momentum", "rmsprop", "adagrad", "adam", "nadam", "lion", "muon")),
     *(
         ("--schedule", name)
-        for name in ("constant", "step", "exponential", "inverse", "restarts", "onecycle", "plateau")
+        for name in (
+            *("constant", "step", "exponential", "inverse", "restarts"),
+            *("onecycle", "flatcosine", "coslog4", "plateau"),
+        )
     ),
     ("--warmup", 2),
     ("--lr", 0.002),

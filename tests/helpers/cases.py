@@ -15,6 +15,7 @@ from xpnn.layers import (
     GELU,
     SELU,
     BatchNorm,
+    Columns,
     Dropout,
     Embedding,
     Identity,
@@ -22,10 +23,13 @@ from xpnn.layers import (
     LeakyReLU,
     Linear,
     Mish,
+    NumericalEmbedding,
+    ParametricActivation,
     PReLU,
     ReLU,
     Residual,
     RMSNorm,
+    Scale,
     Sigmoid,
     SiLU,
     Softmax,
@@ -46,10 +50,15 @@ class LayerCase:
     by_row: bool = True  # in training, row i of the output depends on row i of the input alone
     kinked: bool = False  # the derivative jumps at 0
     n_in: int = N_IN
+    codes: int = 0  # so many of the last columns hold category numbers, as floats
 
     @property
     def integers(self) -> bool:
         return self.make().takes_integers
+
+    @property
+    def takes_any_number(self) -> bool:
+        return not (self.integers or self.codes)
 
     def __str__(self) -> str:
         return repr(self.make())
@@ -60,7 +69,12 @@ class LayerCase:
     def x(self, batch: int = BATCH, *leading: int, seed: int = 0) -> np.ndarray:
         rng = np.random.default_rng(seed)
         shape = (*leading, batch, self.n_in)
-        return rng.integers(0, N_CATEGORIES, shape) if self.integers else rng.normal(size=shape)
+        if self.integers:
+            return rng.integers(0, N_CATEGORIES, shape)
+        x = rng.normal(size=shape)
+        if self.codes:
+            x[..., -self.codes :] = rng.integers(0, N_CATEGORIES, (*shape[:-1], self.codes))
+        return x
 
     def dy(self, batch: int = BATCH, *leading: int, seed: int = 1) -> np.ndarray:
         return np.random.default_rng(seed).normal(size=(*leading, batch, self.n_out))
@@ -104,6 +118,18 @@ LAYERS = [
     LayerCase(lambda: Residual(Residual(Linear(9), PReLU(), Linear(N_IN)), LayerNorm()), kinked=True),
     LayerCase(lambda: Embedding(N_CATEGORIES, 2), n_in=3),
     LayerCase(lambda: Embedding(N_CATEGORIES, 1, init="xavier_uniform"), n_in=6),
+    LayerCase(Scale),
+    LayerCase(lambda: Scale(0.5, lr_mult=2.0, decay_mult=0.0)),
+    LayerCase(lambda: ParametricActivation("mish")),
+    LayerCase(lambda: ParametricActivation("relu", init=0.5, lr_mult=1.0), kinked=True),
+    LayerCase(lambda: ParametricActivation(LeakyReLU(0.3), init=-0.2, decay_mult=0.1), kinked=True),
+    LayerCase(NumericalEmbedding, n_out=4 * N_IN),
+    LayerCase(lambda: NumericalEmbedding("pl", dim=3, n_frequencies=5, sigma=0.4, lr_mult=0.1), n_out=3 * N_IN),
+    LayerCase(lambda: NumericalEmbedding("plr", dim=1, n_frequencies=4, decay_mult=0.0), n_out=N_IN, kinked=True),
+    LayerCase(lambda: Columns((2, NumericalEmbedding()), (1, BatchNorm()), (1, Scale())), n_out=12, by_row=False),
+    LayerCase(
+        lambda: Columns((4, Linear(3)), (1, Embedding(N_CATEGORIES, 2)), (1, Embedding(9, 5))), n_out=10, codes=2
+    ),
 ]
 
 

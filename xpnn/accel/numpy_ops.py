@@ -93,6 +93,11 @@ class NumpyOps(Ops):
         new._loops = TracedLoops(self._loops, trace)
         return new, trace
 
+    # -- arrays ---------------------------------------------------------------------------------------------
+    def empty(self, like: Array, shape: Shape) -> Array:
+        """Return an array to be filled, of which a trace knows."""
+        return np.empty_like(like, order="C", shape=shape)
+
     # -- linear ---------------------------------------------------------------------------------------------
     def product(self, a: Array, b: Array) -> Array:
         """Product of matrices; large ones in pieces, on several threads."""

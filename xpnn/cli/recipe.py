@@ -6,27 +6,14 @@ import argparse
 from dataclasses import dataclass
 from typing import Any
 
-from .. import schedules
 from ..errors import OptionError
-from ..losses import Huber, Loss, MeanAbsoluteError, MeanSquaredError
 from ..search.configuration import OPTIMIZERS
 from .sources import Kind, kind_of
 
-__all__ = ["LOSSES", "SCHEDULES", "check_task", "default_of", "option", "refuse_idle", "rows_a_batch", "settle"]
+__all__ = ["check_task", "default_of", "option", "refuse_idle", "rows_a_batch", "settle"]
 
 # The recipes' learning rates are Adam's; rules that divide by no or another norm of the gradients need others.
 _RATES = {"sgd": 100.0, "momentum": 100.0, "adagrad": 10.0, "lion": 0.1, "muon": 20.0}
-SCHEDULES: dict[str, type[schedules.Schedule]] = {
-    "constant": schedules.Constant,
-    "step": schedules.StepDecay,
-    "exponential": schedules.ExponentialDecay,
-    "inverse": schedules.InverseTimeDecay,
-    "cosine": schedules.CosineDecay,
-    "restarts": schedules.WarmRestarts,
-    "onecycle": schedules.OneCycle,
-    "plateau": schedules.Plateau,
-}
-LOSSES: dict[str, type[Loss]] = {"mse": MeanSquaredError, "mae": MeanAbsoluteError, "huber": Huber}
 
 
 @dataclass(frozen=True)
@@ -140,8 +127,8 @@ def _defaults(args: argparse.Namespace, kind: Kind) -> dict[str, Any]:
     """Return the values of options that were left out, for this kind of data."""
     recipe = _RECIPES[kind]
     epochs = args.epochs or recipe.epochs
-    # One cycle begins with a rise of its own; and coupled decay (L2) as strong as AdamW's would stop all learning.
-    warmup = 0.0 if args.schedule == "onecycle" else recipe.warmup * epochs
+    # Some begin with a rise of their own; and coupled decay (L2) as strong as AdamW's would stop all learning.
+    warmup = 0.0 if args.schedule in ("onecycle", "coslog4") else recipe.warmup * epochs
     decay = recipe.weight_decay if OPTIMIZERS[args.optimizer].decoupled else 0.0
     return {
         "test_size": 0.0 if args.test_file or kind not in _ACTS_ON["test_size"] else 0.2,

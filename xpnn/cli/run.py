@@ -33,11 +33,12 @@ from ..random import stream
 from ..report import Trained, check_requirements, collect_evidence, read_run, write_report
 from ..search.configuration import OPTIMIZERS
 from ..staging import Staging
+from ..tabular.network import LOSSES, SCHEDULES
 from ..training import EMA, Callback, EarlyStopping, ProgressBar, TimeLimit, Trainer
 from .findings import look_over, refuse_doubts, refuse_small, say, worded
 from .interrupts import status_of, word_of
 from .options import finite, in_options, print_json
-from .recipe import LOSSES, SCHEDULES, check_task, rows_a_batch
+from .recipe import check_task, rows_a_batch
 from .results import FILES, check_folder, machine, report_baselines, report_scores, superseded, write_results
 from .resume import (
     CHECKPOINT,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..search.configuration import OPTIMIZERS
+from ..tabular.network import LOSSES, SCHEDULES
 from .options import (
     above_zero,
     add_backend,
@@ -20,7 +21,7 @@ from .options import (
     share,
     whole,
 )
-from .recipe import LOSSES, SCHEDULES, default_of
+from .recipe import default_of
 from .run import run_train
 from .sources import BUILTIN
 

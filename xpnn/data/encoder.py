@@ -100,16 +100,21 @@ class TableEncoder:
     dayfirst : bool, optional
         Whether 1/2/2020, as text, is the first of February, where the training rows leave it open. Left open, such a
         column is text.
+    values_first : bool, default=False
+        Put the scaled values of all numeric columns before everything else, for a layer that takes the first columns
+        (`xpnn.NumericalEmbedding` in `xpnn.Columns`).
 
     Attributes
     ----------
+    n_values : int
+        Number of columns of the matrix that are scaled values.
     notes : list of str
         What `fit` did, in sentences.
     feature_names_out : list of str
         Names of the d columns of the matrix.
     feature_names_in : list of str
         The columns that are used; others given to `transform` are ignored.
-    feature_slices : dict of str to slice
+    feature_places : dict of str to array of int
         By the names of these, which columns of the matrix come of them.
 
     Examples
@@ -130,7 +135,8 @@ class TableEncoder:
     sex: 1 missing value encoded as zeros.
     """
 
-    dayfirst: bool | None = None  # pickles from before have none
+    dayfirst: bool | None = None  # pickles from before have neither
+    values_first: bool = False
 
     def __init__(
         self,
@@ -143,6 +149,7 @@ class TableEncoder:
         categorical: Sequence[str] = (),
         numeric: Sequence[str] = (),
         dayfirst: bool | None = None,
+        values_first: bool = False,
     ) -> None:
         if impute not in ("median", "mean"):
             raise OptionError(f"TableEncoder: expected impute to be 'median' or 'mean', got {impute!r}.")
@@ -169,6 +176,7 @@ class TableEncoder:
         self.categorical = tuple(categorical)
         self.numeric = tuple(numeric)
         self.dayfirst = dayfirst
+        self.values_first = values_first
         self.notes: list[str] = []
         self._columns: list[_Number | _Category | DateColumn] = []
 
@@ -183,13 +191,33 @@ class TableEncoder:
     @property
     def feature_names_out(self) -> list[str]:
         """Names of the columns of the matrix."""
-        return [name for column in self._columns for name in column.feature_names]
+        names = [name for column in self._columns for name in column.feature_names]
+        return names if self._order is None else [names[k] for k in self._order]
 
     @property
-    def feature_slices(self) -> dict[str, slice]:
+    def n_values(self) -> int:
+        """Number of columns of the matrix that are scaled values."""
+        return sum(isinstance(column, _Number) and column.spread > 0 for column in self._columns)
+
+    @property
+    def _order(self) -> npt.NDArray[np.int64] | None:
+        """The places, column by column of the table, of what stands in each column of the matrix."""
+        if not self.values_first:
+            return None
+        starts = np.cumsum([0, *(len(column.feature_names) for column in self._columns)])
+        values = [
+            start
+            for start, column in zip(starts.tolist(), self._columns, strict=False)
+            if isinstance(column, _Number) and column.spread > 0
+        ]
+        return np.concatenate([np.array(values, np.int64), np.setdiff1d(np.arange(starts[-1]), values)])
+
+    @property
+    def feature_places(self) -> dict[str, npt.NDArray[np.int64]]:
         """Which columns of the matrix come of each column of the table, by its name."""
-        ends = np.cumsum([0, *(len(column.feature_names) for column in self._columns)]).tolist()
-        return {column.name: slice(*ends[i : i + 2]) for i, column in enumerate(self._columns)}
+        ends = np.cumsum([0, *(len(column.feature_names) for column in self._columns)])
+        places = np.arange(ends[-1]) if self._order is None else np.argsort(self._order)
+        return {column.name: places[ends[i] : ends[i + 1]] for i, column in enumerate(self._columns)}
 
     def fit(self, columns: Columns, *, spellings: Mapping[str, Spelling] | None = None) -> TableEncoder:
         """Learn fills, scales, bins and categories from the training rows, and return itself.
@@ -259,12 +287,14 @@ class TableEncoder:
         """
         arrays = self._present(columns)
         n = next(iter(arrays.values())).shape[0]
-        matrix = np.empty((n, len(self.feature_names_out)), dtype=np.float32)
+        width, order = sum(len(column.feature_names) for column in self._columns), self._order
+        places = np.arange(width) if order is None else np.argsort(order)
+        matrix = np.empty((n, width), dtype=np.float32)
         start = 0
         for column in self._columns:
             array = arrays[column.name]
             part = column.encode(array) if isinstance(column, _Category) else column.encode(array, self.clip)
-            matrix[:, start : start + part.shape[1]] = part
+            matrix[:, places[start : start + part.shape[1]]] = part
             start += part.shape[1]
         return matrix
 
@@ -333,8 +363,9 @@ class TableEncoder:
     def to_dict(self) -> dict[str, Any]:
         """Return options, notes and fitted state as JSON-able values."""
         options = options_of(self)
-        if self.dayfirst is None:
-            del options["dayfirst"]  # older versions read such an encoder too
+        for name, default in (("dayfirst", None), ("values_first", False)):
+            if options[name] is default:
+                del options[name]  # older versions read such an encoder too
         return {**options, "notes": list(self.notes), "columns": [column_to_dict(column) for column in self._columns]}
 
     @classmethod

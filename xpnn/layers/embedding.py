@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from .._typing import Array
 from ..arguments import count
-from ..errors import LabelError
+from ..errors import DTypeError, LabelError
 from ..initializers import Initializer, Normal, get_initializer
 from ..params import ParamSpec
 from ..random import StepKey
@@ -53,11 +55,17 @@ class Embedding(Layer):
     def param_specs(self) -> tuple[ParamSpec, ...]:
         return (ParamSpec("weight", (self.n_categories, self.dim), self.init, True),)
 
-    def check_range(self, lowest: int, highest: int) -> None:
-        """Raise LabelError unless 0 <= lowest and highest < n_categories; some libraries wrap silently."""
+    def check_categories(self, rows: np.ndarray) -> None:
+        """Raise DTypeError or LabelError unless all are whole numbers from 0 to n_categories - 1."""
+        if not rows.size:
+            return
+        where = self.label or repr(self)
+        if rows.dtype.kind == "f" and not (np.isfinite(rows) & (rows == np.floor(rows))).all():
+            raise DTypeError(f"{where}: expected whole category numbers, got fractions. Convert with X.astype(int).")
+        lowest, highest = int(rows.min()), int(rows.max())
         if lowest < 0 or highest >= self.n_categories:
             raise LabelError(
-                f"{self.label or repr(self)}: expected category numbers 0..{self.n_categories - 1}, "
+                f"{where}: expected category numbers 0..{self.n_categories - 1}, "
                 f"found {lowest}..{highest}. Renumber the categories or raise n_categories."
             )
 

@@ -272,7 +272,7 @@ def _checked(
             "Replicas with data of their own train through Sequential.forward and backward."
         )
     same_length(where, X=X, y=y)
-    if net.takes_integers:
+    if net.layers[0].takes_categories:
         net.check_categories(X)
     targets = to_numpy(y)
     loss.check_targets(targets, net.n_out)

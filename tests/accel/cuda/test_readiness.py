@@ -38,10 +38,10 @@ from xpnn.training.trainer import Trainer
 PACKAGE = PROJECT / "xpnn"
 
 # Functions of the array namespace that a step may call, by how CuPy 14 carries them out.  None waits for the device.
-UFUNCS = {"abs", "exp", "expm1", "log", "log1p", "maximum", "minimum", "sqrt", "tanh"}
+UFUNCS = {"abs", "cos", "exp", "expm1", "log", "log1p", "maximum", "minimum", "round", "sin", "sqrt", "tanh"}
 REDUCTIONS = {"argmax", "max", "mean", "sum"}
-MOVES = {"astype", "broadcast_to", "expand_dims", "reshape", "take", "take_along_axis"}
-MAKERS = {"arange", "full_like", "zeros", "zeros_like"}  # a kernel writes the numbers
+MOVES = {"astype", "broadcast_to", "expand_dims", "moveaxis", "reshape", "take", "take_along_axis"}
+MAKERS = {"arange", "empty", "full_like", "zeros", "zeros_like"}  # a kernel writes the numbers, or nobody yet
 JOINS = {"concat"}  # of at most 8 arrays: beyond, CuPy uploads a table of pointers
 HOST = {"finfo", "isdtype"}  # look at dtypes only
 NATIVE = UFUNCS | REDUCTIONS | MOVES | MAKERS | JOINS | HOST
@@ -59,9 +59,10 @@ STEP_FILES = [
 ]
 # Functions in those files that run on the host, before or between steps; so do all with double underscores.
 HOST_FUNCTIONS = {
-    "_check_shapes", "_mu", "_pair", "_shapes", "_signed32", "splitmix64",
-    "bind", "check_input", "check_labels", "check_range", "check_targets", "config", "get_activation",
+    "_check_shapes", "_mu", "_pair", "_places", "_shapes", "_signed32", "splitmix64",
+    "bind", "check_categories", "check_input", "check_labels", "check_targets", "config", "get_activation",
     "keep_threshold", "numbers", "per_replica", "positive_eps", "rate", "scalars", "step_keys", "stream",
+    "takes_categories", "takes_shared_rows",
 }  # fmt: skip
 # Namespace functions that upload in a step, where that is known: file and function.
 KNOWN_UPLOADS = {
