@@ -299,8 +299,8 @@ class Predictor:
 def load_predictor(path: PathLike, *, backend: str | Backend = "numpy", custom: Custom = ()) -> Predictor:
     """Read a model of tables or arrays: what ``xpnn train`` and the estimators of `xpnn.tabular` save.
 
-    It takes frames of pandas, polars and pyarrow, tables from `xpnn.data.load_csv` and dicts of columns, as they are, and
-    answers in the target's own terms.
+    It takes frames of pandas, polars and pyarrow, tables from `xpnn.data.load_csv` and dicts of columns, as they are,
+    and answers in the target's own terms.
 
     Parameters
     ----------

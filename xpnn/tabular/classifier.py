@@ -36,6 +36,8 @@ class TabularClassifier(TabularModel):
         Columns to read so whatever they look like.
     dayfirst : bool, optional
         Whether 1/2/2020 in text is the first of February, where the column leaves it open.
+    decimal : {".", ","}, optional
+        The decimal mark of numbers in text, where the column leaves it open, as 1,234 does.
     class_weight : dict of label to weight, "balanced" or None, default=None
         Weights of the classes, multiplied with `sample_weight`.
     random_state : int, generator or None, default=0
@@ -93,6 +95,7 @@ class TabularClassifier(TabularModel):
         categorical: Any = (),
         numeric: Any = (),
         dayfirst: bool | None = None,
+        decimal: Any = None,
         class_weight: Any = None,
         random_state: Any = 0,
         backend: Any = "numpy",
@@ -136,9 +139,10 @@ class TabularClassifier(TabularModel):
         -------
         array of shape (n_samples,)
         """
-        predictor = self._fitted("predict")
-        codes = predictor.codes(predictor.predict_proba(self._columns(X, "predict")))
-        return np.asarray(self.classes_[codes])
+        return self._answers(self._fitted("predict").predict_proba(self._columns(X, "predict")))
+
+    def _answers(self, out: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return np.asarray(self.classes_[self.predictor_.codes(out)])
 
     def predict_proba(self, X: Any) -> npt.NDArray[Any]:
         """Return the probability of each class.

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ..arguments import number
 from ..backend import Backend
 from ..data.arrays import take_rows
 from ..data.batching import hold_out
@@ -149,6 +150,8 @@ def settle_recipe(request: Request, shape: TableShape, *, own_validation: bool) 
     if request.ensemble is not None:
         folds = request.ensemble if recipe.folds and request.ensemble > 1 else 0
         recipe = recipe.replace(members=request.ensemble, folds=folds)
+    if request.class_weight is not None:  # what is right then is not each row alike
+        recipe = recipe.replace(select_by="loss", calibrate=False)
     recipe = recipe.replace(**request.overrides)
     folds = recipe.folds
     if own_validation or shape.rows < max(_LEAST_ROWS, 2 * folds):
@@ -183,6 +186,9 @@ def learn(
         Rows of one's own to hold out.
     """
     began = time.monotonic()
+    limit = request.time_limit
+    if limit is not None and not number(limit) > 0:
+        raise OptionError(f"{where}: expected time_limit > 0 or None, got {limit!r}. Try 60.")
     divided = _divide(request, rows, y, where, own=validation is not None)
     train, valid, target, codes, recipe = divided
     encoder = make_encoder(recipe, categorical=rows.categorical, numeric=request.numeric)
@@ -196,7 +202,7 @@ def learn(
         held = _Encoded(encoder.transform(validation[0]), target.encode(validation[1]), validation[1])
     elif len(valid):
         held = _Encoded(encoder.transform(take_rows(rows.columns, valid)), codes[valid], y[valid])
-    left = None if request.time_limit is None else max(request.time_limit - (time.monotonic() - began), 1e-3)
+    left = None if limit is None else max(float(limit) - (time.monotonic() - began), 1e-3)
     fitted = fit_members(
         recipe,
         learning.X,

@@ -35,6 +35,8 @@ class TabularRegressor(TabularModel):
         Columns to read so whatever they look like.
     dayfirst : bool, optional
         Whether 1/2/2020 in text is the first of February, where the column leaves it open.
+    decimal : {".", ","}, optional
+        The decimal mark of numbers in text, where the column leaves it open, as 1,234 does.
     random_state : int, generator or None, default=0
         Draws the split, weights, shuffles and masks: the same number gives the same bits. None draws anew.
     backend, dtype : str or Backend, and str, default="numpy", "float32"
@@ -89,6 +91,7 @@ class TabularRegressor(TabularModel):
         categorical: Any = (),
         numeric: Any = (),
         dayfirst: bool | None = None,
+        decimal: Any = None,
         random_state: Any = 0,
         backend: Any = "numpy",
         dtype: str = "float32",
