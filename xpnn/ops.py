@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from . import random
 from ._typing import Array, Device, DType, Namespace, Shape
 
-__all__ = ["Affine", "Clip", "Decay", "Ops", "Update", "portable_ops"]
+__all__ = ["Affine", "Clip", "Decay", "Ops", "Places", "Update", "portable_ops"]
 
 Scalar = float | Array
 #: Rates of dropout: one, the replicas' own, or thresholds on the device.
@@ -68,10 +68,21 @@ class Update(NamedTuple):
     clip: Clip | None = None
 
 
+class Places(NamedTuple):
+    """Where on the device a step leaves what is read of it after an epoch."""
+
+    #: The mean loss, 0-d or (K,).
+    loss: Array
+    #: Weight of the batch and of its rows that are right, (2,) or (2, K); None where nobody asks for accuracy.
+    hits: Array | None
+
+
 class Ops:
     """Portable operations on one Array API namespace, and on the device where new arrays are made."""
 
     name = "portable"
+    #: Whether a step's loss and what else is read of it may be written by the operation that computes the gradient.
+    fills_places = False
 
     def __init__(self, xp: Namespace, device: Device) -> None:
         self.xp = xp
@@ -286,6 +297,17 @@ class Ops:
     def softmax_cross_entropy_labels(self, logits: Array, labels: Array) -> tuple[Array, Array]:
         """Do the same for integer `labels` (..., batch) in 0..n_classes-1: targets of one 1 in each row."""
         return self.softmax_cross_entropy(logits, self.one_hot(labels, logits))
+
+    def cross_entropy_step(
+        self, logits: Array, target: Array, smoothing: float, weight: Array | None, places: Places
+    ) -> Array | None:
+        """Do all of a step's softmax cross-entropy as one, where `fills_places` says that it may be done.
+
+        Targets are rows of probabilities (..., batch, n) or labels (..., batch), smoothed; `weight` is (batch,).
+        Assigns mean loss and hits to `places` and returns the gradient of the mean to the logits, or None where
+        nothing was done.
+        """
+        return None
 
     def one_hot(self, labels: Array, like: Array) -> Array:
         """Return one-hot rows of integer `labels` (..., batch) in the dtype and width of `like` (..., batch, n)."""

@@ -326,7 +326,7 @@ def _unquote(cells: _Cells, columns: list[tuple[Rows, Rows]], quotes: Rows) -> l
 
 
 def _within(cells: _Cells, starts: Rows, ends: Rows, quotes: Rows) -> bool:
-    """Tell whether there are quotes within cells; raise `IrregularError` if a cell has some, not being quoted itself."""
+    """Tell whether there are quotes within cells; raise `IrregularError` if one that is not quoted has some."""
     found = np.flatnonzero(np.searchsorted(quotes, ends) - np.searchsorted(quotes, starts))
     for start, end in zip(starts[found].tolist(), ends[found].tolist(), strict=True):
         if not _CELL.fullmatch(cells.content[start - 1 : end + 1].decode()):

@@ -507,7 +507,7 @@ def test_the_kernels_of_cuda_are_recorded(name, gpu, cupy):
         warnings.simplefilter("error")
         recorded, _ = train(make, backend, True, fit=fit)
     kernels, products = set(cupy.launched), len(cupy.blas.products)
-    assert {"adam", "softmax_cross_entropy", "column_sums"} <= kernels
+    assert {"adam", "cross_entropy_step", "column_sums"} <= kernels
     assert ("keep_mask" in kernels) == ("dropout" in network)
     assert recorded == train(make, backend, False, fit=fit)[0]
     # before each of the three recordings its steps are made twice more, one by one

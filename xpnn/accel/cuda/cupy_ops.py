@@ -17,7 +17,7 @@ import numpy as np
 
 from ..._typing import Array, Device, DType, Namespace, Shape
 from ...errors import BackendUnavailableError
-from ...ops import Affine, MaskRate, Ops, Scalar, Update
+from ...ops import Affine, MaskRate, Ops, Places, Scalar, Update
 from ...random import keep_threshold, keep_thresholds
 from .capture import Capturer
 from .checks import (
@@ -31,6 +31,7 @@ from .checks import (
     row_step,
     sizes,
     stack_of,
+    takes_class_step,
     update_arguments,
     warps,
 )
@@ -43,6 +44,8 @@ __all__ = ["CupyOps"]
 
 _CHUNK = 512  # rows that one block sums; of more, the sums of chunks are summed again
 _SUMMING = (32, 16)  # threads that sum columns, as kernels.cu has it
+# Classes and rows of a batch up to which one block does a step's loss.
+_FEW_CLASSES, _ROWS_OF_ONE_BLOCK = 32, 8192
 _PARTS = 256  # sums of squares of one replica
 
 
@@ -54,6 +57,7 @@ class CupyOps(Ops):
     """
 
     name = "fast"
+    fills_places = True
 
     def __init__(self, xp: Namespace, device: Device, *, tf32: bool = False) -> None:
         super().__init__(xp, device)
@@ -315,9 +319,39 @@ class CupyOps(Ops):
     ) -> tuple[Array, Array]:
         cols, rows = logits.shape[-1], logits.size // logits.shape[-1]
         losses, d = (self.cupy.empty(shape, np.float32) for shape in (logits.shape[:-1], logits.shape))
-        arrays = (logits, target, labels, losses, d)
-        self.kernels.launch("softmax_cross_entropy", *warps(rows), *arrays, rows, cols, target_rows)
+        arrays = (logits, target, labels, None, losses, d, None)
+        self.kernels.launch(
+            "softmax_cross_entropy", *warps(rows), *arrays, rows, cols, target_rows, 1, 1.0, 0.0, None, 0, 1.0
+        )
         return losses, d
+
+    def cross_entropy_step(
+        self, logits: Array, target: Array, smoothing: float, weight: Array | None, places: Places
+    ) -> Array | None:
+        """Loss, gradient, their scaling and the hits: one kernel for few classes, two for many."""
+        if not takes_class_step(logits, target, weight, places):
+            return None
+        replicas, rows, cols = sizes(logits)
+        labels, target_rows = None, target.size // cols
+        if target.dtype == np.int64:
+            target, labels, target_rows = None, target, target.size
+        smoothed = 1.0 - smoothing, smoothing / cols
+        factor: tuple[Any, ...] = None, 0, np.float32(1.0 / rows)
+        if weight is not None:  # a batch in which every weight is 0 has loss 0
+            total = self.xp.maximum(self.xp.sum(weight), float(np.finfo(np.float32).smallest_normal))
+            factor = 1.0 / total, 0, np.float32(0)
+        d, launch = self.cupy.empty(logits.shape, np.float32), self.kernels.launch
+        if cols <= _FEW_CLASSES and rows <= _ROWS_OF_ONE_BLOCK:
+            threads, arrays = min(-(-rows // 32) * 32, 1024), (logits, target, labels, weight, d, *places)
+            launch("cross_entropy_step", (replicas,), (threads,), *arrays, rows, cols, target_rows, *smoothed, *factor)
+            return d
+        losses = self.cupy.empty(logits.shape[:-1], np.float32)
+        hits = None if places.hits is None else self.cupy.empty(logits.shape[:-1], np.float32)
+        numbers = (replicas * rows, cols, target_rows, rows, *smoothed, *factor)
+        grid = warps(replicas * rows)
+        launch("softmax_cross_entropy", *grid, logits, target, labels, weight, losses, d, hits, *numbers)
+        launch("step_sums", (replicas,), (1024,), losses, hits, weight, *places, rows, *factor)
+        return d
 
     # -- the optimizer's side -------------------------------------------------------------------------------
     def global_norm(self, grads: Array) -> Array:

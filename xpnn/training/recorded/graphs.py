@@ -176,8 +176,9 @@ class _Stage:
     def run(self, training: Training, steps: Iterator[Step] | list[Step]) -> None:
         """Make the steps one by one, by the rows of an epoch's table or by those of this memory."""
         for slot, ((x, y, weight), step) in enumerate(zip(self._batches, steps, strict=True)):
-            value, pred = training.train_step(x, y, weight, step)
-            self.tally.add(slot, value, pred, y, weight)
+            note = self.tally.note(slot)
+            value, pred = training.train_step(x, y, weight, step if note is None else step._replace(note=note))
+            self.tally.add(slot, value, pred, y, weight, note)
 
     def made(self, epoch: Epoch, start: int) -> None:
         """Put losses and metrics in the epoch's tally: the steps from number `start` on are whole."""
