@@ -365,4 +365,4 @@ def _keeper(recipe: Recipe) -> EarlyStopping:
     """Return what keeps the best weights, and ends training where the recipe has a patience."""
     loss = make_loss(recipe)
     monitor = "val_accuracy" if recipe.select_by == "accuracy" and loss.classifies else "val_loss"
-    return EarlyStopping(monitor, recipe.patience or recipe.epochs)
+    return EarlyStopping(monitor, recipe.patience or recipe.epochs, ties="last")
