@@ -20,6 +20,7 @@ Preset: TypeAlias = Literal["quick", "good", "best"]
 #: From the fastest to the most accurate.
 PRESETS: tuple[Preset, ...] = ("quick", "good", "best")
 
+
 @dataclass(frozen=True)
 class TableShape:
     """What `choose_recipe` knows of a table.
@@ -283,7 +284,7 @@ def choose_recipe(preset: Preset, shape: TableShape, *, metric: str | None = Non
         lr=0.04 if classes else 0.2,
         batch_size=_batch_size(shape, classes=classes),
         epochs=_epochs(shape.rows, plan.length),
-        select_by="accuracy" if classes and metric == "accuracy" else "loss",
+        select_by="accuracy" if classes and metric in (None, "accuracy") else "loss",
         folds=plan.folds,
         members=plan.members,
     )
