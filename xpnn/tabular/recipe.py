@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Self, TypeAlias
@@ -311,5 +312,5 @@ def _batch_size(shape: TableShape, *, classes: bool) -> int:
 
 def _epochs(rows: int, length: float) -> int:
     """As many passes as make about the same number of steps, whatever the number of rows."""
-    usual = _MOST_EPOCHS * (2500 / max(rows, 1)) ** 0.85
+    usual = _MOST_EPOCHS * math.pow(2500 / max(rows, 1), 0.85)
     return max(_LEAST_EPOCHS, round(min(usual, _MOST_EPOCHS) * length))
