@@ -14,7 +14,19 @@ Examples
 True
 """
 
-from . import data, errors, initializers, metrics, plots, regularizers, schedules, search, testing
+from . import (
+    baselines,
+    data,
+    errors,
+    initializers,
+    inspection,
+    metrics,
+    plots,
+    regularizers,
+    schedules,
+    search,
+    testing,
+)
 from .backend import Backend, available_backends, get_backend, to_numpy
 from .checkpoint import load, save
 from .errors import XpnnError
@@ -31,6 +43,9 @@ from .layers import (
     LayerNorm,
     LeakyReLU,
     Linear,
+    MemberHead,
+    MemberLinear,
+    MemberScale,
     Mish,
     NumericalEmbedding,
     ParametricActivation,
@@ -55,11 +70,13 @@ from .losses import (
     Loss,
     MeanAbsoluteError,
     MeanSquaredError,
+    MemberMean,
     Pinball,
     PoissonNLL,
 )
 from .model import Sequential, mlp
 from .optim import LBFGS, SGD, AdaGrad, Adam, AdamW, Lion, Momentum, Muon, NAdam, Optimizer, RMSProp
+from .predictor import Predictor, load_predictor
 from .regularizers import L1, L2, SpectralNorm
 from .schedules import (
     Constant,
@@ -141,6 +158,10 @@ __all__ = [
     "Loss",
     "MeanAbsoluteError",
     "MeanSquaredError",
+    "MemberHead",
+    "MemberLinear",
+    "MemberMean",
+    "MemberScale",
     "Mish",
     "Momentum",
     "Muon",
@@ -153,6 +174,7 @@ __all__ = [
     "Pinball",
     "Plateau",
     "PoissonNLL",
+    "Predictor",
     "ProgressBar",
     "RMSNorm",
     "RMSProp",
@@ -176,13 +198,16 @@ __all__ = [
     "XpnnError",
     "__version__",
     "available_backends",
+    "baselines",
     "data",
     "diagnose",
     "errors",
     "find_lr",
     "get_backend",
     "initializers",
+    "inspection",
     "load",
+    "load_predictor",
     "metrics",
     "mlp",
     "plots",

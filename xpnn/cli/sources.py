@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import data
 from ..arguments import as_rows
-from ..data.batching import stratified_indices
+from ..data.batching import hold_out
 from ..data.csv import MISSING, Table
 from ..data.spelling import Spelling
 from ..errors import DataError, OptionError
@@ -90,15 +90,8 @@ class Source:
 
         Labels are class numbers: raw ones may be numbers with fractions, or text with blanks around it.
         """
-
-        def draw(among: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-            if not fraction:
-                return among, among[:0]
-            rest, drawn = stratified_indices(len(among) if labels is None else labels[among], fraction, seed)
-            return among[rest], among[drawn]
-
-        rows, test = draw(np.arange(len(self.y)), test_size, seed)
-        rows, valid = draw(rows, validation_size, seed if self.kind == "stream" else seed + 1)
+        rows, test = hold_out(np.arange(len(self.y)), labels, test_size, seed)
+        rows, valid = hold_out(rows, labels, validation_size, seed if self.kind == "stream" else seed + 1)
         return {"train": rows, "valid": valid, "test": test}
 
 

@@ -16,7 +16,7 @@ from ..errors import DataError, LabelError, OptionError, ShapeError
 from ..frames import is_gap
 from ..random import stream
 
-__all__ = ["batches", "epoch_order", "folds", "split_off", "stratified_indices", "train_test_split"]
+__all__ = ["batches", "epoch_order", "folds", "hold_out", "split_off", "stratified_indices", "train_test_split"]
 
 Indices: TypeAlias = "npt.NDArray[np.int64]"
 
@@ -179,6 +179,22 @@ def stratified_indices(
         rank = np.arange(n) - np.repeat(np.cumsum(counts) - counts, counts)
         drawn = order[rank < np.repeat(quota, counts)]
     return split_off(n, drawn, "stratified_indices")
+
+
+def hold_out(among: Indices, labels: Any, fraction: float, seed: int = 0) -> tuple[Indices, Indices]:
+    """Divide some row numbers into those to keep and those to hold out, of each class alike if there are labels.
+
+    Labels are class numbers of all rows, None for a plain draw; a fraction of 0 holds none out.
+
+    Examples
+    --------
+    >>> hold_out(np.arange(4), None, 0.0)
+    (array([0, 1, 2, 3]), array([], dtype=int64))
+    """
+    if not fraction:
+        return among, among[:0]
+    rest, drawn = stratified_indices(len(among) if labels is None else labels[among], fraction, seed)
+    return among[rest], among[drawn]
 
 
 def folds(y_or_n: Any, k: int, seed: int = 0, *, stratify: bool | Literal["auto"] = "auto") -> list[Indices]:

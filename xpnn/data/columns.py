@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DataError, DTypeError, ShapeError
-from ..frames import cells, is_gap
+from ..frames import cells, is_gap, table_names
 
 __all__ = [
     "LARGEST",
@@ -50,11 +50,11 @@ def as_columns(table: Any, where: str) -> dict[str, Any]:
     """Return the columns of a mapping, or of a frame of pandas, polars or the like, by name."""
     if isinstance(table, Mapping):
         return dict(table)
-    names = getattr(table, "columns", None)
-    if names is None or not hasattr(table, "__getitem__"):
+    names = table_names(table)
+    if names is None:
         raise DTypeError(
             f"{where}: expected columns by name, got {type(table).__name__}. Pass a frame of pandas or polars, a "
-            "table from load_csv, or a dict of arrays."
+            "table of pyarrow or from load_csv, or a dict of arrays."
         )
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
