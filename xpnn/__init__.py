@@ -17,6 +17,7 @@ True
 from . import calibration, data, errors, initializers, metrics, plots, regularizers, schedules, search, testing
 from .backend import Backend, available_backends, get_backend, to_numpy
 from .checkpoint import load, save
+from .data_init import init_from_data
 from .errors import XpnnError
 from .layers import (
     ELU,
@@ -174,6 +175,7 @@ __all__ = [
     "errors",
     "find_lr",
     "get_backend",
+    "init_from_data",
     "initializers",
     "load",
     "metrics",
