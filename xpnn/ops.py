@@ -144,6 +144,9 @@ class Ops:
             d_bias[...] = self.xp.sum(dy, axis=-2, keepdims=True)
         return dy @ weight.mT if need_dx else None
 
+    def await_gradients(self) -> None:
+        """Let what follows find all gradients that a backward pass has assigned; some may run beside it until then."""
+
     # -- dropout --------------------------------------------------------------------------------------------
     def keep_mask(self, shape: Shape, rate: MaskRate, key: tuple[Any, Any], dtype: DType) -> Array:
         """Inverted-dropout mask of `shape` from a `StepKey` pair (`xpnn.random.keep_mask`).

@@ -494,6 +494,7 @@ class Trainer(Recordable):
         take = loss.value_and_grad if note is None else functools.partial(note.loss_and_gradient, loss)
         value, d_pred = take(pred, y, weight)
         net.backward(d_pred, caches)
+        net.backend.ops.await_gradients()
         if self.regularizer is not None:
             own = {} if step.strength is None else {"lam": step.strength}
             self.penalty = self.regularizer.add(net.store, **own)

@@ -963,7 +963,7 @@ class Repeats:
     def release(self):
         """There is no memory of its own."""
 
-    def record(self, run):
+    def record(self, run, **options):
         def launch():
             counts = self.trainer.step, self.trainer.optimizer.t
             run()
@@ -1150,7 +1150,7 @@ def test_the_script_measures_steps_in_a_graph(probe, on_gpu, cupy):
 
 def test_a_graph_that_does_something_else_is_found(probe, on_gpu):
     class Twice(Repeats):
-        def record(self, run):
+        def record(self, run, **options):
             recording = super().record(run)
             return types.SimpleNamespace(launch=lambda: (recording.launch(), recording.launch()))
 

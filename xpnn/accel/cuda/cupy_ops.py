@@ -6,6 +6,7 @@ kernels do not take (other dtypes than float32, views whose rows lie apart, empt
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import math
 import threading
@@ -19,7 +20,7 @@ from ..._typing import Array, Device, DType, Namespace, Shape
 from ...errors import BackendUnavailableError
 from ...ops import Affine, MaskRate, Ops, Places, Scalar, Update
 from ...random import keep_threshold, keep_thresholds
-from .capture import Capturer
+from .capture import Branch, Capturer
 from .checks import (
     LARGEST,
     MOST_REPLICAS,
@@ -84,7 +85,22 @@ class CupyOps(Ops):
             found: Capturer = self._threads.capturer
         except AttributeError:
             found = self._threads.capturer = Capturer(self.cupy)
+            with found.branch.stream:  # its workspace cannot be made within a capture
+                blas = self.blas()
+                if blas is not None:
+                    blas.workspace()
         return found
+
+    def _branch(self) -> Branch | None:
+        """Return where work may go that nothing waits for until `join`; None but within some captures."""
+        capturer: Capturer | None = getattr(self._threads, "capturer", None)
+        return capturer.branch if capturer is not None and capturer.branch.open else None
+
+    def await_gradients(self) -> None:
+        """Wait, on the device, for the gradients of the weights."""
+        branch = self._branch()
+        if branch is not None:
+            branch.join()
 
     def _open_blas(self) -> Blas | None:
         try:
@@ -132,13 +148,17 @@ class CupyOps(Ops):
     ) -> Array | None:
         """Gradients of `linear`; they go straight into the flat gradient buffer."""
         weight, _, d_weight, d_bias = affine
-        d_bias = d_bias if need_d_bias else None
+        branch = self._branch() if need_dx else None
+        with contextlib.nullcontext() if branch is None else branch.beside(x, dy):
+            self._parameter_gradients(x, dy, d_weight, d_bias if need_d_bias else None)
+        return self.matmul(dy, weight.mT) if need_dx else None
+
+    def _parameter_gradients(self, x: Array, dy: Array, d_weight: Array, d_bias: Array | None) -> None:
         turned = x.mT
         epilogues = None if d_bias is None else self._epilogues(turned, dy)
         if epilogues is None or not epilogues.product(turned, dy, d_weight, Epilogue.BGRADA, d_bias):
             self.matmul(turned, dy, d_weight)
             self.bias_gradient(dy, d_bias)
-        return self.matmul(dy, weight.mT) if need_dx else None
 
     def linear_relu(self, x: Array, weight: Array, bias: Array | None) -> Array:
         """Affine map and ReLU, by one launch where cuBLASLt does both; else a product and a kernel."""

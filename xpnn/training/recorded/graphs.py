@@ -21,6 +21,8 @@ from collections.abc import Iterator
 
 from ..._typing import Array
 from ...accel.cuda.capture import Capturer, Recording, find_capturer
+from ...contract import foreign
+from ...layers.base import walk
 from ...recordable import RecordingMode
 from ..epoch import Epoch
 from ..feed import Batch
@@ -122,7 +124,8 @@ class GraphRunner:
         def recorded() -> None:
             # The counters stand as after these steps, so a recording in which they are frozen is found out.
             after[0].restore_counts(training)
-            stage.recording = self._capturer.record(lambda: stage.run(training, stage.rows))
+            own = not any(map(foreign, walk(training.net.layers)))  # others may look at gradients within a pass
+            stage.recording = self._capturer.record(lambda: stage.run(training, stage.rows), branches=own)
             stage.left = training.grad_norm, training.penalty
             before.restore(training)
             stage.launch(training, stage.recording)
