@@ -30,7 +30,7 @@ LEVELS = (
     {"params", "data"},
     {"layers", "losses", "regularizers"},
     {"model"},
-    {"checkpoint", "optim"},
+    {"checkpoint", "data_init", "optim"},
     {"plots"},
     {"intervals", "training"},
     {"bench", "predictor", "search", "testing"},
@@ -192,7 +192,7 @@ def assigned(node: ast.stmt) -> list[ast.expr]:
 PROMISED = {
     "xpnn": """
         Backend get_backend available_backends to_numpy XpnnError
-        mlp Sequential
+        mlp Sequential init_from_data
         Layer Linear Identity ReLU LeakyReLU PReLU ELU SELU GELU SiLU Mish Softplus Sigmoid Tanh Softmax Step
         Dropout BatchNorm LayerNorm RMSNorm Residual Embedding Scale ParametricActivation NumericalEmbedding Columns
         MemberScale MemberLinear MemberHead

@@ -30,6 +30,7 @@ from . import (
 )
 from .backend import Backend, available_backends, get_backend, to_numpy
 from .checkpoint import load, save
+from .data_init import init_from_data
 from .errors import XpnnError
 from .layers import (
     ELU,
@@ -206,6 +207,7 @@ __all__ = [
     "errors",
     "find_lr",
     "get_backend",
+    "init_from_data",
     "initializers",
     "inspection",
     "load",

@@ -15,13 +15,12 @@ from .data.encoder import TableEncoder
 from .data.scaling import Standardizer
 from .data.targets import ClassTarget
 from .errors import DataError, ShapeError
-from .losses import CrossEntropy, MeanSquaredError
+from .losses import CrossEntropy, Loss, MeanSquaredError
 from .model import mlp
 from .optim import LBFGS
 from .predictor import Predictor
 from .random import stream
 from .regularizers import L2
-from .training import Trainer
 
 __all__ = ["ROWS", "Baseline", "Comparison", "compare_baselines"]
 
@@ -31,7 +30,7 @@ ROWS = 10_000
 _LINEAR_WORK, _TREE_WORK = 2 * 10**7, 15 * 10**7
 _FEWEST, _TREE_ROWS = 500, 8_000  # a tree of 31 leaves costs as much as about so many rows, however few there are
 _TREES, _FEWEST_TREES = 100, 30
-_EPOCHS = 100
+_ITERATIONS = 100
 _LEAST = 1e-12  # probability that a logarithm is taken of
 
 
@@ -233,10 +232,19 @@ def _encoder(encoder: Any, X: Any) -> TableEncoder | Standardizer:
 
 
 def _linear(predictor: Predictor, inputs: np.ndarray, y: np.ndarray, tested: np.ndarray) -> np.ndarray:
-    loss = CrossEntropy() if isinstance(predictor.target, ClassTarget) else MeanSquaredError()
+    loss: Loss = CrossEntropy() if isinstance(predictor.target, ClassTarget) else MeanSquaredError()
     net = mlp([inputs.shape[1], predictor.net.n_out], init="zeros", dtype="float64")
-    trainer = Trainer(net, loss, LBFGS(), regularizer=L2(0.5 / len(y)), metrics=())
-    trainer.fit(inputs, predictor.target.encode(y), epochs=_EPOCHS, batch_size=len(y))
+    x, ridge = inputs.astype(np.float64), L2(0.5 / len(y))
+    target: np.ndarray = predictor.target.encode(y)
+    target = target if target.dtype.kind == "i" else target.astype(np.float64)
+
+    def evaluate() -> np.ndarray:
+        pred, caches = net.forward(x)
+        value, d_pred = loss.value_and_grad(pred, target)
+        net.backward(d_pred, caches)
+        return np.asarray(value + ridge.add(net.store))
+
+    LBFGS(_ITERATIONS).minimize(net.store, evaluate)
     return np.asarray(loss.link(net.predict(tested)))
 
 

@@ -48,12 +48,16 @@ def test_kinds_of_targets_have_their_own_choices():
     assert classes.label_smoothing > 0
     assert classes.select_by == "accuracy"
     assert numbers.activation != classes.activation
+    assert (numbers.bins, classes.bins) == (16, 0)
+
+
+def test_many_columns_of_numbers_have_no_bins():
+    assert choose_recipe("good", dataclasses.replace(NUMBERS, numbers=300)).bins == 0
 
 
 @pytest.mark.parametrize("metric", ["log_loss", "roc_auc"])
-def test_scores_of_probabilities_are_served_without_smoothing(metric):
-    recipe = choose_recipe("good", CLASSES, metric=metric)
-    assert (recipe.label_smoothing, recipe.select_by) == (0.0, "loss")
+def test_scores_of_probabilities_choose_the_epoch_by_the_loss(metric):
+    assert choose_recipe("good", CLASSES, metric=metric).select_by == "loss"
     assert choose_recipe("good", CLASSES, metric="accuracy") == choose_recipe("good", CLASSES)
 
 

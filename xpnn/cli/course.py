@@ -6,6 +6,7 @@ import argparse
 import itertools
 import sys
 import time
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 from .. import schedules
@@ -36,6 +37,7 @@ class Ending(NamedTuple):
     why: str | None  # it ended early, if it did
     best_epoch: int | None
     resumable: bool = False  # it can go on
+    at: str = "in the first epoch"  # where, if there is nothing to show yet
 
 
 class Course(Protocol):
@@ -65,6 +67,9 @@ class Course(Protocol):
 
     def predictor(self, info: dict[str, Any]) -> Predictor:
         """Return what was learned."""
+
+    def write_more(self, folder: Path, run: str) -> list[Path]:
+        """Write what else belongs to the run of this id, and return the files."""
 
 
 def cut_short(args: argparse.Namespace, error: BaseException, history: History) -> Ending:
@@ -147,6 +152,9 @@ class OneNetwork:
     def predictor(self, info: dict[str, Any]) -> Predictor:
         trainer = self._begun()
         return Predictor(trainer.net, trainer.loss, self.problem.target, self.problem.encoder, info)
+
+    def write_more(self, folder: Path, run: str) -> list[Path]:
+        return []
 
     def _begun(self) -> Trainer:
         if self.trainer is None:

@@ -22,7 +22,7 @@ from .findings import look_over, refuse_doubts, refuse_small, say, worded
 from .recipe import check_task
 from .sources import Source, names, open_source
 
-__all__ = ["Problem", "Scored", "read_problem"]
+__all__ = ["Problem", "Scored", "check_test_file", "read_problem"]
 
 
 class Problem(NamedTuple):
@@ -106,7 +106,7 @@ def read_problem(settings: argparse.Namespace, note: Callable[..., None]) -> Pro
             target = NumberTarget().fit(source.y[parts["train"]], spelling=source.spelling)
             y = target.encode(source.y)
         encoder = fit_encoder(source, parts["train"], settings)
-        note(*getattr(encoder, "notes", []), *_check_test_file(source, encoder, target))
+        note(*getattr(encoder, "notes", []), *check_test_file(source, encoder, target))
     findings: list[AuditFinding] | None = None
     if source.table is not None and isinstance(encoder, TableEncoder):
         found = look_over(settings, source.table, source.test_table, held_out=parts["test"])
@@ -132,7 +132,7 @@ def fit_encoder(source: Source, rows: np.ndarray, args: argparse.Namespace) -> T
     return None
 
 
-def _check_test_file(source: Source, encoder: Any, target: Target) -> list[str]:
+def check_test_file(source: Source, encoder: Any, target: Target) -> list[str]:
     """Encode the test data before training, so that what does not fit is said at once; return remarks."""
     if source.raw_test is None:
         return []

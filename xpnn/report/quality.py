@@ -41,7 +41,7 @@ def groups(predictor: Predictor, columns: Mapping[str, Any], y: np.ndarray, out:
     """Return the worst group of each column, those that stand out most first."""
     target = predictor.target
     if isinstance(target, ClassTarget):
-        error = (out.argmax(axis=-1) != target.encode(y)).astype(np.float64)
+        error = (predictor.codes(out) != target.encode(y)).astype(np.float64)
     else:
         error = np.abs(predictor.decode(out) - target.numbers(y))
     some = dict(list(columns.items())[:_COLUMNS])

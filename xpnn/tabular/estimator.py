@@ -195,6 +195,13 @@ class TabularModel(Parameters):
         _same_size(len(next(iter(columns.values()))), targets, where)
         return columns, targets
 
+    def adopt(
+        self, learned: Learned, rows: TrainingRows, targets: npt.NDArray[Any], target_name: str | None = None
+    ) -> Self:
+        """Take what `learn` returned for these rows, as `fit` does, and return itself."""
+        self._take(learned, rows, targets, target_name)
+        return self
+
     def _take(self, learned: Learned, rows: TrainingRows, targets: npt.NDArray[Any], target_name: str | None) -> None:
         """Set the fitted attributes."""
         fitted = learned.fitted

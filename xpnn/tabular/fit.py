@@ -39,6 +39,7 @@ __all__ = [
     "class_weights",
     "fit_target",
     "learn",
+    "learn_from",
     "prepare",
     "settle_recipe",
     "shape_of",
@@ -58,8 +59,8 @@ class Request:
 
     task: Task
     preset: Preset = "good"
-    #: Entries of the recipe that are not to be chosen.
-    overrides: Mapping[str, Any] = field(default_factory=dict)
+    #: Entries of the recipe that are not to be chosen; or a function that returns them for the one that was.
+    overrides: Mapping[str, Any] | Callable[[Recipe], Mapping[str, Any]] = field(default_factory=dict)
     #: What the answers will be judged by.
     metric: str | None = None
     #: Number of networks; None: the recipe's.
@@ -72,8 +73,6 @@ class Request:
     backend: str | Backend = "numpy"
     dtype: str = "float32"
     callbacks: Callbacks = ()
-    #: Trains each network, in place of `Trainer.fit`; see `fit_members`.
-    train: Train | None = None
     #: Ending to take off every label.
     strip: str = ""
     #: How the numbers of the target are written, where that is known.
@@ -181,7 +180,8 @@ def settle_recipe(request: Request, shape: TableShape, *, own_validation: bool) 
         recipe = recipe.replace(members=request.ensemble, folds=folds)
     if request.class_weight is not None:  # what is right then is not each row alike
         recipe = recipe.replace(select_by="loss", calibrate=False)
-    recipe = recipe.replace(**request.overrides)
+    changes = request.overrides
+    recipe = recipe.replace(**(changes(recipe) if callable(changes) else changes))
     folds = recipe.folds
     if own_validation or shape.rows < max(_LEAST_ROWS, 2 * folds):
         recipe = recipe.replace(folds=0)
@@ -220,21 +220,45 @@ def learn(
         raise OptionError(f"{where}: expected time_limit > 0 or None, got {limit!r}. Try 60.")
     prepared = prepare(request, rows, y, where=where, weight=weight, validation=validation)
     left = None if limit is None else max(float(limit) - (time.monotonic() - began), 1e-3)
+    learned = learn_from(prepared, time_limit=left, callbacks=request.callbacks)
+    return learned._replace(seconds=time.monotonic() - began)
+
+
+def learn_from(
+    prepared: Prepared,
+    *,
+    backend: str | Backend | None = None,
+    time_limit: float | None = None,
+    callbacks: Callbacks = (),
+    train: Train | None = None,
+) -> Learned:
+    """Train the networks, and decide with held-out rows what training leaves open.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        What `prepare` returned.
+    backend : str or Backend, optional
+        Where the networks shall live; by default as was asked for.
+    time_limit, callbacks, train
+        As in `fit_members`.
+    """
+    request, learning, began = prepared.request, prepared.learning, time.monotonic()
     fitted = fit_members(
         prepared.recipe,
-        prepared.learning.X,
-        prepared.learning.codes,
+        learning.X,
+        learning.codes,
         **prepared.arguments(),
         seed=request.seed,
-        backend=request.backend,
+        backend=request.backend if backend is None else backend,
         dtype=request.dtype,
-        time_limit=left,
-        callbacks=request.callbacks,
-        train=request.train,
+        time_limit=time_limit,
+        callbacks=callbacks,
+        train=train,
     )
     predictor = Predictor(fitted.net, fitted.loss, prepared.target, prepared.encoder)
     scores = None if fitted.held_out is None else _decide(prepared, predictor, fitted.held_out)
-    notes = (*rows.notes, *rows.doubts, *prepared.encoder.notes, *_time_notes(fitted, request, prepared.recipe))
+    notes = (*prepared.notes, *prepared.encoder.notes, *_time_notes(fitted, request, prepared.recipe))
     return Learned(predictor, prepared.recipe, fitted, scores, notes, time.monotonic() - began)
 
 
@@ -257,6 +281,9 @@ class Prepared(NamedTuple):
     held: Encoded | None  # None where the recipe has folds, or the rows are too few
     weight: npt.NDArray[np.float64] | None
     class_weight: Mapping[int, float] | Literal["balanced"] | None
+    train: Indices  # numbers of the rows that were given
+    valid: Indices
+    notes: tuple[str, ...]  # of the columns
 
     @property
     def n_out(self) -> int:
@@ -298,7 +325,8 @@ def prepare(
         held = Encoded(encoder.transform(take_rows(rows.columns, valid)), codes[valid], y[valid])
     own = class_weights(request.class_weight, target, where) if isinstance(target, ClassTarget) else None
     own_weight = None if weight is None else weight[train]
-    return Prepared(request, recipe, encoder, target, learning, held, own_weight, own)
+    notes = (*rows.notes, *rows.doubts)
+    return Prepared(request, recipe, encoder, target, learning, held, own_weight, own, train, valid, notes)
 
 
 class _Divided(NamedTuple):

@@ -490,8 +490,11 @@ class Trainer(Recordable):
         net = self.net
         known = {} if weight is None else {"sample_weight": weight, "total_weight": step.weight}
         pred, caches = net.forward(x, train=True, step=step.step, rows=step.rows, dropout=step.dropout, **known)
-        value, d_pred = self.bound_loss.value_and_grad(pred, y, weight)
+        loss, note = self.bound_loss, step.note
+        take = loss.value_and_grad if note is None else functools.partial(note.loss_and_gradient, loss)
+        value, d_pred = take(pred, y, weight)
         net.backward(d_pred, caches)
+        net.backend.ops.await_gradients()
         if self.regularizer is not None:
             own = {} if step.strength is None else {"lam": step.strength}
             self.penalty = self.regularizer.add(net.store, **own)
