@@ -217,7 +217,7 @@ def _constant(predictor: Predictor, y: np.ndarray) -> tuple[str, np.ndarray]:
     target = predictor.target
     if not isinstance(target, ClassTarget):
         mean = float(target.numbers(y).mean())
-        return f"always {mean:,.6g}, the mean", target.encode([mean])[0]
+        return f"always {mean:,.6g} (the mean)", target.encode([mean])[0]
     counts = np.bincount(target.encode(y), minlength=len(target.classes))
     common = target.classes[int(counts.argmax())]
     return f"always “{common}”", (counts + 1) / (counts.sum() + len(counts))  # no class is impossible
