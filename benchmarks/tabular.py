@@ -382,7 +382,9 @@ def plan(args: argparse.Namespace) -> dict[str, tuple[Callable[[Problem, int], A
         chosen[name] = MODELS[name], args.peer_seeds
     if args.only:
         chosen = {name: model for name, model in chosen.items() if any(part in name for part in args.only.split(","))}
-    return {name: (model, 1) for name, (model, _) in chosen.items()} if args.quick else chosen
+    if not args.quick:
+        return chosen
+    return {name: (model, 1) for name, (model, _) in chosen.items() if name not in ("xpnn good", "xpnn best")}
 
 
 def main() -> None:
