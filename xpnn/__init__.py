@@ -16,6 +16,7 @@ True
 
 from . import (
     baselines,
+    calibration,
     data,
     errors,
     initializers,
@@ -29,6 +30,7 @@ from . import (
 )
 from .backend import Backend, available_backends, get_backend, to_numpy
 from .checkpoint import load, save
+from .data_init import init_from_data
 from .errors import XpnnError
 from .layers import (
     ELU,
@@ -43,6 +45,9 @@ from .layers import (
     LayerNorm,
     LeakyReLU,
     Linear,
+    MemberHead,
+    MemberLinear,
+    MemberScale,
     Mish,
     NumericalEmbedding,
     ParametricActivation,
@@ -67,6 +72,7 @@ from .losses import (
     Loss,
     MeanAbsoluteError,
     MeanSquaredError,
+    MemberMean,
     Pinball,
     PoissonNLL,
 )
@@ -154,6 +160,10 @@ __all__ = [
     "Loss",
     "MeanAbsoluteError",
     "MeanSquaredError",
+    "MemberHead",
+    "MemberLinear",
+    "MemberMean",
+    "MemberScale",
     "Mish",
     "Momentum",
     "Muon",
@@ -191,11 +201,13 @@ __all__ = [
     "__version__",
     "available_backends",
     "baselines",
+    "calibration",
     "data",
     "diagnose",
     "errors",
     "find_lr",
     "get_backend",
+    "init_from_data",
     "initializers",
     "inspection",
     "load",

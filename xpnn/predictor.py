@@ -271,10 +271,10 @@ class Predictor:
 
     def _misfit(self) -> str | None:
         """Return which of the parts does not go with the others, as in a file that was changed."""
-        n_in, n_out, encoder, target = self.net.n_in, self.net.n_out, self.encoder, self.target
-        n_targets = len(target.targets) if isinstance(target, NumberTargets) else 1
         if not isinstance(self.loss, Loss):
             return f"a loss that is {self.loss!r}"
+        n_in, n_out, encoder, target = self.net.n_in, self.loss.n_outputs(self.net.n_out), self.encoder, self.target
+        n_targets = len(target.targets) if isinstance(target, NumberTargets) else 1
         if isinstance(encoder, TableEncoder):
             n_given: int = len(encoder.feature_names_out)
         else:

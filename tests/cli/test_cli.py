@@ -313,7 +313,7 @@ def interrupt(*_):
 
 
 def test_interrupt_keeps_the_best_weights(tmp_path, monkeypatch, no_pictures):
-    monkeypatch.setattr("xpnn.cli.run.ProgressBar", lambda: At(7, interrupt))
+    monkeypatch.setattr("xpnn.cli.course.ProgressBar", lambda: At(7, interrupt))
     ran = run("train", "moons", "--out", tmp_path)
     assert ran.status == 130
     assert ran.err == "interrupted: the best weights so far are kept\n"
@@ -324,10 +324,10 @@ def test_interrupt_keeps_the_best_weights(tmp_path, monkeypatch, no_pictures):
 
 
 def test_interrupt_before_there_is_anything_to_keep(tmp_path, monkeypatch):
-    monkeypatch.setattr("xpnn.cli.run.ProgressBar", lambda: xpnn.LambdaCallback(on_batch_end=interrupt))
+    monkeypatch.setattr("xpnn.cli.course.ProgressBar", lambda: xpnn.LambdaCallback(on_batch_end=interrupt))
     assert run("train", "moons", "--out", tmp_path)[::2] == (130, "interrupted in the first epoch: nothing is saved\n")
     assert not list(tmp_path.iterdir())
-    monkeypatch.setattr("xpnn.cli.run.open_source", interrupt)
+    monkeypatch.setattr("xpnn.cli.problem.open_source", interrupt)
     assert run("train", "moons", "--out", tmp_path)[::2] == (130, "interrupted\n")
 
 
@@ -335,7 +335,7 @@ def test_divergence_keeps_the_best_weights(tmp_path, monkeypatch, no_pictures):
     def spoil(trainer):
         trainer.net.params["0.weight"][...] = np.inf
 
-    monkeypatch.setattr("xpnn.cli.run.ProgressBar", lambda: At(4, spoil))
+    monkeypatch.setattr("xpnn.cli.course.ProgressBar", lambda: At(4, spoil))
     ran = run("train", "moons", "--out", tmp_path)
     refused(ran, r"xpnn train: fit: loss is nan at epoch 5, step 1 .* The best weights so far are kept\.")
     assert run("evaluate", tmp_path / "model.safetensors", "moons", "--json").json["accuracy"] > 0.8
@@ -359,7 +359,7 @@ def test_machine_fails(monkeypatch, error, message):
     def fail(*_):
         raise error
 
-    monkeypatch.setattr("xpnn.cli.run.open_source", fail)
+    monkeypatch.setattr("xpnn.cli.problem.open_source", fail)
     refused(run("train", "xor"), message)
 
 
@@ -487,7 +487,7 @@ def test_doctor():
 # -- trust ------------------------------------------------------------------------------------------------------
 NETWORKS = [
     *("mlp-relu", "mlp-tanh", "batch-norm", "layer-norm", "rms-norm", "dropout", "residual", "prelu", "embedding"),
-    "activations",
+    *("table", "members", "activations"),
 ]
 
 
@@ -503,6 +503,15 @@ def test_gradcheck_of_all_networks():
     assert text.startswith("batch-norm: CrossEntropy(label_smoothing=0.1)\n")
     assert re.search(r"^0\.weight +\d\.\de-\d\d +\d+ +(excellent|good)$", text, re.MULTILINE)
     assert text.splitlines()[-1].startswith("1 network on numpy, largest relative error")
+
+
+def test_gradcheck_of_a_saved_network_with_categories_among_its_columns(tmp_path):
+    columns = xpnn.Columns((1, xpnn.Tanh()), (2, xpnn.Embedding(3, 2)), (1, xpnn.Embedding(9, 2)))
+    xpnn.save(xpnn.Sequential(columns, xpnn.Linear(3), n_in=6), tmp_path / "net.safetensors")
+    found = run("gradcheck", "--model", tmp_path / "net.safetensors", "--json")
+    assert found.status == 0
+    names = [p["parameter"] for p in found.json["networks"][0]["parameters"]]
+    assert names == ["0.1.weight", "0.2.weight", "1.weight", "1.bias", "x"]
 
 
 def test_gradcheck_finds_a_bug(monkeypatch):

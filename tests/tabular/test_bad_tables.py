@@ -194,7 +194,7 @@ def test_what_does_not_fit_into_memory(monkeypatch):
     monkeypatch.setattr(memory, "available_memory", lambda: 200_000)
     message = (
         r"TabularRegressor: expected a fit within the 0 MiB of memory that are free, got one that needs about [\d.]+ "
-        r"MiB \(preset 'best', 120 rows of \d+ inputs, 5 networks\). Try preset='quick', ensemble=1, fewer rows, smal"
+        r"MiB \(preset 'best', 120 rows of \d+ inputs, 8 networks\). Try preset='quick', ensemble=1, fewer rows, smal"
     )
     with pytest.raises(OptionError, match=message):
         TabularRegressor(preset="best").fit(X, Y)

@@ -212,6 +212,54 @@ def test_weights():
         classifier(class_weight={"none": 1.0}).fit(columns(), LABEL)
 
 
+def rare(n=1200, seed=0):
+    """One row in ten is of the second class, and no column says which for sure."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, 2))
+    return X, (rng.random(n) < 0.25 / (1 + np.exp(-2 * X[:, 0]))).astype(int)
+
+
+def test_a_metric_of_labels_sets_the_threshold(tmp_path):
+    metrics = pytest.importorskip("sklearn.metrics", reason="needs scikit-learn: pip install 'xpnn[sklearn]'")
+    (X, y), (new, truth) = rare(), rare(seed=1)
+    plain = classifier(validation_fraction=0.3).fit(X, y)
+    model = classifier(validation_fraction=0.3, metric="f1").fit(X, y)
+    assert plain.predictor_.threshold is None
+    assert 0 < model.predictor_.threshold < 0.4
+    np.testing.assert_array_equal(model.predict(new) == 1, model.predict_proba(new)[:, 1] >= model.predictor_.threshold)
+    assert metrics.f1_score(truth, model.predict(new)) > metrics.f1_score(truth, plain.predict(new)) + 0.1
+    assert model.validation_score_ == model.validation_scores_["f1"]
+    assert model.score(new, truth) == metrics.accuracy_score(truth, model.predict(new))
+    model.save(tmp_path / "m.safetensors")
+    np.testing.assert_array_equal(xpnn.load_predictor(tmp_path / "m.safetensors").predict(new), model.predict(new))
+    assert "threshold: 0." in model.summary()
+
+
+def test_metrics_of_probabilities_and_numbers():
+    auc = classifier(metric="roc_auc").fit(columns(), LABEL)
+    assert auc.recipe_.label_smoothing == 0
+    assert auc.validation_score_ == auc.validation_scores_["auc"]
+    assert regressor(metric="mae").fit(columns(), PRICE).validation_score_ > 0
+    for make, y, metric in ((classifier, LABEL, "rmse"), (regressor, PRICE, "auc"), (regressor, PRICE, "rsme")):
+        with pytest.raises(OptionError, match=rf"expected a score of \w+ among .*, got '{metric}'"):
+            make(metric=metric).fit(columns(), y)
+
+
+def test_probabilities_are_calibrated():
+    (X, y), (new, truth) = rare(), rare(5000, seed=1)
+    options = {"epochs": 60, "hidden": (128, 128), "validation_fraction": 0.3, "random_state": 1}
+    plain, model = (classifier(**options, calibrate=on).fit(X, y) for on in (False, True))
+    assert plain.predictor_.temperature is None
+    assert model.predictor_.temperature is not None
+    np.testing.assert_array_equal(plain.predict(new), model.predict(new))
+
+    def loss(out):
+        return -np.log(np.maximum(out[np.arange(len(truth)), truth], 1e-12)).mean()
+
+    assert loss(model.predict_proba(new)) <= loss(plain.predict_proba(new)) + 1e-3
+    assert model.validation_scores_["cross_entropy"] <= plain.validation_scores_["cross_entropy"]
+
+
 def test_callbacks_are_called():
     epochs = []
     regressor(callbacks=[LambdaCallback(on_epoch_end=lambda t: epochs.append(t.epoch))]).fit(columns(), PRICE)

@@ -50,7 +50,7 @@ def test_a_preset_learns_a_table(preset, task):
     n_classes = 3 if task == "classification" else 0
     (X, y), (X_new, y_new) = (classes(600), classes(300, 1)) if n_classes else (numbers(600), numbers(300, 1))
     names = ["a", "b", "c"]
-    recipe = choose_recipe(preset, TableShape(task, rows=540, numbers=3, classes=n_classes)).replace(epochs=20)
+    recipe = choose_recipe(preset, TableShape(task, rows=540, numbers=3, classes=n_classes)).replace(epochs=20, folds=0)
     encoder = make_encoder(recipe).fit(dict(zip(names, X[:540].T, strict=True)))
     encoded = [encoder.transform(dict(zip(names, rows.T, strict=True))) for rows in (X, X_new)]
     fitted = fit_members(
@@ -63,11 +63,13 @@ def test_a_preset_learns_a_table(preset, task):
         n_values=encoder.n_values,
     )
     if n_classes:
-        answers = to_numpy(fitted.loss.decide(fitted.net.predict(encoded[1])))
-        assert (answers == y_new).mean() > 0.9
+        p = to_numpy(fitted.loss.link(fitted.net.predict(encoded[1])))
+        p = p if p.ndim == 2 else p.mean(axis=0)
+        assert (p.argmax(axis=-1) == y_new).mean() > 0.9
     else:
         assert rmse(fitted, encoded[1], y_new) < 0.4 * float(y_new.std())
     assert 1 <= fitted.epoch <= 20
+    assert len(fitted.members) == recipe.members
     assert fitted.held_out is not None
     np.testing.assert_array_equal(fitted.held_out.outputs, to_numpy(fitted.net.predict(encoded[0][540:])))
 
@@ -142,6 +144,16 @@ def test_folds_drawn_twice_give_outputs_of_two_networks_for_each_row():
     assert fitted.held_out is not None
     assert fitted.held_out.outputs.shape == (2, 240, 1)
     assert not np.array_equal(*fitted.held_out.outputs)
+
+
+@pytest.mark.parametrize(("members", "held_out"), [(2, 120), (5, 240)])
+def test_networks_may_be_fewer_or_more_than_folds(members, held_out):
+    X, y = numbers()
+    fitted = fit_members(SMALL.replace(folds=4, members=members, epochs=1), X, y, n_out=1, n_values=3)
+    assert len(fitted.members) == members
+    assert fitted.held_out is not None
+    assert fitted.held_out.rows.shape == (held_out,)
+    assert fitted.held_out.outputs.shape == (held_out, 1)
 
 
 def test_the_best_epoch_of_each_network_is_kept():

@@ -48,12 +48,16 @@ def test_kinds_of_targets_have_their_own_choices():
     assert classes.label_smoothing > 0
     assert classes.select_by == "accuracy"
     assert numbers.activation != classes.activation
+    assert (numbers.bins, classes.bins) == (16, 0)
+
+
+def test_many_columns_of_numbers_have_no_bins():
+    assert choose_recipe("good", dataclasses.replace(NUMBERS, numbers=300)).bins == 0
 
 
 @pytest.mark.parametrize("metric", ["log_loss", "roc_auc"])
-def test_scores_of_probabilities_are_served_without_smoothing(metric):
-    recipe = choose_recipe("good", CLASSES, metric=metric)
-    assert (recipe.label_smoothing, recipe.select_by) == (0.0, "loss")
+def test_scores_of_probabilities_choose_the_epoch_by_the_loss(metric):
+    assert choose_recipe("good", CLASSES, metric=metric).select_by == "loss"
     assert choose_recipe("good", CLASSES, metric="accuracy") == choose_recipe("good", CLASSES)
 
 
@@ -106,11 +110,9 @@ def test_entries_that_cannot_be(entries):
         Recipe.from_dict({"task": "regression"} | {name: list(value) if isinstance(value, tuple) else value})
 
 
-@pytest.mark.parametrize(("folds", "members"), [(1, 1), (5, 1), (3, 4)])
-def test_folds_divide_the_members(folds, members):
-    with pytest.raises(OptionError, match=r"Recipe: expected folds to be 0, or 2 or more that divide"):
-        Recipe("regression", folds=folds, members=members)
-    assert Recipe("regression", folds=3, members=6).folds == 3
+def test_one_fold_leaves_nothing_to_train_on():
+    with pytest.raises(OptionError, match=r"Recipe: expected folds to be 0, or 2 or more, got 1"):
+        Recipe("regression", folds=1)
 
 
 @pytest.mark.parametrize("damage", [{"epoch": 3}, {"task": None}, {"hidden": "256"}])

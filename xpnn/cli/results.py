@@ -8,6 +8,7 @@ import platform
 import sys
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,8 +113,11 @@ def write_results(
     history: History,
     points: tuple[np.ndarray, np.ndarray] | None,
     evidence: dict[str, Any],
+    beside: Sequence[Path] = (),
 ) -> list[Path]:
     """Write model, scores, history, evidence and pictures (of `points` and their classes too); return their paths.
+
+    Files `beside` them that belong to the run are written already.
 
     All bear the run's id, or, of another format, their digests stand beside it in the model and in the scores.
     """
@@ -129,6 +133,7 @@ def write_results(
             paths += _pictures(out, predictor, history, points)
     except BackendUnavailableError as error:
         print(f"no pictures: {error}", file=sys.stderr)
+    paths += beside
     run["files"] = {path.name: file_digest(path) for path in paths[2:]}
     predictor.save(paths[0])
     with atomic_path(paths[1]) as temporary:

@@ -21,6 +21,7 @@ from ..errors import DataError
 from ..frames import times_of
 from .columns import Floats, as_column, is_missing, plural, quote
 from .spelling import is_missing_word
+from .written import Written
 
 __all__ = ["DateColumn", "DateFormat", "Mixed", "Times", "date_texts", "find_dates", "read_column"]
 
@@ -180,7 +181,7 @@ def date_texts(times: Times) -> npt.NDArray[Any]:
     return np.asarray(short, dtype=object)
 
 
-def read_column(name: str, values: npt.ArrayLike) -> npt.NDArray[Any]:
+def read_column(name: str, values: npt.ArrayLike | Written) -> Any:
     """Return a column as `as_column` does, dates as ``datetime64[us]`` and durations as numbers of days.
 
     Examples
@@ -188,7 +189,7 @@ def read_column(name: str, values: npt.ArrayLike) -> npt.NDArray[Any]:
     >>> read_column("wait", np.array([36, 12], dtype="timedelta64[h]"))
     array([1.5, 0.5])
     """
-    times = times_of(values, f"column {name!r}")
+    times = None if isinstance(values, Written) else times_of(values, f"column {name!r}")
     if times is None:
         return as_column(name, values)
     if times.dtype.kind == "M" and times.ndim == 1:

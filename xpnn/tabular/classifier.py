@@ -31,7 +31,9 @@ class TabularClassifier(TabularModel):
     ensemble : int, optional
         Number of networks whose probabilities are averaged; by default the recipe's.
     metric : str, optional
-        What the answers will be judged by, such as ``"log_loss"``; for the choice of the recipe.
+        What the answers will be judged by: ``"accuracy"``, ``"balanced_accuracy"``, ``"f1"``, ``"f1_macro"``,
+        ``"mcc"``, ``"auc"``, ``"ap"``, ``"logloss"`` or ``"brier"``.  The recipe goes by it; and where it judges labels
+        of two classes, so does the probability from which on the second is called.
     categorical, numeric : sequence of str, default=()
         Columns to read so whatever they look like.
     dayfirst : bool, optional

@@ -20,6 +20,7 @@ from ..errors import DataError, FileFormatError, OptionError, ShapeError
 from ..files import PathLike
 from ..frames import cells, column_names, table_names
 from ..inspection import Importance, permutation_importance
+from ..metrics import get_score
 from ..predictor import MODEL, Predictor, load_predictor
 from ..schema import ANY, expect
 from ..training import History
@@ -194,6 +195,13 @@ class TabularModel(Parameters):
         _same_size(len(next(iter(columns.values()))), targets, where)
         return columns, targets
 
+    def adopt(
+        self, learned: Learned, rows: TrainingRows, targets: npt.NDArray[Any], target_name: str | None = None
+    ) -> Self:
+        """Take what `learn` returned for these rows, as `fit` does, and return itself."""
+        self._take(learned, rows, targets, target_name)
+        return self
+
     def _take(self, learned: Learned, rows: TrainingRows, targets: npt.NDArray[Any], target_name: str | None) -> None:
         """Set the fitted attributes."""
         fitted = learned.fitted
@@ -231,10 +239,13 @@ class TabularModel(Parameters):
 
     @property
     def validation_score_(self) -> float | None:
-        """Score of the rows that were held out: accuracy, or of numbers R²; None where there were none."""
+        """Score of held-out rows: by the metric that was asked for, else accuracy or R²; None without such rows."""
         self._fitted("validation_score_")
-        scores = self.validation_scores_
-        return None if scores is None else float(scores["accuracy" if self._kind == "classifier" else "r2"])
+        scores = self.validation_scores_ or {}
+        usual = "accuracy" if self._kind == "classifier" else "r2"
+        asked = usual if self.metric is None else get_score(self.metric).name
+        found = scores.get(asked, scores.get(usual))
+        return None if found is None else float(found)
 
     # -- predictions ------------------------------------------------------------------------------------------------
     def _fitted(self, method: str) -> Predictor:

@@ -12,29 +12,45 @@ import numpy.typing as npt
 
 from ..arguments import number
 from ..backend import Backend
+from ..calibration import fit_temperature
 from ..data.arrays import take_rows
 from ..data.batching import hold_out
 from ..data.columns import as_texts, is_text, label_key, quote
+from ..data.encoder import TableEncoder
 from ..data.kinds import decide
+from ..data.spelling import Spelling
 from ..data.targets import ClassTarget, NumberTarget, NumberTargets, Task
-from ..errors import DataError, OptionError
+from ..errors import DataError, LabelError, OptionError
+from ..metrics import best_threshold, get_score
 from ..predictor import Predictor, Target
 from ..training import Callback
 from ..training.checks import weights_by_label
-from .decisions import fit_temperature
 from .intervals import fit_intervals
-from .members import Fitted, HeldOut, fit_members, make_encoder
+from .members import Fitted, HeldOut, Train, fit_members, make_encoder
 from .memory import check_memory
 from .recipe import Preset, Recipe, TableShape, choose_recipe
 from .rows import TrainingRows
 
-__all__ = ["Learned", "Request", "class_weights", "fit_target", "learn", "settle_recipe", "shape_of"]
+__all__ = [
+    "Encoded",
+    "Learned",
+    "Prepared",
+    "Request",
+    "class_weights",
+    "fit_target",
+    "learn",
+    "learn_from",
+    "prepare",
+    "settle_recipe",
+    "shape_of",
+]
 
 Indices = npt.NDArray[np.int64]
 Callbacks = Sequence[Callback] | Callable[[int], Sequence[Callback]]
 
 # A share of fewer rows than this would leave nothing to judge by.
 _LEAST_ROWS = 10
+_LEAST = 1e-30  # of a probability before its logarithm is taken
 
 
 @dataclass(frozen=True)
@@ -43,8 +59,8 @@ class Request:
 
     task: Task
     preset: Preset = "good"
-    #: Entries of the recipe that are not to be chosen.
-    overrides: Mapping[str, Any] = field(default_factory=dict)
+    #: Entries of the recipe that are not to be chosen; or a function that returns them for the one that was.
+    overrides: Mapping[str, Any] | Callable[[Recipe], Mapping[str, Any]] = field(default_factory=dict)
     #: What the answers will be judged by.
     metric: str | None = None
     #: Number of networks; None: the recipe's.
@@ -57,6 +73,10 @@ class Request:
     backend: str | Backend = "numpy"
     dtype: str = "float32"
     callbacks: Callbacks = ()
+    #: Ending to take off every label.
+    strip: str = ""
+    #: How the numbers of the target are written, where that is known.
+    spelling: Spelling | None = None
 
 
 class Learned(NamedTuple):
@@ -72,7 +92,12 @@ class Learned(NamedTuple):
 
 
 def fit_target(
-    task: Task, y: npt.NDArray[Any], rows: Indices | None = None, *, strip: str = ""
+    task: Task,
+    y: npt.NDArray[Any],
+    rows: Indices | None = None,
+    *,
+    strip: str = "",
+    spelling: Spelling | None = None,
 ) -> tuple[Target, npt.NDArray[Any]]:
     """Return the fitted target and all targets as the loss takes them.
 
@@ -95,8 +120,7 @@ def fit_target(
     if y.ndim == 2 and y.shape[1] != 1:
         several = NumberTargets().fit(measured)
         return several, several.encode(y)
-    spelling = None
-    if is_text(y):
+    if spelling is None and is_text(y):
         texts = [None if text is None else text.strip() for text in as_texts(y.reshape(-1))]
         spelling = decide("target", np.asarray(texts, dtype=object), numeric=True).spelling
     number = NumberTarget().fit(measured, spelling=spelling)
@@ -146,13 +170,18 @@ def shape_of(task: Task, rows: TrainingRows, size: int, target: Target) -> Table
 
 def settle_recipe(request: Request, shape: TableShape, *, own_validation: bool) -> Recipe:
     """Return the recipe that is asked for; with validation rows of one's own there are no folds."""
-    recipe = choose_recipe(request.preset, shape, metric=request.metric)
+    metric = request.metric
+    if metric is not None:
+        score = get_score(metric, "classes" if request.task == "classification" else "numbers")
+        metric = "log_loss" if score.takes == "probabilities" else score.name
+    recipe = choose_recipe(request.preset, shape, metric=metric)
     if request.ensemble is not None:
         folds = request.ensemble if recipe.folds and request.ensemble > 1 else 0
         recipe = recipe.replace(members=request.ensemble, folds=folds)
     if request.class_weight is not None:  # what is right then is not each row alike
         recipe = recipe.replace(select_by="loss", calibrate=False)
-    recipe = recipe.replace(**request.overrides)
+    changes = request.overrides
+    recipe = recipe.replace(**(changes(recipe) if callable(changes) else changes))
     folds = recipe.folds
     if own_validation or shape.rows < max(_LEAST_ROWS, 2 * folds):
         recipe = recipe.replace(folds=0)
@@ -189,41 +218,115 @@ def learn(
     limit = request.time_limit
     if limit is not None and not number(limit) > 0:
         raise OptionError(f"{where}: expected time_limit > 0 or None, got {limit!r}. Try 60.")
-    divided = _divide(request, rows, y, where, own=validation is not None)
-    train, valid, target, codes, recipe = divided
+    prepared = prepare(request, rows, y, where=where, weight=weight, validation=validation)
+    left = None if limit is None else max(float(limit) - (time.monotonic() - began), 1e-3)
+    learned = learn_from(prepared, time_limit=left, callbacks=request.callbacks)
+    return learned._replace(seconds=time.monotonic() - began)
+
+
+def learn_from(
+    prepared: Prepared,
+    *,
+    backend: str | Backend | None = None,
+    time_limit: float | None = None,
+    callbacks: Callbacks = (),
+    train: Train | None = None,
+) -> Learned:
+    """Train the networks, and decide with held-out rows what training leaves open.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        What `prepare` returned.
+    backend : str or Backend, optional
+        Where the networks shall live; by default as was asked for.
+    time_limit, callbacks, train
+        As in `fit_members`.
+    """
+    request, learning, began = prepared.request, prepared.learning, time.monotonic()
+    fitted = fit_members(
+        prepared.recipe,
+        learning.X,
+        learning.codes,
+        **prepared.arguments(),
+        seed=request.seed,
+        backend=request.backend if backend is None else backend,
+        dtype=request.dtype,
+        time_limit=time_limit,
+        callbacks=callbacks,
+        train=train,
+    )
+    predictor = Predictor(fitted.net, fitted.loss, prepared.target, prepared.encoder)
+    scores = None if fitted.held_out is None else _decide(prepared, predictor, fitted.held_out)
+    notes = (*prepared.notes, *prepared.encoder.notes, *_time_notes(fitted, request, prepared.recipe))
+    return Learned(predictor, prepared.recipe, fitted, scores, notes, time.monotonic() - began)
+
+
+class Encoded(NamedTuple):
+    """Rows as the network takes them, with targets as the loss takes them and in their own terms."""
+
+    X: npt.NDArray[np.float32]
+    codes: npt.NDArray[Any]
+    y: npt.NDArray[Any]
+
+
+class Prepared(NamedTuple):
+    """All that training begins with: divided and encoded rows, the recipe, and what encodes rows and targets."""
+
+    request: Request
+    recipe: Recipe
+    encoder: TableEncoder
+    target: Target
+    learning: Encoded
+    held: Encoded | None  # None where the recipe has folds, or the rows are too few
+    weight: npt.NDArray[np.float64] | None
+    class_weight: Mapping[int, float] | Literal["balanced"] | None
+    train: Indices  # numbers of the rows that were given
+    valid: Indices
+    notes: tuple[str, ...]  # of the columns
+
+    @property
+    def n_out(self) -> int:
+        """Outputs of the network."""
+        return _outputs(self.target)
+
+    def arguments(self) -> dict[str, Any]:
+        """Return what `fit_members` is told of them beside recipe, rows and targets."""
+        return {
+            "X_val": None if self.held is None else self.held.X,
+            "y_val": None if self.held is None else self.held.codes,
+            "n_out": self.n_out,
+            "n_values": self.encoder.n_values,
+            "sample_weight": self.weight,
+            "class_weight": self.class_weight,
+        }
+
+
+def prepare(
+    request: Request,
+    rows: TrainingRows,
+    y: npt.NDArray[Any],
+    *,
+    where: str,
+    weight: npt.NDArray[np.float64] | None = None,
+    validation: tuple[Mapping[str, Any], npt.NDArray[Any]] | None = None,
+) -> Prepared:
+    """Divide and encode the rows that `learn` is given, and settle the recipe."""
+    train, valid, target, codes, recipe = _divide(request, rows, y, where, own=validation is not None)
     encoder = make_encoder(recipe, categorical=rows.categorical, numeric=request.numeric)
     encoder.dayfirst = request.dayfirst
     encoder.fit(take_rows(rows.columns, train), spellings=rows.spellings)
-    n_out = _outputs(target)
-    check_memory(recipe, rows.size, len(encoder.feature_names_out), n_out, where)
-    learning = _Encoded(encoder.transform(take_rows(rows.columns, train)), codes[train], y[train])
+    check_memory(recipe, rows.size, len(encoder.feature_names_out), _outputs(target), where)
+    learning = Encoded(encoder.transform(take_rows(rows.columns, train)), codes[train], y[train])
     held = None
     if validation is not None:
-        held = _Encoded(encoder.transform(validation[0]), target.encode(validation[1]), validation[1])
+        held = Encoded(encoder.transform(validation[0]), target.encode(validation[1]), validation[1])
     elif len(valid):
-        held = _Encoded(encoder.transform(take_rows(rows.columns, valid)), codes[valid], y[valid])
-    left = None if limit is None else max(float(limit) - (time.monotonic() - began), 1e-3)
-    fitted = fit_members(
-        recipe,
-        learning.X,
-        learning.codes,
-        X_val=None if held is None else held.X,
-        y_val=None if held is None else held.codes,
-        n_out=n_out,
-        n_values=encoder.n_values,
-        seed=request.seed,
-        backend=request.backend,
-        dtype=request.dtype,
-        sample_weight=None if weight is None else weight[train],
-        class_weight=class_weights(request.class_weight, target, where) if isinstance(target, ClassTarget) else None,
-        time_limit=left,
-        callbacks=request.callbacks,
-    )
-    predictor = Predictor(fitted.net, fitted.loss, target, encoder)
-    hidden = fitted.held_out
-    scores = None if hidden is None else _decide(request, recipe, predictor, hidden, learning, held)
-    notes = (*rows.notes, *rows.doubts, *encoder.notes, *_time_notes(fitted, request, recipe))
-    return Learned(predictor, recipe, fitted, scores, notes, time.monotonic() - began)
+        held = Encoded(encoder.transform(take_rows(rows.columns, valid)), codes[valid], y[valid])
+    own = class_weights(request.class_weight, target, where) if isinstance(target, ClassTarget) else None
+    own_weight = None if weight is None else weight[train]
+    notes = (*rows.notes, *rows.doubts)
+    return Prepared(request, recipe, encoder, target, learning, held, own_weight, own, train, valid, notes)
 
 
 class _Divided(NamedTuple):
@@ -236,24 +339,16 @@ class _Divided(NamedTuple):
     recipe: Recipe
 
 
-class _Encoded(NamedTuple):
-    """Rows as the network takes them, with targets as the loss takes them and in their own terms."""
-
-    X: npt.NDArray[np.float32]
-    codes: npt.NDArray[Any]
-    y: npt.NDArray[Any]
-
-
 def _divide(request: Request, rows: TrainingRows, y: npt.NDArray[Any], where: str, *, own: bool) -> _Divided:
     if rows.size < 2:
         raise DataError(f"{where}: expected at least 2 rows to learn from, got 1 sample. Add rows.")
-    target, codes = fit_target(request.task, y)
+    target, codes = fit_target(request.task, y, strip=request.strip, spelling=request.spelling)
     recipe = settle_recipe(request, shape_of(request.task, rows, rows.size, target), own_validation=own)
     share = 0.0 if own or recipe.folds or rows.size < _LEAST_ROWS else recipe.validation_fraction
     labels = codes if isinstance(target, ClassTarget) else None
     train, valid = hold_out(np.arange(rows.size, dtype=np.int64), labels, share, request.seed + 1)
     if len(valid) and labels is None:
-        target, codes = fit_target(request.task, y, train)
+        target, codes = fit_target(request.task, y, train, spelling=request.spelling)
     return _Divided(train, valid, target, codes, recipe)
 
 
@@ -264,23 +359,20 @@ def _outputs(target: Target) -> int:
 
 
 # -- after training -------------------------------------------------------------------------------------------------
-def _decide(
-    request: Request,
-    recipe: Recipe,
-    predictor: Predictor,
-    held_out: HeldOut,
-    learning: _Encoded,
-    held: _Encoded | None,
-) -> dict[str, Any]:
+def _decide(prepared: Prepared, predictor: Predictor, held_out: HeldOut) -> dict[str, Any]:
     """Decide with held-out rows what training leaves open, and return their scores."""
+    request, recipe, learning, held = prepared.request, prepared.recipe, prepared.learning, prepared.held
     places, outputs = held_out
     judged = learning if held is None else held
-    judged = _Encoded(judged.X[places], judged.codes[places], judged.y[places])
+    judged = Encoded(judged.X[places], judged.codes[places], judged.y[places])
     if isinstance(predictor.target, ClassTarget):
         if recipe.calibrate:
-            temperature = fit_temperature(predictor.link(outputs), judged.codes)
+            logs = np.log(np.maximum(predictor.link(outputs).astype(np.float64), _LEAST))
+            temperature = fit_temperature(logs, judged.codes)
             predictor.temperature = None if temperature == 1.0 else temperature
-        return predictor.score_outputs(predictor.link(outputs), judged.y)
+        out = predictor.link(outputs)
+        predictor.threshold = _threshold(request.metric, judged.codes, out)
+        return predictor.score_outputs(out, judged.y) | _own_score(request.metric, predictor, judged, out)
     errors = _errors(predictor, predictor.link(outputs), judged.y)
     if held is None:  # of the folds: half of them teach the scale, the others vouch for the coverage
         teach, vouch = hold_out(np.arange(len(errors)), None, 0.5, request.seed)
@@ -289,7 +381,36 @@ def _decide(
         trained = _errors(predictor, predictor.link(predictor.net.predict(learning.X)), learning.y)
         parts = learning.X, trained, judged.X, errors
     predictor.intervals = fit_intervals(*parts, seed=request.seed, backend=predictor.net.backend)
-    return predictor.score_outputs(predictor.link(outputs), judged.y)
+    out = predictor.link(outputs)
+    return predictor.score_outputs(out, judged.y) | _own_score(request.metric, predictor, judged, out)
+
+
+def _threshold(metric: str | None, codes: npt.NDArray[Any], out: npt.NDArray[Any]) -> float | None:
+    """Return from which probability on the second of two classes is called; None where the metric asks for 1/2."""
+    if metric is None or out.shape[1] != 2 or len(set(codes.tolist())) < 2:
+        return None
+    score = get_score(metric, "classes")
+    if score.takes != "labels" or score.name == "accuracy":
+        return None
+    found = best_threshold(codes, out, score.name)
+    return None if found == 0.5 else found
+
+
+def _own_score(metric: str | None, predictor: Predictor, judged: Encoded, out: npt.NDArray[Any]) -> dict[str, float]:
+    """Return the metric that was asked for, by its short name; nothing where these rows do not define it."""
+    if metric is None:
+        return {}
+    target = predictor.target
+    try:
+        if isinstance(target, ClassTarget):
+            score = get_score(metric, "classes")
+            binary = out.shape[1] == 2
+            given = predictor.codes(out) if score.takes == "labels" else out[:, 1] if binary else out
+            return {score.name: score(judged.codes, given)}
+        score = get_score(metric, "numbers")
+        return {score.name: score(target.numbers(judged.y), target.decode(out, clip=True))}
+    except (DataError, LabelError):  # of few rows a class may be absent
+        return {}
 
 
 def _errors(predictor: Predictor, out: npt.NDArray[Any], y: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

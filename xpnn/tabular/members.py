@@ -21,10 +21,13 @@ from ..training import Callback, EarlyStopping, History, Trainer
 from .network import make_layers, make_loss, make_network, make_trainer
 from .recipe import Recipe
 
-__all__ = ["Fitted", "HeldOut", "Member", "fit_members", "make_encoder"]
+__all__ = ["Fitted", "HeldOut", "Member", "Train", "fit_members", "make_encoder"]
 
 Rows: TypeAlias = "npt.NDArray[np.int64]"
 ClassWeight: TypeAlias = "Mapping[int, float] | Literal['balanced'] | None"
+#: Trains the network of some number, given its trainer and the arguments of `Trainer.fit`, and says what follows.
+Follows: TypeAlias = Literal["next", "last", "none"]
+Train: TypeAlias = "Callable[[int, Trainer, dict[str, Any]], Follows]"
 
 # A trial of so many steps tells how long an epoch takes; the first of them find their memory.
 _TRIAL_STEPS = 20
@@ -115,6 +118,7 @@ def fit_members(
     class_weight: ClassWeight = None,
     time_limit: float | None = None,
     callbacks: Sequence[Callback] | Callable[[int], Sequence[Callback]] = (),
+    train: Train | None = None,
 ) -> Fitted:
     """Train the networks of a recipe, one after the other.
 
@@ -146,6 +150,10 @@ def fit_members(
         training ends when the time is over, and the best weights so far are kept.
     callbacks : sequence of Callback, or function of the network's number that returns one
         Called in each fit.  An object that keeps something from fit to fit wants a function that makes a new one.
+    train : function of (number, trainer, arguments), optional
+        Is called in place of ``trainer.fit(**arguments)``: for fits that go on where an earlier one was cut off.  It
+        returns what follows: ``"next"``, the next network; ``"last"``, this one is the last; ``"none"``, it does not
+        count, and those before it are all.
 
     Returns
     -------
@@ -187,8 +195,17 @@ def fit_members(
         if made and clock.over:
             break
         given = callbacks(k) if callable(callbacks) else callbacks
-        made.append(fit.member(plan, [*given, *clock.callbacks(len(plans) - k)]))
+        net, member, follows = fit.member(k, plan, [*given, *clock.callbacks(len(plans) - k)], train or _fit)
+        if follows != "none" or not made:
+            made.append((net, member))
+        if follows != "next":
+            break
     return fit.gathered(made, plans[: len(made)])
+
+
+def _fit(k: int, trainer: Trainer, arguments: dict[str, Any]) -> Follows:
+    trainer.fit(**arguments)
+    return "next"
 
 
 class _Plan(NamedTuple):
@@ -280,21 +297,25 @@ class _Fit(NamedTuple):
     n_values: int
     backend: Backend
 
-    def member(self, plan: _Plan, callbacks: Sequence[Callback]) -> tuple[Sequential, Member]:
-        """Train one network."""
+    def member(
+        self, k: int, plan: _Plan, callbacks: Sequence[Callback], train: Train
+    ) -> tuple[Sequential, Member, Follows]:
+        """Train one network, and say what follows."""
         recipe, given = self.recipe, self.data.arguments(plan.left_out)
         keeper = _keeper(recipe) if given.keys() & {"X_val", "validation_rows"} else None
         trainer = self._trainer(plan.seed, [*([] if keeper is None else [keeper]), *callbacks])
         why: str | None = None
+        follows: Follows = "next"
         try:
-            trainer.fit(**given, epochs=recipe.epochs, batch_size=self._batch_size(given))
+            follows = train(k, trainer, given | {"epochs": recipe.epochs, "batch_size": self._batch_size(given)})
         except (_TimeIsOverError, DivergenceError) as error:
             if isinstance(error, DivergenceError) and not len(trainer.history):
                 raise
             why = str(error)
         best = keeper.best_epoch if keeper is not None else None
-        member = Member(trainer.history, trainer.epoch if best is None else best, why or trainer.stop_reason)
-        return trainer.net, member
+        epoch = trainer.epoch if best is None else best
+        member = Member(trainer.history, epoch, why or trainer.stop_reason)
+        return trainer.net, member, follows
 
     def _trainer(self, seed: int, callbacks: Sequence[Callback]) -> Trainer:
         net = make_network(
@@ -365,4 +386,4 @@ def _keeper(recipe: Recipe) -> EarlyStopping:
     """Return what keeps the best weights, and ends training where the recipe has a patience."""
     loss = make_loss(recipe)
     monitor = "val_accuracy" if recipe.select_by == "accuracy" and loss.classifies else "val_loss"
-    return EarlyStopping(monitor, recipe.patience or recipe.epochs)
+    return EarlyStopping(monitor, recipe.patience or recipe.epochs, ties="last")

@@ -30,7 +30,7 @@ class TabularRegressor(TabularModel):
     ensemble : int, optional
         Number of networks whose answers are averaged; by default the recipe's.
     metric : str, optional
-        What the answers will be judged by, such as ``"mae"``; for the choice of the recipe.
+        What the answers will be judged by: ``"rmse"``, ``"mse"``, ``"mae"`` or ``"r2"``; the recipe goes by it.
     categorical, numeric : sequence of str, default=()
         Columns to read so whatever they look like.
     dayfirst : bool, optional
