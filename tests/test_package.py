@@ -24,7 +24,7 @@ LEVELS = (
     {"arguments", "optional", "schema"},
     {"contract"},
     {"confidence", "config", "files", "initializers", "metrics", "random", "special"},
-    {"crossover", "ops", "schedules", "staging"},
+    {"calibration", "crossover", "ops", "schedules", "staging"},
     {"accel"},
     {"backend"},
     {"params", "data"},
@@ -195,7 +195,9 @@ PROMISED = {
         mlp Sequential
         Layer Linear Identity ReLU LeakyReLU PReLU ELU SELU GELU SiLU Mish Softplus Sigmoid Tanh Softmax Step
         Dropout BatchNorm LayerNorm RMSNorm Residual Embedding Scale ParametricActivation NumericalEmbedding Columns
+        MemberScale MemberLinear MemberHead
         Loss MeanSquaredError MeanAbsoluteError Huber Pinball PoissonNLL BinaryCrossEntropy CrossEntropy Focal Hinge
+        MemberMean
         L1 L2 SpectralNorm
         Optimizer SGD Momentum RMSProp AdaGrad Adam AdamW NAdam Lion Muon
         Constant StepDecay ExponentialDecay InverseTimeDecay CosineDecay WarmRestarts OneCycle Warmup Plateau
@@ -205,9 +207,15 @@ PROMISED = {
         data errors initializers metrics plots regularizers schedules testing __version__
     """,
     "xpnn.initializers": """
-        Zeros Constant Normal Uniform XavierNormal XavierUniform HeNormal HeUniform LeCunNormal Orthogonal
+        Zeros Constant Normal Uniform XavierNormal XavierUniform HeNormal HeUniform LeCunNormal Orthogonal RandomSigns
     """,
     "xpnn.regularizers": "L1 L2 SpectralNorm",
+    "xpnn.metrics": """
+        accuracy_score balanced_accuracy_score f1_score roc_auc_score average_precision_score log_loss brier_score_loss
+        matthews_corrcoef mean_absolute_error mean_squared_error root_mean_squared_error r2_score get_score
+        best_threshold confusion_matrix
+    """,
+    "xpnn.calibration": "fit_temperature calibration_curve expected_calibration_error",
     "xpnn.schedules": """
         Constant StepDecay ExponentialDecay InverseTimeDecay CosineDecay WarmRestarts OneCycle Warmup Plateau
         FlatCosine CosineLog

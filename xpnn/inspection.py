@@ -153,11 +153,11 @@ def permutation_importance(
         return score(truth, out if isinstance(target, ClassTarget) else predictor.decode(out))
 
     orders = [rng.permutation(len(y)) for _ in range(n_repeats)]
-    columns, whole = _slices(predictor, X, inputs.shape[1]), measured(inputs)
+    columns, whole = _places(predictor, X, inputs.shape[1]), measured(inputs)
     values, moved = np.empty((len(columns), n_repeats)), np.array(inputs)
     for i, part in enumerate(columns.values()):
         for r, order in enumerate(orders):
-            moved[:, part] = inputs[order, part]
+            moved[:, part] = inputs[np.ix_(order, part)]
             values[i, r] = whole - measured(moved)
         moved[:, part] = inputs[:, part]
     mean, spread = values.mean(axis=1), values.std(axis=1)
@@ -167,13 +167,13 @@ def permutation_importance(
     return Importance(names, mean[ranked], spread[ranked], values[ranked], name, shown, len(y))
 
 
-def _slices(predictor: Predictor, X: Any, width: int) -> dict[str, slice]:
+def _places(predictor: Predictor, X: Any, width: int) -> dict[str, npt.NDArray[np.int64]]:
     """Return the inputs that come of each column."""
     if isinstance(predictor.encoder, TableEncoder):
-        return predictor.encoder.feature_slices
+        return predictor.encoder.feature_places
     names = [str(name) for name in getattr(X, "columns", ())]  # of a frame, where scalers take one
     known = names if len(names) == width else [f"x{j + 1}" for j in range(width)]
-    return {name: slice(j, j + 1) for j, name in enumerate(known)}
+    return {name: np.array([j]) for j, name in enumerate(known)}
 
 
 def _accuracy(truth: np.ndarray, out: np.ndarray) -> float:

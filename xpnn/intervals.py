@@ -84,8 +84,8 @@ class Intervals:
         if rank > n:
             least = math.ceil(share / (1.0 - share) - 1e-9)
             raise OptionError(
-                f"predict_interval: expected at least {least} held-out rows for coverage={share:g}, got {n}. Ask for at "
-                f"most {n / (n + 1):.3g}, or train with more rows held out (validation_fraction)."
+                f"predict_interval: expected at least {least} held-out rows for coverage={share:g}, got {n}. Ask for "
+                f"at most {n / (n + 1):.3g}, or train with more rows held out (validation_fraction)."
             )
         found: Floats = self.scores[rank - 1]
         return found

@@ -18,6 +18,8 @@ from ._typing import Array, Device, DType, Namespace, Shape
 __all__ = ["Affine", "Clip", "Decay", "Ops", "Update", "portable_ops"]
 
 Scalar = float | Array
+#: Rates of dropout: one, the replicas' own, or thresholds on the device.
+MaskRate = float | Sequence[float] | Array
 
 
 class Affine(NamedTuple):
@@ -132,22 +134,19 @@ class Ops:
         return dy @ weight.mT if need_dx else None
 
     # -- dropout --------------------------------------------------------------------------------------------
-    def keep_mask(self, shape: Shape, rate: float | Sequence[float], key: tuple[Any, Any], dtype: DType) -> Array:
+    def keep_mask(self, shape: Shape, rate: MaskRate, key: tuple[Any, Any], dtype: DType) -> Array:
         """Inverted-dropout mask of `shape` from a `StepKey` pair (`xpnn.random.keep_mask`).
 
-        Replicas may have one `rate` each; where it is 0 the mask is all ones.
+        Replicas may have one `rate` each; where it is 0 the mask is all ones.  Rates on the device are given as the
+        thresholds that stand for them: an int32 array of shape (1,) or (K, 1).
         """
         return self._mask(shape, rate, key, dtype, None)
 
-    def keep_mask_of_rows(
-        self, shape: Shape, rate: float | Sequence[float], key: tuple[Any, Any], dtype: DType, rows: Array
-    ) -> Array:
+    def keep_mask_of_rows(self, shape: Shape, rate: MaskRate, key: tuple[Any, Any], dtype: DType, rows: Array) -> Array:
         """Do the same, but let int32 numbers `rows` (batch,) pick each row's mask, not its place in the batch."""
         return self._mask(shape, rate, key, dtype, rows)
 
-    def _mask(
-        self, shape: Shape, rate: float | Sequence[float], key: tuple[Any, Any], dtype: DType, rows: Array
-    ) -> Array:
+    def _mask(self, shape: Shape, rate: MaskRate, key: tuple[Any, Any], dtype: DType, rows: Array) -> Array:
         xp = self.xp
         if isinstance(rate, Sequence):
             counts = [[65536 if r == 0.0 else random.keep_threshold(r)] for r in rate]

@@ -271,10 +271,10 @@ class Predictor:
 
     def _misfit(self) -> str | None:
         """Return which of the parts does not go with the others, as in a file that was changed."""
-        n_in, n_out, encoder, target = self.net.n_in, self.net.n_out, self.encoder, self.target
-        n_targets = len(target.targets) if isinstance(target, NumberTargets) else 1
         if not isinstance(self.loss, Loss):
             return f"a loss that is {self.loss!r}"
+        n_in, n_out, encoder, target = self.net.n_in, self.loss.n_outputs(self.net.n_out), self.encoder, self.target
+        n_targets = len(target.targets) if isinstance(target, NumberTargets) else 1
         if isinstance(encoder, TableEncoder):
             n_given: int = len(encoder.feature_names_out)
         else:
@@ -299,8 +299,8 @@ class Predictor:
 def load_predictor(path: PathLike, *, backend: str | Backend = "numpy", custom: Custom = ()) -> Predictor:
     """Read a model of tables or arrays: what ``xpnn train`` and the estimators of `xpnn.tabular` save.
 
-    It takes frames of pandas, polars and pyarrow, tables from `xpnn.data.load_csv` and dicts of columns, as they are, and
-    answers in the target's own terms.
+    It takes frames of pandas, polars and pyarrow, tables from `xpnn.data.load_csv` and dicts of columns, as they are,
+    and answers in the target's own terms.
 
     Parameters
     ----------

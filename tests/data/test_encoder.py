@@ -566,3 +566,12 @@ def test_a_gap_in_a_frame_changes_no_other_cell(library):
     for values in ([1, 2, 3], [1, None, 3]):
         with pytest.raises(DataError, match=r"expected the categories 'u', 'v', got numbers such as 1"):
             words.transform(frame(values, "Int64"))
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_which_inputs_come_of_which_column(first):
+    encoder = TableEncoder(bins=2, values_first=first).fit(GOOD)
+    names = np.array(encoder.feature_names_out)
+    found = {column: names[places].tolist() for column, places in encoder.feature_places.items()}
+    assert found == {c: [n for n in found[c] if n == c or n.startswith((f"{c}:", f"{c}="))] for c in ("age", "work")}
+    assert sorted(np.concatenate(list(encoder.feature_places.values())).tolist()) == list(range(len(names)))

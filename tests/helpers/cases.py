@@ -22,6 +22,9 @@ from xpnn.layers import (
     LayerNorm,
     LeakyReLU,
     Linear,
+    MemberHead,
+    MemberLinear,
+    MemberScale,
     Mish,
     NumericalEmbedding,
     ParametricActivation,
@@ -126,6 +129,14 @@ LAYERS = [
     LayerCase(NumericalEmbedding, n_out=4 * N_IN),
     LayerCase(lambda: NumericalEmbedding("pl", dim=3, n_frequencies=5, sigma=0.4, lr_mult=0.1), n_out=3 * N_IN),
     LayerCase(lambda: NumericalEmbedding("plr", dim=1, n_frequencies=4, decay_mult=0.0), n_out=N_IN, kinked=True),
+    LayerCase(lambda: MemberScale(3), n_out=3 * N_IN),
+    LayerCase(lambda: MemberScale(2, init="normal", groups=[1, 3, 2]), n_out=2 * N_IN),
+    LayerCase(lambda: MemberLinear(4, 3), n_out=12),
+    LayerCase(lambda: MemberLinear(4, 2, scale_in=False), n_out=8),
+    LayerCase(lambda: MemberLinear(2, 3, scale_in=False, scale_out=False, init="he_normal"), n_out=6),
+    LayerCase(lambda: MemberLinear(5, 1, scale_out=False), n_out=5),
+    LayerCase(lambda: MemberHead(2, 3), n_out=6),
+    LayerCase(lambda: MemberHead(1, 2, init=initializers.Normal(std=0.5)), n_out=2),
     LayerCase(lambda: Columns((2, NumericalEmbedding()), (1, BatchNorm()), (1, Scale())), n_out=12, by_row=False),
     LayerCase(
         lambda: Columns((4, Linear(3)), (1, Embedding(N_CATEGORIES, 2)), (1, Embedding(9, 5))), n_out=10, codes=2
@@ -207,6 +218,10 @@ LOSSES = [
     LossCase(losses.Hinge(0.5), 1, signs(1)),
     LossCase(losses.Hinge(), 4, labels(4), " of classes"),
     LossCase(losses.Hinge(2.0), 4, labels(4), " of classes"),
+    LossCase(losses.MemberMean(losses.CrossEntropy(), 3), 12, labels(4)),
+    LossCase(losses.MemberMean(losses.CrossEntropy(label_smoothing=0.1), 2), 8, soft(4), " soft"),
+    LossCase(losses.MemberMean(losses.MeanSquaredError(), 4), 4, reals(1)),
+    LossCase(losses.MemberMean(losses.BinaryCrossEntropy(), 3), 6, bits(2)),
 ]
 
 

@@ -72,7 +72,22 @@ def parametric(layer, x, p):
     return x + p["weight"] * (TORCH[type(inner).__name__](inner, x, {}) - x)
 
 
+def member_linear(layer, x, p):
+    k = layer.members
+    h = (x * p.get("scale_in", 1.0)).reshape(len(x), k, -1)
+    z = torch.stack([h[:, j] @ p["weight"] for j in range(k)], dim=1).reshape(len(x), -1)
+    return z * p["scale_out"] + p["bias"] if layer.scale_out else z + p["bias"].repeat(k)
+
+
+def member_head(layer, x, p):
+    h = x.reshape(len(x), layer.members, -1)
+    return torch.cat([h[:, j] @ p["weight"][j] + p["bias"][j] for j in range(layer.members)], dim=1)
+
+
 TORCH = {
+    "MemberScale": lambda layer, x, p: x.repeat(1, layer.members) * p["weight"],
+    "MemberLinear": member_linear,
+    "MemberHead": member_head,
     "Scale": lambda layer, x, p: x * p["weight"],
     "ParametricActivation": parametric,
     "NumericalEmbedding": waves,
@@ -138,6 +153,8 @@ def torch_rows(loss, pred, y):
     name = type(loss).__name__
     if name == "CrossEntropy":
         return F.cross_entropy(pred, y, reduction="none", label_smoothing=loss.label_smoothing)
+    if name == "MemberMean":
+        return torch.stack([torch_rows(loss.loss, own, y) for own in pred.chunk(loss.members, dim=1)]).mean(0)
     if name in ("Hinge", "Focal", "Pinball"):
         return {"Hinge": hinge, "Focal": focal, "Pinball": pinball}[name](loss, pred, y)
     elementwise = {

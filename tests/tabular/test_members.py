@@ -144,6 +144,16 @@ def test_folds_drawn_twice_give_outputs_of_two_networks_for_each_row():
     assert not np.array_equal(*fitted.held_out.outputs)
 
 
+@pytest.mark.parametrize(("members", "held_out"), [(2, 120), (5, 240)])
+def test_networks_may_be_fewer_or_more_than_folds(members, held_out):
+    X, y = numbers()
+    fitted = fit_members(SMALL.replace(folds=4, members=members, epochs=1), X, y, n_out=1, n_values=3)
+    assert len(fitted.members) == members
+    assert fitted.held_out is not None
+    assert fitted.held_out.rows.shape == (held_out,)
+    assert fitted.held_out.outputs.shape == (held_out, 1)
+
+
 def test_the_best_epoch_of_each_network_is_kept():
     X, y = numbers()
     fitted = fit_members(

@@ -90,7 +90,6 @@ class Source:
 
         Labels are class numbers: raw ones may be numbers with fractions, or text with blanks around it.
         """
-
         rows, test = hold_out(np.arange(len(self.y)), labels, test_size, seed)
         rows, valid = hold_out(rows, labels, validation_size, seed if self.kind == "stream" else seed + 1)
         return {"train": rows, "valid": valid, "test": test}

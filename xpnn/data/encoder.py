@@ -114,7 +114,7 @@ class TableEncoder:
         Names of the d columns of the matrix.
     feature_names_in : list of str
         The columns that are used; others given to `transform` are ignored.
-    feature_slices : dict of str to slice
+    feature_places : dict of str to array of int
         By the names of these, which columns of the matrix come of them.
 
     Examples
@@ -213,10 +213,11 @@ class TableEncoder:
         return np.concatenate([np.array(values, np.int64), np.setdiff1d(np.arange(starts[-1]), values)])
 
     @property
-    def feature_slices(self) -> dict[str, slice]:
+    def feature_places(self) -> dict[str, npt.NDArray[np.int64]]:
         """Which columns of the matrix come of each column of the table, by its name."""
-        ends = np.cumsum([0, *(len(column.feature_names) for column in self._columns)]).tolist()
-        return {column.name: slice(*ends[i : i + 2]) for i, column in enumerate(self._columns)}
+        ends = np.cumsum([0, *(len(column.feature_names) for column in self._columns)])
+        places = np.arange(ends[-1]) if self._order is None else np.argsort(self._order)
+        return {column.name: places[ends[i] : ends[i + 1]] for i, column in enumerate(self._columns)}
 
     def fit(self, columns: Columns, *, spellings: Mapping[str, Spelling] | None = None) -> TableEncoder:
         """Learn fills, scales, bins and categories from the training rows, and return itself.

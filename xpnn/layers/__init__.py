@@ -22,6 +22,7 @@ from .columns import Columns
 from .dropout import Dropout
 from .embedding import Embedding
 from .linear import Linear
+from .members import MemberHead, MemberLinear, MemberScale
 from .normalization import BatchNorm, LayerNorm, RMSNorm
 from .numerical import NumericalEmbedding
 from .parametric import ParametricActivation
@@ -41,6 +42,9 @@ __all__ = [
     "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "MemberHead",
+    "MemberLinear",
+    "MemberScale",
     "Mish",
     "NumericalEmbedding",
     "PReLU",

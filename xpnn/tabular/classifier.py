@@ -31,11 +31,15 @@ class TabularClassifier(TabularModel):
     ensemble : int, optional
         Number of networks whose probabilities are averaged; by default the recipe's.
     metric : str, optional
-        What the answers will be judged by, such as ``"log_loss"``; for the choice of the recipe.
+        What the answers will be judged by: ``"accuracy"``, ``"balanced_accuracy"``, ``"f1"``, ``"f1_macro"``,
+        ``"mcc"``, ``"auc"``, ``"ap"``, ``"logloss"`` or ``"brier"``.  The recipe goes by it; and where it judges labels
+        of two classes, so does the probability from which on the second is called.
     categorical, numeric : sequence of str, default=()
         Columns to read so whatever they look like.
     dayfirst : bool, optional
         Whether 1/2/2020 in text is the first of February, where the column leaves it open.
+    decimal : {".", ","}, optional
+        The decimal mark of numbers in text, where the column leaves it open, as 1,234 does.
     class_weight : dict of label to weight, "balanced" or None, default=None
         Weights of the classes, multiplied with `sample_weight`.
     random_state : int, generator or None, default=0
@@ -93,6 +97,7 @@ class TabularClassifier(TabularModel):
         categorical: Any = (),
         numeric: Any = (),
         dayfirst: bool | None = None,
+        decimal: Any = None,
         class_weight: Any = None,
         random_state: Any = 0,
         backend: Any = "numpy",
@@ -136,9 +141,10 @@ class TabularClassifier(TabularModel):
         -------
         array of shape (n_samples,)
         """
-        predictor = self._fitted("predict")
-        codes = predictor.codes(predictor.predict_proba(self._columns(X, "predict")))
-        return np.asarray(self.classes_[codes])
+        return self._answers(self._fitted("predict").predict_proba(self._columns(X, "predict")))
+
+    def _answers(self, out: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return np.asarray(self.classes_[self.predictor_.codes(out)])
 
     def predict_proba(self, X: Any) -> npt.NDArray[Any]:
         """Return the probability of each class.

@@ -19,13 +19,16 @@ from ..data.targets import ClassTarget, NumberTargets
 from ..errors import DataError, FileFormatError, OptionError, ShapeError
 from ..files import PathLike
 from ..frames import cells, column_names, table_names
+from ..inspection import Importance, permutation_importance
+from ..metrics import get_score
 from ..predictor import MODEL, Predictor, load_predictor
 from ..schema import ANY, expect
 from ..training import History
 from .fit import Learned, Request, learn
-from .params import Parameters, conversion_warning, not_fitted
+from .params import RECIPE, Parameters, conversion_warning, not_fitted
 from .recipe import Recipe
 from .rows import Rows, TrainingRows, read_rows, read_training_rows
+from .validation import CrossValidation, divided, selected
 
 __all__ = ["TabularModel"]
 
@@ -39,6 +42,7 @@ class TabularModel(Parameters):
     ensemble: int | None
     metric: str | None
     dayfirst: bool | None
+    decimal: Any
     random_state: Any
     backend: Any
     dtype: str
@@ -77,7 +81,8 @@ class TabularModel(Parameters):
         where = type(self).__name__
         if isinstance(y, str):
             X, y = _without_target(X, y, where)
-        rows = read_training_rows(X, where, categorical=self._listed("categorical"), numeric=self._listed("numeric"))
+        said = {name: self._listed(name) for name in ("categorical", "numeric")}
+        rows = read_training_rows(X, where, decimal=self.decimal, **said)
         targets = self._targets(y, where)
         _same_size(rows.size, targets, where)
         weight = self._weights(sample_weight, rows.size, where)
@@ -114,6 +119,10 @@ class TabularModel(Parameters):
             callbacks=() if self.callbacks is None else self.callbacks,
         )
 
+    def _given(self) -> dict[str, Any]:
+        """Return the parameters but for entries of the recipe that were left to it."""
+        return {name: value for name, value in self.get_params().items() if name not in RECIPE} | self._overrides()
+
     def _seed(self) -> int:
         state = self.random_state
         if state is None:
@@ -138,7 +147,7 @@ class TabularModel(Parameters):
         array = cells(to_numpy(y) if library_of(type(y)) == "torch" else y, f"{where}: y")
         if array.ndim == 2 and array.shape[1] == 1:
             warnings.warn(
-                f"{where}: a column-vector y was passed when a 1d array was expected. Pass y.ravel().",
+                f"A column-vector y was passed when a 1d array was expected. Pass y.ravel() to {where}.",
                 conversion_warning(),
                 stacklevel=3,
             )
@@ -218,10 +227,11 @@ class TabularModel(Parameters):
                 "validation": self.validation_scores_,
                 "notes": self.notes_,
                 "recipe": self.recipe_.to_dict(),
-                "estimator": {"class": type(self).__name__, "params": _plain(self.get_params())},
+                "estimator": {"class": type(self).__name__, "params": _plain(self._given())},
             }
         )
-        for sentence in (*rows.doubts, *(note for note in self.notes_ if note.startswith("time limit"))):
+        doubts = [note for note in self.notes_ if note.startswith("time limit: ") or ": taken as text. " in note]
+        for sentence in (*rows.doubts, *doubts):
             warnings.warn(f"{type(self).__name__}: {sentence}", UserWarning, stacklevel=3)
 
     def _learn_labels(self, dtype: np.dtype[Any]) -> None:
@@ -229,10 +239,13 @@ class TabularModel(Parameters):
 
     @property
     def validation_score_(self) -> float | None:
-        """Score of the rows that were held out: accuracy, or of numbers R²; None where there were none."""
+        """Score of held-out rows: by the metric that was asked for, else accuracy or R²; None without such rows."""
         self._fitted("validation_score_")
-        scores = self.validation_scores_
-        return None if scores is None else float(scores["accuracy" if self._kind == "classifier" else "r2"])
+        scores = self.validation_scores_ or {}
+        usual = "accuracy" if self._kind == "classifier" else "r2"
+        asked = usual if self.metric is None else get_score(self.metric).name
+        found = scores.get(asked, scores.get(usual))
+        return None if found is None else float(found)
 
     # -- predictions ------------------------------------------------------------------------------------------------
     def _fitted(self, method: str) -> Predictor:
@@ -317,6 +330,84 @@ class TabularModel(Parameters):
         found: list[str] = encoder.remarks(self._columns(X, "remarks"))
         return found
 
+    # -- what is behind them ----------------------------------------------------------------------------------------
+    def feature_importance(
+        self, X: Any, y: Any, *, metric: Any = None, n_repeats: int = 5, max_rows: int | None = None
+    ) -> Importance:
+        """Return by how much a metric gets worse where a column's values are shuffled, with its spread.
+
+        Parameters
+        ----------
+        X : frame, mapping of columns, table, or array of shape (n_samples, n_features)
+            Rows, best such as were not trained on.
+        y : array of shape (n_samples,), or name of a column of `X`
+            Their target.
+        metric : str or callable, optional
+            See `xpnn.inspection.permutation_importance`.
+        n_repeats : int, default=5
+            Orders that each column is shuffled into.
+        max_rows : int, optional
+            Of more rows so many are drawn.
+
+        Returns
+        -------
+        Importance
+            Of the columns that are used, the most important first: ``names``, ``mean``, ``std``, ``values``.
+        """
+        predictor = self._fitted("feature_importance")
+        if isinstance(y, str):
+            X, y = _without_target(X, y, type(self).__name__)
+        columns, targets = self._columns(X, "feature_importance"), self._targets(y, type(self).__name__)
+        options: dict[str, Any] = {"n_repeats": n_repeats, "max_rows": max_rows, "seed": self._seed()}
+        return permutation_importance(predictor, columns, targets, metric, **options)
+
+    def cross_validate(self, X: Any, y: Any, sample_weight: Any = None, *, cv: Any = 5) -> CrossValidation:
+        """Fit a copy for each fold on the other rows, and score the fold's.
+
+        The model itself is not changed, fitted or not.
+
+        Parameters
+        ----------
+        X : frame, mapping of columns, table, or array of shape (n_samples, n_features)
+            Rows.
+        y : array of shape (n_samples,), or name of a column of `X`
+            Their target.
+        sample_weight : array of shape (n_samples,), optional
+            Weights of the rows in training.
+        cv : int, splitter or iterable of pairs, default=5
+            Number of folds, of each class alike; or a splitter of scikit-learn's kind; or pairs of row numbers to train
+            on and to hold out.
+
+        Returns
+        -------
+        CrossValidation
+            Scores of the folds, their mean and spread, and predictions of all rows by networks that have not seen them.
+        """
+        where = f"{type(self).__name__}.cross_validate"
+        if isinstance(y, str):
+            X, y = _without_target(X, y, where)
+        columns, targets = read_rows(X, where), self._targets(y, where)
+        _same_size(columns.size, targets, where)
+        labels = ClassTarget().fit(targets).encode(targets) if self._kind == "classifier" else None
+        weight = self._weights(sample_weight, columns.size, where)
+        table = columns.columns if columns.named else np.stack(list(columns.columns.values()), axis=1)
+        scores: list[dict[str, Any]] = []
+        answers: list[tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]] = []
+        fold = np.full(columns.size, -1, dtype=np.int64)
+        for k, (train, test) in enumerate(divided(cv, columns.size, targets, labels, self._seed())):
+            parts = [selected(table, part) if isinstance(table, dict) else table[part] for part in (train, test)]
+            model = type(self)(**self.get_params())
+            model.fit(parts[0], targets[train], None if weight is None else weight[train])
+            out = model.predictor_.predict_proba(model._columns(parts[1], "predict"))
+            scores.append(model.predictor_.score_outputs(out, targets[test]))
+            answers.append((test, model._answers(out), out))
+            fold[test] = k
+        return _gathered(scores, answers, fold, probable=self._kind == "classifier")
+
+    def _answers(self, out: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return labels or values from what the predictor's `predict_proba` returned."""
+        return self.predictor_.decode(out)
+
     # -- files ------------------------------------------------------------------------------------------------------
     def save(self, path: PathLike) -> None:
         """Write the fitted model to a file, or into a folder as ``model.safetensors``.
@@ -363,7 +454,8 @@ class TabularModel(Parameters):
         with reading(f"{cls.__name__}.load", f"what {cls.__name__}.save writes", got=f"a bad entry in {path}"):
             expect(info, {"features": [str], "by_position": bool, "epochs": int, "best_epoch": int, "notes": [str]})
             expect(info["estimator"], {"params": {str: ANY}})
-            model = cls(**info["estimator"]["params"])
+            params = info["estimator"]["params"].items()
+            model = cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in params})
             model._restore(predictor, info)
         return model
 
@@ -407,6 +499,41 @@ class TabularModel(Parameters):
         if predictor.intervals is not None:
             lines.append(f"intervals: {len(predictor.intervals.scores):,} rows vouch for their coverage")
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes_)])
+
+
+def _gathered(
+    scores: list[dict[str, Any]],
+    answers: list[tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]],
+    fold: npt.NDArray[np.int64],
+    *,
+    probable: bool,
+) -> CrossValidation:
+    """Put the folds together; rows that no fold held out keep zeros, empty text or NaN."""
+    if not scores:
+        raise OptionError("cross_validate: expected at least one fold in cv, got none. Try cv=5.")
+    named = {
+        name: np.asarray([each[name] for each in scores])
+        for name, value in scores[0].items()
+        if isinstance(value, float)
+    }
+
+    def whole(which: int) -> npt.NDArray[Any]:
+        parts = [answer[which] for answer in answers]
+        made = np.zeros((len(fold), *parts[0].shape[1:]), dtype=np.result_type(*parts))
+        if made.dtype.kind == "f":
+            made[fold < 0] = np.nan
+        for (rows, *_), part in zip(answers, parts, strict=True):
+            made[rows] = part
+        return made
+
+    return CrossValidation(
+        named,
+        {name: float(values.mean()) for name, values in named.items()},
+        {name: float(values.std()) for name, values in named.items()},
+        whole(1),
+        whole(2) if probable else None,
+        fold,
+    )
 
 
 def _scores_text(scores: Mapping[str, Any] | None) -> str:

@@ -10,7 +10,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ..arguments import number
 from ..backend import Backend
+from ..calibration import fit_temperature
 from ..data.arrays import take_rows
 from ..data.batching import hold_out
 from ..data.columns import as_texts, is_text, label_key, quote
@@ -18,11 +20,11 @@ from ..data.encoder import TableEncoder
 from ..data.kinds import decide
 from ..data.spelling import Spelling
 from ..data.targets import ClassTarget, NumberTarget, NumberTargets, Task
-from ..errors import DataError, OptionError
+from ..errors import DataError, LabelError, OptionError
+from ..metrics import best_threshold, get_score
 from ..predictor import Predictor, Target
 from ..training import Callback
 from ..training.checks import weights_by_label
-from .decisions import fit_temperature
 from .intervals import fit_intervals
 from .members import Fitted, HeldOut, Train, fit_members, make_encoder
 from .memory import check_memory
@@ -48,6 +50,7 @@ Callbacks = Sequence[Callback] | Callable[[int], Sequence[Callback]]
 
 # A share of fewer rows than this would leave nothing to judge by.
 _LEAST_ROWS = 10
+_LEAST = 1e-30  # of a probability before its logarithm is taken
 
 
 @dataclass(frozen=True)
@@ -167,10 +170,16 @@ def shape_of(task: Task, rows: TrainingRows, size: int, target: Target) -> Table
 
 def settle_recipe(request: Request, shape: TableShape, *, own_validation: bool) -> Recipe:
     """Return the recipe that is asked for; with validation rows of one's own there are no folds."""
-    recipe = choose_recipe(request.preset, shape, metric=request.metric)
+    metric = request.metric
+    if metric is not None:
+        score = get_score(metric, "classes" if request.task == "classification" else "numbers")
+        metric = "log_loss" if score.takes == "probabilities" else score.name
+    recipe = choose_recipe(request.preset, shape, metric=metric)
     if request.ensemble is not None:
         folds = request.ensemble if recipe.folds and request.ensemble > 1 else 0
         recipe = recipe.replace(members=request.ensemble, folds=folds)
+    if request.class_weight is not None:  # what is right then is not each row alike
+        recipe = recipe.replace(select_by="loss", calibrate=False)
     changes = request.overrides
     recipe = recipe.replace(**(changes(recipe) if callable(changes) else changes))
     folds = recipe.folds
@@ -206,9 +215,11 @@ def learn(
         Rows of one's own to hold out.
     """
     began = time.monotonic()
-    prepared = prepare(request, rows, y, where=where, weight=weight, validation=validation)
     limit = request.time_limit
-    left = None if limit is None else max(limit - (time.monotonic() - began), 1e-3)
+    if limit is not None and not number(limit) > 0:
+        raise OptionError(f"{where}: expected time_limit > 0 or None, got {limit!r}. Try 60.")
+    prepared = prepare(request, rows, y, where=where, weight=weight, validation=validation)
+    left = None if limit is None else max(float(limit) - (time.monotonic() - began), 1e-3)
     learned = learn_from(prepared, time_limit=left, callbacks=request.callbacks)
     return learned._replace(seconds=time.monotonic() - began)
 
@@ -356,9 +367,12 @@ def _decide(prepared: Prepared, predictor: Predictor, held_out: HeldOut) -> dict
     judged = Encoded(judged.X[places], judged.codes[places], judged.y[places])
     if isinstance(predictor.target, ClassTarget):
         if recipe.calibrate:
-            temperature = fit_temperature(predictor.link(outputs), judged.codes)
+            logs = np.log(np.maximum(predictor.link(outputs).astype(np.float64), _LEAST))
+            temperature = fit_temperature(logs, judged.codes)
             predictor.temperature = None if temperature == 1.0 else temperature
-        return predictor.score_outputs(predictor.link(outputs), judged.y)
+        out = predictor.link(outputs)
+        predictor.threshold = _threshold(request.metric, judged.codes, out)
+        return predictor.score_outputs(out, judged.y) | _own_score(request.metric, predictor, judged, out)
     errors = _errors(predictor, predictor.link(outputs), judged.y)
     if held is None:  # of the folds: half of them teach the scale, the others vouch for the coverage
         teach, vouch = hold_out(np.arange(len(errors)), None, 0.5, request.seed)
@@ -367,7 +381,36 @@ def _decide(prepared: Prepared, predictor: Predictor, held_out: HeldOut) -> dict
         trained = _errors(predictor, predictor.link(predictor.net.predict(learning.X)), learning.y)
         parts = learning.X, trained, judged.X, errors
     predictor.intervals = fit_intervals(*parts, seed=request.seed, backend=predictor.net.backend)
-    return predictor.score_outputs(predictor.link(outputs), judged.y)
+    out = predictor.link(outputs)
+    return predictor.score_outputs(out, judged.y) | _own_score(request.metric, predictor, judged, out)
+
+
+def _threshold(metric: str | None, codes: npt.NDArray[Any], out: npt.NDArray[Any]) -> float | None:
+    """Return from which probability on the second of two classes is called; None where the metric asks for 1/2."""
+    if metric is None or out.shape[1] != 2 or len(set(codes.tolist())) < 2:
+        return None
+    score = get_score(metric, "classes")
+    if score.takes != "labels" or score.name == "accuracy":
+        return None
+    found = best_threshold(codes, out, score.name)
+    return None if found == 0.5 else found
+
+
+def _own_score(metric: str | None, predictor: Predictor, judged: Encoded, out: npt.NDArray[Any]) -> dict[str, float]:
+    """Return the metric that was asked for, by its short name; nothing where these rows do not define it."""
+    if metric is None:
+        return {}
+    target = predictor.target
+    try:
+        if isinstance(target, ClassTarget):
+            score = get_score(metric, "classes")
+            binary = out.shape[1] == 2
+            given = predictor.codes(out) if score.takes == "labels" else out[:, 1] if binary else out
+            return {score.name: score(judged.codes, given)}
+        score = get_score(metric, "numbers")
+        return {score.name: score(target.numbers(judged.y), target.decode(out, clip=True))}
+    except (DataError, LabelError):  # of few rows a class may be absent
+        return {}
 
 
 def _errors(predictor: Predictor, out: npt.NDArray[Any], y: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

@@ -11,45 +11,55 @@ from ..arguments import suggest
 from ..errors import DataError, OptionError
 from .recipe import Recipe
 
-__all__ = ["Parameters", "conversion_warning", "not_fitted"]
+__all__ = ["AUTO", "RECIPE", "Parameters", "conversion_warning", "not_fitted"]
 
 #: Entries of a recipe that the caller may set; the task is the class, and the preset an argument of its own.
 RECIPE = tuple(name for name in Recipe.__dataclass_fields__ if name not in ("task", "preset"))
+#: Leaves an entry to the recipe.
+AUTO = "auto"
 
 
 class Parameters:
-    """Keeps the arguments of ``__init__`` by name, beside them entries of a recipe, and shows and changes them.
+    """Keeps the arguments of ``__init__`` by name, entries of a recipe among them, and shows and changes them.
 
     Clones, pipelines and searches of scikit-learn work with it; nothing of scikit-learn is imported before it asks.
     """
 
     _kind: ClassVar[str]
 
+    def __init_subclass__(cls) -> None:
+        """Show the entries of the recipe as arguments of ``__init__``, which takes them as ``**recipe``."""
+        if "__init__" not in vars(cls):
+            return
+        signature = inspect.signature(cls.__init__)
+        own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        entries = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=AUTO) for name in RECIPE]
+        vars(cls)["__init__"].__signature__ = signature.replace(parameters=[*own, *entries])
+
     def _keep(self, given: Mapping[str, Any], recipe: Mapping[str, Any]) -> None:
         """Keep the arguments of an ``__init__``, its ``locals()``, unchanged."""
         for name in recipe:
             if name not in RECIPE:
-                known = (*self._names(), *RECIPE)
                 raise OptionError(
                     f"{type(self).__name__}: expected parameters of its own or entries of a recipe, got {name!r}. "
-                    f"{suggest(name, known)}"
+                    f"{suggest(name, self._names())}"
                 )
-        for name, value in {**given, **recipe}.items():
-            if name not in ("self", "recipe", "__class__"):
-                setattr(self, name, value)
+        own = {name: value for name, value in given.items() if name not in ("self", "recipe", "__class__")}
+        for name, value in {**own, **dict.fromkeys(RECIPE, AUTO), **recipe}.items():
+            setattr(self, name, value)
 
     @classmethod
     def _names(cls) -> list[str]:
-        parameters = inspect.signature(cls.__init__).parameters.values()
-        return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+        return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
 
     def _overrides(self) -> dict[str, Any]:
         """Return the entries of the recipe that were set."""
-        return {name: vars(self)[name] for name in RECIPE if name in vars(self)}
+        set_here = {name: getattr(self, name, AUTO) for name in RECIPE}  # older pickles lack some
+        return {name: value for name, value in set_here.items() if not (isinstance(value, str) and value == AUTO)}
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the parameters by name, and the entries of the recipe that were set."""
-        return {**{name: getattr(self, name) for name in self._names()}, **self._overrides()}
+        """Return the parameters by name; entries of the recipe that were not set are ``"auto"``."""
+        return {name: getattr(self, name, AUTO) for name in self._names()}
 
     def set_params(self, **params: Any) -> Self:
         """Change parameters, or set entries of the recipe, and return itself.
@@ -59,7 +69,7 @@ class Parameters:
         OptionError
             If a name is none of either.
         """
-        known = (*self._names(), *RECIPE)
+        known = self._names()
         for name in params:
             if name not in known:
                 raise OptionError(

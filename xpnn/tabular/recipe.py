@@ -185,7 +185,8 @@ class Recipe:
     select_by: Literal["loss", "accuracy"] = "loss"
     #: Share of the rows that are held out, where there are no folds.
     validation_fraction: float = 0.1
-    #: In how many parts the rows are divided, each network being trained on all but one of them; 0: one split for all.
+    #: In how many parts the rows are divided, each network being trained on all but one of them, in turn; 0: one split
+    #: for all networks.
     folds: int = 0
     #: Number of networks whose predictions are averaged.
     members: int = 1
@@ -202,11 +203,8 @@ class Recipe:
                 raise OptionError(
                     f"Recipe: expected {name}{found.path} to be {found.wanted}, got {value!r}. Choose such a value."
                 )
-        if self.folds == 1 or (self.folds and self.members % self.folds):
-            raise OptionError(
-                f"Recipe: expected folds to be 0, or 2 or more that divide the {self.members} members, got "
-                f"{self.folds}. Each fold trains as many networks as every other."
-            )
+        if self.folds == 1:
+            raise OptionError("Recipe: expected folds to be 0, or 2 or more, got 1. Of one part nothing is left.")
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with other values for some of the entries.

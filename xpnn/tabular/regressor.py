@@ -30,11 +30,13 @@ class TabularRegressor(TabularModel):
     ensemble : int, optional
         Number of networks whose answers are averaged; by default the recipe's.
     metric : str, optional
-        What the answers will be judged by, such as ``"mae"``; for the choice of the recipe.
+        What the answers will be judged by: ``"rmse"``, ``"mse"``, ``"mae"`` or ``"r2"``; the recipe goes by it.
     categorical, numeric : sequence of str, default=()
         Columns to read so whatever they look like.
     dayfirst : bool, optional
         Whether 1/2/2020 in text is the first of February, where the column leaves it open.
+    decimal : {".", ","}, optional
+        The decimal mark of numbers in text, where the column leaves it open, as 1,234 does.
     random_state : int, generator or None, default=0
         Draws the split, weights, shuffles and masks: the same number gives the same bits. None draws anew.
     backend, dtype : str or Backend, and str, default="numpy", "float32"
@@ -89,6 +91,7 @@ class TabularRegressor(TabularModel):
         categorical: Any = (),
         numeric: Any = (),
         dayfirst: bool | None = None,
+        decimal: Any = None,
         random_state: Any = 0,
         backend: Any = "numpy",
         dtype: str = "float32",

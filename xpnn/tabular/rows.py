@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -56,14 +56,15 @@ class TrainingRows(NamedTuple):
 
 
 def read_rows(X: Any, where: str) -> Rows:
-    """Return the columns of whatever holds rows; those of an array are called ``x0``, ``x1``, …
+    """Return the columns of whatever holds rows; those of an array are called ``x0``, ``x1`` and so on.
 
     Raises
     ------
     DTypeError
-        If it is a sparse matrix, or complex.
+        If it is a sparse matrix.
     ShapeError, DataError
-        If there is no row or no column, or rows and columns cannot be told apart; if two columns have one name.
+        If it is complex, there is no row or no column, rows and columns cannot be told apart, or two columns have one
+        name.
 
     Examples
     --------
@@ -72,17 +73,15 @@ def read_rows(X: Any, where: str) -> Rows:
     """
     if isinstance(X, Table):
         return Rows({name: X.columns[name] for name in X.features}, True)
-    if isinstance(X, Mapping) or table_names(X) is not None:
-        return Rows(_by_text(as_columns(X, where), where), True)
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
         raise DTypeError(f"{where}: expected rows of a table, got a sparse matrix. Pass X.toarray(), or a frame.")
+    if isinstance(X, Mapping) or table_names(X) is not None:
+        return Rows(_by_text(as_columns(X, where), where), True)
     array = X if isinstance(X, np.ndarray) else to_numpy(X) if library_of(type(X)) else np.asarray(X)
     if array.dtype.names is not None:
         return Rows({name: array[name] for name in array.dtype.names}, True)
     if array.dtype.kind == "c":
-        raise DTypeError(
-            f"{where}: expected real numbers or text, got dtype {array.dtype}. Complex data not supported."
-        )
+        raise DataError(f"{where}: expected real numbers or text, got dtype {array.dtype}. Complex data not supported.")
     if array.ndim != 2:
         raise ShapeError(
             f"{where}: expected X of shape (n_samples, n_features), got {array.shape}. Reshape your data either using "
@@ -118,11 +117,17 @@ def _by_text(columns: Mapping[Any, Any], where: str) -> dict[str, Any]:
 
 
 def read_training_rows(
-    X: Any, where: str, *, categorical: Collection[str] = (), numeric: Collection[str] = ()
+    X: Any,
+    where: str,
+    *,
+    categorical: Collection[str] = (),
+    numeric: Collection[str] = (),
+    decimal: Literal[".", ","] | None = None,
 ) -> TrainingRows:
     """Return the columns to learn from, decided once what each is: text that holds numbers becomes numbers.
 
-    A column is categorical if it is named so, or if its dtype says so.
+    A column is categorical if it is named so, or if its dtype says so.  `decimal` is the decimal mark of text that
+    leaves it open.
 
     Raises
     ------
@@ -153,7 +158,7 @@ def read_training_rows(
     for name, column in given.items():
         array = read_column(name, column)
         if name not in words and name not in spellings and is_text(array):
-            array, spelling = _decided(name, array, numeric=name in numeric, notes=notes, doubts=doubts)
+            array, spelling = _decided(name, array, name in numeric, decimal, notes, doubts)
             if spelling is not None:
                 spellings[name] = spelling
         columns[name] = array
@@ -166,25 +171,32 @@ def _says_categorical(column: Any) -> bool:
 
 
 def _decided(
-    name: str, array: Column, *, numeric: bool, notes: list[str], doubts: list[str]
+    name: str,
+    array: Column,
+    numeric: bool,
+    decimal: Literal[".", ","] | None,
+    notes: list[str],
+    doubts: list[str],
 ) -> tuple[Column, Spelling | None]:
     """Return a column of text as the numbers that it holds, with how they are written; else as it is."""
     texts = np.asarray(as_texts(array), dtype=object)
     texts = np.asarray([None if text is None or not text.strip() else text.strip() for text in texts], dtype=object)
-    kind = decide(name, texts, numeric=numeric)
+    kind = decide(name, texts, numeric=numeric, decimal=decimal)
     notes += kind.notes
     if kind.spelling is not None:
         if not kind.spelling.plain:
             notes.append(f"{name}: {kind.spelling.describe()}, such as {next(filter(None, texts))!r}: read as numbers.")
         return kind.values, kind.spelling
-    doubt = find_spelling([text for text in texts if text is not None], name=name, numeric=numeric)
+    doubt = find_spelling([text for text in texts if text is not None], name=name, numeric=numeric, decimal=decimal)
     if isinstance(doubt, Doubt):
         if numeric:
-            raise DataError(f"column {name!r}: expected numbers. {doubt.seen} {_in_python(doubt.advice)}")
-        doubts.append(f"{name}: {doubt.seen} It is read as text. {_in_python(doubt.advice)}")
+            raise DataError(f"column {name!r}: expected numbers. {doubt.seen} {_way_out(doubt, name)}")
+        doubts.append(f"{name}: {doubt.seen} It is read as text. {_way_out(doubt, name)}")
     return array, None
 
 
-def _in_python(advice: str) -> str:
-    """Return advice without what only the command line knows."""
-    return "Write them in one form." if "--" in advice else advice
+def _way_out(doubt: Doubt, name: str) -> str:
+    """Return what to write in Python where the command line has options."""
+    if doubt.candidates:
+        return "Say which with decimal='.' or decimal=','."
+    return f"Write them in one form, or say numeric=[{name!r}] or categorical=[{name!r}]."

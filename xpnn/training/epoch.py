@@ -127,7 +127,7 @@ def _finite(x: Any) -> bool:
 def _first_activation(training: Training, x: Any, weight: Any, step: Step) -> str | None:
     net = training.net
     buffers = net.store.snapshot()
-    key = StepKey(net.seed, step.step, step.rows, weight, step.weight)
+    key = StepKey(net.seed, step.step, step.rows, weight, step.weight, step.dropout)
     try:
         for layer in net.layers:
             x, _ = layer.forward(x, train=True, key=key)

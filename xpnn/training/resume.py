@@ -37,6 +37,8 @@ _PARTS = {
     "loss": (losses, losses.Loss),
     "optimizer": (optim, optim.Optimizer),
     "schedule": (schedules, schedules.Schedule),
+    "dropout_schedule": (schedules, schedules.Schedule),
+    "weight_decay_schedule": (schedules, schedules.Schedule),
     "regularizer": (regularizers, regularizers.Regularizer),
     "metrics": (metrics, metrics.Metric),
 }
@@ -125,6 +127,11 @@ def _suspended(plain: dict[str, Any], arrays: dict[str, np.ndarray], backend: Ba
     return Suspended(**options, order=arrays.get("order"), live=Snapshot(**live) if live else None)
 
 
+def _part(state: dict[str, Any], part: str) -> Any:
+    """Return the description of a part; older files have no schedules but that of the learning rate."""
+    return state.get(part) if part.endswith("_schedule") else state[part]
+
+
 def load_trainer(
     kind: type[Trainer], path: PathLike, *, backend: str | Backend, callbacks: Sequence[Callback], custom: Custom
 ) -> Trainer:
@@ -141,7 +148,7 @@ def load_trainer(
         parts = _parts(tensors)
         net = build(meta["network"], parts["network"], backend=backend, custom_layers=custom, where="Trainer.load")
         made = {
-            part: from_config(state[part], known_classes(place, custom=custom), where="Trainer.load")
+            part: from_config(_part(state, part), known_classes(place, custom=custom), where="Trainer.load")
             for part, place in _PARTS.items()
         }
         trainer = kind(net, callbacks=callbacks, **made, **{name: state[name] for name in _NUMBERS})

@@ -44,7 +44,7 @@ from xpnn.accel.cuda.gemm import Blas
 from xpnn.backend import value as backends
 from xpnn.errors import BackendUnavailableError, OptionError
 from xpnn.ops import Affine, Clip, Decay, Ops, Update
-from xpnn.random import StepKey
+from xpnn.random import StepKey, keep_thresholds
 
 PORTABLE = Ops(np, "cpu")
 COLUMNS = [1, 10, 31, 32, 33, 100, 784]
@@ -538,11 +538,16 @@ def test_masks_are_equal_to_the_bit(shape, rate, ops, order, cupy):
     same(ops.keep_mask(shape, rate, key, np.float32), expected)
     if len(shape) == 3:
         rates = [0.0, rate, 0.25][: shape[0]]
-        same(ops.keep_mask(shape, rates, key, np.float32), PORTABLE.keep_mask(shape, rates, key, np.float32))
+        expected = PORTABLE.keep_mask(shape, rates, key, np.float32)
+        same(ops.keep_mask(shape, rates, key, np.float32), expected)
+        limits = guarded(keep_thresholds(rates)[:, None])  # from the device likewise
+        same(ops.keep_mask(shape, limits, key, np.float32), expected)
     else:  # from the device, as a captured graph reads them
         table = guarded(np.asarray([[5, key[0], key[1]]], np.int32))
         same(ops.keep_mask(shape, rate, (table[0, 1:2], table[0, 2:3]), np.float32), expected)
-    assert cupy.launched == ["keep_mask"] * 2
+        limit = guarded(keep_thresholds([rate]))
+        same(ops.keep_mask(shape, limit, key, np.float32), expected)
+    assert cupy.launched == ["keep_mask"] * 3
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 2), (7, 31), (128, 33), (3, 5, 7)], ids=str)
@@ -553,10 +558,12 @@ def test_masks_of_numbered_rows_are_equal_to_the_bit(shape, rate, ops, order, cu
     rates = rate if len(shape) == 2 else [0.0, rate, 0.25]
     expected = PORTABLE.keep_mask_of_rows(shape, rates, key, np.float32, rows)
     same(ops.keep_mask_of_rows(shape, rates, key, np.float32, guarded(rows)), expected)
-    assert cupy.launched == ["keep_mask_of_rows"]
+    limits = guarded(keep_thresholds(rates).reshape((-1, 1) if len(shape) == 3 else (1,)))
+    same(ops.keep_mask_of_rows(shape, limits, key, np.float32, guarded(rows)), expected)
+    assert cupy.launched == ["keep_mask_of_rows"] * 2
     spread = guarded(np.repeat(rows, 2))[::2]
     same(ops.keep_mask_of_rows(shape, rates, key, np.float32, spread), expected)
-    assert cupy.launched == ["keep_mask_of_rows"] * (1 if shape[-2] > 1 else 2)
+    assert cupy.launched == ["keep_mask_of_rows"] * (2 if shape[-2] > 1 else 3)
 
 
 def test_keys_may_be_columns_of_a_table(ops):

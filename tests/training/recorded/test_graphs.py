@@ -329,16 +329,6 @@ REFUSALS = {
         ),
         {},
     ),
-    "2.Dropout uploads the replicas' rates in each step": (
-        lambda b: xpnn.Trainer(
-            xpnn.Sequential(
-                Linear(4), xpnn.Tanh(), xpnn.Dropout([0.1, 0.2]), Linear(3), n_in=N_IN, backend=b, replicas=2
-            ),
-            xpnn.CrossEntropy(),
-            xpnn.SGD(),
-        ),
-        {},
-    ),
     "1.BatchNorm computes with the weights of a batch on the host": (
         lambda b: xpnn.Trainer(mlp(b, norm="batch"), xpnn.CrossEntropy(), xpnn.SGD()),
         {"sample_weight": np.ones(N)},

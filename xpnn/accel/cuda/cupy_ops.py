@@ -17,8 +17,8 @@ import numpy as np
 
 from ..._typing import Array, Device, DType, Namespace, Shape
 from ...errors import BackendUnavailableError
-from ...ops import Affine, Ops, Scalar, Update
-from ...random import keep_threshold
+from ...ops import Affine, MaskRate, Ops, Scalar, Update
+from ...random import keep_threshold, keep_thresholds
 from .capture import Capturer
 from .checks import (
     LARGEST,
@@ -239,7 +239,7 @@ class CupyOps(Ops):
         return dz
 
     # -- dropout --------------------------------------------------------------------------------------------
-    def keep_mask(self, shape: Shape, rate: float | Sequence[float], key: tuple[Any, Any], dtype: DType) -> Array:
+    def keep_mask(self, shape: Shape, rate: MaskRate, key: tuple[Any, Any], dtype: DType) -> Array:
         """Inverted-dropout mask, the same bits as everywhere."""
         replicas, n = math.prod(shape[:-2]), shape[-1] * shape[-2]
         numbers = self._mask_numbers(shape, rate, key, dtype)
@@ -249,9 +249,7 @@ class CupyOps(Ops):
         self.kernels.launch("keep_mask", (blocks((n + 1) // 2), replicas), (256,), mask, n, *numbers)
         return mask
 
-    def keep_mask_of_rows(
-        self, shape: Shape, rate: float | Sequence[float], key: tuple[Any, Any], dtype: DType, rows: Array
-    ) -> Array:
+    def keep_mask_of_rows(self, shape: Shape, rate: MaskRate, key: tuple[Any, Any], dtype: DType, rows: Array) -> Array:
         """Do the same by the rows' own numbers."""
         replicas, (count, n) = math.prod(shape[:-2]), shape[-2:]
         numbers = self._mask_numbers(shape, rate, key, dtype)
@@ -262,14 +260,16 @@ class CupyOps(Ops):
         self.kernels.launch("keep_mask_of_rows", grid, (256,), mask, rows, count, n, *numbers)
         return mask
 
-    def _mask_numbers(
-        self, shape: Shape, rate: float | Sequence[float], key: tuple[Any, Any], dtype: DType
-    ) -> list[Any] | None:
+    def _mask_numbers(self, shape: Shape, rate: MaskRate, key: tuple[Any, Any], dtype: DType) -> list[Any] | None:
         """Keys and thresholds as the kernels take them; None if they cannot make this mask."""
         replicas = math.prod(shape[:-2])
         if dtype != np.float32 or len(shape) > 3 or replicas > MOST_REPLICAS or not 0 < math.prod(shape) <= LARGEST:
             return None
-        kept: Any = keep_threshold(rate) if isinstance(rate, int | float) else [_threshold(r) for r in rate]
+        kept: Any = rate
+        if isinstance(rate, int | float):
+            kept = keep_threshold(rate)
+        elif isinstance(rate, Sequence):
+            kept = keep_thresholds(rate).tolist()
         columns = [self.cupy.asarray(np.asarray(k, dtype=np.int32)) if isinstance(k, list) else k for k in (*key, kept)]
         numbers = [number(column, replicas, np.int32) for column in columns]
         return None if None in numbers else [part for found in numbers if found for part in found]
@@ -388,11 +388,6 @@ class CupyOps(Ops):
         numbers = (index.shape[0], words, np.int64(x.shape[0]))
         self.kernels.launch("gather_words", grid, (threads,), x, index, out, *numbers)
         return out
-
-
-def _threshold(rate: float) -> int:
-    """The count for `rate` where each replica has its own, as in `Ops.keep_mask`."""
-    return 65536 if rate == 0.0 else keep_threshold(rate)
 
 
 _warned: set[str] = set()
