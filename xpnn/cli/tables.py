@@ -143,6 +143,7 @@ class Networks:
 
     @property
     def summary(self) -> str:
+        """What is trained on what, in a line."""
         inputs, parameters = self._size
         members = self.given.prepared.recipe.members
         several = f" in each of {members} networks" if members > 1 else ""
@@ -151,9 +152,11 @@ class Networks:
 
     @property
     def history(self) -> History:
+        """The epochs so far."""
         return self._first
 
     def begin(self, staging: Staging) -> bool:
+        """Be ready to train, or to go on; return whether there is something to go on from."""
         self._staging = staging
         file = self._file(0)
         if not file.is_file():
@@ -167,6 +170,7 @@ class Networks:
         return self._staging.path / f"network-{k}.safetensors"
 
     def fit(self, plan: dict[str, Any]) -> Ending:
+        """Train to the end, early or not."""
         began = time.perf_counter()
         try:
             with self.args.signals.held():  # but within fits
@@ -226,13 +230,16 @@ class Networks:
         return callbacks
 
     def keep(self) -> None:
+        """Write what going on needs."""
         if self._unfinished is not None:
             self._unfinished.write()
 
     def worth_keeping(self) -> bool:
+        """Whether there is more to go on with than the beginning."""
         return (self._staging is not None and self._file(0).is_file()) or len(self._first) > 0
 
     def predictor(self, info: dict[str, Any]) -> Predictor:
+        """Return what was learned."""
         if self._learned is None:
             raise RuntimeError("fit comes first")
         args, prepared = self.args, self.given.prepared
@@ -254,6 +261,7 @@ class Networks:
         return predictor
 
     def write_more(self, folder: Path, run: str) -> list[Path]:
+        """Write what else belongs to the run."""
         return []
 
 

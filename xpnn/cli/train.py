@@ -77,15 +77,17 @@ def add_commands(commands: Any) -> None:
     parser.set_defaults(run=run_train, parse=lambda argv, known=None: parser.parse_args(argv, known))
 
 
-def add_data(group: Any, *, builtin: bool = True) -> None:
+def add_data(
+    group: Any, *, builtin: bool = True, validation: float = 0.1, chooses: str = "chooses the best epoch"
+) -> None:
     """Add the options of what is tested on and what chooses the epoch, and of the target."""
     add_number(group, "--test-size", share, "share of rows held out for the final score; default 0.2")
     group.add_argument("--test-file", metavar="FILE", help="take all rows of this file for the final score instead")
     group.add_argument(
         "--test-target", metavar="FILE", help="the y.npy that goes with --test-file X.npy; in an .npz file its array"
     )
-    text = "share of the other rows that chooses the best epoch; default 0.1"
-    add_number(group, "--validation-size", share, text, default=0.1)
+    text = f"share of the other rows that {chooses}; default {validation:g}"
+    add_number(group, "--validation-size", share, text, default=validation)
     if builtin:
         text = "folder with the MNIST files; default $XPNN_DATA, else a cache"
         group.add_argument("--data-dir", metavar="DIR", help=text)
