@@ -225,6 +225,12 @@ NEEDS = {
     "SGD": (0.1,),
     "Momentum": (0.1,),
     "Residual": (xpnn.Linear(2), xpnn.ReLU()),
+    "MemberScale": (3,),
+    "MemberLinear": (4, 3),
+    "MemberHead": (4, 3),
+    "MemberMean": (xpnn.CrossEntropy(), 3),
+    "Columns": ((2, xpnn.ReLU()), (1, xpnn.NumericalEmbedding())),
+    "ParametricActivation": ("silu",),
 }
 EVERY = [(kind, place) for place in PLACES for kind in known_classes(place).values() if kind is not place[1]]
 

@@ -18,6 +18,7 @@ from xpnn.initializers import (
     LeCunNormal,
     Normal,
     Orthogonal,
+    RandomSigns,
     Uniform,
     XavierNormal,
     XavierUniform,
@@ -42,6 +43,7 @@ TABLE = [
     (HeUniform(0.5), 0.0, math.sqrt(2 / 1.25 / 400)),
     (LeCunNormal(), 0.0, math.sqrt(1 / 400)),
     (Orthogonal(), 0.0, math.sqrt(1 / 400)),
+    (RandomSigns(), 0.0, 1.0),
 ]
 
 
@@ -125,6 +127,7 @@ def test_he_keeps_the_second_moment_through_relu_layers():
         ("HeUniform", HeUniform()),
         ("lecun_normal", LeCunNormal()),
         ("orthogonal", Orthogonal()),
+        ("random_signs", RandomSigns()),
         (HeNormal, HeNormal()),
         (Constant(2), Constant(2.0)),
     ],

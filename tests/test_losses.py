@@ -20,6 +20,7 @@ from xpnn.losses import (
     Huber,
     MeanAbsoluteError,
     MeanSquaredError,
+    MemberMean,
     Pinball,
     PoissonNLL,
 )
@@ -42,6 +43,8 @@ def log_sum_exp(z):
 def formula(loss, z, y):
     """Each row's loss as the books write it."""
     name, n = type(loss).__name__, z.shape[1]
+    if name == "MemberMean":
+        return np.mean([formula(loss.loss, own, y) for own in np.split(z, loss.members, axis=1)], axis=0)
     if name == "MeanSquaredError":
         return ((z - y) ** 2).mean(-1)
     if name == "MeanAbsoluteError":
@@ -175,6 +178,10 @@ def test_tiny_losses_keep_their_digits():
 def test_links(case, backend, given):
     z = scores(case)
     shown = to_numpy(case.loss.link(given(z)))
+    if isinstance(case.loss, MemberMean):
+        members = [to_numpy(case.loss.loss.link(given(own))) for own in np.split(z, case.loss.members, axis=1)]
+        assert_close(shown, np.mean(members, axis=0), 2e-6)
+        return
     assert shown.shape == z.shape
     if isinstance(case.loss, CrossEntropy | Focal):
         assert (shown > 0).all()
@@ -186,6 +193,47 @@ def test_links(case, backend, given):
         np.testing.assert_allclose(shown, np.exp(z), rtol=1e-5)
     else:
         np.testing.assert_allclose(shown, z, rtol=1e-6)
+
+
+@every_loss
+def test_the_inverse_of_a_link(case, backend, given):
+    """What it gives is linked to the same predictions, and its decisions are those of the mean prediction."""
+    z = given(scores(case))
+    shown = case.loss.link(z)
+    single = case.loss.loss if isinstance(case.loss, MemberMean) else case.loss
+    again = single.link(case.loss.inverse_link(shown))
+    assert_close(again, shown, 5e-6)
+    outputs = case.loss.outputs(z)
+    assert outputs.shape[-1] == case.loss.n_outputs(case.n_out)
+    assert np.array_equal(to_numpy(case.loss.decide(z)), to_numpy(single.decide(outputs)))
+
+
+def test_inverse_links_are_finite_at_the_ends():
+    ends = np.asarray([[0.0, 1.0]], dtype="float32")
+    for loss in (CrossEntropy(), BinaryCrossEntropy(), Focal(), PoissonNLL()):
+        assert np.isfinite(loss.inverse_link(ends)).all()
+
+
+def test_members_decide_by_the_mean_of_their_probabilities():
+    """Two members lean to the first class a little, one is sure of the second."""
+    loss = MemberMean(CrossEntropy(), 3)
+    z = np.asarray([[0.1, 0.0, 0.1, 0.0, 0.0, 9.0]])
+    assert loss.decide(z).tolist() == [1]
+    assert loss.decide(np.asarray([[0.1, 0.0, 0.1, 0.0, 0.0, 0.1]])).tolist() == [0]
+    loss = MemberMean(BinaryCrossEntropy(), 2)
+    assert loss.decide(np.asarray([[3.0, -2.0]])).tolist() == [1]
+    assert loss.decide(np.asarray([[2.0, -3.0]])).tolist() == [0]
+
+
+def test_members_of_replicas_with_targets_of_their_own():
+    rng = np.random.default_rng(0)
+    for base, y in ((CrossEntropy(), rng.integers(0, 2, (3, 5))), (MeanSquaredError(), rng.normal(size=(3, 5, 2)))):
+        loss, z = MemberMean(base, 4), rng.normal(size=(3, 5, 8))
+        value, d = loss.value_and_grad(z, y)
+        for k in range(3):
+            value_k, d_k = loss.value_and_grad(z[k], y[k])
+            assert value[k] == pytest.approx(float(value_k), rel=1e-14)
+            np.testing.assert_allclose(d[k], d_k, rtol=1e-13, atol=1e-17)
 
 
 @pytest.mark.parametrize("case", [c for c in LOSSES if isinstance(c.loss, CrossEntropy | Focal)], ids=str)

@@ -23,7 +23,7 @@ LEVELS = (
     {"frames"},
     {"arguments", "optional", "schema"},
     {"contract"},
-    {"config", "files", "initializers", "metrics", "random", "special"},
+    {"confidence", "config", "files", "initializers", "metrics", "random", "special"},
     {"calibration", "crossover", "ops", "schedules", "staging"},
     {"accel"},
     {"backend"},
@@ -32,8 +32,10 @@ LEVELS = (
     {"model"},
     {"checkpoint", "data_init", "optim"},
     {"plots"},
-    {"training"},
+    {"intervals", "training"},
     {"bench", "predictor", "search", "testing"},
+    {"baselines", "inspection"},
+    {"tabular"},
     {"estimators", "report"},
     {"cli"},
     {"__main__"},
@@ -192,8 +194,10 @@ PROMISED = {
         Backend get_backend available_backends to_numpy XpnnError
         mlp Sequential init_from_data
         Layer Linear Identity ReLU LeakyReLU PReLU ELU SELU GELU SiLU Mish Softplus Sigmoid Tanh Softmax Step
-        Dropout BatchNorm LayerNorm RMSNorm Residual Embedding
+        Dropout BatchNorm LayerNorm RMSNorm Residual Embedding Scale ParametricActivation NumericalEmbedding Columns
+        MemberScale MemberLinear MemberHead
         Loss MeanSquaredError MeanAbsoluteError Huber Pinball PoissonNLL BinaryCrossEntropy CrossEntropy Focal Hinge
+        MemberMean
         L1 L2 SpectralNorm
         Optimizer SGD Momentum RMSProp AdaGrad Adam AdamW NAdam Lion Muon
         Constant StepDecay ExponentialDecay InverseTimeDecay CosineDecay WarmRestarts OneCycle Warmup Plateau
@@ -203,7 +207,7 @@ PROMISED = {
         data errors initializers metrics plots regularizers schedules testing __version__
     """,
     "xpnn.initializers": """
-        Zeros Constant Normal Uniform XavierNormal XavierUniform HeNormal HeUniform LeCunNormal Orthogonal
+        Zeros Constant Normal Uniform XavierNormal XavierUniform HeNormal HeUniform LeCunNormal Orthogonal RandomSigns
     """,
     "xpnn.regularizers": "L1 L2 SpectralNorm",
     "xpnn.metrics": """

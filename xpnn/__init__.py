@@ -14,7 +14,20 @@ Examples
 True
 """
 
-from . import calibration, data, errors, initializers, metrics, plots, regularizers, schedules, search, testing
+from . import (
+    baselines,
+    calibration,
+    data,
+    errors,
+    initializers,
+    inspection,
+    metrics,
+    plots,
+    regularizers,
+    schedules,
+    search,
+    testing,
+)
 from .backend import Backend, available_backends, get_backend, to_numpy
 from .checkpoint import load, save
 from .data_init import init_from_data
@@ -24,6 +37,7 @@ from .layers import (
     GELU,
     SELU,
     BatchNorm,
+    Columns,
     Dropout,
     Embedding,
     Identity,
@@ -31,11 +45,17 @@ from .layers import (
     LayerNorm,
     LeakyReLU,
     Linear,
+    MemberHead,
+    MemberLinear,
+    MemberScale,
     Mish,
+    NumericalEmbedding,
+    ParametricActivation,
     PReLU,
     ReLU,
     Residual,
     RMSNorm,
+    Scale,
     Sigmoid,
     SiLU,
     Softmax,
@@ -52,11 +72,13 @@ from .losses import (
     Loss,
     MeanAbsoluteError,
     MeanSquaredError,
+    MemberMean,
     Pinball,
     PoissonNLL,
 )
 from .model import Sequential, mlp
 from .optim import LBFGS, SGD, AdaGrad, Adam, AdamW, Lion, Momentum, Muon, NAdam, Optimizer, RMSProp
+from .predictor import Predictor, load_predictor
 from .regularizers import L1, L2, SpectralNorm
 from .schedules import (
     Constant,
@@ -111,6 +133,7 @@ __all__ = [
     "CSVLogger",
     "Callback",
     "Checkpoint",
+    "Columns",
     "Constant",
     "CosineDecay",
     "CosineLog",
@@ -137,21 +160,29 @@ __all__ = [
     "Loss",
     "MeanAbsoluteError",
     "MeanSquaredError",
+    "MemberHead",
+    "MemberLinear",
+    "MemberMean",
+    "MemberScale",
     "Mish",
     "Momentum",
     "Muon",
     "NAdam",
+    "NumericalEmbedding",
     "OneCycle",
     "Optimizer",
     "PReLU",
+    "ParametricActivation",
     "Pinball",
     "Plateau",
     "PoissonNLL",
+    "Predictor",
     "ProgressBar",
     "RMSNorm",
     "RMSProp",
     "ReLU",
     "Residual",
+    "Scale",
     "Sequential",
     "SiLU",
     "Sigmoid",
@@ -169,6 +200,7 @@ __all__ = [
     "XpnnError",
     "__version__",
     "available_backends",
+    "baselines",
     "calibration",
     "data",
     "diagnose",
@@ -177,7 +209,9 @@ __all__ = [
     "get_backend",
     "init_from_data",
     "initializers",
+    "inspection",
     "load",
+    "load_predictor",
     "metrics",
     "mlp",
     "plots",

@@ -29,6 +29,7 @@ __all__ = [
     "LeCunNormal",
     "Normal",
     "Orthogonal",
+    "RandomSigns",
     "Uniform",
     "XavierNormal",
     "XavierUniform",
@@ -369,6 +370,26 @@ class Orthogonal(_Scaled):
         return np.ascontiguousarray(q if n_in >= n_out else q.T).reshape(shape)
 
 
+@dataclass(frozen=True)
+class RandomSigns(Initializer):
+    """Factors -1 and +1, each with probability 1/2: what makes members that share weights begin different.
+
+    References
+    ----------
+    .. [1] Wen, Tran and Ba, "BatchEnsemble: an alternative approach to efficient ensemble and lifelong learning", ICLR
+       2020.
+
+    Examples
+    --------
+    >>> RandomSigns().sample(np.random.default_rng(0), (4,))
+    array([ 1.,  1.,  1., -1.])
+    """
+
+    def sample(self, rng: np.random.Generator, shape: Shape) -> HostArray:
+        """Draw an array of `shape`."""
+        return rng.choice(np.asarray([-1.0, 1.0]), shape)
+
+
 _BY_NAME: dict[str, type[Initializer]] = {
     "zeros": Zeros,
     "constant": Constant,
@@ -380,6 +401,7 @@ _BY_NAME: dict[str, type[Initializer]] = {
     "he_uniform": HeUniform,
     "lecun_normal": LeCunNormal,
     "orthogonal": Orthogonal,
+    "random_signs": RandomSigns,
 }
 
 

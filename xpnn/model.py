@@ -15,11 +15,10 @@ from .backend import Backend, get_backend, like, on_device, to_numpy
 from .config import to_config
 from .contract import foreign, what
 from .crossover import work_of
-from .errors import DTypeError, FileFormatError, OptionError, ShapeError
+from .errors import FileFormatError, OptionError, ShapeError
 from .initializers import Initializer, LeCunNormal
 from .layers import BatchNorm, Dropout, Layer, LayerNorm, Linear, Residual, RMSNorm, get_activation
 from .layers.base import is_bound, walk
-from .layers.embedding import Embedding
 from .layers.plan import Plan, chain_buffer_specs, chain_param_specs, unbound
 from .optional import needs
 from .params import ParamSpec, ParamStore
@@ -179,8 +178,7 @@ class Sequential(Recordable):
         # Nothing below the first trained layer needs a gradient in training.
         self._first_trained = trained[0] if trained else len(self.layers)
         self.takes_integers = self.layers[0].takes_integers
-        first = next(layer for layer in leaves if not layer.sublayers())
-        self._first_has_params = bool(first.param_specs())
+        self._takes_shared_rows = self.layers[0].takes_shared_rows()
         self._widest = max(self.n_in, *(layer.n_out for layer in leaves))
 
     def bind(self, store: ParamStore) -> None:
@@ -301,7 +299,7 @@ class Sequential(Recordable):
         fitting = max(_SLICE_ELEMENTS // self._widest, 1)
         rows = fitting if batch_size is None else count(batch_size, "predict", "batch_size")
         x = as_real(x, "predict", "X", lazy=True) if self.backend.name == "numpy" or not self.backend.owns(x) else x
-        if self.takes_integers:
+        if self.layers[0].takes_categories:
             self.check_categories(x)
         n = x.shape[-2] if len(x.shape) >= 2 else 1
         if n <= rows:
@@ -317,7 +315,7 @@ class Sequential(Recordable):
         x = self.backend.asarray(x, dtype=self.backend.index_dtype if self.takes_integers else None)
         self.check_input(x)
         replicas = self.store.replicas
-        if replicas and len(x.shape) == 2 and not self._first_has_params:
+        if replicas and len(x.shape) == 2 and not self._takes_shared_rows:
             # rows shared by all replicas become one set each where they meet the first weights; a layer
             # without any would answer with one set, to which K gradients could not go back
             x = self.backend.xp.broadcast_to(x, (*replicas, *x.shape))
@@ -343,15 +341,16 @@ class Sequential(Recordable):
             )
 
     def check_categories(self, x: Any) -> None:
-        """Check category numbers on the host: some libraries wrap numbers that are out of range."""
+        """Check category numbers on the host: some libraries wrap numbers that are out of range.
+
+        Raises
+        ------
+        DTypeError, LabelError
+            If some are no whole numbers, or out of range.
+        """
         first = self.layers[0]
         host = to_numpy(as_real(x, first.label, "X", lazy=True))
-        if isinstance(first, Embedding) and host.size:
-            if host.dtype.kind == "f" and not (np.isfinite(host) & (host == np.floor(host))).all():
-                raise DTypeError(
-                    f"{first.label}: expected whole category numbers, got fractions. Convert with X.astype(int)."
-                )
-            first.check_range(int(host.min()), int(host.max()))
+        first.check_categories(host)
 
     # -- state ----------------------------------------------------------------------------------------------
     @on_device

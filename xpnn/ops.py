@@ -83,6 +83,25 @@ class Ops:
         Parameters, and activations of one batch, are those of all replicas together.
         """
 
+    # -- arrays ---------------------------------------------------------------------------------------------
+    def empty(self, like: Array, shape: Shape) -> Array:
+        """Return an array of `shape` and the dtype of `like`, in one piece, whose values the caller assigns."""
+        return self.xp.empty(shape, dtype=like.dtype, device=self.device)
+
+    def join(self, parts: Sequence[Array]) -> Array:
+        """Put features side by side, (..., batch, n_i) to a fresh array (..., batch, sum of n_i).
+
+        Replica axes may be absent from some: those are taken for each replica.
+        """
+        first = max(parts, key=lambda part: len(part.shape))
+        y = self.empty(first, (*first.shape[:-1], sum(part.shape[-1] for part in parts)))
+        start = 0
+        for part in parts:
+            stop = start + part.shape[-1]
+            y[..., start:stop] = part
+            start = stop
+        return y
+
     # -- linear ---------------------------------------------------------------------------------------------
     def product(self, a: Array, b: Array) -> Array:
         r"""Product :math:`A B` of matrices (..., m, k) and (..., k, n), a fresh array; for layers of your own, too."""
@@ -389,6 +408,18 @@ class Ops:
     def take_rows(self, x: Array, index: Array) -> Array:
         """Gather rows: ``x[index]`` for x of shape (n, ...) and integer index of shape (batch,)."""
         return self.xp.take(x, index, axis=0)
+
+    def sum_rows(self, rows: Array, index: Array, out: Array) -> None:
+        r"""Assign to each row of `out` the sum of the `rows` that have its number, the gradient of a gather.
+
+        .. math:: o_c = \sum_i [n_i = c]\; r_i
+
+        Rows are (..., count, dim), their numbers `index` integers (..., count) from 0, and `out` is (..., n, dim).  The
+        Array API has no operation for it: here it is a product with one-hot rows, whose cost grows with n.
+        """
+        numbers = self.xp.arange(out.shape[-2], dtype=index.dtype, device=self.device)
+        one_hot = self.xp.astype(index[..., None] == numbers, rows.dtype)
+        out[...] = self.product(one_hot.mT, rows)
 
 
 _MADE: dict[tuple[Namespace, str], Ops] = {}

@@ -17,6 +17,7 @@ MODULES = (
     "xpnn",
     "xpnn.data",
     "xpnn.plots",
+    "xpnn.tabular",
     "xpnn.estimators",
     "xpnn.testing",
     "xpnn.search",

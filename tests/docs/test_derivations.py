@@ -281,7 +281,9 @@ def wrong_move(self, old, store, scalars):
 
 
 NORM = layers.LayerNorm.__base__
-WITH_PARAMETERS = ["Linear", "PReLU", "BatchNorm", "LayerNorm", "RMSNorm", "Residual", "Embedding"]
+WITH_PARAMETERS = ["Linear", "PReLU", "BatchNorm", "LayerNorm", "RMSNorm", "Residual", "Embedding", "Scale"]
+WITH_PARAMETERS += ["ParametricActivation", "NumericalEmbedding", "Columns"]
+WITH_PARAMETERS += ["MemberScale", "MemberLinear", "MemberHead"]
 ERRORS = [
     *((name, "forward", wrong_output) for name in LAYERS),
     *((name, "backward", wrong_dx) for name in LAYERS if name != "Embedding"),  # it returns none

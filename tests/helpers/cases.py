@@ -15,17 +15,24 @@ from xpnn.layers import (
     GELU,
     SELU,
     BatchNorm,
+    Columns,
     Dropout,
     Embedding,
     Identity,
     LayerNorm,
     LeakyReLU,
     Linear,
+    MemberHead,
+    MemberLinear,
+    MemberScale,
     Mish,
+    NumericalEmbedding,
+    ParametricActivation,
     PReLU,
     ReLU,
     Residual,
     RMSNorm,
+    Scale,
     Sigmoid,
     SiLU,
     Softmax,
@@ -46,10 +53,15 @@ class LayerCase:
     by_row: bool = True  # in training, row i of the output depends on row i of the input alone
     kinked: bool = False  # the derivative jumps at 0
     n_in: int = N_IN
+    codes: int = 0  # so many of the last columns hold category numbers, as floats
 
     @property
     def integers(self) -> bool:
         return self.make().takes_integers
+
+    @property
+    def takes_any_number(self) -> bool:
+        return not (self.integers or self.codes)
 
     def __str__(self) -> str:
         return repr(self.make())
@@ -60,7 +72,12 @@ class LayerCase:
     def x(self, batch: int = BATCH, *leading: int, seed: int = 0) -> np.ndarray:
         rng = np.random.default_rng(seed)
         shape = (*leading, batch, self.n_in)
-        return rng.integers(0, N_CATEGORIES, shape) if self.integers else rng.normal(size=shape)
+        if self.integers:
+            return rng.integers(0, N_CATEGORIES, shape)
+        x = rng.normal(size=shape)
+        if self.codes:
+            x[..., -self.codes :] = rng.integers(0, N_CATEGORIES, (*shape[:-1], self.codes))
+        return x
 
     def dy(self, batch: int = BATCH, *leading: int, seed: int = 1) -> np.ndarray:
         return np.random.default_rng(seed).normal(size=(*leading, batch, self.n_out))
@@ -104,6 +121,26 @@ LAYERS = [
     LayerCase(lambda: Residual(Residual(Linear(9), PReLU(), Linear(N_IN)), LayerNorm()), kinked=True),
     LayerCase(lambda: Embedding(N_CATEGORIES, 2), n_in=3),
     LayerCase(lambda: Embedding(N_CATEGORIES, 1, init="xavier_uniform"), n_in=6),
+    LayerCase(Scale),
+    LayerCase(lambda: Scale(0.5, lr_mult=2.0, decay_mult=0.0)),
+    LayerCase(lambda: ParametricActivation("mish")),
+    LayerCase(lambda: ParametricActivation("relu", init=0.5, lr_mult=1.0), kinked=True),
+    LayerCase(lambda: ParametricActivation(LeakyReLU(0.3), init=-0.2, decay_mult=0.1), kinked=True),
+    LayerCase(NumericalEmbedding, n_out=4 * N_IN),
+    LayerCase(lambda: NumericalEmbedding("pl", dim=3, n_frequencies=5, sigma=0.4, lr_mult=0.1), n_out=3 * N_IN),
+    LayerCase(lambda: NumericalEmbedding("plr", dim=1, n_frequencies=4, decay_mult=0.0), n_out=N_IN, kinked=True),
+    LayerCase(lambda: MemberScale(3), n_out=3 * N_IN),
+    LayerCase(lambda: MemberScale(2, init="normal", groups=[1, 3, 2]), n_out=2 * N_IN),
+    LayerCase(lambda: MemberLinear(4, 3), n_out=12),
+    LayerCase(lambda: MemberLinear(4, 2, scale_in=False), n_out=8),
+    LayerCase(lambda: MemberLinear(2, 3, scale_in=False, scale_out=False, init="he_normal"), n_out=6),
+    LayerCase(lambda: MemberLinear(5, 1, scale_out=False), n_out=5),
+    LayerCase(lambda: MemberHead(2, 3), n_out=6),
+    LayerCase(lambda: MemberHead(1, 2, init=initializers.Normal(std=0.5)), n_out=2),
+    LayerCase(lambda: Columns((2, NumericalEmbedding()), (1, BatchNorm()), (1, Scale())), n_out=12, by_row=False),
+    LayerCase(
+        lambda: Columns((4, Linear(3)), (1, Embedding(N_CATEGORIES, 2)), (1, Embedding(9, 5))), n_out=10, codes=2
+    ),
 ]
 
 
@@ -181,6 +218,10 @@ LOSSES = [
     LossCase(losses.Hinge(0.5), 1, signs(1)),
     LossCase(losses.Hinge(), 4, labels(4), " of classes"),
     LossCase(losses.Hinge(2.0), 4, labels(4), " of classes"),
+    LossCase(losses.MemberMean(losses.CrossEntropy(), 3), 12, labels(4)),
+    LossCase(losses.MemberMean(losses.CrossEntropy(label_smoothing=0.1), 2), 8, soft(4), " soft"),
+    LossCase(losses.MemberMean(losses.MeanSquaredError(), 4), 4, reals(1)),
+    LossCase(losses.MemberMean(losses.BinaryCrossEntropy(), 3), 6, bits(2)),
 ]
 
 

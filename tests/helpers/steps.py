@@ -63,7 +63,7 @@ def layer_case(case: cases.LayerCase) -> StepCase:
         return xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.Adam(0.01))
 
     # an embedding makes arrays in ways that a trace does not follow
-    return StepCase(str(case), make, x=case.x(N), trace=not case.integers)
+    return StepCase(str(case), make, x=case.x(N), trace=case.takes_any_number)
 
 
 def loss_case(case: cases.LossCase, weighted: bool) -> StepCase:

@@ -175,11 +175,11 @@ def test_every_layer_under_every_loss(case, weights):
     rng = np.random.default_rng(12)
     kinks = tried = 0
     for loss_case in LOSSES:
-        before = [] if case.integers else [Linear(N_IN, init="xavier_normal")]
-        n_in = case.n_in if case.integers else 3
+        before = [Linear(N_IN, init="xavier_normal")] if case.takes_any_number else []
+        n_in = 3 if case.takes_any_number else case.n_in
         net = xpnn.Sequential(*before, case.make(), Linear(loss_case.n_out), n_in=n_in, dtype="float64", seed=2)
         net.store.values[...] += 0.1 * rng.normal(size=net.store.values.shape) * (net.store.values != 0)
-        x = case.x(8) if case.integers else rng.normal(size=(8, n_in))
+        x = rng.normal(size=(8, n_in)) if case.takes_any_number else case.x(8)
         y, w = loss_case.y(8), weighted(loss_case, 8, weights)
         kinks += directional(net, loss_case.loss, x, y, w, 5, rng)
         tried += 3 if case.integers else 4

@@ -20,6 +20,7 @@ from xpnn.layers import (
     GELU,
     SELU,
     BatchNorm,
+    Columns,
     Dropout,
     Embedding,
     Identity,
@@ -27,10 +28,13 @@ from xpnn.layers import (
     LeakyReLU,
     Linear,
     Mish,
+    NumericalEmbedding,
+    ParametricActivation,
     PReLU,
     ReLU,
     Residual,
     RMSNorm,
+    Scale,
     Sigmoid,
     SiLU,
     Softmax,
@@ -133,7 +137,7 @@ def test_a_training_step_is_repeatable(case, backend, given):
     assert same(a, b)
 
 
-@pytest.mark.parametrize("case", [c for c in LAYERS if not c.integers], ids=str)
+@pytest.mark.parametrize("case", [c for c in LAYERS if c.takes_any_number], ids=str)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_finite_at_ten_thousand(case, dtype):
     net = case.net("numpy", dtype=dtype)
@@ -288,6 +292,67 @@ ERRORS = [
         lambda: xpnn.Sequential(Embedding(3, 2), n_in=1).predict(np.asarray([[0.5]])),
         DTypeError,
         r"0\.Embedding: expected whole category numbers, got fractions\.",
+    ),
+    (lambda: Scale(math.nan), OptionError, r"Scale: expected init to be a finite number, got nan\."),
+    (
+        lambda: ParametricActivation(Tanh),
+        OptionError,
+        r"ParametricActivation: expected a name or a layer as activation, got <class .*\. Try 'mish'\.",
+    ),
+    (
+        lambda: xpnn.Sequential(ParametricActivation(PReLU()), n_in=2),
+        OptionError,
+        r"ParametricActivation: expected an activation without parameters, got PReLU\(\)\. .* use it alone\.",
+    ),
+    (
+        lambda: xpnn.Sequential(ParametricActivation(Linear(3)), n_in=2),
+        OptionError,
+        r"ParametricActivation: expected an activation that keeps the width of 2, got Linear\(n_out=3\)\.",
+    ),
+    (
+        lambda: NumericalEmbedding("plrd"),
+        OptionError,
+        r"NumericalEmbedding: expected kind to be one of pbld, pl, plr, got 'plrd'\. Did you mean",
+    ),
+    (
+        lambda: NumericalEmbedding(dim=1),
+        OptionError,
+        r"NumericalEmbedding: expected dim >= 2 for kind 'pbld', whose last feature is the number itself, got 1\.",
+    ),
+    (lambda: NumericalEmbedding(sigma=0.0), OptionError, r"NumericalEmbedding: expected sigma > 0, got 0\.0\."),
+    (
+        lambda: NumericalEmbedding(n_frequencies=0),
+        OptionError,
+        r"NumericalEmbedding: expected n_frequencies to be a positive integer, got 0\.",
+    ),
+    (lambda: Columns(), OptionError, r"Columns: expected at least one group, got none\. Try Columns\(\(3, "),
+    (
+        lambda: Columns(Tanh()),
+        OptionError,
+        r"Columns: expected pairs of a number of columns and a layer, got Tanh\(\)\. Try Columns\(\(3, ",
+    ),
+    (lambda: Columns((0, Tanh())), OptionError, r"Columns: expected the number of columns to be a positive .* got 0\."),
+    (
+        lambda: xpnn.Sequential(Columns((2, Tanh()), (2, ReLU())), n_in=3),
+        ShapeError,
+        r"Columns: expected at least 4 columns for its groups, got 3\. Make a group smaller, or leave one out\.",
+    ),
+    (
+        lambda: xpnn.Sequential(Columns((1, Tanh()), (1, Embedding(3, 2))), n_in=3).predict(np.asarray([[9, 3, 9]])),
+        LabelError,
+        r"0\.1\.Embedding: expected category numbers 0\.\.2, found 3\.\.3\.",
+    ),
+    (
+        lambda: xpnn.Sequential(Columns((1, Embedding(3, 2))), n_in=2).predict(np.asarray([[0.5, 0.5]])),
+        DTypeError,
+        r"0\.0\.Embedding: expected whole category numbers, got fractions\.",
+    ),
+    (
+        lambda: xpnn.Trainer(
+            xpnn.Sequential(Columns((1, Embedding(3, 2))), Linear(2), n_in=2), xpnn.CrossEntropy(), xpnn.Adam(0.1)
+        ).fit(np.asarray([[4.0, 0.5]]), np.asarray([1])),
+        LabelError,
+        r"0\.0\.Embedding: expected category numbers 0\.\.2, found 4\.\.4\.",
     ),
     (
         lambda: layers.get_activation("rellu"),
@@ -459,6 +524,65 @@ def test_embedding_looks_rows_up(backend, given):
     # the gradient of a row is the number of times it was looked up
     assert to_numpy(net.grads["0.weight"])[:, 0].tolist() == np.bincount(x.ravel(), minlength=5).tolist()
     assert net.takes_integers
+
+
+def test_columns_are_what_their_layers_make_of_them(backend, given):
+    host = np.random.default_rng(0).normal(size=(5, 6))
+    host[:, 3] = [0, 1, 2, 2, 1]
+    net = xpnn.Sequential(Columns((3, Tanh()), (1, Embedding(3, 2))), n_in=6, backend=backend)
+    y = to_numpy(net.forward(given(host))[0])
+    assert_close(y[:, :3], np.tanh(host[:, :3]), 1e-5)
+    table = to_numpy(net.params["0.1.weight"])
+    assert same(np.ascontiguousarray(y[:, 3:5]), table[[0, 1, 2, 2, 1]])
+    assert y.shape == (5, 7)
+    assert_close(y[:, 5:], host[:, 4:], 1e-6)
+
+
+def test_a_numerical_embedding_begins_as_its_paper_says():
+    net = xpnn.Sequential(NumericalEmbedding(sigma=0.1), n_in=400, dtype="float64")
+    values = {name: to_numpy(view) for name, view in net.params.items()}
+    assert {name: v.shape for name, v in values.items()} == {
+        "0.frequencies": (400, 1, 16),
+        "0.weight": (400, 16, 3),
+        "0.bias": (400, 1, 3),
+        "0.phases": (400, 1, 16),
+    }
+    assert values["0.frequencies"].std() == pytest.approx(0.1, rel=0.05)
+    for name, bound in (("phases", math.pi), ("weight", 0.25), ("bias", 0.25)):
+        v = values[f"0.{name}"]
+        assert abs(v).max() <= bound
+        assert v.std() == pytest.approx(bound / math.sqrt(3), rel=0.05)
+    assert net.store.matrices() == []  # nothing that Muon or a spectral norm would take for a linear map
+
+
+def test_factors_of_the_tables_layers():
+    net = xpnn.Sequential(
+        Columns((2, NumericalEmbedding(lr_mult=0.1, decay_mult=0.2))),
+        Scale(decay_mult=6.0),
+        Linear(3),
+        ParametricActivation("mish", decay_mult=0.1),
+        n_in=3,
+    )
+    factors = {name: (s.lr_mult, s.decay_mult if s.decay else None) for name, s in net.store.specs.items()}
+    assert factors == {
+        "0.0.frequencies": (0.1, 0.2),
+        "0.0.weight": (0.1, 0.2),
+        "0.0.bias": (0.1, None),
+        "0.0.phases": (0.1, None),
+        "1.weight": (6.0, 6.0),
+        "2.weight": (1.0, 1.0),
+        "2.bias": (1.0, None),
+        "3.weight": (0.1, 0.1),
+    }
+    assert isinstance(net.layers[2].auto_init, HeNormal)
+
+
+def test_an_mlp_of_parametric_activations():
+    net = xpnn.mlp([3, 4, 5, 1], ParametricActivation("selu"))
+    assert [repr(net.layers[i]) for i in (1, 3)] == ["ParametricActivation(activation=SELU())"] * 2
+    assert net.layers[1].activation is not net.layers[3].activation
+    assert net.n_params == xpnn.mlp([3, 4, 5, 1], "selu").n_params + 9
+    assert isinstance(net.layers[0].auto_init, LeCunNormal)
 
 
 def test_residual_with_zero_weights_is_the_identity():

@@ -6,6 +6,8 @@ mask that xpnn drew.
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from cases import LAYERS, LOSSES
@@ -41,7 +43,55 @@ def embedding(layer, x, p):
     return F.embedding(x, p["weight"]).flatten(1)
 
 
+def columns(layer, x, p):
+    starts = itertools.accumulate((n for n, _ in layer.groups), initial=0)
+    pieces = []
+    for j, (start, (n, inner)) in enumerate(zip(starts, layer.groups, strict=False)):
+        part = x[:, start : start + n]
+        part = part.long() if inner.takes_integers else part
+        pieces.append(TORCH[type(inner).__name__](inner, part, below(p, f"{j}.")))
+    return torch.cat([*pieces, x[:, sum(n for n, _ in layer.groups) :]], dim=1)
+
+
+def waves(layer, x, p):
+    """Column by column, as the formula stands."""
+    pieces = []
+    for j in range(layer.n_in):
+        angle = 2 * torch.pi * x[:, j, None] * p["frequencies"][j]
+        if layer.kind == "pbld":
+            angle = angle + p["phases"][j]
+            pieces += [angle.cos() @ p["weight"][j] + p["bias"][j], x[:, j, None]]
+        else:
+            y = torch.cat([angle.cos(), angle.sin()], dim=1) @ p["weight"][j] + p["bias"][j]
+            pieces.append(F.relu(y) if layer.kind == "plr" else y)
+    return torch.cat(pieces, dim=1)
+
+
+def parametric(layer, x, p):
+    inner = layer.activation
+    return x + p["weight"] * (TORCH[type(inner).__name__](inner, x, {}) - x)
+
+
+def member_linear(layer, x, p):
+    k = layer.members
+    h = (x * p.get("scale_in", 1.0)).reshape(len(x), k, -1)
+    z = torch.stack([h[:, j] @ p["weight"] for j in range(k)], dim=1).reshape(len(x), -1)
+    return z * p["scale_out"] + p["bias"] if layer.scale_out else z + p["bias"].repeat(k)
+
+
+def member_head(layer, x, p):
+    h = x.reshape(len(x), layer.members, -1)
+    return torch.cat([h[:, j] @ p["weight"][j] + p["bias"][j] for j in range(layer.members)], dim=1)
+
+
 TORCH = {
+    "MemberScale": lambda layer, x, p: x.repeat(1, layer.members) * p["weight"],
+    "MemberLinear": member_linear,
+    "MemberHead": member_head,
+    "Scale": lambda layer, x, p: x * p["weight"],
+    "ParametricActivation": parametric,
+    "NumericalEmbedding": waves,
+    "Columns": columns,
     "Linear": linear,
     "Embedding": embedding,
     "BatchNorm": norm,
@@ -64,11 +114,14 @@ TORCH = {
 }
 
 
+def below(params, prefix):
+    return {name[len(prefix) :]: t for name, t in params.items() if name.startswith(prefix)}
+
+
 def chain(net_layers, caches, x, params):
     """Run xpnn's layers on torch tensors; `caches` of xpnn's own pass hold the dropout masks."""
     for j, (layer, cache) in enumerate(zip(net_layers, caches, strict=True)):
-        prefix = f"{j}."
-        own = {name[len(prefix) :]: t for name, t in params.items() if name.startswith(prefix)}
+        own = below(params, f"{j}.")
         if isinstance(layer, layers.Residual):
             x = x + chain(layer.layers, cache, x, own)
         elif isinstance(layer, layers.Dropout):
@@ -100,6 +153,8 @@ def torch_rows(loss, pred, y):
     name = type(loss).__name__
     if name == "CrossEntropy":
         return F.cross_entropy(pred, y, reduction="none", label_smoothing=loss.label_smoothing)
+    if name == "MemberMean":
+        return torch.stack([torch_rows(loss.loss, own, y) for own in pred.chunk(loss.members, dim=1)]).mean(0)
     if name in ("Hinge", "Focal", "Pinball"):
         return {"Hinge": hinge, "Focal": focal, "Pinball": pinball}[name](loss, pred, y)
     elementwise = {
@@ -158,6 +213,9 @@ activations = st.sampled_from(
         lambda: layers.GELU(approximate="tanh"),
         layers.SiLU,
         layers.Mish,
+        layers.Scale,
+        lambda: layers.ParametricActivation("selu"),
+        lambda: layers.NumericalEmbedding(dim=1, kind="pl"),
         layers.Softplus,
         layers.Sigmoid,
         layers.Tanh,
@@ -227,10 +285,10 @@ def test_a_deep_network(norm):
 def test_every_layer_between_two_others(case):
     rng = np.random.default_rng(3)
     for loss_case in LOSSES[LAYERS.index(case) % 3 :: 3]:
-        before = [] if case.integers else [layers.Linear(case.n_in)]
-        n_in = case.n_in if case.integers else 3
+        before = [layers.Linear(case.n_in)] if case.takes_any_number else []
+        n_in = 3 if case.takes_any_number else case.n_in
         net = xpnn.Sequential(*before, case.make(), layers.Linear(loss_case.n_out), n_in=n_in, dtype="float64")
-        x = case.x(6) if case.integers else rng.normal(size=(6, n_in))
+        x = rng.normal(size=(6, n_in)) if case.takes_any_number else case.x(6)
         compare(net, loss_case.loss, x, loss_case.y(6), rng.uniform(0.5, 2, 6), 1)
 
 

@@ -93,6 +93,11 @@ class NumpyOps(Ops):
         new._loops = TracedLoops(self._loops, trace)
         return new, trace
 
+    # -- arrays ---------------------------------------------------------------------------------------------
+    def empty(self, like: Array, shape: Shape) -> Array:
+        """Return an array to be filled, of which a trace knows."""
+        return np.empty_like(like, order="C", shape=shape)
+
     # -- linear ---------------------------------------------------------------------------------------------
     def product(self, a: Array, b: Array) -> Array:
         """Product of matrices; large ones in pieces, on several threads."""
@@ -289,6 +294,18 @@ class NumpyOps(Ops):
             if self._loops.take_rows(self._pool, _bytes(out), _bytes(x), index, len(x)):
                 return out
         return super().take_rows(x, index)
+
+    def sum_rows(self, rows: Array, index: Array, out: Array) -> None:
+        """Sum rows by number, in their order, whatever the count of numbers."""
+        if type(rows) is Traced or type(out) is Traced:
+            super().sum_rows(rows, index, out)
+            return
+        n, dim = out.shape[-2:]
+        for k in np.ndindex(out.shape[:-2]):  # one network after the other
+            sums = np.zeros((n, dim), out.dtype)
+            places = (index[k] if index.ndim > 1 else index)[:, None] * dim + np.arange(dim)
+            np.add.at(sums.reshape(-1), places.reshape(-1), rows[k].reshape(-1))
+            out[k] = sums
 
 
 def trace_objection(ops: Ops) -> str | None:

@@ -6,29 +6,14 @@ import argparse
 from dataclasses import dataclass
 from typing import Any
 
-from .. import schedules
 from ..errors import OptionError
-from ..losses import Huber, Loss, MeanAbsoluteError, MeanSquaredError
 from ..search.configuration import OPTIMIZERS
 from .sources import Kind, kind_of
 
-__all__ = ["LOSSES", "SCHEDULES", "check_task", "default_of", "option", "refuse_idle", "rows_a_batch", "settle"]
+__all__ = ["check_task", "default_of", "option", "refuse_idle", "rows_a_batch", "settle"]
 
 # The recipes' learning rates are Adam's; rules that divide by no or another norm of the gradients need others.
 _RATES = {"sgd": 100.0, "momentum": 100.0, "adagrad": 10.0, "lion": 0.1, "muon": 20.0}
-SCHEDULES: dict[str, type[schedules.Schedule]] = {
-    "constant": schedules.Constant,
-    "step": schedules.StepDecay,
-    "exponential": schedules.ExponentialDecay,
-    "inverse": schedules.InverseTimeDecay,
-    "cosine": schedules.CosineDecay,
-    "flatcosine": schedules.FlatCosine,
-    "coslog4": schedules.CosineLog,
-    "restarts": schedules.WarmRestarts,
-    "onecycle": schedules.OneCycle,
-    "plateau": schedules.Plateau,
-}
-LOSSES: dict[str, type[Loss]] = {"mse": MeanSquaredError, "mae": MeanAbsoluteError, "huber": Huber}
 
 
 @dataclass(frozen=True)
@@ -71,7 +56,8 @@ _ACTS_ON: dict[str, tuple[Kind, ...]] = {
     "data_dir": ("mnist",),
     "no_download": ("mnist",),
     "strip_target": _FILES,
-    **dict.fromkeys(("header", "delimiter", "missing", "drop", "categorical", "numeric", "decimal", "bins"), _TABLES),
+    **dict.fromkeys(("header", "delimiter", "missing", "encoding", "comment", "sheet"), _TABLES),
+    **dict.fromkeys(("drop", "categorical", "numeric", "decimal", "bins"), _TABLES),
 }
 
 

@@ -22,10 +22,11 @@ from ..files import atomic_path, file_digest, may_be_changed, parse_json
 from ..metrics import most_confused
 from ..optional import needs
 from ..predictor import MODEL, Predictor
+from ..report import comparison_of, comparison_table
 from ..training import History
 from .options import finite
 
-__all__ = ["FILES", "check_folder", "machine", "report_scores", "superseded", "write_results"]
+__all__ = ["FILES", "check_folder", "machine", "report_baselines", "report_scores", "superseded", "write_results"]
 
 #: Files of every run.
 FILES = (MODEL, "scores.json", "history.csv", "evidence.json")
@@ -53,6 +54,21 @@ def report_scores(predictor: Predictor, scores: dict[str, Any], name: str) -> No
     if pairs:
         print("\nMost confused")
         print(tabulate(pairs, headers=["truth", "taken for", "times"], disable_numparse=[0, 1]))
+
+
+def report_baselines(evidence: dict[str, Any]) -> None:
+    """Print the network beside simple models, and what that means."""
+    if "baselines" not in evidence:
+        return
+    with needs("tabulate", "xpnn"):
+        from tabulate import tabulate
+
+    found = comparison_of(evidence["baselines"])
+    headers, rows = comparison_table(found)
+    print(f"\nBeside simple models, on {found.rows:,} rows")
+    plain = [[printable(cell) for cell in row] for row in rows]
+    print(tabulate(plain, headers=headers, disable_numparse=True, colalign=("left", "right", "right", "right")))
+    print(*map(printable, found.sentences()), sep="\n")
 
 
 def machine(backend: Backend) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from ..files import file_digest, parse_json
 from ..staging import STAGING, Staging, plan_of, recover
 from ..training import Checkpoint, CSVLogger, Trainer
 from .recipe import option, settle
-from .sources import BUILTIN, kind_of, stem_of
+from .sources import BUILTIN, STDIN, kind_of, stem_of
 from .system import versions
 
 __all__ = [
@@ -57,6 +57,8 @@ def find_job(args: argparse.Namespace) -> Job:
     """Return a new run; or, with --resume, the one to go on with, if what is asked for now is what it began with."""
     if not args.resume:
         return Job(settle(args), _out_of(args))
+    if args.source == STDIN:
+        raise OptionError("--resume: expected a file, got - for standard input, which is not kept. Train on a file.")
     named = args.source not in BUILTIN and Path(args.source).expanduser().is_dir()  # xpnn train --resume OUT
     if named and args.out:
         raise OptionError(f"--out: expected no option beside the folder {args.source}, got {args.out}. Leave it out.")
@@ -73,6 +75,8 @@ def find_job(args: argparse.Namespace) -> Job:
             f"{out / STAGING}: expected the plan of a run, got a damaged one. Remove this folder, and train again."
         ) from error
     asked = _asked(args, stored) if named else args
+    if stored.source == STDIN:
+        raise OptionError(f"--resume: expected a run on a file, got one on standard input in {out}. Train anew.")
     here = cwd if named and cwd.is_dir() else Path()
     _refuse_differences(
         out,

@@ -19,7 +19,8 @@ import numpy as np
 from .. import schedules
 from ..arguments import printable
 from ..backend import Backend, get_backend
-from ..data.arrays import take_rows
+from ..baselines import ROWS
+from ..data.arrays import some_rows, take_rows
 from ..data.audit import AuditFinding, leaks
 from ..data.encoder import TableEncoder
 from ..data.scaling import Standardizer
@@ -28,15 +29,17 @@ from ..errors import DivergenceError, OptionError, ShapeError, XpnnError
 from ..losses import CrossEntropy
 from ..model import Sequential, mlp
 from ..predictor import Predictor, Target
-from ..report import check_requirements, collect_evidence, read_run, write_report
+from ..random import stream
+from ..report import Trained, check_requirements, collect_evidence, read_run, write_report
 from ..search.configuration import OPTIMIZERS
 from ..staging import Staging
+from ..tabular.network import LOSSES, SCHEDULES
 from ..training import EMA, Callback, EarlyStopping, ProgressBar, TimeLimit, Trainer
 from .findings import look_over, refuse_doubts, refuse_small, say, worded
 from .interrupts import status_of, word_of
 from .options import finite, in_options, print_json
-from .recipe import LOSSES, SCHEDULES, check_task, rows_a_batch
-from .results import FILES, check_folder, machine, report_scores, superseded, write_results
+from .recipe import check_task, rows_a_batch
+from .results import FILES, check_folder, machine, report_baselines, report_scores, superseded, write_results
 from .resume import (
     CHECKPOINT,
     NO_SETTINGS,
@@ -138,6 +141,12 @@ class _Problem(NamedTuple):
         if self.source.kind == "stream":
             return {"validation_rows": rows}
         return dict(zip(("X_val", "y_val"), self.encoded("valid"), strict=True))
+
+    def trained(self, seed: int) -> Trained:
+        """Return rows that are trained on, as many as simple models beside the network are given."""
+        rows = self.parts["train"]
+        some = rows[some_rows(len(rows), ROWS, stream(seed, "trained"))]
+        return Trained(take_rows(self.source.raw, some), self.source.y[some], len(rows))
 
     def scored(self) -> _Scored:
         """Return the rows to score on: test rows, else validation rows, else training rows."""
@@ -406,6 +415,8 @@ def _finish(job: Job, staging: Staging, trainer: Trainer, problem: _Problem, not
         scored.raw,
         scored.y,
         history=trainer.history,
+        # Whoever ends a training waits for its results; and trees know the rows that they were trained on by heart.
+        trained=None if ending.status or scored.name == "training rows" else problem.trained(args.seed),
         numbers=scored.numbers,
         image_shape=source.image_shape,
         seed=args.seed,
@@ -426,6 +437,7 @@ def _finish(job: Job, staging: Staging, trainer: Trainer, problem: _Problem, not
     for line in leaks(problem.findings or ()):
         print(line)
     report_scores(predictor, scores, scored.name)
+    report_baselines(evidence)
     print()
     for path in files:
         print(f"wrote {printable(str(path))}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..search.configuration import OPTIMIZERS
+from ..tabular.network import LOSSES, SCHEDULES
 from .options import (
     above_zero,
     add_backend,
@@ -20,7 +21,7 @@ from .options import (
     share,
     whole,
 )
-from .recipe import LOSSES, SCHEDULES, default_of
+from .recipe import default_of
 from .run import run_train
 from .sources import BUILTIN
 
@@ -37,7 +38,12 @@ def add_commands(commands: Any) -> None:
         "history and pictures to a folder. Where an option is left out, the data decide; an option that would do "
         "nothing is an error.",
     )
-    parser.add_argument("source", metavar="SOURCE", help=f"a .csv, .npz or .npy file, or one of {', '.join(BUILTIN)}")
+    parser.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="a table (.csv and its like, also compressed; .parquet, .arrow, .feather, .xlsx; - for stdin), an .npz or "
+        f".npy file, or one of {', '.join(BUILTIN)}",
+    )
     parser.add_argument(
         "--target",
         metavar="COLUMN",

@@ -18,17 +18,23 @@ from .activations import (
     get_activation,
 )
 from .base import Layer
+from .columns import Columns
 from .dropout import Dropout
 from .embedding import Embedding
 from .linear import Linear
+from .members import MemberHead, MemberLinear, MemberScale
 from .normalization import BatchNorm, LayerNorm, RMSNorm
+from .numerical import NumericalEmbedding
+from .parametric import ParametricActivation
 from .residual import Residual
+from .scale import Scale
 
 __all__ = [
     "ELU",
     "GELU",
     "SELU",
     "BatchNorm",
+    "Columns",
     "Dropout",
     "Embedding",
     "Identity",
@@ -36,11 +42,17 @@ __all__ = [
     "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "MemberHead",
+    "MemberLinear",
+    "MemberScale",
     "Mish",
+    "NumericalEmbedding",
     "PReLU",
+    "ParametricActivation",
     "RMSNorm",
     "ReLU",
     "Residual",
+    "Scale",
     "SiLU",
     "Sigmoid",
     "Softmax",

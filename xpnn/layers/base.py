@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
+import numpy as np
+
 from .._typing import Array
 from ..arguments import describe
 from ..backend import Backend, ops_of
@@ -22,7 +24,7 @@ __all__ = ["BOUND", "Cache", "Layer", "is_bound", "walk"]
 Cache = Any
 
 #: What `Layer.bind` gives a layer, and a copy of it for another network lacks.
-BOUND = ("_ops", "_affine", "params", "grads", "buffers")
+BOUND = ("_ops", "_affine", "_plans", "params", "grads", "buffers")
 
 
 class Layer(Recordable):
@@ -74,6 +76,19 @@ class Layer(Recordable):
     def sublayers(self) -> tuple[Layer, ...]:
         """Return the layers inside this one."""
         return ()
+
+    @property
+    def takes_categories(self) -> bool:
+        """Whether some of the input are category numbers, which `check_categories` checks."""
+        return self.takes_integers
+
+    def check_categories(self, rows: np.ndarray) -> None:
+        """Check category numbers on the host, where data enter; some libraries wrap numbers that are out of range."""
+
+    def takes_shared_rows(self) -> bool:
+        """Whether rows that all replicas have in common become a set for each here, where the first weights are."""
+        inner = self.sublayers()
+        return inner[0].takes_shared_rows() if inner else bool(self.param_specs())
 
     def bind(
         self, backend: Backend, params: Mapping[str, Array], grads: Mapping[str, Array], buffers: Mapping[str, Array]

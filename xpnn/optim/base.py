@@ -220,8 +220,9 @@ class Optimizer(Recordable):
         factor : float, default=1.0
             A schedule's factor on the learning rate.
         """
-        self.bind(store)
-        self.update(store, self.numbers(self.t + 1, factor))
+        with store.backend.active():
+            self.bind(store)
+            self.update(store, self.numbers(self.t + 1, factor))
 
     def _per_parameter(self) -> bool:
         """Whether parameters have factors of their own, so that decay shrinks not all alike."""

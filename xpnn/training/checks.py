@@ -212,7 +212,7 @@ def feeds_of_fit(
     names = names_seen(trainer.column_names, train.X, train.y)
     train, targets = _checked("fit", net, loss, train, names)
     labels = class_numbers(targets) if loss.classifies else None
-    table = None if class_weight is None else class_table(class_weight, labels, net.n_out)
+    table = None if class_weight is None else class_table(class_weight, labels, loss.n_outputs(net.n_out))
     whole = _feed("fit", net, loss, train, targets, table)
     feeds: tuple[Feed, Feed | None]
     if valid.X is not None:
@@ -272,7 +272,7 @@ def _checked(
             "Replicas with data of their own train through Sequential.forward and backward."
         )
     same_length(where, X=X, y=y)
-    if net.takes_integers:
+    if net.layers[0].takes_categories:
         net.check_categories(X)
     targets = to_numpy(y)
     loss.check_targets(targets, net.n_out)

@@ -69,7 +69,7 @@ def _try_step(training: Training, feed: Feed) -> None:
                 added = penalty.add(store)
                 check_array(added, f"{type(penalty).__name__}.add", "the penalty", store.replicas, None)
             for metric in filter(foreign, training.metrics):
-                _check_metric(metric, pred if loss.classifies else loss.link(pred), y, backend.xp)
+                _check_metric(metric, loss.outputs(pred) if loss.classifies else loss.link(pred), y, backend.xp)
             tally = Tally(training, 1)
             tally.add(0, value, pred, y, None)
             tally.row(np.ones(1))

@@ -230,7 +230,7 @@ class Tally:
         self._losses[slot, ...] = value
         if not self._sums:
             return
-        outputs = pred if self._loss.classifies else self._loss.link(pred)
+        outputs = self._loss.outputs(pred) if self._loss.classifies else self._loss.link(pred)
         for table, metric in zip(self._sums, self._metrics, strict=True):
             for j, part in enumerate(metric.sums(self._xp, outputs, y, weight)):
                 table[slot, j, ...] = part

@@ -151,7 +151,7 @@ class Trainer(Recordable):
         names = [metrics] if isinstance(metrics, str | Metric | type) else metrics
         expect(names, Sequence, "metrics", "a list of names and metrics; an empty one for none")
         self.metrics = [
-            Accuracy(loss.accuracy_rule) if m == "accuracy" else get_metric(m).resolve(net.n_out)
+            Accuracy(loss.accuracy_rule) if m == "accuracy" else get_metric(m).resolve(loss.n_outputs(net.n_out))
             for m in names
             if loss.classifies or m != "accuracy"
         ]
@@ -303,7 +303,7 @@ class Trainer(Recordable):
                 ended = True
             finally:
                 self._full_batch = None
-                self._runner = self._runner if self._runner is not None and self._runner.lasting else None
+                self._runner = None if self._runner is None else self._runner.end()
                 self._end(begun, keep=not ended)
         return self.history
 
@@ -421,8 +421,9 @@ class Trainer(Recordable):
         # The last step may spoil the weights after its loss was taken: no later loss of this epoch would tell.
         if not np.isfinite(losses).all() or not bool(xp.all(xp.isfinite(values))):
             error = self.divergence(losses, epoch)
-            begun.restore_callbacks(self)
-            raise error
+            if error is not None:
+                begun.restore_callbacks(self)
+                raise error
         self.optimizer.settle()
 
     def epoch_rows(self, n: int) -> np.ndarray:
@@ -443,8 +444,8 @@ class Trainer(Recordable):
         """
         return None
 
-    def divergence(self, losses: np.ndarray, epoch: Epoch) -> DivergenceError:
-        """Find out what is not finite, undo the epoch, and return the error that says it."""
+    def divergence(self, losses: np.ndarray, epoch: Epoch) -> DivergenceError | None:
+        """Find out what is not finite, undo the epoch, and return the error that says it; None, to go on as it is."""
         bad = np.argwhere(~np.isfinite(losses))
         slot = int(bad[0][0]) if len(bad) else len(epoch.table) - 1
         what = f"loss is {losses[tuple(bad[0])]} at" if len(bad) else "weights are not finite after"

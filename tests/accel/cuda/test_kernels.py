@@ -95,8 +95,8 @@ def find_nvrtc():
     pytest.skip("needs NVRTC: pip install 'xpnn[cuda-compile]', or a CUDA toolkit")
 
 
-def nvrtc_compile(library, source, *options):
-    """Compile with NVRTC; return its status, its log and the machine code."""
+def nvrtc_compile(library, source, *options, result="CUBIN"):
+    """Compile with NVRTC; return its status, its log and the machine code, or assembly (PTX)."""
     program = ctypes.c_void_p()
     assert library.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"kernels.cu", 0, None, None) == 0
     try:
@@ -110,7 +110,7 @@ def nvrtc_compile(library, source, *options):
             assert getattr(library, f"nvrtcGet{what}")(program, text) == 0
             return text.raw
 
-        return status, read("ProgramLog").rstrip(b"\0").decode().strip(), b"" if status else read("CUBIN")
+        return status, read("ProgramLog").rstrip(b"\0").decode().strip(), b"" if status else read(result)
     finally:
         library.nvrtcDestroyProgram(ctypes.byref(program))
 
@@ -124,6 +124,17 @@ def test_nvrtc_compiles_every_kernel(architecture):
     assert code[:4] == b"\x7fELF"
     for name in kernels.KERNELS:
         assert f".text.{name}\0".encode() in code, name
+
+
+@pytest.mark.parametrize(("name", "loads"), [("relu_backward", 16), ("column_sums", 8)])
+def test_rows_are_loaded_before_the_first_is_stored(name, loads):
+    """A thread that loads and stores one row after the other waits for memory as often as it has rows."""
+    options = (*kernels.OPTIONS, FLUSH, "--gpu-architecture=compute_90")
+    status, _, code = nvrtc_compile(find_nvrtc(), kernels.source(), *options, result="PTX")
+    assert status == 0
+    body = code.decode().split(f".entry {name}(")[1].split(".entry ")[0]
+    before = body.split("bar.sync")[0].split("st.global")[0]
+    assert before.count("ld.global") == loads
 
 
 def test_nvrtc_tells_an_error():
@@ -894,6 +905,9 @@ class Repeats:
 
     def active(self):
         return contextlib.nullcontext()
+
+    def release(self):
+        """There is no memory of its own."""
 
     def record(self, run):
         def launch():

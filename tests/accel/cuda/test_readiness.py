@@ -38,10 +38,10 @@ from xpnn.training.trainer import Trainer
 PACKAGE = PROJECT / "xpnn"
 
 # Functions of the array namespace that a step may call, by how CuPy 14 carries them out.  None waits for the device.
-UFUNCS = {"abs", "exp", "expm1", "log", "log1p", "maximum", "minimum", "sqrt", "tanh"}
+UFUNCS = {"abs", "cos", "exp", "expm1", "log", "log1p", "maximum", "minimum", "round", "sin", "sqrt", "tanh"}
 REDUCTIONS = {"argmax", "max", "mean", "sum"}
-MOVES = {"astype", "broadcast_to", "expand_dims", "reshape", "take", "take_along_axis"}
-MAKERS = {"arange", "full_like", "zeros", "zeros_like"}  # a kernel writes the numbers
+MOVES = {"astype", "broadcast_to", "expand_dims", "moveaxis", "reshape", "take", "take_along_axis"}
+MAKERS = {"arange", "empty", "full_like", "zeros", "zeros_like"}  # a kernel writes the numbers, or nobody yet
 JOINS = {"concat"}  # of at most 8 arrays: beyond, CuPy uploads a table of pointers
 HOST = {"finfo", "isdtype"}  # look at dtypes only
 NATIVE = UFUNCS | REDUCTIONS | MOVES | MAKERS | JOINS | HOST
@@ -53,21 +53,22 @@ UPLOADS = {"asarray"}  # numbers go from the host to the device: nobody waits, b
 # L-BFGS looks at the loss to choose its step, so it waits by nature.
 WAITS_BY_NATURE = {"lbfgs.py", "linesearch.py"}
 STEP_FILES = [
-    *(PACKAGE / name for name in ("ops.py", "special.py", "random.py", "losses.py", "regularizers.py")),
+    *(PACKAGE / name for name in ("ops.py", "special.py", "random.py", "regularizers.py")),
     *sorted((PACKAGE / "layers").glob("*.py")),
+    *sorted((PACKAGE / "losses").glob("*.py")),
     *(path for path in sorted((PACKAGE / "optim").glob("*.py")) if path.name not in WAITS_BY_NATURE),
 ]
 # Functions in those files that run on the host, before or between steps; so do all with double underscores.
 HOST_FUNCTIONS = {
-    "_check_shapes", "_mu", "_pair", "_shapes", "_signed32", "splitmix64",
-    "bind", "check_input", "check_labels", "check_range", "check_targets", "config", "get_activation",
-    "keep_threshold", "keep_thresholds", "numbers", "per_replica", "positive_eps", "rate", "scalars", "step_keys",
-    "stream",
+    "_check_shapes", "_mu", "_pair", "_places", "_shapes", "_signed32", "splitmix64",
+    "bind", "check_categories", "check_input", "check_labels", "check_targets", "config",
+    "get_activation", "keep_threshold", "keep_thresholds", "numbers", "per_replica", "positive_eps", "rate", "sample",
+    "scalars", "step_keys", "stream", "takes_categories", "takes_shared_rows",
 }  # fmt: skip
 # Namespace functions that upload in a step, where that is known: file and function.
 KNOWN_UPLOADS = {
     ("ops.py", "_mask"),  # keys of K replicas
-    ("losses.py", "rows"),  # quantiles
+    ("values.py", "rows"),  # quantiles
 }
 TO_HOST = {"float", "int", "bool", "complex", "print", "list", "sorted", "any", "all"}
 READ_BACK = {"item", "tolist", "numpy", "cpu", "nonzero"}
@@ -593,6 +594,8 @@ def test_a_snapshot_is_made_where_the_backend_is():
     asked = []
 
     class Asked:
+        name = "numpy"
+
         def copy(self, a):
             asked.append(a)
             return a.copy()

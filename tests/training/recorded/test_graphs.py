@@ -385,6 +385,9 @@ class Pool:
     def malloc(self, n):
         raise AssertionError("never called: arrays are NumPy's")
 
+    def free_all_blocks(self):
+        """There are none."""
+
 
 def make_streams(cupy, log):
     """Give the module in CuPy's place streams, events, graphs and allocators, which note their use in `log`."""

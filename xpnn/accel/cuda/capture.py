@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import importlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -23,8 +22,9 @@ class Capturer:
     """CUDA graphs of CuPy: work is recorded instead of done.
 
     Work runs on a stream of its own: the default stream cannot be captured, and one that is not non-blocking would
-    break it.  What a recorded step allocates comes from a memory pool of its own, which lives as long as the graph:
-    memory of the common pool would be given to others, while the graph goes on writing to it.
+    break it.  CuPy keeps memory by stream, and cuBLAS has a workspace for each, so a capturer serves many fits, one
+    after the other.  What a recorded step allocates comes from a memory pool of its own, which lives as long as the
+    graph: memory of the common pool would be given to others, while the graph goes on writing to it.
     """
 
     def __init__(self, cupy: Any) -> None:
@@ -68,6 +68,10 @@ class Capturer:
                 gc.enable()
         return Recording(graph, self._stream, self._pool)
 
+    def release(self) -> None:
+        """Give back the memory of recordings that are gone."""
+        self._pool.free_all_blocks()
+
 
 class Recording:
     """A CUDA graph, with the memory that it works in."""
@@ -81,11 +85,12 @@ class Recording:
 
 
 def find_capturer(name: str, ops: Ops) -> Capturer | str:
-    """Return a new capturer for the current device of a backend, by its name, or in a few words why there is none."""
+    """Return the capturer of this thread for a backend's device, by its name, or in a few words why there is none."""
     if name != "cupy":
         return f"CUDA graphs are for CuPy, and the backend is {name}"
     if ops.name != "fast":
         return "CuPy's own matrix products cannot be part of a CUDA graph, and ops='portable' uses them"
     if ops.blas() is None:  # type: ignore[attr-defined]
         return "cuBLAS cannot be called directly here, and CuPy's own matrix products cannot be part of a CUDA graph"
-    return Capturer(importlib.import_module("cupy"))
+    found: Capturer = ops.capturer()  # type: ignore[attr-defined]
+    return found

@@ -19,6 +19,7 @@ from ..._typing import Array, Device, DType, Namespace, Shape
 from ...errors import BackendUnavailableError
 from ...ops import Affine, MaskRate, Ops, Scalar, Update
 from ...random import keep_threshold, keep_thresholds
+from .capture import Capturer
 from .checks import (
     LARGEST,
     MOST_REPLICAS,
@@ -41,6 +42,7 @@ from .kernels import Kernels, blocks
 __all__ = ["CupyOps"]
 
 _CHUNK = 512  # rows that one block sums; of more, the sums of chunks are summed again
+_SUMMING = (32, 16)  # threads that sum columns, as kernels.cu has it
 _PARTS = 256  # sums of squares of one replica
 
 
@@ -70,6 +72,14 @@ class CupyOps(Ops):
             found: Blas | None = self._threads.blas
         except AttributeError:
             found = self._threads.blas = self._open_blas()
+        return found
+
+    def capturer(self) -> Capturer:
+        """Return what records CUDA graphs on this device in this thread, always the same."""
+        try:
+            found: Capturer = self._threads.capturer
+        except AttributeError:
+            found = self._threads.capturer = Capturer(self.cupy)
         return found
 
     def _open_blas(self) -> Blas | None:
@@ -104,6 +114,10 @@ class CupyOps(Ops):
         else:
             out[...] = a @ b
         return out
+
+    def product(self, a: Array, b: Array) -> Array:
+        """Return ``a @ b``, a fresh array; unlike CuPy's own products it may be part of a CUDA graph."""
+        return self.matmul(a, b)
 
     def linear(self, x: Array, weight: Array, bias: Array | None) -> Array:
         """Affine map, by one launch where cuBLASLt adds the bias; else a kernel does, in place."""
@@ -195,10 +209,10 @@ class CupyOps(Ops):
         if chunks > 1 and sums is not None:
             part, part_step = self.cupy.empty((replicas, chunks, cols), np.float32), chunks * cols
         numbers = (part_step, rows, cols, min(rows, _CHUNK))
-        self.kernels.launch(kernel, (wide, chunks, replicas), (32, 8), *arrays, part, *numbers)
+        self.kernels.launch(kernel, (wide, chunks, replicas), _SUMMING, *arrays, part, *numbers)
         if part is not sums:
             numbers = (step, chunks, cols, chunks)
-            self.kernels.launch("column_sums", (wide, 1, replicas), (32, 8), part, sums, *numbers)
+            self.kernels.launch("column_sums", (wide, 1, replicas), _SUMMING, part, sums, *numbers)
 
     # -- activations ----------------------------------------------------------------------------------------
     def relu(self, x: Array, *, overwrite: bool = False) -> Array:

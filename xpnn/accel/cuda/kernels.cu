@@ -56,18 +56,22 @@ extern "C" __global__ void add_bias(const float* z, const float* bias, int bias_
   }
 }
 
-// Sums over the 8 rows of threads of a block (32, 8), which stand for one column each; threads of row 0 get them.
+// Blocks that sum columns have (32, TALL) threads, and each thread has DEEP rows in flight: they are all loaded before the
+// first is used or stored, for a thread that waits for one row after the other does little else.
+enum { TALL = 16, DEEP = 8 };
+
+// Sums over the rows of threads of a block, which stand for one column each; threads of row 0 get them.
 __device__ __forceinline__ float column_total(float x) {
-  __shared__ float part[8][33];  // 33: no two rows of one column in the same bank
+  __shared__ float part[TALL][33];  // 33: no two rows of one column in the same bank
   part[threadIdx.y][threadIdx.x] = x;
   __syncthreads();
   if (threadIdx.y == 0)
-    for (int k = 1; k < 8; k++) x += part[k][threadIdx.x];
+    for (int k = 1; k < TALL; k++) x += part[k][threadIdx.x];
   return x;
 }
 
-// dz = dy [y > 0], and the sums of its columns over chunks of rows, one chunk for each blockIdx.y.  dz may be dy.
-// Blocks of (32, 8) threads, 32 columns each; replica blockIdx.z.
+// dz = dy [y > 0], and the sums of its columns over chunks of rows, one chunk for each blockIdx.y.  dz may be dy: a
+// thread writes where it alone has read.  32 columns a block; replica blockIdx.z.
 extern "C" __global__ void relu_backward(const float* dy, const float* y, float* dz, float* sums, int sums_step,
                                          int rows, int cols, int chunk) {
   long long r = blockIdx.z;
@@ -75,11 +79,23 @@ extern "C" __global__ void relu_backward(const float* dy, const float* y, float*
   int end = first + chunk < rows ? first + chunk : rows;
   float total = 0.0f;
   if (c < cols)
-    for (int row = first + threadIdx.y; row < end; row += 8) {
-      long long i = (r * rows + row) * cols + c;
-      float d = (y[i] > 0.0f ? 1.0f : 0.0f) * dy[i];
-      dz[i] = d;
-      total += d;
+    for (int row = first + threadIdx.y; row < end; row += TALL * DEEP) {
+      long long i = (r * rows + row) * cols + c, step = (long long)TALL * cols;
+      float d[DEEP], out[DEEP];
+#pragma unroll
+      for (int k = 0; k < DEEP; k++) {
+        bool there = row + k * TALL < end;
+        d[k] = there ? dy[i + k * step] : 0.0f;
+        out[k] = there ? y[i + k * step] : 0.0f;
+      }
+#pragma unroll
+      for (int k = 0; k < DEEP; k++) {
+        d[k] = (out[k] > 0.0f ? 1.0f : 0.0f) * d[k];
+        if (row + k * TALL < end) {
+          dz[i + k * step] = d[k];
+          total += d[k];
+        }
+      }
     }
   total = column_total(total);
   if (sums && c < cols && threadIdx.y == 0) sums[r * sums_step + (long long)blockIdx.y * cols + c] = total;
@@ -92,7 +108,15 @@ extern "C" __global__ void column_sums(const float* x, float* sums, int sums_ste
   int end = first + chunk < rows ? first + chunk : rows;
   float total = 0.0f;
   if (c < cols)
-    for (int row = first + threadIdx.y; row < end; row += 8) total += x[(r * rows + row) * cols + c];
+    for (int row = first + threadIdx.y; row < end; row += TALL * DEEP) {
+      float d[DEEP];
+#pragma unroll
+      for (int k = 0; k < DEEP; k++)
+        d[k] = row + k * TALL < end ? x[(r * rows + row + k * TALL) * cols + c] : 0.0f;
+#pragma unroll
+      for (int k = 0; k < DEEP; k++)
+        if (row + k * TALL < end) total += d[k];
+    }
   total = column_total(total);
   if (c < cols && threadIdx.y == 0) sums[r * sums_step + (long long)blockIdx.y * cols + c] = total;
 }

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from typing import ClassVar
 
 from ..._typing import Array
 from ...accel.cuda.capture import Capturer, Recording, find_capturer
@@ -63,13 +62,16 @@ def plan_graphs(training: Training, plan: Plan) -> GraphRunner | str | None:
 class GraphRunner:
     """Launches the steps of one fit, in stages of `size`; if `loud`, warns where that fails, and not only logs."""
 
-    lasting: ClassVar = False  # graphs hold the memory that they work in
-
     def __init__(self, capturer: Capturer, size: int, *, loud: bool) -> None:
         self._capturer, self._size, self._loud = capturer, size, loud
         self._stages: dict[int, _Stage] = {}
         self._guard: Guard | None = None
         self._failed = False
+
+    def end(self) -> None:
+        """Give back what the graphs worked in: none serves another fit."""
+        self._stages.clear()
+        self._capturer.release()
 
     def run(self, epoch: Epoch) -> int:
         """Make the steps of an epoch: all, or up to a stage that cannot be recorded.

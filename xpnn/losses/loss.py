@@ -1,4 +1,4 @@
-r"""Losses on raw network outputs, each with its gradient.
+r"""What a loss is, and those of counts and of classes.
 
 A loss takes what the last Linear layer returns ("logits") and owns the `link`: what those outputs mean to a
 person, such as probabilities.  `value_and_grad` averages over the batch and over outputs, as PyTorch does by
@@ -13,30 +13,28 @@ are checked once, on the host, by `check_targets`; inside a step nothing waits f
 from __future__ import annotations
 
 import copy
-from typing import ClassVar, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 
-from ._typing import Array, Namespace
-from .arguments import describe, number
-from .backend import namespace, ops_of
-from .contract import check_array, check_call, check_pair, foreign
-from .errors import DTypeError, LabelError, MissingMethodError, OptionError, ShapeError
-from .ops import Ops
-from .recordable import Recordable
-from .special import sigmoid, softmax, softplus
+from .._typing import Array, Namespace
+from ..arguments import describe, number
+from ..backend import namespace, on_its_device, ops_of
+from ..contract import check_array, check_call, check_pair, foreign
+from ..errors import DTypeError, LabelError, MissingMethodError, OptionError, ShapeError
+from ..ops import Ops
+from ..recordable import Recordable
+from ..special import sigmoid, softmax, softplus
 
 __all__ = [
     "BinaryCrossEntropy",
     "CrossEntropy",
     "Focal",
     "Hinge",
-    "Huber",
     "Loss",
-    "MeanAbsoluteError",
-    "MeanSquaredError",
-    "Pinball",
     "PoissonNLL",
+    "holds_rows",
+    "over_outputs",
 ]
 
 
@@ -57,10 +55,10 @@ class Loss(Recordable):
         Names of layers that must not end a network under this loss, because `link` already applies them.
     """
 
-    takes_labels: ClassVar[bool] = False
-    classifies: ClassVar[bool] = False
-    accuracy_rule: ClassVar[Literal["classes", "outputs"]] = "classes"
-    links: ClassVar[tuple[str, ...]] = ()
+    takes_labels: bool = False
+    classifies: bool = False
+    accuracy_rule: Literal["classes", "outputs"] = "classes"
+    links: tuple[str, ...] = ()
     _ops: Ops | None = None
     _checked = False  # whether what `rows` returns was looked at
 
@@ -70,8 +68,10 @@ class Loss(Recordable):
             f"{type(self).__name__}: expected a loss that says what a row costs, got none. Define rows(xp, pred, y)."
         )
 
-    def _checked_rows(self, xp: Namespace, pred: Array, y: Array) -> tuple[Array, Array]:
+    def checked_rows(self, xp: Namespace, pred: Array, y: Array) -> tuple[Array, Array]:
         """Return what `rows` does, of a class of somebody's own looked at, once for each object."""
+        if self._checked:
+            return self.rows(xp, pred, y)
         if not foreign(self):
             self._checked = True
             return self.rows(xp, pred, y)
@@ -89,10 +89,12 @@ class Loss(Recordable):
         self._checked = True
         return losses, d
 
+    @on_its_device
     def link(self, pred: Array) -> Array:
         """Turn raw outputs (..., batch, n_out) into what is predicted; the identity by default."""
         return pred
 
+    @on_its_device
     def decide(self, pred: Array) -> Array:
         """Turn raw outputs (..., batch, n_out) into answers: class numbers, or what `link` gives where there are none.
 
@@ -108,6 +110,18 @@ class Loss(Recordable):
         answers = xp.astype(pred > 0, xp.int64)
         return answers[..., 0] if pred.shape[-1] == 1 else answers
 
+    def inverse_link(self, predictions: Array) -> Array:
+        """Return raw outputs for which `link` gives these predictions; the identity by default."""
+        return predictions
+
+    def outputs(self, pred: Array) -> Array:
+        """Return the raw outputs that metrics are to look at: those given, unless they are of several members."""
+        return pred
+
+    def n_outputs(self, n_out: int) -> int:
+        """Return how many `outputs` has, of `n_out` raw ones."""
+        return n_out
+
     def using(self, ops: Ops) -> Self:
         """Return a copy that computes with a backend's operations instead of the portable ones."""
         new = copy.copy(self)
@@ -118,6 +132,7 @@ class Loss(Recordable):
         """Return the operations for `pred`."""
         return ops_of(pred) if self._ops is None else self._ops
 
+    @on_its_device
     def value_and_grad(self, pred: Array, y: Array, sample_weight: Array | None = None) -> tuple[Array, Array]:
         """Return the mean loss and its gradient to the raw outputs.
 
@@ -145,7 +160,7 @@ class Loss(Recordable):
         """
         self._check_shapes(tuple(pred.shape), tuple(y.shape))
         xp = namespace(pred)
-        losses, d = self.rows(xp, pred, y) if self._checked else self._checked_rows(xp, pred, y)
+        losses, d = self.checked_rows(xp, pred, y)
         if sample_weight is None:
             mean_factor = 1.0 / pred.shape[-2]
             d *= mean_factor
@@ -215,7 +230,7 @@ class Loss(Recordable):
         return describe(self)
 
 
-def _over_outputs(xp: Namespace, x: Array) -> Array:
+def over_outputs(xp: Namespace, x: Array) -> Array:
     """Mean over the outputs, (..., batch, n_out) to (..., batch): of a single one a view, on NumPy far cheaper."""
     if x.shape[-1] == 1:
         return x[..., 0]
@@ -224,116 +239,13 @@ def _over_outputs(xp: Namespace, x: Array) -> Array:
     return total
 
 
-# -- regression -------------------------------------------------------------------------------------------------
-class MeanSquaredError(Loss):
-    r"""Squared error, :math:`\ell_i = \frac1n \sum_j (p_{ij} - y_{ij})^2`, gradient :math:`\frac2n (p - y)`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> value, d = MeanSquaredError().value_and_grad(np.asarray([[3.0], [1.0]]), np.asarray([[1.0], [1.0]]))
-    >>> float(value), d.tolist()
-    (2.0, [[2.0], [0.0]])
-    """
-
-    def rows(self, xp: Namespace, pred: Array, y: Array) -> tuple[Array, Array]:
-        d = pred - y
-        losses = _over_outputs(xp, d * d)
-        d *= 2.0 / pred.shape[-1]
-        return losses, d
+def _log(p: Array) -> Array:
+    """Logarithm of numbers >= 0, which is finite at 0."""
+    xp = namespace(p)
+    return xp.log(xp.maximum(p, float(xp.finfo(p.dtype).smallest_normal)))
 
 
-class MeanAbsoluteError(Loss):
-    r"""Absolute error, :math:`\ell_i = \frac1n \sum_j |p_{ij} - y_{ij}|`.
-
-    The gradient is :math:`\frac1n \mathrm{sign}(p - y)`, 0 at the kink.
-    """
-
-    def rows(self, xp: Namespace, pred: Array, y: Array) -> tuple[Array, Array]:
-        diff = pred - y
-        losses = _over_outputs(xp, xp.abs(diff))
-        d = xp.astype(diff > 0, pred.dtype)
-        d -= xp.astype(diff < 0, pred.dtype)
-        d *= 1.0 / pred.shape[-1]
-        return losses, d
-
-
-class Huber(Loss):
-    r"""Quadratic near zero, linear beyond `delta` [1]_.
-
-    With :math:`d = p - y` and :math:`c = \min(\max(d, -\delta), \delta)` both branches are
-    :math:`c\,(d - c/2)`, and the gradient is :math:`c`; both are averaged over outputs.
-
-    Parameters
-    ----------
-    delta : float, default=1.0
-        Where the linear part begins, in units of the target.
-
-    References
-    ----------
-    .. [1] Huber, "Robust estimation of a location parameter", Ann. Math. Statist. 35, 1964.
-    """
-
-    def __init__(self, delta: float = 1.0) -> None:
-        if not number(delta) > 0:
-            raise OptionError(f"Huber: expected delta > 0, got {delta!r}. Try delta=1.0.")
-        self.delta = float(delta)
-
-    def rows(self, xp: Namespace, pred: Array, y: Array) -> tuple[Array, Array]:
-        d = pred - y
-        c = xp.minimum(xp.maximum(d, -self.delta), self.delta)
-        d -= c * 0.5
-        d *= c
-        c *= 1.0 / pred.shape[-1]
-        return _over_outputs(xp, d), c
-
-
-class Pinball(Loss):
-    r"""Quantile loss for several quantiles at once [1]_.
-
-    For quantile `q` and :math:`e = y - p`: :math:`\max(q e, (q - 1) e)`, averaged over targets and quantiles.
-    Its minimum is the conditional `q`-quantile.
-
-    Parameters
-    ----------
-    quantiles : sequence of float, default=(0.1, 0.5, 0.9)
-        Each in (0, 1).  A target of `t` columns needs ``t * len(quantiles)`` outputs, all quantiles of the
-        first target first.
-
-    References
-    ----------
-    .. [1] Koenker and Bassett, "Regression quantiles", Econometrica 46, 1978.
-    """
-
-    def __init__(self, quantiles: tuple[float, ...] = (0.1, 0.5, 0.9)) -> None:
-        values = tuple(number(q) for q in quantiles)
-        if not values or not all(0 < q < 1 for q in values):
-            raise OptionError(f"Pinball: expected quantiles between 0 and 1, got {quantiles!r}. Try (0.1, 0.5, 0.9).")
-        self.quantiles = values
-
-    def _n_targets(self, n_out: int) -> int:
-        n_targets, rest = divmod(n_out, len(self.quantiles))
-        if rest:
-            raise ShapeError(
-                f"{self}: expected a multiple of {len(self.quantiles)} outputs (one for each quantile), got {n_out}. "
-                f"End the network with Linear({len(self.quantiles)})."
-            )
-        return n_targets
-
-    def rows(self, xp: Namespace, pred: Array, y: Array) -> tuple[Array, Array]:
-        n_out = pred.shape[-1]
-        quantiles = xp.asarray(self.quantiles, dtype=pred.dtype, device=pred.device)
-        # e: (..., batch, n_targets, n_quantiles)
-        e = y[..., None] - xp.reshape(pred, (*pred.shape[:-1], y.shape[-1], len(self.quantiles)))
-        over = xp.astype(e < 0, pred.dtype)
-        d = over - quantiles  # the slope to p: -q below the target, 1 - q above
-        losses = xp.sum(xp.reshape(-(d * e), tuple(pred.shape)), axis=-1)
-        losses *= 1.0 / n_out
-        # e = 0 is the kink: any slope between is right, and -q is taken
-        d *= 1.0 / n_out
-        return losses, xp.reshape(d, tuple(pred.shape))
-
-
+# -- counts ---------------------------------------------------------------------------------------------------
 class PoissonNLL(Loss):
     r"""Poisson likelihood of counts, for outputs that are log-rates.
 
@@ -343,15 +255,20 @@ class PoissonNLL(Loss):
     The constant :math:`\log y!` is left out.
     """
 
-    links: ClassVar[tuple[str, ...]] = ("Softplus",)
+    links: tuple[str, ...] = ("Softplus",)
 
+    @on_its_device
     def link(self, pred: Array) -> Array:
         """Return the rates, ``exp(pred)``."""
         return namespace(pred).exp(pred)
 
+    def inverse_link(self, predictions: Array) -> Array:
+        """Return ``log(rate)``, finite at 0."""
+        return _log(predictions)
+
     def rows(self, xp: Namespace, pred: Array, y: Array) -> tuple[Array, Array]:
         rate = xp.exp(pred)
-        losses = _over_outputs(xp, rate - y * pred)
+        losses = over_outputs(xp, rate - y * pred)
         rate -= y
         rate *= 1.0 / pred.shape[-1]
         return losses, rate
@@ -386,16 +303,21 @@ class BinaryCrossEntropy(Loss):
     (0.3133, -0.2689)
     """
 
-    classifies: ClassVar[bool] = True
-    accuracy_rule: ClassVar[Literal["classes", "outputs"]] = "outputs"
-    links: ClassVar[tuple[str, ...]] = ("Sigmoid", "Softmax")
+    classifies: bool = True
+    accuracy_rule: Literal["classes", "outputs"] = "outputs"
+    links: tuple[str, ...] = ("Sigmoid", "Softmax")
 
     def __init__(self, multilabel: bool = False) -> None:
         self.multilabel = multilabel
 
+    @on_its_device
     def link(self, pred: Array) -> Array:
         """Return the probabilities ``σ(pred)``."""
         return sigmoid(pred, xp=namespace(pred))
+
+    def inverse_link(self, predictions: Array) -> Array:
+        """Return ``log(p / (1 - p))``, finite for every p from 0 to 1."""
+        return _log(predictions) - _log(1.0 - predictions)
 
     def rows(self, xp: Namespace, pred: Array, y: Array) -> tuple[Array, Array]:
         losses = softplus(pred, xp=xp)
@@ -403,7 +325,7 @@ class BinaryCrossEntropy(Loss):
         d = sigmoid(pred, xp=xp)
         d -= y
         d *= 1.0 / pred.shape[-1]
-        return _over_outputs(xp, losses), d
+        return over_outputs(xp, losses), d
 
     def check_targets(self, y: np.ndarray, n_out: int) -> None:
         super().check_targets(y, n_out)
@@ -424,13 +346,18 @@ class BinaryCrossEntropy(Loss):
 class _ClassLoss(Loss):
     """Common ground of losses over classes: integer labels, or rows of probabilities."""
 
-    takes_labels: ClassVar[bool] = True
-    classifies: ClassVar[bool] = True
-    links: ClassVar[tuple[str, ...]] = ("Softmax", "Sigmoid")
+    takes_labels: bool = True
+    classifies: bool = True
+    links: tuple[str, ...] = ("Softmax", "Sigmoid")
 
+    @on_its_device
     def link(self, pred: Array) -> Array:
         """Return the class probabilities, softmax over the last axis."""
         return softmax(pred, xp=namespace(pred))
+
+    def inverse_link(self, predictions: Array) -> Array:
+        """Return ``log(p)``, finite for every p from 0 to 1."""
+        return _log(predictions)
 
     def check_targets(self, y: np.ndarray, n_out: int) -> None:
         super().check_targets(y, n_out)
@@ -585,10 +512,10 @@ class Hinge(Loss):
     .. [1] Weston and Watkins, "Support vector machines for multi-class pattern recognition", ESANN 1999.
     """
 
-    takes_labels: ClassVar[bool] = True
-    classifies: ClassVar[bool] = True
-    accuracy_rule: ClassVar[Literal["classes", "outputs"]] = "outputs"
-    links: ClassVar[tuple[str, ...]] = ("Softmax", "Sigmoid")
+    takes_labels: bool = True
+    classifies: bool = True
+    accuracy_rule: Literal["classes", "outputs"] = "outputs"
+    links: tuple[str, ...] = ("Softmax", "Sigmoid")
 
     def __init__(self, margin: float = 1.0) -> None:
         if not number(margin) > 0:
@@ -602,7 +529,7 @@ class Hinge(Loss):
             d = xp.astype(gap > 0, pred.dtype)
             d *= y
             d *= -1.0 / n_out
-            return _over_outputs(xp, xp.maximum(gap, 0.0)), d
+            return over_outputs(xp, xp.maximum(gap, 0.0)), d
         target = self.ops_for(pred).one_hot(y, pred)
         gap = pred - xp.sum(pred * target, axis=-1, keepdims=True)
         gap += self.margin
@@ -610,8 +537,9 @@ class Hinge(Loss):
         d = xp.astype(gap > 0, pred.dtype)
         d -= target * xp.sum(d, axis=-1, keepdims=True)
         d *= 1.0 / n_out
-        return _over_outputs(xp, xp.maximum(gap, 0.0)), d
+        return over_outputs(xp, xp.maximum(gap, 0.0)), d
 
+    @on_its_device
     def decide(self, pred: Array) -> Array:
         """Return what the base says; of a single output -1 or +1, as its targets are."""
         answers = super().decide(pred)
