@@ -43,6 +43,7 @@ class MemberMean(Loss):
     Two members: one is sure of the first class, one does not know.
 
     >>> import numpy as np
+    >>> from xpnn import CrossEntropy
     >>> loss = MemberMean(CrossEntropy(), 2)
     >>> logits = np.asarray([[40.0, 0.0, 0.0, 0.0]])
     >>> loss.link(logits).tolist()
