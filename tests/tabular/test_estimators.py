@@ -345,6 +345,21 @@ def test_what_was_decided_can_be_read_in_the_file(tmp_path):
     assert kept["target"]["classes"] == ["cheap", "dear"]
 
 
+def test_tables_from_files(tmp_path):
+    rows = "\n".join(f"{DAY[k]},{SIZE[k]:.3f},{KIND[k]},{PRICE[k]:.3f}" for k in range(N))
+    (tmp_path / "trees.csv").write_text(f"day,size,kind,price\n{rows}\n")
+    table = xpnn.data.load_csv(tmp_path / "trees.csv", target="price")
+    model = regressor().fit(table, "price")
+    assert model.notes_[0].startswith("day: dates from 2024-01-0")
+    assert model.feature_names_in_.tolist() == ["day", "size", "kind"]
+    assert model.predictor_.info["target"] == "price"
+    expected = model.predict({"day": DAY, "size": SIZE.round(3), "kind": KIND})
+    np.testing.assert_allclose(model.predict(table), expected, rtol=1e-5)
+    model.save(tmp_path / "run")
+    again = xpnn.data.load_csv(tmp_path / "trees.csv", like=table)
+    np.testing.assert_array_equal(xpnn.load_predictor(tmp_path / "run").predict(again), model.predict(table))
+
+
 def test_arrays_come_back_by_position(tmp_path):
     X = np.column_stack([SIZE, np.arange(N) % 5])
     model = regressor().fit(X, PRICE)
