@@ -290,8 +290,9 @@ class DateColumn:
             names += number.feature_names + circle
         return names
 
-    def times(self, array: npt.NDArray[Any]) -> Times:
+    def times(self, column: npt.NDArray[Any] | Written) -> Times:
         """Return the times of a column as `read_column` returns it; text is read in the format of the training."""
+        array = np.asarray(column)
         if array.dtype.kind == "M":
             return array
         texts = array if array.dtype.kind == "O" else array[:0]
@@ -302,7 +303,7 @@ class DateColumn:
             )
         return self.format.parse(texts, self.name) if texts.size else np.full(array.shape, _NAT)
 
-    def encode(self, array: npt.NDArray[Any], clip: float | None) -> Floats:
+    def encode(self, array: npt.NDArray[Any] | Written, clip: float | None) -> Floats:
         """Return the parts, encoded, and the circles of those that come round; of shape (n, d)."""
         values = _parts(self.times(array), np.datetime64(self.origin, "us"))
         made = []

@@ -50,6 +50,7 @@ Callbacks = Sequence[Callback] | Callable[[int], Sequence[Callback]]
 
 # A share of fewer rows than this would leave nothing to judge by.
 _LEAST_ROWS = 10
+_FEW_ROWS = 20  # in which different whole numbers in a row mean little
 _LEAST = 1e-30  # of a probability before its logarithm is taken
 
 
@@ -325,7 +326,7 @@ def prepare(
         held = Encoded(encoder.transform(take_rows(rows.columns, valid)), codes[valid], y[valid])
     own = class_weights(request.class_weight, target, where) if isinstance(target, ClassTarget) else None
     own_weight = None if weight is None else weight[train]
-    notes = (*rows.notes, *rows.doubts)
+    notes = (*rows.notes, *rows.doubts, *_target_notes(target, y))
     return Prepared(request, recipe, encoder, target, learning, held, own_weight, own, train, valid, notes)
 
 
@@ -421,6 +422,17 @@ def _errors(predictor: Predictor, out: npt.NDArray[Any], y: npt.NDArray[Any]) ->
     wrong = np.abs(target.numbers(y) - target.decode(out, clip=True))
     errors: npt.NDArray[np.float64] = wrong.reshape(len(wrong), -1) / np.reshape(target.std, (1, -1))
     return errors
+
+
+def _target_notes(target: Target, y: npt.NDArray[Any]) -> list[str]:
+    """Say where numbers to learn are the numbers of the rows."""
+    if not isinstance(target, NumberTarget) or len(y) <= _FEW_ROWS:
+        return []
+    numbers = np.unique(target.numbers(y))
+    if numbers.size < len(y) or np.ptp(numbers) != len(y) - 1 or (numbers != np.trunc(numbers)).any():
+        return []
+    ends = f"{numbers[0]:g} to {numbers[-1]:g}"
+    return [f"target: numbers the rows from {ends}, each once; if it is an identifier, there is nothing to learn."]
 
 
 def _time_notes(fitted: Fitted, request: Request, recipe: Recipe) -> list[str]:
