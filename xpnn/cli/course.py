@@ -71,6 +71,9 @@ class Course(Protocol):
     def write_more(self, folder: Path, run: str) -> list[Path]:
         """Write what else belongs to the run of this id, and return the files."""
 
+    def tell(self) -> None:
+        """Print what else was found out."""
+
 
 def cut_short(args: argparse.Namespace, error: BaseException, history: History) -> Ending:
     """Say what ended a training before its time, and how: a signal, a loss that is not finite, a disk that is full.
@@ -164,6 +167,9 @@ class OneNetwork:
     def write_more(self, folder: Path, run: str) -> list[Path]:
         """Write what else belongs to the run."""
         return []
+
+    def tell(self) -> None:
+        """Print what else was found out."""
 
     def _begun(self) -> Trainer:
         if self.trainer is None:

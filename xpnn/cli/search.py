@@ -35,7 +35,7 @@ from .options import (
 )
 from .run import run_job
 from .tables import Networks, TableProblem
-from .train import add_course, add_data, add_rule
+from .train import add_course, add_data, add_keep, add_rule
 
 __all__ = ["add_commands"]
 
@@ -70,8 +70,10 @@ def add_commands(commands: Any) -> None:
     text = "successive halving: after each rung the best one in so many goes on; none trains all to the end; default 3"
     group.add_argument("--halving", type=_eta, default=_ETA, metavar="X", help=text)
     group.add_argument("--preset", choices=PRESETS, default="quick", help="the recipe to vary; default quick")
+    group.add_argument("--metric", metavar="NAME", help="what the best is judged by, as in xpnn train; default none")
     add_data(parser.add_argument_group("data"), builtin=False, validation=0.2, chooses="ranks recipes")
     add_table(parser)
+    add_keep(parser)
     text = "bins of the piecewise-linear encoding of each number, 0 for none; default as in the recipe"
     add_number(add_columns(parser, "columns to leave out"), "--bins", bins, text)
     add_network(parser, "searched", "searched", "searched")
@@ -80,6 +82,7 @@ def add_commands(commands: Any) -> None:
     add_course(group)
     add_backend(group)
     # While recipes are compared each is one network; the best is trained as its preset says.
+    parser.set_defaults(time_limit=None, ensemble=None, cv=None)
     parser.set_defaults(entries={"folds": 0, "members": 1, **_CHOSEN_BY})
     parser.set_defaults(run=run_search, parse=lambda argv, known=None: parser.parse_args(argv, known))
 
@@ -244,6 +247,9 @@ class Search:
         """Return what was learned."""
         info["search"] = self._facts(trials=False)
         return self._course.predictor(info)
+
+    def tell(self) -> None:
+        """Print what else was found out."""
 
     def write_more(self, folder: Path, run: str) -> list[Path]:
         """Write all trials, as a table and as JSON."""
