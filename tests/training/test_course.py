@@ -194,6 +194,11 @@ class Climbing(xpnn.schedules.Schedule):
         return 1.0 + t
 
 
+class Unfinished(xpnn.schedules.Schedule):
+    def __call__(self, t):
+        pass
+
+
 class Sinking(xpnn.schedules.Schedule):
     def __call__(self, t):
         return 1.0 - t
@@ -208,6 +213,11 @@ class Sinking(xpnn.schedules.Schedule):
         ),
         ({"dropout_schedule": Sinking()}, r"of which the highest is 0\.4, got -0\.3333"),
         ({"weight_decay_schedule": Sinking()}, r"Sinking\.__call__: expected factors that leave a weight decay of at"),
+        (
+            {"dropout_schedule": Unfinished()},
+            r"Unfinished\.__call__: expected a factor >= 0 on the rates of dropout, got",
+        ),
+        ({"weight_decay_schedule": Unfinished()}, r"expected a factor >= 0 on the weight decay, got None"),
         ({"dropout_schedule": 0.5}, r"expected dropout_schedule to be a schedule object such as"),
         ({"weight_decay_schedule": xpnn.FlatCosine}, r"expected weight_decay_schedule to be a schedule object such as"),
     ],
