@@ -5,6 +5,9 @@ average of the weights.  It is cut off by SIGINT, by SIGTERM, by an interrupt in
 error in a callback, or killed; then the trainer, a copy, a pickle or a file of it goes on to the last epoch.  Weights,
 optimizer, history (but the seconds) and the best epoch must be those of the fit that was not cut off.
 
+With --search it is `xpnn.search.run` that is cut off, on a single rung and on several, with replicas and with trainers
+of one's own, and called again with its checkpoint: every history, score and status must be equal.
+
 With --command it is ``xpnn train`` that is killed, terminated and interrupted at any moment from its beginning to its
 exit, and ``xpnn train --resume`` that goes on; the folder must hold an older run, the new one, or one to go on with.
 """
@@ -23,6 +26,7 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # before NumPy: a fork
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "helpers")]
 
+import cut_search  # noqa: E402
 import cutoff  # noqa: E402
 
 
@@ -50,15 +54,31 @@ def command(kind: str, tries: int, *, seed: int) -> cutoff.Tries:
     )
 
 
+def searches(tries: int, *, seed: int) -> int:
+    """Cut searches off in every way; print a table, and return how many were not equal."""
+    failed = 0
+    for kind in (*cut_search.WAYS, "kill -9"):
+        if kind == "kill -9":
+            found = cutoff.Tries(*map(int, printed(cut_search.__file__, tries, seed).split()))
+        else:
+            found = cut_search.cut_off(cut_search.WAYS[kind], tries, seed=seed)
+        failed += found.made - found.equal
+        print(f"{kind:<10} {'search':<7} {found.made:>6} {found.cut_off:>8} {found.equal:>6}", flush=True)
+    return failed
+
+
 def main() -> int:
     """Print a table; return 1 if any bit differs."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--n", type=int, default=500, help="tries of each kind")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--command", action="store_true", help="cut off xpnn train, not a fit in Python")
+    parser.add_argument("--search", action="store_true", help="cut off xpnn.search.run, not a fit")
     args = parser.parse_args()
     print(f"{'kind':<10} {'steps':<7} {'tries':>6} {'cut off':>8} {'equal':>6}")
     failed = 0
+    if args.search:
+        return int(searches(args.n, seed=args.seed) > 0)
     if args.command:
         for kind in ("kill", "terminate", "interrupt", "call"):
             found = command(kind, args.n, seed=args.seed)

@@ -43,6 +43,7 @@ from xpnn.data.targets import ClassTarget, NumberTarget, target_from_dict
 from xpnn.errors import XpnnError
 from xpnn.predictor import Predictor
 from xpnn.report import read_run, write_comparison, write_report
+from xpnn.search.group import Group
 
 SECONDS, MEGABYTES = 2.0, 200
 FAULTS = ("foreign", "slow", "large")
@@ -371,6 +372,40 @@ def use_trainer(file: Path) -> Any:
     return losses, trainer.net.store.values.tobytes()
 
 
+_SEARCH = xpnn.search.grid({"lr": [0.01, 0.1], "hidden": [(4,), (3,)], "batch_size": 20})
+
+
+def _search(file: Path) -> xpnn.search.SearchResult:
+    X, y = xpnn.data.make_moons(40, seed=1)
+    return xpnn.search.run(
+        _SEARCH, X, y, loss=xpnn.CrossEntropy(), epochs=3, halving=xpnn.search.Halving(1, 2), checkpoint=file
+    )
+
+
+def use_search(file: Path) -> Any:
+    """Go on with a search; it writes to its file."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = _search(Path(shutil.copy(file, folder)))
+    return [(repr(t.score), t.best_epoch, t.status, repr(t.history.rows)) for t in found.trials]
+
+
+def _cut_search(file: Path) -> None:
+    """Write the file of a search that was cut off in its second rung."""
+
+    def end(self: Any, trainer: xpnn.Trainer) -> None:
+        if trainer.epoch == 2:
+            raise KeyboardInterrupt
+        whole(self, trainer)
+
+    whole, Group.on_epoch_end = Group.on_epoch_end, end
+    try:
+        _search(file)
+    except KeyboardInterrupt:
+        return
+    finally:
+        Group.on_epoch_end = whole
+
+
 def use_predictor(file: Path, raw: Any) -> Any:
     """Load a predictor and predict."""
     predictor = Predictor.load(file)
@@ -425,6 +460,7 @@ def make(folder: Path) -> dict[str, Format]:
     )
     trainer.fit(X, y, epochs=2, batch_size=40)
     trainer.save(folder / "trainer")
+    _cut_search(folder / "search")
     xpnn.save(net, folder / "network", extra={"about": "moons"})
     encoder = TableEncoder(bins=4).fit(_TABLE)
     labels, amounts = ["yes", "no", "no", "yes"] * 20, np.arange(80.0)
@@ -466,6 +502,7 @@ def _formats(folder: Path, X: np.ndarray) -> dict[str, Format]:
     uses: dict[str, Callable[[Path], Any]] = {
         "network": use_network,
         "trainer": use_trainer,
+        "search": use_search,
         "table": lambda file: use_predictor(file, _TABLE),
         "numbers": lambda file: use_predictor(file, X[:9]),
         "images": lambda file: use_predictor(file, np.ones((3, 8, 8))),

@@ -378,6 +378,8 @@ def whole_trainer(backend, loss=None, rule=None, seed=3, kind=xpnn.Trainer, **op
         copy.deepcopy(rule) if rule else Adam(0.01),
         **{
             "schedule": xpnn.Warmup(xpnn.CosineDecay(), 1.0),
+            "dropout_schedule": xpnn.FlatCosine(),
+            "weight_decay_schedule": xpnn.FlatCosine(flat=0.25),
             "regularizer": xpnn.L2(1e-3),
             "clip_norm": 1.0,
             "clip_value": 0.5,

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from places import backend_or_skip
 
 import xpnn
-from xpnn.random import StepKey, keep_mask, keep_threshold, stream, words
+from xpnn.random import StepKey, keep_mask, keep_threshold, keep_thresholds, stream, words
 
 M32, M64 = (1 << 32) - 1, (1 << 64) - 1
 SIGMAS = 5.0
@@ -139,6 +139,23 @@ def test_masks_have_equal_bits_on_every_library(spec, shape):
         assert backend.to_numpy(there).tobytes() == here.tobytes()
 
 
+@pytest.mark.parametrize("spec", ["numpy", "strict", "strict:no_float64", "torch", "cupy"])
+@pytest.mark.parametrize("shape", [(3, 5), (2, 7, 3)])
+@pytest.mark.parametrize("rows", [False, True])
+def test_thresholds_on_the_device_stand_for_rates(spec, shape, rows):
+    backend = backend_or_skip(spec)
+    xp, replicas = backend.xp, shape[:-2]
+    rates = [0.3, 0.0][: len(replicas) + 1] if replicas else [0.3]
+    pair = StepKey([3, 4] if replicas else 3, 8)[2]
+    limits = backend.asarray(keep_thresholds(rates).reshape((*replicas, 1)), dtype=xp.int32)
+    given = (backend.asarray(np.arange(shape[-2]) * 5, dtype=xp.int32),) if rows else ()
+    draw = backend.ops.keep_mask_of_rows if rows else backend.ops.keep_mask
+    mine = draw(shape, limits, pair, backend.dtype, *given)
+    theirs = draw(shape, rates if replicas else 0.3, pair, backend.dtype, *given)
+    assert backend.to_numpy(mine).tobytes() == backend.to_numpy(theirs).tobytes()
+    assert mine.dtype == backend.dtype
+
+
 def test_making_masks_warns_of_no_overflow():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -161,6 +178,13 @@ def test_making_masks_warns_of_no_overflow():
 )
 def test_thresholds(rate, threshold):
     assert keep_threshold(rate) == threshold
+
+
+@given(rates=st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=9))
+def test_thresholds_of_many_rates_are_those_of_each(rates):
+    kept = keep_thresholds(rates)
+    assert kept.dtype == np.int32
+    assert kept.tolist() == [keep_threshold(rate) if rate else 65536 for rate in rates]
 
 
 @given(rate=st.floats(0, 1, exclude_max=True))

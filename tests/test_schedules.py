@@ -11,11 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import xpnn
 from xpnn.errors import OptionError
 from xpnn.schedules import (
     Constant,
     CosineDecay,
+    CosineLog,
     ExponentialDecay,
+    FlatCosine,
     InverseTimeDecay,
     OneCycle,
     Plateau,
@@ -37,6 +40,10 @@ SCHEDULES = [
     WarmRestarts(4, 1.5, end=0.1),
     OneCycle(20),
     OneCycle(20, 0.0),
+    FlatCosine(20),
+    FlatCosine(20, 0.0, end=0.2),
+    CosineLog(20),
+    CosineLog(20, 1),
     Warmup(CosineDecay(20), 3.0),
     Warmup(StepDecay(3), 0.0),
     Plateau(),
@@ -58,7 +65,10 @@ def test_every_schedule_keeps_the_contract(schedule):
         schedule.unit = "step"
 
 
-@pytest.mark.parametrize("schedule", [s for s in SCHEDULES if not isinstance(s, WarmRestarts)], ids=repr)
+RISING_AGAIN = WarmRestarts, CosineLog
+
+
+@pytest.mark.parametrize("schedule", [s for s in SCHEDULES if not isinstance(s, RISING_AGAIN)], ids=repr)
 def test_decays_never_rise_apart_from_their_warmup(schedule):
     values = np.asarray([schedule(float(t)) for t in TIMES])
     peak = int(values.argmax())
@@ -74,6 +84,7 @@ def test_decays_never_rise_apart_from_their_warmup(schedule):
         InverseTimeDecay(),
         CosineDecay(20, 0.1),
         OneCycle(20),
+        FlatCosine(20, end=0.1),
         Warmup(CosineDecay(20), 3.0),
     ],
     ids=repr,
@@ -122,7 +133,7 @@ def test_cosine_decay():
     assert schedule(2) == pytest.approx(0.2 + 0.4 * (1 + math.sqrt(0.5)), rel=1e-15)
 
 
-@pytest.mark.parametrize("make", [CosineDecay, OneCycle])
+@pytest.mark.parametrize("make", [CosineDecay, OneCycle, FlatCosine, CosineLog])
 def test_an_open_length_is_filled_once(make):
     with pytest.raises(OptionError, match=f"{make.__name__}: expected a known length, got total=None. Pass"):
         make()(0.0)
@@ -151,6 +162,48 @@ def test_one_cycle():
     assert [schedule(t) for t in (0, 2, 4, 7, 10, 11)] == pytest.approx([0.2, 0.6, 1.0, 0.5, 0, 0], abs=1e-15)
     assert OneCycle(total=1)(0) == pytest.approx(1 / 25)
     assert OneCycle(total=1)(1) == 1 / 25e4
+
+
+def test_flat_cosine():
+    schedule = FlatCosine(total=8, flat=0.25, end=0.2)
+    assert [schedule(t) for t in (0, 2, 5, 8, 100)] == pytest.approx([1.0, 1.0, 0.6, 0.2, 0.2], abs=1e-15)
+    for t in np.linspace(0, 1, 101):  # RealMLP's flat_cos
+        assert FlatCosine(1)(t) == pytest.approx(1.0 if t < 0.5 else 0.5 * (1 + math.cos(math.pi * (2 * t - 1))))
+    for t in np.linspace(0, 25, 101):
+        assert FlatCosine(20, 0.0, end=0.1)(t) == pytest.approx(CosineDecay(20, 0.1)(t), abs=1e-15)
+
+
+def test_cosine_log():
+    schedule = CosineLog(total=30)
+    for t in np.linspace(0, 29.99, 301):  # RealMLP's coslog4
+        expected = 0.5 * (1 - math.cos(2 * math.pi * math.log2(1 + 15 * t / 30)))
+        assert schedule(t) == pytest.approx(expected, abs=1e-12)
+    for cycles in (1, 2, 4, 7):
+        total = 2**cycles - 1
+        valleys = [2**i - 1 for i in range(cycles + 1)]
+        peaks = [2 ** (i + 0.5) - 1 for i in range(cycles)]
+        assert [CosineLog(total, cycles)(t) for t in valleys] == pytest.approx([0.0] * (cycles + 1), abs=1e-12)
+        assert [CosineLog(total, cycles)(t) for t in peaks] == pytest.approx([1.0] * cycles, abs=1e-12)
+        values = np.asarray([CosineLog(total, cycles)(t) for t in np.linspace(0, total, 20_001)])
+        turns = np.flatnonzero(np.diff(np.sign(np.diff(values))))
+        assert len(turns) == 2 * cycles - 1, "no other peak or valley"
+    assert CosineLog(total=3)(99) == 0.0
+
+
+@pytest.mark.parametrize("make", [FlatCosine, CosineLog])
+def test_a_fit_asks_at_each_step_how_far_it_is(make):
+    X, y = xpnn.data.make_moons(80, seed=0)
+    asked = []
+
+    class Listening(xpnn.Adam):
+        def numbers(self, t, factor=1.0):
+            asked.append(factor)
+            return super().numbers(t, factor)
+
+    trainer = xpnn.Trainer(xpnn.mlp([2, 4, 2]), xpnn.CrossEntropy(), Listening(0.01), schedule=make())
+    trainer.fit(X, y, epochs=3, batch_size=20)
+    assert asked == [make(total=3)(step / 4) for step in range(12)]
+    assert len(set(asked)) > 5, "not once an epoch"
 
 
 def test_warmup_hands_over_to_what_follows():
@@ -213,6 +266,13 @@ def test_plateau_reads_its_direction_from_the_metric():
         (lambda: OneCycle(total=-1), r"total to be a number in \(0, inf\), got -1"),
         (lambda: OneCycle(warmup=1.0), r"warmup to be a number in \[0, 1\), got 1.0"),
         (lambda: OneCycle(start=2), r"start to be a number in \[0, 1\], got 2"),
+        (lambda: FlatCosine(-1), r"FlatCosine: expected total to be a number in \(0, inf\), got -1"),
+        (lambda: FlatCosine(flat=1.0), r"flat to be a number in \[0, 1\), got 1.0"),
+        (lambda: FlatCosine(end=1.5), r"end to be a number in \[0, 1\], got 1.5"),
+        (lambda: CosineLog(0), r"CosineLog: expected total to be a number in \(0, inf\), got 0"),
+        (lambda: CosineLog(cycles=2.5), r"CosineLog: expected cycles to be an integer from 1 to 50, got 2.5"),
+        (lambda: CosineLog(cycles=0), r"cycles to be an integer from 1 to 50, got 0"),
+        (lambda: CosineLog(cycles=51), r"cycles to be an integer from 1 to 50, got 51"),
         (lambda: OneCycle(end=None), r"end to be a number in \[0, 1\], got None"),
         (lambda: Warmup(CosineDecay), r"Warmup: expected then to be a schedule, got <class"),
         (lambda: Warmup(duration=-1), r"duration to be a number in \[0, inf\), got -1"),

@@ -143,13 +143,13 @@ HOMES = {
     r"\bstep_keys\(": {"xpnn.random", "xpnn.training.step"},  # a step's numbers and keys are laid out
     r"\bblake2b\b": {"xpnn.checkpoint", "xpnn.training.state"},  # files are sealed, states compared to the bit
     r"\.unrecordable\(": {  # steps are asked whether they can be recorded, and parts add to what their base says
-        *("xpnn.training.recorded.runner", "xpnn.training.callbacks", "xpnn.layers.dropout"),
+        *("xpnn.training.recorded.runner", "xpnn.training.callbacks"),
         *("xpnn.layers.normalization", "xpnn.regularizers"),
     },
     r"set_num_threads": {"xpnn.accel.native.openblas"},  # OpenBLAS's threads are counted and set
     r"register_at_fork\(": {"xpnn.accel.native.turns"},  # what a fork must wait for, and a child forget
     r"\bfrom_address\(": {"xpnn.accel.native.inner_loops"},  # NumPy's loops are found
-    r"\bstratified_indices\(": {"xpnn.data.batching", "xpnn.training.checks", "xpnn.cli.sources"},  # rows are held out
+    r"\bstratified_indices\(": {"xpnn.data.batching", "xpnn.training.checks"},  # rows are held out
     r"(?m)^def (to_config|from_config)\(": {"xpnn.config"},  # objects become plain data, and again objects
     r"def (suggest|as_array|as_real|same_length|check_real)\(": {"xpnn.arguments"},
     r"def (cells|column_names|numbers_of|unwrapped)\(|getmaskarray": {"xpnn.frames"},  # what an array-like holds

@@ -14,9 +14,23 @@ Examples
 True
 """
 
-from . import data, errors, initializers, metrics, plots, regularizers, schedules, search, testing
+from . import (
+    baselines,
+    calibration,
+    data,
+    errors,
+    initializers,
+    inspection,
+    metrics,
+    plots,
+    regularizers,
+    schedules,
+    search,
+    testing,
+)
 from .backend import Backend, available_backends, get_backend, to_numpy
 from .checkpoint import load, save
+from .data_init import init_from_data
 from .errors import XpnnError
 from .layers import (
     ELU,
@@ -64,11 +78,14 @@ from .losses import (
 )
 from .model import Sequential, mlp
 from .optim import LBFGS, SGD, AdaGrad, Adam, AdamW, Lion, Momentum, Muon, NAdam, Optimizer, RMSProp
+from .predictor import Predictor, load_predictor
 from .regularizers import L1, L2, SpectralNorm
 from .schedules import (
     Constant,
     CosineDecay,
+    CosineLog,
     ExponentialDecay,
+    FlatCosine,
     InverseTimeDecay,
     OneCycle,
     Plateau,
@@ -119,12 +136,14 @@ __all__ = [
     "Columns",
     "Constant",
     "CosineDecay",
+    "CosineLog",
     "CrossEntropy",
     "Diagnose",
     "Dropout",
     "EarlyStopping",
     "Embedding",
     "ExponentialDecay",
+    "FlatCosine",
     "Focal",
     "Hinge",
     "History",
@@ -157,6 +176,7 @@ __all__ = [
     "Pinball",
     "Plateau",
     "PoissonNLL",
+    "Predictor",
     "ProgressBar",
     "RMSNorm",
     "RMSProp",
@@ -180,13 +200,18 @@ __all__ = [
     "XpnnError",
     "__version__",
     "available_backends",
+    "baselines",
+    "calibration",
     "data",
     "diagnose",
     "errors",
     "find_lr",
     "get_backend",
+    "init_from_data",
     "initializers",
+    "inspection",
     "load",
+    "load_predictor",
     "metrics",
     "mlp",
     "plots",

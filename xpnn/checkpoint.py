@@ -27,7 +27,7 @@ from .schema import ANY, at_least, expect
 __all__ = ["build", "check_finite", "check_values", "load", "read", "save", "write"]
 
 _VERSION = 1
-_PARTS = ("network", "extra", "trainer")
+_PARTS = ("network", "extra", "trainer", "search")
 _DIGEST = ', "digest": "'  # the last entry of the description, over the rest of it
 #: A description is read by recursion, and each layer takes some time, however few bytes it has.
 _MOST_LEVELS, _MOST_LAYERS = 100, 10_000
@@ -110,12 +110,19 @@ def load(
         If it contains a layer or an initializer that is not xpnn's, and not given.
     """
     tensors, meta = read(path)
+    if "search" in meta:
+        raise FileFormatError(f"load: {path} holds a search. Pass it to xpnn.search.run as checkpoint.")
     if "network" not in meta:
         raise FileFormatError(
             f"load: {path} is a safetensors file, but holds no xpnn network. Write it with xpnn.save."
         )
     if "trainer" in meta:
         raise FileFormatError(f"load: {path} holds a network in training. Read it with xpnn.Trainer.load.")
+    if "predictor" in meta.get("extra", {}):
+        raise FileFormatError(
+            f"load: {path} holds a model with the encoding of its data and its labels. Read it with "
+            "xpnn.load_predictor, which takes the data as they are; its network alone is load_predictor(...).net."
+        )
     return build(meta["network"], tensors, backend=backend, dtype=dtype, custom_layers=custom_layers)
 
 
@@ -143,15 +150,16 @@ def build(
         return Sequential.from_state(described, tensors, backend=backend, dtype=dtype, **options)
 
 
-def check_values(tensors: Mapping[str, np.ndarray], dtype: str, where: str) -> None:
-    """Raise FileFormatError, which names the array, if one is of another dtype or holds NaN or infinity."""
+def check_values(tensors: Mapping[str, np.ndarray], dtype: str, where: str, *, finite: bool = True) -> None:
+    """Raise FileFormatError, which names the array, if one is of another dtype or, if `finite`, has no number."""
     for name, array in tensors.items():
         if array.dtype != dtype:
             raise FileFormatError(
                 f"{where}: expected {name} in {dtype}, as the description says, got {array.dtype}. "
                 "The file is damaged: copy it again, or save the network again."
             )
-    check_finite(tensors, where)
+    if finite:
+        check_finite(tensors, where)
 
 
 def check_finite(tensors: Mapping[str, np.ndarray], where: str) -> None:

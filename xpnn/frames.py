@@ -1,6 +1,6 @@
 """Data frames, columns, masked arrays and objects as plain NumPy arrays: names, order and gaps.
 
-Frames and columns are of any library (pandas, polars and those that look like them); none is imported.
+Frames and columns are of any library (pandas, polars, pyarrow and those that look like them); none is imported.
 """
 
 from __future__ import annotations
@@ -29,12 +29,15 @@ __all__ = [
     "places",
     "plain_names",
     "stacked",
+    "table_names",
+    "times_of",
     "unwrapped",
 ]
 
 # Whole numbers up to this one are exact in float64.
 _EXACT = 1 << 53
 _DATES = (datetime.date, datetime.time, datetime.timedelta, np.datetime64, np.timedelta64)
+_EPOCH, _MICROSECOND = datetime.datetime(1970, 1, 1), datetime.timedelta(microseconds=1)
 _GAPS = ("NAType", "NaTType", "MaskedConstant")
 
 
@@ -62,6 +65,20 @@ def column_names(a: Any, where: str, name: str) -> list[Any] | None:
             "Rename or drop all but one of them."
         )
     return names
+
+
+def table_names(table: Any) -> list[Any] | None:
+    """Return the names of the columns of a frame, or of a table of pyarrow, as they stand; None of what is neither.
+
+    Examples
+    --------
+    >>> table_names(np.ones((2, 2))) is None
+    True
+    """
+    names = getattr(table, "column_names", None)  # of pyarrow, where `columns` holds the arrays
+    if names is None or callable(names):
+        names = getattr(table, "columns", None)
+    return None if names is None or not hasattr(table, "__getitem__") else list(names)
 
 
 def array_of(frame: Any, where: str, name: str) -> npt.NDArray[Any]:
@@ -272,11 +289,86 @@ def cells(values: Any, where: str) -> npt.NDArray[Any]:
     return _with_gaps(array, gaps) if gaps.any() else array
 
 
+def times_of(values: Any, where: str) -> npt.NDArray[Any] | None:
+    """Return a column of dates, or of durations, of any library in microseconds with NaT for gaps; None of others.
+
+    A date in a time zone is what the clock there shows.  Times of the day stand on 1970-01-01.
+
+    Raises
+    ------
+    DTypeError
+        If dates and durations, or dates and other things, stand in one column.
+
+    Examples
+    --------
+    >>> times_of([datetime.date(2020, 1, 31), None], "column 'day'")
+    array(['2020-01-31T00:00:00.000000',                        'NaT'],
+          dtype='datetime64[us]')
+    >>> times_of([1.5, 2.0], "column 'x'") is None
+    True
+    """
+    array = _clock(values)
+    if array.dtype.kind == "O":
+        found = [value for value in array.ravel().tolist() if not (is_gap(value) or value != value)]
+        if not any(isinstance(value, _DATES) for value in found):
+            return None
+        made = [_time_of(value) for value in array.ravel().tolist()]
+        kinds = {kind for kind, _ in made if kind}
+        if len(kinds) != 1 or "?" in kinds:
+            shown = sorted({type(value).__name__ for value in found})
+            raise DTypeError(f"{where}: expected dates, or durations, alone, got {', '.join(shown)}. Make two columns.")
+        gap = np.iinfo(np.int64).min  # NaT
+        array = np.asarray([gap if value is None else value for _, value in made], dtype=np.int64)
+        return array.view(f"{kinds.pop()}8[us]")
+    return array.astype(f"{array.dtype.kind}8[us]") if array.dtype.kind in "mM" else None
+
+
+def _clock(values: Any) -> npt.NDArray[Any]:
+    """Return a column of any library as an array, dates in a time zone as the clock there shows them."""
+    dtype = getattr(values, "dtype", None)
+    if dtype is not None and hasattr(values, "dt"):  # pandas and polars
+        if getattr(dtype, "tz", None) is not None:
+            values = values.dt.tz_localize(None)
+        elif getattr(dtype, "time_zone", None) is not None:
+            values = values.dt.replace_time_zone(None)
+        elif not isinstance(dtype, np.dtype) and hasattr(values, "astype"):  # pandas' columns of arrow
+            return np.asarray(values.astype(object))
+    elif _is_arrow(values) and getattr(values.type, "tz", None) is not None:
+        return np.asarray(values.to_pylist(), dtype=object)
+    array = stacked(values)
+    if isinstance(array, np.ma.MaskedArray) and array.dtype.kind in "mM":
+        gap = np.array("NaT", dtype=array.dtype)
+        array = np.where(_mask(array), gap, array.data)
+    return np.asarray(array)
+
+
 def _refusal(where: str, got: str, kind: str) -> DTypeError:
     way = "Convert it first, dates for example to a number of days."
     if kind == "V":
         way = "Pass one field at a time."
     return DTypeError(f"{where}: expected numbers or text, got {got}. {way}")
+
+
+def _time_of(value: Any) -> tuple[str, int | None]:
+    """Return the kind of one cell, "M" or "m", and its microseconds; "?" for what is neither, "" for a gap."""
+    if is_gap(value) or value != value:
+        return "", None
+    if isinstance(value, datetime.timedelta):
+        return "m", value // _MICROSECOND
+    if isinstance(value, datetime.datetime):
+        return "M", (value.replace(tzinfo=None) - _EPOCH) // _MICROSECOND
+    if isinstance(value, datetime.date):
+        return "M", (datetime.datetime(value.year, value.month, value.day) - _EPOCH) // _MICROSECOND
+    if isinstance(value, datetime.time):
+        return "M", (datetime.datetime.combine(_EPOCH, value.replace(tzinfo=None)) - _EPOCH) // _MICROSECOND
+    if isinstance(value, np.datetime64 | np.timedelta64):
+        return value.dtype.kind, int(value.astype(f"{value.dtype.kind}8[us]").astype(np.int64))
+    return "?", None
+
+
+def _is_arrow(values: Any) -> bool:
+    """Whether it is a column of pyarrow."""
+    return hasattr(values, "type") and hasattr(values, "null_count") and hasattr(values, "to_pylist")
 
 
 def _cells_and_gaps(values: Any) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
@@ -293,6 +385,10 @@ def _cells_and_gaps(values: Any) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_
         if gaps.any() and (whole or str(values.dtype) == "Boolean"):
             values = values.fill_null(0 if whole else False)
         return np.asarray(values.to_numpy()), gaps
+    if _is_arrow(values):
+        gaps = np.asarray(values.is_null())
+        whole = gaps.any() and str(values.type).startswith(("int", "uint"))
+        return np.asarray(values.fill_null(0) if whole else values), gaps
     array = stacked(values)
     if isinstance(array, np.ma.MaskedArray):
         return np.asarray(array.data), _mask(array)

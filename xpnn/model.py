@@ -198,6 +198,7 @@ class Sequential(Recordable):
         rows: Any = None,
         sample_weight: Any = None,
         total_weight: float | None = None,
+        dropout: float | Mapping[int, Array] = 1.0,
     ) -> tuple[Array, list[Any]]:
         """Run the network.
 
@@ -216,6 +217,8 @@ class Sequential(Recordable):
             Weights of the rows as the loss has them: batch norm counts a row as often as its weight says.
         total_weight : float, optional
             Sum of `sample_weight`, where it is known on the host.
+        dropout : float or dict of slot to array, default=1.0
+            Multiplies the rates of dropout; or, on the device, the thresholds of the layers (`xpnn.random.StepKey`).
 
         Returns
         -------
@@ -230,14 +233,13 @@ class Sequential(Recordable):
             If `x`, `rows` or `sample_weight` does not fit.
         """
         x = self._bring(x)
-        key = self._key(step, x.shape[-2], rows, sample_weight, total_weight) if train else None
+        key = None
+        if train:
+            key = StepKey(self.seed, step, *self._of_rows(x.shape[-2], rows, sample_weight, total_weight), dropout)
         return self.plan.forward(x, train=train, key=key)
 
-    def _key(
-        self, step: int | KeyRow, batch: int, rows: Any, sample_weight: Any, total_weight: float | Array | None
-    ) -> StepKey:
-        if rows is None and sample_weight is None:
-            return StepKey(self.seed, step)
+    def _of_rows(self, batch: int, rows: Any, sample_weight: Any, total_weight: Any) -> tuple[Array, Array, Array]:
+        """Bring what belongs to the rows of a step to the backend; None stays None."""
         backend = self.backend
         for name, column in (("rows", rows), ("sample_weight", sample_weight)):
             if column is not None and tuple(np.shape(column)) != (batch,):
@@ -249,7 +251,7 @@ class Sequential(Recordable):
         if sample_weight is not None:
             sample_weight = backend.asarray(sample_weight)
             total_weight = backend.xp.sum(sample_weight) if total_weight is None else total_weight
-        return StepKey(self.seed, step, rows, sample_weight, total_weight)
+        return rows, sample_weight, total_weight
 
     @on_device
     def backward(self, dy: Any, caches: list[Any], *, need_dx: bool = False) -> Array | None:

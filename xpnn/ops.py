@@ -15,9 +15,11 @@ from typing import Any, NamedTuple
 from . import random
 from ._typing import Array, Device, DType, Namespace, Shape
 
-__all__ = ["Affine", "Clip", "Decay", "Ops", "Update", "portable_ops"]
+__all__ = ["Affine", "Clip", "Decay", "Ops", "Places", "Update", "portable_ops"]
 
 Scalar = float | Array
+#: Rates of dropout: one, the replicas' own, or thresholds on the device.
+MaskRate = float | Sequence[float] | Array
 
 
 class Affine(NamedTuple):
@@ -66,10 +68,21 @@ class Update(NamedTuple):
     clip: Clip | None = None
 
 
+class Places(NamedTuple):
+    """Where on the device a step leaves what is read of it after an epoch."""
+
+    #: The mean loss, 0-d or (K,).
+    loss: Array
+    #: Weight of the batch and of its rows that are right, (2,) or (2, K); None where nobody asks for accuracy.
+    hits: Array | None
+
+
 class Ops:
     """Portable operations on one Array API namespace, and on the device where new arrays are made."""
 
     name = "portable"
+    #: Whether a step's loss and what else is read of it may be written by the operation that computes the gradient.
+    fills_places = False
 
     def __init__(self, xp: Namespace, device: Device) -> None:
         self.xp = xp
@@ -131,23 +144,23 @@ class Ops:
             d_bias[...] = self.xp.sum(dy, axis=-2, keepdims=True)
         return dy @ weight.mT if need_dx else None
 
+    def await_gradients(self) -> None:
+        """Let what follows find all gradients that a backward pass has assigned; some may run beside it until then."""
+
     # -- dropout --------------------------------------------------------------------------------------------
-    def keep_mask(self, shape: Shape, rate: float | Sequence[float], key: tuple[Any, Any], dtype: DType) -> Array:
+    def keep_mask(self, shape: Shape, rate: MaskRate, key: tuple[Any, Any], dtype: DType) -> Array:
         """Inverted-dropout mask of `shape` from a `StepKey` pair (`xpnn.random.keep_mask`).
 
-        Replicas may have one `rate` each; where it is 0 the mask is all ones.
+        Replicas may have one `rate` each; where it is 0 the mask is all ones.  Rates on the device are given as the
+        thresholds that stand for them: an int32 array of shape (1,) or (K, 1).
         """
         return self._mask(shape, rate, key, dtype, None)
 
-    def keep_mask_of_rows(
-        self, shape: Shape, rate: float | Sequence[float], key: tuple[Any, Any], dtype: DType, rows: Array
-    ) -> Array:
+    def keep_mask_of_rows(self, shape: Shape, rate: MaskRate, key: tuple[Any, Any], dtype: DType, rows: Array) -> Array:
         """Do the same, but let int32 numbers `rows` (batch,) pick each row's mask, not its place in the batch."""
         return self._mask(shape, rate, key, dtype, rows)
 
-    def _mask(
-        self, shape: Shape, rate: float | Sequence[float], key: tuple[Any, Any], dtype: DType, rows: Array
-    ) -> Array:
+    def _mask(self, shape: Shape, rate: MaskRate, key: tuple[Any, Any], dtype: DType, rows: Array) -> Array:
         xp = self.xp
         if isinstance(rate, Sequence):
             counts = [[65536 if r == 0.0 else random.keep_threshold(r)] for r in rate]
@@ -287,6 +300,17 @@ class Ops:
     def softmax_cross_entropy_labels(self, logits: Array, labels: Array) -> tuple[Array, Array]:
         """Do the same for integer `labels` (..., batch) in 0..n_classes-1: targets of one 1 in each row."""
         return self.softmax_cross_entropy(logits, self.one_hot(labels, logits))
+
+    def cross_entropy_step(
+        self, logits: Array, target: Array, smoothing: float, weight: Array | None, places: Places
+    ) -> Array | None:
+        """Do all of a step's softmax cross-entropy as one, where `fills_places` says that it may be done.
+
+        Targets are rows of probabilities (..., batch, n) or labels (..., batch), smoothed; `weight` is (batch,).
+        Assigns mean loss and hits to `places` and returns the gradient of the mean to the logits, or None where
+        nothing was done.
+        """
+        return None
 
     def one_hot(self, labels: Array, like: Array) -> Array:
         """Return one-hot rows of integer `labels` (..., batch) in the dtype and width of `like` (..., batch, n)."""

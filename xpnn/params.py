@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ._typing import Array, Shape
-from .backend import Backend
+from .backend import Backend, on_device
 from .errors import BackendUnavailableError
 from .initializers import Initializer
 from .random import stream
@@ -171,10 +171,12 @@ class ParamStore:
         """Return the names of the decayed parameters that are matrices."""
         return [name for name, spec in self.specs.items() if spec.decay and len(spec.shape) == 2]
 
+    @on_device
     def snapshot(self) -> Snapshot:
         """Return copies of values and buffers, to `restore` later."""
         return Snapshot(self.backend.copy(self.values), self.backend.copy(self.buffers))
 
+    @on_device
     def restore(self, snapshot: Snapshot) -> None:
         """Copy a snapshot back, in place: all views stay valid."""
         self.values[...] = snapshot.values

@@ -14,25 +14,34 @@ from .arguments import as_real
 from .backend import Backend, to_numpy
 from .checkpoint import build, read, write
 from .config import Custom, from_config, known_classes, reading, to_config
+from .data.columns import as_columns
 from .data.csv import Table
 from .data.encoder import TableEncoder
 from .data.scaling import MinMax, Standardizer
-from .data.targets import ClassTarget, NumberTarget, target_from_dict
-from .errors import DataError, FileFormatError, ShapeError
+from .data.targets import ClassTarget, NumberTarget, NumberTargets, target_from_dict
+from .errors import DataError, FileFormatError, OptionError, ShapeError
 from .files import PathLike
+from .frames import table_names
+from .intervals import Intervals
 from .losses import Loss
 from .metrics import confusion_matrix
 from .model import Sequential
-from .schema import ANY, expect
+from .schema import ANY, at_least, expect
 from .staging import recover
 
-__all__ = ["MODEL", "Predictor", "Target", "model_file"]
+__all__ = ["MODEL", "Predictor", "Target", "load_predictor", "model_file", "network_tensors"]
 
 #: The name of a model in the folder of a run.
 MODEL = "model.safetensors"
 
-Target = ClassTarget | NumberTarget
+Target = ClassTarget | NumberTarget | NumberTargets
 Encoder = TableEncoder | Standardizer | MinMax
+
+#: Before the names of the arrays that belong to the intervals, in a file.
+_INTERVALS = "intervals/"
+#: Entries that files of older versions do not have.
+_LATER = {"temperature": (None, at_least(1e-6, float)), "threshold": (None, at_least(0, float))}
+_LEAST = 1e-30  # of a probability before its logarithm is taken
 
 
 @dataclass
@@ -60,13 +69,20 @@ class Predictor:
     encoder: Encoder | None = None
     #: JSON-able facts: name of the target column, source, options, scores, versions.
     info: dict[str, Any] = field(default_factory=dict, repr=False)
+    #: Divides the logarithms of the probabilities of classes, so that they are as often right as they say.
+    temperature: float | None = None
+    #: Of two classes the second is predicted from this probability on; None: the likelier one.
+    threshold: float | None = None
+    #: What `predict_interval` needs, for numbers.
+    intervals: Intervals | None = field(default=None, repr=False)
 
     def inputs(self, raw: Any) -> np.ndarray:
         """Encode raw data: a table from `load_csv`, a frame or a mapping of columns, or an array of shape (n, ...)."""
         if isinstance(self.encoder, TableEncoder):
-            if not _has_columns(raw):
-                raise ShapeError("Predictor: this model was trained on a table. Pass a dict of columns by name.")
-            return self.encoder.transform(raw)
+            if isinstance(raw, Table):
+                return self.encoder.transform(raw)
+            columns = as_columns(raw, "Predictor") if _has_columns(raw) else self._named(raw)
+            return self.encoder.transform({str(name): column for name, column in columns.items()})
         if isinstance(raw, Mapping | Table):
             raise ShapeError("Predictor: this model was trained on arrays, not on a table. Pass an array of rows.")
         names = getattr(self.encoder, "feature_names_in", None)
@@ -83,42 +99,103 @@ class Predictor:
             )
         return X if self.encoder is None else np.asarray(self.encoder.transform(X))
 
+    def _named(self, raw: Any) -> dict[str, np.ndarray]:
+        """Return the columns of an array by name, where the model was trained on an array."""
+        names = self.info.get("features")
+        if names is None or not self.info.get("by_position"):
+            raise ShapeError("Predictor: this model was trained on a table. Pass a dict of columns by name.")
+        array = np.asarray(raw)
+        if array.ndim != 2 or array.shape[1] != len(names):
+            raise ShapeError(
+                f"Predictor: expected {len(names)} features in each row, got shape {array.shape}. "
+                "Pass data like those the model was trained on."
+            )
+        return {name: array[:, k] for k, name in enumerate(names)}
+
     def predict_proba(self, raw: Any) -> np.ndarray:
-        """Return what the loss's link makes of the outputs, (n, n_out), on the host."""
-        return to_numpy(self.loss.link(self.net.predict(self.inputs(raw))))
+        """Return what the loss's link makes of the outputs, (n, n_out), on the host; of replicas the mean."""
+        return self._linked(self.inputs(raw))
+
+    def _linked(self, X: np.ndarray) -> np.ndarray:
+        """Return what `predict_proba` does, for encoded rows."""
+        return self.link(self.net.predict(X))
+
+    def link(self, outputs: Any) -> np.ndarray:
+        """Turn raw outputs (n, n_out), or (K, n, n_out) of replicas, into what `predict_proba` returns, on the host."""
+        out = to_numpy(self.loss.link(outputs))
+        out = out.mean(axis=0) if out.ndim == 3 else out
+        if self.temperature is None or not isinstance(self.target, ClassTarget):
+            return out
+        logs = np.log(np.maximum(out.astype(np.float64), _LEAST)) / self.temperature
+        shares = np.exp(logs - logs.max(axis=-1, keepdims=True))
+        return np.asarray(shares / shares.sum(axis=-1, keepdims=True), dtype=out.dtype)
 
     def predict(self, raw: Any) -> np.ndarray:
-        """Return labels, or values in the target's own units, of shape (n,)."""
+        """Return labels, or values in the target's own units, of shape (n,); of several targets (n, k)."""
         return self.decode(self.predict_proba(raw))
+
+    def predict_interval(self, raw: Any, coverage: float = 0.9) -> np.ndarray:
+        """Return lower and upper bounds, (n, 2), that hold the truth in a share `coverage` of rows like the training's.
+
+        Of several targets (n, k, 2); each target has that coverage by itself.  How they are made and what vouches for
+        them is in `xpnn.intervals`.
+
+        Raises
+        ------
+        OptionError
+            If the model is one of classes or without held-out rows, or these are too few for the coverage.
+        """
+        if isinstance(self.target, ClassTarget):
+            raise OptionError("predict_interval: expected a model of numbers, got one of classes. Use predict_proba.")
+        if self.intervals is None:
+            raise OptionError(
+                "predict_interval: expected a model with held-out rows to vouch for its intervals, got one without. "
+                "Train with xpnn.tabular.TabularRegressor and a validation_fraction above 0."
+            )
+        X = self.inputs(raw)
+        half = self.intervals.half_widths(X, coverage) * np.reshape(self.target.std, (1, -1))
+        values = self.decode(self._linked(X))
+        half = half.reshape(values.shape)
+        return np.stack([values - half, values + half], axis=-1)
 
     def decode(self, out: np.ndarray) -> np.ndarray:
         """Turn what `predict_proba` returned into labels or values."""
-        if isinstance(self.target, NumberTarget):
+        if not isinstance(self.target, ClassTarget):
             return self.target.decode(out, clip=True)  # no larger than anything seen in training
-        return self.target.decode(out.argmax(axis=-1))
+        return self.target.decode(self.codes(out))
+
+    def codes(self, out: np.ndarray) -> np.ndarray:
+        """Turn what `predict_proba` returned into class numbers, by the threshold if there is one."""
+        if self.threshold is None or out.shape[-1] != 2:
+            return np.asarray(out.argmax(axis=-1))
+        return (out[:, 1] >= self.threshold).astype(np.int64)
 
     def score(self, raw: Any, y: Any, *, strip: str | None = None) -> dict[str, Any]:
         """Compare predictions for raw data with the target `y` (n,) in its own terms.
 
         `strip` is the ending to take off labels, as in `ClassTarget.encode`.  Returns ``rows``, and for classes
         ``accuracy``, ``cross_entropy`` and ``confusion`` (lists, rows true), for numbers ``rmse``, ``mae`` and ``r2``
-        in the target's own units.
+        in the target's own units, of several targets the means.
         """
-        out = self.predict_proba(raw)
-        if isinstance(self.target, NumberTarget):
+        return self.score_outputs(self.predict_proba(raw), y, strip=strip)
+
+    def score_outputs(self, out: np.ndarray, y: Any, *, strip: str | None = None) -> dict[str, Any]:
+        """Return what `score` does, from what `predict_proba` returned."""
+        if not isinstance(self.target, ClassTarget):
             truth = self.target.numbers(y)
             _check_rows(out, truth)
             error = self.decode(out) - truth
-            total = float(np.square(truth - truth.mean()).sum())
+            total = np.square(truth - truth.mean(axis=0)).sum(axis=0)
+            lost = np.square(error).sum(axis=0)
             return {
-                "rmse": float(np.sqrt(np.square(error).mean())),
+                "rmse": float(np.sqrt(np.square(error).mean(axis=0)).mean()),
                 "mae": float(np.abs(error).mean()),
-                "r2": 1.0 - float(np.square(error).sum()) / total if total else float("nan"),
+                "r2": float(np.mean(1.0 - lost / total)) if np.all(total) else float("nan"),
                 "rows": len(truth),
             }
         codes = self.target.encode(y, strip=strip)
         _check_rows(out, codes)
-        matrix = confusion_matrix(codes, out.argmax(axis=-1), n_classes=len(self.target.classes))
+        matrix = confusion_matrix(codes, self.codes(out), n_classes=len(self.target.classes))
         likely = np.maximum(out[np.arange(len(codes)), codes].astype(np.float64), 1e-12)
         return {
             "accuracy": float(np.trace(matrix) / len(codes)),
@@ -130,13 +207,21 @@ class Predictor:
     # -- files ----------------------------------------------------------------------------------------------
     def save(self, path: PathLike) -> None:
         """Write network, encoding and facts to one safetensors file."""
+        later = {
+            "temperature": self.temperature,
+            "threshold": self.threshold,
+            "intervals": None if self.intervals is None else self.intervals.to_dict(),
+        }
         extra = {
             "loss": to_config(self.loss),
             "target": self.target.to_dict(),
             "encoder": to_config(self.encoder),
             "info": self.info,
+            **{name: value for name, value in later.items() if value is not None},
         }
-        write(path, self.net.state_dict(), {"network": self.net.config(), "extra": {"predictor": extra}})
+        beside = {} if self.intervals is None else self.intervals.tensors()
+        tensors = self.net.state_dict() | {f"{_INTERVALS}{name}": array for name, array in beside.items()}
+        write(path, tensors, {"network": self.net.config(), "extra": {"predictor": extra}})
 
     @classmethod
     def load(cls, path: PathLike, *, backend: str | Backend = "numpy", custom: Custom = ()) -> Predictor:
@@ -169,13 +254,16 @@ class Predictor:
         where = "Predictor.load"
         encoders = known_classes(custom=(TableEncoder, Standardizer, MinMax)) | known_classes(custom=custom)
         with reading(where, "what Predictor.save writes", got=f"a bad entry in {path}"):
-            expect(state, {"info": {str: ANY}})
+            expect(state, {"info": {str: ANY}, **{k: kind for k, kind in _LATER.items() if k in state}})
             made = cls(
-                build(meta["network"], tensors, backend=backend, custom_layers=custom, where=where),
+                build(meta["network"], network_tensors(tensors), backend=backend, custom_layers=custom, where=where),
                 from_config(state["loss"], known_classes((losses, Loss), custom=custom), where=where),
                 target_from_dict(state["target"]),
                 from_config(state["encoder"], encoders, where=where),
                 state["info"],
+                temperature=state.get("temperature"),
+                threshold=state.get("threshold"),
+                intervals=_read_intervals(state.get("intervals"), tensors, backend=backend, where=where),
             )
             if problem := made._misfit():
                 raise ValueError(problem)
@@ -186,6 +274,7 @@ class Predictor:
         if not isinstance(self.loss, Loss):
             return f"a loss that is {self.loss!r}"
         n_in, n_out, encoder, target = self.net.n_in, self.loss.n_outputs(self.net.n_out), self.encoder, self.target
+        n_targets = len(target.targets) if isinstance(target, NumberTargets) else 1
         if isinstance(encoder, TableEncoder):
             n_given: int = len(encoder.feature_names_out)
         else:
@@ -194,11 +283,78 @@ class Predictor:
             return f"an encoding into {n_given} columns for a network of {n_in} inputs"
         if isinstance(target, ClassTarget) and len(target.classes) != n_out:
             return f"{len(target.classes)} classes for a network of {n_out} outputs"
+        if isinstance(target, NumberTargets) and n_targets != n_out:
+            return f"{n_targets} targets for a network of {n_out} outputs"
+        if self.intervals is not None and (
+            isinstance(target, ClassTarget)
+            or self.intervals.scores.shape[1] != n_targets
+            or (self.intervals.scale is not None and self.intervals.scale.n_in != n_in)
+        ):
+            return (
+                f"intervals of {self.intervals.scores.shape[1]} outputs that do not go with the network and the target"
+            )
         return None
 
 
+def load_predictor(path: PathLike, *, backend: str | Backend = "numpy", custom: Custom = ()) -> Predictor:
+    """Read a model of tables or arrays: what ``xpnn train`` and the estimators of `xpnn.tabular` save.
+
+    It takes frames of pandas, polars and pyarrow, tables from `xpnn.data.load_csv` and dicts of columns, as they are,
+    and answers in the target's own terms.
+
+    Parameters
+    ----------
+    path : path
+        The file, or the folder of a run with its ``model.safetensors``, such as ``"runs/houses"``.
+    backend : str or Backend, default="numpy"
+        Where the network shall live.
+    custom : class or sequence of classes, default=()
+        Layers, initializers, losses and encoders of your own that it contains.
+
+    Returns
+    -------
+    Predictor
+        With ``predict``, ``predict_proba``, ``predict_interval`` and ``score``; ``info`` holds what is known of its
+        training.
+
+    Raises
+    ------
+    DataError, FileFormatError
+        If the file is absent, broken, or holds a bare network.
+    OptionError
+        If it contains a class that is not xpnn's, and not given.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from xpnn import load_predictor
+    >>> from xpnn.tabular import TabularRegressor
+    >>> table = {"size": np.arange(40.0), "kind": np.array(["a", "b"] * 20)}
+    >>> model = TabularRegressor(preset="quick", epochs=5).fit(table, np.arange(40.0) ** 2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     model.save(Path(folder, "model.safetensors"))
+    ...     same = load_predictor(folder)
+    >>> bool((same.predict(table) == model.predict(table)).all())
+    True
+    """
+    return Predictor.load(path, backend=backend, custom=custom)
+
+
+def network_tensors(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return of the arrays in a predictor's file those of its network."""
+    return {name: array for name, array in tensors.items() if not name.startswith(_INTERVALS)}
+
+
+def _read_intervals(state: Any, tensors: Mapping[str, np.ndarray], **options: Any) -> Intervals | None:
+    if state is None:
+        return None
+    own = {name.removeprefix(_INTERVALS): array for name, array in tensors.items() if name.startswith(_INTERVALS)}
+    return Intervals.from_dict(state, own, **options)
+
+
 def _has_columns(raw: Any) -> bool:
-    return isinstance(raw, Mapping | Table) or hasattr(raw, "columns")
+    return isinstance(raw, Mapping | Table) or table_names(raw) is not None
 
 
 def model_file(path: PathLike) -> Path:

@@ -25,7 +25,17 @@ import numpy as np
 
 from ._typing import Array, Device, DType, Namespace, Shape
 
-__all__ = ["KeyRow", "StepKey", "keep_mask", "keep_threshold", "splitmix64", "step_keys", "stream", "words"]
+__all__ = [
+    "KeyRow",
+    "StepKey",
+    "keep_mask",
+    "keep_threshold",
+    "keep_thresholds",
+    "splitmix64",
+    "step_keys",
+    "stream",
+    "words",
+]
 
 # The pairs of one step by slot, on the device: int32 arrays of shape (1,), or (K, 1) for replicas.
 KeyRow: TypeAlias = Mapping[int, tuple[Array, Array]]
@@ -90,6 +100,9 @@ class StepKey:
         Weights of the rows, for batch norm.
     total_weight : float or 0-d array, optional
         Their sum.
+    dropout : float or dict of slot to int32 array, default=1.0
+        What a schedule multiplies the rates of dropout by; or, on the device, the thresholds that come of it, shaped as
+        the pairs of `step` are.
 
     Examples
     --------
@@ -104,6 +117,7 @@ class StepKey:
     rows: Array = field(default=None, repr=False, compare=False)
     sample_weight: Array = field(default=None, repr=False, compare=False)
     total_weight: float | Array = field(default=None, repr=False, compare=False)
+    dropout: float | Mapping[int, Array] = field(default=1.0, repr=False, compare=False)
 
     @property
     def replicas(self) -> int:
@@ -117,6 +131,18 @@ class StepKey:
             return _pair(self.seed, slot, self.step)
         pairs = [_pair(seed, slot, self.step) for seed in self.seed]
         return [[a] for a, _ in pairs], [[b] for _, b in pairs]
+
+    def rate(self, slot: int, rate: float | list[float]) -> float | list[float] | Array:
+        """Return the rate of dropout of the layer in `slot` in this step, as `Ops.keep_mask` takes it.
+
+        Examples
+        --------
+        >>> StepKey(seed=0, step=0, dropout=0.5).rate(1, [0.2, 0.4])
+        [0.1, 0.2]
+        """
+        if isinstance(self.dropout, Mapping):
+            return self.dropout[slot]
+        return [own * self.dropout for own in rate] if isinstance(rate, list) else rate * self.dropout
 
 
 def _pair(seed: int, slot: int, step: int) -> tuple[int, int]:
@@ -175,6 +201,19 @@ def keep_threshold(rate: float) -> int:
     return min(max(round((1.0 - rate) * 65536), 1), 65535)
 
 
+def keep_thresholds(rates: Any) -> np.ndarray:
+    """Do so for many rates at once, as int32; where a rate is 0, all 65536 keep a unit.
+
+    Examples
+    --------
+    >>> keep_thresholds([0.0, 0.25, 0.5])
+    array([65536, 49152, 32768], dtype=int32)
+    """
+    rates = np.asarray(rates, dtype=np.float64)
+    kept = np.clip(np.rint((1.0 - rates) * 65536), 1, 65535)
+    return np.where(rates == 0.0, 65536, kept).astype(np.int32)
+
+
 def keep_mask(
     xp: Namespace,
     shape: Shape,
@@ -194,9 +233,9 @@ def keep_mask(
     ----------
     shape : tuple of int
         ``(batch, n)``; or ``(K, batch, n)`` with keys of shape (K, 1).
-    rate : float, or int32 array of shape (K, 1)
-        Share of units to drop, in [0, 1); resolved to 1/65536.  For replicas with rates of their own the array of
-        their thresholds, 65536 where nothing is dropped.
+    rate : float, or int32 array of shape (1,) or (K, 1)
+        Share of units to drop, in [0, 1); resolved to 1/65536.  Or, on the device, the thresholds themselves, which may
+        be the replicas' own: `keep_thresholds`.
     key : pair of int, or of int32 arrays of shape (K, 1)
         From `StepKey`.
     rows : int32 array of shape (batch,), optional

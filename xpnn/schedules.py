@@ -15,14 +15,16 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Literal
 
-from .arguments import field_number
+from .arguments import field_number, is_count
 from .errors import MissingMethodError, OptionError
 from .metrics import mode_of
 
 __all__ = [
     "Constant",
     "CosineDecay",
+    "CosineLog",
     "ExponentialDecay",
+    "FlatCosine",
     "InverseTimeDecay",
     "OneCycle",
     "Plateau",
@@ -110,16 +112,6 @@ class Schedule:
 
         number = field_number(self, name, f"a number in {interval}", inside)
         object.__setattr__(self, name, number)  # a NumPy scalar here would promote float32 arrays to float64
-
-    def _length(self, total: float | None) -> float:
-        """Return `total`, or say how to set it."""
-        if total is None:
-            raise OptionError(
-                f"{type(self).__name__}: expected a known length, got total=None. "
-                f"Pass total= (in {self.unit}s), "
-                "or hand the schedule to a Trainer, which fills it with the length of the fit."
-            )
-        return total
 
 
 @dataclass(frozen=True)
@@ -293,7 +285,33 @@ def _half_cosine(start: float, end: float, share: float) -> float:
 
 
 @dataclass(frozen=True)
-class CosineDecay(Schedule):
+class _OverTheFit(Schedule):
+    """Base of those that need to know when training ends."""
+
+    total: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.total is not None:
+            self._number("total", 0, bounds="(]")
+
+    def _length(self) -> float:
+        """Return `total`, or say how to set it."""
+        if self.total is None:
+            raise OptionError(
+                f"{type(self).__name__}: expected a known length, got total=None. "
+                f"Pass total= (in {self.unit}s), "
+                "or hand the schedule to a Trainer, which fills it with the length of the fit."
+            )
+        return self.total
+
+    def resolve(self, total: float) -> Schedule:
+        """Fill ``total=None`` with the length of the fit."""
+        return dataclasses.replace(self, total=total) if self.total is None else self
+
+
+@dataclass(frozen=True)
+class CosineDecay(_OverTheFit):
     r"""Fall from 1 to `end` along half a cosine, then stay.
 
     .. math:: f(t) = e + \tfrac{1}{2}(1 - e)\bigl(1 + \cos(\pi \min(t / T, 1))\bigr)
@@ -323,23 +341,121 @@ class CosineDecay(Schedule):
     [1.0, 0.5, 0.0, 0.0]
     """
 
-    total: float | None = None
     end: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.total is not None:
-            self._number("total", 0, bounds="(]")
         self._number("end", 0, 1)
 
     def __call__(self, t: float) -> float:
         """Return the factor at time `t`."""
-        total = self._length(self.total)
+        total = self._length()
         return _half_cosine(1.0, self.end, t / total) if t < total else float(self.end)
 
-    def resolve(self, total: float) -> Schedule:
-        """Fill ``total=None`` with the length of the fit."""
-        return dataclasses.replace(self, total=total) if self.total is None else self
+
+@dataclass(frozen=True)
+class FlatCosine(_OverTheFit):
+    r"""Stay at 1 for a share of the fit, then fall to `end` along half a cosine, then stay.
+
+    .. math:: f(t) = \begin{cases}
+        1 & t \le s\,T \\
+        e + \tfrac{1}{2}(1 - e)\Bigl(1 + \cos\bigl(\pi \tfrac{t / T - s}{1 - s}\bigr)\Bigr) & s\,T < t < T \\
+        e & t \ge T \end{cases}
+
+    Parameters
+    ----------
+    total : float, optional
+        The length :math:`T` in `unit`; > 0.  None: the length of the whole fit, which the Trainer fills in.
+    flat : float, default=0.5
+        The share :math:`s` of `total` that stays at 1, in [0, 1).
+    end : float, default=0.0
+        The last value :math:`e`, in [0, 1].
+    unit : {"epoch", "step"}, default="epoch"
+        What times are counted in.
+
+    Raises
+    ------
+    OptionError
+        If a field is out of its range; on a call while `total` is None.
+
+    References
+    ----------
+    .. [1] Holzmüller, Grinsztajn and Steinwart, "Better by default: strong pre-tuned MLPs and boosted trees on tabular
+       data", NeurIPS 2024: ``flat_cos``, which RealMLP multiplies dropout and weight decay by.
+
+    Examples
+    --------
+    >>> [round(FlatCosine(total=8)(t), 3) for t in (0, 4, 6, 8, 9)]
+    [1.0, 1.0, 0.5, 0.0, 0.0]
+    """
+
+    flat: float = 0.5
+    _: KW_ONLY
+    end: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._number("flat", 0, 1, bounds="[)")
+        self._number("end", 0, 1)
+
+    def __call__(self, t: float) -> float:
+        """Return the factor at time `t`."""
+        total = self._length()
+        begun = self.flat * total
+        if t <= begun:
+            return 1.0
+        return _half_cosine(1.0, self.end, (t - begun) / (total - begun)) if t < total else float(self.end)
+
+
+@dataclass(frozen=True)
+class CosineLog(_OverTheFit):
+    r"""Rise from 0 to 1 and fall back, several times, each cycle twice as long as the one before.
+
+    .. math:: f(t) = \tfrac{1}{2}\bigl(1 - \cos(2\pi \log_2(1 + (2^c - 1)\, t / T))\bigr)
+
+    Cycle `i` (from 0) ends at :math:`t / T = (2^{i + 1} - 1) / (2^c - 1)`: four valleys, for four cycles, of which
+    training may have its best epoch in any.  The factor is 0 in each of them, at the beginning, and after `total`.
+
+    Parameters
+    ----------
+    total : float, optional
+        The length :math:`T` in `unit`; > 0.  None: the length of the whole fit, which the Trainer fills in.
+    cycles : int, default=4
+        Their number :math:`c`, from 1 to 50; 4 is RealMLP's ``coslog4``.
+    unit : {"epoch", "step"}, default="epoch"
+        What times are counted in.
+
+    Raises
+    ------
+    OptionError
+        If a field is out of its range; on a call while `total` is None.
+
+    References
+    ----------
+    .. [1] Holzmüller, Grinsztajn and Steinwart, "Better by default: strong pre-tuned MLPs and boosted trees on tabular
+       data", NeurIPS 2024.
+
+    Examples
+    --------
+    >>> [round(CosineLog(total=15)(t), 3) for t in (0, 0.4142, 1, 3, 7, 15)]
+    [0.0, 1.0, 0.0, 0.0, 0.0, 0.0]
+    """
+
+    cycles: int = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not is_count(self.cycles) or self.cycles > 50:
+            raise OptionError(f"CosineLog: expected cycles to be an integer from 1 to 50, got {self.cycles!r}. Try 4.")
+        object.__setattr__(self, "cycles", int(self.cycles))
+
+    def __call__(self, t: float) -> float:
+        """Return the factor at time `t`."""
+        share = t / self._length()
+        if share >= 1.0:
+            return 0.0
+        cycles = math.log2(1.0 + (2.0**self.cycles - 1.0) * share)
+        return 0.5 * (1.0 - math.cos(2.0 * math.pi * cycles))
 
 
 @dataclass(frozen=True)
@@ -403,7 +519,7 @@ class WarmRestarts(Schedule):
 
 
 @dataclass(frozen=True)
-class OneCycle(Schedule):
+class OneCycle(_OverTheFit):
     r"""Rise from `start` to 1, then fall to `end`, each along half a cosine; then stay.
 
     The optimizer's learning rate is the *peak*.  This is the two-phase cosine variant of PyTorch's
@@ -440,7 +556,6 @@ class OneCycle(Schedule):
     [0.04, 1.0, 0.5, 0.0, 0.0]
     """
 
-    total: float | None = None
     warmup: float = 0.3
     _: KW_ONLY
     start: float = 1 / 25
@@ -448,23 +563,17 @@ class OneCycle(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.total is not None:
-            self._number("total", 0, bounds="(]")
         self._number("warmup", 0, 1, bounds="[)")
         self._number("start", 0, 1)
         self._number("end", 0, 1)
 
     def __call__(self, t: float) -> float:
         """Return the factor at time `t`."""
-        total = self._length(self.total)
+        total = self._length()
         peak = self.warmup * total
         if t < peak:
             return _half_cosine(self.start, 1.0, t / peak)
         return _half_cosine(1.0, self.end, (t - peak) / (total - peak)) if t < total else float(self.end)
-
-    def resolve(self, total: float) -> Schedule:
-        """Fill ``total=None`` with the length of the fit."""
-        return dataclasses.replace(self, total=total) if self.total is None else self
 
 
 @dataclass(frozen=True)

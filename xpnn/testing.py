@@ -16,7 +16,7 @@ import numpy as np
 from ._typing import Array
 from .accel.half import HALVES
 from .arguments import as_real, as_rows, number, same_length
-from .backend import Backend, get_backend, to_numpy
+from .backend import Backend, get_backend, on_device, to_numpy
 from .contract import check_assigned, check_function, mark_gradients, what
 from .errors import OptionError, ShapeError, XpnnError
 from .layers.base import walk
@@ -219,8 +219,11 @@ class _Problem:
     def __post_init__(self) -> None:
         if self.sample_weight is not None:
             self.sample_weight = self.net.backend.asarray(self.sample_weight)
-        self.start = self.net.store.snapshot()
+        self.backend = self.net.backend
+        with self.backend.active():
+            self.start = self.net.store.snapshot()
 
+    @on_device
     def value_at(self, values: np.ndarray, x: np.ndarray) -> float:
         store = self.net.store
         store.values[...] = store.backend.asarray(values)
@@ -228,6 +231,7 @@ class _Problem:
         pred, _ = self._forward(x)
         return float(to_numpy(self.loss.value_and_grad(pred, self.y, self.sample_weight)[0]))
 
+    @on_device
     def gradients(self, x: np.ndarray, *, need_dx: bool) -> tuple[np.ndarray, np.ndarray, Array | None]:
         """Return the parameters, their gradients and the inputs'."""
         layers, grads = list(walk(self.net.layers)), self.net.grads
@@ -438,7 +442,8 @@ def compare_backends(
                 raise
             skipped[name] = str(error)
             continue
-        runs[name] = _run(backend, make_net, loss, copy.copy(optimizer), X, y, steps)
+        with backend.active():
+            runs[name] = _run(backend, make_net, loss, copy.copy(optimizer), X, y, steps)
     grads, values, _ = runs[reference]
     for name, (other_grads, other_values, _) in list(runs.items())[1:]:
         for parameter in grads:

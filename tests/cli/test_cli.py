@@ -162,7 +162,10 @@ ACTING = [
     *(("--optimizer", name) for name in ("sgd", "momentum", "rmsprop", "adagrad", "adam", "nadam", "lion", "muon")),
     *(
         ("--schedule", name)
-        for name in ("constant", "step", "exponential", "inverse", "restarts", "onecycle", "plateau")
+        for name in (
+            *("constant", "step", "exponential", "inverse", "restarts"),
+            *("onecycle", "flatcosine", "coslog4", "plateau"),
+        )
     ),
     ("--warmup", 2),
     ("--lr", 0.002),
@@ -310,7 +313,7 @@ def interrupt(*_):
 
 
 def test_interrupt_keeps_the_best_weights(tmp_path, monkeypatch, no_pictures):
-    monkeypatch.setattr("xpnn.cli.run.ProgressBar", lambda: At(7, interrupt))
+    monkeypatch.setattr("xpnn.cli.course.ProgressBar", lambda: At(7, interrupt))
     ran = run("train", "moons", "--out", tmp_path)
     assert ran.status == 130
     assert ran.err == "interrupted: the best weights so far are kept\n"
@@ -321,10 +324,10 @@ def test_interrupt_keeps_the_best_weights(tmp_path, monkeypatch, no_pictures):
 
 
 def test_interrupt_before_there_is_anything_to_keep(tmp_path, monkeypatch):
-    monkeypatch.setattr("xpnn.cli.run.ProgressBar", lambda: xpnn.LambdaCallback(on_batch_end=interrupt))
+    monkeypatch.setattr("xpnn.cli.course.ProgressBar", lambda: xpnn.LambdaCallback(on_batch_end=interrupt))
     assert run("train", "moons", "--out", tmp_path)[::2] == (130, "interrupted in the first epoch: nothing is saved\n")
     assert not list(tmp_path.iterdir())
-    monkeypatch.setattr("xpnn.cli.run.open_source", interrupt)
+    monkeypatch.setattr("xpnn.cli.problem.open_source", interrupt)
     assert run("train", "moons", "--out", tmp_path)[::2] == (130, "interrupted\n")
 
 
@@ -332,7 +335,7 @@ def test_divergence_keeps_the_best_weights(tmp_path, monkeypatch, no_pictures):
     def spoil(trainer):
         trainer.net.params["0.weight"][...] = np.inf
 
-    monkeypatch.setattr("xpnn.cli.run.ProgressBar", lambda: At(4, spoil))
+    monkeypatch.setattr("xpnn.cli.course.ProgressBar", lambda: At(4, spoil))
     ran = run("train", "moons", "--out", tmp_path)
     refused(ran, r"xpnn train: fit: loss is nan at epoch 5, step 1 .* The best weights so far are kept\.")
     assert run("evaluate", tmp_path / "model.safetensors", "moons", "--json").json["accuracy"] > 0.8
@@ -356,7 +359,7 @@ def test_machine_fails(monkeypatch, error, message):
     def fail(*_):
         raise error
 
-    monkeypatch.setattr("xpnn.cli.run.open_source", fail)
+    monkeypatch.setattr("xpnn.cli.problem.open_source", fail)
     refused(run("train", "xor"), message)
 
 

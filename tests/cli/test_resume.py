@@ -33,7 +33,7 @@ def cut(monkeypatch):
             if step is not None and trainer.step == step:
                 raise error
 
-        monkeypatch.setattr("xpnn.cli.run.ProgressBar", lambda: xpnn.LambdaCallback(on_batch_end=end))
+        monkeypatch.setattr("xpnn.cli.course.ProgressBar", lambda: xpnn.LambdaCallback(on_batch_end=end))
 
     return at
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from xpnn.backend import to_numpy
 from xpnn.data.arrays import open_memmap
-from xpnn.data.batching import batches, epoch_order, split_off, stratified_indices, train_test_split
+from xpnn.data.batching import batches, epoch_order, folds, split_off, stratified_indices, train_test_split
 from xpnn.errors import DataError, LabelError, OptionError, ShapeError
 
 try:
@@ -285,3 +285,28 @@ def test_rows_are_split_off_by_their_numbers(asarray):
 def test_what_is_no_part_of_the_rows_is_refused(bad):
     with pytest.raises(DataError, match=r"^x: expected different numbers of rows, from 1 to 5 of 0 to 5, got"):
         split_off(6, bad, "x")
+
+
+# folds ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("n", "k"), [(10, 2), (11, 4), (7, 7)])
+def test_folds_divide_the_rows_into_parts_of_one_size(n, k):
+    parts = folds(n, k, seed=3)
+    assert sorted(np.concatenate(parts).tolist()) == list(range(n))
+    sizes = [len(part) for part in parts]
+    assert max(sizes) - min(sizes) <= 1
+    assert all((np.diff(part) > 0).all() for part in parts)
+    assert [p.tolist() for p in parts] == [p.tolist() for p in folds(n, k, seed=3)]
+    assert n == k or [p.tolist() for p in parts] != [p.tolist() for p in folds(n, k, seed=4)]
+
+
+def test_folds_have_each_class_alike():
+    y = np.array([0] * 30 + [1] * 15 + [2] * 5)
+    assert [np.bincount(y[part]).tolist() for part in folds(y, 5)] == [[6, 3, 1]] * 5
+
+
+def test_folds_of_other_numbers_than_there_can_be():
+    for k in (1, 4):
+        with pytest.raises(OptionError, match=rf"folds: expected 2 to 3 parts of 3 rows, got {k}"):
+            folds(3, k)

@@ -88,6 +88,16 @@ def test_booleans_are_numbers():
     np.testing.assert_array_equal(encoder.transform({"x": np.array([False, True])}), [[0.0], [2.0]])
 
 
+def test_booleans_may_come_as_words():
+    encoder = TableEncoder(clip=None).fit({"x": np.array([True, None, False, False], dtype=object)})
+    same = encoder.transform({"x": np.array([True, False, None], dtype=object)})
+    np.testing.assert_array_equal(encoder.transform({"x": texts("True", " false", None)}), same)
+    with pytest.raises(DataError, match="column 'x': expected a number, got 'yes' in data row 1"):
+        encoder.transform({"x": texts("yes")})
+    with pytest.raises(DataError, match="column 'y': expected a number, got 'True' in data row 1"):
+        TableEncoder().fit({"y": np.arange(3.0)}).transform({"y": texts("True")})
+
+
 def test_constant_columns_are_left_out_and_told():
     table = {"x": np.arange(3.0), "one": np.ones(3), "same": texts("a", "a", "a")}
     encoder = TableEncoder().fit(table)
@@ -255,6 +265,23 @@ def test_the_order_of_rows_does_not_change_the_columns():
 # the table --------------------------------------------------------------------------------------------------
 
 
+def test_values_first_moves_the_scaled_numbers_before_flags_bins_and_categories():
+    table = {
+        "sex": texts("f", "m", "m", "f", "m"),
+        "age": np.array([31.0, np.nan, 45.0, 38.0, 50.0]),
+        "empty": np.array([np.nan, 1.0, 1.0, 1.0, np.nan]),  # of which the flag alone is left
+        "pay": np.array([1.0, 2.0, 3.0, 4.0, 9.0]),
+    }
+    plain, moved = TableEncoder(bins=3).fit(table), TableEncoder(bins=3, values_first=True).fit(table)
+    assert moved.n_values == plain.n_values == 2
+    assert moved.feature_names_out[:3] == ["age", "pay", "sex=f"]
+    assert sorted(moved.feature_names_out) == sorted(plain.feature_names_out)
+    places = [plain.feature_names_out.index(name) for name in moved.feature_names_out]
+    np.testing.assert_array_equal(moved.transform(table), plain.transform(table)[:, places])
+    again = TableEncoder.from_dict(json.loads(json.dumps(moved.to_dict())))
+    np.testing.assert_array_equal(again.transform(table), moved.transform(table))
+
+
 def test_the_matrix_is_float32_in_the_order_of_training_and_extra_columns_are_ignored():
     table = {"a": np.arange(4.0), "c": texts(*"xyzx")}
     encoder = TableEncoder().fit(table)
@@ -372,8 +399,13 @@ def test_an_override_of_an_unknown_column(option):
         ),
         (
             {"a": np.array(["2020-01-01"], dtype="datetime64[D]")},
+            DataError,
+            "expected a column that varies, got none. a: left out, every value is 2020-01-01",
+        ),
+        (
+            {"a": np.array([1j, 2j])},
             DTypeError,
-            "column 'a': expected numbers or text, got dtype datetime64",
+            "column 'a': expected numbers or text, got dtype complex128",
         ),
         (
             {"a": np.array([1.0, np.inf, -np.inf])},
@@ -430,7 +462,7 @@ def test_an_encoder_that_was_never_fitted(method):
 def test_a_damaged_state(damage):
     state = TableEncoder(bins=2).fit(GOOD).to_dict()
     if damage == "kind":
-        state["columns"][0]["kind"] = "date"
+        state["columns"][0]["kind"] = "day"
     elif damage == "spelling":
         state["columns"][0]["spelling"] = "."
     elif damage == "edges":
@@ -534,3 +566,12 @@ def test_a_gap_in_a_frame_changes_no_other_cell(library):
     for values in ([1, 2, 3], [1, None, 3]):
         with pytest.raises(DataError, match=r"expected the categories 'u', 'v', got numbers such as 1"):
             words.transform(frame(values, "Int64"))
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_which_inputs_come_of_which_column(first):
+    encoder = TableEncoder(bins=2, values_first=first).fit(GOOD)
+    names = np.array(encoder.feature_names_out)
+    found = {column: names[places].tolist() for column, places in encoder.feature_places.items()}
+    assert found == {c: [n for n in found[c] if n == c or n.startswith((f"{c}:", f"{c}="))] for c in ("age", "work")}
+    assert sorted(np.concatenate(list(encoder.feature_places.values())).tolist()) == list(range(len(names)))

@@ -175,6 +175,9 @@ class Capturer:
         self.recorded = self.launched = 0
         self.is_active = False
 
+    def release(self):
+        """Memory is NumPy's."""
+
     @contextlib.contextmanager
     def active(self):
         assert not self.is_active
@@ -184,7 +187,7 @@ class Capturer:
         finally:
             self.is_active = False
 
-    def record(self, run):
+    def record(self, run, *, branches=False):
         global TAPE
         assert self.is_active
         assert TAPE is None

@@ -134,6 +134,7 @@ def own_dropout(backend):
 
 
 THREE = {"seed": [1, 2, 3]}
+FADING = xpnn.FlatCosine(flat=0.25)
 TARGETS = np.random.default_rng(5).normal(size=(N, 3))
 REGRESSION = {"loss": xpnn.MeanSquaredError(), "metrics": ("mse", "rmse", "mae")}
 R2 = {"loss": xpnn.MeanSquaredError(), "metrics": ("r2",)}
@@ -151,7 +152,25 @@ OPTIONS: dict[str, tuple[dict, dict, dict, dict]] = {
     "replicas, batch norm": ({**THREE, "norm": "batch", "activation": "gelu"}, {}, {}, {}),
     "replicas, AdamW's own rates": (THREE, {"rule": own_rates(xpnn.AdamW)}, {}, {}),
     "replicas, SGD's own rates": (THREE, {"rule": own_rates(xpnn.SGD)}, {}, {}),
-    "replicas, own dropout": ({"net": own_dropout}, {}, {}, {"graph": False, "trace": False}),
+    "replicas, own dropout": ({"net": own_dropout}, {}, {}, {}),
+    "dropout that fades": ({"dropout": [0.3, 0.1]}, {"dropout_schedule": FADING}, {}, {}),
+    "dropout that ends": ({"dropout": 0.3}, {"dropout_schedule": xpnn.CosineDecay(total=2)}, {}, {}),
+    "replicas, dropout that fades": ({**THREE, "dropout": 0.3}, {"dropout_schedule": FADING}, {}, {}),
+    "replicas, own dropout that fades": ({"net": own_dropout}, {"dropout_schedule": FADING}, {}, {}),
+    "decay that fades": ({}, {"weight_decay_schedule": FADING, "schedule": xpnn.CosineLog()}, {}, {}),
+    "coupled decay that fades": (
+        {},
+        {"weight_decay_schedule": FADING, "rule": lambda: xpnn.SGD(0.1, 0.9, weight_decay=0.1)},
+        {},
+        {},
+    ),
+    "replicas, decay that fades": (THREE, {"rule": own_rates(xpnn.AdamW), "weight_decay_schedule": FADING}, {}, {}),
+    "rows' own masks that fade": (
+        {"dropout": 0.3},
+        {"kind": Numbered, "dropout_schedule": FADING},
+        {},
+        {"trace": False},
+    ),
     "one replica": ({"seed": [1]}, {"regularizer": lambda: xpnn.L2(0.01)}, {}, {}),
     "clipped": ({}, {"clip_norm": 0.1, "clip_value": 0.05}, {}, {}),
     "penalty": ({}, {"regularizer": lambda: xpnn.L2(0.01)}, {}, {}),

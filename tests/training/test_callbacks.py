@@ -146,6 +146,140 @@ def test_early_stopping(values, options, stops, best):
         assert run.stop_reason is None
 
 
+@pytest.mark.parametrize(
+    ("values", "options", "stops", "best"),
+    [
+        ([3, 2, 3, 2, 3, 3], {"ties": "last", "patience": 2}, 6, 4),  # an equal value begins the wait anew
+        ([3, 2, 3, 2, 3, 3], {"ties": "first", "patience": 3}, 5, 2),
+        ([3, 3, 3], {"ties": "last"}, None, 3),
+        ([1, 2, 2, 0], {"ties": "last", "mode": "max"}, None, 3),
+        ([5, 4, 3.5, 3, 3], {"ties": "last", "min_delta": 1.0}, None, 4),
+        ([math.nan, 2, math.nan, 2], {"ties": "last"}, None, 4),
+        ([1, 2, 3, 4, 5], {"patience": 2, "patience_growth": 1.0}, 4, 1),  # after 1 + 2 + 1
+        ([2, 2, 1, 3, 3, 3, 3, 3, 3, 3, 3], {"patience": 2, "patience_growth": 2.0}, 11, 3),  # after 3 + 2 + 6
+        ([2, 1, 3, 3, 3], {"patience": 1, "patience_growth": 0.5}, 4, 2),  # after 2 + 1 + 1
+        ([2, 1, 3, 3, 3], {"patience": 1, "patience_growth": 0.6}, 5, 2),  # 2.2 epochs are over after 3
+    ],
+)
+def test_ties_and_growing_patience(values, options, stops, best):
+    script, stopping = Script(values), EarlyStopping(**options)
+    run = make(script, stopping)
+    history = run.fit(*table(), epochs=len(values), batch_size=20)
+    assert len(history) == (stops or len(values))
+    assert (run.stop_reason is not None) == (stops is not None)
+    assert (stopping.best_epoch, stopping.best) == (best, values[best - 1])
+    assert_holds(run.net, script.weights[best - 1])
+
+
+@pytest.mark.parametrize("best", [1, 2, 10])
+def test_the_rule_of_realmlp(best):
+    values = [1.0 / epoch for epoch in range(1, best + 1)] + [9.0] * 80
+    stopping = EarlyStopping(patience=41, patience_growth=2, ties="last")
+    history = make(Script(values), stopping).fit(*table(), epochs=len(values), batch_size=20)
+    assert len(history) == 3 * best + 41 if 3 * best + 41 < len(values) else len(history) == len(values)
+    assert stopping.best_epoch == best
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"ties": "both"}, r"EarlyStopping: expected ties to be 'first' or 'last', got 'both'"),
+        ({"patience_growth": -1}, r"EarlyStopping: expected patience_growth >= 0, got -1"),
+        ({"patience_growth": math.inf}, r"expected patience_growth >= 0, got inf"),
+        ({"patience_growth": None}, r"expected patience_growth >= 0, got None"),
+    ],
+)
+def test_bad_options_of_early_stopping(options, text):
+    with pytest.raises(OptionError, match=text):
+        EarlyStopping(**options)
+
+
+# -- early stopping of each replica -------------------------------------------------------------------------------
+class ScriptOfEach(Script):
+    """Writes given values of each replica over ``val_loss_replicas``."""
+
+    def on_epoch_end(self, trainer):
+        trainer.history.rows[-1]["val_loss_replicas"] = list(self.values[trainer.epoch - 1])
+        super().on_epoch_end(trainer)
+
+
+def make_each(script, *around, **options):
+    net = xpnn.mlp([3, 8, 2], norm="batch", seed=[1, 2, 3])
+    return make(script, EarlyStopping(**{"patience": 2, "per_replica": True, **options}), *around, net=net)
+
+
+def assert_each_holds(net, weights, epochs):
+    for name, value in net.state_dict().items():
+        for k, epoch in enumerate(epochs):
+            np.testing.assert_array_equal(value[k], weights[epoch - 1][name][k], err_msg=f"{name} of {k}")
+
+
+EACH = [(5.0, 1.0, 4.0), (4.0, 2.0, 3.0), (6.0, 3.0, 2.0), (6.0, 0.5, 1.0), (6.0, 0.1, 3.0), (1.0, 0.1, 3.0), (0, 0, 0)]
+
+
+def test_each_replica_has_a_best_epoch_of_its_own():
+    """The second was out of patience when it had its best value; the first too, later."""
+    script = ScriptOfEach(EACH)
+    run = make_each(script)
+    stopping = run.callbacks[1]
+    history = run.fit(*table(), epochs=7, batch_size=20, validation_fraction=0.2)
+    assert len(history) == 6
+    assert (stopping.best_epoch, stopping.best) == ([2, 1, 4], [4.0, 1.0, 1.0])
+    assert run.stop_reason == ("val_loss of no replica has improved for 2 epochs; restored epoch 2, 1, 4 (4, 1, 1)")
+    assert_each_holds(run.net, script.weights, [2, 1, 4])
+
+
+def test_of_each_replica_likewise_with_other_options():
+    script = ScriptOfEach([(0.5, 0.5, math.nan), (0.7, 0.5, 0.1), (0.7, 0.2, 0.1)])
+    run = make_each(script, mode="max", ties="last", restore_best=False)
+    run.fit(*table(), epochs=3, batch_size=20, validation_fraction=0.2)
+    assert run.callbacks[1].best_epoch == [3, 2, 3]
+    assert_each_holds(run.net, script.weights, [3, 3, 3])
+
+
+@pytest.mark.parametrize("average", [False, True], ids=["", "EMA"])
+def test_each_replica_ends_as_it_would_alone(average):
+    X, y = table(120)
+    X_val, y_val = X[80:], np.random.default_rng(3).integers(0, 2, 40)
+
+    def fitted(seed):
+        each = isinstance(seed, list)
+        stopping = EarlyStopping(patience=4, ties="last", per_replica=each)
+        around = [EMA(0.8), stopping] if average else [stopping]
+        run = make(*around, lr=0.03, net=xpnn.mlp([3, 8, 2], dropout=0.1, dtype="float64", seed=seed))
+        run.fit(X[:80], y[:80], epochs=40, batch_size=20, X_val=X_val, y_val=y_val)
+        return run.net.store.values, stopping
+
+    together, of_all = fitted([4, 5, 6, 7])
+    assert len(set(of_all.best_epoch)) > 1, "there is something to tell apart"
+    for k, seed in enumerate((4, 5, 6, 7)):
+        alone, own = fitted(seed)
+        assert (own.best_epoch, own.best) == (of_all.best_epoch[k], pytest.approx(of_all.best[k]))
+        np.testing.assert_allclose(together[k], alone, rtol=1e-9, atol=1e-12)
+
+
+def test_each_replicas_best_survives_a_cut(tmp_path):
+    straight = make_each(ScriptOfEach(EACH))
+    straight.fit(*table(), epochs=7, batch_size=20, validation_fraction=0.2)
+
+    cut = make_each(ScriptOfEach(EACH), raiser(KeyboardInterrupt(), 3, "on_batch_end"))
+    with pytest.raises(KeyboardInterrupt):
+        cut.fit(*table(), epochs=7, batch_size=20, validation_fraction=0.2)
+    assert cut.epoch == 3
+    cut.save(tmp_path / "run")
+    again = [ScriptOfEach(EACH), EarlyStopping(patience=2, per_replica=True), LambdaCallback()]
+    resumed = Trainer.load(tmp_path / "run", callbacks=again)
+    resumed.fit(*table(), epochs=4, batch_size=20, validation_fraction=0.2)
+    assert resumed.callbacks[1].best_epoch == straight.callbacks[1].best_epoch == [2, 1, 4]
+    np.testing.assert_array_equal(resumed.net.store.values, straight.net.store.values)
+    np.testing.assert_array_equal(resumed.net.store.buffers, straight.net.store.buffers)
+
+
+def test_each_replica_needs_replicas():
+    with pytest.raises(OptionError, match=r"EarlyStopping: expected a network of replicas with per_replica=True, got"):
+        make(EarlyStopping("loss", per_replica=True)).fit(*table(), epochs=2)
+
+
 def test_early_stopping_may_leave_the_last_weights():
     script = Script([1, 2, 3, 4])
     run = make(script, EarlyStopping(patience=2, restore_best=False))

@@ -106,6 +106,29 @@ def test_schedules_go_on(tmp_path, schedule):
     assert_same(straight, resumed)
 
 
+@pytest.mark.parametrize("backend", ["numpy", "strict"])
+def test_schedules_of_dropout_and_decay_go_on(tmp_path, backend):
+    options = {
+        "schedule": xpnn.CosineLog(total=4, cycles=2),
+        "dropout_schedule": xpnn.FlatCosine(total=4),
+        "weight_decay_schedule": xpnn.Plateau("loss", patience=0, min_delta=1.0),
+        "optimizer": xpnn.AdamW(0.01, weight_decay=0.5),
+    }
+    straight = make(backend, **options)
+    straight.fit(X, Y, epochs=2, batch_size=16)
+    straight.save(tmp_path / "run")
+    resumed = xpnn.Trainer.load(tmp_path / "run", backend=backend)
+    assert (resumed.dropout_schedule, resumed.weight_decay_schedule) == (
+        options["dropout_schedule"],
+        options["weight_decay_schedule"],
+    )
+    pickled = pickle.loads(pickle.dumps(straight))
+    for trainer in (straight, resumed, pickled):
+        trainer.fit(X, Y, epochs=2, batch_size=16)
+    assert_same(straight, resumed)
+    assert_same(straight, pickled)
+
+
 def test_replicas_with_rates_of_their_own(tmp_path):
     net = xpnn.mlp([4, 8, 3], replicas=3, seed=1)
     straight = xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.Adam([0.1, 0.01, 0.001]))

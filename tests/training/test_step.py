@@ -30,6 +30,8 @@ def test_rows_of_eager_steps_are_pythons_numbers():
     assert all(type(s.weight) is float for s in found)
     assert [s.slot for s in table().steps(1, 2)] == [1]
     assert next(table().steps()).rows is next(table().steps()).strength is None
+    assert [s.dropout for s in table().steps()] == [1.0] * 3
+    assert [s.dropout for s in table(dropout=[0.5, 0.25, 0.0]).steps()] == [0.5, 0.25, 0.0]
 
 
 @pytest.mark.parametrize("strengths", [None, [1.0, 2.0, 3.0]], ids=["", "strengths"])
@@ -39,7 +41,9 @@ def test_rows_as_arrays_hold_the_same(seed, each, strengths, backend):
     net = xpnn.mlp([2, 3, 1], dropout=0.5, seed=seed, backend=backend)
     replicas = net.store.replicas
     rows = backend.asarray(np.arange(11), dtype=backend.xp.int32)
-    made = table(rows=rows, strengths=strengths)
+    made = table(rows=rows, strengths=strengths, dropout=[1.0, 0.5, 0.0])
+    drops = [layer.slot for layer in net.layers if isinstance(layer, xpnn.Dropout)]
+    assert len(drops) == 1
     again = made.lay_out(net, 0, 1, each=each)
     made.fill(again, net, 1)  # the memory is used again
     for start, arrays in (
@@ -64,6 +68,8 @@ def test_rows_as_arrays_hold_the_same(seed, each, strengths, backend):
             assert backend.to_numpy(view.rows).tolist() == backend.to_numpy(eager.rows).tolist()
             key = StepKey(net.seed, eager.step)
             for slot in arrays.slots:
+                kept = {1.0: 32768, 0.5: 49152, 0.0: 65536}[eager.dropout] if slot in drops else 65536
+                assert backend.to_numpy(view.dropout[slot]).tolist() == np.full((*replicas, 1), kept).tolist()
                 assert [backend.to_numpy(half).tolist() for half in view.step[slot]] == [
                     np.reshape(half, (*replicas, 1)).tolist() for half in key[slot]
                 ]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .._typing import Array, Device, DType, Namespace, Shape
-from ..ops import Affine, Ops, Update
+from ..ops import Affine, MaskRate, Ops, Update
 from ..random import keep_threshold
 from .native.openblas import NO_POOL
 from .native.support import Compiled, find_pool, is_loaded, load_loops, numpy_objection
@@ -171,15 +171,17 @@ class NumpyOps(Ops):
         return self.linear_backward(x, dy, affine, need_dx=need_dx, need_d_bias=False)
 
     # -- dropout --------------------------------------------------------------------------------------------
-    def keep_mask(self, shape: Shape, rate: float | Sequence[float], key: tuple[Any, Any], dtype: DType) -> Array:
+    def keep_mask(self, shape: Shape, rate: MaskRate, key: tuple[Any, Any], dtype: DType) -> Array:
         """Draw masks, by a compiled loop where there is one."""
         if self._loops is None or isinstance(rate, Sequence) or 0 in shape or np.dtype(dtype) not in _FLOATS:
             return super().keep_mask(shape, rate, key, dtype)
-        keys = [(k if isinstance(k, np.ndarray) else np.asarray(k, np.int32)).reshape(-1) for k in key]
-        mask = np.empty_like(keys[0], dtype=dtype, shape=shape)
-        masks = mask.reshape(len(keys[0]), -1)
+        numbers = [(k if isinstance(k, np.ndarray) else np.asarray(k, np.int32)).reshape(-1) for k in key]
+        kept = np.full_like(numbers[0], keep_threshold(rate)) if isinstance(rate, int | float) else rate.reshape(-1)
+        mask = np.empty_like(numbers[0], dtype=dtype, shape=shape)
+        masks = mask.reshape(len(numbers[0]), -1)
         for k in range(len(masks)):
-            self._loops.keep_mask(self._pool, masks[k], *(own[k : k + 1] for own in keys), keep_threshold(rate))
+            limit = kept[k : k + 1] if len(kept) > 1 else kept
+            self._loops.keep_mask(self._pool, masks[k], *(own[k : k + 1] for own in numbers), limit)
         return mask
 
     # -- losses ---------------------------------------------------------------------------------------------

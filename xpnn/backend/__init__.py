@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .interop import namespace, on_device, ops_of, to_numpy
+from .interop import namespace, on_device, on_its_device, ops_of, to_numpy
 from .probe import available_backends
 from .value import Backend, backend_of, get_backend, like
 
@@ -20,6 +20,7 @@ __all__ = [
     "like",
     "namespace",
     "on_device",
+    "on_its_device",
     "ops_of",
     "to_numpy",
 ]

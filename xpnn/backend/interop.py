@@ -16,7 +16,7 @@ from ..errors import DTypeError
 from ..frames import stacked, unwrapped
 from ..ops import Ops, portable_ops
 
-__all__ = ["LIBRARIES", "NAMESPACES", "library_of", "namespace", "on_device", "ops_of", "to_numpy"]
+__all__ = ["LIBRARIES", "NAMESPACES", "library_of", "namespace", "on_device", "on_its_device", "ops_of", "to_numpy"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -76,6 +76,19 @@ def on_device(method: Callable[_P, _T]) -> Callable[_P, _T]:
         if backend.name != "cupy":
             return method(*args, **kwargs)
         with backend.active():
+            return method(*args, **kwargs)
+
+    return on_the_device
+
+
+def on_its_device(method: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Run a method of objects that have no backend while the device of its first argument, an array, is current."""
+
+    @functools.wraps(method)
+    def on_the_device(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        if len(args) < 2 or library_of(type(args[1])) != "cupy":
+            return method(*args, **kwargs)
+        with args[1].device:  # type: ignore[attr-defined]
             return method(*args, **kwargs)
 
     return on_the_device

@@ -13,6 +13,7 @@ import array_api_compat
 import numpy as np
 
 from .._typing import Array, Device, DType, Namespace
+from ..accel.cuda.upload import SLICE_BYTES, upload
 from ..accel.half import HALVES, half_of
 from ..accel.native.support import Compiled, compiled_by_environment
 from ..arguments import as_array, real_hint
@@ -136,6 +137,9 @@ class Backend:
             # torch warns of read-only memory and cannot express negative strides
             host = np.require(host, requirements=["C", "W"])
         with self.active():
+            if self.name == "cupy" and host.nbytes > SLICE_BYTES:
+                cupy, cupyx = (importlib.import_module(name) for name in ("cupy", "cupyx"))
+                return upload(cupy, cupyx, host)
             return self.xp.asarray(host, dtype=dtype, device=self.device)
 
     def copy(self, a: Any, *, dtype: DType | None = None) -> Array:

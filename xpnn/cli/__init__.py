@@ -1,4 +1,4 @@
-"""The command line: ``xpnn check | train | predict | evaluate | report | gradcheck | parity | bench | doctor | info``.
+"""The command line: check, train, search, predict, evaluate, report, gradcheck, parity, bench, doctor and info.
 
 Exit status 0 is success, 1 a check that failed, 2 bad input (one line on stderr, no traceback), 130 Ctrl-C, 143
 SIGTERM, 129 a terminal that hung up.
@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from ..arguments import printable
 from ..errors import XpnnError
-from . import bench, check, report, score, system, train, trust
+from . import bench, check, report, score, search, system, train, trust
 from .interrupts import Signals, status_of, word_of
 from .options import in_options
 from .streams import Lasting, open_missing
@@ -48,7 +48,7 @@ def make_parser() -> argparse.ArgumentParser:
         epilog="`xpnn COMMAND --help` tells all options of a command.",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, prog="xpnn")
-    for module in (check, train, score, report, trust, bench, system):
+    for module in (check, train, search, score, report, trust, bench, system):
         module.add_commands(commands)
     return parser
 

@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .. import schedules
 from ..errors import OptionError
-from ..losses import Huber, Loss, MeanAbsoluteError, MeanSquaredError
 from ..search.configuration import OPTIMIZERS
+from ..tabular.recipe import Recipe
 from .sources import Kind, kind_of
 
-__all__ = ["LOSSES", "SCHEDULES", "check_task", "default_of", "option", "refuse_idle", "rows_a_batch", "settle"]
+__all__ = ["check_task", "default_of", "option", "overrides", "refuse_idle", "rows_a_batch", "settle"]
 
 # The recipes' learning rates are Adam's; rules that divide by no or another norm of the gradients need others.
 _RATES = {"sgd": 100.0, "momentum": 100.0, "adagrad": 10.0, "lion": 0.1, "muon": 20.0}
-SCHEDULES: dict[str, type[schedules.Schedule]] = {
-    "constant": schedules.Constant,
-    "step": schedules.StepDecay,
-    "exponential": schedules.ExponentialDecay,
-    "inverse": schedules.InverseTimeDecay,
-    "cosine": schedules.CosineDecay,
-    "restarts": schedules.WarmRestarts,
-    "onecycle": schedules.OneCycle,
-    "plateau": schedules.Plateau,
-}
-LOSSES: dict[str, type[Loss]] = {"mse": MeanSquaredError, "mae": MeanAbsoluteError, "huber": Huber}
 
 
 @dataclass(frozen=True)
@@ -61,6 +50,10 @@ _KINDS: dict[Kind, str] = {
 }
 _FILES: tuple[Kind, ...] = ("table", "arrays", "stream")
 _TABLES: tuple[Kind, ...] = ("table",)
+_OF_TABLES = (
+    *("header", "delimiter", "missing", "encoding", "comment", "sheet"),
+    *("drop", "categorical", "numeric", "decimal", "bins", "preset"),
+)
 _ACTS_ON: dict[str, tuple[Kind, ...]] = {
     "target": _FILES,
     "test_file": _FILES,
@@ -69,7 +62,7 @@ _ACTS_ON: dict[str, tuple[Kind, ...]] = {
     "data_dir": ("mnist",),
     "no_download": ("mnist",),
     "strip_target": _FILES,
-    **dict.fromkeys(("header", "delimiter", "missing", "drop", "categorical", "numeric", "decimal", "bins"), _TABLES),
+    **dict.fromkeys(_OF_TABLES, _TABLES),
 }
 
 
@@ -111,8 +104,10 @@ def settle(args: argparse.Namespace) -> argparse.Namespace:
     A batch size of 0 waits for the number of rows.
     """
     kind = kind_of(args.source)
+    if args.command == "search" and kind != "table":
+        raise OptionError(f"search: expected a table, a .csv file, got {args.source}. Use xpnn train, or xpnn.search.")
     _refuse_contradictions(args, kind)
-    defaults = _defaults(args, kind)
+    defaults = _preset_defaults(args) if args.preset else _defaults(args, kind)
     return argparse.Namespace(
         **{name: defaults.get(name) if value is None else value for name, value in vars(args).items()}
     )
@@ -126,6 +121,10 @@ def _refuse_contradictions(args: argparse.Namespace, kind: Kind) -> None:
         raise OptionError("--test-target: expected a --test-file that it belongs to, got none. Add --test-file X.npy.")
     if kind == "stream" and args.test_file and not args.test_target:
         raise OptionError(f"--test-file: {args.test_file} needs the file of its targets. Add --test-target y.npy.")
+    if args.preset:
+        for name, silent in _WITHOUT_PRESET.items():
+            if getattr(args, name) != silent:
+                raise OptionError(f"{option(name)}: expected no --preset beside it, got {args.preset}. Leave one out.")
     if args.validation_size == 0:
         for name, given in (("patience", args.patience), ("schedule plateau", args.schedule == "plateau")):
             if given:
@@ -136,12 +135,17 @@ def _refuse_contradictions(args: argparse.Namespace, kind: Kind) -> None:
                 raise OptionError(f"--{name}: expected a hidden layer to act on, got none. Widen --hidden.")
 
 
+def _preset_defaults(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the values of options that no recipe decides."""
+    return {"test_size": 0.0 if args.test_file else 0.2, "dtype": "float32"}
+
+
 def _defaults(args: argparse.Namespace, kind: Kind) -> dict[str, Any]:
     """Return the values of options that were left out, for this kind of data."""
     recipe = _RECIPES[kind]
     epochs = args.epochs or recipe.epochs
-    # One cycle begins with a rise of its own; and coupled decay (L2) as strong as AdamW's would stop all learning.
-    warmup = 0.0 if args.schedule == "onecycle" else recipe.warmup * epochs
+    # Some begin with a rise of their own; and coupled decay (L2) as strong as AdamW's would stop all learning.
+    warmup = 0.0 if args.schedule in ("onecycle", "coslog4") else recipe.warmup * epochs
     decay = recipe.weight_decay if OPTIMIZERS[args.optimizer].decoupled else 0.0
     return {
         "test_size": 0.0 if args.test_file or kind not in _ACTS_ON["test_size"] else 0.2,
@@ -156,7 +160,42 @@ def _defaults(args: argparse.Namespace, kind: Kind) -> dict[str, Any]:
         "patience": recipe.patience if args.validation_size else None,
         "dtype": "float32",
         "bins": "auto" if kind == "table" else None,
+        "schedule": "cosine",
+        "label_smoothing": 0.0,
+        "ema": 0.0,
     }
+
+
+#: Options that are entries of a table's recipe, by the same name.
+_ENTRIES = (
+    *("hidden", "activation", "dropout", "lr", "schedule", "batch_size", "epochs", "patience", "weight_decay"),
+    *("label_smoothing", "clip_norm", "ema", "bins"),
+)
+# What only a network without a preset has, with the value that says nothing.
+_WITHOUT_PRESET = {"init": "auto", "clip_value": None}
+
+
+def overrides(args: argparse.Namespace) -> Callable[[Recipe], dict[str, Any]]:
+    """Return what the options say of a recipe, given that which would be chosen without them."""
+
+    def changes(recipe: Recipe) -> dict[str, Any]:
+        given = {name: getattr(args, name) for name in _ENTRIES}
+        found = {name: value for name, value in given.items() if value is not None}
+        found["validation_fraction"] = args.validation_size
+        if args.norm != "none":
+            found["norm"] = args.norm
+        if args.residual:
+            found["residual"] = True
+        if args.loss != "auto":
+            found["loss"] = args.loss
+        if args.optimizer != recipe.optimizer:
+            found = {"optimizer": args.optimizer, "lr": recipe.lr * _RATES.get(args.optimizer, 1.0)} | found
+        found |= getattr(args, "entries", None) or {}
+        if args.warmup is not None:
+            found["warmup"] = min(args.warmup / found.get("epochs", recipe.epochs), 0.99)
+        return found
+
+    return changes
 
 
 def check_task(args: argparse.Namespace, task: str) -> None:
@@ -164,7 +203,7 @@ def check_task(args: argparse.Namespace, task: str) -> None:
     idle = {
         "regression": {
             "class_weight": args.class_weight != "none",
-            "label_smoothing": args.label_smoothing > 0,
+            "label_smoothing": (args.label_smoothing or 0) > 0,
             "strip_target": args.strip_target is not None,
         },
         "classification": {"loss": args.loss != "auto"},

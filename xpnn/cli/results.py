@@ -8,6 +8,7 @@ import platform
 import sys
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,11 @@ from ..files import atomic_path, file_digest, may_be_changed, parse_json
 from ..metrics import most_confused
 from ..optional import needs
 from ..predictor import MODEL, Predictor
+from ..report import comparison_of, comparison_table
 from ..training import History
 from .options import finite
 
-__all__ = ["FILES", "check_folder", "machine", "report_scores", "superseded", "write_results"]
+__all__ = ["FILES", "check_folder", "machine", "report_baselines", "report_scores", "superseded", "write_results"]
 
 #: Files of every run.
 FILES = (MODEL, "scores.json", "history.csv", "evidence.json")
@@ -53,6 +55,21 @@ def report_scores(predictor: Predictor, scores: dict[str, Any], name: str) -> No
     if pairs:
         print("\nMost confused")
         print(tabulate(pairs, headers=["truth", "taken for", "times"], disable_numparse=[0, 1]))
+
+
+def report_baselines(evidence: dict[str, Any]) -> None:
+    """Print the network beside simple models, and what that means."""
+    if "baselines" not in evidence:
+        return
+    with needs("tabulate", "xpnn"):
+        from tabulate import tabulate
+
+    found = comparison_of(evidence["baselines"])
+    headers, rows = comparison_table(found)
+    print(f"\nBeside simple models, on {found.rows:,} rows")
+    plain = [[printable(cell) for cell in row] for row in rows]
+    print(tabulate(plain, headers=headers, disable_numparse=True, colalign=("left", "right", "right", "right")))
+    print(*map(printable, found.sentences()), sep="\n")
 
 
 def machine(backend: Backend) -> dict[str, Any]:
@@ -96,8 +113,11 @@ def write_results(
     history: History,
     points: tuple[np.ndarray, np.ndarray] | None,
     evidence: dict[str, Any],
+    beside: Sequence[Path] = (),
 ) -> list[Path]:
     """Write model, scores, history, evidence and pictures (of `points` and their classes too); return their paths.
+
+    Files `beside` them that belong to the run are written already.
 
     All bear the run's id, or, of another format, their digests stand beside it in the model and in the scores.
     """
@@ -113,6 +133,7 @@ def write_results(
             paths += _pictures(out, predictor, history, points)
     except BackendUnavailableError as error:
         print(f"no pictures: {error}", file=sys.stderr)
+    paths += beside
     run["files"] = {path.name: file_digest(path) for path in paths[2:]}
     predictor.save(paths[0])
     with atomic_path(paths[1]) as temporary:

@@ -43,7 +43,7 @@ __all__ = ["add_commands"]
 _ACTS_ON: dict[str, tuple[Kind, ...]] = {
     "target": ("table", "arrays", "stream"),
     "data_dir": ("mnist",),
-    **dict.fromkeys(("header", "delimiter", "missing"), ("table",)),
+    **dict.fromkeys(("header", "delimiter", "missing", "encoding", "comment", "sheet"), ("table",)),
 }
 
 
@@ -73,7 +73,8 @@ def add_commands(commands: Any) -> None:
         command.add_argument(
             "file",
             metavar="FILE",
-            help="a table (.csv) or arrays (.npz, .npy) like those of the training; or, for a model trained on one of "
+            help="a table (.csv, .parquet, .xlsx, …; - reads it from stdin) or arrays (.npz, .npy) like those of "
+            "the training; or, for a model trained on one of "
             f"{', '.join(BUILTIN)}, that name: the rows that training held out",
         )
         command.add_argument("--data-dir", metavar="DIR", help="folder with the MNIST files; default $XPNN_DATA")

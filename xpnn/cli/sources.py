@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
+import shutil
+import sys
+import tempfile
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -14,13 +18,15 @@ import numpy as np
 
 from .. import data
 from ..arguments import as_rows
-from ..data.batching import stratified_indices
+from ..data.batching import hold_out
 from ..data.csv import MISSING, Table
 from ..data.spelling import Spelling
 from ..errors import DataError, OptionError
+from ..files import atomic_path
 
 __all__ = [
     "BUILTIN",
+    "STDIN",
     "Kind",
     "Reading",
     "Source",
@@ -47,6 +53,9 @@ _TOYS: dict[str, Callable[[int], tuple[np.ndarray, np.ndarray]]] = {
     "blobs": lambda seed: data.make_blobs(600, 0.15, seed),
 }
 BUILTIN = ("digits", "mnist", *_TOYS)
+#: Stands for a table that is read from standard input.
+STDIN = "-"
+_PACKED = (".gz", ".bz2", ".xz", ".zip")
 
 
 @dataclass
@@ -90,15 +99,8 @@ class Source:
 
         Labels are class numbers: raw ones may be numbers with fractions, or text with blanks around it.
         """
-
-        def draw(among: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-            if not fraction:
-                return among, among[:0]
-            rest, drawn = stratified_indices(len(among) if labels is None else labels[among], fraction, seed)
-            return among[rest], among[drawn]
-
-        rows, test = draw(np.arange(len(self.y)), test_size, seed)
-        rows, valid = draw(rows, validation_size, seed if self.kind == "stream" else seed + 1)
+        rows, test = hold_out(np.arange(len(self.y)), labels, test_size, seed)
+        rows, valid = hold_out(rows, labels, validation_size, seed if self.kind == "stream" else seed + 1)
         return {"train": rows, "valid": valid, "test": test}
 
 
@@ -108,6 +110,9 @@ class Reading(NamedTuple):
     header: str | None
     delimiter: str | None
     missing: str | None
+    encoding: str | None
+    comment: str | None
+    sheet: str | None
 
     @classmethod
     def of(cls, args: argparse.Namespace, trained: Mapping[str, Any] | None = None) -> Reading:
@@ -121,17 +126,35 @@ def kind_of(name: str) -> Kind:
     if name in BUILTIN:
         return "digits" if name == "digits" else "mnist" if name == "mnist" else "points"
     suffix = Path(name).suffix
+    if name == STDIN:
+        return "table"
     if not suffix and not Path(name).expanduser().exists():
         raise OptionError(
-            f"expected a file (.csv, .npz, .npy) or one of {', '.join(BUILTIN)}, got {name!r}. Check the name."
+            "expected a file (.csv, .parquet, .xlsx, .npz, .npy), - for standard input, "
+            f"or one of {', '.join(BUILTIN)}, got {name!r}. Check the name."
         )
     return "arrays" if suffix == ".npz" else "stream" if suffix == ".npy" else "table"
 
 
 def stem_of(path: str) -> str:
     """Return the name of a file without its folder and endings: ``a/b.csv.gz`` becomes ``b``."""
-    name = Path(path).name.removesuffix(".gz")
-    return Path(name).stem
+    if path == STDIN:
+        return "stdin"
+    name = Path(path)
+    return (name.with_suffix("") if name.suffix in _PACKED else name).stem
+
+
+@contextlib.contextmanager
+def _file_of(path: str) -> Iterator[str]:
+    """Yield the name of a file with what is to be read: standard input is kept while it is."""
+    if path != STDIN:
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "stdin")
+        with atomic_path(file) as temporary, temporary.open("wb") as content:
+            shutil.copyfileobj(sys.stdin.buffer, content)
+        yield str(file)
 
 
 def read_table(
@@ -144,18 +167,22 @@ def read_table(
     decimal: Literal[".", ","] | None = None,
     like: Table | None = None,
 ) -> Table:
-    """Read a CSV file as the options say, its columns as those of the table that it is to be `like`."""
-    return data.load_csv(
-        path,
-        target=target,
-        header=reading.header == "yes" if reading.header in ("yes", "no") else "auto",
-        delimiter=reading.delimiter or "auto",
-        missing=MISSING if reading.missing is None else ("", *(word.strip() for word in reading.missing.split(","))),
-        categorical=categorical,
-        numeric=numeric,
-        decimal=decimal,
-        like=like,
-    )
+    """Read a table as the options say, its columns as those of the table that it is to be `like`."""
+    with _file_of(path) as file:
+        return data.load_table(
+            file,
+            target=target,
+            sheet=reading.sheet,
+            header=reading.header == "yes" if reading.header in ("yes", "no") else "auto",
+            delimiter=reading.delimiter or "auto",
+            encoding=reading.encoding,
+            comment=reading.comment or "",
+            missing=MISSING if reading.missing is None else ("", *map(str.strip, reading.missing.split(","))),
+            categorical=categorical,
+            numeric=numeric,
+            decimal=decimal,
+            like=like,
+        )
 
 
 def read_arrays(path: str, target: str | None) -> tuple[Any, Any]:
@@ -257,7 +284,8 @@ def _open_table(args: argparse.Namespace) -> Source:
         source.test_table = test = read_table(args.test_file, Reading.of(args), table.target_name, like=table)
         _refuse_gaps(test, table.target_name, args.test_file)
         source.notes += position_notes(test, table, args.test_file)
-        source.raw_test, source.y_test = {n: test.cells[n] for n in test.features}, test.cells[table.target_name]
+        written = test.written
+        source.raw_test, source.y_test = {n: written[n] for n in test.features}, test.cells[table.target_name]
     return source
 
 

@@ -18,7 +18,7 @@ from ..checkpoint import build, read
 from ..config import reading
 from ..errors import FileFormatError
 from ..optional import PACKAGES, needs
-from ..predictor import model_file
+from ..predictor import model_file, network_tensors
 from .options import add_json, print_json
 
 __all__ = ["add_commands", "versions"]
@@ -116,7 +116,7 @@ def run_info(args: argparse.Namespace) -> int:
     tensors, meta = read(model_file(args.model))
     if "network" not in meta:
         raise FileFormatError(f"{args.model} holds no network. Write it with xpnn.save or xpnn train.")
-    net = build(meta["network"], tensors)
+    net = build(meta["network"], network_tensors(tensors))
     predictor = meta.get("extra", {}).get("predictor")
     facts = {
         "written by": f"xpnn {meta['written_by']}",

@@ -34,7 +34,7 @@ from ..layers import (
 from ..losses import Loss
 from ..model import Sequential, mlp
 from ..optim import SGD
-from ..predictor import model_file
+from ..predictor import model_file, network_tensors
 from ..random import stream
 from .options import above_zero, add_json, add_number, print_json, whole
 
@@ -162,7 +162,7 @@ def _cases(args: argparse.Namespace) -> list[_Case]:
             loss: Loss = losses.CrossEntropy() if several else losses.MeanSquaredError()
             if saved is not None:
                 loss = from_config(saved, known_classes((losses, Loss)))
-        return [_case(args.model, lambda backend: build(config, tensors, backend=backend), loss, args)]
+        return [_case(args.model, lambda backend: build(config, network_tensors(tensors), backend=backend), loss, args)]
     names = [args.network] if args.network else list(_BUILTIN)
     if names[0] not in _BUILTIN:
         raise OptionError(f"--network: expected one of {', '.join(_BUILTIN)}, got {names[0]!r}. Check the name.")

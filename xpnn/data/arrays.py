@@ -17,7 +17,7 @@ from ..backend import backend_of
 from ..errors import DataError, FileFormatError, ShapeError
 from ..files import PathLike, existing_file
 
-__all__ = ["load_arrays", "open_memmap", "take_rows"]
+__all__ = ["load_arrays", "open_memmap", "some_rows", "take_rows"]
 
 _MAGIC = b"\x93NUMPY"
 # Deflate makes no more than 1,032 bytes of one; other methods of zip do, and NumPy does not write them.
@@ -194,6 +194,17 @@ def take_rows(X: Any, index: npt.NDArray[np.int64]) -> Any:
         return X[index]
     backend = backend_of(X)
     return backend.ops.take_rows(X, backend.asarray(index, dtype=backend.index_dtype))
+
+
+def some_rows(n: int, most: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Return the numbers of `n` rows, ascending; of more than `most` rows those of so many, drawn at random.
+
+    Examples
+    --------
+    >>> some_rows(3, 5, np.random.default_rng(0)), len(some_rows(9, 5, np.random.default_rng(0)))
+    (array([0, 1, 2]), 5)
+    """
+    return np.sort(rng.choice(n, most, replace=False)) if n > most else np.arange(n)
 
 
 def _check_rows(where: str, X: npt.NDArray[Any], y: npt.NDArray[Any]) -> None:

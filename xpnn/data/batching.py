@@ -16,7 +16,7 @@ from ..errors import DataError, LabelError, OptionError, ShapeError
 from ..frames import is_gap
 from ..random import stream
 
-__all__ = ["batches", "epoch_order", "split_off", "stratified_indices", "train_test_split"]
+__all__ = ["batches", "epoch_order", "folds", "hold_out", "split_off", "stratified_indices", "train_test_split"]
 
 Indices: TypeAlias = "npt.NDArray[np.int64]"
 
@@ -179,6 +179,68 @@ def stratified_indices(
         rank = np.arange(n) - np.repeat(np.cumsum(counts) - counts, counts)
         drawn = order[rank < np.repeat(quota, counts)]
     return split_off(n, drawn, "stratified_indices")
+
+
+def hold_out(among: Indices, labels: Any, fraction: float, seed: int = 0) -> tuple[Indices, Indices]:
+    """Divide some row numbers into those to keep and those to hold out, of each class alike if there are labels.
+
+    Labels are class numbers of all rows, None for a plain draw; a fraction of 0 holds none out.
+
+    Examples
+    --------
+    >>> hold_out(np.arange(4), None, 0.0)
+    (array([0, 1, 2, 3]), array([], dtype=int64))
+    """
+    if not fraction:
+        return among, among[:0]
+    rest, drawn = stratified_indices(len(among) if labels is None else labels[among], fraction, seed)
+    return among[rest], among[drawn]
+
+
+def folds(y_or_n: Any, k: int, seed: int = 0, *, stratify: bool | Literal["auto"] = "auto") -> list[Indices]:
+    """Divide the rows into `k` parts of sizes as equal as can be, of each class alike.
+
+    Parameters
+    ----------
+    y_or_n : array of shape (n,) or (n, ...), or int
+        The targets; or the number of rows, for a plain random division.
+    k : int
+        Number of parts, at least 2 and at most n.
+    seed : int
+        Seed of the draw.
+    stratify : bool or "auto"
+        As for `stratified_indices`.
+
+    Returns
+    -------
+    list of ndarray of int64
+        The rows of each part, ascending; each row is in one of them.
+
+    Raises
+    ------
+    OptionError
+        If `k` is out of its range.
+    LabelError
+        As for `stratified_indices`.
+
+    Examples
+    --------
+    >>> y = np.array([0, 0, 0, 0, 1, 1])
+    >>> [np.bincount(y[part]).tolist() for part in folds(y, 2)]
+    [[2, 1], [2, 1]]
+    """
+    labels = None if isinstance(y_or_n, int) else to_numpy(y_or_n)
+    n = y_or_n if labels is None else _common_length("folds", y=labels)
+    if not 2 <= k <= n:
+        raise OptionError(f"folds: expected 2 to {n} parts of {n} rows, got {k}. Try k={min(5, n)}.")
+    rest, parts = np.arange(n, dtype=np.int64), []
+    for left in range(k, 1, -1):
+        keep, drawn = stratified_indices(
+            len(rest) if labels is None else labels[rest], 1.0 / left, seed, stratify=stratify
+        )
+        parts.append(rest[drawn])
+        rest = rest[keep]
+    return [*parts, rest]
 
 
 def split_off(n: int, rows: Any, where: str) -> tuple[Indices, Indices]:

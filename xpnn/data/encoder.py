@@ -20,29 +20,30 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from ..arguments import describe, suggest
-from ..config import from_config, options_of, reading
+from ..config import options_of, reading
 from ..errors import DataError, OptionError, ShapeError
-from ..schema import at_least, expect
+from ..schema import expect
 from .columns import (
     Floats,
-    as_column,
     as_columns,
     as_texts,
-    is_number_key,
+    is_missing,
     is_text,
-    label_key,
-    one_spelling,
     plural,
     quote,
 )
 from .csv import Table
+from .dates import DateColumn, DateFormat, Mixed, date_texts, find_dates, read_column
+from .fitted import COLUMN, column_from_dict, column_to_dict, edges_of, spread_of
+from .fitted import CategoryColumn as _Category
+from .fitted import NumberColumn as _Number
 from .kinds import read_numbers
 from .spelling import PLAIN, Spelling, find_spelling
 
@@ -51,142 +52,9 @@ __all__ = ["Columns", "TableEncoder"]
 #: A table from a file, or columns by name: a mapping of arrays, or a frame of pandas, polars or the like.
 Columns: TypeAlias = Table | Mapping[str, npt.ArrayLike] | Any
 
+_SCHEMA = {"notes": [str], "columns": [COLUMN]}
 # bins="auto": fewer rows a bin made small tables worse, more bins no table better.
 _ROWS_PER_BIN, _MOST_BINS = 30, 64
-
-
-# one fitted column ------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Number:
-    """A numeric column: its scaled value, then its missing flag and its bins, each where there is one."""
-
-    name: str
-    fill: float
-    center: float
-    spread: float  # 0 for a column that is constant but for its gaps: the flag alone is left
-    flagged: bool
-    edges: tuple[float, ...]
-    spelling: Spelling = PLAIN  # of cells that are text
-
-    @property
-    def feature_names(self) -> list[str]:
-        value = [self.name] if self.spread > 0 else []
-        flag = [f"{self.name}:missing"] if self.flagged else []
-        return value + flag + [f"{self.name}:bin{t}" for t in range(1, len(self.edges))]
-
-    def numbers(self, array: npt.NDArray[Any]) -> Floats:
-        return read_numbers(self.name, array, getattr(self, "spelling", PLAIN))  # pickles from before have none
-
-    def encode(self, array: npt.NDArray[Any], clip: float | None) -> Floats:
-        x = self.numbers(array)
-        gaps = np.isnan(x)
-        x = np.where(gaps, self.fill, x)
-        parts = []
-        if self.spread > 0:
-            with np.errstate(over="ignore"):  # a subnormal spread; the bound below keeps the ratio finite
-                z = np.clip((x - self.center) / self.spread, -1e30, 1e30)
-            parts.append((z if clip is None else z / np.hypot(1.0, z / clip))[:, None])
-        if self.flagged:
-            parts.append(gaps[:, None].astype(np.float64))
-        if self.edges:
-            low, high = np.asarray(self.edges[:-1]), np.asarray(self.edges[1:])
-            parts.append(np.clip((x[:, None] - low) / (high - low), 0.0, 1.0))
-        return np.concatenate(parts, axis=1)
-
-
-@dataclass(frozen=True, slots=True)
-class _Category:
-    """A categorical column: one 0/1 column a category, or one -1/+1 column for two of them."""
-
-    name: str
-    categories: tuple[str, ...]
-    pooled: bool  # a last 0/1 column for the rare ones
-
-    @property
-    def binary(self) -> bool:
-        return len(self.categories) == 2 and not self.pooled
-
-    @property
-    def feature_names(self) -> list[str]:
-        if self.binary:
-            return [f"{self.name}={self.categories[1]}"]
-        rare = [f"{self.name}:rare"] if self.pooled else []
-        return [f"{self.name}={c}" for c in self.categories] + rare
-
-    def codes(self, array: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-        """Return the position of each row's category, -1 for an unknown one and -2 for a missing one."""
-        self._refuse_numbers(array)
-        texts, key = as_texts(array), one_spelling(self.categories)
-        where = {c: i for i, c in enumerate(self.categories)}
-        found = {text: -2 if text is None else where.get(key(text), -1) for text in set(texts)}
-        return np.fromiter((found[text] for text in texts), dtype=np.int64, count=len(texts))
-
-    def _refuse_numbers(self, array: npt.NDArray[Any]) -> None:
-        """Refuse an array of numbers, whichever they are, where no category is one."""
-        takes = {"b": lambda c: c in ("True", "False"), "O": lambda c: True}.get(array.dtype.kind, is_number_key)
-        if any(map(takes, self.categories)):
-            return
-        present = np.flatnonzero(array == array)
-        if present.size:
-            raise DataError(
-                f"column {self.name!r}: expected the categories {quote(self.categories)}, got numbers such as "
-                f"{label_key(array[present[0]])} in data row {present[0] + 1}. Give the column that the model was "
-                "trained on."
-            )
-
-    def encode(self, array: npt.NDArray[Any]) -> Floats:
-        codes = self.codes(array)
-        if self.binary:
-            return np.where(codes < 0, 0.0, 2.0 * codes - 1.0).reshape(-1, 1)
-        if self.pooled:
-            codes[codes == -1] = len(self.categories)
-        one_hot: Floats = np.equal.outer(codes, np.arange(len(self.feature_names))).astype(np.float64)
-        return one_hot
-
-
-_KINDS: dict[str, type[_Number] | type[_Category]] = {"number": _Number, "category": _Category}
-_SCHEMA = {
-    "notes": [str],
-    "columns": [
-        (
-            {"kind": "number", "name": str, "spread": at_least(0, float), "flagged": bool, "edges": [float]}
-            | dict.fromkeys(("fill", "center"), float),
-            {"kind": "category", "name": str, "categories": [str], "pooled": bool},
-        )
-    ],
-}
-
-
-def _spread(x: Floats, center: float) -> float:
-    """Return the interquartile range of all values, or of those off the center, or half the range."""
-    for part in (x, x[x != center]):
-        if part.size:
-            q25, q75 = np.quantile(part, [0.25, 0.75])
-            if q75 > q25:
-                return float(q75 - q25)
-    return float(x.max() - x.min()) / 2
-
-
-def _edges(x: Floats, bins: int) -> tuple[float, ...]:
-    """Return the bin edges: the values themselves when there are few, else quantiles without repeats."""
-    distinct = np.unique(x)
-    if distinct.size > bins + 1:
-        edges = np.quantile(x, np.linspace(0.0, 1.0, bins + 1))
-        edges, times = np.unique(edges, return_counts=True)
-        spare = bins + 1 - edges.size
-        if spare:  # one value, such as 0 in an amount, took several edges: hand them to the rest
-            rest = x[~np.isin(x, edges[times > 1])]
-            if rest.size:
-                more = np.quantile(rest, np.linspace(0.0, 1.0, spare + 2)[1:-1], method="nearest")
-                edges = np.unique(np.concatenate([edges, more]))
-        distinct = edges
-    # Two edges would repeat the scaled value.
-    return tuple(float(e) for e in distinct) if distinct.size > 2 else ()
-
-
-# the whole table --------------------------------------------------------------------------------------------
 
 
 class TableEncoder:
@@ -209,6 +77,10 @@ class TableEncoder:
     there are two. A missing or unknown category is all zeros; where rare categories were pooled, an unknown
     one joins the pool. Text that hardly repeats is left out.
 
+    A column of dates, of any library's or as text in one format, becomes the days elapsed since the earliest, and of
+    year, month, day, weekday and hour those that vary, encoded as numbers; month, weekday and hour also stand on a
+    circle, as sine and cosine. Durations become numbers of days.
+
     Parameters
     ----------
     impute : {"median", "mean"}, default="median"
@@ -223,16 +95,27 @@ class TableEncoder:
     max_categories : int, default=100
         At most this many columns for one categorical column; the rarest categories share the last of them.
     categorical, numeric : sequence of str, default=()
-        Columns to read so whatever they look like. By default a column that holds text is categorical.
+        Columns to read so whatever they look like. By default a column of text that holds no dates is categorical; of
+        dates that are numeric the days elapsed are taken alone.
+    dayfirst : bool, optional
+        Whether 1/2/2020, as text, is the first of February, where the training rows leave it open. Left open, such a
+        column is text.
+    values_first : bool, default=False
+        Put the scaled values of all numeric columns before everything else, for a layer that takes the first columns
+        (`xpnn.NumericalEmbedding` in `xpnn.Columns`).
 
     Attributes
     ----------
+    n_values : int
+        Number of columns of the matrix that are scaled values.
     notes : list of str
         What `fit` did, in sentences.
     feature_names_out : list of str
         Names of the d columns of the matrix.
     feature_names_in : list of str
         The columns that are used; others given to `transform` are ignored.
+    feature_places : dict of str to array of int
+        By the names of these, which columns of the matrix come of them.
 
     Examples
     --------
@@ -252,6 +135,9 @@ class TableEncoder:
     sex: 1 missing value encoded as zeros.
     """
 
+    dayfirst: bool | None = None  # pickles from before have neither
+    values_first: bool = False
+
     def __init__(
         self,
         *,
@@ -262,6 +148,8 @@ class TableEncoder:
         max_categories: int = 100,
         categorical: Sequence[str] = (),
         numeric: Sequence[str] = (),
+        dayfirst: bool | None = None,
+        values_first: bool = False,
     ) -> None:
         if impute not in ("median", "mean"):
             raise OptionError(f"TableEncoder: expected impute to be 'median' or 'mean', got {impute!r}.")
@@ -287,8 +175,10 @@ class TableEncoder:
         self.max_categories = max_categories
         self.categorical = tuple(categorical)
         self.numeric = tuple(numeric)
+        self.dayfirst = dayfirst
+        self.values_first = values_first
         self.notes: list[str] = []
-        self._columns: list[_Number | _Category] = []
+        self._columns: list[_Number | _Category | DateColumn] = []
 
     def __repr__(self) -> str:
         return describe(self)
@@ -301,7 +191,33 @@ class TableEncoder:
     @property
     def feature_names_out(self) -> list[str]:
         """Names of the columns of the matrix."""
-        return [name for column in self._columns for name in column.feature_names]
+        names = [name for column in self._columns for name in column.feature_names]
+        return names if self._order is None else [names[k] for k in self._order]
+
+    @property
+    def n_values(self) -> int:
+        """Number of columns of the matrix that are scaled values."""
+        return sum(isinstance(column, _Number) and column.spread > 0 for column in self._columns)
+
+    @property
+    def _order(self) -> npt.NDArray[np.int64] | None:
+        """The places, column by column of the table, of what stands in each column of the matrix."""
+        if not self.values_first:
+            return None
+        starts = np.cumsum([0, *(len(column.feature_names) for column in self._columns)])
+        values = [
+            start
+            for start, column in zip(starts.tolist(), self._columns, strict=False)
+            if isinstance(column, _Number) and column.spread > 0
+        ]
+        return np.concatenate([np.array(values, np.int64), np.setdiff1d(np.arange(starts[-1]), values)])
+
+    @property
+    def feature_places(self) -> dict[str, npt.NDArray[np.int64]]:
+        """Which columns of the matrix come of each column of the table, by its name."""
+        ends = np.cumsum([0, *(len(column.feature_names) for column in self._columns)])
+        places = np.arange(ends[-1]) if self._order is None else np.argsort(self._order)
+        return {column.name: places[ends[i] : ends[i + 1]] for i, column in enumerate(self._columns)}
 
     def fit(self, columns: Columns, *, spellings: Mapping[str, Spelling] | None = None) -> TableEncoder:
         """Learn fills, scales, bins and categories from the training rows, and return itself.
@@ -343,8 +259,7 @@ class TableEncoder:
             )
         self.notes, self._columns = [], []
         for name, array in arrays.items():
-            as_text = name in self.categorical or (name not in self.numeric and is_text(array))
-            fitted = self._fit_category(name, array) if as_text else self._fit_number(name, array, spelt.get(name))
+            fitted = self._fit_column(name, array, spelt.get(name))
             if fitted is not None:
                 self._columns.append(fitted)
         if not self._columns:
@@ -372,14 +287,45 @@ class TableEncoder:
         """
         arrays = self._present(columns)
         n = next(iter(arrays.values())).shape[0]
-        matrix = np.empty((n, len(self.feature_names_out)), dtype=np.float32)
+        width, order = sum(len(column.feature_names) for column in self._columns), self._order
+        places = np.arange(width) if order is None else np.argsort(order)
+        matrix = np.empty((n, width), dtype=np.float32)
         start = 0
         for column in self._columns:
             array = arrays[column.name]
-            part = column.encode(array, self.clip) if isinstance(column, _Number) else column.encode(array)
-            matrix[:, start : start + part.shape[1]] = part
+            part = column.encode(array) if isinstance(column, _Category) else column.encode(array, self.clip)
+            matrix[:, places[start : start + part.shape[1]]] = part
             start += part.shape[1]
         return matrix
+
+    def read(self, columns: Columns) -> dict[str, npt.NDArray[Any]]:
+        """Return the columns that are used as they are understood, before they are encoded.
+
+        Parameters
+        ----------
+        columns : Table, frame, or mapping of str to array of shape (n,)
+            As for `transform`.
+
+        Returns
+        -------
+        dict of str to array of shape (n,)
+            Numbers as float64 with NaN for missing ones, dates as ``datetime64[us]``, categories as they came.
+
+        Examples
+        --------
+        >>> table = {"size": np.array([1.0, 2.0, 4.0]), "town": np.array(["a", "b", "a"], dtype=object)}
+        >>> TableEncoder().fit(table).read({"town": table["town"][:1], "size": np.array(["1.50"], dtype=object)})
+        {'size': array([1.5]), 'town': array(['a'], dtype=object)}
+        """
+        arrays, read = self._present(columns), {}
+        for column in self._columns:
+            array = arrays[column.name]
+            if isinstance(column, _Number):
+                array = column.numbers(array)
+            elif isinstance(column, DateColumn):
+                array = column.times(array)
+            read[column.name] = array
+        return read
 
     def remarks(self, columns: Columns) -> list[str]:
         """Say in sentences what `transform` does to gaps and unknown categories in these rows.
@@ -400,6 +346,8 @@ class TableEncoder:
             if isinstance(column, _Number):
                 gaps = int(np.isnan(column.numbers(array)).sum())
                 how = f"imputed with {column.fill:g}"
+            elif isinstance(column, DateColumn):
+                gaps, how = int(np.isnat(column.times(array)).sum()), "imputed"
             else:
                 codes = column.codes(array)
                 gaps, how = int((codes == -2).sum()), "encoded as zeros"
@@ -414,9 +362,11 @@ class TableEncoder:
 
     def to_dict(self) -> dict[str, Any]:
         """Return options, notes and fitted state as JSON-able values."""
-        kinds = {kind: name for name, kind in _KINDS.items()}
-        columns = [{"kind": kinds[type(column)], **options_of(column)} for column in self._columns]
-        return {**options_of(self), "notes": list(self.notes), "columns": columns}
+        options = options_of(self)
+        for name, default in (("dayfirst", None), ("values_first", False)):
+            if options[name] is default:
+                del options[name]  # older versions read such an encoder too
+        return {**options, "notes": list(self.notes), "columns": [column_to_dict(column) for column in self._columns]}
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> TableEncoder:
@@ -433,19 +383,14 @@ class TableEncoder:
             notes, fitted = rest.pop("notes"), rest.pop("columns")
             encoder = cls(**rest)
             encoder.notes = list(notes)
-            for entry in fitted:
-                make: Any = _KINDS[entry["kind"]]
-                options = from_config({k: v for k, v in entry.items() if k != "kind"}, {"Spelling": Spelling})
-                if not isinstance(options.get("spelling", PLAIN), Spelling):
-                    raise TypeError(options["spelling"])
-                encoder._columns.append(make(**{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}))
+            encoder._columns = [column_from_dict(entry) for entry in fitted]
             if not all(column.feature_names for column in encoder._columns):
                 raise ValueError("a column of which nothing is used")
         return encoder
 
     def _arrays(self, columns: Mapping[str, npt.ArrayLike], names: list[str]) -> dict[str, npt.NDArray[Any]]:
         """Read the named columns and check that they have one length."""
-        arrays = {name: as_column(name, columns[name]) for name in names}
+        arrays = {name: read_column(name, columns[name]) for name in names}
         lengths = {array.shape[0]: name for name, array in arrays.items()}
         if len(lengths) > 1:
             (a, first), (b, second) = list(lengths.items())[:2]
@@ -468,11 +413,50 @@ class TableEncoder:
             )
         return self._arrays(columns, self.feature_names_in)
 
+    def _fit_column(
+        self, name: str, array: npt.NDArray[Any], spelling: Spelling | None
+    ) -> _Number | _Category | DateColumn | None:
+        if name in self.categorical:
+            return self._fit_category(name, date_texts(array) if array.dtype.kind == "M" else array)
+        if array.dtype.kind == "M":
+            return self._fit_date(name, array, DateFormat())
+        if name in self.numeric or not is_text(array):
+            return self._fit_number(name, array, spelling)
+        found = find_dates(array, dayfirst=self.dayfirst)
+        if isinstance(found, DateFormat):
+            return self._fit_date(name, array, found)
+        if isinstance(found, Mixed):
+            self.notes.append(f"{name}: taken as text. {found.seen} {found.advice}")
+        return self._fit_category(name, array)
+
+    def _fit_date(self, name: str, array: npt.NDArray[Any], written: DateFormat) -> DateColumn | None:
+        times = array if array.dtype.kind == "M" else written.parse(array, name)
+
+        def fit_number(part: str, values: Floats) -> _Number:
+            notes, self.notes = self.notes, []  # of the column one thing is said
+            number = self._fit_number(part, values, PLAIN)
+            self.notes = notes
+            if number is None:
+                raise DataError(f"column {part!r}: expected numbers, got none.")
+            elapsed, day = (part == f"{name}:{which}" for which in ("elapsed", "day"))
+            # One flag is enough, and days of a month need no bins.
+            return replace(number, flagged=number.flagged and elapsed, edges=() if day else number.edges)
+
+        made = DateColumn.fit(name, times, written, fit_number, elapsed_alone=name in self.numeric)
+        if isinstance(made, str):
+            self.notes.append(f"{name}: left out, {made}.")
+            return None
+        self.notes.append(made.describe(array))
+        return made
+
     def _fit_number(self, name: str, array: npt.NDArray[Any], spelling: Spelling | None) -> _Number | None:
         if spelling is None:
             found = find_spelling(as_texts(array), name=name, numeric=True) if is_text(array) else None
             spelling = found if isinstance(found, Spelling) else Spelling()
         x = read_numbers(name, array, spelling)
+        boolean = array.dtype.kind == "b" or (
+            array.dtype.kind == "O" and all(isinstance(value, bool | np.bool_) or is_missing(value) for value in array)
+        )
         present = x[~np.isnan(x)]
         gaps = x.size - present.size
         if present.size == 0:
@@ -483,7 +467,7 @@ class TableEncoder:
         if present.min() == present.max():
             rest = "; a 0/1 column flags the missing values" if gaps else ""
             self.notes.append(f"{name}: left out, every value is {present[0]:g}{rest}.")
-            return _Number(name, fill, center, 0.0, True, (), spelling) if gaps else None
+            return _Number(name, fill, center, 0.0, True, (), spelling, boolean) if gaps else None
         if gaps:
             how = f"imputed with the {self.impute} {fill:g}, flagged by a 0/1 column"
             self.notes.append(f"{name}: {plural(gaps, 'missing value')} {how}.")
@@ -492,8 +476,8 @@ class TableEncoder:
                 f"{name}: numbers the rows from {x.min():g} to {x.max():g}; if it is an identifier, train without it."
             )
         bins = min(_MOST_BINS, present.size // _ROWS_PER_BIN) if self.bins == "auto" else self.bins
-        edges = _edges(present, bins) if bins >= 2 else ()
-        return _Number(name, fill, center, _spread(present, center), gaps > 0, edges, spelling)
+        edges = edges_of(present, bins) if bins >= 2 else ()
+        return _Number(name, fill, center, spread_of(present, center), gaps > 0, edges, spelling, boolean)
 
     def _fit_category(self, name: str, array: npt.NDArray[Any]) -> _Category | None:
         texts = as_texts(array)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from ..config import reading
-from ..errors import DataError, LabelError
-from ..frames import cells
+from ..errors import DataError, LabelError, ShapeError, XpnnError
+from ..frames import cells, table_names
 from ..schema import NUMBER, at_least, expect
 from .columns import (
     Floats,
@@ -27,7 +28,16 @@ from .columns import (
 from .kinds import read_numbers
 from .spelling import Spelling
 
-__all__ = ["ClassTarget", "InferredTask", "NumberTarget", "Task", "infer_task", "label_advice", "target_from_dict"]
+__all__ = [
+    "ClassTarget",
+    "InferredTask",
+    "NumberTarget",
+    "NumberTargets",
+    "Task",
+    "infer_task",
+    "label_advice",
+    "target_from_dict",
+]
 
 Label: TypeAlias = str | int | float | bool
 Task: TypeAlias = Literal["classification", "regression"]
@@ -38,7 +48,7 @@ def _target(y: npt.ArrayLike) -> npt.NDArray[Any]:
     array = cells(y, "target")
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
-    array = as_column("target", array)
+    array = np.asarray(as_column("target", array))
     if array.shape[0] == 0:
         raise DataError("target: expected at least one row, got none.")
     if array.dtype.kind in "Of":
@@ -380,8 +390,118 @@ class NumberTarget:
         return target
 
 
-def target_from_dict(state: Mapping[str, Any]) -> ClassTarget | NumberTarget:
-    """Rebuild either kind of target from its `to_dict`.
+class NumberTargets:
+    r"""Several quantities, each standardised by itself as `NumberTarget` does.
+
+    Attributes
+    ----------
+    targets : tuple of NumberTarget
+        One for each column.
+
+    Examples
+    --------
+    >>> target = NumberTargets().fit([[10.0, 1.0], [30.0, 3.0]])
+    >>> target.encode([[10.0, 3.0]])
+    array([[-1.,  1.]], dtype=float32)
+    >>> target.decode([[0.0, 9.0]], clip=True).tolist()
+    [[20.0, 3.0]]
+    """
+
+    task: Task = "regression"
+
+    def __init__(self) -> None:
+        self.targets: tuple[NumberTarget, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"NumberTargets({', '.join(map(repr, self.targets))})"
+
+    def fit(self, y: npt.ArrayLike) -> NumberTargets:
+        """Learn means, standard deviations and ranges, and return itself.
+
+        Parameters
+        ----------
+        y : array of shape (n, k), or frame of k columns
+            Numbers.
+
+        Raises
+        ------
+        DataError
+            If a value is missing, infinite or text, or if all of a column are equal; the message names the column.
+        ShapeError
+            If there are no columns.
+        """
+        columns = _columns(y)
+        fitted = []
+        for k, column in enumerate(columns):
+            with _named(k):
+                fitted.append(NumberTarget().fit(column))
+        self.targets = tuple(fitted)
+        return self
+
+    @property
+    def std(self) -> Floats:
+        """Standard deviations of the training rows, of shape (k,)."""
+        return np.asarray([target.std for target in self.targets])
+
+    def numbers(self, y: npt.ArrayLike) -> Floats:
+        """Return values of shape (n, k) as float64, or say which column and row is missing or no number."""
+        columns = _columns(y)
+        if len(columns) != len(self.targets):
+            raise ShapeError(
+                f"target: expected {len(self.targets)} columns, as in training, got {len(columns)}. Pass the same."
+            )
+        read = []
+        for k, (target, column) in enumerate(zip(self.targets, columns, strict=True)):
+            with _named(k):
+                read.append(target.numbers(column))
+        return np.stack(read, axis=1)
+
+    def encode(self, y: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """Standardise values of shape (n, k) to float32 of the same shape."""
+        mean = np.asarray([target.mean for target in self.targets])
+        encoded: npt.NDArray[np.float32] = ((self.numbers(y) - mean) / self.std).astype(np.float32)
+        return encoded
+
+    def decode(self, z: npt.ArrayLike, *, clip: bool = False) -> Floats:
+        """Undo `encode`; with `clip` hold the result within the ranges of the training rows."""
+        columns = zip(self.targets, np.asarray(z).T, strict=True)
+        return np.stack([target.decode(column, clip=clip) for target, column in columns], axis=1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the state as JSON-able values."""
+        return {"task": self.task, "targets": [target.to_dict() for target in self.targets]}
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> NumberTargets:
+        """Rebuild from `to_dict`."""
+        expect(state, {"targets": [{"task": "regression"}]})
+        made = cls()
+        made.targets = tuple(map(NumberTarget.from_dict, state["targets"]))
+        return made
+
+
+def _columns(y: Any) -> list[Any]:
+    """Return the columns of several targets."""
+    names = table_names(y)
+    if names is not None:
+        return [y[name] for name in names]
+    array = np.asarray(y)
+    if array.ndim != 2 or array.shape[1] == 0:
+        raise ShapeError(f"target: expected several columns, of shape (n, k), got {array.shape}. Pass one for each.")
+    return list(array.T)
+
+
+@contextlib.contextmanager
+def _named(k: int) -> Iterator[None]:
+    """Let errors name the column of the target."""
+    try:
+        yield
+    except XpnnError as error:
+        raise type(error)(str(error).replace("target:", f"target, column {k + 1}:", 1)) from None
+
+
+def target_from_dict(state: Mapping[str, Any]) -> ClassTarget | NumberTarget | NumberTargets:
+    """Rebuild any kind of target from its `to_dict`.
 
     Raises
     ------
@@ -393,7 +513,8 @@ def target_from_dict(state: Mapping[str, Any]) -> ClassTarget | NumberTarget:
     >>> target_from_dict(ClassTarget().fit([3, 5]).to_dict()).classes
     (3, 5)
     """
-    kinds: dict[str, type[ClassTarget] | type[NumberTarget]]
-    kinds = {"classification": ClassTarget, "regression": NumberTarget}
+    kinds: dict[str, type[ClassTarget] | type[NumberTarget] | type[NumberTargets]]
     with reading("target_from_dict", "what to_dict() returns"):
+        several = state["task"] == "regression" and "targets" in state
+        kinds = {"classification": ClassTarget, "regression": NumberTargets if several else NumberTarget}
         return kinds[state["task"]].from_dict(state)

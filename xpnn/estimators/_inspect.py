@@ -56,10 +56,11 @@ class Inspected(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Networked):  
     def _linked(self, X: Any, reduce: str = "mean") -> Array:
         """Return probabilities or values for inputs from `_inputs`; of an ensemble the mean, or what else is named."""
         net = self.net_
-        out = self._make_loss().link(net.backend.asarray(self._raw(X)))
-        if net.store.replicas:
-            out = getattr(net.backend.xp, reduce)(out, axis=0)
-        return to_numpy(out) if scipy.sparse.issparse(X) else like(out, X)
+        with net.backend.active():
+            out = self._make_loss().link(net.backend.asarray(self._raw(X)))
+            if net.store.replicas:
+                out = getattr(net.backend.xp, reduce)(out, axis=0)
+            return to_numpy(out) if scipy.sparse.issparse(X) else like(out, X)
 
     def _spread(self, X: Any, method: str) -> Array:
         """Return the standard deviation over an ensemble's networks, for inputs from `_inputs`."""

@@ -143,8 +143,9 @@ class Networked(Arguments):
             n_in, n_out = weight.shape[-2:]
             bound = math.sqrt(factor / (n_in + n_out))
             drawn = [(r.uniform(-bound, bound, (n_in, n_out)), r.uniform(-bound, bound, n_out)) for r in draws]
-            for view, parts in zip((weight, bias), zip(*drawn, strict=True), strict=True):
-                view[...] = self.net_.backend.asarray(np.reshape(parts, tuple(view.shape)))
+            with self.net_.backend.active():
+                for view, parts in zip((weight, bias), zip(*drawn, strict=True), strict=True):
+                    view[...] = self.net_.backend.asarray(np.reshape(parts, tuple(view.shape)))
 
     def _seeds_of_members(self) -> list[int]:
         return [(self._seed + k) % 2**32 for k in range(self.n_ensemble or 1)]
@@ -176,8 +177,9 @@ class Networked(Arguments):
         if "net_" not in vars(self):
             self._given = {**getattr(self, "_given", {}), kind: values}
             return
-        for view, value in zip(self._weights(kind), values, strict=True):
-            view[...] = self.net_.backend.asarray(value)
+        with self.net_.backend.active():
+            for view, value in zip(self._weights(kind), values, strict=True):
+                view[...] = self.net_.backend.asarray(value)
 
     @property
     def _flat(self) -> Array:

@@ -62,8 +62,9 @@ def carry_over(old: Sequential, new: Sequential) -> bool:
     """
     for source, target in zip(_lasting(old), _lasting(new), strict=True):
         for name in ("params", "buffers"):
-            for key, view in getattr(target, name).items():
-                view[...] = getattr(source, name)[key]
+            with new.backend.active():
+                for key, view in getattr(target, name).items():
+                    view[...] = getattr(source, name)[key]
     shapes = ([spec.shape for spec in net.store.specs.values()] for net in (old, new))
     return next(shapes) == next(shapes)
 

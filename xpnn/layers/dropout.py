@@ -8,7 +8,6 @@ from .._typing import Array
 from ..arguments import one_or_each
 from ..errors import OptionError
 from ..random import StepKey
-from ..recordable import RecordingMode
 from .base import Layer
 
 __all__ = ["Dropout"]
@@ -26,7 +25,8 @@ class Dropout(Layer):
     Parameters
     ----------
     rate : float or sequence of float, default=0.5
-        Share of units to drop, in [0, 1); a sequence gives each replica its own.
+        Share of units to drop, in [0, 1); a sequence gives each replica its own.  A trainer's `dropout_schedule`
+        multiplies it, step by step.
 
     References
     ----------
@@ -68,17 +68,14 @@ class Dropout(Layer):
             )
         if replicas and len(shape) == 2:
             shape = (replicas, *shape)  # rows shared by all replicas, a mask for each
+        rate = key.rate(self.slot, self.rate)
+        if isinstance(rate, float) and rate == 0.0:  # by a schedule: a mask of ones
+            return x, None
         if key.rows is None:
-            mask = self.ops.keep_mask(shape, self.rate, pair, x.dtype)
+            mask = self.ops.keep_mask(shape, rate, pair, x.dtype)
         else:
-            mask = self.ops.keep_mask_of_rows(shape, self.rate, pair, x.dtype, key.rows)
+            mask = self.ops.keep_mask_of_rows(shape, rate, pair, x.dtype, key.rows)
         return x * mask, mask
-
-    def unrecordable(self, mode: RecordingMode) -> str | None:
-        """Return that the replicas' own rates are uploaded, if they have some."""
-        if isinstance(self.rate, list):
-            return f"{self.label} uploads the replicas' rates in each step"
-        return super().unrecordable(mode)
 
     def backward(self, dy: Array, cache: Array | None, *, need_dx: bool = True) -> Array | None:
         """Return ``dy`` times the mask."""

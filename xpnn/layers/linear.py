@@ -36,6 +36,8 @@ class Linear(Layer):
         Of the bias.
     lr_mult, decay_mult : float, default=1.0
         Factors on the learning rate and on the weight decay of this layer.
+    bias_lr_mult : float, optional
+        Another factor on the learning rate of the bias than `lr_mult`.
 
     Notes
     -----
@@ -53,6 +55,7 @@ class Linear(Layer):
     array([[32.]], dtype=float32)
     """
 
+    bias_lr_mult: float | None = None  # pickles from before have none
     _affine: tuple[Mapping[str, Array], Affine] | None = None
 
     def __init__(
@@ -64,12 +67,14 @@ class Linear(Layer):
         bias_init: str | Initializer = "zeros",
         lr_mult: float = 1.0,
         decay_mult: float = 1.0,
+        bias_lr_mult: float | None = None,
     ) -> None:
         self.n_out = count(n_out, "Linear", "n_out")
         self.bias = bias
         self.init = init if init == "auto" else get_initializer(init)
         self.bias_init = bias_init if bias_init == "zeros" else get_initializer(bias_init)
         self.lr_mult, self.decay_mult = float(lr_mult), float(decay_mult)
+        self.bias_lr_mult = None if bias_lr_mult is None else float(bias_lr_mult)
         self.auto_init: Initializer = LeCunNormal()
 
     def out_size(self, n_in: int) -> int:
@@ -80,7 +85,8 @@ class Linear(Layer):
         weight = ParamSpec("weight", (self.n_in, self.n_out), init, True, self.lr_mult, self.decay_mult)
         if not self.bias:
             return (weight,)
-        return weight, ParamSpec("bias", (self.n_out,), get_initializer(self.bias_init), False, self.lr_mult)
+        factor = self.lr_mult if self.bias_lr_mult is None else self.bias_lr_mult
+        return weight, ParamSpec("bias", (self.n_out,), get_initializer(self.bias_init), False, factor)
 
     @property
     def affine(self) -> Affine:

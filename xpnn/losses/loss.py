@@ -19,11 +19,11 @@ import numpy as np
 
 from .._typing import Array, Namespace
 from ..arguments import describe, number
-from ..backend import namespace, ops_of
+from ..backend import namespace, on_its_device, ops_of
 from ..contract import check_array, check_call, check_pair, foreign
 from ..errors import DTypeError, LabelError, MissingMethodError, OptionError, ShapeError
-from ..ops import Ops
-from ..recordable import Recordable
+from ..ops import Ops, Places
+from ..recordable import Recordable, foreign_method
 from ..special import sigmoid, softmax, softplus
 
 __all__ = [
@@ -89,10 +89,12 @@ class Loss(Recordable):
         self._checked = True
         return losses, d
 
+    @on_its_device
     def link(self, pred: Array) -> Array:
         """Turn raw outputs (..., batch, n_out) into what is predicted; the identity by default."""
         return pred
 
+    @on_its_device
     def decide(self, pred: Array) -> Array:
         """Turn raw outputs (..., batch, n_out) into answers: class numbers, or what `link` gives where there are none.
 
@@ -130,6 +132,7 @@ class Loss(Recordable):
         """Return the operations for `pred`."""
         return ops_of(pred) if self._ops is None else self._ops
 
+    @on_its_device
     def value_and_grad(self, pred: Array, y: Array, sample_weight: Array | None = None) -> tuple[Array, Array]:
         """Return the mean loss and its gradient to the raw outputs.
 
@@ -174,6 +177,13 @@ class Loss(Recordable):
         d *= mean_weight[:, None]
         losses *= sample_weight
         return self.ops_for(pred).total(losses) * scale, d
+
+    def step_into(self, pred: Array, y: Array, sample_weight: Array | None, places: Places) -> Array | None:
+        """Do what `value_and_grad` does by one operation, which assigns the loss and the hits to their `places`.
+
+        Returns the gradient; None, as here, where there is no such operation, and then nothing was done.
+        """
+        return None
 
     def _check_shapes(self, pred: tuple[int, ...], y: tuple[int, ...]) -> None:
         if len(pred) < 2:
@@ -254,6 +264,7 @@ class PoissonNLL(Loss):
 
     links: tuple[str, ...] = ("Softplus",)
 
+    @on_its_device
     def link(self, pred: Array) -> Array:
         """Return the rates, ``exp(pred)``."""
         return namespace(pred).exp(pred)
@@ -306,6 +317,7 @@ class BinaryCrossEntropy(Loss):
     def __init__(self, multilabel: bool = False) -> None:
         self.multilabel = multilabel
 
+    @on_its_device
     def link(self, pred: Array) -> Array:
         """Return the probabilities ``σ(pred)``."""
         return sigmoid(pred, xp=namespace(pred))
@@ -345,6 +357,7 @@ class _ClassLoss(Loss):
     classifies: bool = True
     links: tuple[str, ...] = ("Softmax", "Sigmoid")
 
+    @on_its_device
     def link(self, pred: Array) -> Array:
         """Return the class probabilities, softmax over the last axis."""
         return softmax(pred, xp=namespace(pred))
@@ -440,6 +453,12 @@ class CrossEntropy(_ClassLoss):
         target += self.label_smoothing / pred.shape[-1]
         return ops.softmax_cross_entropy(pred, target)
 
+    def step_into(self, pred: Array, y: Array, sample_weight: Array | None, places: Places) -> Array | None:
+        if type(self) is not CrossEntropy or foreign_method(self, ("rows", "value_and_grad")):
+            return None
+        self._check_shapes(tuple(pred.shape), tuple(y.shape))
+        return self.ops_for(pred).cross_entropy_step(pred, y, self.label_smoothing, sample_weight, places)
+
 
 class Focal(_ClassLoss):
     r"""Focal loss: cross-entropy that fades for examples already right [1]_.
@@ -533,6 +552,7 @@ class Hinge(Loss):
         d *= 1.0 / n_out
         return over_outputs(xp, xp.maximum(gap, 0.0)), d
 
+    @on_its_device
     def decide(self, pred: Array) -> Array:
         """Return what the base says; of a single output -1 or +1, as its targets are."""
         answers = super().decide(pred)

@@ -162,14 +162,14 @@ class Optimizer(Recordable):
         state = {name: np.array(to_numpy(array)) for name, array in self.state.items()}
         return {**vars(self), "state": state, "_store": None}
 
-    def numbers(self, t: int, factor: float = 1.0) -> tuple[Number, ...]:
+    def numbers(self, t: int, factor: float = 1.0, decay_factor: float = 1.0) -> tuple[Number, ...]:
         """Return everything that step `t` (from 1) needs beside arrays, for `update`.
 
-        Pure, so a table for many steps can be filled ahead.  Rates that differ between replicas come as arrays
-        on the device.
+        The factors are those of schedules, on the learning rate and on the weight decay.  Pure, so a table for many
+        steps can be filled ahead.  Rates that differ between replicas come as arrays on the device.
         """
         lr = self.rate(factor)
-        decay = per_replica(self.weight_decay)
+        decay = per_replica(self.weight_decay) * float(decay_factor)
         if self.decoupled:
             decay = lr * decay if self._per_parameter() else 1.0 - lr * decay
         numbers = (*self.scalars(t, lr), decay)
@@ -220,8 +220,9 @@ class Optimizer(Recordable):
         factor : float, default=1.0
             A schedule's factor on the learning rate.
         """
-        self.bind(store)
-        self.update(store, self.numbers(self.t + 1, factor))
+        with store.backend.active():
+            self.bind(store)
+            self.update(store, self.numbers(self.t + 1, factor))
 
     def _per_parameter(self) -> bool:
         """Whether parameters have factors of their own, so that decay shrinks not all alike."""

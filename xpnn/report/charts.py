@@ -22,7 +22,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
-__all__ = ["Line", "confusion", "curves", "errors", "image_uri", "key", "png_uri", "predicted_true"]
+__all__ = [
+    "Line",
+    "calibration",
+    "confusion",
+    "coverage",
+    "curves",
+    "errors",
+    "image_uri",
+    "key",
+    "plain",
+    "png_uri",
+    "predicted_true",
+    "residuals",
+]
 
 _SVG = "{http://www.w3.org/2000/svg}"
 _XLINK = "{http://www.w3.org/1999/xlink}"
@@ -165,7 +178,7 @@ def _readable(*axes: Axis) -> None:
         axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """Return a name as an axis can bear it: short, and without characters that XML has no place for."""
     name = "".join(letter if letter.isprintable() else " " for letter in name)
     return name if len(name) <= 28 else name[:27] + "…"
@@ -180,7 +193,7 @@ def predicted_true(truth: Sequence[float], prediction: Sequence[float], quantity
         ax.plot(truth, prediction, "o", color=plots.OKABE_ITO[0], markeredgewidth=0, rasterized=many, **dots)
         low, high = min(*truth, *prediction), max(*truth, *prediction)
         ax.plot([low, high], [low, high], "--", color=_INK, linewidth=1)
-        ax.set_xlabel(f"true {_plain(quantity)}", parse_math=False)
+        ax.set_xlabel(f"true {plain(quantity)}", parse_math=False)
         ax.set_ylabel("predicted")
         _readable(ax.xaxis, ax.yaxis)
         ax.grid(visible=True)
@@ -196,7 +209,7 @@ def errors(truth: Sequence[float], prediction: Sequence[float], quantity: str, n
         bins = max(min(40, len(error) // 5), 5)
         ax.hist(np.clip(error, low, high), bins=bins, color=plots.OKABE_ITO[0], linewidth=0)
         ax.axvline(0, color=_INK, linewidth=1, linestyle="--")
-        ax.set_xlabel(f"error of {_plain(quantity)} (predicted - true)", parse_math=False)
+        ax.set_xlabel(f"error of {plain(quantity)} (predicted - true)", parse_math=False)
         ax.set_ylabel("rows")
         _readable(ax.xaxis)
         ax.grid(visible=True, axis="y")
@@ -204,10 +217,77 @@ def errors(truth: Sequence[float], prediction: Sequence[float], quantity: str, n
         return _svg(ax, name, "Errors", text)
 
 
+def residuals(truth: Sequence[float], prediction: Sequence[float], quantity: str, name: str, text: str) -> str:
+    """Draw errors by what was predicted: the middle one of each part of the range, and where four of five lie."""
+    guess = np.asarray(prediction)
+    error = guess - np.asarray(truth)
+    order = np.argsort(guess, kind="stable")
+    parts = [part for part in np.array_split(order, min(max(len(order) // 25, 1), 12)) if len(part)]
+    low, middle, high = (np.asarray([np.quantile(error[part], q) for part in parts]) for q in (0.1, 0.5, 0.9))
+    centre = [float(np.median(guess[part])) for part in parts]
+    with _style():
+        ax = _axes()
+        many = len(guess) > _MANY
+        dots: dict[str, Any] = {"markersize": 2.5, "alpha": 0.3} if many else {"markersize": 4, "alpha": 0.6}
+        ax.plot(guess, error, "o", color=plots.OKABE_ITO[0], markeredgewidth=0, rasterized=many, **dots)
+        if len(parts) > 1:
+            ax.fill_between(centre, low, high, color=plots.OKABE_ITO[1], alpha=0.25, linewidth=0)
+            ax.plot(centre, middle, "-", color=plots.OKABE_ITO[1], linewidth=1.8)
+        ax.axhline(0, color=_INK, linewidth=1, linestyle="--")
+        ax.set_xlabel(f"predicted {plain(quantity)}", parse_math=False)
+        ax.set_ylabel("predicted - true")
+        _readable(ax.xaxis, ax.yaxis)
+        ax.grid(visible=True)
+        return _svg(ax, name, "Errors by predicted value", text)
+
+
+def calibration(bins: Sequence[Mapping[str, Any]], called: str, came: str, name: str, text: str) -> str:
+    """Draw how often what was called so probable came true, with 95 % intervals; larger dots are of more rows."""
+    from matplotlib.ticker import PercentFormatter
+
+    with _style():
+        ax = _axes()
+        ax.plot([0, 1], [0, 1], "--", color=_INK, linewidth=1)
+        x, share = [b["predicted"] for b in bins], [b["share"] for b in bins]
+        ends = [[s - b["low"] for s, b in zip(share, bins, strict=True)]]
+        ends.append([b["high"] - s for s, b in zip(share, bins, strict=True)])
+        ax.errorbar(x, share, np.maximum(ends, 0), fmt="none", ecolor=plots.OKABE_ITO[0], elinewidth=1.2, capsize=2)
+        most = max(b["rows"] for b in bins)
+        ax.scatter(x, share, s=[12 + 60 * b["rows"] / most for b in bins], color=plots.OKABE_ITO[0], zorder=3)
+        ax.set_xlim(-0.03, 1.03)
+        ax.set_ylim(-0.03, 1.03)
+        ax.set_xlabel(called, parse_math=False)
+        ax.set_ylabel(came, parse_math=False)
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+        ax.grid(visible=True)
+        return _svg(ax, name, "Calibration", text)
+
+
+def coverage(parts: Sequence[Mapping[str, Any]], promised: float, quantity: str, name: str, text: str) -> str:
+    """Draw for parts of the range of predictions how many true values lie in their intervals."""
+    from matplotlib.ticker import PercentFormatter
+
+    with _style():
+        ax = _axes()
+        share = np.asarray([part["share"] for part in parts])
+        ends = np.asarray([[part["share"] - part["low"], part["high"] - part["share"]] for part in parts]).T
+        places = np.arange(len(parts))
+        ax.axhline(promised, color=_INK, linewidth=1, linestyle="--")
+        ax.errorbar(places, share, np.maximum(ends, 0), fmt="o", color=plots.OKABE_ITO[0], markersize=7, capsize=3)
+        ax.set_xticks(places, [number(part["to"]) for part in parts])
+        ax.set_xlim(-0.5, len(parts) - 0.5)
+        ax.set_xlabel(f"predicted {plain(quantity)}, up to", parse_math=False)
+        ax.set_ylabel("true value inside")
+        ax.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+        ax.grid(visible=True, axis="y")
+        return _svg(ax, name, "Coverage of the intervals", text)
+
+
 def confusion(matrix: np.ndarray, names: Sequence[str], name: str, text: str) -> str:
     """Draw a confusion matrix that is too large for a table."""
     with _style():
-        ax = plots.plot_confusion_matrix(matrix, class_names=[_plain(label) for label in names])
+        ax = plots.plot_confusion_matrix(matrix, class_names=[plain(label) for label in names])
         return _svg(ax, name, "Confusion matrix", text, box="tight")
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..confidence import wilson
 from ..errors import OptionError
 from ..files import PathLike
 from . import charts
 from .page import PANELS, cautions, check_requirements, facts, findings, keys, render, settings, showing
 from .run import Run
-from .words import number, option, sentence, value, wilson
+from .words import number, option, sentence, value
 
 __all__ = ["write_comparison"]
 

@@ -40,6 +40,63 @@ _LATER: dict[str, Kind] = {
 _FINDING = dict.fromkeys(Finding._fields, str)
 
 
+def _share_at_most_1(value: Any) -> bool:
+    return NUMBER(value) and -math.inf < value <= 1
+
+
+def _share(value: Any) -> bool:
+    return NUMBER(value) and 0 <= value <= 1
+
+
+_ERROR = at_least(0, float)
+_SHARES: dict[Any, Kind] = {**dict.fromkeys(("share", "low", "high"), _share), "rows": at_least(1)}
+# What `xpnn.report.quality` makes.
+_QUALITY: dict[str, Kind] = {
+    "calibration": {"of": (None, str), "error": _share, "bins": [{"predicted": _share, **_SHARES}]},
+    "coverage": {
+        **{"promised": _share, "share": _share, "rows": at_least(1), "width": _ERROR, "median_width": _ERROR},
+        "parts": [{"from": float, "to": float, "width": _ERROR, **_SHARES}],
+    },
+    "groups": {
+        **{"error": _ERROR, "columns": _COUNT, "of": _COUNT},
+        "groups": [
+            {"column": str, "value": str, "rows": at_least(1), "stands_out": bool}
+            | dict.fromkeys(("error", "low", "high", "rest", "rest_high"), _ERROR)
+        ],
+    },
+    "importance": (
+        None,
+        {
+            **{"metric": str, "score": float, "rows": at_least(1), "repeats": at_least(1), "of": at_least(1)},
+            "columns": [{"name": str, "mean": float, "std": _ERROR}],
+        },
+    ),
+}
+
+
+def _baselines(scores: tuple[str, ...], gains: tuple[str, ...]) -> dict[str, Kind]:
+    some: dict[Any, Kind] = dict.fromkeys(scores, _ERROR)
+    gain: dict[Any, Kind] = dict.fromkeys(gains, _three)
+    one: dict[Any, Kind] = {
+        "name": str,
+        "what": str,
+        "rows": at_least(1),
+        "scores": some,
+        "gains": gain,
+        "learns": bool,
+    }
+    return {"rows": at_least(1), "trained": at_least(1), "scores": some, "baselines": [one]}
+
+
+def _three(value: Any) -> bool:
+    """A gain between the ends of its interval, which are infinite where there is one row."""
+    return isinstance(value, list) and len(value) == 3 and NUMBER(value[0]) and all(map(_end, value))
+
+
+def _end(value: Any) -> bool:
+    return value is None or NUMBER(value)
+
+
 def misfit_in_run(
     info: dict[str, Any], evidence: dict[str, Any] | None, predictor: Predictor
 ) -> tuple[str, str] | None:
@@ -59,7 +116,7 @@ def misfit_in_run(
     if found is not None:
         return "evidence.json", found.path
     odd = None if isinstance(target, ClassTarget) else _odd_pairs(evidence["pairs"])
-    odd = odd or _odd_mistake(evidence)
+    odd = odd or _odd_mistake(evidence) or _empty(evidence)
     return None if odd is None else ("evidence.json", odd)
 
 
@@ -79,14 +136,6 @@ def _scores(target: Target) -> dict[str, Kind]:
     return {**common, "accuracy": _share, "cross_entropy": error, "confusion": square}
 
 
-def _share_at_most_1(value: Any) -> bool:
-    return NUMBER(value) and -math.inf < value <= 1
-
-
-def _share(value: Any) -> bool:
-    return NUMBER(value) and 0 <= value <= 1
-
-
 def _evidence(evidence: Mapping[str, Any], target: Target) -> dict[str, Kind]:
     classes = isinstance(target, ClassTarget)
     shown: dict[str, Kind] = {"values": [_CELL]}
@@ -103,7 +152,9 @@ def _evidence(evidence: Mapping[str, Any], target: Target) -> dict[str, Kind]:
         kinds |= {"pairs": {"truth": [float], "prediction": [float]}}
         shown |= {"row": at_least(-(2**63)), **dict.fromkeys(("truth", "prediction", "error"), float)}
     kinds |= {"mistakes": [shown]}
-    later: dict[str, Kind] = {"findings": [_FINDING], "diagnosed": str, "run": str}
+    later: dict[str, Kind] = {"findings": [_FINDING], "diagnosed": str, "run": str, **_QUALITY}
+    both = ("accuracy", "cross_entropy")
+    later["baselines"] = _baselines(both, both) if classes else _baselines(("rmse", "mae"), ("rmse",))
     return kinds | {name: kind for name, kind in later.items() if name in evidence}
 
 
@@ -130,3 +181,11 @@ def _odd_mistake(evidence: Mapping[str, Any]) -> str | None:
             return f"mistakes[{i}]"
     odd = any({*finding} != {*Finding._fields} for finding in evidence.get("findings", []))
     return "findings" if odd else None
+
+
+def _empty(evidence: Mapping[str, Any]) -> str | None:
+    """Return the first list that would make a table or a picture of nothing."""
+    lists = {"baselines": "baselines", "calibration": "bins", "coverage": "parts", "importance": "columns"}
+    return next(
+        (f"{name}.{part}" for name, part in lists.items() if evidence.get(name) and not evidence[name][part]), None
+    )

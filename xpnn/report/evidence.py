@@ -3,28 +3,41 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..backend import to_numpy
-from ..data.arrays import take_rows
+from ..baselines import compare_baselines
+from ..data.arrays import some_rows, take_rows
+from ..data.encoder import TableEncoder
 from ..data.targets import ClassTarget
-from ..errors import ShapeError
+from ..errors import OptionError, ShapeError
 from ..predictor import Predictor
 from ..training import History, diagnose
+from . import quality
 
-__all__ = ["FORMAT", "collect_evidence"]
+__all__ = ["FORMAT", "Trained", "collect_evidence"]
 
 #: Of the dictionary, for those who read it later.
 FORMAT = 1
 
 # A report stays small however large the data: rows looked at, predictions drawn, mistakes and columns shown.
 _ROWS, _PAIRS, _IMAGES, _WORST, _COLUMNS = 50_000, 3_000, 24, 12, 30
+_COVERAGE = 0.9  # of the intervals that are looked at
 _DIAGNOSED = 300
 _LONGEST_CELL = 120
+
+
+class Trained(NamedTuple):
+    """Rows that a model was trained on, for simple models to be trained on them too."""
+
+    raw: Any  # as the predictor takes them
+    y: Any
+    rows: int  # how many there were, where these are only some
 
 
 def collect_evidence(
@@ -33,22 +46,26 @@ def collect_evidence(
     y: Any,
     *,
     history: History | None = None,
+    trained: Trained | None = None,
     numbers: Any = None,
     image_shape: Sequence[int] | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Take from scored rows, as the predictor takes them, what a report shows of them.
 
-    `y` is their target in its own terms.  The `history` of the training is for the diagnosis; `numbers` are what the
-    rows are called, such as their places in the file, by default from 1 on; `image_shape` is (height, width) or
-    (height, width, 3) where a row is an image; the `seed` draws rows where there are more than are looked at.  A
-    `ShapeError` is raised if there are no rows, or `image_shape` does not fit them.
+    `y` is their target in its own terms.  The `history` of the training is for the diagnosis; rows that it was
+    `trained` on are for the baselines, which are scored on the others; `numbers` are what the rows are called, such as
+    their places in the file, by default from 1 on; `image_shape` is (height, width) or (height, width, 3) where a row
+    is an image; the `seed` draws rows where there are more than are looked at.  A `ShapeError` is raised if there are
+    no rows, or `image_shape` does not fit them.
 
     Returned is a dictionary for JSON: ``looked_at`` rows of ``rows``, and how many of those were ``wrong`` (classes
     only); ``mistakes``, the surest first (classes) or the largest (numbers), each with ``row``, ``truth``,
     ``prediction`` and ``sure`` or ``error``, and either ``pixels`` (bytes in base64) or ``values``; ``columns``, the
     names of these values, and ``all_columns``, how many there are; ``pairs`` of true and predicted numbers;
-    ``findings`` of `xpnn.training.diagnose`, and what was ``diagnosed``.
+    ``findings`` of `xpnn.training.diagnose`, and what was ``diagnosed``.  Further, what `xpnn.report.quality` makes of
+    them: ``calibration`` of classes, ``coverage`` of intervals, the worst ``groups`` of rows and the ``importance`` of
+    columns (but of images), and ``baselines``, a `Comparison` as a dictionary.
 
     Examples
     --------
@@ -66,19 +83,26 @@ def collect_evidence(
         raise ShapeError("collect_evidence: expected at least one row, got none. Pass the rows that were scored.")
     called = np.arange(1, rows + 1) if numbers is None else np.asarray(numbers)
     rng = np.random.default_rng(seed)
+    drawn = some_rows(rows, _ROWS, rng)
     if rows > _ROWS:
-        drawn = _draw(rng, rows, _ROWS)
         raw, y, called = take_rows(raw, drawn), y[drawn], called[drawn]
     out = predictor.predict_proba(raw)
     found: dict[str, Any] = {"format": FORMAT, "rows": rows, "looked_at": len(y)}
     most = _IMAGES if image_shape else _WORST
     if isinstance(predictor.target, ClassTarget):
-        order, mistakes, found["wrong"] = _wrong_classes(predictor.target, y, out, called, most)
+        codes = predictor.target.encode(y)
+        guess, names = predictor.codes(out), [str(label) for label in predictor.target.classes]
+        order, mistakes, found["wrong"] = _wrong_classes(codes, guess, out, names, called, most)
+        found["calibration"] = quality.calibration(predictor.target, codes, out)
     else:
         truth, guess = predictor.target.numbers(y), predictor.decode(out)
         order, mistakes = _largest_errors(truth, guess, called, most)
-        some = _draw(rng, len(y), _PAIRS)
+        some = some_rows(len(y), _PAIRS, rng)
         found["pairs"] = {"truth": _short(truth[some]), "prediction": _short(guess[some])}
+        if predictor.intervals is not None:
+            with contextlib.suppress(OptionError):  # so few rows vouch for them that they promise less
+                low, high = predictor.predict_interval(raw, _COVERAGE).T
+                found["coverage"] = quality.coverage(low, high, truth, guess, _COVERAGE)
     found["mistakes"] = mistakes
     worst = take_rows(raw, order)
     if image_shape:
@@ -87,30 +111,31 @@ def collect_evidence(
     else:
         name = "values"
         found["columns"], found["all_columns"], details = _cells(worst)
+        read = predictor.encoder.read(raw) if isinstance(predictor.encoder, TableEncoder) else _columns(raw)
+        found["groups"] = quality.groups(predictor, read, y, out)
+        found["importance"] = quality.importance(predictor, raw, y, found["all_columns"], seed)
     for mistake, detail in zip(mistakes, details, strict=True):
         mistake[name] = detail
     if history is not None:
-        some = _draw(rng, len(y), _DIAGNOSED)
+        some = some_rows(len(y), _DIAGNOSED, rng)
         findings = diagnose(history, predictor.net, predictor.inputs(take_rows(raw, some)))
         found["findings"] = [finding._asdict() for finding in findings]
         found["diagnosed"] = f"the curves, the last gradients, and every layer's outputs for {len(some)} rows"
+    if trained is not None:
+        compared = compare_baselines(
+            predictor, trained.raw, trained.y, raw, y, answers=out, trained=trained.rows, seed=seed
+        )
+        found["baselines"] = {**compared._asdict(), "baselines": [each._asdict() for each in compared.baselines]}
     return found
 
 
-def _draw(rng: np.random.Generator, n: int, most: int) -> np.ndarray:
-    """Return the numbers of at most so many of `n` rows, ascending."""
-    return np.sort(rng.choice(n, most, replace=False)) if n > most else np.arange(n)
-
-
 def _wrong_classes(
-    target: ClassTarget, y: np.ndarray, out: np.ndarray, called: np.ndarray, most: int
+    codes: np.ndarray, guess: np.ndarray, out: np.ndarray, names: Sequence[str], called: np.ndarray, most: int
 ) -> tuple[np.ndarray, list[dict[str, Any]], int]:
     """Return the places of the surest mistakes, what they are, and how many mistakes there are in all."""
-    codes, guess = target.encode(y), out.argmax(axis=-1)
     sure = out[np.arange(len(out)), guess]
     wrong = np.flatnonzero(codes != guess)
     order = wrong[np.argsort(-sure[wrong], kind="stable")][:most]
-    names = [str(label) for label in target.classes]
     mistakes = [
         {"row": int(called[i]), "truth": names[codes[i]], "prediction": names[guess[i]], "sure": float(sure[i])}
         for i in order
@@ -150,14 +175,18 @@ def _pixels(rows: np.ndarray, shape: Sequence[int]) -> list[Any]:
 
 def _cells(rows: Any) -> tuple[list[str], int, list[Any]]:
     """Return the names of the first columns, the number of all, and the values of each row."""
-    if isinstance(rows, Mapping):
-        columns = {str(name): column for name, column in rows.items()}
-    else:
-        flat = rows.reshape(len(rows), math.prod(rows.shape[1:]))  # there may be no rows
-        columns = {f"x{j + 1}": flat[:, j] for j in range(flat.shape[1])}
+    columns = _columns(rows)
     names = list(columns)[:_COLUMNS]
     table = [[_cell(value) for value in columns[name].tolist()] for name in names]
     return names, len(columns), [list(row) for row in zip(*table, strict=True)]
+
+
+def _columns(rows: Any) -> dict[str, np.ndarray]:
+    """Return the columns of a table or of an array by name."""
+    if isinstance(rows, Mapping):
+        return {str(name): column for name, column in rows.items()}
+    flat = rows.reshape(len(rows), math.prod(rows.shape[1:]))  # there may be no rows
+    return {f"x{j + 1}": flat[:, j] for j in range(flat.shape[1])}
 
 
 def _cell(value: Any) -> Any:

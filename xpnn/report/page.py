@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..confidence import wilson
 from ..config import reading
 from ..data.audit import AuditFinding, leaks
 from ..data.targets import ClassTarget
@@ -19,8 +20,9 @@ from ..metrics import mode_of, most_confused, per_class
 from ..optional import PACKAGES, needs
 from ..training import Finding, diagnose
 from . import charts
+from .answers import answers
 from .run import Run
-from .words import count, duration, number, option, percent, sentence, value, wilson
+from .words import count, duration, number, option, percent, sentence, value
 
 __all__ = [
     "PANELS",
@@ -105,6 +107,7 @@ def _contents(run: Run) -> dict[str, Any]:
         "regression": not isinstance(run.predictor.target, ClassTarget),
         "matrix": None,
         "scatter": [],
+        **answers(run),
     }
     if isinstance(run.predictor.target, ClassTarget):
         contents |= _classes(run, run.predictor.target)
@@ -279,10 +282,13 @@ def _scatter(run: Run, pairs: Mapping[str, list[float]]) -> list[dict[str, Any]]
     spread = f"The middle error is {number(float(np.median(error)))}; nine of ten errors are not larger than {within}."
     line = f"On the dashed line a prediction is right. {which}"
     edge = f"{spread} The half percent on either side is counted in the outermost bars."
+    band = "The line is the middle error of rows with about that prediction, the band holds four of five of them."
     against = charts.predicted_true(truth, prediction, quantity, "true-chart", line)
+    by_value = charts.residuals(truth, prediction, quantity, "residual-chart", band)
     errors = charts.errors(truth, prediction, quantity, "error-chart", edge)
     return [
         {"title": "Predicted against true", "svg": against, "text": line, "keys": []},
+        {"title": "Errors by predicted value", "svg": by_value, "text": band, "keys": []},
         {"title": "Errors", "svg": errors, "text": edge, "keys": []},
     ]
 

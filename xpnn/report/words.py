@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["count", "duration", "number", "option", "percent", "sentence", "value", "wilson"]
+__all__ = ["count", "duration", "number", "option", "percent", "sentence", "value"]
 
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 _ABSENT = "\N{EM DASH}"
@@ -98,25 +98,6 @@ def value(given: Any) -> str:
     if isinstance(given, list):
         return ", ".join(map(value, given)) or "none"
     return f"{given:.6g}" if isinstance(given, float) else str(given)
-
-
-def wilson(share: float, n: int) -> tuple[float, float]:
-    r"""Return the 95 % confidence interval of a share [1]_.
-
-    .. math:: \frac{p + z^2/2n \pm z \sqrt{p(1-p)/n + z^2/4n^2}}{1 + z^2/n}, \qquad z = 1.96
-
-    References
-    ----------
-    .. [1] Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22, 1927.
-
-    Examples
-    --------
-    >>> [round(end, 3) for end in wilson(0.9, 100)]
-    [0.826, 0.945]
-    """
-    z = 1.96
-    middle, spread = share + z * z / (2 * n), z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max((middle - spread) / (1 + z * z / n), 0.0), min((middle + spread) / (1 + z * z / n), 1.0)
 
 
 def sentence(info: Mapping[str, Any]) -> str:

@@ -54,6 +54,8 @@ class Trial:
         What `Trainer.fit` got beside data and epochs.
     schedule : Schedule or None
         The one it trained with, its length filled in; None before, and for networks of a `make` of your own.
+    length : int or None
+        Of training to the end, in what the schedule counts: epochs or steps.
     """
 
     config: dict[str, Any]
@@ -65,6 +67,7 @@ class Trial:
     seconds: float = 0.0
     status: Status = "not started"
     schedule: Schedule | None = None
+    length: int | None = field(default=None, repr=False)
 
     @property
     def epochs(self) -> int:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
 import math
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -16,13 +14,18 @@ from ..arguments import as_rows, count, number, suggest
 from ..backend import Backend, get_backend, to_numpy
 from ..crossover import mlp_params
 from ..errors import OptionError
+from ..files import PathLike
 from ..losses import Loss
 from ..metrics import Metric, mode_of
+from ..schedules import Constant
 from ..training import Trainer
 from ..training.checks import expect, names_seen
 from ..training.progress import open_bar
+from ..training.signals import DeferredSignals
+from .checkpoint import SearchFile, asked_for
+from .climb import Climb, Start
 from .configuration import BATCH_SIZE, Common, Plan, build, read
-from .group import Group, Progress, ReplicaGroup, SingleGroup
+from .group import Progress, ReplicaGroup, SingleGroup
 from .halving import Halving
 from .result import RESULTS, SearchResult, Trial
 
@@ -33,7 +36,6 @@ _WHERE = "search.run"
 _TOGETHER_PARAMS, _TOGETHER = 1 << 17, 64
 
 Make = Callable[[dict[str, Any]], Trainer]
-Start = Callable[..., Group]
 
 
 def run(
@@ -60,6 +62,8 @@ def run(
     seed: int = 0,
     together: int | Literal["auto"] = "auto",
     max_seconds: float | None = None,
+    checkpoint: PathLike | None = None,
+    checkpoint_seconds: float = 30.0,
     verbose: bool = False,
 ) -> SearchResult:
     """Train a network for each configuration and compare them.
@@ -125,7 +129,16 @@ def run(
         ``"auto"`` takes as many as have about 130,000 parameters together, at most 64: beyond that a processor's
         cache no longer holds them, and training together loses (docs/performance.md).  On a GPU it takes 32.
     max_seconds : float, optional
-        Wall-clock time; at the end of the epoch in which it is over, the search ends.
+        Wall-clock time; at the end of the epoch in which it is over, the search ends.  With `checkpoint` that of all
+        parts of the search together; called again with more, it goes on.
+    checkpoint : path, optional
+        A file to keep the search in (``.safetensors`` is the usual ending): all trials, and the trainers that are still
+        needed.  It is written at the end of each group and rung, and while networks are trained.  Whatever ends the
+        search, Ctrl-C, SIGTERM, an error or ``kill -9``: called again with the same arguments it goes on from there,
+        and its results are those of one that was not cut off, to the bit but for seconds.  Of a search that has ended
+        the results are read from it.  `make` must return equal trainers for equal configurations.
+    checkpoint_seconds : float, default=30.0
+        So often it is written while networks are trained.
     verbose : bool, default=False
         Show progress through tqdm: epochs of all networks, and the best value so far.
 
@@ -140,6 +153,8 @@ def run(
         If there are no configurations, or a name or value in one is unknown; nothing has been trained then.
     ShapeError, LabelError, DataError
         If the data do not fit.
+    DataError, OptionError, FileFormatError
+        If `checkpoint` is the file of a search of other data, configurations or options, which are named; or damaged.
 
     Examples
     --------
@@ -157,7 +172,8 @@ def run(
     True
     """
     epochs = count(epochs, _WHERE, "epochs")
-    _check(together, max_seconds, mode, halving, make, monitor, X_val is not None or bool(validation_fraction))
+    _check_numbers(together, max_seconds, checkpoint_seconds)
+    _check(mode, halving, make, monitor, X_val is not None or bool(validation_fraction))
     given = _checked(configurations)
     weights = {"sample_weight": sample_weight, "sample_weight_val": sample_weight_val}
     data = {"X": X, "y": y, "X_val": X_val, "y_val": y_val, **weights}
@@ -165,85 +181,90 @@ def run(
     if class_weight is not None:
         options["class_weight"] = class_weight
     if make is not None and loss is None:
-        sizes = [count(c.get("batch_size", BATCH_SIZE), _WHERE, "batch_size") for c in given]
-        made = functools.partial(_made, make)
-        trials = [Trial(c, {"batch_size": size, **options}, made) for c, size in zip(given, sizes, strict=True)]
-        starts: list[Start] = [functools.partial(SingleGroup, [t], data=data, epochs=epochs) for t in trials]
+        found = _own(given, make, options, data=data, epochs=epochs)
     elif loss is not None and make is None:
         expect(loss, Loss, "loss", "a loss object such as xpnn.CrossEntropy()")
-        plans = [read(c) for c in given]
         data |= _as_arrays(data)
         outputs = _n_out(loss, data["y"], data["y_val"]) if n_out is None else count(n_out, _WHERE, "n_out")
         common = Common(data["X"].shape[-1], outputs, loss, metrics, seed, backend, dtype)
-        for plan in {plan.key: plan for plan in plans}.values():  # what no network can have is found before any trains
-            _check_monitor(build([plan], common, replicated=False, kind=Trainer), monitor)
-        trials = [
-            Trial(c, {"batch_size": p.batch_size, **options}, functools.partial(_alone, p, common))
-            for c, p in zip(given, plans, strict=True)
-        ]
-        starts = _group_starts(trials, plans, common, together, data=data, epochs=epochs)
+        found = _grouped(given, common, options, monitor, together, data=data, epochs=epochs)
     else:
         raise OptionError(f"{_WHERE}: expected loss or make, got {'neither' if make is None else 'both'}. Pass one.")
-    rungs = [(len(trials), epochs)] if halving is None else halving.rungs(len(trials), epochs)
+    rungs = [(len(given), epochs)] if halving is None else halving.rungs(len(given), epochs)
     direction = mode_of(monitor) if mode == "auto" else mode
-    deadline = time.monotonic() + (math.inf if max_seconds is None else float(max_seconds))
-    with _bar(rungs, verbose) as bar:
-        _climb(trials, starts, rungs, Progress(monitor, direction, deadline, bar))
-    return SearchResult(trials, monitor, direction)
+    progress = Progress(monitor, direction, math.inf if max_seconds is None else float(max_seconds))
+    climb, file = Climb(found.trials, found.starts, rungs, progress), None
+    if checkpoint is not None:
+        shared = {"make": make, "loss": loss, "metrics": metrics, "n_out": n_out, "backend": backend, "dtype": dtype}
+        course = {"epochs": epochs, "halving": halving, "monitor": monitor, "mode": direction, "together": together}
+        asked = asked_for(given, _as_arrays(data), {**shared, **course, **options, "seed": seed})
+        file = SearchFile(checkpoint, asked, float(checkpoint_seconds))
+        file.restore(climb)
+        found.resolve_schedules()
+    _climb(climb, file, verbose)
+    return SearchResult(found.trials, monitor, direction)
 
 
 # -- climbing ---------------------------------------------------------------------------------------------------
-def _climb(
-    trials: Sequence[Trial], starts: Sequence[Start], rungs: Sequence[tuple[int, int]], progress: Progress
-) -> None:
-    """Train all groups from rung to rung, and leave those behind that are not among the best."""
-    ended: set[int] = set()
-    if len(rungs) == 1:  # no group waits for another: one trainer lives at a time
-        for start in starts:
-            if not progress.over:
-                _advance(start(progress=progress), rungs[0][1], ended)
-    else:
-        groups = [start(progress=progress) for start in starts]
-        for (_, target), after in itertools.zip_longest(rungs, rungs[1:]):
-            for group in groups:
-                _advance(group, target, ended)
-            if after is None or progress.over:
-                break
-            groups = _best(groups, trials, after[0], progress)
-    for trial in trials:
-        if trial.status in ("running", "not started"):
-            whole = trial.epochs >= rungs[-1][1] or id(trial) in ended
-            trial.status = "finished" if whole else "out of time" if trial.epochs else "not started"
-
-
-def _advance(group: Group, target: int, ended: set[int]) -> None:
-    group.advance(target)
-    if group.ended:
-        ended |= {id(trial) for trial in group.trials}
-
-
-def _best(groups: Sequence[Group], trials: Sequence[Trial], n: int, progress: Progress) -> list[Group]:
-    """Return the groups of the best `n` trials; of equal ones the earlier."""
-    place = {id(trial): i for i, trial in enumerate(trials)}
-    alive = [trial for group in groups for trial in group.trials]
-    alive.sort(key=lambda t: (progress.sign * t.score if math.isfinite(t.score) else math.inf, place[id(t)]))
-    chosen = {id(trial) for trial in alive[:n]}
-    for trial in alive[n:]:
-        trial.status = "eliminated"
-    for group in groups:
-        group.keep([k for k, trial in enumerate(group.trials) if id(trial) in chosen])
-    return [group for group in groups if group.trials]
-
-
-def _bar(rungs: Sequence[tuple[int, int]], verbose: bool) -> contextlib.AbstractContextManager[Any]:
-    if not verbose:
-        return contextlib.nullcontext()
-    reached = [0, *(epochs for _, epochs in rungs)]
-    total = sum(n * (b - a) for (n, _), a, b in zip(rungs, reached[:-1], reached[1:], strict=True))
-    return contextlib.closing(open_bar({"desc": "search"}, total, 0))
+def _climb(climb: Climb, file: SearchFile | None, verbose: bool) -> None:
+    """Train, from where the file says a search was cut off, and show progress."""
+    progress = climb.progress
+    with contextlib.ExitStack() as stack:
+        if file is not None:
+            # Signals are answered within fits, where it is known what is whole.
+            stack.enter_context(DeferredSignals())
+            file.attach(climb)
+        if verbose:
+            total = climb.total() - progress.skipped
+            done = sum(trial.epochs for trial in climb.trials)
+            progress.bar = stack.enter_context(contextlib.closing(open_bar({"desc": "search"}, total, done)))
+        climb.run(file.note if file is not None else lambda climb: None)
+        if file is not None:
+            file.write()
 
 
 # -- grouping and making ----------------------------------------------------------------------------------------
+class _Prepared(NamedTuple):
+    """Trials that have not begun, with what begins their groups, and a plan of each unless they are the user's own."""
+
+    trials: list[Trial]
+    starts: list[Start]
+    plans: list[Plan]
+
+    def resolve_schedules(self) -> None:
+        """Note with which schedules trials were trained whose lengths a file has told."""
+        for trial, plan in zip(self.trials, self.plans, strict=False):
+            if trial.length is not None:
+                trial.schedule = (plan.training.get("schedule") or Constant()).resolve(trial.length)
+
+
+def _own(given: Sequence[dict[str, Any]], make: Make, options: dict[str, Any], **fixed: Any) -> _Prepared:
+    """Prepare trainers of the user's own making."""
+    sizes = [count(c.get("batch_size", BATCH_SIZE), _WHERE, "batch_size") for c in given]
+    made = functools.partial(_made, make)
+    trials = [Trial(c, {"batch_size": size, **options}, made) for c, size in zip(given, sizes, strict=True)]
+    return _Prepared(trials, [functools.partial(SingleGroup, [trial], **fixed) for trial in trials], [])
+
+
+def _grouped(
+    given: Sequence[dict[str, Any]],
+    common: Common,
+    options: dict[str, Any],
+    monitor: str,
+    together: int | Literal["auto"],
+    **fixed: Any,
+) -> _Prepared:
+    """Prepare groups of networks; what no network can have is found before any trains."""
+    plans = [read(c) for c in given]
+    for plan in {plan.key: plan for plan in plans}.values():
+        _check_monitor(build([plan], common, replicated=False, kind=Trainer), monitor)
+    trials = [
+        Trial(c, {"batch_size": p.batch_size, **options}, functools.partial(_alone, p, common))
+        for c, p in zip(given, plans, strict=True)
+    ]
+    return _Prepared(trials, _group_starts(trials, plans, common, together, **fixed), plans)
+
+
 def _group_starts(
     trials: Sequence[Trial], plans: Sequence[Plan], common: Common, together: int | Literal["auto"], **options: Any
 ) -> list[Start]:
@@ -305,12 +326,18 @@ def _made(make: Make, trial: Trial) -> Trainer:
 
 
 # -- checking ---------------------------------------------------------------------------------------------------
-def _check(together: Any, max_seconds: Any, mode: str, halving: Any, make: Any, monitor: str, validated: bool) -> None:
-    """Refuse arguments that nothing can be done with."""
+def _check_numbers(together: Any, max_seconds: Any, checkpoint_seconds: Any) -> None:
+    """Refuse numbers that nothing can be done with."""
     if together != "auto":
         count(together, _WHERE, "together")
     if max_seconds is not None and not number(max_seconds) > 0:
         raise OptionError(f"{_WHERE}: expected max_seconds > 0 or None, got {max_seconds!r}. Try 60.")
+    if not number(checkpoint_seconds) >= 0:
+        raise OptionError(f"{_WHERE}: expected checkpoint_seconds >= 0, got {checkpoint_seconds!r}. Try 30.")
+
+
+def _check(mode: str, halving: Any, make: Any, monitor: str, validated: bool) -> None:
+    """Refuse arguments that nothing can be done with."""
     if mode not in ("auto", "min", "max"):
         raise OptionError(f"{_WHERE}: expected mode 'auto', 'min' or 'max', got {mode!r}. Choose one of these.")
     if halving is not None and not isinstance(halving, Halving):
@@ -356,8 +383,8 @@ def _check_monitor(trainer: Trainer, monitor: str) -> None:
 def _as_arrays(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return inputs and targets as arrays, which all trainers share; the columns of frames in the order of training."""
     names = names_seen({}, data["X"], data["y"])
-    given = ("X", "y", *(name for name in ("X_val", "y_val") if data[name] is not None))
-    return {name: as_rows(data[name], _WHERE, name, fitted=names.get(name[0])) for name in given}
+    given = (name for name, value in data.items() if value is not None or name in ("X", "y"))
+    return {name: as_rows(data[name], _WHERE, name, fitted=names.get(name.removesuffix("_val"))) for name in given}
 
 
 def _n_out(loss: Loss, y: Any, y_val: Any) -> int:

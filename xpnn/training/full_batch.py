@@ -188,6 +188,8 @@ def plan_full_batch(fit: Fitting, rows: Feed, batch_size: int, graph: object) ->
         return None
     options = {
         "schedule": fit.schedule != Constant(),
+        "dropout_schedule": fit.dropout_schedule is not None,
+        "weight_decay_schedule": fit.weight_decay_schedule is not None,
         "clip_norm": fit.clip_norm is not None,
         "clip_value": fit.clip_value is not None,
         "graph": graph not in ("auto", False),

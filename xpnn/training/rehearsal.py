@@ -31,8 +31,9 @@ def rehearse(training: Training, feed: Feed) -> None:
     for callback in training.callbacks:
         if foreign(callback):
             check_hooks(callback, HOOKS)
-    if foreign(training.schedule):
-        _check_schedule(training.schedule)
+    for schedule in (training.schedule, training.dropout_schedule, training.weight_decay_schedule):
+        if schedule is not None and foreign(schedule):
+            _check_schedule(schedule)
     trained = any(foreign(layer) and layer.param_specs() for layer in walk(training.net.layers))
     penalized = training.regularizer is not None and foreign(training.regularizer)
     if trained or penalized or any(map(foreign, training.metrics)):
@@ -44,7 +45,7 @@ def _check_schedule(schedule: Schedule) -> None:
     check_call(schedule, where, "t")
     factor = schedule(0.0)
     if not isinstance(factor, int | float | np.number) or not 0 <= factor < np.inf:
-        raise OptionError(f"{where}: expected a factor >= 0 on the learning rate, got {what(factor)}. Return a number.")
+        raise OptionError(f"{where}: expected a factor >= 0, got {what(factor)}. Return a number.")
 
 
 def _try_step(training: Training, feed: Feed) -> None:

@@ -8,27 +8,29 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from .._typing import Array
+from .._typing import Array, Shape
 from ..backend import to_numpy
 from ..contract import what
 from ..errors import OptionError
+from ..layers import Dropout
 from ..layers.base import walk
 from ..losses import Loss
-from ..metrics import Metric
+from ..metrics import Accuracy, Metric
 from ..model import Sequential
+from ..ops import Places
 from ..optim import Optimizer
-from ..random import KeyRow, step_keys
-from ..recordable import Recordable, RecordingMode
+from ..random import KeyRow, keep_thresholds, step_keys
+from ..recordable import Recordable, RecordingMode, foreign_method
 from ..regularizers import Regularizer
 from ..schedules import Schedule
 from .feed import Feed
 
-__all__ = ["STEP_METHODS", "Step", "StepArrays", "StepTable", "Tally", "Training"]
+__all__ = ["STEP_METHODS", "Note", "Step", "StepArrays", "StepTable", "Tally", "Training"]
 
 #: The methods by which a trainer makes a step.
 STEP_METHODS = ("train_step", "gradients", "exchange", "move")
@@ -44,6 +46,23 @@ class Step(NamedTuple):
     numbers: tuple[Any, ...]  #: the optimizer's
     rows: Array | None = None  #: numbers that pick the rows' masks, if not their places in the batch
     strength: float | Array | None = None  #: of the penalty, if not the penalty's own
+    dropout: float | Mapping[int, Array] = 1.0  #: on the rates of dropout; or the layers' thresholds
+    note: Note | None = None  #: where the operation that computes the loss may leave it
+
+
+class Note:
+    """Places in a tally for one step, and whether they were filled by the operation that computed the loss."""
+
+    def __init__(self, places: Places) -> None:
+        self.places, self.filled = places, False
+
+    def loss_and_gradient(self, loss: Loss, pred: Array, y: Array, weight: Array | None) -> tuple[Array, Array]:
+        """Return what `Loss.value_and_grad` does; the value is its place, if that was filled."""
+        d_pred = loss.step_into(pred, y, weight, self.places)
+        if d_pred is None:
+            return loss.value_and_grad(pred, y, weight)
+        self.filled = True
+        return self.places.loss, d_pred
 
 
 class Training(Protocol):
@@ -62,6 +81,8 @@ class Training(Protocol):
     grad_norm: Array
     penalty: Array
     schedule: Schedule
+    dropout_schedule: Schedule | None
+    weight_decay_schedule: Schedule | None
     columns: list[str]
 
     @property
@@ -91,7 +112,9 @@ class StepArrays(NamedTuple):
     """Rows of a table as arrays."""
 
     numbers: Array  #: (k, columns, ..., 1): the batches' weights, the optimizer's numbers, the penalty's strength
-    keys: Array  #: (k, layers, 2, ..., 1), int32: the pairs that pick the masks
+    keys: (
+        Array  #: (k, layers, 3, ..., 1), int32: the pairs that pick the masks, and how many of 65536 values keep a unit
+    )
     rows: Array | None  #: the rows' own numbers, of all batches one after the other
     slots: tuple[int, ...]  #: the layers, by their numbers in the network
     with_strength: bool  #: whether the last column is the penalty's strength
@@ -104,8 +127,9 @@ class StepArrays(NamedTuple):
             strength = numbers.pop()
             strength = strength[(0,) * len(strength.shape) + (...,)]
         keys = {slot: (self.keys[k, j, 0, ...], self.keys[k, j, 1, ...]) for j, slot in enumerate(self.slots)}
+        kept = {slot: self.keys[k, j, 2, ...] for j, slot in enumerate(self.slots)}
         own = None if self.rows is None else self.rows[place]
-        return Step(keys, slot, last, weight, tuple(numbers), own, strength)
+        return Step(keys, slot, last, weight, tuple(numbers), own, strength, kept)
 
 
 class StepTable:
@@ -113,7 +137,7 @@ class StepTable:
 
     `weights` are the batches' totals, `numbers` the optimizer's of each step: Python's, or arrays of shape (K, 1) where
     replicas have their own.  The int32 array `rows`, on the device, picks the rows' masks; `strengths` are the
-    penalty's in each step.
+    penalty's in each step, and `dropout` what multiplies the rates of dropout there.
     """
 
     def __init__(
@@ -124,10 +148,12 @@ class StepTable:
         numbers: Sequence[tuple[Any, ...]],
         rows: Array | None = None,
         strengths: Sequence[float] | None = None,
+        dropout: Sequence[float] | None = None,
     ) -> None:
         self.first, self.batch_size, self.rows = first, batch_size, rows
         self._weights: list[float] = weights.tolist()
         self._numbers, self._strengths = numbers, strengths
+        self._dropout = [1.0] * len(weights) if dropout is None else dropout
 
     def __len__(self) -> int:
         return len(self._weights)
@@ -142,7 +168,8 @@ class StepTable:
         strengths, end = self._strengths, len(self) - 1
         for slot in range(start, len(self) if stop is None else stop):
             own, strength = self._own(slot, slot + 1), None if strengths is None else strengths[slot]
-            yield Step(self.first + slot, slot, slot == end, self._weights[slot], self._numbers[slot], own, strength)
+            weight, numbers, dropout = self._weights[slot], self._numbers[slot], self._dropout[slot]
+            yield Step(self.first + slot, slot, slot == end, weight, numbers, own, strength, dropout)
 
     def _own(self, start: int, stop: int) -> Array | None:
         """The rows' own numbers of some steps."""
@@ -166,7 +193,7 @@ class StepTable:
         columns = 1 + len(self._numbers[0]) + (self._strengths is not None)
         shape = (1,) if self.alike and not each else (*replicas, 1)
         numbers = backend.zeros((stop - start, columns, *shape), dtype=net.store.values.dtype)
-        keys = backend.zeros((stop - start, len(slots), 2, *replicas, 1), dtype=backend.xp.int32)
+        keys = backend.zeros((stop - start, len(slots), 3, *replicas, 1), dtype=backend.xp.int32)
         own = self._own(start, stop)
         rows = None if own is None else backend.zeros(own.shape, dtype=own.dtype)
         arrays = StepArrays(numbers, keys, rows, slots, self._strengths is not None)
@@ -189,9 +216,20 @@ class StepTable:
         for k, j, number in own:
             arrays.numbers[k, j, ...] = number
         keys = step_keys(net.seed, self.first + start, steps, arrays.slots)
+        keys = np.concatenate([keys, self._kept(net, start, stop, keys.shape)], axis=2)
         arrays.keys[...] = backend.asarray(keys, dtype=backend.xp.int32)
         if arrays.rows is not None:
             arrays.rows[...] = self._own(start, stop)
+
+    def _kept(self, net: Sequential, start: int, stop: int, keys: Shape) -> np.ndarray:
+        """The thresholds of the layers that drop units, shaped as half the `keys` are."""
+        kept = np.full((*keys[:2], 1, *keys[3:]), 65536, np.int32)
+        factors = np.asarray(self._dropout[start:stop])
+        for j, layer in enumerate(walk(net.layers)):
+            if isinstance(layer, Dropout):
+                rates = np.multiply.outer(factors, np.reshape(layer.rate, (-1, 1)))  # of one, or of each replica
+                kept[:, j, 0] = keep_thresholds(rates if len(keys) > 4 else rates[:, 0])
+        return kept
 
 
 class Tally:
@@ -203,14 +241,32 @@ class Tally:
         self._device = backend.device
         self._losses = backend.zeros((steps, *replicas))
         self._sums = [backend.zeros((steps, metric.width, *replicas)) for metric in self._metrics]
+        # Of the metrics, by number, the accuracy whose sums come with the loss; None where nothing comes with it.
+        classes = self._loss.classifies and self._loss.accuracy_rule == "classes"
+        hits = [j for j, m in enumerate(self._metrics) if type(m) is Accuracy and classes and m.rule == "classes"]
+        self._hits = hits[0] if hits else None
+        self._takes_notes = backend.ops.fills_places and foreign_method(training, STEP_METHODS) is None
 
-    def add(self, slot: int, value: Array, pred: Array, y: Array, weight: Array | None) -> None:
-        """Note one step."""
-        self._losses[slot, ...] = value
-        if not self._sums:
+    def note(self, slot: int) -> Note | None:
+        """Return places for the operation that computes the loss of a step; None where none fills them."""
+        if not self._takes_notes:
+            return None
+        hits = None if self._hits is None else self._sums[self._hits][slot, ...]
+        return Note(Places(self._losses[slot, ...], hits))
+
+    def add(
+        self, slot: int, value: Array, pred: Array, y: Array, weight: Array | None, note: Note | None = None
+    ) -> None:
+        """Note one step, but what its `note` has already."""
+        filled = note is not None and note.filled
+        if note is None or value is not note.places.loss:
+            self._losses[slot, ...] = value
+        pairs = enumerate(zip(self._sums, self._metrics, strict=True))
+        rest = [pair for j, pair in pairs if not (filled and j == self._hits)]
+        if not rest:
             return
         outputs = self._loss.outputs(pred) if self._loss.classifies else self._loss.link(pred)
-        for table, metric in zip(self._sums, self._metrics, strict=True):
+        for table, metric in rest:
             for j, part in enumerate(metric.sums(self._xp, outputs, y, weight)):
                 table[slot, j, ...] = part
 

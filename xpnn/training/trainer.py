@@ -27,10 +27,11 @@ from ..regularizers import Regularizer
 from ..schedules import Constant, Schedule
 from .callbacks import Callback
 from .checks import Names, Rows, checked_feed, expect, feeds_of_fit
+from .course import Course
 from .epoch import Between, Epoch, explain
 from .feed import Feed
 from .full_batch import FullBatch, plan_full_batch
-from .history import History, missing_column, will_miss
+from .history import History
 from .position import At, Moment, Position, Suspended, is_stateful, key_of, suspend, what_goes_on
 from .recorded import Runner, find_runner
 from .rehearsal import rehearse
@@ -60,6 +61,9 @@ class Trainer(Recordable):
         Belongs to this network from now on.
     schedule : Schedule, optional
         Its factor multiplies the optimizer's learning rate at each step.
+    dropout_schedule, weight_decay_schedule : Schedule, optional
+        Likewise of the rates of all Dropout layers, and of the optimizer's weight decay: RealMLP lets both fade by
+        ``xpnn.FlatCosine()``.  Where decay is decoupled, the learning rate with its schedule multiplies it too.
     regularizer : Regularizer, optional
         Penalty on the weights; its value is the column ``penalty``.
     clip_norm : float, optional
@@ -112,6 +116,8 @@ class Trainer(Recordable):
         optimizer: Optimizer,
         *,
         schedule: Schedule | None = None,
+        dropout_schedule: Schedule | None = None,
+        weight_decay_schedule: Schedule | None = None,
         regularizer: Regularizer | None = None,
         clip_norm: float | None = None,
         clip_value: float | None = None,
@@ -122,7 +128,9 @@ class Trainer(Recordable):
         expect(net, Sequential, "net", "a network")
         expect(loss, Loss, "loss", "a loss object such as xpnn.CrossEntropy()")
         expect(optimizer, Optimizer, "optimizer", "an optimizer object such as xpnn.Adam(lr=0.001)")
-        expect(schedule, Schedule | None, "schedule", "a schedule object such as xpnn.CosineDecay(), or None")
+        schedules = {"dropout_schedule": dropout_schedule, "weight_decay_schedule": weight_decay_schedule}
+        for name, given in {"schedule": schedule, **schedules}.items():
+            expect(given, Schedule | None, name, "a schedule object such as xpnn.CosineDecay(), or None")
         expect(regularizer, Regularizer | None, "regularizer", "a penalty object such as xpnn.L2(1e-4), or None")
         expect(callbacks, Sequence, "callbacks", "a list of callbacks")
         for callback in callbacks:
@@ -138,6 +146,7 @@ class Trainer(Recordable):
                 raise OptionError(f"Trainer: expected {name} > 0 or None, got {value!r}. Try 1.0.")
         self.net, self.loss, self.optimizer = net, loss, optimizer
         self.schedule = Constant() if schedule is None else schedule
+        self.dropout_schedule, self.weight_decay_schedule = dropout_schedule, weight_decay_schedule
         self.regularizer, self.clip_norm, self.clip_value = regularizer, clip_norm, clip_value
         names = [metrics] if isinstance(metrics, str | Metric | type) else metrics
         expect(names, Sequence, "metrics", "a list of names and metrics; an empty one for none")
@@ -167,6 +176,7 @@ class Trainer(Recordable):
         self.position = Position(0, 0)
         self.rows_key = ""  # tells the rows of the present fit from others
         self._between = Between((), DeferredSignals())
+        self._course = Course(self.schedule)
         self._fitting = False
         self._runner: Runner | None = None  # makes recorded steps; it may serve the next fit
         self._full_batch: FullBatch | None = None  # makes the epochs of a fit where each is one iteration over all rows
@@ -177,11 +187,12 @@ class Trainer(Recordable):
         return self.net.backend
 
     def __getstate__(self) -> dict[str, Any]:
-        left = ("bound_loss", "position", "rows_key", "_between", "_fitting", "_runner", "_full_batch")
+        left = ("bound_loss", "position", "rows_key", "_between", "_course", "_fitting", "_runner", "_full_batch")
         return {n: v for n, v in vars(self).items() if n not in left} | {"suspended": self.standing()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update({"suspended": None, "column_names": {}} | state)  # of a version before there were any
+        new = dict.fromkeys(("suspended", "dropout_schedule", "weight_decay_schedule"))
+        vars(self).update({**new, "column_names": {}} | state)  # of a version before there were any
         self._rest()
 
     # -- fit ------------------------------------------------------------------------------------------------
@@ -274,8 +285,7 @@ class Trainer(Recordable):
         self.bound_loss = self.loss.using(self.net.backend.ops)
         self.net.prepare(epochs * steps, batch_size)
         made = 0 if before is None else before.made
-        total = self.epochs_planned if self.schedule.unit == "epoch" else self.step - made + epochs * steps
-        schedule = self.schedule.resolve(total)
+        course = self._course = Course.of(self, epochs=self.epochs_planned, steps=self.step - made + epochs * steps)
         self.columns = self._names(validated=valid is not None)
         self._full_batch = plan_full_batch(self, train, batch_size, graph)
         begun: list[Callback] = []
@@ -286,15 +296,14 @@ class Trainer(Recordable):
                 for callback in self.callbacks:
                     callback.on_fit_begin(self)
                     begun.append(callback)
-                if schedule.watches is not None and will_miss(schedule.watches, self.columns):
-                    raise missing_column(schedule, schedule.watches, self.columns)
+                course.check(self.columns)
                 if self._full_batch is None:
                     self._runner = find_runner(self, train, epochs, batch_size, graph, self._runner)
-                self._run(before, functools.partial(self.run_epoch, train, valid, batch_size, schedule, shuffle))
+                self._run(before, functools.partial(self.run_epoch, train, valid, batch_size, course.lr, shuffle))
                 ended = True
             finally:
                 self._full_batch = None
-                self._runner = self._runner if self._runner is not None and self._runner.lasting else None
+                self._runner = None if self._runner is None else self._runner.end()
                 self._end(begun, keep=not ended)
         return self.history
 
@@ -388,10 +397,11 @@ class Trainer(Recordable):
         if type(self).epoch_rows is not Trainer.epoch_rows:  # which need not give it a second time
             position.order = order
         weights = train.batch_weights(order, batch_size)
-        factors = self._factors(len(weights), schedule)
-        numbers = [self.optimizer.numbers(t, factor) for t, factor in enumerate(factors, self.optimizer.t - first + 1)]
+        factors, dropout, decay = self._course._replace(lr=schedule).factors(self, len(weights))
+        both = zip(factors) if decay is None else zip(factors, decay, strict=True)
+        numbers = [self.optimizer.numbers(t, *own) for t, own in enumerate(both, self.optimizer.t - first + 1)]
         strengths = self.penalty_strengths(weights)
-        table = StepTable(self.step - first, batch_size, weights, numbers, self.row_numbers(order), strengths)
+        table = StepTable(self.step - first, batch_size, weights, numbers, self.row_numbers(order), strengths, dropout)
         tally = Tally(self, len(weights))
         tally.take(position.tables)
         position.tally = tally
@@ -411,8 +421,9 @@ class Trainer(Recordable):
         # The last step may spoil the weights after its loss was taken: no later loss of this epoch would tell.
         if not np.isfinite(losses).all() or not bool(xp.all(xp.isfinite(values))):
             error = self.divergence(losses, epoch)
-            begun.restore_callbacks(self)
-            raise error
+            if error is not None:
+                begun.restore_callbacks(self)
+                raise error
         self.optimizer.settle()
 
     def epoch_rows(self, n: int) -> np.ndarray:
@@ -433,8 +444,8 @@ class Trainer(Recordable):
         """
         return None
 
-    def divergence(self, losses: np.ndarray, epoch: Epoch) -> DivergenceError:
-        """Find out what is not finite, undo the epoch, and return the error that says it."""
+    def divergence(self, losses: np.ndarray, epoch: Epoch) -> DivergenceError | None:
+        """Find out what is not finite, undo the epoch, and return the error that says it; None, to go on as it is."""
         bad = np.argwhere(~np.isfinite(losses))
         slot = int(bad[0][0]) if len(bad) else len(epoch.table) - 1
         what = f"loss is {losses[tuple(bad[0])]} at" if len(bad) else "weights are not finite after"
@@ -478,9 +489,12 @@ class Trainer(Recordable):
         """Fill the flat gradients: forward, loss, backward, penalty; take and return what `train_step` does."""
         net = self.net
         known = {} if weight is None else {"sample_weight": weight, "total_weight": step.weight}
-        pred, caches = net.forward(x, train=True, step=step.step, rows=step.rows, **known)
-        value, d_pred = self.bound_loss.value_and_grad(pred, y, weight)
+        pred, caches = net.forward(x, train=True, step=step.step, rows=step.rows, dropout=step.dropout, **known)
+        loss, note = self.bound_loss, step.note
+        take = loss.value_and_grad if note is None else functools.partial(note.loss_and_gradient, loss)
+        value, d_pred = take(pred, y, weight)
         net.backward(d_pred, caches)
+        net.backend.ops.await_gradients()
         if self.regularizer is not None:
             own = {} if step.strength is None else {"lam": step.strength}
             self.penalty = self.regularizer.add(net.store, **own)
@@ -661,6 +675,8 @@ class Trainer(Recordable):
     def __repr__(self) -> str:
         parts = [repr(self.net), repr(self.loss), repr(self.optimizer)]
         parts += [] if self.schedule == Constant() else [f"schedule={self.schedule!r}"]
+        names = ("dropout_schedule", "weight_decay_schedule")
+        parts += [f"{name}={getattr(self, name)!r}" for name in names if getattr(self, name) is not None]
         parts += [] if self.regularizer is None else [f"regularizer={self.regularizer!r}"]
         return f"{type(self).__name__}({', '.join(parts)}, epoch={self.epoch}, step={self.step})"
 
@@ -697,15 +713,3 @@ class Trainer(Recordable):
         held_out = [f"val_{name}" for name in names] if validated else []
         penalty = [] if self.regularizer is None else ["penalty"]
         return ["epoch", *names, *held_out, "lr", "grad_norm", *penalty, "seconds"]
-
-    def _factors(self, steps: int, schedule: Schedule) -> list[float]:
-        """The schedule's factor at each step of the coming epoch."""
-        earned = 1.0
-        if schedule.watches is not None and len(self.history):
-            if schedule.watches not in self.history:
-                raise missing_column(schedule, schedule.watches, self.history.names)
-            earned = schedule.after(self.history[schedule.watches])
-        if schedule.unit == "epoch":
-            return [schedule(self.epoch + slot / steps) * earned for slot in range(steps)]
-        begun = self.step - self.position.slot
-        return [schedule(begun + slot) * earned for slot in range(steps)]

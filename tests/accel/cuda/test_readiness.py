@@ -61,9 +61,9 @@ STEP_FILES = [
 # Functions in those files that run on the host, before or between steps; so do all with double underscores.
 HOST_FUNCTIONS = {
     "_check_shapes", "_mu", "_pair", "_places", "_shapes", "_signed32", "splitmix64",
-    "bind", "check_categories", "check_input", "check_labels", "check_targets", "config", "get_activation",
-    "keep_threshold", "numbers", "per_replica", "positive_eps", "rate", "sample", "scalars", "step_keys", "stream",
-    "takes_categories", "takes_shared_rows",
+    "bind", "check_categories", "check_input", "check_labels", "check_targets", "config",
+    "get_activation", "keep_threshold", "keep_thresholds", "numbers", "per_replica", "positive_eps", "rate", "sample",
+    "scalars", "step_keys", "stream", "takes_categories", "takes_shared_rows",
 }  # fmt: skip
 # Namespace functions that upload in a step, where that is known: file and function.
 KNOWN_UPLOADS = {
@@ -594,6 +594,8 @@ def test_a_snapshot_is_made_where_the_backend_is():
     asked = []
 
     class Asked:
+        name = "numpy"
+
         def copy(self, a):
             asked.append(a)
             return a.copy()

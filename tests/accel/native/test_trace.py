@@ -30,7 +30,7 @@ from xpnn.accel.native.table import Kernel
 from xpnn.accel.native.trace import Trace, Traced, TracedLoops, TraceError, untraced
 from xpnn.accel.native.turns import ONE_THREAD
 from xpnn.ops import Affine, Ops, Update
-from xpnn.random import StepKey
+from xpnn.random import StepKey, keep_threshold, keep_thresholds
 
 NO_POOL = (0, 0)
 PORTABLE = Ops(np, "cpu")
@@ -852,7 +852,7 @@ def test_kernels_of_another_dtype_than_the_tapes_are_refused(loops, name):
     args = {
         "relu": (x.reshape(-1), y.reshape(-1)),
         "column_sums": (x, y[0]),
-        "keep_mask": (y.reshape(-1), *keys, 30000),
+        "keep_mask": (y.reshape(-1), *keys, keys[0]),
     }[name]
     with pytest.raises(TraceError):
         made.kernel(name, *args)
@@ -1045,7 +1045,7 @@ def kernel_arrays(name, m, n, dtype, seed):
         Kernel.ARGMAX: lambda: ([matrix[0], np.full(m, 7)], []),
         Kernel.BIAS_RELU: lambda: ([matrix[0], row], []),
         Kernel.COLUMN_SUMS: lambda: ([matrix[0], row], []),
-        Kernel.KEEP_MASK: lambda: ([vectors[0], *keys], [40000]),
+        Kernel.KEEP_MASK: lambda: ([vectors[0], *keys, np.asarray([10_000 * seed % 65536], np.int32)], []),
         Kernel.NUMBERS: lambda: ([vectors[0], vectors[1] > 0], []),
         Kernel.SUM_ROWS: lambda: ([matrix[0], matrix[1], rng.integers(0, m, m)], [m]),
         Kernel.WHOLE: lambda: ([np.full(m * n, 7), vectors[0] * 100], []),
@@ -1131,6 +1131,16 @@ def test_masks(fast, dtype, rate, shape):
             mask = fast.keep_mask(shape, rate, pair, dtype)
             assert type(mask) is np.ndarray
             assert_same(mask, PORTABLE.keep_mask(shape, rate, pair, dtype))
+        limit = np.asarray([keep_threshold(rate)], np.int32)
+        assert_same(fast.keep_mask(shape, limit, arrays, dtype), PORTABLE.keep_mask(shape, rate, key, dtype))
+
+
+def test_masks_of_replicas_by_their_thresholds(fast):
+    key = tuple(np.asarray(half, np.int32) for half in ([[1], [-2], [3]], [[3], [4], [5]]))
+    limits = keep_thresholds([[0.3], [0.0], [0.9]])
+    masks = fast.keep_mask((3, 5, 4), limits, key, F4)
+    assert_same(masks, PORTABLE.keep_mask((3, 5, 4), [0.3, 0.0, 0.9], key, F4))
+    assert (masks[1] == 1.0).all()
 
 
 def test_masks_that_are_left_to_others(fast):

@@ -116,7 +116,7 @@ class Cublas:
         self.handle = handle
         capability = int(cupy.cuda.Device().compute_capability)
         self.workspace_bytes = (32 if capability >= 90 else 4) * _MIB  # what PyTorch found enough
-        self._workspaces: dict[int, Any] = {}
+        self._workspaces: dict[int, tuple[Any, Any]] = {}  # with the stream: CUDA would give its handle to another
         self._stream: int | None = None
         self._float32 = _TF32 if tf32 else _FULL
         # Read by cuBLAS during the call: they must stay where they are.
@@ -125,10 +125,11 @@ class Cublas:
 
     def workspace(self) -> tuple[int, int]:
         """Return CuPy's current stream, and the address of its workspace."""
-        stream = int(self._cupy.cuda.get_current_stream().ptr)
+        current = self._cupy.cuda.get_current_stream()
+        stream = int(current.ptr)
         if stream not in self._workspaces:
-            self._workspaces[stream] = self._cupy.cuda.alloc(self.workspace_bytes)
-        return stream, int(self._workspaces[stream].ptr)
+            self._workspaces[stream] = self._cupy.cuda.alloc(self.workspace_bytes), current
+        return stream, int(self._workspaces[stream][0].ptr)
 
     def compute_type(self, kind: int) -> int:
         """Return in which precision operands of a cudaDataType are multiplied."""

@@ -1,4 +1,7 @@
-"""Bringing blocks of rows to a GPU while it works on those before.
+"""Bringing rows to a GPU: whole arrays in slices, and blocks of rows while it works on those before.
+
+CuPy copies an array of the host through page-locked memory of the same size, which it rounds up to a power of two and
+keeps: 40 GB of data would hold 64 GiB of the host's memory that nothing can move to disk.  `upload` has two buffers.
 
 Rows that do not stay on the device pass through two slots, which take turns.  Each has a buffer of page-locked host
 memory, from which the GPU copies by itself, and one on the device.  Uploads have a stream of their own; events order
@@ -19,7 +22,31 @@ import numpy as np
 
 from ..._typing import Array, DType, Namespace, Shape
 
-__all__ = ["PinnedSlots"]
+__all__ = ["SLICE_BYTES", "PinnedSlots", "upload"]
+
+#: Bytes of an array that travel at once: their transfer takes long beside its beginning.
+SLICE_BYTES = 1 << 24
+
+
+def upload(cupy: Any, cupyx: Any, host: np.ndarray) -> Array:
+    """Return an array of the host on CuPy's current device, copied in slices through two page-locked buffers.
+
+    While one slice travels, the next is copied into the other buffer.  The host waits for the last.
+    """
+    out = cupy.empty(host.shape, host.dtype)
+    flat, there = np.ascontiguousarray(host).reshape(-1), out.reshape(-1)
+    size = min(max(SLICE_BYTES // host.itemsize, 1), flat.size)
+    buffers = [cupyx.empty_pinned((size,), host.dtype) for _ in range(2)]
+    sent = [cupy.cuda.Event(disable_timing=True) for _ in range(2)]
+    stream = cupy.cuda.get_current_stream()
+    for k, start in enumerate(range(0, flat.size, size)):
+        part, turn = flat[start : start + size], k % 2
+        sent[turn].synchronize()
+        buffers[turn][: len(part)] = part
+        there[start : start + len(part)].set(buffers[turn][: len(part)], stream=stream)
+        sent[turn].record(stream)
+    stream.synchronize()
+    return out
 
 
 class PinnedSlots:

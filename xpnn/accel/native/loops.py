@@ -169,11 +169,11 @@ def relu_backward_sums(pool: Pool, dy: Array, y: Array, sums: Array) -> None:  #
 
 @spread
 def _keep_mask(
-    a: int, b: int, mask: Array, key_a: Array, key_b: Array, threshold: int
+    a: int, b: int, mask: Array, key_a: Array, key_b: Array, threshold: Array
 ) -> None:  # pragma: no cover (compiled)
     half = (mask.size + 1) // 2
-    zero, scale = mask.dtype.type(0), mask.dtype.type(65536.0 / threshold)
-    first, second, limit = np.uint32(key_a[0]), np.uint32(key_b[0]), np.uint32(threshold)
+    zero, scale = mask.dtype.type(0), mask.dtype.type(65536.0 / threshold[0])
+    first, second, limit = np.uint32(key_a[0]), np.uint32(key_b[0]), np.uint32(threshold[0])
     for i in range(a, b):
         z = np.uint32(np.uint32(i + 1) * np.uint32(0x9E3779B9)) + first
         z = np.uint32(z)
@@ -190,9 +190,9 @@ def _keep_mask(
 
 @compiled
 def keep_mask(
-    pool: Pool, mask: Array, key_a: Array, key_b: Array, threshold: int
+    pool: Pool, mask: Array, key_a: Array, key_b: Array, threshold: Array
 ) -> None:  # pragma: no cover (compiled)
-    """Write `xpnn.random.keep_mask` into the vector `mask`, by int32 keys of one element each."""
+    """Write `xpnn.random.keep_mask` into the vector `mask`, by int32 keys and threshold of one element each."""
     _keep_mask(pool, (mask.size + 1) // 2, _ELEMENTS, (mask, key_a, key_b, threshold))
 
 

@@ -36,7 +36,7 @@ _BYTES = np.zeros(1, np.uint8)
 _KIND, _LOOP, _DATA, _COUNT, _ARGS = map(int, list(Column)[:5])
 _DIMS, _STEPS, _OUTER, _OUTER_STEPS, _SCRATCH, _TOGETHER = map(int, list(Column)[5:11])
 # numba keeps what it compiled by the content of this file.  These are the hashes of what else it compiled.
-_COMPILED = {"loops.py": "2a1c838e", "pool.py": "b7686689", "table.py": "eca42853", "threads.py": "049282e5"}
+_COMPILED = {"loops.py": "fa34b34b", "pool.py": "b7686689", "table.py": "eca42853", "threads.py": "049282e5"}
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -129,7 +129,7 @@ def _play_once(pool: Pool, table: Array, like: Array) -> None:  # pragma: no cov
         elif kind == Kernel.COLUMN_SUMS:
             loops.column_sums(_matrix(a, m, n, like), _vector(b, n, like))
         elif kind == Kernel.KEEP_MASK:
-            loops.keep_mask(pool, _vector(a, n, like), _vector(b, 1, _KEYS), _vector(c, 1, _KEYS), row[_STEPS])
+            loops.keep_mask(pool, _vector(a, n, like), _vector(b, 1, _KEYS), _vector(c, 1, _KEYS), _vector(d, 1, _KEYS))
         elif kind == Kernel.NUMBERS:
             loops.numbers(_vector(a, n, like), _vector(b, n, _TRUTHS))
         elif kind == Kernel.ONE_HOT:

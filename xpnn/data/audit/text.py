@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..columns import Floats, as_option, label_key, quote
+from ..dates import DateFormat, find_dates
 from ..targets import Task
 from .column import Column, Written, alike, many, many_do, share
 from .findings import AuditFinding, Severity
@@ -67,9 +68,7 @@ def check_words(column: Column, *, numeric: bool) -> Iterator[AuditFinding]:
         seen = f"It is said to hold numbers and holds words such as {quote(column.levels, 3)}."
         yield AuditFinding("error", "text numbers", column.name, present, seen, "Take it out of --numeric.")
     if column.dates:
-        seen = f"Dates as text, such as {column.levels[0]!r}: {levels:,} categories without an order."
-        advice = "Make them a number of days, a month, a weekday."
-        yield AuditFinding("note", "dates", column.name, levels, seen, advice)
+        yield _check_dates(column)
         return
     if levels <= _COMPARED and (groups := alike(column.spellings)):
         extra = sum(len(group) - 1 for group in groups)
@@ -87,6 +86,19 @@ def check_words(column: Column, *, numeric: bool) -> Iterator[AuditFinding]:
             else f"TableEncoder keeps {_CATEGORIES - 1} and pools the rest: group them by meaning, or use Embedding."
         )
         yield AuditFinding("warning" if hardly else "note", "many categories", column.name, levels, seen, advice)
+
+
+def _check_dates(column: Column) -> AuditFinding:
+    """Tell how dates as text are read, or why they are not."""
+    levels = len(column.levels)
+    found = find_dates(np.array(column.levels, dtype=object))
+    if isinstance(found, DateFormat):
+        seen = f"Dates as text, such as {column.levels[0]!r}: read as days elapsed, and what varies of year to hour."
+        advice = f"If they are categories, say --categorical {as_option(column.name)}."
+        return AuditFinding("note", "dates", column.name, levels, seen, advice)
+    what, advice = found or (f"Dates as text, such as {column.levels[0]!r}, beside other text.", "Make two columns.")
+    seen = f"{what} They are read as {levels:,} categories without an order."
+    return AuditFinding("warning", "dates", column.name, levels, seen, advice)
 
 
 # -- free text ----------------------------------------------------------------------------------------------------

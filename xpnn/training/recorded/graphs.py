@@ -18,10 +18,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from typing import ClassVar
 
 from ..._typing import Array
 from ...accel.cuda.capture import Capturer, Recording, find_capturer
+from ...contract import foreign
+from ...layers.base import walk
 from ...recordable import RecordingMode
 from ..epoch import Epoch
 from ..feed import Batch
@@ -63,13 +64,16 @@ def plan_graphs(training: Training, plan: Plan) -> GraphRunner | str | None:
 class GraphRunner:
     """Launches the steps of one fit, in stages of `size`; if `loud`, warns where that fails, and not only logs."""
 
-    lasting: ClassVar = False  # graphs hold the memory that they work in
-
     def __init__(self, capturer: Capturer, size: int, *, loud: bool) -> None:
         self._capturer, self._size, self._loud = capturer, size, loud
         self._stages: dict[int, _Stage] = {}
         self._guard: Guard | None = None
         self._failed = False
+
+    def end(self) -> None:
+        """Give back what the graphs worked in: none serves another fit."""
+        self._stages.clear()
+        self._capturer.release()
 
     def run(self, epoch: Epoch) -> int:
         """Make the steps of an epoch: all, or up to a stage that cannot be recorded.
@@ -120,7 +124,8 @@ class GraphRunner:
         def recorded() -> None:
             # The counters stand as after these steps, so a recording in which they are frozen is found out.
             after[0].restore_counts(training)
-            stage.recording = self._capturer.record(lambda: stage.run(training, stage.rows))
+            own = not any(map(foreign, walk(training.net.layers)))  # others may look at gradients within a pass
+            stage.recording = self._capturer.record(lambda: stage.run(training, stage.rows), branches=own)
             stage.left = training.grad_norm, training.penalty
             before.restore(training)
             stage.launch(training, stage.recording)
@@ -174,8 +179,9 @@ class _Stage:
     def run(self, training: Training, steps: Iterator[Step] | list[Step]) -> None:
         """Make the steps one by one, by the rows of an epoch's table or by those of this memory."""
         for slot, ((x, y, weight), step) in enumerate(zip(self._batches, steps, strict=True)):
-            value, pred = training.train_step(x, y, weight, step)
-            self.tally.add(slot, value, pred, y, weight)
+            note = self.tally.note(slot)
+            value, pred = training.train_step(x, y, weight, step if note is None else step._replace(note=note))
+            self.tally.add(slot, value, pred, y, weight, note)
 
     def made(self, epoch: Epoch, start: int) -> None:
         """Put losses and metrics in the epoch's tally: the steps from number `start` on are whole."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from typing import ClassVar, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from ...layers.base import walk
 from ...recordable import RecordingMode, is_own
@@ -20,7 +20,8 @@ _LOG = logging.getLogger("xpnn")
 class Runner(Protocol):
     """Makes steps as they were recorded, or finds that it cannot."""
 
-    lasting: ClassVar[bool]  #: whether it may serve the next fit
+    def end(self) -> Runner | None:
+        """Let go of what belongs to one fit; return what may serve the next."""
 
     def run(self, epoch: Epoch) -> int:
         """Make the steps of an epoch from the first on, and return how many; the rest are to be made one by one."""

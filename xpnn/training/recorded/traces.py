@@ -16,7 +16,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -155,8 +155,6 @@ class _Moving:
 class TraceRunner:
     """Replays the steps of one trainer, from fit to fit; if `loud`, warns where it cannot, and not only logs."""
 
-    lasting: ClassVar = True  # of rows and step tables it keeps none
-
     def __init__(self, batch_size: int, *, loud: bool) -> None:
         self.batch_size, self.loud = batch_size, loud
         self._guard: Guard | None = None
@@ -164,6 +162,10 @@ class TraceRunner:
         self._failed = False
         self._pace = 1  # steps to be made at once
         self._counted = False  # whether the last steps are made, and the counters are theirs
+
+    def end(self) -> TraceRunner:
+        """Return itself: of rows and step tables it keeps none, so it may serve the next fit."""
+        return self
 
     def run(self, epoch: Epoch) -> int:
         """Make the steps of an epoch but the last."""

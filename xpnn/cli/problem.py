@@ -1,0 +1,147 @@
+"""What a command is to learn from: the data, read and divided once, with what encodes them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..baselines import ROWS
+from ..data.arrays import some_rows, take_rows
+from ..data.audit import AuditFinding
+from ..data.encoder import TableEncoder
+from ..data.scaling import Standardizer
+from ..data.targets import ClassTarget, NumberTarget, infer_task
+from ..errors import ShapeError
+from ..predictor import Target
+from ..random import stream
+from ..report import Trained
+from .findings import look_over, refuse_doubts, refuse_small, say, worded
+from .recipe import check_task
+from .sources import Source, names, open_source
+
+__all__ = ["Problem", "Scored", "check_test_file", "read_problem"]
+
+
+class Problem(NamedTuple):
+    """What is to be learned: the data, divided once, with what encodes them."""
+
+    source: Source
+    parts: dict[str, np.ndarray]  # numbers of the rows for "train", "valid" and "test"
+    target: Target
+    encoder: TableEncoder | Standardizer | None
+    y: np.ndarray  # the whole target as the loss takes it
+    findings: list[AuditFinding] | None  # of the audit of a table
+
+    @property
+    def n_out(self) -> int:
+        return len(self.target.classes) if isinstance(self.target, ClassTarget) else 1
+
+    def encoded(self, part: str) -> tuple[Any, np.ndarray]:
+        """Return rows as the network takes them; a stream whole, for the trainer leaves its validation rows out."""
+        if self.source.kind == "stream":
+            return self.source.raw, self.y
+        rows = self.parts[part]
+        raw = take_rows(self.source.raw, rows)
+        return (raw if self.encoder is None else np.asarray(self.encoder.transform(raw))), self.y[rows]
+
+    def validation(self) -> dict[str, Any]:
+        """Return what tells `Trainer.fit` the validation rows."""
+        rows = self.parts["valid"]
+        if not len(rows):
+            return {}
+        if self.source.kind == "stream":
+            return {"validation_rows": rows}
+        return dict(zip(("X_val", "y_val"), self.encoded("valid"), strict=True))
+
+    def trained(self, seed: int) -> Trained:
+        """Return rows that are trained on, as many as simple models beside the network are given."""
+        rows = self.parts["train"]
+        some = rows[some_rows(len(rows), ROWS, stream(seed, "trained"))]
+        return Trained(take_rows(self.source.raw, some), self.source.y[some], len(rows))
+
+    def scored(self) -> Scored:
+        """Return the rows to score on: test rows, else validation rows, else training rows."""
+        source, parts = self.source, self.parts
+        if source.raw_test is not None and source.y_test is not None:
+            name = "test file" if source.kind != "mnist" else "test images"
+            return Scored(source.raw_test, source.y_test, name, None)
+        part = next(part for part in ("test", "valid", "train") if len(parts[part]))
+        name = {"test": "test rows", "valid": "validation rows", "train": "training rows"}[part]
+        if len(parts[part]) == len(source.y):  # all: a stream need not be copied
+            return Scored(source.raw, source.y, name, None)
+        return Scored(take_rows(source.raw, parts[part]), source.y[parts[part]], name, parts[part] + 1)
+
+
+class Scored(NamedTuple):
+    raw: Any
+    y: np.ndarray
+    name: str
+    numbers: np.ndarray | None  # places of the rows in the data, from 1; None where they are all of them
+
+
+def read_problem(settings: argparse.Namespace, note: Callable[..., None]) -> Problem:
+    """Read the data, divide them, and fit what encodes them to the training rows."""
+    source = open_source(settings)
+    refuse_small(settings, source)
+    with worded(settings.source):
+        refuse_doubts(settings, source)
+        task = settings.task
+        if task == "auto":
+            task, why = infer_task(source.y)
+            note(f"{task}: {why}")
+        check_task(settings, task)
+        note(*source.notes)
+        sizes = settings.test_size, settings.validation_size, settings.seed
+        target: Target
+        if task == "classification":
+            source.y = source.labels
+            target = ClassTarget(strip=settings.strip_target or "").fit(source.y)
+            y: np.ndarray = target.encode(source.y)
+            parts = source.split(y, *sizes)
+        else:
+            parts = source.split(None, *sizes)
+            target = NumberTarget().fit(source.y[parts["train"]], spelling=source.spelling)
+            y = target.encode(source.y)
+        encoder = fit_encoder(source, parts["train"], settings)
+        note(*getattr(encoder, "notes", []), *check_test_file(source, encoder, target))
+    findings: list[AuditFinding] | None = None
+    if source.table is not None and isinstance(encoder, TableEncoder):
+        found = look_over(settings, source.table, source.test_table, held_out=parts["test"])
+        note(*say(found, encoder.feature_names_in))
+        findings = found.folded()
+    if isinstance(target, NumberTarget):
+        unit = f"{target.std:.6g}"
+        note(f"losses are in units of the target's standard deviation, {unit}; scores in the target's own")
+    return Problem(source, parts, target, encoder, y, findings)
+
+
+def fit_encoder(source: Source, rows: np.ndarray, args: argparse.Namespace) -> TableEncoder | Standardizer | None:
+    """Fit the encoding on training rows alone; images (0 to 1) and streams are taken as they are."""
+    if source.kind == "table":
+        chosen = [
+            [name for name in names(text, source.raw) if name != source.target_name]
+            for text in (args.categorical, args.numeric)
+        ]
+        encoder = TableEncoder(bins=args.bins, categorical=chosen[0], numeric=chosen[1])
+        return encoder.fit(take_rows(source.raw, rows), spellings=source.table.spellings if source.table else None)
+    if source.kind in ("points", "arrays"):
+        return Standardizer().fit(take_rows(source.raw, rows))
+    return None
+
+
+def check_test_file(source: Source, encoder: Any, target: Target) -> list[str]:
+    """Encode the test data before training, so that what does not fit is said at once; return remarks."""
+    if source.raw_test is None:
+        return []
+    target.encode(np.asarray(source.y_test))
+    if isinstance(encoder, TableEncoder):
+        return [f"test file: {remark}" for remark in encoder.remarks(source.raw_test)]
+    if source.raw_test.shape[1:] != source.raw.shape[1:]:
+        raise ShapeError(
+            f"--test-file: expected {source.raw.shape[1]} columns as in training, got {source.raw_test.shape[1]}. "
+            "Pass data of the same kind."
+        )
+    return []

@@ -1,0 +1,199 @@
+"""Fitted columns of a table: what each learnt from the training rows, how it encodes cells, and its plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..config import from_config, options_of
+from ..errors import DataError
+from ..schema import at_least
+from .columns import Floats, as_texts, is_number_key, is_text, label_key, one_spelling, quote
+from .dates import DateColumn, date_texts
+from .kinds import read_numbers
+from .spelling import PLAIN, Spelling
+
+__all__ = [
+    "COLUMN",
+    "CategoryColumn",
+    "NumberColumn",
+    "column_from_dict",
+    "column_to_dict",
+    "edges_of",
+    "spread_of",
+]
+
+_TRUTH = {"true": 1.0, "false": 0.0}  # as files have booleans
+
+
+# one fitted column ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class NumberColumn:
+    """A numeric column: its scaled value, then its missing flag and its bins, each where there is one."""
+
+    name: str
+    fill: float
+    center: float
+    spread: float  # 0 for a column that is constant but for its gaps: the flag alone is left
+    flagged: bool
+    edges: tuple[float, ...]
+    spelling: Spelling = PLAIN  # of cells that are text
+    boolean: bool = False  # true and false are numbers too
+
+    @property
+    def feature_names(self) -> list[str]:
+        """Names of the columns that `encode` returns."""
+        value = [self.name] if self.spread > 0 else []
+        flag = [f"{self.name}:missing"] if self.flagged else []
+        return value + flag + [f"{self.name}:bin{t}" for t in range(1, len(self.edges))]
+
+    def numbers(self, array: npt.NDArray[Any]) -> Floats:
+        """Return the numbers of a column, NaN for missing ones."""
+        if array.dtype.kind == "M":
+            raise DataError(
+                f"column {self.name!r}: expected numbers, got dates such as {date_texts(array[:1])[0]}. Give the "
+                "column that the model was trained on."
+            )
+        if getattr(self, "boolean", False) and is_text(array):
+            array = np.asarray([_TRUTH.get(str(cell).strip().casefold(), cell) for cell in array], dtype=object)
+        return read_numbers(self.name, array, getattr(self, "spelling", PLAIN))  # pickles from before have none
+
+    def encode(self, array: npt.NDArray[Any], clip: float | None) -> Floats:
+        """Return scaled values, flags and bins, each where there are any; of shape (n, d)."""
+        x = self.numbers(array)
+        gaps = np.isnan(x)
+        x = np.where(gaps, self.fill, x)
+        parts = []
+        if self.spread > 0:
+            with np.errstate(over="ignore"):  # a subnormal spread; the bound below keeps the ratio finite
+                z = np.clip((x - self.center) / self.spread, -1e30, 1e30)
+            parts.append((z if clip is None else z / np.hypot(1.0, z / clip))[:, None])
+        if self.flagged:
+            parts.append(gaps[:, None].astype(np.float64))
+        if self.edges:
+            low, high = np.asarray(self.edges[:-1]), np.asarray(self.edges[1:])
+            parts.append(np.clip((x[:, None] - low) / (high - low), 0.0, 1.0))
+        return np.concatenate(parts, axis=1)
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryColumn:
+    """A categorical column: one 0/1 column a category, or one -1/+1 column for two of them."""
+
+    name: str
+    categories: tuple[str, ...]
+    pooled: bool  # a last 0/1 column for the rare ones
+
+    @property
+    def binary(self) -> bool:
+        """Whether one column tells two categories apart."""
+        return len(self.categories) == 2 and not self.pooled
+
+    @property
+    def feature_names(self) -> list[str]:
+        """Names of the columns that `encode` returns."""
+        if self.binary:
+            return [f"{self.name}={self.categories[1]}"]
+        rare = [f"{self.name}:rare"] if self.pooled else []
+        return [f"{self.name}={c}" for c in self.categories] + rare
+
+    def codes(self, array: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        """Return the position of each row's category, -1 for an unknown one and -2 for a missing one."""
+        array = date_texts(array) if array.dtype.kind == "M" else array
+        self._refuse_numbers(array)
+        texts, key = as_texts(array), one_spelling(self.categories)
+        where = {c: i for i, c in enumerate(self.categories)}
+        found = {text: -2 if text is None else where.get(key(text), -1) for text in set(texts)}
+        return np.fromiter((found[text] for text in texts), dtype=np.int64, count=len(texts))
+
+    def _refuse_numbers(self, array: npt.NDArray[Any]) -> None:
+        """Refuse an array of numbers, whichever they are, where no category is one."""
+        takes = {"b": lambda c: c in ("True", "False"), "O": lambda c: True}.get(array.dtype.kind, is_number_key)
+        if any(map(takes, self.categories)):
+            return
+        present = np.flatnonzero(array == array)
+        if present.size:
+            raise DataError(
+                f"column {self.name!r}: expected the categories {quote(self.categories)}, got numbers such as "
+                f"{label_key(array[present[0]])} in data row {present[0] + 1}. Give the column that the model was "
+                "trained on."
+            )
+
+    def encode(self, array: npt.NDArray[Any]) -> Floats:
+        """Return a 0/1 column for each category, or one of -1 and +1; of shape (n, d)."""
+        codes = self.codes(array)
+        if self.binary:
+            return np.where(codes < 0, 0.0, 2.0 * codes - 1.0).reshape(-1, 1)
+        if self.pooled:
+            codes[codes == -1] = len(self.categories)
+        one_hot: Floats = np.equal.outer(codes, np.arange(len(self.feature_names))).astype(np.float64)
+        return one_hot
+
+
+_KINDS: dict[str, type[NumberColumn] | type[CategoryColumn]] = {"number": NumberColumn, "category": CategoryColumn}
+_NUMBER = {"kind": "number", "name": str, "spread": at_least(0, float), "flagged": bool, "edges": [float]}
+_NUMBER |= dict.fromkeys(("fill", "center"), float)
+#: The kinds of a fitted column in a file.
+COLUMN = (
+    _NUMBER,
+    {"kind": "category", "name": str, "categories": [str], "pooled": bool},
+    {"kind": "date", "name": str, "origin": str, "order": str, "parts": [str], "numbers": [_NUMBER]},
+)
+
+
+def column_to_dict(column: NumberColumn | CategoryColumn | DateColumn) -> dict[str, Any]:
+    """Return a fitted column as JSON-able values."""
+    if isinstance(column, DateColumn):
+        return {"kind": "date", **column.to_dict(), "numbers": [column_to_dict(number) for number in column.numbers]}
+    kinds = {kind: name for name, kind in _KINDS.items()}
+    options = options_of(column)
+    if not options.get("boolean", True):
+        del options["boolean"]  # older versions read such a column too
+    return {"kind": kinds[type(column)], **options}
+
+
+def column_from_dict(entry: Mapping[str, Any]) -> NumberColumn | CategoryColumn | DateColumn:
+    """Rebuild a fitted column from `column_to_dict`; raises ValueError or TypeError if an entry is bad."""
+    if entry["kind"] == "date":
+        return DateColumn.from_dict(entry, tuple(map(column_from_dict, entry["numbers"])))
+    make: Any = _KINDS[entry["kind"]]
+    options = from_config({k: v for k, v in entry.items() if k != "kind"}, {"Spelling": Spelling})
+    if not isinstance(options.get("spelling", PLAIN), Spelling):
+        raise TypeError(options["spelling"])
+    made: NumberColumn | CategoryColumn = make(
+        **{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+    )
+    return made
+
+
+def spread_of(x: Floats, center: float) -> float:
+    """Return the interquartile range of all values, or of those off the center, or half the range."""
+    for part in (x, x[x != center]):
+        if part.size:
+            q25, q75 = np.quantile(part, [0.25, 0.75])
+            if q75 > q25:
+                return float(q75 - q25)
+    return float(x.max() - x.min()) / 2
+
+
+def edges_of(x: Floats, bins: int) -> tuple[float, ...]:
+    """Return the bin edges: the values themselves when there are few, else quantiles without repeats."""
+    distinct = np.unique(x)
+    if distinct.size > bins + 1:
+        edges = np.quantile(x, np.linspace(0.0, 1.0, bins + 1))
+        edges, times = np.unique(edges, return_counts=True)
+        spare = bins + 1 - edges.size
+        if spare:  # one value, such as 0 in an amount, took several edges: hand them to the rest
+            rest = x[~np.isin(x, edges[times > 1])]
+            if rest.size:
+                more = np.quantile(rest, np.linspace(0.0, 1.0, spare + 2)[1:-1], method="nearest")
+                edges = np.unique(np.concatenate([edges, more]))
+        distinct = edges
+    # Two edges would repeat the scaled value.
+    return tuple(float(e) for e in distinct) if distinct.size > 2 else ()

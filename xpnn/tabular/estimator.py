@@ -1,0 +1,582 @@
+"""What classifier and regressor of tables share: fit, predictions, importance, cross-validation and files."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from ..arguments import as_real
+from ..backend import Backend, to_numpy
+from ..backend.interop import library_of
+from ..config import reading
+from ..data.csv import Table
+from ..data.targets import ClassTarget, NumberTargets
+from ..errors import DataError, FileFormatError, OptionError, ShapeError
+from ..files import PathLike
+from ..frames import cells, column_names, table_names
+from ..inspection import Importance, permutation_importance
+from ..metrics import get_score
+from ..predictor import MODEL, Predictor, load_predictor
+from ..schema import ANY, expect
+from ..training import History
+from .fit import Learned, Request, learn
+from .params import RECIPE, Parameters, conversion_warning, not_fitted
+from .recipe import Recipe
+from .rows import Rows, TrainingRows, read_rows, read_training_rows
+from .validation import CrossValidation, divided, selected
+
+__all__ = ["TabularModel"]
+
+
+class TabularModel(Parameters):
+    """One object for a table: it encodes, trains, calibrates, predicts, explains and saves."""
+
+    # Arguments of each class's ``__init__``.
+    preset: Any
+    time_limit: float | None
+    ensemble: int | None
+    metric: str | None
+    dayfirst: bool | None
+    decimal: Any
+    random_state: Any
+    backend: Any
+    dtype: str
+    callbacks: Any
+    # What `fit` learns.
+    predictor_: Predictor
+    recipe_: Recipe
+    history_: History
+
+    # -- fit --------------------------------------------------------------------------------------------------------
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None, eval_set: Any = None) -> Self:
+        """Learn from a table.
+
+        Parameters
+        ----------
+        X : frame, mapping of columns, table from `load_csv`, or array of shape (n_samples, n_features)
+            Numbers, text, categories, booleans, dates, durations and missing cells as they are.
+        y : array of shape (n_samples,), or name of a column of `X`
+            The target; of several quantities of shape (n_samples, n_targets).
+        sample_weight : array of shape (n_samples,), optional
+            Weights of the rows; those of weight 0 are left out.
+        eval_set : (X, y), optional
+            Rows of your own to hold out: they choose the best epoch and calibrate, instead of a share of `X`.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        DataError, LabelError, ShapeError, DTypeError
+            If the table or the target cannot be learnt from; the message says which column or row.
+        OptionError
+            If a parameter is out of its range, or the fit needs more memory than there is.
+        """
+        where = type(self).__name__
+        if isinstance(y, str):
+            X, y = _without_target(X, y, where)
+        said = {name: self._listed(name) for name in ("categorical", "numeric")}
+        rows = read_training_rows(X, where, decimal=self.decimal, **said)
+        targets = self._targets(y, where)
+        _same_size(rows.size, targets, where)
+        weight = self._weights(sample_weight, rows.size, where)
+        kept = rows
+        if weight is not None and not (weight > 0).all():
+            there = np.flatnonzero(weight > 0)
+            kept = rows._replace(columns={name: column[there] for name, column in rows.columns.items()})
+            targets, weight = targets[there], weight[there]
+        validation = None
+        if eval_set is not None:
+            validation = self._validation(eval_set, where)
+        learned = learn(self._request(), kept, targets, where=where, weight=weight, validation=validation)
+        self._take(learned, rows, targets, _name_of(y))
+        return self
+
+    def _listed(self, name: str) -> tuple[str, ...]:
+        value = getattr(self, name)
+        return (value,) if isinstance(value, str) else tuple(map(str, value))
+
+    def _request(self) -> Request:
+        return Request(
+            "classification" if self._kind == "classifier" else "regression",
+            preset=self.preset,
+            overrides=self._overrides(),
+            metric=self.metric,
+            ensemble=self.ensemble,
+            time_limit=self.time_limit,
+            class_weight=getattr(self, "class_weight", None),
+            numeric=self._listed("numeric"),
+            dayfirst=self.dayfirst,
+            seed=self._seed(),
+            backend=self.backend,
+            dtype=self.dtype,
+            callbacks=() if self.callbacks is None else self.callbacks,
+        )
+
+    def _given(self) -> dict[str, Any]:
+        """Return the parameters but for entries of the recipe that were left to it."""
+        return {name: value for name, value in self.get_params().items() if name not in RECIPE} | self._overrides()
+
+    def _seed(self) -> int:
+        state = self.random_state
+        if state is None:
+            return int(np.random.default_rng().integers(2**31))
+        if hasattr(state, "randint"):  # numpy.random.RandomState
+            return int(state.randint(2**31 - 1))
+        if hasattr(state, "integers"):
+            return int(state.integers(2**31))
+        if isinstance(state, int | np.integer):
+            return int(state)
+        raise OptionError(
+            f"{type(self).__name__}: expected random_state to be an integer, a generator or None, got {state!r}. Try 0."
+        )
+
+    def _targets(self, y: Any, where: str) -> npt.NDArray[Any]:
+        """Return the targets on the host, of shape (n,) or (n, k), gaps refused."""
+        if y is None:
+            raise DataError(f"{where} requires y to be passed, but the target y is None. Pass the column to predict.")
+        if table_names(y) is not None:
+            column_names(y, where, "y")
+            y = np.stack([np.asarray(cells(y[name], f"{where}: y")) for name in table_names(y) or ()], axis=1)
+        array = cells(to_numpy(y) if library_of(type(y)) == "torch" else y, f"{where}: y")
+        if array.ndim == 2 and array.shape[1] == 1:
+            warnings.warn(
+                f"A column-vector y was passed when a 1d array was expected. Pass y.ravel() to {where}.",
+                conversion_warning(),
+                stacklevel=3,
+            )
+            array = array[:, 0]
+        if array.ndim not in (1, 2):
+            raise ShapeError(f"{where}: expected y of shape (n_samples,), got {array.shape}. Pass one value a row.")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            what = "NaN" if np.isnan(array).any() else "infinity"
+            rows = ~np.isfinite(array).reshape(len(array), -1).all(axis=1)
+            raise DataError(
+                f"{where}: expected a value in every row of y. Input y contains {what} in {int(rows.sum())} of "
+                f"{len(rows)} rows (the first is row {int(rows.argmax())}). Remove these rows or fill them in."
+            )
+        return array
+
+    def _weights(self, sample_weight: Any, n: int, where: str) -> npt.NDArray[np.float64] | None:
+        if sample_weight is None:
+            return None
+        weight = to_numpy(as_real(sample_weight, where, "sample_weight", objects=True)).astype(np.float64)
+        if weight.ndim == 0:
+            weight = np.full(n, float(weight))
+        if weight.shape != (n,):
+            raise ShapeError(
+                f"{where}: expected sample_weight of shape ({n},), one for each row, got {weight.shape}. "
+                "Pass a 1D array of weights."
+            )
+        if not (np.isfinite(weight).all() and (weight >= 0).all()):
+            raise DataError(f"{where}: expected finite weights of at least 0 in sample_weight. Look at its values.")
+        if not (weight > 0).any():
+            raise DataError(
+                f"{where}: expected a row that counts, got sample_weight of 0 in all {n} rows: the sum of the weights "
+                "is zero. Give some rows a weight above 0."
+            )
+        return weight
+
+    def _validation(self, eval_set: Any, where: str) -> tuple[Mapping[str, Any], npt.NDArray[Any]]:
+        if isinstance(eval_set, list) and len(eval_set) == 1:
+            eval_set = eval_set[0]
+        if not isinstance(eval_set, tuple) or len(eval_set) != 2:
+            raise OptionError(f"{where}: expected eval_set=(X, y), got {type(eval_set).__name__}. Pass a pair.")
+        X, y = eval_set
+        if isinstance(y, str):
+            X, y = _without_target(X, y, where)
+        columns, targets = read_rows(X, where).columns, self._targets(y, where)
+        _same_size(len(next(iter(columns.values()))), targets, where)
+        return columns, targets
+
+    def adopt(
+        self, learned: Learned, rows: TrainingRows, targets: npt.NDArray[Any], target_name: str | None = None
+    ) -> Self:
+        """Take what `learn` returned for these rows, as `fit` does, and return itself."""
+        self._take(learned, rows, targets, target_name)
+        return self
+
+    def _take(self, learned: Learned, rows: TrainingRows, targets: npt.NDArray[Any], target_name: str | None) -> None:
+        """Set the fitted attributes."""
+        fitted = learned.fitted
+        self.predictor_, self.recipe_, self.history_ = learned.predictor, learned.recipe, fitted.history
+        self.n_features_in_ = len(rows.columns)
+        vars(self).pop("feature_names_in_", None)
+        if rows.named:
+            self.feature_names_in_ = np.asarray(list(rows.columns), dtype=object)
+        self.n_iter_, self.best_epoch_ = len(fitted.history), fitted.epoch
+        self.stopped_, self.seconds_ = fitted.stopped, learned.seconds
+        self.validation_scores_, self.notes_ = learned.scores, list(learned.notes)
+        self._learn_labels(targets.dtype)
+        self.predictor_.info.update(
+            {
+                "target": target_name,
+                "features": list(rows.columns),
+                "by_position": not rows.named,
+                "rows": rows.size,
+                "epochs": self.n_iter_,
+                "best_epoch": self.best_epoch_,
+                "stopped": self.stopped_,
+                "seconds": round(self.seconds_, 3),
+                "validation": self.validation_scores_,
+                "notes": self.notes_,
+                "recipe": self.recipe_.to_dict(),
+                "estimator": {"class": type(self).__name__, "params": _plain(self._given())},
+            }
+        )
+        doubts = [note for note in self.notes_ if note.startswith("time limit: ") or ": taken as text. " in note]
+        for sentence in (*rows.doubts, *doubts):
+            warnings.warn(f"{type(self).__name__}: {sentence}", UserWarning, stacklevel=3)
+
+    def _learn_labels(self, dtype: np.dtype[Any]) -> None:
+        """Set what the predictions of a classifier are made of."""
+
+    @property
+    def validation_score_(self) -> float | None:
+        """Score of held-out rows: by the metric that was asked for, else accuracy or R²; None without such rows."""
+        self._fitted("validation_score_")
+        scores = self.validation_scores_ or {}
+        usual = "accuracy" if self._kind == "classifier" else "r2"
+        asked = usual if self.metric is None else get_score(self.metric).name
+        found = scores.get(asked, scores.get(usual))
+        return None if found is None else float(found)
+
+    # -- predictions ------------------------------------------------------------------------------------------------
+    def _fitted(self, method: str) -> Predictor:
+        if "predictor_" not in vars(self):
+            raise not_fitted(self, method)
+        return self.predictor_
+
+    def _columns(self, X: Any, method: str) -> Any:
+        """Return rows for the predictor, after a look whether they are like those of the training."""
+        self._fitted(method)
+        if isinstance(X, Table):
+            return X
+        where = f"{type(self).__name__}.{method}"
+        rows = read_rows(X, where)
+        if rows.named == hasattr(self, "feature_names_in_"):
+            return self._known(rows, where) if rows.named else self._counted(rows, where)
+        if rows.named:
+            warnings.warn(
+                f"{where}: X has feature names, but {type(self).__name__} was fitted without feature names. They are "
+                "taken in their order.",
+                UserWarning,
+                stacklevel=4,
+            )
+        else:
+            warnings.warn(
+                f"{where}: X does not have valid feature names, but {type(self).__name__} was fitted with feature "
+                "names. Its columns are taken in the order of the training.",
+                UserWarning,
+                stacklevel=4,
+            )
+        return self._counted(rows, where)
+
+    def _counted(self, rows: Rows, where: str) -> dict[str, Any]:
+        """Return columns in the order of the training by its names."""
+        if len(rows.columns) != self.n_features_in_:
+            raise ShapeError(
+                f"{where}: X has {len(rows.columns)} features, but {type(self).__name__} is expecting "
+                f"{self.n_features_in_} features as input. Pass the columns of the training."
+            )
+        return dict(zip(self.predictor_.info["features"], rows.columns.values(), strict=True))
+
+    def _known(self, rows: Rows, where: str) -> dict[str, Any]:
+        """Return the columns by name; new ones are not used, which is said."""
+        features = self.predictor_.info["features"]
+        new = [name for name in rows.columns if name not in features and name != self.predictor_.info["target"]]
+        if new:
+            shown = ", ".join(map(repr, new[:5])) + (", …" if len(new) > 5 else "")
+            warnings.warn(
+                f"{where}: columns that training did not have are not used: {shown}.", UserWarning, stacklevel=5
+            )
+        return rows.columns
+
+    def predict(self, X: Any) -> npt.NDArray[Any]:
+        """Return labels, or values in the target's own units, for rows.
+
+        Parameters
+        ----------
+        X : frame, mapping of columns, table, or array of shape (n_samples, n_features)
+            Rows with the columns of the training, which are found by name; others are not used.
+
+        Returns
+        -------
+        array of shape (n_samples,), of several targets (n_samples, n_targets)
+        """
+        predictor = self._fitted("predict")
+        return predictor.predict(self._columns(X, "predict"))
+
+    def remarks(self, X: Any) -> list[str]:
+        """Say in sentences what predictions make of missing values and unknown categories in rows.
+
+        Parameters
+        ----------
+        X : frame, mapping of columns, table, or array of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        list of str
+            Empty where every value is present and known.
+        """
+        encoder: Any = self._fitted("remarks").encoder
+        found: list[str] = encoder.remarks(self._columns(X, "remarks"))
+        return found
+
+    # -- what is behind them ----------------------------------------------------------------------------------------
+    def feature_importance(
+        self, X: Any, y: Any, *, metric: Any = None, n_repeats: int = 5, max_rows: int | None = None
+    ) -> Importance:
+        """Return by how much a metric gets worse where a column's values are shuffled, with its spread.
+
+        Parameters
+        ----------
+        X : frame, mapping of columns, table, or array of shape (n_samples, n_features)
+            Rows, best such as were not trained on.
+        y : array of shape (n_samples,), or name of a column of `X`
+            Their target.
+        metric : str or callable, optional
+            See `xpnn.inspection.permutation_importance`.
+        n_repeats : int, default=5
+            Orders that each column is shuffled into.
+        max_rows : int, optional
+            Of more rows so many are drawn.
+
+        Returns
+        -------
+        Importance
+            Of the columns that are used, the most important first: ``names``, ``mean``, ``std``, ``values``.
+        """
+        predictor = self._fitted("feature_importance")
+        if isinstance(y, str):
+            X, y = _without_target(X, y, type(self).__name__)
+        columns, targets = self._columns(X, "feature_importance"), self._targets(y, type(self).__name__)
+        options: dict[str, Any] = {"n_repeats": n_repeats, "max_rows": max_rows, "seed": self._seed()}
+        return permutation_importance(predictor, columns, targets, metric, **options)
+
+    def cross_validate(self, X: Any, y: Any, sample_weight: Any = None, *, cv: Any = 5) -> CrossValidation:
+        """Fit a copy for each fold on the other rows, and score the fold's.
+
+        The model itself is not changed, fitted or not.
+
+        Parameters
+        ----------
+        X : frame, mapping of columns, table, or array of shape (n_samples, n_features)
+            Rows.
+        y : array of shape (n_samples,), or name of a column of `X`
+            Their target.
+        sample_weight : array of shape (n_samples,), optional
+            Weights of the rows in training.
+        cv : int, splitter or iterable of pairs, default=5
+            Number of folds, of each class alike; or a splitter of scikit-learn's kind; or pairs of row numbers to train
+            on and to hold out.
+
+        Returns
+        -------
+        CrossValidation
+            Scores of the folds, their mean and spread, and predictions of all rows by networks that have not seen them.
+        """
+        where = f"{type(self).__name__}.cross_validate"
+        if isinstance(y, str):
+            X, y = _without_target(X, y, where)
+        columns, targets = read_rows(X, where), self._targets(y, where)
+        _same_size(columns.size, targets, where)
+        labels = ClassTarget().fit(targets).encode(targets) if self._kind == "classifier" else None
+        weight = self._weights(sample_weight, columns.size, where)
+        table = columns.columns if columns.named else np.stack(list(columns.columns.values()), axis=1)
+        scores: list[dict[str, Any]] = []
+        answers: list[tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]] = []
+        fold = np.full(columns.size, -1, dtype=np.int64)
+        for k, (train, test) in enumerate(divided(cv, columns.size, targets, labels, self._seed())):
+            parts = [selected(table, part) if isinstance(table, dict) else table[part] for part in (train, test)]
+            model = type(self)(**self.get_params())
+            model.fit(parts[0], targets[train], None if weight is None else weight[train])
+            out = model.predictor_.predict_proba(model._columns(parts[1], "predict"))
+            scores.append(model.predictor_.score_outputs(out, targets[test]))
+            answers.append((test, model._answers(out), out))
+            fold[test] = k
+        return _gathered(scores, answers, fold, probable=self._kind == "classifier")
+
+    def _answers(self, out: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return labels or values from what the predictor's `predict_proba` returned."""
+        return self.predictor_.decode(out)
+
+    # -- files ------------------------------------------------------------------------------------------------------
+    def save(self, path: PathLike) -> None:
+        """Write the fitted model to a file, or into a folder as ``model.safetensors``.
+
+        The file holds encoding, network, labels, intervals and the recipe, the latter as JSON that can be read; no
+        pickle.  `xpnn.load_predictor` and ``xpnn predict`` read it too.
+
+        Parameters
+        ----------
+        path : path
+            A file; what is a folder, or has no ending, becomes a folder with the file in it.
+        """
+        predictor, target = self._fitted("save"), Path(path).expanduser()
+        if target.is_dir() or not target.suffix:
+            target = target / MODEL
+        target.parent.mkdir(parents=True, exist_ok=True)
+        predictor.save(target)
+
+    @classmethod
+    def load(cls, path: PathLike, *, backend: str | Backend = "numpy") -> Self:
+        """Read a model that `save` wrote.
+
+        Parameters
+        ----------
+        path : path
+            The file, or its folder.
+        backend : str or Backend, default="numpy"
+            Where its networks shall live.
+
+        Raises
+        ------
+        DataError, FileFormatError
+            If the file is absent, broken, or holds something else.
+        """
+        predictor = load_predictor(path, backend=backend)
+        info = predictor.info
+        kind = info.get("estimator", {}).get("class")
+        if kind != cls.__name__:
+            got = f"a model of {kind}" if kind else "a model of no estimator"
+            raise FileFormatError(
+                f"{cls.__name__}.load: expected what {cls.__name__}.save writes, got {got} in {path}. "
+                f"Use {f'{kind}.load' if kind else 'xpnn.load_predictor'}."
+            )
+        with reading(f"{cls.__name__}.load", f"what {cls.__name__}.save writes", got=f"a bad entry in {path}"):
+            expect(info, {"features": [str], "by_position": bool, "epochs": int, "best_epoch": int, "notes": [str]})
+            expect(info["estimator"], {"params": {str: ANY}})
+            params = info["estimator"]["params"].items()
+            model = cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in params})
+            model._restore(predictor, info)
+        return model
+
+    def _restore(self, predictor: Predictor, info: Mapping[str, Any]) -> None:
+        """Set the fitted attributes from a file."""
+        self.predictor_, self.recipe_ = predictor, Recipe.from_dict(info["recipe"])
+        self.n_features_in_ = len(info["features"])
+        if not info["by_position"]:
+            self.feature_names_in_ = np.asarray(info["features"], dtype=object)
+        self.n_iter_, self.best_epoch_ = info["epochs"], info["best_epoch"]
+        self.stopped_, self.seconds_ = info["stopped"], info["seconds"]
+        self.validation_scores_, self.notes_ = info["validation"], info["notes"]
+        target = predictor.target
+        if isinstance(target, ClassTarget) != (self._kind == "classifier"):
+            raise ValueError(f"a target of {target.task}")
+        self._learn_labels(np.asarray(target.classes).dtype if isinstance(target, ClassTarget) else np.dtype(float))
+
+    # -- words ------------------------------------------------------------------------------------------------------
+    def summary(self) -> str:
+        """Say in some lines what was learnt, from what, how, and how well."""
+        predictor = self._fitted("summary")
+        net, info, recipe = predictor.net, predictor.info, self.recipe_
+        target = predictor.target
+        if isinstance(target, ClassTarget):
+            asked = f"{len(target.classes)} classes"
+        else:
+            asked = f"{len(target.targets)} quantities" if isinstance(target, NumberTargets) else "a quantity"
+        width = f"{net.n_in:,} inputs of {self.n_features_in_} columns"
+        several = f", {recipe.members} networks averaged" if net.store.replicas else ""
+        lines = [
+            f"{type(self).__name__} (preset {recipe.preset!r}): {asked}, from {info['rows']:,} rows",
+            f"network: {width}, hidden layers {list(recipe.hidden)}, {net.n_params:,} weights{several}",
+            f"training: {self.n_iter_} epochs in {self.seconds_:.1f} s, best {self.best_epoch_}"
+            + (f"; ended early: {self.stopped_}" if self.stopped_ else ""),
+            f"held-out rows: {_scores_text(self.validation_scores_)}",
+        ]
+        if predictor.temperature is not None:
+            lines.append(f"probabilities: calibrated with temperature {predictor.temperature:.3g}")
+        if predictor.threshold is not None:
+            lines.append(f"threshold: {predictor.threshold:.3g}")
+        if predictor.intervals is not None:
+            lines.append(f"intervals: {len(predictor.intervals.scores):,} rows vouch for their coverage")
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes_)])
+
+
+def _gathered(
+    scores: list[dict[str, Any]],
+    answers: list[tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]],
+    fold: npt.NDArray[np.int64],
+    *,
+    probable: bool,
+) -> CrossValidation:
+    """Put the folds together; rows that no fold held out keep zeros, empty text or NaN."""
+    if not scores:
+        raise OptionError("cross_validate: expected at least one fold in cv, got none. Try cv=5.")
+    named = {
+        name: np.asarray([each[name] for each in scores])
+        for name, value in scores[0].items()
+        if isinstance(value, float)
+    }
+
+    def whole(which: int) -> npt.NDArray[Any]:
+        parts = [answer[which] for answer in answers]
+        made = np.zeros((len(fold), *parts[0].shape[1:]), dtype=np.result_type(*parts))
+        if made.dtype.kind == "f":
+            made[fold < 0] = np.nan
+        for (rows, *_), part in zip(answers, parts, strict=True):
+            made[rows] = part
+        return made
+
+    return CrossValidation(
+        named,
+        {name: float(values.mean()) for name, values in named.items()},
+        {name: float(values.std()) for name, values in named.items()},
+        whole(1),
+        whole(2) if probable else None,
+        fold,
+    )
+
+
+def _scores_text(scores: Mapping[str, Any] | None) -> str:
+    if scores is None:
+        return "none"
+    named = [f"{name} {value:.4g}" for name, value in scores.items() if isinstance(value, float)]
+    return f"{', '.join(named)} on {scores['rows']:,} rows"
+
+
+def _plain(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters that JSON can hold; the others are of the fit alone, such as callbacks."""
+
+    def kept(value: Any) -> bool:
+        if isinstance(value, list | tuple):
+            return all(map(kept, value))
+        if isinstance(value, dict):
+            return all(isinstance(key, str) for key in value) and all(map(kept, value.values()))
+        return value is None or isinstance(value, bool | int | float | str)
+
+    return {name: value for name, value in params.items() if kept(value)}
+
+
+def _without_target(X: Any, name: str, where: str) -> tuple[Any, Any]:
+    """Divide a table into the other columns and the one that is named."""
+    if isinstance(X, Table):
+        X = {column: X.columns[column] for column in X.names}
+    columns = read_rows(X, where).columns
+    if name not in columns:
+        raise DataError(
+            f"{where}: expected y to be an array or the name of a column of X, got {name!r}. There are "
+            f"{', '.join(map(repr, list(columns)[:20]))}."
+        )
+    return {column: values for column, values in columns.items() if column != name}, columns[name]
+
+
+def _name_of(y: Any) -> str | None:
+    name = getattr(y, "name", None)
+    return name if isinstance(name, str) and name else None
+
+
+def _same_size(n: int, y: npt.NDArray[Any], where: str) -> None:
+    if len(y) != n:
+        raise ShapeError(
+            f"{where}: expected one target for each row, got {len(y)} for {n} rows (inconsistent numbers of samples). "
+            "Pass them together."
+        )

@@ -1,0 +1,389 @@
+"""From a recipe to trained networks: one, or several whose predictions are averaged."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from ..arguments import number
+from ..backend import Backend, get_backend, to_numpy
+from ..data.batching import folds
+from ..data.encoder import TableEncoder
+from ..errors import DivergenceError, OptionError, XpnnError
+from ..losses import Loss
+from ..model import Sequential
+from ..random import stream
+from ..training import Callback, EarlyStopping, History, Trainer
+from .network import make_layers, make_loss, make_network, make_trainer
+from .recipe import Recipe
+
+__all__ = ["Fitted", "HeldOut", "Member", "Train", "fit_members", "make_encoder"]
+
+Rows: TypeAlias = "npt.NDArray[np.int64]"
+ClassWeight: TypeAlias = "Mapping[int, float] | Literal['balanced'] | None"
+#: Trains the network of some number, given its trainer and the arguments of `Trainer.fit`, and says what follows.
+Follows: TypeAlias = Literal["next", "last", "none"]
+Train: TypeAlias = "Callable[[int, Trainer, dict[str, Any]], Follows]"
+
+# A trial of so many steps tells how long an epoch takes; the first of them find their memory.
+_TRIAL_STEPS = 20
+# A network in less than this share of its epochs is worth less than a network fewer.
+_LEAST_SHARE = 0.4
+
+
+class HeldOut(NamedTuple):
+    """Outputs for rows that the networks behind them have not been trained on.
+
+    `rows` are numbers of rows of `X_val`, or of `X` where networks were trained on folds.  `outputs` are raw, of shape
+    (len(rows), n_out), or (K, len(rows), n_out) of K networks whose links are to be averaged.
+    """
+
+    rows: Rows
+    outputs: npt.NDArray[Any]
+
+
+class Member(NamedTuple):
+    """How one network was trained: its epochs, that whose weights it has, and why it ended early, if it did."""
+
+    history: History
+    epoch: int
+    stopped: str | None
+
+
+class Fitted(NamedTuple):
+    """What `fit_members` returns.
+
+    `net` is one network, or K of them on the replica axis: of their outputs (K, n, n_out) the `loss` makes predictions,
+    and the predictions are averaged.  `history`, `epoch` and `stopped` are those of the first.
+    """
+
+    net: Sequential
+    loss: Loss
+    history: History
+    epoch: int
+    stopped: str | None
+    members: tuple[Member, ...]
+    held_out: HeldOut | None
+
+
+def make_encoder(recipe: Recipe, *, categorical: Sequence[str] = (), numeric: Sequence[str] = ()) -> TableEncoder:
+    """Return the encoder that a recipe asks for, not fitted yet; its first columns are those to be embedded.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        What `choose_recipe` returned.
+    categorical, numeric : sequence of str, default=()
+        Columns to read so whatever they look like.
+
+    Returns
+    -------
+    TableEncoder
+        Fit it on the training rows.
+
+    Examples
+    --------
+    >>> from xpnn.tabular.recipe import TableShape, choose_recipe
+    >>> make_encoder(choose_recipe("good", TableShape("regression", rows=900, numbers=3))).values_first
+    True
+    """
+    return TableEncoder(
+        clip=recipe.clip,
+        bins=recipe.bins,
+        min_count=recipe.min_count,
+        max_categories=recipe.max_categories,
+        categorical=categorical,
+        numeric=numeric,
+        values_first=True,
+    )
+
+
+def fit_members(
+    recipe: Recipe,
+    X: npt.NDArray[Any],
+    y: npt.NDArray[Any],
+    *,
+    X_val: npt.NDArray[Any] | None = None,
+    y_val: npt.NDArray[Any] | None = None,
+    n_out: int,
+    n_values: int = 0,
+    seed: int = 0,
+    backend: str | Backend = "numpy",
+    dtype: str = "float32",
+    sample_weight: npt.NDArray[Any] | None = None,
+    class_weight: ClassWeight = None,
+    time_limit: float | None = None,
+    callbacks: Sequence[Callback] | Callable[[int], Sequence[Callback]] = (),
+    train: Train | None = None,
+) -> Fitted:
+    """Train the networks of a recipe, one after the other.
+
+    Where the recipe has folds, each network is trained on all rows of `X` but those of its fold, on which its best
+    epoch is found.  Else the best epoch is found on `X_val`; without such rows the last one counts.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        What `choose_recipe` returned.
+    X, y : arrays of shape (n, n_in) and (n,) or (n, n_out)
+        Encoded rows and what the loss takes.
+    X_val, y_val : arrays, optional
+        Held-out rows; none where the recipe has folds.
+    n_out : int
+        Number of classes, or of targets.
+    n_values : int, default=0
+        How many of the first columns are scaled numbers: the encoder's `n_values`.
+    seed : int, default=0
+        Draws folds, weights, shuffles and masks.
+    backend, dtype : str or Backend, and str
+        Where and in which precision the networks live; see `xpnn.get_backend`.
+    sample_weight : array of shape (n,), optional
+        Weights of the rows.
+    class_weight : dict of class to weight, or "balanced", optional
+        As in `Trainer.fit`.
+    time_limit : float, optional
+        Seconds for all of it.  There are fewer epochs then, or networks, as many as a trial of some steps says;
+        training ends when the time is over, and the best weights so far are kept.
+    callbacks : sequence of Callback, or function of the network's number that returns one
+        Called in each fit.  An object that keeps something from fit to fit wants a function that makes a new one.
+    train : function of (number, trainer, arguments), optional
+        Is called in place of ``trainer.fit(**arguments)``: for fits that go on where an earlier one was cut off.  It
+        returns what follows: ``"next"``, the next network; ``"last"``, this one is the last; ``"none"``, it does not
+        count, and those before it are all.
+
+    Returns
+    -------
+    Fitted
+        Networks, loss, histories and what they say of rows they have not seen.
+
+    Raises
+    ------
+    OptionError
+        If the recipe and the rows do not go together, or `time_limit` is not positive.
+    DivergenceError
+        If the loss of the first network is not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xpnn.tabular.recipe import Recipe
+    >>> X = np.random.default_rng(0).normal(size=(200, 3)).astype("float32")
+    >>> y = (X[:, :1] * X[:, 1:2]).astype("float32")
+    >>> recipe = Recipe("regression", hidden=(32,), epochs=8, folds=2, members=2)
+    >>> fitted = fit_members(recipe, X, y, n_out=1, n_values=3)
+    >>> fitted.net.predict(X).shape, fitted.held_out.rows.shape, fitted.held_out.outputs.shape
+    ((2, 200, 1), (200,), (200, 1))
+    """
+    if time_limit is not None and not number(time_limit) > 0:
+        raise OptionError(f"fit_members: expected time_limit > 0 or None, got {time_limit!r}. Try 60.")
+    if recipe.folds and X_val is not None:
+        raise OptionError(
+            f"fit_members: expected no X_val for a recipe with {recipe.folds} folds, got some. Pass all rows as X."
+        )
+    clock = _Clock(time_limit)
+    data = _Data(X, y, X_val, y_val, sample_weight, class_weight)
+    fit = _Fit(recipe, data, n_out, n_values, get_backend(backend, dtype))
+    plans = list(_plans(recipe, y, seed))
+    if time_limit is not None:
+        fit, plans = fit.within(clock, plans)
+    made: list[tuple[Sequential, Member]] = []
+    for k, plan in enumerate(plans):
+        if made and clock.over:
+            break
+        given = callbacks(k) if callable(callbacks) else callbacks
+        net, member, follows = fit.member(k, plan, [*given, *clock.callbacks(len(plans) - k)], train or _fit)
+        if follows != "none" or not made:
+            made.append((net, member))
+        if follows != "next":
+            break
+    return fit.gathered(made, plans[: len(made)])
+
+
+def _fit(k: int, trainer: Trainer, arguments: dict[str, Any]) -> Follows:
+    trainer.fit(**arguments)
+    return "next"
+
+
+class _Plan(NamedTuple):
+    """One network: its seed, and the rows it is not trained on."""
+
+    seed: int
+    left_out: Rows | None
+
+
+def _plans(recipe: Recipe, y: npt.NDArray[Any], seed: int) -> Iterator[_Plan]:
+    """Yield what tells the networks apart; each time through the folds they are drawn anew."""
+    labels = y if y.ndim == 1 and y.dtype.kind in "iu" else len(y)
+    for k in range(recipe.members):
+        own = seed if k == 0 else int(stream(seed, "members", k).integers(2**31))
+        if not recipe.folds:
+            yield _Plan(own, None)
+            continue
+        if k % recipe.folds == 0:
+            parts = folds(labels, recipe.folds, seed + k)
+        yield _Plan(own, parts[k % recipe.folds])
+
+
+class _TimeIsOverError(XpnnError):
+    """Ends a fit between two steps."""
+
+
+class _Clock:
+    """What is left of a time."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self._end = None if seconds is None else time.monotonic() + float(seconds)
+
+    @property
+    def left(self) -> float:
+        return float("inf") if self._end is None else self._end - time.monotonic()
+
+    @property
+    def over(self) -> bool:
+        return self.left <= 0
+
+    def callbacks(self, fits: int) -> list[Callback]:
+        """Return what ends the next of so many fits when its share is used up."""
+        return [] if self._end is None else [_Deadline(time.monotonic() + max(self.left, 0.0) / fits)]
+
+
+class _Deadline(Callback):
+    """Ends a fit at a moment: at the end of an epoch, or within the first one, where there is nothing to keep yet."""
+
+    def __init__(self, end: float) -> None:
+        self._end = end
+
+    def most_steps(self) -> int | None:
+        return 16
+
+    def between_steps(self, trainer: Trainer) -> None:
+        """Leave, if time is over."""
+        if time.monotonic() >= self._end:
+            raise _TimeIsOverError("the time limit is over")
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        if time.monotonic() >= self._end:
+            trainer.stop("the time limit is over")
+
+
+class _Data(NamedTuple):
+    """The rows of all networks."""
+
+    X: npt.NDArray[Any]
+    y: npt.NDArray[Any]
+    X_val: npt.NDArray[Any] | None
+    y_val: npt.NDArray[Any] | None
+    sample_weight: npt.NDArray[Any] | None
+    class_weight: ClassWeight
+
+    def arguments(self, left_out: Rows | None) -> dict[str, Any]:
+        """Return what `Trainer.fit` is given of them."""
+        given = {"X": self.X, "y": self.y, "sample_weight": self.sample_weight, "class_weight": self.class_weight}
+        if left_out is not None:
+            return given | {"validation_rows": left_out}
+        return given if self.X_val is None else given | {"X_val": self.X_val, "y_val": self.y_val}
+
+
+class _Fit(NamedTuple):
+    """What the fits of all networks have in common."""
+
+    recipe: Recipe
+    data: _Data
+    n_out: int
+    n_values: int
+    backend: Backend
+
+    def member(
+        self, k: int, plan: _Plan, callbacks: Sequence[Callback], train: Train
+    ) -> tuple[Sequential, Member, Follows]:
+        """Train one network, and say what follows."""
+        recipe, given = self.recipe, self.data.arguments(plan.left_out)
+        keeper = _keeper(recipe) if given.keys() & {"X_val", "validation_rows"} else None
+        trainer = self._trainer(plan.seed, [*([] if keeper is None else [keeper]), *callbacks])
+        why: str | None = None
+        follows: Follows = "next"
+        try:
+            follows = train(k, trainer, given | {"epochs": recipe.epochs, "batch_size": self._batch_size(given)})
+        except (_TimeIsOverError, DivergenceError) as error:
+            if isinstance(error, DivergenceError) and not len(trainer.history):
+                raise
+            why = str(error)
+        best = keeper.best_epoch if keeper is not None else None
+        epoch = trainer.epoch if best is None else best
+        member = Member(trainer.history, epoch, why or trainer.stop_reason)
+        return trainer.net, member, follows
+
+    def _trainer(self, seed: int, callbacks: Sequence[Callback]) -> Trainer:
+        net = make_network(
+            self.recipe, self.data.X.shape[1], self.n_out, n_values=self.n_values, seed=seed, backend=self.backend
+        )
+        return make_trainer(self.recipe, net, callbacks=callbacks, seed=seed)
+
+    def _batch_size(self, given: Mapping[str, Any]) -> int:
+        rows = len(self.data.X) - len(given.get("validation_rows", ()))
+        return min(self.recipe.batch_size, rows)
+
+    def within(self, clock: _Clock, plans: list[_Plan]) -> tuple[_Fit, list[_Plan]]:
+        """Return the fit and the plans with fewer epochs, or networks, if there is no time for all."""
+        recipe, given = self.recipe, self.data.arguments(plans[0].left_out)
+        size = self._batch_size(given)
+        few = slice(0, _TRIAL_STEPS * size)
+        trial = self._trainer(0, [])
+        for _ in range(2):  # the first fit loads and finds its memory
+            began = time.monotonic()
+            trial.fit(self.data.X[few], self.data.y[few], epochs=1, batch_size=size)
+            seconds = time.monotonic() - began
+            if clock.over:
+                break
+        rows = len(self.data.X) - len(given.get("validation_rows", ()))
+        epoch = seconds * rows / len(self.data.X[few])
+        possible = max(clock.left, 0.0) / epoch  # epochs in all
+        members = min(len(plans), max(1, int(possible / (_LEAST_SHARE * recipe.epochs))))
+        epochs = min(recipe.epochs, max(1, int(possible / members)))
+        changes = recipe.replace(epochs=epochs) if epochs != recipe.epochs else recipe
+        return self._replace(recipe=changes), plans[:members]
+
+    def gathered(self, made: Sequence[tuple[Sequential, Member]], plans: Sequence[_Plan]) -> Fitted:
+        """Return the networks as one, on the replica axis if there are several."""
+        nets, members = [net for net, _ in made], tuple(member for _, member in made)
+        first = members[0]
+        net = nets[0] if len(nets) == 1 else self._together(nets, plans)
+        held_out = self._held_out(net, nets, plans)
+        return Fitted(net, make_loss(self.recipe), first.history, first.epoch, first.stopped, members, held_out)
+
+    def _together(self, nets: Sequence[Sequential], plans: Sequence[_Plan]) -> Sequential:
+        states = [net.state_dict() for net in nets]
+        n_in = nets[0].n_in
+        return Sequential.from_state(
+            make_layers(self.recipe, n_in, self.n_out, n_values=self.n_values),
+            {name: np.stack([state[name] for state in states]) for name in states[0]},
+            n_in=n_in,
+            backend=self.backend,
+            seed=[plan.seed for plan in plans],
+        )
+
+    def _held_out(self, net: Sequential, nets: Sequence[Sequential], plans: Sequence[_Plan]) -> HeldOut | None:
+        X, X_val = self.data.X, self.data.X_val
+        if not self.recipe.folds:
+            return None if X_val is None else HeldOut(np.arange(len(X_val)), to_numpy(net.predict(X_val)))
+        folds = self.recipe.folds
+        rounds = [range(k, k + folds) for k in range(0, len(nets) - folds + 1, folds)] or [range(len(nets))]
+        outputs = []
+        for numbers in rounds:
+            rows = np.concatenate([plans[k].left_out for k in numbers])
+            parts = [to_numpy(nets[k].predict(X[plans[k].left_out])) for k in numbers]
+            order = np.argsort(rows)
+            outputs.append(np.concatenate(parts)[order])
+        rows = np.sort(np.concatenate([plans[k].left_out for k in rounds[0]]))
+        return HeldOut(rows, outputs[0] if len(outputs) == 1 else np.stack(outputs))
+
+
+def _keeper(recipe: Recipe) -> EarlyStopping:
+    """Return what keeps the best weights, and ends training where the recipe has a patience."""
+    loss = make_loss(recipe)
+    monitor = "val_accuracy" if recipe.select_by == "accuracy" and loss.classifies else "val_loss"
+    return EarlyStopping(monitor, recipe.patience or recipe.epochs, ties="last")
