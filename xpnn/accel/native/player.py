@@ -129,8 +129,7 @@ def _play_once(pool: Pool, table: Array, like: Array) -> None:  # pragma: no cov
         elif kind == Kernel.COLUMN_SUMS:
             loops.column_sums(_matrix(a, m, n, like), _vector(b, n, like))
         elif kind == Kernel.KEEP_MASK:
-            key_a, key_b, threshold = _vector(b, 1, _KEYS), _vector(c, 1, _KEYS), _vector(d, 1, _KEYS)
-            loops.keep_mask(pool, _vector(a, n, like), key_a, key_b, threshold)
+            loops.keep_mask(pool, _vector(a, n, like), _vector(b, 1, _KEYS), _vector(c, 1, _KEYS), _vector(d, 1, _KEYS))
         elif kind == Kernel.NUMBERS:
             loops.numbers(_vector(a, n, like), _vector(b, n, _TRUTHS))
         elif kind == Kernel.ONE_HOT:
