@@ -285,15 +285,15 @@ class NumpyOps(Ops):
             )
 
     # -- data -----------------------------------------------------------------------------------------------
-    def take_rows(self, x: Array, index: Array) -> Array:
+    def take_rows(self, x: Array, index: Array, out: Array | None = None) -> Array:
         """Gather rows; by a compiled loop, where there is one, if they are long or traced."""
         long = type(x) is Traced or (type(x) is np.ndarray and x.ndim == 2 and x.shape[1] >= _WIDE)
         numbers = index.ndim == 1 and index.dtype == np.int64 and index.size > 0
-        if self._loops is not None and long and numbers and x.size > 0 and x.flags.c_contiguous:
-            out = np.empty_like(x, shape=(len(index), *x.shape[1:]))
-            if self._loops.take_rows(self._pool, _bytes(out), _bytes(x), index, len(x)):
-                return out
-        return super().take_rows(x, index)
+        if self._loops is not None and long and numbers and x.size > 0 and x.flags.c_contiguous and out is None:
+            rows = np.empty_like(x, shape=(len(index), *x.shape[1:]))
+            if self._loops.take_rows(self._pool, _bytes(rows), _bytes(x), index, len(x)):
+                return rows
+        return super().take_rows(x, index, out)
 
     def whole_numbers(self, x: Array, dtype: DType) -> Array:
         """Round to whole numbers, by a compiled loop where there is one."""
