@@ -622,8 +622,28 @@ def test_help_tells_the_true_defaults(tmp_path, no_pictures):
 
 
 def test_no_command_and_no_abbreviations():
-    refused(run(), r"^xpnn: the following arguments are required: COMMAND. See xpnn --help\n")
-    refused(run("trian"), r"^xpnn: argument COMMAND: invalid choice: 'trian' \(choose from ")
+    refused(
+        run("trian"), r"^xpnn: argument COMMAND: invalid choice: 'trian' \(choose from .*\)\. Did you mean 'train'\? S"
+    )
+    refused(
+        run("train", "xor", "--epoch", 1), r"unrecognized arguments: --epoch 1\. Did you mean '--epochs'\? See xpnn"
+    )
+    refused(run("train", "xor", "--qqq=1"), r"unrecognized arguments: --qqq=1\. See xpnn --help")
+    refused(
+        run("train", "xor", "--schedule", "cosin"), r"'cosin' \(choose from .*\)\. Did you mean 'cosine'\? See xpnn tr"
+    )
+    refused(run("nothing"), r"invalid choice: 'nothing' \(choose from .*'info'\)\. See xpnn --help")
+
+
+def test_without_a_command_there_is_help_and_a_version_with_one():
+    assert run() == run("--help")
+    assert run().status == 0
+    assert run().out.startswith("usage: xpnn ")
+    assert "try many recipes for a table" in run().out
+    assert run("--version") == (0, f"xpnn {xpnn.__version__}\n", "")
+
+
+def test_options_are_not_cut_short():
     refused(run("train", "xor", "--epo", 1), "unrecognized arguments: --epo 1")
     assert run("--help").out.count("\n") < 30
 

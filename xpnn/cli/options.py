@@ -229,6 +229,11 @@ _SPELLINGS = (
     ("pass other mirrors", "try again later"),
     ("or clip_norm=1.", "or --clip-norm 1."),
     ("a learning rate ten times smaller than", "a --lr ten times smaller than"),
+    ("get_score: expected", "--metric: expected"),
+    ("predict_interval: expected", "--interval: expected"),
+    ("Use predict_proba.", "Use --proba."),
+    ("Train with xpnn.tabular.TabularRegressor and a validation_fraction above 0.", "Use xpnn train --preset good."),
+    ("Remove these rows or fill them in.", "Fill them in, or leave these rows out (--drop-missing-target)."),
     ("one of categorical= and numeric=", "one of --categorical and --numeric"),
     ("a quantity needs the regression task", "a quantity needs --task regression"),
 )

@@ -110,7 +110,7 @@ def _conclude(job: Job, staging: Staging, course: Course, problem: Problem, note
         with settings.signals.held():
             if ending.resumable:
                 ending = ending._replace(resumable=_kept(settings, course))
-            if not len(course.history):
+            if ending.status and not len(course.history):
                 told = f"go on with xpnn {settings.command} --resume {job.out}"
                 print(f"{ending.why} {ending.at}: {told}", file=sys.stderr)
                 return ending.status

@@ -340,7 +340,7 @@ def _refuse_gaps(table: Table, target: str, path: str) -> None:
         raise DataError(
             f"--target {target}: expected a value in every row of {path}, got none in {n:,} of {table.n_rows:,}: "
             f"{word!r}, in {rows:,} of them, is read as missing. If it is a class, name the words for no value without "
-            "it (--missing ?,NULL); else remove these rows or fill them in."
+            "it (--missing ?,NULL); else fill them in, or leave these rows out (--drop-missing-target)."
         )
 
 

@@ -6,12 +6,14 @@ import argparse
 import csv
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..arguments import printable
 from ..backend import Backend
 from ..checkpoint import read, write
 from ..config import reading
@@ -154,6 +156,7 @@ class Networks:
         self._earlier = 0.0  # seconds of training before this process
         self._began = time.perf_counter()
         self._folds: CrossValidation | None = None
+        self._later: list[str] = []  # notes of the end
 
     @property
     def summary(self) -> str:
@@ -274,16 +277,19 @@ class Networks:
 
     def worth_keeping(self) -> bool:
         """Whether there is more to go on with than the beginning."""
-        return (self._staging is not None and self._file(0).is_file()) or len(self._first) > 0
+        there = self._staging is not None and self._file(0).is_file()
+        return there or len(self._first) > 0 or self._learned is not None
 
     def predictor(self, info: dict[str, Any]) -> Predictor:
         """Return what was learned."""
         if self._learned is None:
             raise RuntimeError("fit comes first")
         model = self._model()
-        predictor = model.adopt(self._learned, self.given.rows, self.given.y, info["target"]).predictor_
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # which are printed as notes
+            predictor = model.adopt(self._learned, self.given.rows, self.given.y, info["target"]).predictor_
         info |= {name: value for name, value in predictor.info.items() if name not in info}
-        info["notes"] = [*info["notes"], *(note for note in self._learned.notes if note not in info["notes"])]
+        self._later = [note for note in self._learned.notes if note not in info["notes"]]
+        info["notes"] = [*info["notes"], *self._later]
         if self._folds is not None:
             scores = {name: values.tolist() for name, values in self._folds.scores.items()}
             info["cross_validation"] = {"mean": self._folds.mean, "std": self._folds.std, "scores": scores}
@@ -330,6 +336,7 @@ class Networks:
 
     def tell(self) -> None:
         """Print what else was found out."""
+        print(*(f"{printable(note)}\n" for note in self._later), sep="", end="")
         if self._folds is not None:
             print(f"cross-validation: {self._folds}")
 
