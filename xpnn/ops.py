@@ -434,6 +434,10 @@ class Ops:
         """Gather rows: ``x[index]`` for x of shape (n, ...) and integer index of shape (batch,)."""
         return self.xp.take(x, index, axis=0)
 
+    def whole_numbers(self, x: Array, dtype: DType) -> Array:
+        """Return floating numbers rounded to an integer `dtype`."""
+        return self.xp.astype(self.xp.round(x), dtype)
+
     def sum_rows(self, rows: Array, index: Array, out: Array) -> None:
         r"""Assign to each row of `out` the sum of the `rows` that have its number, the gradient of a gather.
 

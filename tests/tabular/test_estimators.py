@@ -237,7 +237,6 @@ def test_a_metric_of_labels_sets_the_threshold(tmp_path):
 
 def test_metrics_of_probabilities_and_numbers():
     auc = classifier(metric="roc_auc").fit(columns(), LABEL)
-    assert auc.recipe_.label_smoothing == 0
     assert auc.validation_score_ == auc.validation_scores_["auc"]
     assert regressor(metric="mae").fit(columns(), PRICE).validation_score_ > 0
     for make, y, metric in ((classifier, LABEL, "rmse"), (regressor, PRICE, "auc"), (regressor, PRICE, "rsme")):
@@ -344,6 +343,21 @@ def test_what_was_decided_can_be_read_in_the_file(tmp_path):
     assert {"preset", "random_state", "hidden"} <= kept["info"]["estimator"]["params"].keys()
     assert next(column["name"] for column in kept["encoder"]["state"]["columns"]) == "size"
     assert kept["target"]["classes"] == ["cheap", "dear"]
+
+
+def test_tables_from_files(tmp_path):
+    rows = "\n".join(f"{DAY[k]},{SIZE[k]:.3f},{KIND[k]},{PRICE[k]:.3f}" for k in range(N))
+    (tmp_path / "trees.csv").write_text(f"day,size,kind,price\n{rows}\n")
+    table = xpnn.data.load_csv(tmp_path / "trees.csv", target="price")
+    model = regressor().fit(table, "price")
+    assert model.notes_[0].startswith("day: dates from 2024-01-0")
+    assert model.feature_names_in_.tolist() == ["day", "size", "kind"]
+    assert model.predictor_.info["target"] == "price"
+    expected = model.predict({"day": DAY, "size": SIZE.round(3), "kind": KIND})
+    np.testing.assert_allclose(model.predict(table), expected, rtol=1e-5)
+    model.save(tmp_path / "run")
+    again = xpnn.data.load_csv(tmp_path / "trees.csv", like=table)
+    np.testing.assert_array_equal(xpnn.load_predictor(tmp_path / "run").predict(again), model.predict(table))
 
 
 def test_arrays_come_back_by_position(tmp_path):

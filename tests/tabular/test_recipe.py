@@ -51,6 +51,11 @@ def test_kinds_of_targets_have_their_own_choices():
     assert (numbers.bins, classes.bins) == (16, 0)
 
 
+def test_many_rows_have_a_wider_network():
+    few, many = (choose_recipe("good", dataclasses.replace(NUMBERS, rows=n)) for n in (5000, 50_000))
+    assert sum(many.hidden) > sum(few.hidden)
+
+
 def test_many_columns_of_numbers_have_no_bins():
     assert choose_recipe("good", dataclasses.replace(NUMBERS, numbers=300)).bins == 0
 

@@ -295,8 +295,20 @@ class NumpyOps(Ops):
                 return out
         return super().take_rows(x, index)
 
+    def whole_numbers(self, x: Array, dtype: DType) -> Array:
+        """Round to whole numbers, by a compiled loop where there is one."""
+        if self._loops is None or not _plain(x) or dtype != np.int64:
+            return super().whole_numbers(x, dtype)
+        made = np.empty_like(x, dtype=dtype)
+        self._loops.whole(made.reshape(-1), x.reshape(-1))
+        return made
+
     def sum_rows(self, rows: Array, index: Array, out: Array) -> None:
-        """Sum rows by number, in their order, whatever the count of numbers."""
+        """Sum rows by number, in their order, whatever the count of numbers; by a compiled loop where there is one."""
+        single = out.ndim == rows.ndim == 2 and index.ndim == 1 and index.dtype == np.int64
+        alike = single and _plain(rows) and _plain(out) and rows.dtype == out.dtype
+        if self._loops is not None and alike and self._loops.sum_rows(out, rows, index, len(index)):
+            return
         if type(rows) is Traced or type(out) is Traced:
             super().sum_rows(rows, index, out)
             return

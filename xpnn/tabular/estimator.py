@@ -79,6 +79,7 @@ class TabularModel(Parameters):
             If a parameter is out of its range, or the fit needs more memory than there is.
         """
         where = type(self).__name__
+        target_name = y if isinstance(y, str) else _name_of(y)
         if isinstance(y, str):
             X, y = _without_target(X, y, where)
         said = {name: self._listed(name) for name in ("categorical", "numeric")}
@@ -95,7 +96,7 @@ class TabularModel(Parameters):
         if eval_set is not None:
             validation = self._validation(eval_set, where)
         learned = learn(self._request(), kept, targets, where=where, weight=weight, validation=validation)
-        self._take(learned, rows, targets, _name_of(y))
+        self._take(learned, rows, targets, target_name)
         return self
 
     def _listed(self, name: str) -> tuple[str, ...]:
@@ -230,7 +231,8 @@ class TabularModel(Parameters):
                 "estimator": {"class": type(self).__name__, "params": _plain(self._given())},
             }
         )
-        doubts = [note for note in self.notes_ if note.startswith("time limit: ") or ": taken as text. " in note]
+        said = ("time limit: ", "target: ")
+        doubts = [note for note in self.notes_ if note.startswith(said) or ": taken as text. " in note]
         for sentence in (*rows.doubts, *doubts):
             warnings.warn(f"{type(self).__name__}: {sentence}", UserWarning, stacklevel=3)
 

@@ -40,6 +40,7 @@ __all__ = [
     "fit_target",
     "learn",
     "learn_from",
+    "own_score",
     "prepare",
     "settle_recipe",
     "shape_of",
@@ -50,6 +51,7 @@ Callbacks = Sequence[Callback] | Callable[[int], Sequence[Callback]]
 
 # A share of fewer rows than this would leave nothing to judge by.
 _LEAST_ROWS = 10
+_FEW_ROWS = 20  # in which different whole numbers in a row mean little
 _LEAST = 1e-30  # of a probability before its logarithm is taken
 
 
@@ -325,7 +327,7 @@ def prepare(
         held = Encoded(encoder.transform(take_rows(rows.columns, valid)), codes[valid], y[valid])
     own = class_weights(request.class_weight, target, where) if isinstance(target, ClassTarget) else None
     own_weight = None if weight is None else weight[train]
-    notes = (*rows.notes, *rows.doubts)
+    notes = (*rows.notes, *rows.doubts, *_target_notes(target, y))
     return Prepared(request, recipe, encoder, target, learning, held, own_weight, own, train, valid, notes)
 
 
@@ -372,7 +374,7 @@ def _decide(prepared: Prepared, predictor: Predictor, held_out: HeldOut) -> dict
             predictor.temperature = None if temperature == 1.0 else temperature
         out = predictor.link(outputs)
         predictor.threshold = _threshold(request.metric, judged.codes, out)
-        return predictor.score_outputs(out, judged.y) | _own_score(request.metric, predictor, judged, out)
+        return predictor.score_outputs(out, judged.y) | own_score(request.metric, predictor, judged.y, out)
     errors = _errors(predictor, predictor.link(outputs), judged.y)
     if held is None:  # of the folds: half of them teach the scale, the others vouch for the coverage
         teach, vouch = hold_out(np.arange(len(errors)), None, 0.5, request.seed)
@@ -382,7 +384,7 @@ def _decide(prepared: Prepared, predictor: Predictor, held_out: HeldOut) -> dict
         parts = learning.X, trained, judged.X, errors
     predictor.intervals = fit_intervals(*parts, seed=request.seed, backend=predictor.net.backend)
     out = predictor.link(outputs)
-    return predictor.score_outputs(out, judged.y) | _own_score(request.metric, predictor, judged, out)
+    return predictor.score_outputs(out, judged.y) | own_score(request.metric, predictor, judged.y, out)
 
 
 def _threshold(metric: str | None, codes: npt.NDArray[Any], out: npt.NDArray[Any]) -> float | None:
@@ -396,8 +398,11 @@ def _threshold(metric: str | None, codes: npt.NDArray[Any], out: npt.NDArray[Any
     return None if found == 0.5 else found
 
 
-def _own_score(metric: str | None, predictor: Predictor, judged: Encoded, out: npt.NDArray[Any]) -> dict[str, float]:
-    """Return the metric that was asked for, by its short name; nothing where these rows do not define it."""
+def own_score(metric: str | None, predictor: Predictor, y: npt.NDArray[Any], out: npt.NDArray[Any]) -> dict[str, float]:
+    """Return the metric that was asked for, by its short name; nothing where these rows do not define it.
+
+    `y` are answers in the target's own terms, `out` what `Predictor.predict_proba` returned for their rows.
+    """
     if metric is None:
         return {}
     target = predictor.target
@@ -406,9 +411,9 @@ def _own_score(metric: str | None, predictor: Predictor, judged: Encoded, out: n
             score = get_score(metric, "classes")
             binary = out.shape[1] == 2
             given = predictor.codes(out) if score.takes == "labels" else out[:, 1] if binary else out
-            return {score.name: score(judged.codes, given)}
+            return {score.name: score(target.encode(y), given)}
         score = get_score(metric, "numbers")
-        return {score.name: score(target.numbers(judged.y), target.decode(out, clip=True))}
+        return {score.name: score(target.numbers(y), target.decode(out, clip=True))}
     except (DataError, LabelError):  # of few rows a class may be absent
         return {}
 
@@ -421,6 +426,17 @@ def _errors(predictor: Predictor, out: npt.NDArray[Any], y: npt.NDArray[Any]) ->
     wrong = np.abs(target.numbers(y) - target.decode(out, clip=True))
     errors: npt.NDArray[np.float64] = wrong.reshape(len(wrong), -1) / np.reshape(target.std, (1, -1))
     return errors
+
+
+def _target_notes(target: Target, y: npt.NDArray[Any]) -> list[str]:
+    """Say where numbers to learn are the numbers of the rows."""
+    if not isinstance(target, NumberTarget) or len(y) <= _FEW_ROWS:
+        return []
+    numbers = np.unique(target.numbers(y))
+    if numbers.size < len(y) or np.ptp(numbers) != len(y) - 1 or (numbers != np.trunc(numbers)).any():
+        return []
+    ends = f"{numbers[0]:g} to {numbers[-1]:g}"
+    return [f"target: numbers the rows from {ends}, each once; if it is an identifier, there is nothing to learn."]
 
 
 def _time_notes(fitted: Fitted, request: Request, recipe: Recipe) -> list[str]:

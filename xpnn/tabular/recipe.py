@@ -282,9 +282,11 @@ def choose_recipe(preset: Preset, shape: TableShape, *, metric: str | None = Non
         embedding="pbld" if shape.numbers else "none",
         activation="selu" if classes else "mish",
         label_smoothing=0.1 if classes else 0.0,
+        hidden=(256, 256, 256) if shape.rows >= _MANY_ROWS else (128, 128, 128),
         lr=0.04 if classes else 0.2,
-        batch_size=_batch_size(shape, classes=classes),
-        epochs=_epochs(shape.rows, plan.length),
+        batch_size=_batch_size(shape.rows, classes=classes),
+        ema=0.0 if classes else 0.98,
+        epochs=_epochs(shape.rows, 1.0 if classes else plan.length),
         select_by="accuracy" if classes and metric in (None, "accuracy") else "loss",
         folds=plan.folds,
         members=plan.members,
@@ -294,7 +296,7 @@ def choose_recipe(preset: Preset, shape: TableShape, *, metric: str | None = Non
 class _Plan(NamedTuple):
     """What a preset does with its time."""
 
-    length: float  #: of a fit, in those of the shortest
+    length: float  #: of a fit of numbers, in those of the shortest; classes are learned too well by longer ones
     members: int
     folds: int
 
@@ -302,12 +304,16 @@ class _Plan(NamedTuple):
 _PLANS: dict[Preset, _Plan] = {"quick": _Plan(1.0, 1, 0), "good": _Plan(1.0, 3, 8), "best": _Plan(1.5, 8, 8)}
 _BINS, _MOST_BINNED = 16, 64
 _MOST_EPOCHS, _LEAST_EPOCHS = 128, 6
+_MANY_ROWS, _MOST_ROWS = 20_000, 100_000
 
 
-def _batch_size(shape: TableShape, *, classes: bool) -> int:
+def _batch_size(rows: int, *, classes: bool) -> int:
     """Small batches for small data, so that there are steps enough."""
-    usual = 256 if classes else 128
-    return min(usual, 64) if shape.rows < 500 else usual if shape.rows <= 50_000 else 512
+    if rows < 500:
+        return 64
+    if rows > _MOST_ROWS:
+        return 512
+    return 256 if classes or rows > 8000 else 128
 
 
 def _epochs(rows: int, length: float) -> int:
