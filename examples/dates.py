@@ -49,9 +49,9 @@ def main() -> None:
     drawn = np.random.default_rng(0).permutation(len(days)) < len(new)  # as many, of all years
     given = [name for name in days.columns if name != "traded"]
     without_date = [name for name in given if name != "date"]
-    options = {"preset": "quick", "ensemble": 3 if args.quick else 8, "backend": args.backend}
+    options = {"preset": "quick", "ensemble": 2 if args.quick else 8, "backend": args.backend}
     if args.quick:
-        options |= {"epochs": 60}
+        options |= {"epochs": 40}
 
     def fit(rows: pd.DataFrame, columns: list[str]) -> TabularRegressor:
         return TabularRegressor(**options).fit(rows[columns], rows["traded"])

@@ -279,7 +279,9 @@ def coverage(parts: Sequence[Mapping[str, Any]], promised: float, quantity: str,
         ax.set_xlim(-0.5, len(parts) - 0.5)
         ax.set_xlabel(f"predicted {plain(quantity)}, up to", parse_math=False)
         ax.set_ylabel("true value inside")
-        ax.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+        low, high = ax.get_ylim()
+        ax.set_ylim(min(low, promised - 0.1), max(high, min(promised + 0.1, 1.02)))
+        ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
         ax.grid(visible=True, axis="y")
         return _svg(ax, name, "Coverage of the intervals", text)
 

@@ -26,7 +26,8 @@ _BINS, _PARTS, _GROUPS = 10, 5, 12
 
 def importance(predictor: Predictor, raw: Any, y: np.ndarray, n_columns: int, seed: int) -> dict[str, Any] | None:
     """Return by how much shuffling each column harms; None where that would take minutes."""
-    rows = min(_ROWS, _WORK // (n_columns * _REPEATS * predictor.net.n_params), len(y))
+    weights = predictor.net.n_params * math.prod(predictor.net.store.replicas)
+    rows = min(_ROWS, _WORK // (n_columns * _REPEATS * weights), len(y))
     if n_columns > _COLUMNS or rows < min(_FEWEST, len(y)):
         return None
     found = permutation_importance(predictor, raw, y, n_repeats=_REPEATS, max_rows=rows, seed=seed)
