@@ -212,7 +212,7 @@ class TabularModel(Parameters):
         if rows.named:
             self.feature_names_in_ = np.asarray(list(rows.columns), dtype=object)
         self.n_iter_, self.best_epoch_ = len(fitted.history), fitted.epoch
-        self.stopped_, self.seconds_ = fitted.stopped, learned.seconds
+        self.stopped_, self.seconds_ = fitted.stopped, round(learned.seconds, 3)
         self.validation_scores_, self.notes_ = learned.scores, list(learned.notes)
         self._learn_labels(targets.dtype)
         self.predictor_.info.update(
@@ -224,7 +224,7 @@ class TabularModel(Parameters):
                 "epochs": self.n_iter_,
                 "best_epoch": self.best_epoch_,
                 "stopped": self.stopped_,
-                "seconds": round(self.seconds_, 3),
+                "seconds": self.seconds_,
                 "validation": self.validation_scores_,
                 "notes": self.notes_,
                 "recipe": self.recipe_.to_dict(),
@@ -345,7 +345,8 @@ class TabularModel(Parameters):
         y : array of shape (n_samples,), or name of a column of `X`
             Their target.
         metric : str or callable, optional
-            See `xpnn.inspection.permutation_importance`.
+            As for the estimator, whose own is the default; without one ``"cross_entropy"`` or ``"rmse"``.  A function
+            is as in `xpnn.inspection.permutation_importance`.
         n_repeats : int, default=5
             Orders that each column is shuffled into.
         max_rows : int, optional
@@ -361,7 +362,25 @@ class TabularModel(Parameters):
             X, y = _without_target(X, y, type(self).__name__)
         columns, targets = self._columns(X, "feature_importance"), self._targets(y, type(self).__name__)
         options: dict[str, Any] = {"n_repeats": n_repeats, "max_rows": max_rows, "seed": self._seed()}
-        return permutation_importance(predictor, columns, targets, metric, **options)
+        asked = self.metric if metric is None else metric
+        return permutation_importance(predictor, columns, targets, self._measure(asked), **options)
+
+    def _measure(self, metric: Any) -> Any:
+        """Return a metric as `permutation_importance` takes it: by a name of its own, or as a function."""
+        if not isinstance(metric, str) or metric in ("cross_entropy", "accuracy", "rmse", "mae", "r2"):
+            return metric
+        predictor = self.predictor_
+        score = get_score(metric, "classes" if self._kind == "classifier" else "numbers")
+
+        def measured(truth: npt.NDArray[Any], out: npt.NDArray[Any]) -> float:
+            if score.takes == "labels":
+                out = predictor.codes(out)
+            elif score.takes == "probabilities" and out.shape[-1] == 2:
+                out = out[:, 1]
+            return score.gain(truth, out)
+
+        measured.__name__ = score.name
+        return measured
 
     def cross_validate(self, X: Any, y: Any, sample_weight: Any = None, *, cv: Any = 5) -> CrossValidation:
         """Fit a copy for each fold on the other rows, and score the fold's.
