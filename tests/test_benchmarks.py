@@ -284,3 +284,46 @@ def test_a_competitor_that_learns_otherwise_takes_no_part(monkeypatch):
     assert found["rows"].keys() == {"xpnn"}
     assert found["missing"]["slower"].startswith("not comparable: loss ")
     assert found["missing"]["broken"] == "RuntimeError: lost"
+
+
+# -- tables ---------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    """What the quick run on two small tables printed, and its folder."""
+    pytest.importorskip("sklearn", reason="needs scikit-learn: pip install 'xpnn[sklearn]'")
+    pytest.importorskip("pandas", reason="needs pandas: pip install pandas")
+    folder, peers = tmp_path_factory.mktemp("tables"), tmp_path_factory.mktemp("absent")
+    models = "sk_hgb,lgbm,catboost,realmlp_td"
+    saved = {"model": "a peer", "seed": 0, "fit_s": 2.0, "ntest": 36}
+    lines = [saved | {"ds": "wine", "acc": 0.9, "logloss": 0.3}, saved | {"ds": "diabetes", "rmse": 60.0}]
+    (folder / "saved.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    options = ["--quick", "--models", models, "--results", str(folder), "--peers", str(folder / "saved.jsonl")]
+    return [run("tabular", *options, peers=peers) for _ in range(2)], folder
+
+
+def test_tables_are_measured_once_and_missing_peers_are_named(tables):
+    (first, again), folder = tables
+    assert first.returncode == 0, first.stdout + first.stderr
+    found = read(folder, "tabular")
+    measured = {(row["table"], row["model"]) for row in found["rows"]}
+    assert {(t, m) for t in ("diabetes", "wine") for m in ("xpnn quick", "sk_hgb")} <= measured
+    assert len(found["rows"]) == len(measured)
+    for name, package in (("lgbm", "lightgbm"), ("catboost", "catboost"), ("realmlp_td", "pytabkit")):
+        if name in found["missing"]:
+            assert f"{name} skipped: {package} is not installed: pip install {package}" in first.stdout
+    for row in found["rows"]:
+        assert row["seconds"] > 0
+        assert ("log_loss" in row) == (row["table"] == "wine")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert " xpnn quick          0" not in again.stdout
+    assert [line for line in again.stdout.splitlines() if line.startswith("|")] == [
+        line for line in first.stdout.splitlines() if line.startswith("|")
+    ]
+
+
+def test_ratios_are_to_each_peer(tables):
+    (first, _), folder = tables
+    rows = {(row["table"], row["model"]): row for row in read(folder, "tabular")["rows"]}
+    own = [max(rows["wine", "xpnn quick"]["error"], 0.5 / 36) / 0.1, rows["diabetes", "xpnn quick"]["error"] / 60.0]
+    (line,) = [line for line in first.stdout.splitlines() if line.startswith("| a peer |")]
+    assert line.startswith(f"| a peer | {(own[0] * own[1]) ** 0.5:.3f} (")

@@ -203,14 +203,16 @@ def _fitted(
     except DataError:  # of the rows drawn no column varies
         return
     inputs, tested = np.asarray(encoder.transform(X)), np.asarray(encoder.transform(X_test))
-    some = some_rows(
-        len(y), max(_LINEAR_WORK // (inputs.shape[1] * predictor.net.n_out), _FEWEST), stream(seed, "some")
-    )
+    some = some_rows(len(y), max(_LINEAR_WORK // (inputs.shape[1] * _n_out(predictor)), _FEWEST), stream(seed, "some"))
     yield "linear", "a linear model", len(some), _linear(predictor, inputs[some], y[some], tested)
     with contextlib.suppress(ImportError):
         trees = _trees(predictor, inputs, y, tested, seed)
         if trees is not None:
             yield "trees", "gradient-boosted trees", len(y), trees
+
+
+def _n_out(predictor: Predictor) -> int:
+    return len(predictor.target.classes) if isinstance(predictor.target, ClassTarget) else 1
 
 
 def _constant(predictor: Predictor, y: np.ndarray) -> tuple[str, np.ndarray]:
@@ -233,7 +235,7 @@ def _encoder(encoder: Any, X: Any) -> TableEncoder | Standardizer:
 
 def _linear(predictor: Predictor, inputs: np.ndarray, y: np.ndarray, tested: np.ndarray) -> np.ndarray:
     loss: Loss = CrossEntropy() if isinstance(predictor.target, ClassTarget) else MeanSquaredError()
-    net = mlp([inputs.shape[1], predictor.net.n_out], init="zeros", dtype="float64")
+    net = mlp([inputs.shape[1], _n_out(predictor)], init="zeros", dtype="float64")
     x, ridge = inputs.astype(np.float64), L2(0.5 / len(y))
     target: np.ndarray = predictor.target.encode(y)
     target = target if target.dtype.kind == "i" else target.astype(np.float64)
@@ -252,7 +254,7 @@ def _trees(predictor: Predictor, inputs: np.ndarray, y: np.ndarray, tested: np.n
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
     from threadpoolctl import threadpool_limits
 
-    target, n_out = predictor.target, predictor.net.n_out
+    target, n_out = predictor.target, _n_out(predictor)
     n_trees = n_out if n_out > 2 else 1  # in each round
     rounds = min(_TREES, _TREE_WORK // (inputs.shape[1] * (len(y) + _TREE_ROWS) * n_trees))
     if rounds < _FEWEST_TREES:

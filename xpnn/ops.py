@@ -430,9 +430,17 @@ class Ops:
             self.decay_weights(update.values, update.grads, update.decay, update.lr_factors)
 
     # -- data -----------------------------------------------------------------------------------------------
-    def take_rows(self, x: Array, index: Array) -> Array:
-        """Gather rows: ``x[index]`` for x of shape (n, ...) and integer index of shape (batch,)."""
-        return self.xp.take(x, index, axis=0)
+    def take_rows(self, x: Array, index: Array, out: Array | None = None) -> Array:
+        """Gather rows, fresh or in `out`: ``x[index]`` for x of shape (n, ...) and integer index of shape (batch,)."""
+        rows = self.xp.take(x, index, axis=0)
+        if out is None:
+            return rows
+        out[...] = rows
+        return out
+
+    def whole_numbers(self, x: Array, dtype: DType) -> Array:
+        """Return floating numbers rounded to an integer `dtype`."""
+        return self.xp.astype(self.xp.round(x), dtype)
 
     def sum_rows(self, rows: Array, index: Array, out: Array) -> None:
         r"""Assign to each row of `out` the sum of the `rows` that have its number, the gradient of a gather.

@@ -57,6 +57,16 @@ def test_sums_of_rows(fast, dtype, stack):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_whole_numbers(fast, dtype):
+    x = np.asarray([[0.0, -0.0, 2.0], [2.5, 3.5, 0.4999], [1e6, -7.2, 41.9]], dtype)
+    for given in (x, x.T, x[:, :2], x[:0]):
+        for whole in (np.int64, np.int32):
+            made = fast.whole_numbers(given, whole)
+            assert made.dtype == whole
+            np.testing.assert_array_equal(made, PORTABLE.whole_numbers(given, whole))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_joined_features(fast, dtype):
     one, each = draw((5, 2), dtype), draw((3, 5, 4), dtype)
     shared = np.broadcast_to(one, (3, 5, 2))

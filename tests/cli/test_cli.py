@@ -587,7 +587,8 @@ def test_trust_of_saved_models(moons, bare):
 
 # -- help -------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
-    "command", ["check", "train", "predict", "evaluate", "report", "gradcheck", "parity", "bench", "doctor", "info"]
+    "command",
+    ["check", "train", "search", "predict", "evaluate", "report", "gradcheck", "parity", "bench", "doctor", "info"],
 )
 def test_help(command, monkeypatch):
     monkeypatch.setenv("COLUMNS", "110")

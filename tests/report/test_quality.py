@@ -93,14 +93,22 @@ def test_calibration_of_two_classes_is_of_the_second():
 
 
 def test_calibration_of_more_classes_is_of_the_answer():
-    out = np.asarray([[0.5, 0.3, 0.2], [0.2, 0.55, 0.25], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    out = np.asarray([[0.51, 0.29, 0.2], [0.2, 0.55, 0.25], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
     found = quality.calibration(ClassTarget().fit(["a", "b", "c"]), np.asarray([0, 2, 0, 1]), out)
     assert found["of"] is None
     assert [(part["rows"], part["predicted"], part["share"]) for part in found["bins"]] == [
-        (2, pytest.approx(0.525), 0.5),
+        (2, pytest.approx(0.53), 0.5),
         (2, 1.0, 1.0),
     ]
-    assert found["error"] == pytest.approx(0.5 * 0.025)
+    assert found["error"] == pytest.approx(0.5 * 0.03)
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_calibration_where_one_class_is_held_out(code):
+    out = np.asarray([[0.8, 0.2], [0.7, 0.3]])
+    found = quality.calibration(ClassTarget().fit(["no", "yes"]), np.asarray([code, code]), out)
+    assert [part["share"] for part in found["bins"]] == [code] * len(found["bins"])
+    assert found["error"] == pytest.approx(abs(code - 0.25))
 
 
 def test_coverage_by_predicted_value():

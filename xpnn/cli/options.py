@@ -27,6 +27,7 @@ __all__ = [
     "finite",
     "in_options",
     "print_json",
+    "several",
     "share",
     "sizes",
     "whole",
@@ -65,6 +66,11 @@ def whole(text: str) -> int:
     return _number(text, int, "a whole number of at least 1", lambda v: v >= 1)
 
 
+def several(text: str) -> int:
+    """Read a whole number of at least 2."""
+    return _number(text, int, "a whole number of at least 2", lambda v: v >= 2)
+
+
 def share(text: str) -> float:
     """Read a share in [0, 1)."""
     return _number(text, float, "a share of at least 0 and below 1", lambda v: 0 <= v < 1)
@@ -88,7 +94,7 @@ def bins(text: str) -> int | str:
 # -- groups of options ------------------------------------------------------------------------------------------
 # What stands for a value in the help, unless the option says it.
 _METAVARS: dict[Callable[[str], Any], str] = {
-    **dict.fromkeys((int, whole, bins), "N"),
+    **dict.fromkeys((int, whole, several, bins), "N"),
     **dict.fromkeys((above_zero, at_least_zero), "X"),
     share: "P",
     sizes: "N,N",

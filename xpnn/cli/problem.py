@@ -37,6 +37,7 @@ class Problem(NamedTuple):
 
     @property
     def n_out(self) -> int:
+        """Outputs of the network."""
         return len(self.target.classes) if isinstance(self.target, ClassTarget) else 1
 
     def encoded(self, part: str) -> tuple[Any, np.ndarray]:
@@ -76,6 +77,8 @@ class Problem(NamedTuple):
 
 
 class Scored(NamedTuple):
+    """Rows to score on."""
+
     raw: Any
     y: np.ndarray
     name: str

@@ -52,7 +52,7 @@ _FILES: tuple[Kind, ...] = ("table", "arrays", "stream")
 _TABLES: tuple[Kind, ...] = ("table",)
 _OF_TABLES = (
     *("header", "delimiter", "missing", "encoding", "comment", "sheet"),
-    *("drop", "categorical", "numeric", "decimal", "bins", "preset"),
+    *("drop", "categorical", "numeric", "decimal", "bins", "preset", "keep"),
 )
 _ACTS_ON: dict[str, tuple[Kind, ...]] = {
     "target": _FILES,
@@ -62,7 +62,7 @@ _ACTS_ON: dict[str, tuple[Kind, ...]] = {
     "data_dir": ("mnist",),
     "no_download": ("mnist",),
     "strip_target": _FILES,
-    **dict.fromkeys(_OF_TABLES, _TABLES),
+    **dict.fromkeys((*_OF_TABLES, "drop_missing_target"), _TABLES),
 }
 
 
@@ -125,6 +125,10 @@ def _refuse_contradictions(args: argparse.Namespace, kind: Kind) -> None:
         for name, silent in _WITHOUT_PRESET.items():
             if getattr(args, name) != silent:
                 raise OptionError(f"{option(name)}: expected no --preset beside it, got {args.preset}. Leave one out.")
+    else:
+        for name in _WITH_PRESET:
+            if getattr(args, name, None) is not None:
+                raise OptionError(f"{option(name)}: expected a --preset that it acts on, got none. Try --preset good.")
     if args.validation_size == 0:
         for name, given in (("patience", args.patience), ("schedule plateau", args.schedule == "plateau")):
             if given:
@@ -137,7 +141,8 @@ def _refuse_contradictions(args: argparse.Namespace, kind: Kind) -> None:
 
 def _preset_defaults(args: argparse.Namespace) -> dict[str, Any]:
     """Return the values of options that no recipe decides."""
-    return {"test_size": 0.0 if args.test_file else 0.2, "dtype": "float32"}
+    # Where rows are held out in folds, all of them can be learned from.
+    return {"test_size": 0.0 if args.test_file or args.cv else 0.2, "dtype": "float32"}
 
 
 def _defaults(args: argparse.Namespace, kind: Kind) -> dict[str, Any]:
@@ -172,6 +177,7 @@ _ENTRIES = (
     *("label_smoothing", "clip_norm", "ema", "bins"),
 )
 # What only a network without a preset has, with the value that says nothing.
+_WITH_PRESET = ("time_limit", "ensemble", "metric", "cv")
 _WITHOUT_PRESET = {"init": "auto", "clip_value": None}
 
 

@@ -17,6 +17,7 @@ from ..data.audit import leaks
 from ..errors import XpnnError
 from ..report import check_requirements, collect_evidence, read_run, write_report
 from ..staging import Staging
+from ..tabular.fit import own_score
 from .course import Course, Ending, OneNetwork
 from .interrupts import status_of, word_of
 from .options import finite, in_options, print_json
@@ -164,6 +165,8 @@ def _finish(job: Job, staging: Staging, course: Course, problem: Problem, notes:
     info["run"] = {name: (staging.plan or {})[name] for name in ("id", "data")}
     predictor = course.predictor(info)
     scores = predictor.score(scored.raw, scored.y)
+    if args.metric is not None:
+        scores |= own_score(args.metric, predictor, scored.y, predictor.predict_proba(scored.raw))
     info["scores"] = finite({"on": scored.name, **scores})
     evidence = collect_evidence(
         predictor,
@@ -193,7 +196,8 @@ def _finish(job: Job, staging: Staging, course: Course, problem: Problem, notes:
     print(f"{len(course.history)} epochs in {ending.seconds:.1f} s{why}", end="\n\n")
     for line in leaks(problem.findings or ()):
         print(line)
-    report_scores(predictor, scores, scored.name)
+    report_scores(predictor, scores, scored.name, args.metric)
+    course.tell()
     report_baselines(evidence)
     print()
     for path in files:

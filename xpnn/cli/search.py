@@ -35,7 +35,7 @@ from .options import (
 )
 from .run import run_job
 from .tables import Networks, TableProblem
-from .train import add_course, add_data, add_rule
+from .train import add_course, add_data, add_keep, add_rule
 
 __all__ = ["add_commands"]
 
@@ -43,6 +43,8 @@ __all__ = ["add_commands"]
 _FILE = "search.safetensors"
 _ETA = 3.0
 _SHOWN = 5
+# Trials are ranked by it, so it chooses the epoch too.
+_CHOSEN_BY = {"select_by": "loss"}
 
 
 def add_commands(commands: Any) -> None:
@@ -68,8 +70,10 @@ def add_commands(commands: Any) -> None:
     text = "successive halving: after each rung the best one in so many goes on; none trains all to the end; default 3"
     group.add_argument("--halving", type=_eta, default=_ETA, metavar="X", help=text)
     group.add_argument("--preset", choices=PRESETS, default="quick", help="the recipe to vary; default quick")
-    add_data(parser.add_argument_group("data"), builtin=False)
+    group.add_argument("--metric", metavar="NAME", help="what the best is judged by, as in xpnn train; default none")
+    add_data(parser.add_argument_group("data"), builtin=False, validation=0.2, chooses="ranks recipes")
     add_table(parser)
+    add_keep(parser)
     text = "bins of the piecewise-linear encoding of each number, 0 for none; default as in the recipe"
     add_number(add_columns(parser, "columns to leave out"), "--bins", bins, text)
     add_network(parser, "searched", "searched", "searched")
@@ -78,7 +82,8 @@ def add_commands(commands: Any) -> None:
     add_course(group)
     add_backend(group)
     # While recipes are compared each is one network; the best is trained as its preset says.
-    parser.set_defaults(entries={"folds": 0, "members": 1})
+    parser.set_defaults(time_limit=None, ensemble=None, cv=None)
+    parser.set_defaults(entries={"folds": 0, "members": 1, **_CHOSEN_BY})
     parser.set_defaults(run=run_search, parse=lambda argv, known=None: parser.parse_args(argv, known))
 
 
@@ -131,6 +136,7 @@ class Search:
         self.backend = self._course.backend
         self._staging: Staging | None = None
         self._result: SearchResult | None = None
+        self._hopeless = False  # to go on would change nothing
         base = self.prepared.recipe
         self.space = space_of(base, args)
         if not self.space:
@@ -143,27 +149,33 @@ class Search:
 
     @property
     def summary(self) -> str:
+        """What is trained on what, in a line."""
         epochs = self.prepared.recipe.epochs
         return f"{self._course.summary}; {len(self.configurations)} recipes of up to {epochs} epochs"
 
     @property
     def history(self) -> History:
+        """The epochs so far."""
         return self._course.history
 
     def begin(self, staging: Staging) -> bool:
+        """Be ready to train, or to go on; return whether there is something to go on from."""
         self._staging = staging
         self._course.begin(staging)
         return (staging.path / _FILE).is_file()
 
     def fit(self, plan: dict[str, Any]) -> Ending:
+        """Train to the end, early or not."""
         try:
             self._result = result = self._search()
         except KeyboardInterrupt as error:
             return Ending(status_of(error), 0.0, word_of(error), None, resumable=True, at="within the search")
+        more = {"not started", "out of time"} & {trial.status for trial in result.trials}
+        self._hopeless = not result.ranking and not more
         best = result.best
         if not self.args.json:
             self._tell(result)
-        args = argparse.Namespace(**{**vars(self.args), "max_seconds": None, "entries": best.config})
+        args = argparse.Namespace(**{**vars(self.args), "max_seconds": None, "entries": best.config | _CHOSEN_BY})
         final = self.given.again(args)
         self._course = Networks(args, final, self.backend)
         if self._staging is not None:
@@ -223,22 +235,29 @@ class Search:
             print(f"trial 1, the recipe of preset {self.args.preset}, is number {place}", end="\n\n")
 
     def keep(self) -> None:
+        """Write what going on needs."""
         self._course.keep()
 
     def worth_keeping(self) -> bool:
+        """Whether there is more to go on with than the beginning."""
         there = self._staging is not None and (self._staging.path / _FILE).is_file()
-        return there or self._course.worth_keeping()
+        return not self._hopeless and (there or self._course.worth_keeping())
 
     def predictor(self, info: dict[str, Any]) -> Predictor:
+        """Return what was learned."""
         info["search"] = self._facts(trials=False)
         return self._course.predictor(info)
+
+    def tell(self) -> None:
+        """Print what else was found out."""
 
     def write_more(self, folder: Path, run: str) -> list[Path]:
         """Write all trials, as a table and as JSON."""
         if self._result is None:
             return []
         table, facts = folder / "trials.csv", folder / "search.json"
-        History([_row(self._result, trial) for trial in self._result.trials]).to_csv(table)
+        history = History([_row(self._result, trial) for trial in self._result.trials])
+        history.to_csv(table)
         with atomic_path(facts) as temporary:
             text = json.dumps(finite({"run": run, **self._facts(trials=True)}), indent=1, allow_nan=False)
             temporary.write_text(text, encoding="utf-8")

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -30,6 +30,7 @@ __all__ = [
     "Kind",
     "Reading",
     "Source",
+    "check_names",
     "flat",
     "kind_of",
     "names",
@@ -40,6 +41,7 @@ __all__ = [
     "read_arrays",
     "read_table",
     "stem_of",
+    "without_gaps",
 ]
 
 Kind = Literal["digits", "mnist", "points", "table", "arrays", "stream"]
@@ -220,15 +222,38 @@ def names(text: str | None, known: Collection[str] | None = None) -> list[str]:
     return [name.strip() for name in parts if name.strip()]
 
 
-def _columns(table: Table, drop: list[str]) -> dict[str, np.ndarray]:
-    """Return the feature columns but those to drop."""
-    unknown = sorted(set(drop) - set(table.features))
+def _columns(table: Table, drop: list[str], keep: list[str]) -> dict[str, np.ndarray]:
+    """Return the feature columns but those to drop, and those to keep beside the predictions."""
+    for option, given in (("--drop", drop), ("--keep", keep)):
+        check_names(option, given, table.features)
+    return {name: table.columns[name] for name in table.features if name not in drop and name not in keep}
+
+
+def check_names(option: str, given: Collection[str], known: Collection[str]) -> None:
+    """Refuse names that are none of the columns'."""
+    unknown = sorted(set(given) - set(known))
     if unknown:
         raise DataError(
-            f"--drop: expected columns among {', '.join(table.features)}, got {', '.join(unknown)}. Check the names"
-            + ("; one that holds a comma stands in double quotes: '\"size, cm\",age'." if len(drop) > 1 else ".")
+            f"{option}: expected columns among {', '.join(known)}, got {', '.join(unknown)}. Check the names"
+            + ("; one that holds a comma stands in double quotes: '\"size, cm\",age'." if len(given) > 1 else ".")
         )
-    return {name: table.columns[name] for name in table.features if name not in drop}
+
+
+def without_gaps(table: Table, target: str, path: str, notes: list[str]) -> Table:
+    """Return a table without the rows that have no target."""
+    column = table.columns[target]
+    there = ~np.isnan(column) if column.dtype.kind == "f" else np.array([value is not None for value in column])
+    if there.all():
+        return table
+    notes.append(f"{path}: {int((~there).sum()):,} of {table.n_rows:,} rows have no {target} and are left out")
+    if not there.any():
+        raise DataError(f"--target {target}: expected a value in some row of {path}, got none. Name another column.")
+    return replace(
+        table,
+        columns={name: table.columns[name][there] for name in table.names},
+        cells={name: cells[there] for name, cells in table.cells.items()},
+        gaps={name: gaps for name, gaps in table.gaps.items() if name != target},
+    )
 
 
 def open_source(args: argparse.Namespace) -> Source:
@@ -270,22 +295,27 @@ def _open_table(args: argparse.Namespace) -> Source:
     table = open_table(args, args.source, args.target)
     if table.target_name is None:
         raise DataError(f"--target: expected a column of {args.source}, got {args.target!r}. Check the name.")
-    _refuse_gaps(table, table.target_name, args.source)
+    target, notes = table.target_name, list(table.notes)
+    if args.drop_missing_target:
+        table = without_gaps(table, target, args.source, notes)
+    _refuse_gaps(table, target, args.source)
     source = Source(
         stem_of(args.source),
         "table",
-        _columns(table, names(args.drop, table.names)),
-        table.exact(table.target_name),
-        target_name=table.target_name,
-        notes=list(table.notes),
+        _columns(table, names(args.drop, table.names), names(args.keep, table.names)),
+        table.exact(target),
+        target_name=target,
+        notes=notes,
         table=table,
     )
     if args.test_file:
         source.test_table = test = read_table(args.test_file, Reading.of(args), table.target_name, like=table)
-        _refuse_gaps(test, table.target_name, args.test_file)
+        if args.drop_missing_target:
+            test = source.test_table = without_gaps(test, target, args.test_file, source.notes)
+        _refuse_gaps(test, target, args.test_file)
         source.notes += position_notes(test, table, args.test_file)
         written = test.written
-        source.raw_test, source.y_test = {n: written[n] for n in test.features}, test.cells[table.target_name]
+        source.raw_test, source.y_test = {n: written[n] for n in test.features}, test.cells[target]
     return source
 
 

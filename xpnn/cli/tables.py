@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from ..data.arrays import take_rows
 from ..data.spelling import Spelling
 from ..data.targets import ClassTarget, NumberTarget, infer_task
 from ..errors import DataError, DivergenceError
+from ..files import atomic_path
 from ..predictor import Predictor
 from ..schema import ANY, NUMBER, at_least, expect
 from ..staging import Staging
@@ -26,10 +28,12 @@ from ..tabular.fit import Learned, Prepared, Request, learn_from, prepare
 from ..tabular.members import Follows
 from ..tabular.network import make_network
 from ..tabular.rows import TrainingRows
+from ..tabular.validation import CrossValidation
 from ..training import Callback, EarlyStopping, History, ProgressBar, TimeLimit, Trainer
 from ..training.resume import restore_state, state_of
 from .course import Ending, cut_short
 from .findings import look_over, refuse_doubts, refuse_small, say, worded
+from .interrupts import status_of, word_of
 from .problem import Problem, check_test_file
 from .recipe import check_task, overrides
 from .resume import HistoryLog
@@ -53,14 +57,19 @@ class TableProblem(NamedTuple):
     rows: TrainingRows  # to learn from: all but those that are tested on
     y: np.ndarray  # their target in its own terms
 
+    @property
+    def numbers(self) -> np.ndarray:
+        """Where the rows to learn from lie in the table, from 0."""
+        found = np.empty(len(self.y), dtype=np.int64)
+        found[self.prepared.train], found[self.prepared.valid] = (self.problem.parts[p] for p in ("train", "valid"))
+        return found
+
     def again(self, settings: argparse.Namespace) -> TableProblem:
         """Return the same rows, prepared as other settings say."""
         old = self.prepared
         request = _request(settings, old.request.task, old.request.spelling)
         prepared = prepare(request, self.rows, self.y, where=settings.source)
-        learned_from = np.empty(len(self.y), dtype=np.int64)
-        learned_from[old.train], learned_from[old.valid] = self.problem.parts["train"], self.problem.parts["valid"]
-        parts = {"train": learned_from[prepared.train], "valid": learned_from[prepared.valid]}
+        parts = {"train": self.numbers[prepared.train], "valid": self.numbers[prepared.valid]}
         problem = self.problem._replace(
             parts=self.problem.parts | parts, target=prepared.target, encoder=prepared.encoder
         )
@@ -107,6 +116,9 @@ def _request(args: argparse.Namespace, task: Any, spelling: Spelling | None) -> 
         task,
         preset=args.preset,
         overrides=overrides(args),
+        metric=args.metric,
+        ensemble=args.ensemble,
+        time_limit=args.time_limit,
         class_weight=None if args.class_weight == "none" else "balanced",
         seed=args.seed,
         dtype=args.dtype,
@@ -140,9 +152,12 @@ class Networks:
         self._ending: Ending | None = None
         self._unfinished: _Network | None = None
         self._earlier = 0.0  # seconds of training before this process
+        self._began = time.perf_counter()
+        self._folds: CrossValidation | None = None
 
     @property
     def summary(self) -> str:
+        """What is trained on what, in a line."""
         inputs, parameters = self._size
         members = self.given.prepared.recipe.members
         several = f" in each of {members} networks" if members > 1 else ""
@@ -151,9 +166,11 @@ class Networks:
 
     @property
     def history(self) -> History:
+        """The epochs so far."""
         return self._first
 
     def begin(self, staging: Staging) -> bool:
+        """Be ready to train, or to go on; return whether there is something to go on from."""
         self._staging = staging
         file = self._file(0)
         if not file.is_file():
@@ -167,10 +184,13 @@ class Networks:
         return self._staging.path / f"network-{k}.safetensors"
 
     def fit(self, plan: dict[str, Any]) -> Ending:
+        """Train to the end, early or not."""
         began = time.perf_counter()
         try:
             with self.args.signals.held():  # but within fits
-                self._learned = learned = learn_from(self.given.prepared, backend=self.backend, train=self._train)
+                self._learned = learned = learn_from(
+                    self.given.prepared, backend=self.backend, time_limit=self._left(), train=self._train
+                )
         except KeyboardInterrupt:
             if self._ending is None:
                 raise
@@ -178,7 +198,29 @@ class Networks:
         fitted = learned.fitted
         ending = self._ending or Ending(0, 0.0, fitted.stopped, None)
         seconds = self._earlier + time.perf_counter() - began
+        if self.args.cv and not ending.status:
+            ending = self._cross_validate(ending)
         return ending._replace(seconds=seconds, best_epoch=fitted.epoch)
+
+    def _left(self) -> float | None:
+        """Return the seconds that are left of a limit: those before an interrupt count."""
+        limit = self.args.time_limit
+        if limit is None:
+            return None
+        files = (self._file(k) for k in range(self.given.prepared.recipe.members))
+        used = sum(row["seconds"] for file in files if file.is_file() for row in _read(file)[1]["history"])
+        return float(max(limit - used, 1e-3))
+
+    def _cross_validate(self, ending: Ending) -> Ending:
+        """Fit a model for each fold, to say how far the score is to be trusted."""
+        model, rows = self._model(), self.given.rows
+        try:
+            with self.args.signals.released():
+                self._folds = model.cross_validate(rows.columns, self.given.y, cv=self.args.cv)
+        except KeyboardInterrupt as error:
+            print(f"{word_of(error)} within the cross-validation: the model is kept", file=sys.stderr)
+            return ending._replace(status=status_of(error), why=word_of(error), resumable=True)
+        return ending
 
     def _train(self, k: int, trainer: Trainer, arguments: dict[str, Any]) -> Follows:
         """Train a network, or what is left of it."""
@@ -226,20 +268,38 @@ class Networks:
         return callbacks
 
     def keep(self) -> None:
+        """Write what going on needs."""
         if self._unfinished is not None:
             self._unfinished.write()
 
     def worth_keeping(self) -> bool:
+        """Whether there is more to go on with than the beginning."""
         return (self._staging is not None and self._file(0).is_file()) or len(self._first) > 0
 
     def predictor(self, info: dict[str, Any]) -> Predictor:
+        """Return what was learned."""
         if self._learned is None:
             raise RuntimeError("fit comes first")
+        model = self._model()
+        predictor = model.adopt(self._learned, self.given.rows, self.given.y, info["target"]).predictor_
+        info |= {name: value for name, value in predictor.info.items() if name not in info}
+        info["notes"] = [*info["notes"], *(note for note in self._learned.notes if note not in info["notes"])]
+        if self._folds is not None:
+            scores = {name: values.tolist() for name, values in self._folds.scores.items()}
+            info["cross_validation"] = {"mean": self._folds.mean, "std": self._folds.std, "scores": scores}
+        predictor.info = info
+        return predictor
+
+    def _model(self) -> TabularClassifier | TabularRegressor:
+        """Return the estimator that is what the options say, not fitted yet."""
         args, prepared = self.args, self.given.prepared
         kind = TabularClassifier if isinstance(prepared.target, ClassTarget) else TabularRegressor
         changed = overrides(args)(prepared.recipe)
         model = kind(
             preset=args.preset,
+            time_limit=args.time_limit,
+            ensemble=args.ensemble,
+            metric=args.metric,
             categorical=self.given.rows.categorical,
             random_state=args.seed,
             dtype=args.dtype,
@@ -247,14 +307,31 @@ class Networks:
         )
         if isinstance(model, TabularClassifier):
             model.set_params(class_weight=prepared.request.class_weight)
-        predictor = model.adopt(self._learned, self.given.rows, self.given.y, info["target"]).predictor_
-        info |= {name: value for name, value in predictor.info.items() if name not in info}
-        info["notes"] = [*info["notes"], *(note for note in self._learned.notes if note not in info["notes"])]
-        predictor.info = info
-        return predictor
+        return model
 
     def write_more(self, folder: Path, run: str) -> list[Path]:
-        return []
+        """Write what else belongs to the run."""
+        if self._folds is None:
+            return []
+        found, given, source = self._folds, self.given, self.given.problem.source
+        numbers, path = given.numbers, folder / "out-of-fold.csv"
+        columns: dict[str, Any] = {"row": numbers + 1}
+        if source.table is not None:
+            columns |= {name: source.table.cells[name][numbers] for name in names(self.args.keep, source.table.names)}
+        columns |= {"fold": found.fold + 1, str(source.target_name): given.y, "prediction": found.predictions}
+        if found.probabilities is not None and isinstance(given.prepared.target, ClassTarget):
+            labels = given.prepared.target.classes
+            columns |= {f"p({label})": found.probabilities[:, k] for k, label in enumerate(labels)}
+        with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(columns)
+            writer.writerows(zip(*(column.tolist() for column in columns.values()), strict=True))
+        return [path]
+
+    def tell(self) -> None:
+        """Print what else was found out."""
+        if self._folds is not None:
+            print(f"cross-validation: {self._folds}")
 
 
 class _Network:

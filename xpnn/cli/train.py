@@ -19,6 +19,7 @@ from .options import (
     add_task,
     at_least_zero,
     bins,
+    several,
     share,
     whole,
 )
@@ -26,7 +27,7 @@ from .recipe import default_of
 from .run import run_train
 from .sources import BUILTIN
 
-__all__ = ["add_commands", "add_course", "add_data", "add_rule"]
+__all__ = ["add_commands", "add_course", "add_data", "add_keep", "add_rule"]
 
 
 def add_commands(commands: Any) -> None:
@@ -58,14 +59,10 @@ def add_commands(commands: Any) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
     add_json(parser)
     add_resume(parser)
-    parser.add_argument(
-        "--preset",
-        choices=PRESETS,
-        help="for tables, the recipe of xpnn.tabular and how much time it may take; options below change entries of "
-        "it; default: none, a plain network",
-    )
+    _add_preset(parser.add_argument_group("tables"))
     add_data(parser.add_argument_group("data"))
     add_table(parser)
+    add_keep(parser)
     text = "bins of the piecewise-linear encoding of each number, 0 for none; default auto, by the number of rows"
     add_number(add_columns(parser, "columns to leave out"), "--bins", bins, text)
     add_network(parser, default_of("hidden"), default_of("activation"), default_of("dropout"))
@@ -77,15 +74,50 @@ def add_commands(commands: Any) -> None:
     parser.set_defaults(run=run_train, parse=lambda argv, known=None: parser.parse_args(argv, known))
 
 
-def add_data(group: Any, *, builtin: bool = True) -> None:
+def _add_preset(group: Any) -> None:
+    """Add the options of the recipe for tables, and of what it is judged by."""
+    group.add_argument(
+        "--preset",
+        choices=PRESETS,
+        help="train the recipe of xpnn.tabular, so long as the preset says; options below change entries of it; "
+        "default: a plain network",
+    )
+    text = "with a preset, seconds for all networks: fewer epochs or networks then, and the best so far; default none"
+    add_number(group, "--time-limit", above_zero, text, metavar="S")
+    add_number(group, "--ensemble", whole, "with a preset, number of networks to average; default as the preset says")
+    group.add_argument(
+        "--metric",
+        metavar="NAME",
+        help="with a preset, what answers are judged by: accuracy, balanced_accuracy, f1, mcc, auc, ap, logloss, "
+        "brier; mae, rmse, r2; of two classes it also sets the threshold, on validation rows; default: none",
+    )
+    text = "with a preset, cross-validate in so many folds, too, and write predictions of unseen rows; default none"
+    add_number(group, "--cv", several, text)
+
+
+def add_keep(parser: Any) -> None:
+    """Add --keep and --drop-missing-target."""
+    group = parser.add_argument_group("rows of a table")
+    text = "columns not to learn from, but to write beside predictions, such as an id; default none"
+    group.add_argument("--keep", metavar="COLUMNS", help=text)
+    group.add_argument(
+        "--drop-missing-target",
+        action="store_true",
+        help="leave rows without a target out, which is an error by default",
+    )
+
+
+def add_data(
+    group: Any, *, builtin: bool = True, validation: float = 0.1, chooses: str = "chooses the best epoch"
+) -> None:
     """Add the options of what is tested on and what chooses the epoch, and of the target."""
     add_number(group, "--test-size", share, "share of rows held out for the final score; default 0.2")
     group.add_argument("--test-file", metavar="FILE", help="take all rows of this file for the final score instead")
     group.add_argument(
         "--test-target", metavar="FILE", help="the y.npy that goes with --test-file X.npy; in an .npz file its array"
     )
-    text = "share of the other rows that chooses the best epoch; default 0.1"
-    add_number(group, "--validation-size", share, text, default=0.1)
+    text = f"share of the other rows that {chooses}; default {validation:g}"
+    add_number(group, "--validation-size", share, text, default=validation)
     if builtin:
         text = "folder with the MNIST files; default $XPNN_DATA, else a cache"
         group.add_argument("--data-dir", metavar="DIR", help=text)

@@ -77,7 +77,9 @@ class Embedding(Layer):
         xp, table = self.ops.xp, self.params["weight"]
         self.check_input(x)
         replicas, index = tuple(table.shape[:-2]), self._numbers(x)
-        if len(x.shape) == 2:
+        if not replicas:
+            y = self.ops.take_rows(table, index)
+        elif len(x.shape) == 2:
             y = xp.take(table, index, axis=-2)
         else:
             places = xp.broadcast_to(index[..., None], (*index.shape, self.dim))

@@ -269,6 +269,7 @@ class PoissonNLL(Loss):
         """Return the rates, ``exp(pred)``."""
         return namespace(pred).exp(pred)
 
+    @on_its_device
     def inverse_link(self, predictions: Array) -> Array:
         """Return ``log(rate)``, finite at 0."""
         return _log(predictions)
@@ -322,6 +323,7 @@ class BinaryCrossEntropy(Loss):
         """Return the probabilities ``σ(pred)``."""
         return sigmoid(pred, xp=namespace(pred))
 
+    @on_its_device
     def inverse_link(self, predictions: Array) -> Array:
         """Return ``log(p / (1 - p))``, finite for every p from 0 to 1."""
         return _log(predictions) - _log(1.0 - predictions)
@@ -362,6 +364,7 @@ class _ClassLoss(Loss):
         """Return the class probabilities, softmax over the last axis."""
         return softmax(pred, xp=namespace(pred))
 
+    @on_its_device
     def inverse_link(self, predictions: Array) -> Array:
         """Return ``log(p)``, finite for every p from 0 to 1."""
         return _log(predictions)

@@ -14,7 +14,7 @@ from .words import count, number, percent
 
 __all__ = ["answers"]
 
-_METRICS = {"cross_entropy": "the cross-entropy", "rmse": "the RMSE"}
+_METRICS = {"logloss": "the cross-entropy", "rmse": "the RMSE"}
 
 
 def answers(run: Run) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -99,10 +98,7 @@ def collect_evidence(
         order, mistakes = _largest_errors(truth, guess, called, most)
         some = some_rows(len(y), _PAIRS, rng)
         found["pairs"] = {"truth": _short(truth[some]), "prediction": _short(guess[some])}
-        if predictor.intervals is not None:
-            with contextlib.suppress(OptionError):  # so few rows vouch for them that they promise less
-                low, high = predictor.predict_interval(raw, _COVERAGE).T
-                found["coverage"] = quality.coverage(low, high, truth, guess, _COVERAGE)
+        found |= _coverage(predictor, raw, truth, guess)
     found["mistakes"] = mistakes
     worst = take_rows(raw, order)
     if image_shape:
@@ -127,6 +123,17 @@ def collect_evidence(
         )
         found["baselines"] = {**compared._asdict(), "baselines": [each._asdict() for each in compared.baselines]}
     return found
+
+
+def _coverage(predictor: Predictor, raw: Any, truth: np.ndarray, guess: np.ndarray) -> dict[str, Any]:
+    """Return the coverage of the intervals, where there are any."""
+    if predictor.intervals is None:
+        return {}
+    try:
+        low, high = predictor.predict_interval(raw, _COVERAGE).T
+    except OptionError:  # so few rows vouch for them that they promise less
+        return {}
+    return {"coverage": quality.coverage(low, high, truth, guess, _COVERAGE)}
 
 
 def _wrong_classes(

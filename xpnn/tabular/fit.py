@@ -40,6 +40,7 @@ __all__ = [
     "fit_target",
     "learn",
     "learn_from",
+    "own_score",
     "prepare",
     "settle_recipe",
     "shape_of",
@@ -373,7 +374,7 @@ def _decide(prepared: Prepared, predictor: Predictor, held_out: HeldOut) -> dict
             predictor.temperature = None if temperature == 1.0 else temperature
         out = predictor.link(outputs)
         predictor.threshold = _threshold(request.metric, judged.codes, out)
-        return predictor.score_outputs(out, judged.y) | _own_score(request.metric, predictor, judged, out)
+        return predictor.score_outputs(out, judged.y) | own_score(request.metric, predictor, judged.y, out)
     errors = _errors(predictor, predictor.link(outputs), judged.y)
     if held is None:  # of the folds: half of them teach the scale, the others vouch for the coverage
         teach, vouch = hold_out(np.arange(len(errors)), None, 0.5, request.seed)
@@ -383,7 +384,7 @@ def _decide(prepared: Prepared, predictor: Predictor, held_out: HeldOut) -> dict
         parts = learning.X, trained, judged.X, errors
     predictor.intervals = fit_intervals(*parts, seed=request.seed, backend=predictor.net.backend)
     out = predictor.link(outputs)
-    return predictor.score_outputs(out, judged.y) | _own_score(request.metric, predictor, judged, out)
+    return predictor.score_outputs(out, judged.y) | own_score(request.metric, predictor, judged.y, out)
 
 
 def _threshold(metric: str | None, codes: npt.NDArray[Any], out: npt.NDArray[Any]) -> float | None:
@@ -397,8 +398,11 @@ def _threshold(metric: str | None, codes: npt.NDArray[Any], out: npt.NDArray[Any
     return None if found == 0.5 else found
 
 
-def _own_score(metric: str | None, predictor: Predictor, judged: Encoded, out: npt.NDArray[Any]) -> dict[str, float]:
-    """Return the metric that was asked for, by its short name; nothing where these rows do not define it."""
+def own_score(metric: str | None, predictor: Predictor, y: npt.NDArray[Any], out: npt.NDArray[Any]) -> dict[str, float]:
+    """Return the metric that was asked for, by its short name; nothing where these rows do not define it.
+
+    `y` are answers in the target's own terms, `out` what `Predictor.predict_proba` returned for their rows.
+    """
     if metric is None:
         return {}
     target = predictor.target
@@ -407,9 +411,9 @@ def _own_score(metric: str | None, predictor: Predictor, judged: Encoded, out: n
             score = get_score(metric, "classes")
             binary = out.shape[1] == 2
             given = predictor.codes(out) if score.takes == "labels" else out[:, 1] if binary else out
-            return {score.name: score(judged.codes, given)}
+            return {score.name: score(target.encode(y), given)}
         score = get_score(metric, "numbers")
-        return {score.name: score(target.numbers(judged.y), target.decode(out, clip=True))}
+        return {score.name: score(target.numbers(y), target.decode(out, clip=True))}
     except (DataError, LabelError):  # of few rows a class may be absent
         return {}
 

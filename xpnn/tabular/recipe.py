@@ -286,7 +286,7 @@ def choose_recipe(preset: Preset, shape: TableShape, *, metric: str | None = Non
         lr=0.04 if classes else 0.2,
         batch_size=_batch_size(shape.rows, classes=classes),
         ema=0.0 if classes else 0.98,
-        epochs=_epochs(shape.rows, plan.length),
+        epochs=_epochs(shape.rows, 1.0 if classes else plan.length),
         select_by="accuracy" if classes and metric in (None, "accuracy") else "loss",
         folds=plan.folds,
         members=plan.members,
@@ -296,7 +296,7 @@ def choose_recipe(preset: Preset, shape: TableShape, *, metric: str | None = Non
 class _Plan(NamedTuple):
     """What a preset does with its time."""
 
-    length: float  #: of a fit, in those of the shortest
+    length: float  #: of a fit of numbers, in those of the shortest; classes are learned too well by longer ones
     members: int
     folds: int
 

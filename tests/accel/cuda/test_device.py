@@ -6,7 +6,9 @@ The suite skips these where CuPy has no device; `ci/emulated_cupy.sh` runs them 
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
+import re
 from collections import Counter
 
 import numpy as np
@@ -20,7 +22,7 @@ from xpnn.accel.cuda.capture import Branch, Capturer
 from xpnn.accel.cuda.cublas import Cublas
 from xpnn.accel.cuda.gemm_lt import Epilogues
 from xpnn.accel.cuda.kernels import Kernels
-from xpnn.errors import DataError
+from xpnn.errors import DataError, DeviceMemoryError
 from xpnn.training.feed import Feed
 
 
@@ -154,3 +156,111 @@ def test_a_step_of_the_trainer_is_few_nodes(on_cupy, monkeypatch):
         "adam": 4,
     }
     assert depth == 4 * 10
+
+
+class Reads(xpnn.Callback):
+    """Counts the values that the host has read of an epoch's steps."""
+
+    def __init__(self):
+        self.found = []
+
+    def on_epoch_begin(self, trainer):
+        trainer.backend.synchronize()
+        emulated_gpu().clear()
+
+    def on_epoch_trained(self, trainer):
+        counts = emulated_gpu().counts()
+        self.found.append((counts["d2h"], counts["syncs"]))
+
+
+@pytest.mark.parametrize("graph", [True, False])
+def test_nothing_waits_for_the_device_within_an_epoch(graph, on_cupy, monkeypatch):
+    """However many steps it has: after the last, losses and one answer about the weights are read."""
+    emulated_gpu()
+    monkeypatch.setattr("xpnn.training.recorded.graphs._STEPS", 4)
+    found = []
+    for n in (10, 50):
+        X, y = steps.data(n=8 * n)
+        reads = Reads()
+        net = xpnn.mlp([steps.N_IN, 7, 3], dropout=0.1, backend=on_cupy)
+        trainer = xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.Adam(), clip_norm=1.0, callbacks=[reads])
+        trainer.fit(X, y, epochs=3, batch_size=8, graph=graph)
+        found.append(reads.found[1:])  # the first compiles and tries the recordings
+    assert found[0] == found[1]
+    assert [reads for reads, _ in found[0]] == [2, 2]
+
+
+def test_too_little_memory_tells_what_would_fit(on_cupy):
+    cupy = pytest.importorskip("cupy")
+    pool = cupy.get_default_memory_pool()
+    X, y = steps.data(n=4096)
+
+    def fit(batch_size):
+        net = xpnn.mlp([steps.N_IN, 512, 512, 3], backend=on_cupy)
+        xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.SGD(0.1)).fit(X, y, epochs=1, batch_size=batch_size, graph=False)
+
+    fit(8)  # workspaces
+    pool.free_all_blocks()
+    pool.set_limit(size=pool.used_bytes() + (15 << 20))
+    try:
+        with pytest.raises(
+            DeviceMemoryError, match=r"fit: expected .* of memory on cupy:0 .* free of .* would fit"
+        ) as told:
+            fit(4096)
+        suggested = int(re.search(r"batch_size=(\d+) would fit", str(told.value))[1])
+        del told
+        gc.collect()  # what failed is held by its traceback
+        assert 64 <= suggested < 4096
+        fit(suggested)
+        pool.free_all_blocks()
+        net = xpnn.mlp([steps.N_IN, 512, 512, 3], backend=on_cupy)
+        pool.set_limit(size=pool.used_bytes() + (1 << 19))  # too little for a copy of its weights
+        with pytest.raises(DeviceMemoryError, match=r"Pass X as a numpy.memmap"):
+            xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.SGD(0.1)).fit(X, y, epochs=1, batch_size=8)
+    finally:
+        pool.set_limit(size=0)
+
+
+class FailsOnce(xpnn.layers.Identity):
+    """In its third step it launches a kernel that is wrong."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def forward(self, x, *, train=False, key=None):
+        cupy = importlib.import_module("cupy")
+        self.calls += train
+        if self.calls == 3:
+            code = 'extern "C" __global__ void wrong(float* x) { if (threadIdx.x % 32) __shfl_xor_sync(~0u, x[0], 1); }'
+            cupy.RawKernel(code, "wrong")((1,), (64,), (x,))
+        return x, None
+
+
+def test_errors_that_come_late_are_told_with_their_steps(on_cupy):
+    emulated_gpu()  # a device would be of no use to this process any more
+    X, y = steps.data(n=80)
+    net = xpnn.Sequential(FailsOnce(), xpnn.Linear(3), n_in=steps.N_IN, backend=on_cupy)
+    with pytest.raises(Exception, match="cudaError") as told:
+        xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.SGD(0.1)).fit(X, y, epochs=2, batch_size=8, graph=False)
+    assert "belongs to a step from 1 to 11 of epoch 1" in "".join(told.value.__notes__)
+
+
+def test_rows_are_gathered_straight_into_a_stage(on_cupy, monkeypatch):
+    """With no copy of them on the way; what is copied is the step table, and the losses and hits of a stage."""
+    emulated_gpu()
+    monkeypatch.setattr("xpnn.training.recorded.graphs._STEPS", 4)
+
+    class Copies(xpnn.Callback):
+        def on_epoch_begin(self, trainer):
+            emulated_gpu().clear()
+
+        def on_epoch_trained(self, trainer):
+            self.found = emulated_gpu().counts()
+
+    copies = Copies()
+    X, y = steps.data(n=8 * 20)
+    net = xpnn.mlp([steps.N_IN, 7, 3], backend=on_cupy)
+    trainer = xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.Adam(), callbacks=[copies])
+    trainer.fit(X, y, epochs=2, batch_size=8, graph=True)
+    assert copies.found["graph launches"] == 5
+    assert copies.found["d2d"] <= 5 * 4

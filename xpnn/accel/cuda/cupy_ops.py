@@ -432,12 +432,16 @@ class CupyOps(Ops):
         return True
 
     # -- data -----------------------------------------------------------------------------------------------
-    def take_rows(self, x: Array, index: Array) -> Array:
+    def take_rows(self, x: Array, index: Array, out: Array | None = None) -> Array:
         """Gather rows, as CuPy does: an index beyond the last row begins again at the first."""
         words = math.prod(x.shape[1:]) * x.dtype.itemsize // 4
         if x.dtype.itemsize % 4 or x.dtype.kind == "c" or not gathers(x, index, words):
-            return super().take_rows(x, index)
-        out = self.cupy.empty((index.shape[0], *x.shape[1:]), x.dtype)
+            return super().take_rows(x, index, out)
+        shape = (index.shape[0], *x.shape[1:])
+        if out is None:
+            out = self.cupy.empty(shape, x.dtype)
+        elif out.shape != shape or out.dtype != x.dtype or not out.flags.c_contiguous:
+            return super().take_rows(x, index, out)
         grid, threads = (min(index.shape[0], 1 << 20),), min(256, -(-words // 32) * 32)
         numbers = (index.shape[0], words, np.int64(x.shape[0]))
         self.kernels.launch("gather_words", grid, (threads,), x, index, out, *numbers)
