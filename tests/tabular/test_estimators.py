@@ -272,6 +272,12 @@ def test_importance_is_by_column():
     assert found.names[0] in ("size", "day", "code")
     assert found.mean[0] > 0
     assert found.values.shape == (6, 3)
+    assert found.metric == "rmse"
+    model = classifier(epochs=40, metric="auc").fit(columns(), LABEL)
+    for metric, name in ((None, "auc"), ("f1", "f1"), ("logloss", "logloss"), ("accuracy", "accuracy")):
+        found = model.feature_importance(columns(), LABEL, metric=metric, n_repeats=2)
+        assert found.metric == name
+        assert found.mean[0] > 0
 
 
 def test_cross_validation():

@@ -62,7 +62,9 @@ def test_many_columns_of_numbers_have_no_bins():
 
 @pytest.mark.parametrize("metric", ["log_loss", "roc_auc"])
 def test_scores_of_probabilities_choose_the_epoch_by_the_loss(metric):
-    assert choose_recipe("good", CLASSES, metric=metric).select_by == "loss"
+    several, two = (choose_recipe("good", dataclasses.replace(CLASSES, classes=n), metric=metric) for n in (4, 2))
+    assert several.select_by == two.select_by == "loss"
+    assert several.label_smoothing > two.label_smoothing == 0.0
     assert choose_recipe("good", CLASSES, metric="accuracy") == choose_recipe("good", CLASSES)
 
 

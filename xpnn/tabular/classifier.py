@@ -11,6 +11,7 @@ from ..data.targets import ClassTarget
 from ..errors import LabelError, OptionError
 from ..predictor import Predictor
 from .estimator import TabularModel
+from .inputs import read_weights
 
 __all__ = ["TabularClassifier"]
 
@@ -170,5 +171,5 @@ class TabularClassifier(TabularModel):
         if not isinstance(target, ClassTarget):
             raise OptionError("TabularClassifier.score: expected a model of classes, got one of numbers.")
         right = self.predictor_.codes(self.predict_proba(X)) == target.encode(truth)
-        weight = self._weights(sample_weight, len(truth), f"{type(self).__name__}.score")
+        weight = read_weights(sample_weight, len(truth), f"{type(self).__name__}.score")
         return float(np.average(right, weights=weight))
