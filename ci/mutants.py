@@ -15,11 +15,14 @@ Exit status 1 if there is a fault, or something different in spite of a digest.
 from __future__ import annotations
 
 import argparse
+import bz2
 import contextlib
 import csv
 import gzip
+import importlib.util
 import io
 import json
+import lzma
 import multiprocessing
 import random
 import shutil
@@ -29,6 +32,7 @@ import tempfile
 import time
 import traceback
 import warnings
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -428,7 +432,7 @@ def _array(array: Any) -> Any:
 
 def use_table(file: Path) -> Any:
     """Read a table, fit an encoder to it, and tell the task."""
-    table = xpnn.data.load_csv(file)
+    table = xpnn.data.load_table(file)
     return table.names, [column.tolist() for column in table.columns.values()], TableEncoder().fit(table.columns).notes
 
 
@@ -491,7 +495,13 @@ def make(folder: Path) -> dict[str, Format]:
     rows = [["age", "work", "rich"], *zip(_TABLE["age"], _TABLE["work"], labels, strict=True)]
     with (folder / "t.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)
-    (folder / "t.csv.gz").write_bytes(gzip.compress((folder / "t.csv").read_bytes(), mtime=0))
+    plain = (folder / "t.csv").read_bytes()
+    (folder / "t.csv.gz").write_bytes(gzip.compress(plain, mtime=0))
+    (folder / "t.csv.bz2").write_bytes(bz2.compress(plain))
+    (folder / "t.csv.xz").write_bytes(lzma.compress(plain))
+    with zipfile.ZipFile(folder / "t.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("t.csv", plain)
+    _typed(folder, rows)
     states = {
         "encoder": encoder.to_dict(),
         "scaler": scaler.to_dict(),
@@ -507,6 +517,25 @@ def make(folder: Path) -> dict[str, Format]:
             if cli.main(arguments):
                 raise RuntimeError(f"training on {source} failed")
     return _formats(folder, X)
+
+
+def _typed(folder: Path, rows: list[Any]) -> None:
+    """Write a table with the packages that are made for it, where they are installed."""
+    names, cells = rows[0], rows[1:]
+    if importlib.util.find_spec("pyarrow"):
+        from pyarrow import feather, parquet, table
+
+        made = table({name: [row[k] for row in cells] for k, name in enumerate(names)})
+        parquet.write_table(made, folder / "t.parquet")
+        feather.write_feather(made, folder / "t.feather")
+        feather.write_feather(made, folder / "plain.feather", compression="uncompressed")
+    if importlib.util.find_spec("openpyxl"):
+        from openpyxl import Workbook
+
+        book = Workbook()
+        for row in rows:
+            book.active.append(list(row))
+        book.save(folder / "t.xlsx")
 
 
 def _formats(folder: Path, X: np.ndarray) -> dict[str, Format]:
@@ -540,6 +569,9 @@ def _formats(folder: Path, X: np.ndarray) -> dict[str, Format]:
     table: tuple[Edit, ...] = (*BYTES, edit_cell, edit_cell, edit_cell)
     found["CSV"] = Format(folder / "t.csv", use_table, table)
     found["CSV.gz"] = Format(folder / "t.csv.gz", use_table, (*BYTES, bomb, *map(zipped, table)))
+    for name in ("t.csv.bz2", "t.csv.xz", "t.zip", "t.parquet", "t.feather", "plain.feather", "t.xlsx"):
+        if (folder / name).is_file():
+            found[name] = Format(folder / name, use_table, BYTES)
     found["states"] = Format(folder / "states.json", use_states, (edit_json,))
     for run in ("digits", "regression"):
         for name in ("scores.json", "evidence.json", "history.csv", "model.safetensors"):

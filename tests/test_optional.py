@@ -19,6 +19,8 @@ USES = {
     "safetensors": (NET + "xpnn.save(net, '/dev/null')", "save"),
     "tabulate": (NET + "net.summary()", "summary"),
     "tqdm": ("from xpnn.training.progress import open_bar; open_bar({}, 1, 0)", "ProgressBar"),
+    "openpyxl": ("import sys; from xpnn.data.sheets import read_sheet; read_sheet(sys.executable)", "load_table"),
+    "pyarrow": ("import sys; from xpnn.data.arrow import read_parquet; read_parquet(sys.executable)", "load_table"),
     "pooch": ("import os, xpnn; os.environ.pop('XPNN_DATA', None); xpnn.data.data_home()", "data_home"),
     "tensorboardX": ("import xpnn; xpnn.TensorBoard()", "TensorBoard"),
     "jinja2": ("from xpnn.report.page import check_requirements; check_requirements('xpnn report')", "xpnn report"),

@@ -266,16 +266,23 @@ class _Cells(NamedTuple):
         """Read the cells of one column, in which quotes may be `doubled`."""
         if self.spaced:
             _trim(self.text, starts, ends)
-        sample = slice(None, None, max(len(starts) // _SAMPLE, 1))
-        marks: tuple[Literal[".", ","], ...] = (".", ",")
-        plain = [read_decimals(self.text, self.windows, starts[sample], ends[sample], m).plain.sum() for m in marks]
-        if not any(plain):
+        mark = self._mark(starts, ends)
+        if mark is None:
             return Part(*self._words(starts, ends, doubled))
-        mark = marks[int(np.argmax(plain))]
         found = read_decimals(self.text, self.windows, starts, ends, mark)
         odd = np.flatnonzero(~found.plain)
         codes, words = self._words(starts[odd], ends[odd], doubled)
         return Part(codes, words, Numbers(odd, found.values, found.places, found.digits, mark))
+
+    def _mark(self, starts: Rows, ends: Rows) -> Literal[".", ","] | None:
+        """Tell from some cells which decimal mark plain numbers have; None if there are none among them."""
+        sample = slice(None, None, max(len(starts) // _SAMPLE, 1))
+        starts, ends = starts[sample], ends[sample]
+        point = int(read_decimals(self.text, self.windows, starts, ends).plain.sum())
+        if point == len(starts):
+            return "."
+        comma = int(read_decimals(self.text, self.windows, starts, ends, ",").plain.sum())
+        return "," if comma > point else "." if point else None
 
     def _words(self, starts: Rows, ends: Rows, doubled: bool) -> tuple[Rows, list[str]]:
         """Return which of the different cells each is, and these."""
@@ -326,7 +333,7 @@ def _unquote(cells: _Cells, columns: list[tuple[Rows, Rows]], quotes: Rows) -> l
 
 
 def _within(cells: _Cells, starts: Rows, ends: Rows, quotes: Rows) -> bool:
-    """Tell whether there are quotes within cells; raise `IrregularError` if one that is not quoted has some."""
+    """Tell whether there are quotes within cells; raise `IrregularError` if one has some and is not quoted."""
     found = np.flatnonzero(np.searchsorted(quotes, ends) - np.searchsorted(quotes, starts))
     for start, end in zip(starts[found].tolist(), ends[found].tolist(), strict=True):
         if not _CELL.fullmatch(cells.content[start - 1 : end + 1].decode()):

@@ -144,7 +144,7 @@ def read_decimals(text: Bytes, windows: _Words, starts: Rows, ends: Rows, mark: 
         if many.size:
             digits = number
             values[many], plain[many] = _rounded(number[many], shift[many])
-    np.negative(values, out=values, where=negative)
+    values *= 1.0 - 2.0 * negative
     return Decimals(plain, values, places.astype(np.uint8), digits)
 
 
@@ -164,6 +164,15 @@ def _take_points_out(words: list[_Words], plain: npt.NDArray[np.bool_], mark: np
         here = (found != 0) & ~after
         below = found - _ONE
         at = (8 * k + 7) - (np.bitwise_count(below) >> 3).astype(np.int8)
+        if len(words) == 1:  # without a mark all bytes are below it, and stay
+            stays = ~(below | (found * _FULL))
+            below *= here
+            stays |= here.astype(np.uint64) - _ONE
+            below &= word
+            below <<= _BYTE
+            word &= stays
+            word |= below
+            return at
         np.copyto(places, at, where=here)
         stays = ~(below | (found * _FULL))  # the bytes behind the point
         np.copyto(stays, ~np.uint64(0), where=~here)

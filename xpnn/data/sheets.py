@@ -5,9 +5,7 @@ from __future__ import annotations
 import datetime
 import warnings
 import zipfile
-import zlib
 from typing import Any
-from xml.etree.ElementTree import ParseError
 
 from ..arguments import suggest
 from ..errors import DataError, FileFormatError
@@ -18,12 +16,6 @@ from .columns import label_key, quote
 from .rows import Rows, columns_of
 
 __all__ = ["read_sheet"]
-
-# What openpyxl raises for what is no workbook: XML is parsed, and its values are looked up and converted.
-_DAMAGED: tuple[type[Exception], ...] = (
-    *(ArithmeticError, AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError),
-    *(AssertionError, MemoryError, ParseError, zipfile.BadZipFile, zlib.error),
-)
 
 
 def read_sheet(path: PathLike, sheet: str | None = None) -> tuple[Rows, list[str]]:
@@ -46,9 +38,9 @@ def read_sheet(path: PathLike, sheet: str | None = None) -> tuple[Rows, list[str
         with zipfile.ZipFile(file) as archive:
             if sum(info.file_size for info in archive.infolist()) > most:
                 raise _too_large(path, most)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), file.open("rb") as content:
             warnings.simplefilter("ignore")  # of styles and extensions that do not matter here
-            book = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
+            book = openpyxl.load_workbook(content, read_only=True, data_only=True, keep_links=False)
             try:
                 name = _chosen(path, [each.title for each in book.worksheets], sheet)
                 cells = _cells(path, book[name], most)
@@ -56,7 +48,7 @@ def read_sheet(path: PathLike, sheet: str | None = None) -> tuple[Rows, list[str
                 book.close()
     except (DataError, FileFormatError):
         raise
-    except _DAMAGED as error:
+    except Exception as error:  # openpyxl looks up and converts what it finds in the XML of a damaged file
         raise FileFormatError(
             f"load_table: expected a whole .xlsx workbook, got {path}, which cannot be read ({type(error).__name__}: "
             f"{' '.join(str(error).split())[:200]}). Open it in a spreadsheet, and save it again."
