@@ -23,7 +23,7 @@ from .backend import namespace, on_its_device, ops_of
 from .contract import check_array, check_call, check_pair, foreign
 from .errors import DTypeError, LabelError, MissingMethodError, OptionError, ShapeError
 from .ops import Ops, Places
-from .recordable import Recordable, foreign_method
+from .recordable import Recordable, RecordingMode, foreign_method
 from .special import sigmoid, softmax, softplus
 
 __all__ = [
@@ -320,6 +320,10 @@ class Pinball(Loss):
         if not values or not all(0 < q < 1 for q in values):
             raise OptionError(f"Pinball: expected quantiles between 0 and 1, got {quantiles!r}. Try (0.1, 0.5, 0.9).")
         self.quantiles = values
+
+    def unrecordable(self, mode: RecordingMode) -> str | None:
+        """Return that the quantiles come from the host."""
+        return f"{type(self).__name__} uploads its quantiles in each step"
 
     def _n_targets(self, n_out: int) -> int:
         n_targets, rest = divmod(n_out, len(self.quantiles))
