@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import os
 import statistics
 import sys
@@ -38,6 +39,7 @@ PROBLEMS = [([784, 256, 128, 10], 128), ([784, 256, 128, 10], 1024), ([784, 2048
 MNIST = [(128, 3e-3, 4), (1024, 8e-3, 8)]  # batch size, peak learning rate, epochs
 N_BATCHES = 8
 STEPS_COMPARED = 5
+SCANNED = 32  # steps of one lax.scan
 ROWS_OF_NUMBERS = 20_000  # beyond, Adam's corrections are 1 to the last bit
 
 
@@ -185,6 +187,52 @@ def with_torch_graph(problem: Problem, device: str) -> Competitor:
     return Competitor(step, torch.cuda.synchronize, lambda: float(loss.detach()))
 
 
+def with_torch_compiled(problem: Problem, device: str) -> Competitor:
+    if device != "cuda":
+        raise MissingError("max-autotune is for GPUs")
+    torch, net, rule, batches = torch_parts(problem, device)
+    last: list[Any] = [None]
+
+    @torch.compile(mode="max-autotune", fullgraph=True)  # type: ignore[untyped-decorator]
+    def loss_of(x: Any, y: Any) -> Any:
+        return torch.nn.functional.cross_entropy(net(x), y)
+
+    def step(t: int) -> None:
+        x, y = batches[t % N_BATCHES]
+        rule.zero_grad(set_to_none=True)
+        torch.compiler.cudagraph_mark_step_begin()
+        last[0] = loss_of(x, y)
+        last[0].backward()
+        rule.step()
+
+    return Competitor(step, torch.cuda.synchronize, lambda: float(last[0].detach()))
+
+
+def with_jax_scan(problem: Problem, device: str) -> Competitor:
+    """Many steps as one call, as xpnn's graphs make them; what is timed is a step of it."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    if device == "cpu":
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    jax, jnp = peers.jax_modules()
+    if device == "cuda" and jax.default_backend() not in ("gpu", "cuda"):
+        raise MissingError(f"this JAX finds no GPU, only {jax.default_backend()}")
+    one = peers.jax_step(jax, jnp)
+    xs = jnp.asarray(np.stack([x for x, _ in problem.batches] * (SCANNED // N_BATCHES)))
+    ys = jnp.asarray(np.stack([y.astype(np.int32) for _, y in problem.batches] * (SCANNED // N_BATCHES)))
+    many = jax.jit(lambda state: jax.lax.scan(lambda s, batch: one(s, *batch), state, (xs, ys)), donate_argnums=0)
+    single = jax.jit(one, donate_argnums=0)
+    state: list[Any] = [peers.jax_state(jax, jnp, problem.weights), None]
+
+    def step(t: int) -> None:
+        if t < STEPS_COMPARED:  # one by one, so that the losses can be compared
+            state[:] = single(state[0], xs[t % N_BATCHES], ys[t % N_BATCHES])
+        elif t % SCANNED == 0:
+            state[0], losses = many(state[0])
+            state[1] = losses[-1]
+
+    return Competitor(step, lambda: jax.block_until_ready(state), lambda: float(state[1]))
+
+
 def with_jax(problem: Problem, device: str) -> Competitor:
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the others need memory too
     if device == "cpu":
@@ -203,30 +251,40 @@ def with_jax(problem: Problem, device: str) -> Competitor:
 
 
 # -- measuring --------------------------------------------------------------------------------------------------
-def measure(problem: Problem, backend: Backend, seconds: float, round_seconds: float) -> dict[str, Any]:
-    """Compare the losses, then time interleaved rounds of all competitors for about `seconds`."""
+def makers(problem: Problem, backend: Backend) -> dict[str, Callable[[], Competitor]]:
+    """Return how to make each competitor."""
     device = "cpu" if str(backend.device).startswith("cpu") or backend.name in ("numpy", "strict") else "cuda"
-    makers: dict[str, Callable[[], Competitor]] = {
-        f"xpnn {backend.spec}": lambda: with_xpnn(problem, backend),
-        **({"xpnn CUDA graph": lambda: with_xpnn_graph(problem, backend)} if backend.name == "cupy" else {}),
+    return {
+        "xpnn": lambda: with_xpnn(problem, backend),
+        "xpnn CUDA graph": lambda: with_xpnn_graph(problem, backend),
         "torch eager": lambda: with_torch(problem, device),
         "torch CUDA graph": lambda: with_torch_graph(problem, device),
+        "torch max-autotune": lambda: with_torch_compiled(problem, device),
         "jax jit": lambda: with_jax(problem, device),
+        "jax scan": lambda: with_jax_scan(problem, device),
     }
-    out: dict[str, Any] = {"problem": str(problem), "steps": {}, "missing": {}}
+
+
+def measure(
+    problem: Problem, backend: Backend, only: list[str], before: dict[str, Any], seconds: float, round_seconds: float
+) -> dict[str, Any]:
+    """Add competitors to what was found `before`: compare their losses, then time interleaved rounds of them."""
+    out: dict[str, Any] = {"problem": str(problem), "steps": {}, "missing": {}} | before
     running: dict[str, tuple[Competitor, int]] = {}
-    reference = None
-    for name, make in makers.items():
+    for name, make in makers(problem, backend).items():
+        if name not in only:
+            continue
         try:
             competitor = make()
             for t in range(STEPS_COMPARED):
                 competitor.step(t)
             loss = competitor.loss()
-            reference = loss if reference is None else reference
+            reference = out.setdefault("loss", loss)  # of whoever came first: xpnn
             off = abs(loss - reference) / abs(reference)
             if not off < 1e-3:
                 raise RuntimeError(f"loss {loss:.6f} after {STEPS_COMPARED} steps, expected {reference:.6f}")
-            running[name] = competitor, harness.calls_per_round(competitor.step, round_seconds, wait=competitor.wait)
+            n = harness.calls_per_round(competitor.step, round_seconds, wait=competitor.wait)
+            running[name] = competitor, -(-n // SCANNED) * SCANNED
             out["steps"][name] = {"loss_off": off}
         except Exception as error:  # whatever one cannot do must not keep the others from their turn
             out["missing"][name] = harness.reason(error)
@@ -315,9 +373,10 @@ def show(result: dict[str, Any]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backend", default="cupy")
-    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
+    parser.add_argument("--out", type=Path, required=True, help="JSON file to add to")
     parser.add_argument("--seconds", type=float, default=120.0, help="time for the rounds of all problems")
     parser.add_argument("--quick", action="store_true", help="the first problem in seconds, MNIST for one epoch")
+    parser.add_argument("--only", action="append", help="this competitor, or MNIST; may be repeated; else all")
     args = parser.parse_args()
     backend = xpnn.get_backend(args.backend)
     problems = PROBLEMS[:1] if args.quick else PROBLEMS
@@ -329,21 +388,23 @@ def main() -> int:
         "mnist": "XPNN_DATA is not set",
         "versions": versions(backend),
     }
+    if args.out.is_file():
+        results |= json.loads(args.out.read_text(encoding="utf-8"))
     print(results["device"], results["versions"])
     failed = []
-    for sizes, batch_size in problems:
-        result = measure(
-            make_problem(sizes, batch_size),
-            backend,
-            1.0 if args.quick else args.seconds / len(problems),
-            0.05 if args.quick else 0.2,
-        )
-        results["problems"].append(result)
-        failed += [why for name, why in result["missing"].items() if name.startswith("xpnn")]
+    only = args.only or [*makers(make_problem([1, 1], 1), backend), "MNIST"]
+    for place, (sizes, batch_size) in enumerate(problems if only != ["MNIST"] else []):
+        before = results["problems"][place] if place < len(results["problems"]) else {}
+        seconds, round_seconds = (1.0, 0.05) if args.quick else (args.seconds / len(problems), 0.2)
+        result = measure(make_problem(sizes, batch_size), backend, only, before, seconds, round_seconds)
+        results["problems"][place : place + 1] = [result]
+        missing = {name: why for name, why in result["missing"].items() if name in only}
+        needs_cupy = "CUDA graphs are for CuPy"
+        failed += [why for name, why in missing.items() if name.startswith("xpnn") and not why.startswith(needs_cupy)]
         harness.write(args.out, results)
         show(result)
     folder = os.environ.get("XPNN_DATA")
-    if folder:
+    if folder and "MNIST" in only:
         try:
             results["mnist"] = mnist(backend, folder, 1 if args.quick else 3, 1 if args.quick else None)
             for run in results["mnist"]:
@@ -351,7 +412,7 @@ def main() -> int:
         except Exception as error:
             results["mnist"] = f"{type(error).__name__}: {error}"
             failed.append(results["mnist"])
-        harness.write(args.out, results)
+    harness.write(args.out, results)
     for why in failed:
         print(f"failed: {why}", file=sys.stderr)
     return 1 if failed else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .._typing import Array, Namespace
 from ..arguments import number
 from ..errors import OptionError, ShapeError
+from ..recordable import RecordingMode
 from .loss import Loss, over_outputs
 
 __all__ = ["Huber", "MeanAbsoluteError", "MeanSquaredError", "Pinball"]
@@ -95,6 +96,10 @@ class Pinball(Loss):
         if not values or not all(0 < q < 1 for q in values):
             raise OptionError(f"Pinball: expected quantiles between 0 and 1, got {quantiles!r}. Try (0.1, 0.5, 0.9).")
         self.quantiles = values
+
+    def unrecordable(self, mode: RecordingMode) -> str | None:
+        """Return that the quantiles come from the host."""
+        return f"{type(self).__name__} uploads its quantiles in each step"
 
     def _n_targets(self, n_out: int) -> int:
         n_targets, rest = divmod(n_out, len(self.quantiles))

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 import steps
 import taped
+from places import PROJECT
 from steps import outcome
 
 import xpnn
+from xpnn.recordable import RecordingMode
+from xpnn.training.recorded.runner import objection
 
 each_case = pytest.mark.parametrize("case", steps.CASES, ids=str)
 
@@ -31,6 +34,22 @@ def test_every_metric_is_here():
 def test_names_tell_the_cases_apart():
     names = [case.name for case in steps.CASES]
     assert len(set(names)) == len(names)
+
+
+def test_the_docs_list_what_cannot_be_in_a_graph():
+    """One row for each reason; each is that of a case, and none is missing."""
+    page = (PROJECT / "docs" / "gpu.md").read_text(encoding="utf-8").split("## What can be in a graph")[1]
+    rows = [row.strip("| ").split(" | ") for row in page.split("\n## ")[0].splitlines() if row.startswith("|")][2:]
+    said, met = {why for _, why in rows}, set()
+    for case in steps.CASES:
+        trainer = case.make("numpy")
+        weighted = bool({"sample_weight", "class_weight"} & set(case.fit))
+        why = objection(trainer, RecordingMode(weighted, trusted=True, as_one=True))
+        assert (why is None) == case.graph, (case.name, why)
+        if why is not None:
+            met |= {reason for reason in said if why.endswith(reason)}
+            assert met & {reason for reason in said if why.endswith(reason)}, why
+    assert met == said - {"of its own"}  # which tests/training/recorded/test_graphs.py has
 
 
 @each_case

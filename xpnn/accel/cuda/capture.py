@@ -121,6 +121,10 @@ class Recording:
     def __init__(self, graph: Any, stream: Any, pool: Any) -> None:
         self._graph, self._stream, self._pool = graph, stream, pool
 
+    def describe(self) -> str:
+        """Return its nodes and what waits for what, in Graphviz's language."""
+        return str(self._graph.debug_dot_str())
+
     def launch(self) -> None:
         """Do it, on what lies at the recorded addresses now, behind all work given to the device before."""
         self._graph.launch(self._stream)
