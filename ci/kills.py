@@ -9,7 +9,8 @@ With --search it is `xpnn.search.run` that is cut off, on a single rung and on s
 of one's own, and called again with its checkpoint: every history, score and status must be equal.
 
 With --command it is ``xpnn train`` (with --command search ``xpnn search``) that is killed, terminated and interrupted
-at any moment from its beginning to its exit, and ``xpnn train --resume`` that goes on; the folder must hold an older run, the new one, or one to go on with.
+at any moment from its beginning to its exit, and ``xpnn train --resume`` that goes on; the folder must hold an older
+run, the new one, or one to go on with.
 """
 
 from __future__ import annotations
