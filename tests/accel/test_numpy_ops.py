@@ -146,7 +146,7 @@ def assert_same_bits(own, other):
 
 @pytest.fixture
 def whole_products(monkeypatch):
-    """Products as the portable operations make them: not every kernel of OpenBLAS gives a piece the bits of the whole."""
+    """Products as the portable operations make them: not all kernels of OpenBLAS give a piece the bits of the whole."""
     monkeypatch.setattr(products, "_DIVIDED", (2**62,) * len(products._DIVIDED))
     products.piece_count.cache_clear()
     yield

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from .. import __version__
@@ -37,6 +37,7 @@ class _Parser(argparse.ArgumentParser):
             **{"allow_abbrev": False, **options},
             formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=28),
         )
+        self.commands: Mapping[str, argparse.ArgumentParser] = {}
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse a command line; of an option that is not known say which one is like it."""
@@ -49,12 +50,9 @@ class _Parser(argparse.ArgumentParser):
         return found
 
     def _options(self, command: str | None) -> list[str]:
-        """Return the options of the command that was given, or those of this parser."""
-        actions = list(self._actions)
-        for action in self._actions:
-            if isinstance(action, argparse._SubParsersAction) and command in action.choices:
-                actions = action.choices[command]._actions
-        return [name for action in actions for name in action.option_strings if name.startswith("--")]
+        """Return the options that the help of the command that was given names, or that of this parser."""
+        parser = self.commands.get(command or "", self)
+        return re.findall(r"(?<![\w-])--[a-z][\w-]*", parser.format_help())
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong in one line, and where help is."""
@@ -79,6 +77,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, prog="xpnn")
     for module in (check, train, search, score, report, trust, bench, system):
         module.add_commands(commands)
+    parser.commands = commands.choices
     return parser
 
 
