@@ -51,9 +51,13 @@ def test_kinds_of_targets_have_their_own_choices():
     assert (numbers.bins, classes.bins) == (16, 0)
 
 
-def test_many_rows_have_a_wider_network():
-    few, many = (choose_recipe("good", dataclasses.replace(NUMBERS, rows=n)) for n in (5000, 50_000))
-    assert sum(many.hidden) > sum(few.hidden)
+@pytest.mark.parametrize("shape", [NUMBERS, CLASSES], ids=lambda shape: shape.task)
+def test_many_rows_are_held_back_and_have_bins(shape):
+    few, many = (choose_recipe("good", dataclasses.replace(shape, rows=n)) for n in (5000, 50_000))
+    assert few.dropout == few.weight_decay == 0.0
+    assert many.dropout > 0
+    assert many.weight_decay > 0
+    assert many.bins == "auto"
 
 
 def test_many_columns_of_numbers_have_no_bins():

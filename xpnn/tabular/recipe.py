@@ -273,18 +273,21 @@ def choose_recipe(preset: Preset, shape: TableShape, *, metric: str | None = Non
             f"choose_recipe: expected a preset among {', '.join(PRESETS)}, got {preset!r}. {suggest(preset, PRESETS)}"
         )
     classes = shape.task == "classification"
+    many = shape.rows >= _MANY_ROWS
     ranked = shape.classes == 2 and metric in _OF_PROBABILITIES
     plan = _PLANS[preset]
     return Recipe(
         shape.task,
         preset,
-        # Bins help numbers to be told apart that lie close together; they cost classes more than they give.
-        bins=_BINS if not classes and shape.numbers <= _MOST_BINNED else 0,
+        bins=_bins(shape, classes=classes),
         embedding="pbld" if shape.numbers else "none",
         activation="selu" if classes else "mish",
+        hidden=(256, 256, 256) if many and not classes else (128, 128, 128),
+        # Many rows are noisy ones more often than not, and gone through too few times to be learned by heart.
+        dropout=0.1 if many else 0.0,
+        weight_decay=0.02 if many else 0.0,
         # Of two classes smoothing makes the answers better and their order worse.
         label_smoothing=0.1 if classes and not ranked else 0.0,
-        hidden=(256, 256, 256) if shape.rows >= _MANY_ROWS else (128, 128, 128),
         lr=0.02 if ranked else 0.04 if classes else 0.2,
         batch_size=_batch_size(shape.rows, classes=classes),
         ema=0.0 if classes else 0.98,
@@ -293,6 +296,15 @@ def choose_recipe(preset: Preset, shape: TableShape, *, metric: str | None = Non
         folds=plan.folds,
         members=plan.members,
     )
+
+
+def _bins(shape: TableShape, *, classes: bool) -> int | Literal["auto"]:
+    """Bins tell numbers apart that lie close together; over few rows they cost classes more than they give."""
+    if shape.numbers > _MOST_BINNED:
+        return 0
+    if shape.rows >= _MANY_ROWS:
+        return "auto"
+    return 0 if classes else _BINS
 
 
 class _Plan(NamedTuple):
@@ -307,7 +319,7 @@ _PLANS: dict[Preset, _Plan] = {"quick": _Plan(1.0, 1, 0), "good": _Plan(1.0, 3, 
 _OF_PROBABILITIES = ("ap", "auc", "average_precision", "brier", "brier_score", "log_loss", "roc_auc")
 _BINS, _MOST_BINNED = 16, 64
 _MOST_EPOCHS, _LEAST_EPOCHS = 128, 6
-_MANY_ROWS, _MOST_ROWS = 20_000, 100_000
+_MANY_ROWS, _MOST_ROWS = 14_000, 100_000
 
 
 def _batch_size(rows: int, *, classes: bool) -> int:
