@@ -163,7 +163,7 @@ def _take_points_out(words: list[_Words], plain: npt.NDArray[np.bool_], mark: np
         found >>= np.uint64(7)
         here = (found != 0) & ~after
         below = found - _ONE
-        at = (8 * k + 7) - (np.bitwise_count(below) >> 3).astype(np.int8)
+        at: npt.NDArray[np.int8] = (8 * k + 7) - (np.bitwise_count(below) >> 3).astype(np.int8)
         if len(words) == 1:  # without a mark all bytes are below it, and stay
             stays = ~(below | (found * _FULL))
             below *= here
