@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from xpnn.data.blocks import part_of
 from xpnn.data.columns import as_column, as_texts, fast_numbers, is_text
-from xpnn.data.written import Columns, Written, WrittenBuilder
+from xpnn.data.written import Columns, Part, Written, WrittenBuilder
 
 cells = st.lists(st.sampled_from(["1", "-2.50", "0.125", "1,5", "red", "", "007", "123456789012345678", "-999"]))
 
@@ -40,6 +40,16 @@ def test_a_column_is_its_cells(parts, absent):
 
 def test_the_first_row_can_be_a_word_that_comes_again():
     assert build(["a"], ["b", "1", "a"]).rest().words == ["b", "a"]
+
+
+def test_words_of_a_part_may_stand_twice():
+    """As they do once blanks are cut off."""
+    builder = WrittenBuilder()
+    builder.add(Part(np.array([0, 1, 2]), ["a", "a", "b"]))
+    builder.add(Part(np.array([1, 0]), ["c", "c"]))
+    column = builder.build()
+    assert (column.words, column.tolist()) == (["a", "b", "c"], ["a", "a", "b", "c", "c"])
+    assert column.counts() == {"a": 2, "b": 1, "c": 2}
 
 
 def test_text_is_made_anew_and_numbers_stay_numbers():

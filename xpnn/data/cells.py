@@ -116,8 +116,8 @@ def as_utf8(chunks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
 
     Examples
     --------
-    >>> list(as_utf8([b"\xe4,", b"b"], "latin-1"))
-    [b'\xc3\xa4,', b'b']
+    >>> b"".join(as_utf8(["ä,b".encode("latin-1")], "latin-1")).decode()
+    'ä,b'
     """
     if encoding in ("utf-8", "utf-8-sig"):
         first = True

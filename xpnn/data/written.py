@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ __all__ = ["Columns", "Numbers", "Part", "Written", "WrittenBuilder"]
 Floats: TypeAlias = npt.NDArray[np.float64]
 Places: TypeAlias = npt.NDArray[np.intp]
 Codes: TypeAlias = npt.NDArray[Any]  # whole numbers, of as few bytes as are enough
+_DIGIT = re.compile("[0-9]")
 
 
 @dataclass(eq=False)
@@ -75,7 +77,7 @@ class Part:
     codes : array, whole numbers
         Of each cell that is no plain number, which of `words` it is.
     words : sequence of str
-        The different cells that are no plain numbers, the first first.
+        The cells that are no plain numbers, different ones as a rule, the first first.
     numbers : Numbers or None
         The plain numbers; None if there are none.
     """
@@ -114,10 +116,21 @@ class WrittenBuilder:
             self._mark = self._mark or part.numbers.mark
             if part.numbers.mark != self._mark:
                 part = Part.of(Written(list(part.words), part.codes, part.numbers).text().tolist())
-        places = self._places
-        known = [places.setdefault(word, len(places)) for word in part.words]
-        codes = np.array(known, dtype=np.min_scalar_type(max(len(places) - 1, 0)))[part.codes]
+        known = self._known(part.words)
+        codes = np.array(known, dtype=np.min_scalar_type(max(len(self._places) - 1, 0)))[part.codes]
         self._parts.append(Part(codes, (), part.numbers))
+
+    def _known(self, words: Sequence[str]) -> Sequence[int]:
+        """Return the places of words, new ones behind the others."""
+        places = self._places
+        known = list(map(places.get, words))
+        if None not in known:
+            return [place for place in known if place is not None]
+        if known.count(None) == len(known) == len(set(words)):  # at once, for so it is in identifiers
+            found = range(len(places), len(places) + len(words))
+            places.update(zip(words, found, strict=True))
+            return found
+        return [places.setdefault(word, len(places)) for word in words]
 
     def build(self) -> Written:
         """Return the column; nothing is left here."""
@@ -347,6 +360,8 @@ class Written:
 
     def _rows_like(self, numbers: Numbers, word: str) -> Places:
         """Return the rows of plain numbers that are written as a word."""
+        if not _DIGIT.search(word):
+            return np.empty(0, dtype=np.intp)
         try:
             value = float(word.replace(numbers.mark, "."))
         except ValueError:
