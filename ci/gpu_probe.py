@@ -78,7 +78,7 @@ def epilogues(backend: Backend) -> dict[str, Any]:
         ops = xpnn.get_backend(backend, tf32=True).ops if kind == "tf32" else backend.ops
         for shape in PRODUCTS:
             for which in Epilogue:
-                if which is Epilogue.BGRADA and "16" in kind:
+                if which not in (Epilogue.BIAS, Epilogue.RELU_BIAS) and "16" in kind:
                     continue  # no step asks for it
                 name = f"{which.name} {shape} {kind}"
                 try:
@@ -105,18 +105,29 @@ def one_epilogue(backend: Backend, ops: Any, which: Epilogue, shape: tuple[int, 
         half = np.dtype(importlib.import_module("ml_dtypes").bfloat16) if kind == "bfloat16" else np.float16
         x, w = (ops.xp.astype(a, half) for a in (x, w))
     a = x.mT if which is Epilogue.BGRADA else x
+    found = ops.blas().epilogues
+    bits = np.random.default_rng(3).integers(0, 256, found.mask_shape(m, n)).astype(np.uint8)
+    mask = None if which in (Epilogue.BIAS, Epilogue.RELU_BIAS, Epilogue.BGRADA) else ops.cupy.asarray(bits)
     results = []
     for _ in range(2):
         out = ops.cupy.empty((a.shape[0], n), np.float32)
-        if not ops.blas().epilogues.product(a, w, out, which, row):
+        if not found.product(a, w, out, which, row, mask):
             return {"offered": False}
         results.append([backend.to_numpy(r).copy() for r in (out, row)])
+    positive = np.unpackbits(bits if mask is None else backend.to_numpy(mask), axis=1, bitorder="little")[:, :n]
     x64, w64, row64 = (np.asarray(array, np.float64) for array in host)
     if which is Epilogue.BGRADA:
         expected = [x64.T @ w64, w64.sum(axis=0, keepdims=True)]
+    elif which is Epilogue.DRELU_BGRAD:
+        y = x64 @ w64 * positive
+        expected = [y, y.sum(axis=0, keepdims=True)]
     else:
         y = x64 @ w64 + row64
-        expected = [np.maximum(y, 0.0) if which is Epilogue.RELU_BIAS else y, row64]
+        expected = [y if which is Epilogue.BIAS else np.maximum(y, 0.0), row64]
+        if which is Epilogue.RELU_AUX_BIAS:  # the mask may round otherwise where the result is about 0
+            results[0].append(positive[results[0][0] > 1e-3])
+            results[1].append(results[0][-1])
+            expected.append(np.ones_like(results[0][-1]))
     off = max(error(mine, right) for mine, right in zip(results[0], expected, strict=True))
     same_bits = all(one.tobytes() == two.tobytes() for one, two in zip(*results, strict=True))
     return {"offered": True, "error": off, "repeatable": same_bits}

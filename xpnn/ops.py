@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from . import random
 from ._typing import Array, Device, DType, Namespace, Shape
 
-__all__ = ["Affine", "Clip", "Decay", "Ops", "Places", "Update", "portable_ops"]
+__all__ = ["Affine", "Below", "Clip", "Decay", "Ops", "Places", "Update", "portable_ops"]
 
 Scalar = float | Array
 #: Rates of dropout: one, the replicas' own, or thresholds on the device.
@@ -31,6 +31,15 @@ class Affine(NamedTuple):
     bias: Array | None
     d_weight: Array
     d_bias: Array | None
+
+
+class Below(NamedTuple):
+    """A linear map and the ReLU behind it, as the linear map above sees them on its way back."""
+
+    #: Where the output is positive, as `Ops.linear_relu_kept` has left it.
+    mask: Array
+    #: Where the gradient of the bias goes, (1, n).
+    d_bias: Array
 
 
 class Clip(NamedTuple):
@@ -264,6 +273,20 @@ class Ops:
     def linear_relu(self, x: Array, weight: Array, bias: Array | None) -> Array:
         r"""`linear` and `relu` as one, :math:`Y = \max(X W + \mathbf{1} b, 0)`: a fresh array."""
         return self.relu(self.linear(x, weight, bias), overwrite=True)
+
+    def linear_relu_kept(self, x: Array, weight: Array, bias: Array | None) -> tuple[Array, Array | None]:
+        """Do `linear_relu`; beside its result return what `linear_backward_onto` needs, None where it would not do."""
+        return self.linear_relu(x, weight, bias), None
+
+    def linear_backward_onto(
+        self, x: Array, dy: Array, affine: Affine, below: Below, *, need_d_bias: bool = True
+    ) -> Array | None:
+        r"""Do `linear_backward` and, in the same operation, take its ``dx`` through the ReLU below.
+
+        Returns :math:`\bar X\,[X > 0]`, and has assigned its sums over rows to `d_bias` of `below`; None where there is
+        no such operation, and then nothing was done.
+        """
+        return None
 
     def linear_relu_backward(
         self, x: Array, y: Array, dy: Array, affine: Affine, *, need_dx: bool, overwrite: bool = False

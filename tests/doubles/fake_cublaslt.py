@@ -17,7 +17,14 @@ from xpnn.accel.cuda import gemm_lt
 
 HANDLE = 0xB1A5
 #: Attributes by number: name, and how the bytes are read.
-OPERATION = {3: ("op_a", "i"), 4: ("op_b", "i"), 7: ("epilogue", "I"), 8: ("bias", "P")}
+OPERATION = {
+    3: ("op_a", "i"),
+    4: ("op_b", "i"),
+    7: ("epilogue", "I"),
+    8: ("bias", "P"),
+    11: ("aux", "P"),
+    12: ("aux_ld", "q"),
+}
 PREFERENCE = {1: ("workspace", "Q"), 3: ("reductions", "I"), 5: ("a", "I"), 6: ("b", "I"), 7: ("c", "I"), 8: ("d", "I")}
 TYPES = {0: np.float32, 2: np.float16, 14: "bfloat16"}
 
@@ -70,7 +77,9 @@ class CublasLt:
         return 0
 
     def _matmuldesccreate(self, place, compute, scale):
-        return self._make(place, compute=compute, scale=scale, op_a=0, op_b=0, epilogue=1, bias=None)
+        return self._make(
+            place, compute=compute, scale=scale, op_a=0, op_b=0, epilogue=1, bias=None, aux=None, aux_ld=0
+        )
 
     def _matmuldescsetattribute(self, which, attribute, place, size):
         return self._set(OPERATION, which, attribute, place, size)
@@ -88,6 +97,7 @@ class CublasLt:
         """A product but for addresses, or None where the descriptors contradict each other."""
         operation, a, b, c, d = (dict(self._made[number]) for number in (operation, a, b, c, d))
         operation.pop("bias")
+        operation.pop("aux")
         shapes = [(x["rows"], x["cols"]) for x in (a, b)]
         (m, k), (inner, n) = (s[::-1] if operation[op] else s for s, op in zip(shapes, ("op_a", "op_b"), strict=True))
         good = c == d and k == inner and (m, n) == (d["rows"], d["cols"])
@@ -133,14 +143,30 @@ class CublasLt:
         A, B = (A.T if product["op_a"] else A).astype(np.float32), (B.T if product["op_b"] else B).astype(np.float32)
         y = A @ B
         row = np.frombuffer((ctypes.c_char * (4 * product["m"])).from_address(bias), np.float32)
+        if product["epilogue"] & 128:
+            mask = self._mask(self._made[operation]["aux"], product["aux_ld"], product["n"])
         if product["epilogue"] == 256:
             row[:] = self.row_sum(A)
+        elif product["epilogue"] == 152:
+            y *= np.unpackbits(mask, axis=1, bitorder="little")[:, : product["m"]].T
+            row[:] = self.row_sum(y)
         else:
             y += row[:, None]
-            if product["epilogue"] == 6:
+            if product["epilogue"] == 134:
+                bits = np.zeros((product["n"], product["aux_ld"]), np.uint8)
+                bits[:, : product["m"]] = (y > 0).T
+                mask[...] = np.packbits(bits, axis=1, bitorder="little")
+            if product["epilogue"] in (6, 134):
                 y = np.maximum(y, 0.0) if self.keeps_nan else np.fmax(y, 0.0)
         D[...] = y
         return 0
+
+    @staticmethod
+    def _mask(pointer, ld, n):
+        """The bits of a mask, one row for each column of the result."""
+        assert ld % 128 == 0
+        assert pointer % 16 == 0
+        return np.frombuffer((ctypes.c_char * (ld // 8 * n)).from_address(pointer), np.uint8).reshape(n, ld // 8)
 
 
 @pytest.fixture(name="lt")

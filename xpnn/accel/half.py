@@ -95,6 +95,10 @@ class _Half(Ops):
         """Affine map and ReLU; the product is of half precision."""
         return Ops.linear_relu(self, x, weight, bias)  # by `linear`: a twin multiplies in full
 
+    def linear_relu_kept(self, x: Array, weight: Array, bias: Array | None) -> tuple[Array, Array | None]:
+        """Do `linear_relu`, and keep nothing."""
+        return self.linear_relu(x, weight, bias), None
+
     def linear_backward(
         self, x: Array, dy: Array, affine: Affine, *, need_dx: bool, need_d_bias: bool = True
     ) -> Array | None:

@@ -17,12 +17,13 @@ import copy
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from .._typing import Array
 from ..backend import Backend
 from ..contract import check_array, check_call, check_pair, foreign
 from ..errors import MissingMethodError
+from ..ops import Below
 from ..params import BufferSpec, ParamSpec
 from ..random import StepKey
 from .activations import ReLU
@@ -99,8 +100,35 @@ class _Own(_Part):
         return f"{label}.{name}"
 
 
+class _Kept(NamedTuple):
+    """The input of a Linear whose ReLU has left where it is positive."""
+
+    x: Array
+    mask: Array
+
+
+class _Rectified(NamedTuple):
+    """A gradient that went through the ReLU below already, and whose sums are the gradient of the bias below."""
+
+    dz: Array
+
+
 class _Linear(_Part):
     fresh_gradient = True
+
+    def backward_onto(self, dy: Any, caches: Sequence[Cache], below: _LinearReLU) -> _Rectified | None:
+        """Do `backward`, and that of the ReLU below, as one operation; None where there is none: nothing was done."""
+        return _onto(self.layer, caches[self.start], dy, caches, below)
+
+
+def _onto(linear: Any, x: Array, dz: Any, caches: Sequence[Cache], below: _LinearReLU) -> _Rectified | None:
+    kept, summed = caches[below.start], isinstance(dz, _Rectified)
+    if not isinstance(kept, _Kept):
+        return None
+    onto = Below(kept.mask, below.linear.affine.d_bias)
+    dz = dz.dz if summed else dz
+    found = linear.ops.linear_backward_onto(x, dz, linear.affine, onto, need_d_bias=not summed)
+    return None if found is None else _Rectified(found)
 
 
 class _ReLU(_Part):
@@ -126,12 +154,22 @@ class _LinearReLU(_Part):
         ops = linear.ops
         linear.check_input(x)
         affine = linear.affine
-        y = ops.linear_relu(x, affine.weight, affine.bias)
-        return y, (x, y)
+        if not train:
+            y = ops.linear_relu(x, affine.weight, affine.bias)
+            return y, (x, y)
+        y, mask = ops.linear_relu_kept(x, affine.weight, affine.bias)
+        return y, (x if mask is None else _Kept(x, mask), y)
 
-    def backward(self, dy: Array, caches: Sequence[Cache], need_dx: bool) -> Any:
-        x, y = caches[self.start], caches[self.start + 1]
+    def backward_onto(self, dy: Any, caches: Sequence[Cache], below: _LinearReLU) -> _Rectified | None:
+        """Do `backward`, and that of the ReLU below, as one operation, where this part's own ReLU is done."""
+        x = caches[self.start]
+        return _onto(self.linear, _input(x), dy, caches, below) if isinstance(dy, _Rectified) else None
+
+    def backward(self, dy: Any, caches: Sequence[Cache], need_dx: bool) -> Any:
+        x, y = _input(caches[self.start]), caches[self.start + 1]
         linear = self.linear
+        if isinstance(dy, _Rectified):
+            return linear.ops.linear_backward(x, dy.dz, linear.affine, need_dx=need_dx, need_d_bias=False)
         return linear.ops.linear_relu_backward(x, y, dy, linear.affine, need_dx=need_dx, overwrite=self.overwrite)
 
     def after(self, first: int) -> list[_Part]:
@@ -140,6 +178,10 @@ class _LinearReLU(_Part):
         relu = _ReLU(first, self.relu)
         relu.overwrite = self.overwrite
         return [relu]
+
+
+def _input(cache: Cache) -> Array:
+    return cache.x if isinstance(cache, _Kept) else cache
 
 
 def _passes(layer: Layer | type[Layer]) -> tuple[object, ...]:
@@ -217,9 +259,13 @@ class Plan:
     def backward(self, dy: Array, caches: Sequence[Cache], *, need_dx: bool = True, first: int = 0) -> Array | None:
         """Run layers backwards down to number `first`, which gets a gradient to its input only on `need_dx`."""
         parts = [part for whole in self._parts for part in whole.after(first)] if first else self._parts
-        for part in reversed(parts):
-            dy = part.backward(dy, caches, need_dx or part.start > first)
-        return dy if need_dx else None
+        gradient: Any = dy
+        for part, below in zip(reversed(parts), (*reversed(parts[:-1]), None), strict=True):
+            onto = None
+            if isinstance(part, _Linear | _LinearReLU) and isinstance(below, _LinearReLU):
+                onto = part.backward_onto(gradient, caches, below)
+            gradient = part.backward(gradient, caches, need_dx or part.start > first) if onto is None else onto
+        return gradient if need_dx else None
 
     def output(self, x: Array) -> Array:
         """Return what `forward` does outside training, keeping no caches."""

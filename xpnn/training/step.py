@@ -49,6 +49,11 @@ class Step(NamedTuple):
     dropout: float | Mapping[int, Array] = 1.0  #: on the rates of dropout; or the layers' thresholds
     note: Note | None = None  #: where the operation that computes the loss may leave it
 
+    def value_and_grad(self, loss: Loss, pred: Array, y: Array, weight: Array | None) -> tuple[Array, Array]:
+        """Return what `Loss.value_and_grad` does; where there is a note, the loss may be written to its place."""
+        take = loss.value_and_grad if self.note is None else functools.partial(self.note.loss_and_gradient, loss)
+        return take(pred, y, weight)
+
 
 class Note:
     """Places in a tally for one step, and whether they were filled by the operation that computed the loss."""

@@ -496,9 +496,7 @@ class Trainer(Recordable):
         net = self.net
         known = {} if weight is None else {"sample_weight": weight, "total_weight": step.weight}
         pred, caches = net.forward(x, train=True, step=step.step, rows=step.rows, dropout=step.dropout, **known)
-        loss, note = self.bound_loss, step.note
-        take = loss.value_and_grad if note is None else functools.partial(note.loss_and_gradient, loss)
-        value, d_pred = take(pred, y, weight)
+        value, d_pred = step.value_and_grad(self.bound_loss, pred, y, weight)
         net.backward(d_pred, caches)
         net.backend.ops.await_gradients()
         if self.regularizer is not None:

@@ -96,13 +96,13 @@ class Depths:
         self.depth, self.graphs = Counter(), []
         for kind, name in ((Kernels, "launch"), (Cublas, "_call"), (Epilogues, "_run")):
             monkeypatch.setattr(kind, name, self.counting(getattr(kind, name)))
-        waits, joins, record = Branch.beside, Branch.join, Capturer.record
+        waits, joins, record, mark = Branch.beside, Branch.join, Capturer.record, Branch.mark
 
         @contextlib.contextmanager
-        def beside(branch, *arrays):
-            main = self.stream()
-            with waits(branch, *arrays):
-                self.depth[self.stream()] = max(self.depth[self.stream()], self.depth[main])
+        def beside(branch, marked, *arrays):
+            event, depth = marked
+            with waits(branch, event, *arrays):
+                self.depth[self.stream()] = max(self.depth[self.stream()], depth)
                 yield
 
         def join(branch):
@@ -115,6 +115,7 @@ class Depths:
             self.graphs.append((emulated_gpu().last_graph(), max(self.depth.values())))
             return recording
 
+        monkeypatch.setattr(Branch, "mark", lambda branch: (mark(branch), self.depth[self.stream()]))
         monkeypatch.setattr(Branch, "beside", beside)
         monkeypatch.setattr(Branch, "join", join)
         monkeypatch.setattr(Capturer, "record", recorded)
@@ -148,14 +149,19 @@ def test_a_step_of_the_trainer_is_few_nodes(on_cupy, monkeypatch):
     trainer = xpnn.Trainer(xpnn.mlp([784, 256, 128, 10], backend=on_cupy), xpnn.CrossEntropy(), xpnn.Adam())
     trainer.fit(X, y, epochs=1, batch_size=128, graph=True)
     nodes, depth = found.graphs[0]
-    assert Counter(nodes) == {
-        "matmul with epilogue": 4 * 4,  # three layers forwards, and the gradients of the last one's weight and bias
-        "gemm": 4 * 4,
-        "relu_backward": 4 * 2,
-        "cross_entropy_step": 4,
-        "adam": 4,
-    }
-    assert depth == 4 * 10
+    nodes = Counter(nodes)
+    masked = nodes["relu_backward"] == 0  # cuBLASLt takes gradients through the ReLU below, where it has that
+    assert nodes == Counter(
+        {
+            # three layers forwards, the gradients of the last one's weight and bias, and two through a ReLU
+            "matmul with epilogue": 4 * (6 if masked else 4),
+            "gemm": 4 * (2 if masked else 4),
+            "relu_backward": 0 if masked else 4 * 2,
+            "cross_entropy_step": 4,
+            "adam": 4,
+        }
+    )
+    assert depth == 4 * (8 if masked else 10)
 
 
 class Reads(xpnn.Callback):

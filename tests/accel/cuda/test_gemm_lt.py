@@ -31,7 +31,7 @@ from places import PROJECT
 import xpnn
 from xpnn.accel.cuda import cublas, gemm_lt
 from xpnn.accel.cuda.gemm import Blas
-from xpnn.accel.cuda.gemm_lt import Epilogue
+from xpnn.accel.cuda.gemm_lt import Epilogue, Epilogues
 from xpnn.errors import BackendUnavailableError
 from xpnn.ops import Affine, Ops
 
@@ -55,13 +55,28 @@ def high(a):
 ALIGNED = {"plain": FORMS["plain"], "transposed": FORMS["transposed"], "ample": ample, "high": high}
 
 
-def expected_of(epilogue, a, b, row):
-    """Result and row."""
+def expected_of(epilogue, a, b, row, mask=None):
+    """Result and row; a mask that is left is written to `mask`."""
     product = a.astype(np.float32) @ b.astype(np.float32)
     if epilogue is Epilogue.BGRADA:
         return product, b.astype(np.float32).sum(axis=0, keepdims=True)
+    if epilogue is Epilogue.DRELU_BGRAD:
+        product *= np.unpackbits(mask, axis=1, bitorder="little")[:, : product.shape[1]]
+        return product, product.sum(axis=0, keepdims=True)
     product = product + row
-    return (np.maximum(product, 0.0) if epilogue is Epilogue.RELU_BIAS else product), row
+    if epilogue is Epilogue.RELU_AUX_BIAS:
+        bits = np.zeros((len(product), 8 * mask.shape[1]), np.uint8)
+        bits[:, : product.shape[1]] = product > 0
+        mask[...] = np.packbits(bits, axis=1, bitorder="little")
+    return (product if epilogue is Epilogue.BIAS else np.maximum(product, 0.0)), row
+
+
+def masks_of(epilogue, m, n):
+    """A mask for the host and one for the device; None where there is none."""
+    if epilogue not in (Epilogue.RELU_AUX_BIAS, Epilogue.DRELU_BGRAD):
+        return None, None
+    mask = np.random.default_rng(7).integers(0, 256, Epilogues.mask_shape(m, n)).astype(np.uint8)
+    return mask, guarded(mask)
 
 
 # -- products ---------------------------------------------------------------------------------------------------
@@ -74,16 +89,30 @@ def test_products_with_epilogues(epilogue, sizes, forms, lt, cupy):
     a, b, row = draw(m, k), draw(k, n, seed=1), draw(1, n, seed=2)
     epilogues = Blas(cupy.blas, cupy).epilogues
     arrays = ALIGNED[forms[0]](a), ALIGNED[forms[1]](b)
-    expected, left = expected_of(epilogue, a, b, row)
+    lt.offered = set(Epilogue)
+    host, mask = masks_of(epilogue, m, n)
+    expected, left = expected_of(epilogue, a, b, row, host)
     for form in ("plain", "ample"):
         out, bias = ALIGNED[form](np.full((m, n), np.nan, np.float32)), guarded(row)
-        assert epilogues.product(*arrays, out, epilogue, bias)
+        assert epilogues.product(*arrays, out, epilogue, bias, mask)
+        assert mask is None or (bare(mask) == host).all()
         close(out, expected)
         close(bias, left)
         assert intact(bias)
         assert form == "plain" or np.isnan(bare(out.base)[:, [0, 3, -4, -1]]).all()
     close(arrays[0], a, 0)
     close(arrays[1], b, 0)
+
+
+def test_a_mask_belongs_to_some_epilogues(lt, cupy):
+    """One that is missing would be written somewhere."""
+    a, b, row, out = guarded(draw(8, 12)), guarded(draw(12, 4)), guarded(draw(1, 4)), guarded(draw(8, 4))
+    lt.offered, epilogues = set(Epilogue), Blas(cupy.blas, cupy).epilogues
+    _, mask = masks_of(Epilogue.DRELU_BGRAD, 8, 4)
+    for epilogue in Epilogue:
+        masked = epilogue in (Epilogue.RELU_AUX_BIAS, Epilogue.DRELU_BGRAD)
+        assert not epilogues.product(a, b, out, epilogue, row, None if masked else mask)
+    assert lt.queries == []
 
 
 def test_a_bias_lies_along_the_columns_of_a_result_by_rows(lt, cupy):
@@ -125,8 +154,10 @@ def test_precisions(kind, tf32, compute, epilogue, lt, cupy):
         pytest.importorskip("ml_dtypes", reason="needs ml_dtypes: pip install ml_dtypes")
     a, b, row = draw(8, 16, dtype=kind), draw(16, 8, dtype=kind, seed=1), draw(1, 8, seed=2)
     out, bias = guarded(np.full((8, 8), np.nan, np.float32)), guarded(row)
-    assert Blas(cupy.blas, cupy, tf32=tf32).epilogues.product(guarded(a), guarded(b), out, epilogue, bias)
-    expected, left = expected_of(epilogue, a, b, row)
+    lt.offered = set(Epilogue)
+    host, mask = masks_of(epilogue, 8, 8)
+    assert Blas(cupy.blas, cupy, tf32=tf32).epilogues.product(guarded(a), guarded(b), out, epilogue, bias, mask)
+    expected, left = expected_of(epilogue, a, b, row, host)
     close(out, expected)
     close(bias, left)
     assert {p["compute"] for p in lt.products} == {compute}
@@ -313,6 +344,54 @@ def test_a_step_with_epilogues(on_gpu, lt, cupy):
         np.testing.assert_allclose(net.state_dict()[name], value, rtol=0, atol=1e-3 * np.abs(value).max() + 1e-5)
 
 
+@pytest.mark.parametrize("norm", [None, "layer"])
+def test_a_step_with_masks(norm, on_gpu, lt, cupy):
+    """Where cuBLASLt takes a gradient through the ReLU below, no kernel does: the loss and the rule are left."""
+    lt.offered |= {134, 152}
+    net, history, steps = fit(on_gpu, cupy, Counting, norm=norm)
+    if norm is None:
+        assert steps[-2] == (["softmax_cross_entropy", "adam"], 2, 6, 0)
+        assert [p["epilogue"] for p in lt.products[-6:]] == [134, 134, 4, 152, 256, 152]
+    theirs, expected, _ = fit(xpnn.get_backend("numpy", ops="portable"), cupy, norm=norm)
+    np.testing.assert_allclose(history["loss"], expected["loss"], rtol=1e-5)
+    for name, value in theirs.state_dict().items():
+        np.testing.assert_allclose(net.state_dict()[name], value, rtol=0, atol=1e-3 * np.abs(value).max() + 1e-5)
+
+
+def test_a_step_of_the_trainer_with_masks_is_ten_launches(on_gpu, lt, cupy):
+    """With its loss, tally and accuracy: 8 products, of which 6 do more, one kernel for the loss, one for the rule."""
+    lt.offered |= {134, 152}
+    net = xpnn.mlp([20, 32, 16, 5], backend=on_gpu, seed=0)
+    trainer = xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.AdamW(0.01))
+    trainer.fit(*DATA, epochs=1, batch_size=64, graph=False)  # chooses algorithms
+    for log in (cupy.launched, cupy.blas.products, lt.products):
+        log.clear()
+    history = trainer.fit(*DATA, epochs=1, batch_size=64, graph=False)
+    n = -(-len(DATA[0]) // 64)
+    steps = [name for name in cupy.launched if name not in ("gather_words", "square_sums", "root_of_sum")]
+    assert steps == ["cross_entropy_step", "adam"] * n
+    assert (len(cupy.blas.products), len(lt.products)) == (2 * n, 6 * n)
+    assert 0 < history["accuracy"][-1] < 1
+
+
+def test_masks_that_cannot_be_used_are_no_harm(on_gpu, lt, cupy):
+    """One of the two is not enough; and where a network's first layers are fixed, their gradients stay as they are."""
+    for offered in ({134}, {152}):
+        lt.offered = {4, 6, 256, *offered}
+        net, _, steps = fit(on_gpu, cupy, Counting)
+        assert steps[-2][0] == ["softmax_cross_entropy", "relu_backward", "relu_backward", "adam"]
+    lt.offered |= {134, 152}
+    plain = {name: np.array(xpnn.to_numpy(g)) for name, g in net.grads.items()}
+    x = on_gpu.asarray(DATA[0][:64])
+    y, caches = net.forward(x, train=True)
+    d = xpnn.MeanSquaredError().value_and_grad(y, on_gpu.zeros(y.shape))[1]
+    for first in (0, 1, 2, 3):
+        net.store.grads[...] = 7.0
+        net.plan.backward(d, caches, need_dx=False, first=first)
+        untouched = [n for n, g in net.grads.items() if (xpnn.to_numpy(g) == 7.0).all()]
+        assert untouched == [n for n in plain if int(n.partition(".")[0]) < first]
+
+
 def test_half_precision_multiplies_halves(on_gpu, lt, cupy):
     """Also where Linear and ReLU are one; the gradient of the bias is not rounded, so it is summed by a kernel."""
     half = xpnn.get_backend(on_gpu, dtype="float16")
@@ -324,22 +403,22 @@ def test_half_precision_multiplies_halves(on_gpu, lt, cupy):
     assert net.backend.ops.half == "float16"
 
 
-def test_the_script_looks_at_epilogues_first(on_gpu, lt, monkeypatch):
+def test_the_script_looks_at_epilogues(on_gpu, lt, monkeypatch):
     folder = PROJECT / "ci"
     monkeypatch.syspath_prepend(str(folder))
     probe = importlib.import_module("gpu_probe")
     pytest.importorskip("ml_dtypes", reason="needs ml_dtypes: pip install ml_dtypes")
-    assert next(iter(probe.PARTS)) == "epilogues"
+    lt.offered = set(Epilogue)
     found = probe.epilogues(on_gpu)
     assert found["ok"], found["text"]
-    assert len(found["rows"]) == 7 * (2 * 3 + 2 * 2)
+    assert len(found["rows"]) == 7 * (2 * 5 + 2 * 2)
     assert sum(row["offered"] for row in found["rows"].values()) == len(found["rows"])
     assert probe.with_and_without(on_gpu)["ok"]
     right = lt.row_sum
     monkeypatch.setattr(lt, "row_sum", lambda a: right(a) * np.float32(1.001))
     found = probe.epilogues(on_gpu)
     assert not found["ok"]
-    assert "wrong: BGRADA (128, 784, 256) float32" in found["text"]
+    assert "wrong: DRELU_BGRAD (128, 784, 256) float32, BGRADA (128, 784, 256) float32" in found["text"]
     assert not any(name.startswith("BIAS") for name in found["text"].partition("wrong: ")[2].split(", "))
 
 

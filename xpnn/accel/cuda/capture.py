@@ -30,10 +30,14 @@ class Branch:
         self.open = False  #: whether work may be put there
         self._kept: list[Any] = []
 
+    def mark(self) -> Any:
+        """Return the present end of the current stream, to put work `beside` what comes after it."""
+        return self._event(self._cupy.cuda.get_current_stream())
+
     @contextlib.contextmanager
-    def beside(self, *arrays: Any) -> Iterator[None]:
-        """Give work to the second stream, behind what the current one has; it may read these `arrays`."""
-        self.stream.wait_event(self._event(self._cupy.cuda.get_current_stream()))
+    def beside(self, mark: Any, *arrays: Any) -> Iterator[None]:
+        """Give work to the second stream, behind a `mark` of the current one; it may read these `arrays`."""
+        self.stream.wait_event(mark)
         self._kept += arrays
         with self.stream:
             yield

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..._typing import Array, Device, DType, Namespace, Shape
 from ...errors import BackendUnavailableError
-from ...ops import Affine, MaskRate, Ops, Places, Scalar, Update
+from ...ops import Affine, Below, MaskRate, Ops, Places, Scalar, Update
 from ...random import keep_threshold, keep_thresholds
 from .capture import Branch, Capturer
 from .checks import (
@@ -149,9 +149,24 @@ class CupyOps(Ops):
         """Gradients of `linear`; they go straight into the flat gradient buffer."""
         weight, _, d_weight, d_bias = affine
         branch = self._branch() if need_dx else None
-        with contextlib.nullcontext() if branch is None else branch.beside(x, dy):
+        with contextlib.nullcontext() if branch is None else branch.beside(branch.mark(), x, dy):
             self._parameter_gradients(x, dy, d_weight, d_bias if need_d_bias else None)
         return self.matmul(dy, weight.mT) if need_dx else None
+
+    def linear_backward_onto(
+        self, x: Array, dy: Array, affine: Affine, below: Below, *, need_d_bias: bool = True
+    ) -> Array | None:
+        """Gradients of `linear`, of the ReLU below and of its bias, by two products where cuBLASLt has them."""
+        weight, _, d_weight, d_bias = affine
+        epilogues, branch = self._epilogues(dy, weight.mT), self._branch()
+        mark = None if branch is None else branch.mark()
+        dz = self.cupy.empty((dy.shape[-2], weight.shape[-2]), np.float32)
+        which = Epilogue.DRELU_BGRAD
+        if epilogues is None or not epilogues.product(dy, weight.mT, dz, which, below.d_bias, below.mask):
+            return None
+        with contextlib.nullcontext() if branch is None else branch.beside(mark, x, dy):
+            self._parameter_gradients(x, dy, d_weight, d_bias if need_d_bias else None)
+        return dz
 
     def _parameter_gradients(self, x: Array, dy: Array, d_weight: Array, d_bias: Array | None) -> None:
         turned = x.mT
@@ -163,6 +178,17 @@ class CupyOps(Ops):
     def linear_relu(self, x: Array, weight: Array, bias: Array | None) -> Array:
         """Affine map and ReLU, by one launch where cuBLASLt does both; else a product and a kernel."""
         return self.affine(x, weight, bias, relu=True)
+
+    def linear_relu_kept(self, x: Array, weight: Array, bias: Array | None) -> tuple[Array, Array | None]:
+        """Affine map and ReLU, and where the result is positive, in bits, where cuBLASLt leaves that."""
+        epilogues = None if bias is None or x.ndim > 2 else self._epilogues(x, weight)
+        if bias is None or epilogues is None:
+            return self.linear_relu(x, weight, bias), None
+        rows, cols = x.shape[-2], weight.shape[-1]
+        y, mask = self.cupy.empty((rows, cols), np.float32), self.cupy.empty(Epilogues.mask_shape(rows, cols), np.uint8)
+        if epilogues.product(x, weight, y, Epilogue.RELU_AUX_BIAS, bias, mask):
+            return y, mask
+        return self.affine(x, weight, bias, y, relu=True), None
 
     def linear_relu_backward(
         self, x: Array, y: Array, dy: Array, affine: Affine, *, need_dx: bool, overwrite: bool = False

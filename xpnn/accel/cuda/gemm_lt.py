@@ -1,10 +1,12 @@
 r"""Products that do the bias too, in one launch: cuBLASLt's epilogues.
 
 .. math:: C \leftarrow A B + \mathbf{1} b, \qquad C \leftarrow \max(A B + \mathbf{1} b, 0), \qquad
-          C \leftarrow A B \ \text{ and } \ b \leftarrow \mathbf{1}^\top B
+          C \leftarrow A B \ \text{ and } \ b \leftarrow \mathbf{1}^\top B, \qquad
+          C \leftarrow A B \odot M \ \text{ and } \ b \leftarrow \mathbf{1}^\top C
 
-The last is the gradient of a linear layer's weight, :math:`A = X^\top`, with that of its bias.  cuBLASLt reads
-matrices by columns, so it is given :math:`C^\top = B^\top A^\top`, along whose rows its biases lie.
+The third is the gradient of a linear layer's weight, :math:`A = X^\top`, with that of its bias; the last takes a
+gradient through the ReLU below, whose mask M the second has left in bits, and sums that of the bias below.  cuBLASLt
+reads matrices by columns, so it is given :math:`C^\top = B^\top A^\top`, along whose rows its biases lie.
 
 What it offers depends on the GPU, the shapes and the types; where it offers nothing the caller goes on with a product
 and a kernel.  A plan is made once for each kind of product and kept: capturing a graph makes none.
@@ -46,11 +48,15 @@ class Epilogue(IntEnum):
 
     BIAS = 4  # it is added
     RELU_BIAS = 6  # it is added, and the ReLU taken
+    RELU_AUX_BIAS = 134  # likewise, and a mask is left
+    DRELU_BGRAD = 152  # the mask is applied, and the sums over the rows of the result are assigned to it
     BGRADA = 256  # the sums over the rows of the second operand are assigned to it
 
 
 # Attributes of an operation, cublasLtMatmulDescAttributes_t, and of a preference, cublasLtMatmulPreferenceAttributes_t.
-_TRANSPOSE_A, _TRANSPOSE_B, _EPILOGUE, _BIAS_POINTER = 3, 4, 7, 8
+_TRANSPOSE_A, _TRANSPOSE_B, _EPILOGUE, _BIAS_POINTER, _MASK_POINTER, _MASK_LEADING = 3, 4, 7, 8, 11, 12
+_MASKED = 128  # the bit of an epilogue that has a mask
+_MASK_BITS = 128  # a row of a mask is a multiple of so many
 _MAX_WORKSPACE, _REDUCTIONS, _ALIGNMENTS = 1, 3, (5, 6, 7, 8)
 # Partial sums wait in the workspace and are added in a step of their own, cublasLtReductionScheme_t: with the scheme in
 # place, blocks would add to the result one after the other.
@@ -110,15 +116,25 @@ class Epilogues:
         self._functions = typed(library, FUNCTIONS)
         self._plans: dict[_Kind, _Plan | None] = {}
 
-    def product(self, a: Array, b: Array, out: Array, epilogue: Epilogue, row: Array) -> bool:
+    @staticmethod
+    def mask_shape(rows: int, cols: int) -> tuple[int, int]:
+        """Return the shape, in bytes, of the mask of a result."""
+        return rows, -(-cols // _MASK_BITS) * _MASK_BITS // 8
+
+    def product(
+        self, a: Array, b: Array, out: Array, epilogue: Epilogue, row: Array, mask: Array | None = None
+    ) -> bool:
         """Assign ``a @ b`` to `out` and do the epilogue; False if that cannot be had, and then nothing was done.
 
         The operands (m, k) and (k, n) are float32 or of half precision, `out` (m, n) and `row` (1, n), the bias or its
-        gradient, are float32.
+        gradient, are float32.  The `mask`, where the epilogue has one, is of `mask_shape`.
         """
+        if bool(epilogue & _MASKED) != (mask is not None):
+            return False
         if not a.ndim == b.ndim == out.ndim == 2 or out.dtype != np.float32 or a.dtype.itemsize > 4:
             return False
         pointers = [x.data.ptr for x in (b, a, out, row)]  # by columns B comes first
+        pointers += [] if mask is None else [mask.data.ptr]
         if row_step(row, 1, out.shape[-1]) is None or any(p % _ALIGNED for p in pointers):
             return False
         layouts = self._blas.kind_of(a, b, out)
@@ -144,7 +160,7 @@ class Epilogues:
             plan = self._find_plan(kind)
         except BackendUnavailableError:  # an old library does not know all of these attributes
             return None
-        if plan is None or kind.epilogue != Epilogue.RELU_BIAS:
+        if plan is None or kind.epilogue not in (Epilogue.RELU_BIAS, Epilogue.RELU_AUX_BIAS):
             return plan
         # Whether its ReLU keeps what is no number is not documented.  If it does not, a network that diverges would
         # look well; so it is tried once, with a bias of no numbers.
@@ -153,7 +169,7 @@ class Epilogues:
         odd[...] = float("nan")
         y = self._cupy.empty((rows, kind.out.leading), np.float32)
         y[...] = 0.0
-        tried = self._run(plan, [*pointers[:2], y.data.ptr, odd.data.ptr])
+        tried = self._run(plan, [*pointers[:2], y.data.ptr, odd.data.ptr, *pointers[4:]])
         return plan if tried and bool(np.isnan(y.get()[:, :cols]).all()) else None
 
     def _find_plan(self, kind: _Kind) -> _Plan | None:
@@ -170,6 +186,10 @@ class Epilogues:
         ):
             self._set("cublasLtMatmulDescSetAttribute", operation, which, value)
         m, n, k = kind.sizes
+        if kind.epilogue & _MASKED:
+            leading = ctypes.c_int64(8 * self.mask_shape(m, n)[1])
+            self._set("cublasLtMatmulDescSetAttribute", operation, _MASK_LEADING, leading)
+            self._set("cublasLtMatmulDescSetAttribute", operation, _MASK_POINTER, ctypes.c_void_p(_ALIGNED))
         of_b = self._describe(kind.type_in, n, k, kind.b)
         of_a = self._describe(kind.type_in, k, m, kind.a)
         of_out = self._describe(kind.type_out, n, m, kind.out)
@@ -199,8 +219,10 @@ class Epilogues:
 
     # -- each time ------------------------------------------------------------------------------------------
     def _run(self, plan: _Plan, pointers: list[int]) -> bool:
-        b, a, out, row = pointers
+        b, a, out, row, *mask = pointers
         self._set("cublasLtMatmulDescSetAttribute", plan.operation, _BIAS_POINTER, ctypes.c_void_p(row))
+        for place in mask:
+            self._set("cublasLtMatmulDescSetAttribute", plan.operation, _MASK_POINTER, ctypes.c_void_p(place))
         one, zero = self._blas.scalars
         stream, workspace = self._blas.workspace()
         status = self._functions["cublasLtMatmul"](
