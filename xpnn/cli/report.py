@@ -23,7 +23,7 @@ def add_commands(commands: Any) -> None:
         usage="xpnn report RUN [RUN ...] [options]",
         help="write one HTML page of a run, or compare several",
         description="Write a page that holds all of itself, to read or to send: score, diagnosis, simple models beside "
-        "the network, curves, probabilities, what the columns are worth, groups of rows, mistakes, settings. Of several "
+        "the network, curves, probabilities, importance of columns, groups of rows, mistakes, settings. Of several "
         "runs it compares scores, settings and curves. It needs the folder that xpnn train wrote, and no data.",
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="a folder from xpnn train")
