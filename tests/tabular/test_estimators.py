@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 import json
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -380,3 +382,26 @@ def test_a_bare_predictor_is_no_estimator(tmp_path):
     model.save(tmp_path / "m.safetensors")
     with pytest.raises(FileFormatError, match=r"got a model of no estimator .* Use xpnn.load_predictor"):
         TabularRegressor.load(tmp_path / "m.safetensors")
+
+
+def test_scikit_learn_is_not_needed():
+    """In a process of its own, where it cannot be imported: all but what scikit-learn itself asks for."""
+    code = """
+import sys
+sys.modules.update(dict.fromkeys(("sklearn", "scipy", "pandas")))
+import numpy as np
+from xpnn.tabular import TabularRegressor
+X = {"a": np.arange(60.0) % 7, "b": ["u", "v"] * 30}
+try:
+    TabularRegressor().predict(X)
+except ValueError as error:
+    print(type(error).__name__, error)
+model = TabularRegressor(preset="quick", hidden=(4,), epochs=2).fit(X, np.arange(60.0) ** 2)
+print(model.predict_interval(X, 0.5).shape, model.get_params()["hidden"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [
+        "DataError TabularRegressor.predict: expected a fitted estimator, got one that is not fitted yet. "
+        "Call fit first.",
+        "(60, 2) (4,)",
+    ]
