@@ -8,7 +8,7 @@ optimizer, history (but the seconds) and the best epoch must be those of the fit
 With --search it is `xpnn.search.run` that is cut off, on a single rung and on several, with replicas and with trainers
 of one's own, and called again with its checkpoint: every history, score and status must be equal.
 
-With --command it is ``xpnn train`` that is killed, terminated and interrupted at any moment from its beginning to its
+With --command it is ``xpnn train`` (with --command search ``xpnn search``) that is killed, terminated and interrupted at any moment from its beginning to its
 exit, and ``xpnn train --resume`` that goes on; the folder must hold an older run, the new one, or one to go on with.
 """
 
@@ -42,10 +42,10 @@ def kill(tries: int, *, compiled: bool, seed: int) -> cutoff.Tries:
     return cutoff.Tries(*map(int, printed(cutoff.__file__, int(compiled), tries, seed).split()))
 
 
-def command(kind: str, tries: int, *, seed: int) -> cutoff.Tries:
+def command(kind: str, tries: int, *, seed: int, name: str) -> cutoff.Tries:
     """Cut the command off, as `killed_runs` does it."""
     script = Path(cutoff.__file__).with_name("killed_runs.py")
-    found = json.loads(printed(script, kind, tries, "--seed", seed))
+    found = json.loads(printed(script, kind, tries, "--seed", seed, "--command", name))
     for wrong in found["wrong"]:
         print(wrong, file=sys.stderr)
     left = found["left"]
@@ -72,7 +72,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--n", type=int, default=500, help="tries of each kind")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--command", action="store_true", help="cut off xpnn train, not a fit in Python")
+    text = "cut off xpnn train, or xpnn search, not a fit in Python"
+    parser.add_argument("--command", nargs="?", const="train", choices=["train", "search"], help=text)
     parser.add_argument("--search", action="store_true", help="cut off xpnn.search.run, not a fit")
     args = parser.parse_args()
     print(f"{'kind':<10} {'steps':<7} {'tries':>6} {'cut off':>8} {'equal':>6}")
@@ -81,9 +82,9 @@ def main() -> int:
         return int(searches(args.n, seed=args.seed) > 0)
     if args.command:
         for kind in ("kill", "terminate", "interrupt", "call"):
-            found = command(kind, args.n, seed=args.seed)
+            found = command(kind, args.n, seed=args.seed, name=args.command)
             failed += found.made - found.equal
-            print(f"{kind:<10} {'command':<7} {found.made:>6} {found.cut_off:>8} {found.equal:>6}", flush=True)
+            print(f"{kind:<10} {args.command:<7} {found.made:>6} {found.cut_off:>8} {found.equal:>6}", flush=True)
         return int(failed > 0)
     for kind in (*cutoff.WAYS, "kill -9"):
         for compiled in (False, True):

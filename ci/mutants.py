@@ -44,6 +44,7 @@ from xpnn.errors import XpnnError
 from xpnn.predictor import Predictor
 from xpnn.report import read_run, write_comparison, write_report
 from xpnn.search.group import Group
+from xpnn.tabular import TabularRegressor
 
 SECONDS, MEGABYTES = 2.0, 200
 FAULTS = ("foreign", "slow", "large")
@@ -445,6 +446,14 @@ def use_states(file: Path) -> Any:
     return encoder.transform(_TABLE).tobytes(), scaler.transform(np.ones((1, 2))).tobytes(), codes
 
 
+def use_estimator(file: Path) -> Any:
+    """Load an estimator of tables, predict with its intervals, and show it."""
+    model = TabularRegressor.load(file)
+    bounds = model.predict_interval(_TABLE | {"day": _DAYS}, 0.5)
+    return bounds.tobytes(), repr(model), repr(model.predictor_.info), model.summary()
+
+
+_DAYS = np.array(["2020-01-31", "2020-03-01", "2021-12-24", "2022-05-05"] * 20, dtype="datetime64[D]")
 _TABLE = {
     "age": np.array([31.0, np.nan, 45.0, 38.0] * 20),
     "work": np.array(["office", "field", None, "home"] * 20, dtype=object),
@@ -472,6 +481,8 @@ def make(folder: Path) -> dict[str, Format]:
     scaler = xpnn.data.Standardizer().fit(X)
     Predictor(xpnn.mlp([2, 4, 1], seed=0), xpnn.Huber(), amount, scaler).save(folder / "numbers")
     Predictor(xpnn.mlp([64, 4, 2], seed=0), xpnn.CrossEntropy(), target, None).save(folder / "images")
+    model = TabularRegressor(preset="quick", hidden=(4,), epochs=2, ensemble=2, metric="mae")
+    model.fit(_TABLE | {"day": _DAYS}, np.arange(80.0) ** 2).save(folder / "estimator.safetensors")
     np.savez(folder / "arrays.npz", X=X, y=y)
     np.savez_compressed(folder / "packed.npz", X=X, y=np.array(labels))
     np.save(folder / "X.npy", X)
@@ -507,6 +518,7 @@ def _formats(folder: Path, X: np.ndarray) -> dict[str, Format]:
         "numbers": lambda file: use_predictor(file, X[:9]),
         "images": lambda file: use_predictor(file, np.ones((3, 8, 8))),
     }
+    uses["estimator.safetensors"] = use_estimator
     found = {name: Format(folder / name, use, TENSORS, digest=True) for name, use in uses.items()}
     found |= {f"{name}, forged": Format(folder / name, use, (forge,)) for name, use in uses.items()}
 

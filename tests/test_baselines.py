@@ -48,7 +48,7 @@ def test_baselines_of_numbers_are_what_scikit_learn_makes():
     found = compare_baselines(of_numbers(X, y, 60), X, y, X_test, y_test)
     assert [(each.name, each.rows) for each in found.baselines] == [("constant", 600), ("linear", 600), ("trees", 600)]
     constant, linear, trees = found.baselines
-    assert constant.what == f"always {y.mean():,.6g}, the mean"
+    assert constant.what == f"always {y.mean():,.6g} (the mean)"
     assert constant.scores["rmse"] == pytest.approx(np.sqrt(np.square(y_test - y.mean()).mean()), rel=1e-5)
     assert constant.scores["mae"] == pytest.approx(np.abs(y_test - y.mean()).mean(), rel=1e-5)
     plain = TableEncoder().fit(X)
@@ -175,7 +175,7 @@ def test_a_good_network_is_better_than_simple_models():
     (X, y), (X_test, y_test) = rows(1500, 0, noise=0.05), rows(1000, 1, noise=0.05)
     found = compare_baselines(of_numbers(X, y, 80), X, y, X_test, y_test)
     assert found.useful
-    assert str(found).startswith(f"The network is better than always answering {y.mean():,.6g}, the mean")
+    assert str(found).startswith(f"The network is better than always answering {y.mean():,.6g} (the mean)")
     assert "a linear model" in str(found)
 
 

@@ -24,7 +24,7 @@ from xpnn.initializers import Initializer
 
 
 # -- classes of a user's own, known by name in a file ----------------------------------------------------------
-class Scale(layers.Layer):
+class Stretch(layers.Layer):
     """Multiply by a number: a layer with an option and no parameters."""
 
     def __init__(self, factor: float = 2.0) -> None:
@@ -70,6 +70,12 @@ EVERY_KIND = (
         layers.Residual(layers.Linear(6), layers.Tanh()),
         layers.Linear(4),
     ),
+    lambda: layers.Scale(0.5, lr_mult=2.0),
+    lambda: layers.Columns((2, layers.NumericalEmbedding("plr", dim=2)), (1, layers.Tanh())),
+    lambda: layers.ParametricActivation(layers.LeakyReLU(0.2), decay_mult=0.1),
+    lambda: layers.MemberScale(2, groups=[2, 2, 1, 1]),
+    lambda: layers.MemberLinear(3, 2, scale_in=False, init="he_normal"),
+    lambda: layers.MemberHead(2, 2),
     lambda: layers.Sigmoid(),
     lambda: layers.Softmax(temperature=2.0),
     lambda: layers.Step(),
@@ -183,15 +189,15 @@ def test_initializers_come_back_as_objects(tmp_path):
 
 def test_layers_and_initializers_of_ones_own(tmp_path):
     net = xpnn.Sequential(
-        layers.Linear(3, init=Ramp(0.25)), Scale(factor=1.5), layers.Residual(Scale(0.5), layers.Linear(3)), n_in=2
+        layers.Linear(3, init=Ramp(0.25)), Stretch(factor=1.5), layers.Residual(Stretch(0.5), layers.Linear(3)), n_in=2
     )
     save(net, tmp_path / "net")
-    same = load(tmp_path / "net", custom_layers=(Scale, Ramp))
+    same = load(tmp_path / "net", custom_layers=(Stretch, Ramp))
     assert same.layers[0].init == Ramp(0.25)
     assert (same.layers[1].factor, same.layers[2].layers[0].factor) == (1.5, 0.5)
     x = np.ones((2, 2))
     np.testing.assert_array_equal(same.predict(x), net.predict(x))
-    for passed, missing in (((Ramp,), "Scale"), ((Scale,), "Ramp"), ((), "Ramp")):
+    for passed, missing in (((Ramp,), "Stretch"), ((Stretch,), "Ramp"), ((), "Ramp")):
         with pytest.raises(
             OptionError,
             match=rf"^load: the network contains '{missing}', which is not xpnn's\. Import that class and pass "
@@ -233,15 +239,15 @@ def test_residuals_of_ones_own(tmp_path):
 
 
 def test_a_custom_layer_may_hold_numpy_numbers(tmp_path):
-    net = xpnn.Sequential(Scale(np.float32(0.5)), layers.Linear(1), n_in=2)
+    net = xpnn.Sequential(Stretch(np.float32(0.5)), layers.Linear(1), n_in=2)
     save(net, tmp_path / "net", extra={"rows": np.int64(7)})
-    assert load(tmp_path / "net", custom_layers=(Scale,)).layers[0].factor == 0.5
+    assert load(tmp_path / "net", custom_layers=(Stretch,)).layers[0].factor == 0.5
     assert read(tmp_path / "net")[1]["extra"] == {"rows": 7}
 
 
 IN_EXTRA = "save: expected values that JSON can hold in extra, got: an object of type {}. Turn them into numbers, "
 IN_A_LAYER = (
-    "Scale: expected factor to be numbers, text, lists, dicts, or an object that keeps each argument of its "
+    "Stretch: expected factor to be numbers, text, lists, dicts, or an object that keeps each argument of its "
     "constructor in an attribute of that name, got an object of type {}. Store such values, or "
 )
 
@@ -258,7 +264,7 @@ IN_A_LAYER = (
     ids=["extra object", "extra set", "layer option", "layer option array", "layer option deep inside"],
 )
 def test_what_json_cannot_hold_is_refused_and_nothing_written(tmp_path, factor, extra, message):
-    net = xpnn.Sequential(Scale(1.0), layers.Linear(1), n_in=2)
+    net = xpnn.Sequential(Stretch(1.0), layers.Linear(1), n_in=2)
     net.layers[0].factor = factor
     with pytest.raises(OptionError, match=f"^{re.escape(message)}"):
         save(net, tmp_path / "net", extra=extra)

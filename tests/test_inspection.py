@@ -106,6 +106,7 @@ def test_a_metric_of_ones_own(moons, prices):
     assert found.metric == "recall_of_ones"
     assert found.score > 0.9
     assert found.mean[0] > 0.1
+    assert permutation_importance(predictor, X, y, "auc").score > 0.99
     predictor, X, y = prices
     negative = permutation_importance(predictor, X, y, lambda truth, guess: -float(np.abs(truth - guess).max()))
     assert negative.score < 0 < negative.mean[0]
@@ -131,9 +132,9 @@ def test_the_seed_and_the_rows_drawn(prices):
 
 def test_what_importance_refuses(prices, moons):
     predictor, X, y = prices
-    with pytest.raises(OptionError, match=r"a metric of numbers \(rmse, mae, r2\) or a function, got 'rsme'. Did you"):
+    with pytest.raises(OptionError, match=r"a score of numbers among mae, mse, rmse, r2, got 'rsme'. Did you"):
         permutation_importance(predictor, X, y, "rsme")
-    with pytest.raises(OptionError, match=r"a metric of classes .*got 'rmse'"):
+    with pytest.raises(OptionError, match=r"a score of classes among accuracy.*got 'rmse'"):
         permutation_importance(*moons, "rmse")
     for bad in (0, 2.5, True):
         with pytest.raises(OptionError, match="expected n_repeats to be a whole number from 1 on"):

@@ -24,13 +24,13 @@ LEVELS = (
     {"arguments", "optional", "schema"},
     {"contract"},
     {"confidence", "config", "files", "initializers", "metrics", "random", "special"},
-    {"crossover", "ops", "schedules", "staging"},
+    {"calibration", "crossover", "ops", "schedules", "staging"},
     {"accel"},
     {"backend"},
     {"params", "data"},
     {"layers", "losses", "regularizers"},
     {"model"},
-    {"checkpoint", "optim"},
+    {"checkpoint", "data_init", "optim"},
     {"plots"},
     {"intervals", "training"},
     {"bench", "predictor", "search", "testing"},
@@ -192,7 +192,7 @@ def assigned(node: ast.stmt) -> list[ast.expr]:
 PROMISED = {
     "xpnn": """
         Backend get_backend available_backends to_numpy XpnnError
-        mlp Sequential
+        mlp Sequential init_from_data
         Layer Linear Identity ReLU LeakyReLU PReLU ELU SELU GELU SiLU Mish Softplus Sigmoid Tanh Softmax Step
         Dropout BatchNorm LayerNorm RMSNorm Residual Embedding Scale ParametricActivation NumericalEmbedding Columns
         MemberScale MemberLinear MemberHead
@@ -210,6 +210,12 @@ PROMISED = {
         Zeros Constant Normal Uniform XavierNormal XavierUniform HeNormal HeUniform LeCunNormal Orthogonal RandomSigns
     """,
     "xpnn.regularizers": "L1 L2 SpectralNorm",
+    "xpnn.metrics": """
+        accuracy_score balanced_accuracy_score f1_score roc_auc_score average_precision_score log_loss brier_score_loss
+        matthews_corrcoef mean_absolute_error mean_squared_error root_mean_squared_error r2_score get_score
+        best_threshold confusion_matrix
+    """,
+    "xpnn.calibration": "fit_temperature calibration_curve expected_calibration_error",
     "xpnn.schedules": """
         Constant StepDecay ExponentialDecay InverseTimeDecay CosineDecay WarmRestarts OneCycle Warmup Plateau
         FlatCosine CosineLog

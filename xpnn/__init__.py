@@ -16,6 +16,7 @@ True
 
 from . import (
     baselines,
+    calibration,
     data,
     errors,
     initializers,
@@ -29,6 +30,7 @@ from . import (
 )
 from .backend import Backend, available_backends, get_backend, to_numpy
 from .checkpoint import load, save
+from .data_init import init_from_data
 from .errors import XpnnError
 from .layers import (
     ELU,
@@ -199,11 +201,13 @@ __all__ = [
     "__version__",
     "available_backends",
     "baselines",
+    "calibration",
     "data",
     "diagnose",
     "errors",
     "find_lr",
     "get_backend",
+    "init_from_data",
     "initializers",
     "inspection",
     "load",

@@ -15,13 +15,12 @@ from .data.encoder import TableEncoder
 from .data.scaling import Standardizer
 from .data.targets import ClassTarget
 from .errors import DataError, ShapeError
-from .losses import CrossEntropy, MeanSquaredError
+from .losses import CrossEntropy, Loss, MeanSquaredError
 from .model import mlp
 from .optim import LBFGS
 from .predictor import Predictor
 from .random import stream
 from .regularizers import L2
-from .training import Trainer
 
 __all__ = ["ROWS", "Baseline", "Comparison", "compare_baselines"]
 
@@ -31,7 +30,7 @@ ROWS = 10_000
 _LINEAR_WORK, _TREE_WORK = 2 * 10**7, 15 * 10**7
 _FEWEST, _TREE_ROWS = 500, 8_000  # a tree of 31 leaves costs as much as about so many rows, however few there are
 _TREES, _FEWEST_TREES = 100, 30
-_EPOCHS = 100
+_ITERATIONS = 100
 _LEAST = 1e-12  # probability that a logarithm is taken of
 
 
@@ -204,9 +203,7 @@ def _fitted(
     except DataError:  # of the rows drawn no column varies
         return
     inputs, tested = np.asarray(encoder.transform(X)), np.asarray(encoder.transform(X_test))
-    some = some_rows(
-        len(y), max(_LINEAR_WORK // (inputs.shape[1] * predictor.net.n_out), _FEWEST), stream(seed, "some")
-    )
+    some = some_rows(len(y), max(_LINEAR_WORK // (inputs.shape[1] * _n_out(predictor)), _FEWEST), stream(seed, "some"))
     yield "linear", "a linear model", len(some), _linear(predictor, inputs[some], y[some], tested)
     with contextlib.suppress(ImportError):
         trees = _trees(predictor, inputs, y, tested, seed)
@@ -214,11 +211,15 @@ def _fitted(
             yield "trees", "gradient-boosted trees", len(y), trees
 
 
+def _n_out(predictor: Predictor) -> int:
+    return len(predictor.target.classes) if isinstance(predictor.target, ClassTarget) else 1
+
+
 def _constant(predictor: Predictor, y: np.ndarray) -> tuple[str, np.ndarray]:
     target = predictor.target
     if not isinstance(target, ClassTarget):
         mean = float(target.numbers(y).mean())
-        return f"always {mean:,.6g}, the mean", target.encode([mean])[0]
+        return f"always {mean:,.6g} (the mean)", target.encode([mean])[0]
     counts = np.bincount(target.encode(y), minlength=len(target.classes))
     common = target.classes[int(counts.argmax())]
     return f"always “{common}”", (counts + 1) / (counts.sum() + len(counts))  # no class is impossible
@@ -233,10 +234,19 @@ def _encoder(encoder: Any, X: Any) -> TableEncoder | Standardizer:
 
 
 def _linear(predictor: Predictor, inputs: np.ndarray, y: np.ndarray, tested: np.ndarray) -> np.ndarray:
-    loss = CrossEntropy() if isinstance(predictor.target, ClassTarget) else MeanSquaredError()
-    net = mlp([inputs.shape[1], predictor.net.n_out], init="zeros", dtype="float64")
-    trainer = Trainer(net, loss, LBFGS(), regularizer=L2(0.5 / len(y)), metrics=())
-    trainer.fit(inputs, predictor.target.encode(y), epochs=_EPOCHS, batch_size=len(y))
+    loss: Loss = CrossEntropy() if isinstance(predictor.target, ClassTarget) else MeanSquaredError()
+    net = mlp([inputs.shape[1], _n_out(predictor)], init="zeros", dtype="float64")
+    x, ridge = inputs.astype(np.float64), L2(0.5 / len(y))
+    target: np.ndarray = predictor.target.encode(y)
+    target = target if target.dtype.kind == "i" else target.astype(np.float64)
+
+    def evaluate() -> np.ndarray:
+        pred, caches = net.forward(x)
+        value, d_pred = loss.value_and_grad(pred, target)
+        net.backward(d_pred, caches)
+        return np.asarray(value + ridge.add(net.store))
+
+    LBFGS(_ITERATIONS).minimize(net.store, evaluate)
     return np.asarray(loss.link(net.predict(tested)))
 
 
@@ -244,7 +254,7 @@ def _trees(predictor: Predictor, inputs: np.ndarray, y: np.ndarray, tested: np.n
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
     from threadpoolctl import threadpool_limits
 
-    target, n_out = predictor.target, predictor.net.n_out
+    target, n_out = predictor.target, _n_out(predictor)
     n_trees = n_out if n_out > 2 else 1  # in each round
     rounds = min(_TREES, _TREE_WORK // (inputs.shape[1] * (len(y) + _TREE_ROWS) * n_trees))
     if rounds < _FEWEST_TREES:

@@ -10,6 +10,7 @@ __all__ = [
     "BackendUnavailableError",
     "DTypeError",
     "DataError",
+    "DeviceMemoryError",
     "DivergenceError",
     "FileFormatError",
     "LabelError",
@@ -59,6 +60,10 @@ class BackendUnavailableError(XpnnError, ImportError):
 
 class MissingPackageError(BackendUnavailableError, ModuleNotFoundError):
     """A package that is needed here is not installed; the message has the command that brings it."""
+
+
+class DeviceMemoryError(XpnnError, MemoryError):
+    """A GPU has less memory than training wants; the message has the batch size that would fit."""
 
 
 class DivergenceError(XpnnError, ArithmeticError):

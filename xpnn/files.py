@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import bz2
 import contextlib
 import difflib
 import gzip
 import hashlib
 import io
 import json
+import lzma
 import os
 import secrets
 import shutil
 import stat
 import sys
 import tempfile
+import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
@@ -34,6 +37,7 @@ __all__ = [
     "parse_json",
     "pass_on",
     "pour",
+    "read_chunks",
     "read_content",
     "read_json",
 ]
@@ -42,7 +46,16 @@ PathLike: TypeAlias = "str | os.PathLike[str]"
 
 #: What a compressed file of unknown content may unpack to: so many bytes, and so many more for each of its own.
 EXPANSION = (32 << 20, 100)
-_GZIP_MAGIC = b"\x1f\x8b"
+#: What a compressed file is, by its first bytes, and what unpacks it.
+_PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"PK\x03\x04": "zip"}
+_UNPACK = {"gzip": "gunzip", "bzip2": "bunzip2", "xz": "unxz", "zip": "unzip"}
+# What the readers of these raise for bytes that are not theirs; those of an archive also for a method they do not know.
+_DAMAGED: dict[str, tuple[type[Exception], ...]] = {
+    "gzip": (EOFError, zlib.error, gzip.BadGzipFile),
+    "bzip2": (EOFError, OSError),
+    "xz": (EOFError, lzma.LZMAError),
+    "zip": (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError, OSError, RuntimeError),
+}
 _CHUNK = 1 << 20
 
 
@@ -85,55 +98,88 @@ def existing_file(path: PathLike, where: str) -> Path:
 
 @contextlib.contextmanager
 def open_content(path: PathLike, where: str) -> Iterator[BinaryIO]:
-    """Open a file to read its bytes, decompressed on the way if its first bytes, not its name, say that it is gzip.
+    """Open a file to read its bytes, unpacked on the way if its first bytes, not its name, say that it is compressed.
 
-    A `DataError` that begins with `where` is raised if there is no such file, a `FileFormatError` if it is a gzip file
-    that is found truncated or corrupt as far as it is read.
+    That is gzip, bzip2, xz, or a zip archive of one file.  A `DataError` that begins with `where` is raised if there is
+    no such file, or an archive holds several; a `FileFormatError` if it is found truncated or corrupt as far as it is
+    read.
     """
     file = existing_file(path, where)
-    with file.open("rb") as raw:
-        packed = raw.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
-        raw.seek(0)
+    packed = _packed(file)
+    with file.open("rb") as raw, contextlib.ExitStack() as stack:
         try:
-            yield gzip.GzipFile(fileobj=raw) if packed else raw  # type: ignore[misc]
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            yield stack.enter_context(_unpacked(raw, packed, file, where)) if packed else raw
+        except _DAMAGED.get(packed or "", ()) as error:
             raise FileFormatError(
-                f"{where}: expected a whole gzip file, got {file.stat().st_size} bytes of {file} that do not "
+                f"{where}: expected a whole {packed} file, got {file.stat().st_size} bytes of {file} that do not "
                 f"decompress ({error}). Fetch or copy the file again."
             ) from error
 
 
-def read_content(path: PathLike, where: str, *, most: int | None = None) -> bytes:
-    """Return all bytes of a file, decompressed if its first bytes, not its name, say that it is gzip.
+def _packed(file: Path) -> str | None:
+    """Tell what a file is compressed with."""
+    with file.open("rb") as raw:
+        head = raw.read(max(map(len, _PACKED)))
+    return next((name for magic, name in _PACKED.items() if head.startswith(magic)), None)
 
-    A file may hold `most` bytes; by default a plain one any number, and one of gzip as many as `EXPANSION` says, which
-    data do not reach and a file made to fill memory exceeds.  A `DataError` that begins with `where` is raised if there
-    is no such file, a `FileFormatError` if it holds more, or is a gzip file that is truncated or corrupt.
+
+def _unpacked(raw: BinaryIO, packed: str, file: Path, where: str) -> BinaryIO:
+    if packed == "gzip":
+        return gzip.GzipFile(fileobj=raw)  # type: ignore[return-value]
+    if packed == "bzip2":
+        return bz2.BZ2File(raw)  # type: ignore[return-value]
+    if packed == "xz":
+        return lzma.LZMAFile(raw)  # type: ignore[return-value]
+    archive = zipfile.ZipFile(raw)
+    names = [n for n in archive.namelist() if not n.endswith("/") and not n.startswith("__MACOSX/")]
+    if len(names) != 1:
+        raise DataError(
+            f"{where}: expected an archive of one file, got {len(names)} files in {file}. Unpack it and pass one of "
+            "them."
+        )
+    return archive.open(names[0])  # type: ignore[return-value]
+
+
+def read_chunks(path: PathLike, where: str, *, most: int | None = None) -> Generator[bytes]:
+    """Yield all bytes of a file piece by piece, unpacked as `open_content` does, up to as many as `read_content` takes.
+
+    Raises
+    ------
+    DataError, FileFormatError
+        As `read_content`, as soon as the mistake is met.
     """
     file = existing_file(path, where)
-    with open_content(file, where) as stream:
-        if most is None and isinstance(stream, gzip.GzipFile):
-            most = EXPANSION[0] + EXPANSION[1] * file.stat().st_size
-            for _ in _chunks(stream, file, where, most):  # counted first, so that too much never lies in memory
-                pass
-            stream.seek(0)
-        content = io.BytesIO()
-        for chunk in _chunks(stream, file, where, most):
-            content.write(chunk)
-    return content.getvalue()
-
-
-def _chunks(stream: BinaryIO, file: Path, where: str, most: int | None) -> Iterator[bytes]:
-    """Yield the content piece by piece; raise FileFormatError once it is more than `most` bytes."""
+    packed = _packed(file)
+    if most is None and packed is not None:
+        most = EXPANSION[0] + EXPANSION[1] * file.stat().st_size
     size = 0
-    while chunk := stream.read(_CHUNK):
-        size += len(chunk)
-        if most is not None and size > most:
-            raise FileFormatError(
-                f"{where}: expected at most {most:,} bytes from {file} ({file.stat().st_size:,} bytes), got more. It "
-                "is damaged or made to fill memory; if it is right, unpack it with gunzip and read that file."
-            )
-        yield chunk
+    with open_content(file, where) as stream:
+        while chunk := stream.read(_CHUNK):
+            size += len(chunk)
+            if most is not None and size > most:
+                raise FileFormatError(
+                    f"{where}: expected at most {most:,} bytes from {file} ({file.stat().st_size:,} bytes), got more. "
+                    "It is damaged or made to fill memory; if it is right, unpack it with "
+                    f"{_UNPACK[packed or 'gzip']} and read that file."
+                )
+            yield chunk
+
+
+def read_content(path: PathLike, where: str, *, most: int | None = None) -> bytes:
+    """Return all bytes of a file, unpacked if its first bytes, not its name, say that it is compressed.
+
+    A file may hold `most` bytes; by default a plain one any number, and a compressed one as many as `EXPANSION` says,
+    which data do not reach and a file made to fill memory exceeds.  A `DataError` that begins with `where` is raised if
+    there is no such file, a `FileFormatError` if it holds more, or is a compressed file that is truncated or corrupt.
+    """
+    file = existing_file(path, where)
+    if most is None and _packed(file) is not None:
+        for _ in read_chunks(file, where):  # counted first, so that too much never lies in memory
+            pass
+    content = io.BytesIO()
+    for chunk in read_chunks(file, where, most=most):
+        content.write(chunk)
+    return content.getvalue()
 
 
 def parse_json(text: str | bytes) -> Any:

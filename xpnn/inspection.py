@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from .arguments import is_count, suggest
+from .arguments import is_count
 from .confidence import mean_interval, wilson, z_of
 from .data.arrays import some_rows
 from .data.columns import as_columns, as_numbers, as_texts, is_text
@@ -22,15 +22,14 @@ from .data.dates import read_column
 from .data.encoder import TableEncoder
 from .data.targets import ClassTarget
 from .errors import OptionError, ShapeError
+from .metrics import Score, get_score
 from .predictor import Predictor
 from .random import stream
 
 __all__ = ["Group", "Importance", "permutation_importance", "worst_groups"]
 
 #: What is measured: (truth, answers) -> one number, of which larger is better.
-Score: TypeAlias = Callable[[np.ndarray, np.ndarray], float]
-
-_LEAST = 1e-12  # probability that a logarithm is taken of
+Measure: TypeAlias = Callable[[np.ndarray, np.ndarray], float]
 
 
 # -- what it leans on -----------------------------------------------------------------------------------------------
@@ -66,7 +65,7 @@ def permutation_importance(
     predictor: Predictor,
     X: Any,
     y: Any,
-    metric: str | Score | None = None,
+    metric: str | Score | Measure | None = None,
     *,
     n_repeats: int = 5,
     max_rows: int | None = None,
@@ -89,10 +88,11 @@ def permutation_importance(
         Rows as the predictor takes them, best such as it was not trained on.
     y : array of shape (n,)
         Their target in its own terms.
-    metric : str or callable, optional
-        For classes ``"cross_entropy"`` (the default) or ``"accuracy"``, for numbers ``"rmse"`` (the default), ``"mae"``
-        or ``"r2"``; or a function of (truth, answers), of which larger is better.  It is given class numbers (n,) and
-        probabilities (n, n_classes), or the true and the predicted numbers.
+    metric : str, Score or callable, optional
+        A name that `xpnn.metrics.get_score` knows, of classes ``"logloss"`` (the default), ``"accuracy"``, ``"auc"`` …,
+        of numbers ``"rmse"`` (the default), ``"mae"``, ``"r2"`` …; or a function of (truth, answers), of which larger
+        is better.  It is given class numbers (n,) and probabilities (n, n_classes), or the true and the predicted
+        numbers.
     n_repeats : int, default=5
         Orders R that each column is shuffled into; the same ones for all columns.
     max_rows : int, optional
@@ -133,7 +133,11 @@ def permutation_importance(
     where = "permutation_importance"
     if not is_count(n_repeats):
         raise OptionError(f"{where}: expected n_repeats to be a whole number from 1 on, got {n_repeats!r}. Try 5.")
-    name, score = _score(predictor, metric, where)
+    target = predictor.target
+    classes = isinstance(target, ClassTarget)
+    if not callable(metric) or isinstance(metric, Score):
+        usual = "logloss" if classes else "rmse"
+        metric = get_score(usual if metric is None else metric, "classes" if classes else "numbers")
     inputs, y = predictor.inputs(X), np.asarray(y)
     if len(inputs) != len(y) or not len(y):
         raise ShapeError(
@@ -144,13 +148,15 @@ def permutation_importance(
     if max_rows is not None and len(y) > max_rows:
         drawn = some_rows(len(y), max_rows, rng)
         inputs, y = inputs[drawn], y[drawn]
-    target = predictor.target
     truth = target.encode(y) if isinstance(target, ClassTarget) else target.numbers(y)
     after = dataclasses.replace(predictor, encoder=None)  # from the encoded rows on
 
     def measured(matrix: np.ndarray) -> float:
         out = after.predict_proba(matrix)
-        return score(truth, out if isinstance(target, ClassTarget) else predictor.decode(out))
+        if not isinstance(metric, Score):
+            return metric(truth, out if classes else predictor.decode(out))
+        answers = out if metric.takes == "probabilities" else predictor.codes(out) if classes else predictor.decode(out)
+        return metric.gain(truth, answers)
 
     orders = [rng.permutation(len(y)) for _ in range(n_repeats)]
     columns, whole = _places(predictor, X, inputs.shape[1]), measured(inputs)
@@ -163,8 +169,10 @@ def permutation_importance(
     mean, spread = values.mean(axis=1), values.std(axis=1)
     ranked = np.argsort(-mean, kind="stable")
     names = tuple(list(columns)[i] for i in ranked)
-    shown = -whole if name in _ERRORS else whole
-    return Importance(names, mean[ranked], spread[ranked], values[ranked], name, shown, len(y))
+    falls = isinstance(metric, Score) and metric.mode == "min"
+    name = metric.name if isinstance(metric, Score) else getattr(metric, "__name__", type(metric).__name__)
+    whole = -whole if falls else whole
+    return Importance(names, mean[ranked], spread[ranked], values[ranked], name, whole, len(y))
 
 
 def _places(predictor: Predictor, X: Any, width: int) -> dict[str, npt.NDArray[np.int64]]:
@@ -174,46 +182,6 @@ def _places(predictor: Predictor, X: Any, width: int) -> dict[str, npt.NDArray[n
     names = [str(name) for name in getattr(X, "columns", ())]  # of a frame, where scalers take one
     known = names if len(names) == width else [f"x{j + 1}" for j in range(width)]
     return {name: np.array([j]) for j, name in enumerate(known)}
-
-
-def _accuracy(truth: np.ndarray, out: np.ndarray) -> float:
-    return float((out.argmax(axis=-1) == truth).mean())
-
-
-def _log_likelihood(truth: np.ndarray, out: np.ndarray) -> float:
-    return float(np.log(np.maximum(out[np.arange(len(truth)), truth].astype(np.float64), _LEAST)).mean())
-
-
-def _minus_rmse(truth: np.ndarray, guess: np.ndarray) -> float:
-    return -float(np.sqrt(np.square(guess - truth).mean()))
-
-
-def _minus_mae(truth: np.ndarray, guess: np.ndarray) -> float:
-    return -float(np.abs(guess - truth).mean())
-
-
-def _r2(truth: np.ndarray, guess: np.ndarray) -> float:
-    total = np.square(truth - truth.mean(axis=0)).sum()
-    return 1.0 - float(np.square(guess - truth).sum() / total) if total else math.nan
-
-
-_ERRORS = ("cross_entropy", "rmse", "mae")  # of which less is better
-_OF_CLASSES: dict[str, Score] = {"cross_entropy": _log_likelihood, "accuracy": _accuracy}
-_OF_NUMBERS: dict[str, Score] = {"rmse": _minus_rmse, "mae": _minus_mae, "r2": _r2}
-
-
-def _score(predictor: Predictor, metric: str | Score | None, where: str) -> tuple[str, Score]:
-    """Return the name of a metric, and how it is taken so that larger is better."""
-    if callable(metric):
-        return getattr(metric, "__name__", type(metric).__name__), metric
-    known = _OF_CLASSES if isinstance(predictor.target, ClassTarget) else _OF_NUMBERS
-    name = next(iter(known)) if metric is None else metric
-    if name not in known:
-        kind, names = "classes" if known is _OF_CLASSES else "numbers", ", ".join(known)
-        raise OptionError(
-            f"{where}: expected a metric of {kind} ({names}) or a function, got {metric!r}. {suggest(name, known)}"
-        )
-    return name, known[name]
 
 
 # -- where it fails -------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from . import random
 from ._typing import Array, Device, DType, Namespace, Shape
 
-__all__ = ["Affine", "Clip", "Decay", "Ops", "Update", "portable_ops"]
+__all__ = ["Affine", "Clip", "Decay", "Ops", "Places", "Update", "portable_ops"]
 
 Scalar = float | Array
 #: Rates of dropout: one, the replicas' own, or thresholds on the device.
@@ -68,10 +68,21 @@ class Update(NamedTuple):
     clip: Clip | None = None
 
 
+class Places(NamedTuple):
+    """Where on the device a step leaves what is read of it after an epoch."""
+
+    #: The mean loss, 0-d or (K,).
+    loss: Array
+    #: Weight of the batch and of its rows that are right, (2,) or (2, K); None where nobody asks for accuracy.
+    hits: Array | None
+
+
 class Ops:
     """Portable operations on one Array API namespace, and on the device where new arrays are made."""
 
     name = "portable"
+    #: Whether a step's loss and what else is read of it may be written by the operation that computes the gradient.
+    fills_places = False
 
     def __init__(self, xp: Namespace, device: Device) -> None:
         self.xp = xp
@@ -132,6 +143,9 @@ class Ops:
         if need_d_bias and d_bias is not None:
             d_bias[...] = self.xp.sum(dy, axis=-2, keepdims=True)
         return dy @ weight.mT if need_dx else None
+
+    def await_gradients(self) -> None:
+        """Let what follows find all gradients that a backward pass has assigned; some may run beside it until then."""
 
     # -- dropout --------------------------------------------------------------------------------------------
     def keep_mask(self, shape: Shape, rate: MaskRate, key: tuple[Any, Any], dtype: DType) -> Array:
@@ -287,6 +301,17 @@ class Ops:
         """Do the same for integer `labels` (..., batch) in 0..n_classes-1: targets of one 1 in each row."""
         return self.softmax_cross_entropy(logits, self.one_hot(labels, logits))
 
+    def cross_entropy_step(
+        self, logits: Array, target: Array, smoothing: float, weight: Array | None, places: Places
+    ) -> Array | None:
+        """Do all of a step's softmax cross-entropy as one, where `fills_places` says that it may be done.
+
+        Targets are rows of probabilities (..., batch, n) or labels (..., batch), smoothed; `weight` is (batch,).
+        Assigns mean loss and hits to `places` and returns the gradient of the mean to the logits, or None where
+        nothing was done.
+        """
+        return None
+
     def one_hot(self, labels: Array, like: Array) -> Array:
         """Return one-hot rows of integer `labels` (..., batch) in the dtype and width of `like` (..., batch, n)."""
         xp = self.xp
@@ -405,9 +430,29 @@ class Ops:
             self.decay_weights(update.values, update.grads, update.decay, update.lr_factors)
 
     # -- data -----------------------------------------------------------------------------------------------
-    def take_rows(self, x: Array, index: Array) -> Array:
-        """Gather rows: ``x[index]`` for x of shape (n, ...) and integer index of shape (batch,)."""
-        return self.xp.take(x, index, axis=0)
+    def take_rows(self, x: Array, index: Array, out: Array | None = None) -> Array:
+        """Gather rows, fresh or in `out`: ``x[index]`` for x of shape (n, ...) and integer index of shape (batch,)."""
+        rows = self.xp.take(x, index, axis=0)
+        if out is None:
+            return rows
+        out[...] = rows
+        return out
+
+    def whole_numbers(self, x: Array, dtype: DType) -> Array:
+        """Return floating numbers rounded to an integer `dtype`."""
+        return self.xp.astype(self.xp.round(x), dtype)
+
+    def sum_rows(self, rows: Array, index: Array, out: Array) -> None:
+        r"""Assign to each row of `out` the sum of the `rows` that have its number, the gradient of a gather.
+
+        .. math:: o_c = \sum_i [n_i = c]\; r_i
+
+        Rows are (..., count, dim), their numbers `index` integers (..., count) from 0, and `out` is (..., n, dim).  The
+        Array API has no operation for it: here it is a product with one-hot rows, whose cost grows with n.
+        """
+        numbers = self.xp.arange(out.shape[-2], dtype=index.dtype, device=self.device)
+        one_hot = self.xp.astype(index[..., None] == numbers, rows.dtype)
+        out[...] = self.product(one_hot.mT, rows)
 
 
 _MADE: dict[tuple[Namespace, str], Ops] = {}

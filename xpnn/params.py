@@ -171,7 +171,6 @@ class ParamStore:
         """Return the names of the decayed parameters that are matrices."""
         return [name for name, spec in self.specs.items() if spec.decay and len(spec.shape) == 2]
 
-    @on_device
     def snapshot(self) -> Snapshot:
         """Return copies of values and buffers, to `restore` later."""
         return Snapshot(self.backend.copy(self.values), self.backend.copy(self.buffers))

@@ -22,6 +22,7 @@ MODULES = (
     "xpnn.testing",
     "xpnn.search",
     "xpnn.metrics",
+    "xpnn.calibration",
     "xpnn.initializers",
     "xpnn.schedules",
     "xpnn.regularizers",

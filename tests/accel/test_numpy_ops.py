@@ -32,6 +32,53 @@ def draw(shape, dtype):
     return RNG.normal(size=shape).astype(dtype)
 
 
+@pytest.mark.parametrize("stack", [(), (3,)], ids=["one", "replicas"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sums_of_rows(fast, dtype, stack):
+    """Rows that nobody has are 0, whatever was there, and what lies beside the place stays."""
+    rows, index = draw((*stack, 40, 3), dtype), RNG.integers(0, 6, (*stack, 40))
+    index[index == 4] = 0
+    expected = np.zeros((*stack, 7, 3))
+    for place in np.ndindex(*stack, 40):
+        expected[(*place[:-1], index[place])] += rows[place]
+    for ops in (fast, PORTABLE):
+        flat = np.full((*stack, 30), 9.0, dtype)
+        out = flat[..., 2:23].reshape(*stack, 7, 3)
+        assert np.shares_memory(out, flat)
+        ops.sum_rows(rows, index, out)
+        np.testing.assert_allclose(out, expected, rtol=0, atol=3e-6)
+        assert (out[..., 4, :] == 0).all()
+        assert (flat[..., :2] == 9).all()
+        assert (flat[..., 23:] == 9).all()
+    if stack:  # all replicas may have the same numbers
+        fast.sum_rows(rows, index[0], out)
+        expected = [rows[1][index[0] == c].sum(0) for c in range(7)]
+        np.testing.assert_allclose(out[1], expected, rtol=0, atol=3e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_whole_numbers(fast, dtype):
+    x = np.asarray([[0.0, -0.0, 2.0], [2.5, 3.5, 0.4999], [1e6, -7.2, 41.9]], dtype)
+    for given in (x, x.T, x[:, :2], x[:0]):
+        for whole in (np.int64, np.int32):
+            made = fast.whole_numbers(given, whole)
+            assert made.dtype == whole
+            np.testing.assert_array_equal(made, PORTABLE.whole_numbers(given, whole))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_joined_features(fast, dtype):
+    one, each = draw((5, 2), dtype), draw((3, 5, 4), dtype)
+    shared = np.broadcast_to(one, (3, 5, 2))
+    for ops in (fast, PORTABLE):
+        joined = ops.join([each[..., :1], one, each])
+        np.testing.assert_array_equal(joined, np.concatenate([each[..., :1], shared, each], axis=-1))
+        assert joined.dtype == dtype
+        assert joined.flags.c_contiguous
+        room = ops.empty(one.T, (4, 2))
+        assert (room.shape, room.dtype, room.flags.c_contiguous) == ((4, 2), dtype, True)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("replicas", [(), (3,)])
 @pytest.mark.parametrize("shared", [False, True])

@@ -487,7 +487,7 @@ def test_doctor():
 # -- trust ------------------------------------------------------------------------------------------------------
 NETWORKS = [
     *("mlp-relu", "mlp-tanh", "batch-norm", "layer-norm", "rms-norm", "dropout", "residual", "prelu", "embedding"),
-    "activations",
+    *("table", "members", "activations"),
 ]
 
 
@@ -503,6 +503,15 @@ def test_gradcheck_of_all_networks():
     assert text.startswith("batch-norm: CrossEntropy(label_smoothing=0.1)\n")
     assert re.search(r"^0\.weight +\d\.\de-\d\d +\d+ +(excellent|good)$", text, re.MULTILINE)
     assert text.splitlines()[-1].startswith("1 network on numpy, largest relative error")
+
+
+def test_gradcheck_of_a_saved_network_with_categories_among_its_columns(tmp_path):
+    columns = xpnn.Columns((1, xpnn.Tanh()), (2, xpnn.Embedding(3, 2)), (1, xpnn.Embedding(9, 2)))
+    xpnn.save(xpnn.Sequential(columns, xpnn.Linear(3), n_in=6), tmp_path / "net.safetensors")
+    found = run("gradcheck", "--model", tmp_path / "net.safetensors", "--json")
+    assert found.status == 0
+    names = [p["parameter"] for p in found.json["networks"][0]["parameters"]]
+    assert names == ["0.1.weight", "0.2.weight", "1.weight", "1.bias", "x"]
 
 
 def test_gradcheck_finds_a_bug(monkeypatch):
@@ -578,7 +587,8 @@ def test_trust_of_saved_models(moons, bare):
 
 # -- help -------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
-    "command", ["check", "train", "predict", "evaluate", "report", "gradcheck", "parity", "bench", "doctor", "info"]
+    "command",
+    ["check", "train", "search", "predict", "evaluate", "report", "gradcheck", "parity", "bench", "doctor", "info"],
 )
 def test_help(command, monkeypatch):
     monkeypatch.setenv("COLUMNS", "110")

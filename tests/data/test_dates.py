@@ -113,6 +113,33 @@ def test_what_a_cell_says():
 
 
 @pytest.mark.parametrize(
+    "cells",
+    [
+        ["2020-01-31", "2024-02-29", "0001-01-01"],
+        ["2020-01-31 18:30:15", "2020-01-31T00:00:59"],
+        ["2020-01-31", "2020-02-30"],
+        ["2020-01-31", "2020-1-31"],
+        ["2020-01-31", "20200-1-31"],
+        ["2020-01-31 18:30:15", "2020-01-31 24:00:00"],
+        ["2020-01-31 18:30:15", "2020-01-31x18:30:15"],
+    ],
+)
+def test_many_cells_at_once_are_read_as_each_is(cells):
+    def outcome(parse):
+        try:
+            return parse().tolist()
+        except DataError as error:
+            return str(error)
+
+    alone = [outcome(lambda c=c: DateFormat().parse(texts(c, " "), "day")[:1]) for c in cells]
+    together = outcome(lambda: DateFormat().parse(texts(*cells), "day"))
+    if isinstance(together, str):
+        assert any(isinstance(each, str) for each in alone)
+    else:
+        assert together == [each for one in alone for each in one]
+
+
+@pytest.mark.parametrize(
     "cells", [["a", "b", "c"], ["1.5", "2.5", "3.5"], ["10.0.0.1"] * 3, ["2020-13-01", "2020-14-01", "2020-15-01"]]
 )
 def test_what_is_no_date_in_text(cells):
@@ -135,8 +162,8 @@ def test_day_or_month_first_is_not_guessed():
     assert find_dates(cells, dayfirst=False) == DateFormat("mdy")
     encoder = TableEncoder().fit({"day": cells})
     assert encoder.notes == [
-        "day: taken as text. Dates such as '1/2/2020' have the day or the month first. Say which: dayfirst=True or "
-        "dayfirst=False."
+        "day: taken as text. Dates such as '1/2/2020' have the day or the month first. Write them as 2020-01-31, "
+        "or in Python say dayfirst=True or dayfirst=False."
     ]
     assert encoder.feature_names_out == ["day=1/2/2020", "day=2/1/2020", "day=3/1/2020"]
     assert TableEncoder(dayfirst=True).fit({"day": cells}).notes[0].startswith("day: dates from 2020-01-02 to 2020-02-")

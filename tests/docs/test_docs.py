@@ -220,6 +220,7 @@ def test_commands_of_the_pages_exist(capsys):
 # Many trainings, which array-api-strict makes several times longer: there they run on request alone.
 LONG_ON_STRICT = {
     "activation_comparison",
+    "dates",
     "diagnosis",
     "dropout",
     "dying_relu",

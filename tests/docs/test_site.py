@@ -30,6 +30,7 @@ NEEDS = ("mkdocs", "material", "mkdocstrings", "latex2mathml", "ziamath")
 BUDGET = 60.0  # seconds of processor time for a build
 PUBLIC = [
     "xpnn",
+    "xpnn.calibration",
     "xpnn.data",
     "xpnn.errors",
     "xpnn.estimators",

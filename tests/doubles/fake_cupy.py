@@ -234,6 +234,7 @@ def make_cupy():
     cupy.asarray = guarded
     cupy.ascontiguousarray = lambda a: wrap(np.ascontiguousarray(bare(a)))
     cupy.RawModule = RawModule
+    cupy.get_default_memory_pool = lambda: types.SimpleNamespace(used_bytes=lambda: 0)
     cupy.current = Stream()
     cupy.cuda = types.SimpleNamespace(
         Device=Device,

@@ -187,7 +187,7 @@ class Capturer:
         finally:
             self.is_active = False
 
-    def record(self, run):
+    def record(self, run, *, branches=False):
         global TAPE
         assert self.is_active
         assert TAPE is None

@@ -1,4 +1,4 @@
-"""``xpnn train`` killed, terminated and interrupted at random moments, and at every step of its last moves.
+"""``xpnn train`` and ``xpnn search`` killed, terminated and interrupted at random moments, and at every last move.
 
 Run as a script it is the warm parent of all the trainings: Python and the libraries are loaded once, in a process
 without threads, from which each training is forked.
@@ -21,12 +21,21 @@ import traceback
 from pathlib import Path
 from typing import NamedTuple
 
-OPTIONS = ("moons", "--patience", "9", "--hidden", "6", "--dropout", "0.2", "--ema", "0.9", "--quiet")
-OPTIONS += ("--batch-size", "100", "--checkpoint-seconds", "0.004")
+OPTIONS = {
+    "train": ("moons", "--patience", "9", "--hidden", "6", "--dropout", "0.2", "--ema", "0.9", "--batch-size", "100"),
+    "search": ("{home}/table.csv", "--target", "y", "--hidden", "6", "--batch-size", "50", "--trials", "4"),
+}
+QUIET = ("--quiet", "--checkpoint-seconds", "0.004")
 KINDS = {"kill": signal.SIGKILL, "terminate": signal.SIGTERM, "interrupt": signal.SIGINT}
 STATUS = {"kill": -9, "terminate": 143, "interrupt": 130}
 #: All that may lie in a run's folder.
-FILES = {"model.safetensors", "scores.json", "history.csv", "evidence.json", ".unfinished"}
+FILES = {
+    "train": {"model.safetensors", "scores.json", "history.csv", "evidence.json", ".unfinished"},
+    "search": {
+        *("model.safetensors", "scores.json", "history.csv", "evidence.json", ".unfinished"),
+        *("trials.csv", "search.json"),
+    },
+}
 
 
 class Outcome(NamedTuple):
@@ -37,6 +46,15 @@ class Outcome(NamedTuple):
     scores: dict[str, object]
     stopped: str | None
     best_epoch: int | None
+    trials: str  # of a search
+
+
+def write_table(home: Path) -> None:
+    """Write a small table."""
+    rng = random.Random(0)
+    points = [(rng.gauss(0, 1), rng.gauss(0, 1)) for _ in range(120)]
+    rows = [f"{a:.3f},{b:.3f},{'yes' if a * b > 0 else 'no'}" for a, b in points]
+    (home / "table.csv").write_text("a,b,y\n" + "\n".join(rows) + "\n")
 
 
 def outcome(folder: Path) -> Outcome:
@@ -47,10 +65,18 @@ def outcome(folder: Path) -> Outcome:
     run = read_run(folder)
     tensors = {name: array.tobytes() for name, array in read(folder / "model.safetensors")[0].items()}
     rows = [{name: value for name, value in row.items() if name != "seconds"} for row in run.history.rows]
-    return Outcome(tensors, rows, run.info["scores"], run.info["stopped"], run.info["best_epoch"])
+    trials = folder / "trials.csv"
+    told = trials.read_text() if trials.exists() else ""
+    return Outcome(tensors, rows, run.info["scores"], run.info["stopped"], run.info["best_epoch"], told)
 
 
-def forked(folder: Path, *args: str, before=lambda: None) -> int:
+def line(command: str, folder: Path, *args: str) -> list[str]:
+    """Return a command line whose run goes to a folder."""
+    options = [option.format(home=folder.parent) for option in OPTIONS[command]]
+    return [command, *options, *QUIET, *args, "--out", str(folder)]
+
+
+def forked(command: str, folder: Path, *args: str, before=lambda: None) -> int:
     """Begin a training in a process of its own; return its number."""
     pid = os.fork()
     if pid:
@@ -63,7 +89,7 @@ def forked(folder: Path, *args: str, before=lambda: None) -> int:
         before()
         from xpnn.cli import main
 
-        status = main(["train", *OPTIONS, *args, "--out", str(folder)])
+        status = main(line(command, folder, *args))
     except KeyboardInterrupt:  # before xpnn was asked anything
         status = 130
     except BaseException:
@@ -81,11 +107,13 @@ def ended(pid: int) -> int:
 class Trial:
     """Trainings in a folder, to be compared with those that nothing disturbs."""
 
-    def __init__(self, home: Path, epochs: int) -> None:
+    def __init__(self, command: str, home: Path, epochs: int) -> None:
+        self.command = command
+        write_table(home)
         self.folder, self.old, self.options = home / "run", home / "old", ("--epochs", str(epochs))
         for seed, name in enumerate(("old", "new")):
             began = time.perf_counter()
-            assert ended(forked(home / name, *self.options, "--seed", str(seed))) == 0
+            assert ended(forked(command, home / name, *self.options, "--seed", str(seed))) == 0
             self.seconds = time.perf_counter() - began
         self.outcomes = {"old": outcome(self.old), "new": outcome(home / "new")}
 
@@ -100,7 +128,8 @@ class Trial:
         from xpnn.errors import XpnnError
 
         left = {path.name for path in self.folder.iterdir()} if self.folder.is_dir() else set()
-        assert left <= FILES, f"litter: {left - FILES}"
+        files = FILES[self.command]
+        assert left <= files, f"litter: {left - files}"
         found = None
         try:
             found = outcome(self.folder)
@@ -112,17 +141,18 @@ class Trial:
             state = next((name for name, known in self.outcomes.items() if found == known), "a part")
             assert state != "a part" or found.stopped in ("interrupted", "terminated"), "a mixture"
         if state in ("unfinished", "a part"):
-            assert ended(forked(self.folder, *self.options, "--seed", "1", "--resume")) == 0, "cannot go on"
+            again = forked(self.command, self.folder, *self.options, "--seed", "1", "--resume")
+            assert ended(again) == 0, "cannot go on"
             pairs = zip(Outcome._fields, outcome(self.folder), self.outcomes["new"], strict=True)
             other = [name for name, one, another in pairs if one != another]
             assert not other, f"goes on with other {other}, {found and found[1:]}"
-            assert {path.name for path in self.folder.iterdir()} == FILES - {".unfinished"}, "litter at the end"
+            assert {path.name for path in self.folder.iterdir()} == files - {".unfinished"}, "litter at the end"
         return state
 
     def at_random(self, kind: str, moment: float, *, older: bool) -> str:
         """Send a signal after a share of the time that a training takes."""
         self.prepare(older=older)
-        pid = forked(self.folder, *self.options, "--seed", "1")
+        pid = forked(self.command, self.folder, *self.options, "--seed", "1")
         time.sleep(moment * self.seconds)
         os.kill(pid, KINDS[kind])
         status = ended(pid)
@@ -154,17 +184,18 @@ class Trial:
             for name in ("replace", "unlink", "rmdir"):
                 setattr(os, name, counted(getattr(os, name)))
 
-        status = ended(forked(self.folder, *self.options, "--seed", "1", before=deadly))
+        status = ended(forked(self.command, self.folder, *self.options, "--seed", "1", before=deadly))
         return self.examine(older=older), status == -signal.SIGKILL
 
 
-def tries(kind: str, n: int, seed: int) -> dict[str, object]:
+def tries(kind: str, n: int, seed: int, command: str = "train") -> dict[str, object]:
     """Make `n` tries of a kind, "call" for all that there are, and count what was left."""
     left: dict[str, int] = {}
     wrong = []
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as home:
-        trial = Trial(Path(home), epochs=2 if kind == "call" else 12)
+        many = 12 if command == "train" else 5
+        trial = Trial(command, Path(home), epochs=2 if kind == "call" else many)
         plan = [(rng.random() * 1.1, bool(rng.getrandbits(1))) for _ in range(n)]
         if kind == "call":
             plan = [(call, older) for older in (False, True) for call in range(1, 200)]
@@ -192,15 +223,18 @@ def main() -> int:
     parser.add_argument("kind", choices=[*KINDS, "call"])
     parser.add_argument("n", type=int, nargs="?", default=0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--command", choices=OPTIONS, default="train")
     args = parser.parse_args()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent in the background may have it ignored
     from xpnn.cli import main as command
-    from xpnn.cli import results
+    from xpnn.cli import problem, results
 
-    results._pictures = lambda *args: []  # drawing takes longer than all the rest
+    results._pictures = lambda *args: []  # drawing takes longer than all the rest, and so do simple models
+    problem.Problem.trained = lambda *args: None
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        command(["train", *OPTIONS, "--epochs", "2", "--out", folder])  # loads what is loaded late
-    json.dump(tries(args.kind, args.n, args.seed), sys.stdout)
+        write_table(Path(folder))
+        command(line(args.command, Path(folder, "run"), "--epochs", "2"))  # loads what is loaded late
+    json.dump(tries(args.kind, args.n, args.seed, args.command), sys.stdout)
     return 0
 
 

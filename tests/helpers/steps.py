@@ -62,8 +62,7 @@ def layer_case(case: cases.LayerCase) -> StepCase:
         net = xpnn.Sequential(case.make(), Linear(3), n_in=case.n_in, backend=backend, seed=3)
         return xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.Adam(0.01))
 
-    # an embedding makes arrays in ways that a trace does not follow
-    return StepCase(str(case), make, x=case.x(N), trace=case.takes_any_number)
+    return StepCase(str(case), make, x=case.x(N))
 
 
 def loss_case(case: cases.LossCase, weighted: bool) -> StepCase:

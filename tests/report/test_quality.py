@@ -14,8 +14,10 @@ from commands import run, train
 
 import xpnn
 from xpnn.data import TableEncoder
+from xpnn.data.arrays import take_rows
 from xpnn.data.targets import ClassTarget, NumberTarget
 from xpnn.inspection import permutation_importance, worst_groups
+from xpnn.intervals import Intervals
 from xpnn.predictor import Predictor
 from xpnn.report import Trained, collect_evidence, comparison_of, quality, read_run, write_report
 from xpnn.report.contents import misfit_in_run
@@ -91,14 +93,22 @@ def test_calibration_of_two_classes_is_of_the_second():
 
 
 def test_calibration_of_more_classes_is_of_the_answer():
-    out = np.asarray([[0.5, 0.3, 0.2], [0.2, 0.55, 0.25], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    out = np.asarray([[0.51, 0.29, 0.2], [0.2, 0.55, 0.25], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
     found = quality.calibration(ClassTarget().fit(["a", "b", "c"]), np.asarray([0, 2, 0, 1]), out)
     assert found["of"] is None
     assert [(part["rows"], part["predicted"], part["share"]) for part in found["bins"]] == [
-        (2, pytest.approx(0.525), 0.5),
+        (2, pytest.approx(0.53), 0.5),
         (2, 1.0, 1.0),
     ]
-    assert found["error"] == pytest.approx(0.5 * 0.025)
+    assert found["error"] == pytest.approx(0.5 * 0.03)
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_calibration_where_one_class_is_held_out(code):
+    out = np.asarray([[0.8, 0.2], [0.7, 0.3]])
+    found = quality.calibration(ClassTarget().fit(["no", "yes"]), np.asarray([code, code]), out)
+    assert [part["share"] for part in found["bins"]] == [code] * len(found["bins"])
+    assert found["error"] == pytest.approx(abs(code - 0.25))
 
 
 def test_coverage_by_predicted_value():
@@ -259,18 +269,44 @@ def test_groups_columns_and_probabilities_are_told(runs):
 
 
 def test_intervals_have_a_section(runs, tmp_path, browser):
+    """Where a predictor has intervals, their coverage is looked at on the scored rows."""
     one = read_run(runs["numbers"][0])
-    pairs = one.evidence["pairs"]
-    truth, guess = np.asarray(pairs["truth"]), np.asarray(pairs["prediction"])
-    covered = quality.coverage(guess - 400, guess + 400, truth, guess, 0.9)
-    evidence = {**one.evidence, "coverage": covered}
-    assert misfit_in_run(one.info, evidence, one.predictor) is None
-    path = write_report(dataclasses.replace(one, evidence=evidence), tmp_path / "a.html")
+    table = xpnn.data.load_csv(runs["numbers"][0].parent / "table.csv", target="price")
+    X, y = {name: table.cells[name] for name in ("day", "size", "town")}, table.columns["price"]
+    error = np.abs(one.predictor.predict(X) - y) / one.predictor.target.std
+    vouched = Intervals(None, np.sort(error[:450])[:, None], 0.0, 0.0)
+    predictor = dataclasses.replace(one.predictor, intervals=vouched)
+    rest = np.arange(450, 900)
+    evidence = collect_evidence(predictor, take_rows(X, rest), y[rest], history=one.history)
+    low, high = predictor.predict_interval(X, 0.9).T
+    inside = ((low <= y) & (y <= high))[rest]
+    covered = evidence["coverage"]
+    assert covered["share"] == inside.mean() == pytest.approx(0.9, abs=0.05)
+    assert sum(part["rows"] for part in covered["parts"]) == 450
+    written = json.loads(json.dumps(evidence))
+    assert misfit_in_run(one.info, written, predictor) is None
+    changed = dataclasses.replace(one, predictor=predictor, evidence=written)
+    path = write_report(changed, tmp_path / "a.html")
     for width in (360, 1280):
         page = browser(path, width, 800)
         assert (page.overflow, page.errors) == ([], [])
     share = f"{100 * covered['share']:.1f}\xa0%"
-    assert f"{share} of 180 true values lie in their intervals; promised are 90.0\xa0%" in page.text
+    assert f"{share} of 450 true values lie in their intervals; promised are 90.0\xa0%" in page.text
+    few = dataclasses.replace(predictor, intervals=Intervals(None, vouched.scores[:5], 0.0, 0.0))
+    assert "coverage" not in collect_evidence(few, X, y)
+
+
+def test_a_threshold_decides_what_is_wrong():
+    """Answers, mistakes and groups are those of the threshold; simple models are compared by the likelier class."""
+    X, y = xpnn.data.make_moons(300, noise=0.3, seed=0)
+    net = xpnn.mlp([2, 8, 2], seed=0)
+    predictor = Predictor(net, xpnn.CrossEntropy(), ClassTarget().fit(y), threshold=0.99)
+    found = collect_evidence(predictor, X[150:], y[150:], trained=Trained(X[:150], y[:150], 150))
+    assert found["wrong"] == (predictor.predict(X[150:]) != y[150:]).sum() == y[150:].sum()
+    assert found["groups"]["error"] == found["wrong"] / 150
+    assert all(mistake["prediction"] == "0" for mistake in found["mistakes"])
+    likelier = (net.predict(X[150:]).argmax(axis=1) == y[150:]).mean()
+    assert found["baselines"]["scores"]["accuracy"] == likelier
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -58,6 +58,13 @@ def test_targets(make, y, error, message):
     assert not hasattr(model, "predictor_")
 
 
+def test_a_target_that_numbers_the_rows():
+    with pytest.warns(UserWarning, match=r"target: numbers the rows from 7 to 126, each once; if it is an identifier"):
+        model = regressor().fit(X, np.random.default_rng(0).permutation(N) + 7)
+    assert len(model.predict(X)) == N
+    regressor().fit(X, np.random.default_rng(0).permutation(N) * 2)
+
+
 # -- columns --------------------------------------------------------------------------------------------------------
 def test_duplicate_names():
     pd = pytest.importorskip("pandas", reason="needs pandas: pip install pandas")
@@ -102,7 +109,7 @@ def test_sparse_matrices():
         ),
         (
             ["1/2/2024", "2/3/2024", "3/1/2024"],
-            "have the day or the month first. Say which: dayfirst=True or dayfirst=False",
+            "Write them as 2020-01-31, or in Python say dayfirst=True or dayfirst=False",
         ),
     ],
 )

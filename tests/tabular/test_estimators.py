@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 import json
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -212,6 +214,53 @@ def test_weights():
         classifier(class_weight={"none": 1.0}).fit(columns(), LABEL)
 
 
+def rare(n=1200, seed=0):
+    """One row in ten is of the second class, and no column says which for sure."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, 2))
+    return X, (rng.random(n) < 0.25 / (1 + np.exp(-2 * X[:, 0]))).astype(int)
+
+
+def test_a_metric_of_labels_sets_the_threshold(tmp_path):
+    metrics = pytest.importorskip("sklearn.metrics", reason="needs scikit-learn: pip install 'xpnn[sklearn]'")
+    (X, y), (new, truth) = rare(), rare(seed=1)
+    plain = classifier(validation_fraction=0.3).fit(X, y)
+    model = classifier(validation_fraction=0.3, metric="f1").fit(X, y)
+    assert plain.predictor_.threshold is None
+    assert 0 < model.predictor_.threshold < 0.4
+    np.testing.assert_array_equal(model.predict(new) == 1, model.predict_proba(new)[:, 1] >= model.predictor_.threshold)
+    assert metrics.f1_score(truth, model.predict(new)) > metrics.f1_score(truth, plain.predict(new)) + 0.1
+    assert model.validation_score_ == model.validation_scores_["f1"]
+    assert model.score(new, truth) == metrics.accuracy_score(truth, model.predict(new))
+    model.save(tmp_path / "m.safetensors")
+    np.testing.assert_array_equal(xpnn.load_predictor(tmp_path / "m.safetensors").predict(new), model.predict(new))
+    assert "threshold: 0." in model.summary()
+
+
+def test_metrics_of_probabilities_and_numbers():
+    auc = classifier(metric="roc_auc").fit(columns(), LABEL)
+    assert auc.validation_score_ == auc.validation_scores_["auc"]
+    assert regressor(metric="mae").fit(columns(), PRICE).validation_score_ > 0
+    for make, y, metric in ((classifier, LABEL, "rmse"), (regressor, PRICE, "auc"), (regressor, PRICE, "rsme")):
+        with pytest.raises(OptionError, match=rf"expected a score of \w+ among .*, got '{metric}'"):
+            make(metric=metric).fit(columns(), y)
+
+
+def test_probabilities_are_calibrated():
+    (X, y), (new, truth) = rare(), rare(5000, seed=1)
+    options = {"epochs": 60, "hidden": (128, 128), "validation_fraction": 0.3, "random_state": 1}
+    plain, model = (classifier(**options, calibrate=on).fit(X, y) for on in (False, True))
+    assert plain.predictor_.temperature is None
+    assert model.predictor_.temperature is not None
+    np.testing.assert_array_equal(plain.predict(new), model.predict(new))
+
+    def loss(out):
+        return -np.log(np.maximum(out[np.arange(len(truth)), truth], 1e-12)).mean()
+
+    assert loss(model.predict_proba(new)) <= loss(plain.predict_proba(new)) + 1e-3
+    assert model.validation_scores_["cross_entropy"] <= plain.validation_scores_["cross_entropy"]
+
+
 def test_callbacks_are_called():
     epochs = []
     regressor(callbacks=[LambdaCallback(on_epoch_end=lambda t: epochs.append(t.epoch))]).fit(columns(), PRICE)
@@ -225,6 +274,12 @@ def test_importance_is_by_column():
     assert found.names[0] in ("size", "day", "code")
     assert found.mean[0] > 0
     assert found.values.shape == (6, 3)
+    assert found.metric == "rmse"
+    model = classifier(epochs=40, metric="auc").fit(columns(), LABEL)
+    for metric, name in ((None, "auc"), ("f1", "f1"), ("logloss", "logloss"), ("accuracy", "accuracy")):
+        found = model.feature_importance(columns(), LABEL, metric=metric, n_repeats=2)
+        assert found.metric == name
+        assert found.mean[0] > 0
 
 
 def test_cross_validation():
@@ -298,6 +353,21 @@ def test_what_was_decided_can_be_read_in_the_file(tmp_path):
     assert kept["target"]["classes"] == ["cheap", "dear"]
 
 
+def test_tables_from_files(tmp_path):
+    rows = "\n".join(f"{DAY[k]},{SIZE[k]:.3f},{KIND[k]},{PRICE[k]:.3f}" for k in range(N))
+    (tmp_path / "trees.csv").write_text(f"day,size,kind,price\n{rows}\n")
+    table = xpnn.data.load_csv(tmp_path / "trees.csv", target="price")
+    model = regressor().fit(table, "price")
+    assert model.notes_[0].startswith("day: dates from 2024-01-0")
+    assert model.feature_names_in_.tolist() == ["day", "size", "kind"]
+    assert model.predictor_.info["target"] == "price"
+    expected = model.predict({"day": DAY, "size": SIZE.round(3), "kind": KIND})
+    np.testing.assert_allclose(model.predict(table), expected, rtol=1e-5)
+    model.save(tmp_path / "run")
+    again = xpnn.data.load_csv(tmp_path / "trees.csv", like=table)
+    np.testing.assert_array_equal(xpnn.load_predictor(tmp_path / "run").predict(again), model.predict(table))
+
+
 def test_arrays_come_back_by_position(tmp_path):
     X = np.column_stack([SIZE, np.arange(N) % 5])
     model = regressor().fit(X, PRICE)
@@ -312,3 +382,26 @@ def test_a_bare_predictor_is_no_estimator(tmp_path):
     model.save(tmp_path / "m.safetensors")
     with pytest.raises(FileFormatError, match=r"got a model of no estimator .* Use xpnn.load_predictor"):
         TabularRegressor.load(tmp_path / "m.safetensors")
+
+
+def test_scikit_learn_is_not_needed():
+    """In a process of its own, where it cannot be imported: all but what scikit-learn itself asks for."""
+    code = """
+import sys
+sys.modules.update(dict.fromkeys(("sklearn", "scipy", "pandas")))
+import numpy as np
+from xpnn.tabular import TabularRegressor
+X = {"a": np.arange(60.0) % 7, "b": ["u", "v"] * 30}
+try:
+    TabularRegressor().predict(X)
+except ValueError as error:
+    print(type(error).__name__, error)
+model = TabularRegressor(preset="quick", hidden=(4,), epochs=2).fit(X, np.arange(60.0) ** 2)
+print(model.predict_interval(X, 0.5).shape, model.get_params()["hidden"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [
+        "DataError TabularRegressor.predict: expected a fitted estimator, got one that is not fitted yet. "
+        "Call fit first.",
+        "(60, 2) (4,)",
+    ]

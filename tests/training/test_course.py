@@ -82,6 +82,45 @@ def test_weight_decay_follows_its_schedule(schedule):
     assert not np.array_equal(weights(given), weights(fit(make(schedule=xpnn.CosineDecay()))))
 
 
+RULES = {
+    "sgd": lambda: xpnn.SGD(0.1, 0.9, weight_decay=0.1),
+    "momentum": lambda: xpnn.Momentum(0.1, weight_decay=0.1),
+    "rmsprop": lambda: xpnn.RMSProp(0.01, weight_decay=0.1),
+    "adagrad": lambda: xpnn.AdaGrad(0.1, weight_decay=0.1),
+    "adam": lambda: xpnn.Adam(0.01, weight_decay=0.1),
+    "adamw": lambda: xpnn.AdamW(0.01, weight_decay=0.5),
+    "nadam": lambda: xpnn.NAdam(0.01, weight_decay=0.1),
+    "lion": lambda: xpnn.Lion(0.01, weight_decay=0.5),
+    "muon": lambda: xpnn.Muon(0.02, weight_decay=0.5),
+}
+
+
+def test_every_rule_with_a_decay_is_here():
+    rules = {c for c in vars(xpnn.optim).values() if isinstance(c, type) and issubclass(c, xpnn.Optimizer)}
+    assert {type(make()) for make in RULES.values()} == rules - {xpnn.Optimizer, xpnn.LBFGS}
+
+
+@pytest.mark.parametrize("factors", [False, True], ids=["", "factors"])
+@pytest.mark.parametrize("name", RULES)
+def test_under_every_rule_it_is_the_decay_of_the_epoch(name, factors):
+    """One step an epoch, before which the optimizer is told another decay."""
+    own = {"lr_mult": 0.5, "decay_mult": 3.0} if factors else {}
+
+    def trainer(**options):
+        layers = xpnn.Linear(8, **own), xpnn.Tanh(), xpnn.Linear(8), xpnn.Tanh(), xpnn.Linear(3)
+        net = xpnn.Sequential(*layers, n_in=4, dtype="float64")
+        return xpnn.Trainer(net, xpnn.CrossEntropy(), RULES[name](), **options)
+
+    def set_decay(by_hand):
+        by_hand.optimizer.weight_decay = given * schedule.resolve(EPOCHS)(by_hand.epoch)
+
+    given, schedule = RULES[name]().weight_decay, xpnn.FlatCosine(flat=0.25)
+    scheduled = fit(trainer(weight_decay_schedule=schedule), batch_size=48)
+    by_hand = fit(trainer(callbacks=[xpnn.LambdaCallback(on_epoch_begin=set_decay)]), batch_size=48)
+    np.testing.assert_array_equal(weights(scheduled), weights(by_hand))
+    assert not np.array_equal(weights(scheduled), weights(fit(trainer(), batch_size=48)))
+
+
 @pytest.mark.parametrize("decoupled", [True, False])
 def test_the_numbers_of_a_decay(decoupled):
     kind = xpnn.AdamW if decoupled else xpnn.SGD
@@ -155,6 +194,11 @@ class Climbing(xpnn.schedules.Schedule):
         return 1.0 + t
 
 
+class Unfinished(xpnn.schedules.Schedule):
+    def __call__(self, t):
+        pass
+
+
 class Sinking(xpnn.schedules.Schedule):
     def __call__(self, t):
         return 1.0 - t
@@ -169,6 +213,11 @@ class Sinking(xpnn.schedules.Schedule):
         ),
         ({"dropout_schedule": Sinking()}, r"of which the highest is 0\.4, got -0\.3333"),
         ({"weight_decay_schedule": Sinking()}, r"Sinking\.__call__: expected factors that leave a weight decay of at"),
+        (
+            {"dropout_schedule": Unfinished()},
+            r"Unfinished\.__call__: expected a factor >= 0 on the rates of dropout, got",
+        ),
+        ({"weight_decay_schedule": Unfinished()}, r"expected a factor >= 0 on the weight decay, got None"),
         ({"dropout_schedule": 0.5}, r"expected dropout_schedule to be a schedule object such as"),
         ({"weight_decay_schedule": xpnn.FlatCosine}, r"expected weight_decay_schedule to be a schedule object such as"),
     ],

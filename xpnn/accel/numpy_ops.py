@@ -285,15 +285,39 @@ class NumpyOps(Ops):
             )
 
     # -- data -----------------------------------------------------------------------------------------------
-    def take_rows(self, x: Array, index: Array) -> Array:
+    def take_rows(self, x: Array, index: Array, out: Array | None = None) -> Array:
         """Gather rows; by a compiled loop, where there is one, if they are long or traced."""
         long = type(x) is Traced or (type(x) is np.ndarray and x.ndim == 2 and x.shape[1] >= _WIDE)
         numbers = index.ndim == 1 and index.dtype == np.int64 and index.size > 0
-        if self._loops is not None and long and numbers and x.size > 0 and x.flags.c_contiguous:
-            out = np.empty_like(x, shape=(len(index), *x.shape[1:]))
-            if self._loops.take_rows(self._pool, _bytes(out), _bytes(x), index, len(x)):
-                return out
-        return super().take_rows(x, index)
+        if self._loops is not None and long and numbers and x.size > 0 and x.flags.c_contiguous and out is None:
+            rows = np.empty_like(x, shape=(len(index), *x.shape[1:]))
+            if self._loops.take_rows(self._pool, _bytes(rows), _bytes(x), index, len(x)):
+                return rows
+        return super().take_rows(x, index, out)
+
+    def whole_numbers(self, x: Array, dtype: DType) -> Array:
+        """Round to whole numbers, by a compiled loop where there is one."""
+        if self._loops is None or not _plain(x) or dtype != np.int64:
+            return super().whole_numbers(x, dtype)
+        made = np.empty_like(x, dtype=dtype)
+        self._loops.whole(made.reshape(-1), x.reshape(-1))
+        return made
+
+    def sum_rows(self, rows: Array, index: Array, out: Array) -> None:
+        """Sum rows by number, in their order, whatever the count of numbers; by a compiled loop where there is one."""
+        single = out.ndim == rows.ndim == 2 and index.ndim == 1 and index.dtype == np.int64
+        alike = single and _plain(rows) and _plain(out) and rows.dtype == out.dtype
+        if self._loops is not None and alike and self._loops.sum_rows(out, rows, index, len(index)):
+            return
+        if type(rows) is Traced or type(out) is Traced:
+            super().sum_rows(rows, index, out)
+            return
+        n, dim = out.shape[-2:]
+        for k in np.ndindex(out.shape[:-2]):  # one network after the other
+            sums = np.zeros((n, dim), out.dtype)
+            places = (index[k] if index.ndim > 1 else index)[:, None] * dim + np.arange(dim)
+            np.add.at(sums.reshape(-1), places.reshape(-1), rows[k].reshape(-1))
+            out[k] = sums
 
 
 def trace_objection(ops: Ops) -> str | None:

@@ -1,4 +1,4 @@
-"""The command line: ``xpnn check | train | predict | evaluate | report | gradcheck | parity | bench | doctor | info``.
+"""The command line: check, train, search, predict, evaluate, report, gradcheck, parity, bench, doctor and info.
 
 Exit status 0 is success, 1 a check that failed, 2 bad input (one line on stderr, no traceback), 130 Ctrl-C, 143
 SIGTERM, 129 a terminal that hung up.
@@ -9,19 +9,25 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
-from ..arguments import printable
+from .. import __version__
+from ..arguments import printable, suggest
 from ..errors import XpnnError
-from . import bench, check, report, score, system, train, trust
+from . import bench, check, report, score, search, system, train, trust
 from .interrupts import Signals, status_of, word_of
 from .options import in_options
 from .streams import Lasting, open_missing
 from .terminal import Shown
 
 __all__ = ["main", "make_parser"]
+
+
+# How argparse words it.
+_CHOICE = re.compile(r"invalid choice: '(?P<given>[^']*)' \(choose from (?P<known>.*)\)$")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -32,11 +38,33 @@ class _Parser(argparse.ArgumentParser):
             formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=28),
         )
 
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse a command line; of an option that is not known say which one is like it."""
+        found, left = self.parse_known_args(args, namespace)
+        if left:
+            known = self._options(getattr(found, "command", None))
+            options = [word.partition("=")[0] for word in left if word.startswith("-")]
+            hint = suggest(options[0], known, "") if options else ""
+            self.error(f"unrecognized arguments: {' '.join(left)}" + (f". {hint}" if hint else ""))
+        return found
+
+    def _options(self, command: str | None) -> list[str]:
+        """Return the options of the command that was given, or those of this parser."""
+        actions = list(self._actions)
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction) and command in action.choices:
+                actions = action.choices[command]._actions
+        return [name for action in actions for name in action.option_strings if name.startswith("--")]
+
     def error(self, message: str) -> NoReturn:
         """Say what is wrong in one line, and where help is."""
+        if choice := _CHOICE.search(message):
+            hint = suggest(choice["given"], re.findall(r"[\w.-]+", choice["known"]), "")
+            message += f". {hint}" if hint else ""
         if message.endswith("expected one argument"):
             message += ", and one that begins with - after =, as in --missing=-999,NA"
-        print(f"{self.prog}: {printable(message)}. See {self.prog} --help", file=sys.stderr)
+        end = "" if message.endswith("?") else "."
+        print(f"{self.prog}: {printable(message)}{end} See {self.prog} --help", file=sys.stderr)
         raise SystemExit(2)
 
 
@@ -47,8 +75,9 @@ def make_parser() -> argparse.ArgumentParser:
         description="Neural networks on any array library: train, predict, and check that it is right.",
         epilog="`xpnn COMMAND --help` tells all options of a command.",
     )
+    parser.add_argument("--version", action="version", version=f"xpnn {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, prog="xpnn")
-    for module in (check, train, score, report, trust, bench, system):
+    for module in (check, train, search, score, report, trust, bench, system):
         module.add_commands(commands)
     return parser
 
@@ -77,6 +106,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     out, err, signals = Lasting(Shown(sys.stdout)), Lasting(Shown(sys.stderr)), Signals()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
+            if not argv:
+                make_parser().print_help()
+                return 0
             with signals.caught():
                 # A run keeps the command that made it.
                 args = make_parser().parse_args(argv, argparse.Namespace(argv=argv, signals=signals))

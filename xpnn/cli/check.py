@@ -25,7 +25,7 @@ def add_commands(commands: Any) -> None:
         "beside it; print what is found, worst first, with one thing to try for each. Nothing is trained or changed. "
         "Exit status 0 also where something is found.",
     )
-    parser.add_argument("source", metavar="FILE.csv", help="the table")
+    parser.add_argument("source", metavar="FILE.csv", help="the table, of any kind that xpnn train takes")
     parser.add_argument(
         "--target",
         metavar="COLUMN",

@@ -6,6 +6,7 @@ import argparse
 import itertools
 import sys
 import time
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 from .. import schedules
@@ -36,6 +37,7 @@ class Ending(NamedTuple):
     why: str | None  # it ended early, if it did
     best_epoch: int | None
     resumable: bool = False  # it can go on
+    at: str = "in the first epoch"  # where, if there is nothing to show yet
 
 
 class Course(Protocol):
@@ -65,6 +67,12 @@ class Course(Protocol):
 
     def predictor(self, info: dict[str, Any]) -> Predictor:
         """Return what was learned."""
+
+    def write_more(self, folder: Path, run: str) -> list[Path]:
+        """Write what else belongs to the run of this id, and return the files."""
+
+    def tell(self) -> None:
+        """Print what else was found out."""
 
 
 def cut_short(args: argparse.Namespace, error: BaseException, history: History) -> Ending:
@@ -99,14 +107,17 @@ class OneNetwork:
 
     @property
     def summary(self) -> str:
+        """What is trained on what, in a line."""
         size = f"{self.rows:,} training rows, {self.X.shape[1]} inputs, {self.net.n_params:,} parameters"
         return f"{size}, {self.backend.spec} {self.args.dtype}"
 
     @property
     def history(self) -> History:
+        """The epochs so far."""
         return History() if self.trainer is None else self.trainer.history
 
     def begin(self, staging: Staging) -> bool:
+        """Be ready to train, or to go on; return whether there is something to go on from."""
         self.checkpoint = staging.path / CHECKPOINT
         self.trainer = _trainer(self.args, self.problem, self.net, _callbacks(self.args, staging))
         if not self.checkpoint.is_file():
@@ -115,6 +126,7 @@ class OneNetwork:
         return True
 
     def fit(self, plan: dict[str, Any]) -> Ending:
+        """Train to the end, early or not."""
         if "ended" in plan:  # only its results were not written
             return Ending(**plan["ended"])
         args, trainer = self.args, self._begun()
@@ -139,14 +151,25 @@ class OneNetwork:
         return ending._replace(seconds=earlier + time.perf_counter() - began, best_epoch=best)
 
     def keep(self) -> None:
-        self._begun().save(self.checkpoint)
+        """Write what going on needs."""
+        trainer = self._begun()
+        trainer.save(self.checkpoint)
 
     def worth_keeping(self) -> bool:
+        """Whether there is more to go on with than the beginning."""
         return (self.checkpoint is not None and self.checkpoint.is_file()) or len(self.history) > 0
 
     def predictor(self, info: dict[str, Any]) -> Predictor:
+        """Return what was learned."""
         trainer = self._begun()
         return Predictor(trainer.net, trainer.loss, self.problem.target, self.problem.encoder, info)
+
+    def write_more(self, folder: Path, run: str) -> list[Path]:
+        """Write what else belongs to the run."""
+        return []
+
+    def tell(self) -> None:
+        """Print what else was found out."""
 
     def _begun(self) -> Trainer:
         if self.trainer is None:

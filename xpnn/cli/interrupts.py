@@ -78,6 +78,18 @@ class Signals:
         finally:
             self._held = False
 
+    @contextlib.contextmanager
+    def released(self) -> Iterator[None]:
+        """Within what is held, answer signals in this block, first the one that waits."""
+        held, self._held = self._held, False
+        try:
+            if self.pending is not None:
+                pending, self.pending = self.pending, None
+                raise pending
+            yield
+        finally:
+            self._held = held
+
     def _answer(self, signum: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         first = self._first is None

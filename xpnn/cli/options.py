@@ -27,6 +27,7 @@ __all__ = [
     "finite",
     "in_options",
     "print_json",
+    "several",
     "share",
     "sizes",
     "whole",
@@ -65,6 +66,11 @@ def whole(text: str) -> int:
     return _number(text, int, "a whole number of at least 1", lambda v: v >= 1)
 
 
+def several(text: str) -> int:
+    """Read a whole number of at least 2."""
+    return _number(text, int, "a whole number of at least 2", lambda v: v >= 2)
+
+
 def share(text: str) -> float:
     """Read a share in [0, 1)."""
     return _number(text, float, "a share of at least 0 and below 1", lambda v: 0 <= v < 1)
@@ -88,7 +94,7 @@ def bins(text: str) -> int | str:
 # -- groups of options ------------------------------------------------------------------------------------------
 # What stands for a value in the help, unless the option says it.
 _METAVARS: dict[Callable[[str], Any], str] = {
-    **dict.fromkeys((int, whole, bins), "N"),
+    **dict.fromkeys((int, whole, several, bins), "N"),
     **dict.fromkeys((above_zero, at_least_zero), "X"),
     share: "P",
     sizes: "N,N",
@@ -177,7 +183,7 @@ def add_resume(parser: argparse.ArgumentParser) -> None:
 
 
 def add_table(parser: argparse.ArgumentParser, *, labels: bool = True, trained: bool = False) -> None:
-    """Add the options of reading a CSV file; a trained model brings defaults of its own."""
+    """Add the options of reading a table; a trained model brings defaults of its own."""
     group = parser.add_argument_group("reading a table")
     delimiter = "as in training" if trained else "told from the file"
     words = "as in training" if trained else ",".join(word for word in MISSING if word)
@@ -192,6 +198,14 @@ def add_table(parser: argparse.ArgumentParser, *, labels: bool = True, trained: 
         metavar="WORDS",
         help=f"cells that mean no value, as an empty cell always does, with commas; default {words}",
     )
+    coding = "as in training" if trained else "UTF-8, or UTF-16 or UTF-32 where its first bytes say so"
+    group.add_argument(
+        "--encoding", metavar="NAME", help=f"of text, such as cp1252 (Windows) or latin-1; default {coding}"
+    )
+    text = f"leave out lines that begin with this; default {'as in training' if trained else 'none'}"
+    group.add_argument("--comment", metavar="CHAR", help=text)
+    sheet = "as in training" if trained else "the first"
+    group.add_argument("--sheet", metavar="NAME", help=f"of a workbook (.xlsx); default {sheet}")
     if labels:
         group.add_argument("--strip-target", metavar="ENDING", help="ending to take off every label, such as '.'")
 
@@ -202,6 +216,8 @@ _SPELLINGS = (
     ("pass header=False", "pass --header no"),
     ("add it to missing=(...)", "name it with --missing"),
     ("take it out of missing=(...)", "name the others with --missing"),
+    ("or pass encoding='cp1252' if", "or pass --encoding cp1252 if"),
+    ("sheet= names another", "--sheet names another"),
     ("say that it is numeric", "name it with --numeric"),
     ("say that it is categorical", "name it with --categorical"),
     (

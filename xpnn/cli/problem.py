@@ -22,7 +22,7 @@ from .findings import look_over, refuse_doubts, refuse_small, say, worded
 from .recipe import check_task
 from .sources import Source, names, open_source
 
-__all__ = ["Problem", "Scored", "read_problem"]
+__all__ = ["Problem", "Scored", "check_test_file", "read_problem"]
 
 
 class Problem(NamedTuple):
@@ -37,6 +37,7 @@ class Problem(NamedTuple):
 
     @property
     def n_out(self) -> int:
+        """Outputs of the network."""
         return len(self.target.classes) if isinstance(self.target, ClassTarget) else 1
 
     def encoded(self, part: str) -> tuple[Any, np.ndarray]:
@@ -76,6 +77,8 @@ class Problem(NamedTuple):
 
 
 class Scored(NamedTuple):
+    """Rows to score on."""
+
     raw: Any
     y: np.ndarray
     name: str
@@ -106,7 +109,7 @@ def read_problem(settings: argparse.Namespace, note: Callable[..., None]) -> Pro
             target = NumberTarget().fit(source.y[parts["train"]], spelling=source.spelling)
             y = target.encode(source.y)
         encoder = fit_encoder(source, parts["train"], settings)
-        note(*getattr(encoder, "notes", []), *_check_test_file(source, encoder, target))
+        note(*getattr(encoder, "notes", []), *check_test_file(source, encoder, target))
     findings: list[AuditFinding] | None = None
     if source.table is not None and isinstance(encoder, TableEncoder):
         found = look_over(settings, source.table, source.test_table, held_out=parts["test"])
@@ -132,7 +135,7 @@ def fit_encoder(source: Source, rows: np.ndarray, args: argparse.Namespace) -> T
     return None
 
 
-def _check_test_file(source: Source, encoder: Any, target: Target) -> list[str]:
+def check_test_file(source: Source, encoder: Any, target: Target) -> list[str]:
     """Encode the test data before training, so that what does not fit is said at once; return remarks."""
     if source.raw_test is None:
         return []

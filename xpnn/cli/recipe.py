@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import OptionError
 from ..search.configuration import OPTIMIZERS
+from ..tabular.recipe import Recipe
 from .sources import Kind, kind_of
 
-__all__ = ["check_task", "default_of", "option", "refuse_idle", "rows_a_batch", "settle"]
+__all__ = ["check_task", "default_of", "option", "overrides", "refuse_idle", "rows_a_batch", "settle"]
 
 # The recipes' learning rates are Adam's; rules that divide by no or another norm of the gradients need others.
 _RATES = {"sgd": 100.0, "momentum": 100.0, "adagrad": 10.0, "lion": 0.1, "muon": 20.0}
@@ -48,6 +50,10 @@ _KINDS: dict[Kind, str] = {
 }
 _FILES: tuple[Kind, ...] = ("table", "arrays", "stream")
 _TABLES: tuple[Kind, ...] = ("table",)
+_OF_TABLES = (
+    *("header", "delimiter", "missing", "encoding", "comment", "sheet"),
+    *("drop", "categorical", "numeric", "decimal", "bins", "preset", "keep"),
+)
 _ACTS_ON: dict[str, tuple[Kind, ...]] = {
     "target": _FILES,
     "test_file": _FILES,
@@ -56,7 +62,7 @@ _ACTS_ON: dict[str, tuple[Kind, ...]] = {
     "data_dir": ("mnist",),
     "no_download": ("mnist",),
     "strip_target": _FILES,
-    **dict.fromkeys(("header", "delimiter", "missing", "drop", "categorical", "numeric", "decimal", "bins"), _TABLES),
+    **dict.fromkeys((*_OF_TABLES, "drop_missing_target"), _TABLES),
 }
 
 
@@ -98,8 +104,10 @@ def settle(args: argparse.Namespace) -> argparse.Namespace:
     A batch size of 0 waits for the number of rows.
     """
     kind = kind_of(args.source)
+    if args.command == "search" and kind != "table":
+        raise OptionError(f"search: expected a table, a .csv file, got {args.source}. Use xpnn train, or xpnn.search.")
     _refuse_contradictions(args, kind)
-    defaults = _defaults(args, kind)
+    defaults = _preset_defaults(args) if args.preset else _defaults(args, kind)
     return argparse.Namespace(
         **{name: defaults.get(name) if value is None else value for name, value in vars(args).items()}
     )
@@ -113,6 +121,14 @@ def _refuse_contradictions(args: argparse.Namespace, kind: Kind) -> None:
         raise OptionError("--test-target: expected a --test-file that it belongs to, got none. Add --test-file X.npy.")
     if kind == "stream" and args.test_file and not args.test_target:
         raise OptionError(f"--test-file: {args.test_file} needs the file of its targets. Add --test-target y.npy.")
+    if args.preset:
+        for name, silent in _WITHOUT_PRESET.items():
+            if getattr(args, name) != silent:
+                raise OptionError(f"{option(name)}: expected no --preset beside it, got {args.preset}. Leave one out.")
+    else:
+        for name in _WITH_PRESET:
+            if getattr(args, name, None) is not None:
+                raise OptionError(f"{option(name)}: expected a --preset that it acts on, got none. Try --preset good.")
     if args.validation_size == 0:
         for name, given in (("patience", args.patience), ("schedule plateau", args.schedule == "plateau")):
             if given:
@@ -121,6 +137,12 @@ def _refuse_contradictions(args: argparse.Namespace, kind: Kind) -> None:
         for name in ("activation", "dropout", "residual", "norm"):
             if getattr(args, name) not in (None, False, 0.0, "none"):
                 raise OptionError(f"--{name}: expected a hidden layer to act on, got none. Widen --hidden.")
+
+
+def _preset_defaults(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the values of options that no recipe decides."""
+    # Where rows are held out in folds, all of them can be learned from.
+    return {"test_size": 0.0 if args.test_file or args.cv else 0.2, "dtype": "float32"}
 
 
 def _defaults(args: argparse.Namespace, kind: Kind) -> dict[str, Any]:
@@ -143,7 +165,43 @@ def _defaults(args: argparse.Namespace, kind: Kind) -> dict[str, Any]:
         "patience": recipe.patience if args.validation_size else None,
         "dtype": "float32",
         "bins": "auto" if kind == "table" else None,
+        "schedule": "cosine",
+        "label_smoothing": 0.0,
+        "ema": 0.0,
     }
+
+
+#: Options that are entries of a table's recipe, by the same name.
+_ENTRIES = (
+    *("hidden", "activation", "dropout", "lr", "schedule", "batch_size", "epochs", "patience", "weight_decay"),
+    *("label_smoothing", "clip_norm", "ema", "bins"),
+)
+# What only a network without a preset has, with the value that says nothing.
+_WITH_PRESET = ("time_limit", "ensemble", "metric", "cv")
+_WITHOUT_PRESET = {"init": "auto", "clip_value": None}
+
+
+def overrides(args: argparse.Namespace) -> Callable[[Recipe], dict[str, Any]]:
+    """Return what the options say of a recipe, given that which would be chosen without them."""
+
+    def changes(recipe: Recipe) -> dict[str, Any]:
+        given = {name: getattr(args, name) for name in _ENTRIES}
+        found = {name: value for name, value in given.items() if value is not None}
+        found["validation_fraction"] = args.validation_size
+        if args.norm != "none":
+            found["norm"] = args.norm
+        if args.residual:
+            found["residual"] = True
+        if args.loss != "auto":
+            found["loss"] = args.loss
+        if args.optimizer != recipe.optimizer:
+            found = {"optimizer": args.optimizer, "lr": recipe.lr * _RATES.get(args.optimizer, 1.0)} | found
+        found |= getattr(args, "entries", None) or {}
+        if args.warmup is not None:
+            found["warmup"] = min(args.warmup / found.get("epochs", recipe.epochs), 0.99)
+        return found
+
+    return changes
 
 
 def check_task(args: argparse.Namespace, task: str) -> None:
@@ -151,7 +209,7 @@ def check_task(args: argparse.Namespace, task: str) -> None:
     idle = {
         "regression": {
             "class_weight": args.class_weight != "none",
-            "label_smoothing": args.label_smoothing > 0,
+            "label_smoothing": (args.label_smoothing or 0) > 0,
             "strip_target": args.strip_target is not None,
         },
         "classification": {"loss": args.loss != "auto"},

@@ -8,6 +8,7 @@ import platform
 import sys
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from ..backend import Backend
 from ..data.targets import ClassTarget
 from ..errors import BackendUnavailableError, DataError
 from ..files import atomic_path, file_digest, may_be_changed, parse_json
-from ..metrics import most_confused
+from ..metrics import get_score, most_confused
 from ..optional import needs
 from ..predictor import MODEL, Predictor
 from ..report import comparison_of, comparison_table
@@ -32,8 +33,8 @@ __all__ = ["FILES", "check_folder", "machine", "report_baselines", "report_score
 FILES = (MODEL, "scores.json", "history.csv", "evidence.json")
 
 
-def report_scores(predictor: Predictor, scores: dict[str, Any], name: str) -> None:
-    """Print scores as a person reads them."""
+def report_scores(predictor: Predictor, scores: dict[str, Any], name: str, metric: str | None = None) -> None:
+    """Print scores as a person reads them, that which was asked for too."""
     with needs("tabulate", "xpnn"):
         from tabulate import tabulate
 
@@ -41,10 +42,10 @@ def report_scores(predictor: Predictor, scores: dict[str, Any], name: str) -> No
     if not isinstance(predictor.target, ClassTarget):
         r2 = f"{scores['r2']:.4f}" if np.isfinite(scores["r2"]) else "— (all targets are equal)"
         line = f"RMSE {scores['rmse']:,.6g}, MAE {scores['mae']:,.6g}, R² {r2}"
-        print(f"{name}: {line} on {scores['rows']:,} rows")
+        print(f"{name}: {line}{_asked(scores, metric)} on {scores['rows']:,} rows")
         return
     line = f"accuracy {scores['accuracy']:.2%}, cross-entropy {scores['cross_entropy']:.4f}"
-    print(f"{name}: {line} on {scores['rows']:,} rows")
+    print(f"{name}: {line}{_asked(scores, metric)} on {scores['rows']:,} rows")
     matrix, names = np.asarray(scores["confusion"]), [printable(str(c)) for c in predictor.target.classes]
     if len(names) <= 20:
         print("\nConfusion matrix (rows: truth, columns: prediction)")
@@ -54,6 +55,14 @@ def report_scores(predictor: Predictor, scores: dict[str, Any], name: str) -> No
     if pairs:
         print("\nMost confused")
         print(tabulate(pairs, headers=["truth", "taken for", "times"], disable_numparse=[0, 1]))
+
+
+def _asked(scores: dict[str, Any], metric: str | None) -> str:
+    """Return the score that was asked for, unless it is printed anyway."""
+    name = None if metric is None else get_score(metric).name
+    return (
+        "" if name in (None, "accuracy", "rmse", "mae", "r2") or name not in scores else f", {name} {scores[name]:.4f}"
+    )
 
 
 def report_baselines(evidence: dict[str, Any]) -> None:
@@ -112,8 +121,11 @@ def write_results(
     history: History,
     points: tuple[np.ndarray, np.ndarray] | None,
     evidence: dict[str, Any],
+    beside: Sequence[Path] = (),
 ) -> list[Path]:
     """Write model, scores, history, evidence and pictures (of `points` and their classes too); return their paths.
+
+    Files `beside` them that belong to the run are written already.
 
     All bear the run's id, or, of another format, their digests stand beside it in the model and in the scores.
     """
@@ -129,6 +141,7 @@ def write_results(
             paths += _pictures(out, predictor, history, points)
     except BackendUnavailableError as error:
         print(f"no pictures: {error}", file=sys.stderr)
+    paths += beside
     run["files"] = {path.name: file_digest(path) for path in paths[2:]}
     predictor.save(paths[0])
     with atomic_path(paths[1]) as temporary:

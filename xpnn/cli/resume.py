@@ -16,7 +16,7 @@ from ..files import file_digest, parse_json
 from ..staging import STAGING, Staging, plan_of, recover
 from ..training import Checkpoint, CSVLogger, Trainer
 from .recipe import option, settle
-from .sources import BUILTIN, kind_of, stem_of
+from .sources import BUILTIN, STDIN, kind_of, stem_of
 from .system import versions
 
 __all__ = [
@@ -35,11 +35,11 @@ __all__ = [
 CHECKPOINT = "checkpoint.safetensors"
 #: What does not change the result.
 NO_SETTINGS = (
-    *("run", "command", "argv", "parse", "signals"),
+    *("run", "command", "argv", "parse", "signals", "entries"),
     *("json", "quiet", "out", "report", "resume", "checkpoint_seconds"),
 )
 # What may be raised when a run goes on.
-_LIMITS = ("epochs", "max_seconds")
+_LIMITS = {"train": ("epochs", "max_seconds"), "search": ("max_seconds",)}
 _PATHS = ("source", "target", "test_file", "test_target", "data_dir")
 
 
@@ -57,6 +57,8 @@ def find_job(args: argparse.Namespace) -> Job:
     """Return a new run; or, with --resume, the one to go on with, if what is asked for now is what it began with."""
     if not args.resume:
         return Job(settle(args), _out_of(args))
+    if args.source == STDIN:
+        raise OptionError("--resume: expected a file, got - for standard input, which is not kept. Train on a file.")
     named = args.source not in BUILTIN and Path(args.source).expanduser().is_dir()  # xpnn train --resume OUT
     if named and args.out:
         raise OptionError(f"--out: expected no option beside the folder {args.source}, got {args.out}. Leave it out.")
@@ -66,24 +68,33 @@ def find_job(args: argparse.Namespace) -> Job:
     plan = plan_of(out)
     if plan is None:
         return _without_plan(args, out, named=named)
+    limits = _LIMITS[args.command]
     try:
+        begun = plan["argv"][0]
+        if begun in _LIMITS and begun != args.command:
+            raise DataError(
+                f"--resume: expected a run of xpnn {args.command}, got one of xpnn {begun} in {out}. Go on with "
+                f"xpnn {begun} --resume {out}."
+            )
         stored, cwd = args.parse(plan["argv"][1:]), Path(plan["cwd"])
-    except (KeyError, TypeError) as error:
+    except (LookupError, TypeError) as error:
         raise FileFormatError(
             f"{out / STAGING}: expected the plan of a run, got a damaged one. Remove this folder, and train again."
         ) from error
     asked = _asked(args, stored) if named else args
+    if stored.source == STDIN:
+        raise OptionError(f"--resume: expected a run on a file, got one on standard input in {out}. Train anew.")
     here = cwd if named and cwd.is_dir() else Path()
     _refuse_differences(
         out,
         {name: _comparable(name, value, cwd) for name, value in vars(stored).items()},
         {name: _comparable(name, value, here) for name, value in vars(asked).items()},
-        ignored=_LIMITS,
+        ignored=limits,
     )
     with contextlib.chdir(here):
         settings = settle(asked)
-        first = settle(argparse.Namespace(**{**vars(asked), **{name: getattr(stored, name) for name in _LIMITS}}))
-    for name in _LIMITS:
+        first = settle(argparse.Namespace(**{**vars(asked), **{name: getattr(stored, name) for name in limits}}))
+    for name in limits:
         least, value = (math.inf if v is None else v for v in (getattr(first, name), getattr(settings, name)))
         if value < least:
             raise OptionError(
@@ -97,6 +108,7 @@ def find_job(args: argparse.Namespace) -> Job:
 def _out_of(args: argparse.Namespace) -> Path:
     """Return the folder to write to."""
     name = args.source if args.source in BUILTIN else stem_of(args.source)
+    name += "-search" if args.command == "search" else ""
     return Path(args.out or Path("runs", name)).expanduser()
 
 
@@ -116,7 +128,7 @@ def _without_plan(args: argparse.Namespace, out: Path, *, named: bool) -> Job:
         if named:
             raise DataError(
                 f"--resume: expected the folder of a run that has not ended, got {out}. "
-                "Pass the folder that was given to `xpnn train --out`."
+                f"Pass the folder that was given to `xpnn {args.command} --out`."
             )
         return Job(settle(args), out)
     try:
@@ -124,7 +136,9 @@ def _without_plan(args: argparse.Namespace, out: Path, *, named: bool) -> Job:
         options, data = dict(info["options"]), dict(info.get("run", {}).get("data", {}))
         options["source"], info["epochs"]  # what is told of it
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise FileFormatError(f"{scores}: expected what xpnn train writes, got a damaged file. Train again.") from error
+        raise FileFormatError(
+            f"{scores}: expected what xpnn {args.command} writes, got a damaged file. Train again."
+        ) from error
     if named:
         asked = _asked(args, argparse.Namespace(**options))
     else:

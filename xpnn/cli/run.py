@@ -8,6 +8,7 @@ import dataclasses
 import datetime
 import shlex
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from ..arguments import printable
@@ -16,6 +17,7 @@ from ..data.audit import leaks
 from ..errors import XpnnError
 from ..report import check_requirements, collect_evidence, read_run, write_report
 from ..staging import Staging
+from ..tabular.fit import own_score
 from .course import Course, Ending, OneNetwork
 from .interrupts import status_of, word_of
 from .options import finite, in_options, print_json
@@ -23,20 +25,29 @@ from .problem import Problem, read_problem
 from .results import FILES, check_folder, machine, report_baselines, report_scores, superseded, write_results
 from .resume import NO_SETTINGS, Job, changed_versions, check_data, find_job, new_plan
 from .system import versions
+from .tables import Networks, TableProblem, read_table_problem
 
-__all__ = ["run_train"]
+__all__ = ["run_job", "run_train"]
+
+
+OfTable = Callable[[argparse.Namespace, TableProblem, str | Backend], Course]
 
 
 def run_train(args: argparse.Namespace) -> int:
     """Train, score and save; or go on with a run that was cut short."""
+    return run_job(args)
+
+
+def run_job(args: argparse.Namespace, of_table: OfTable | None = None) -> int:
+    """Train in a way that may be one for tables, score and save; or go on with a run that was cut short."""
     job = find_job(args)
     if job.finished is not None:
         return _tell_finished(job)
     with contextlib.chdir(job.cwd):
-        return _train(job)
+        return _train(job, of_table)
 
 
-def _train(job: Job) -> int:
+def _train(job: Job, of_table: OfTable | None) -> int:
     settings = job.settings
     if settings.report:
         check_requirements("--report")
@@ -54,8 +65,13 @@ def _train(job: Job) -> int:
             print(*map(printable, texts), sep="\n")
 
     note(*(changed_versions(job.plan) if job.plan is not None else ()))
-    problem = read_problem(settings, note)
-    course = OneNetwork(settings, problem, backend)
+    course: Course
+    if settings.preset:
+        given = read_table_problem(settings, note)
+        problem, course = given.problem, (of_table or Networks)(settings, given, backend)
+    else:
+        problem = read_problem(settings, note)
+        course = OneNetwork(settings, problem, backend)
     note(course.summary)
     check_folder(job.out)
     with Staging(job.out) as staging:
@@ -96,7 +112,7 @@ def _conclude(job: Job, staging: Staging, course: Course, problem: Problem, note
                 ending = ending._replace(resumable=_kept(settings, course))
             if not len(course.history):
                 told = f"go on with xpnn {settings.command} --resume {job.out}"
-                print(f"{ending.why} in the first epoch: {told}", file=sys.stderr)
+                print(f"{ending.why} {ending.at}: {told}", file=sys.stderr)
                 return ending.status
             _finish(job, staging, course, problem, notes, ending)
     except BaseException:
@@ -149,6 +165,8 @@ def _finish(job: Job, staging: Staging, course: Course, problem: Problem, notes:
     info["run"] = {name: (staging.plan or {})[name] for name in ("id", "data")}
     predictor = course.predictor(info)
     scores = predictor.score(scored.raw, scored.y)
+    if args.metric is not None:
+        scores |= own_score(args.metric, predictor, scored.y, predictor.predict_proba(scored.raw))
     info["scores"] = finite({"on": scored.name, **scores})
     evidence = collect_evidence(
         predictor,
@@ -163,7 +181,9 @@ def _finish(job: Job, staging: Staging, course: Course, problem: Problem, notes:
     )
     train = problem.parts["train"]
     points = (source.raw[train], problem.y[train]) if source.kind == "points" else None
-    written = [path.name for path in write_results(staging.path, predictor, course.history, points, evidence)]
+    beside = course.write_more(staging.path, info["run"]["id"])
+    results = write_results(staging.path, predictor, course.history, points, evidence, beside)
+    written = [path.name for path in results]
     if args.report:
         run = dataclasses.replace(read_run(staging.path), folder=out, name=out.resolve().name)
         written.append(write_report(run, staging.path / "report.html").name)
@@ -176,7 +196,8 @@ def _finish(job: Job, staging: Staging, course: Course, problem: Problem, notes:
     print(f"{len(course.history)} epochs in {ending.seconds:.1f} s{why}", end="\n\n")
     for line in leaks(problem.findings or ()):
         print(line)
-    report_scores(predictor, scores, scored.name)
+    report_scores(predictor, scores, scored.name, args.metric)
+    course.tell()
     report_baselines(evidence)
     print()
     for path in files:

@@ -22,15 +22,17 @@ from ..data.targets import ClassTarget
 from ..errors import DataError, OptionError
 from ..files import atomic_path
 from ..predictor import Predictor
-from .options import add_backend, add_json, add_table, print_json
+from .options import add_backend, add_json, add_table, print_json, share
 from .recipe import refuse_idle
 from .results import report_scores
 from .sources import (
     BUILTIN,
     Kind,
     Reading,
+    check_names,
     flat,
     kind_of,
+    names,
     open_builtin,
     position_notes,
     read_arrays,
@@ -43,7 +45,7 @@ __all__ = ["add_commands"]
 _ACTS_ON: dict[str, tuple[Kind, ...]] = {
     "target": ("table", "arrays", "stream"),
     "data_dir": ("mnist",),
-    **dict.fromkeys(("header", "delimiter", "missing"), ("table",)),
+    **dict.fromkeys(("header", "delimiter", "missing", "encoding", "comment", "sheet"), ("table",)),
 }
 
 
@@ -68,12 +70,17 @@ def add_commands(commands: Any) -> None:
     )
     predict.add_argument("--out", metavar="PATH", help="CSV to write; default FILE-predictions.csv here, - for stdout")
     predict.add_argument("--proba", action="store_true", help="also write the probability of each class")
+    text = "of numbers, also write bounds that hold the true value in this share of rows, such as 0.9"
+    predict.add_argument("--interval", type=_coverage, metavar="P", help=text)
+    text = "columns of FILE to write beside the predictions, with commas; default as in training, '' for none"
+    predict.add_argument("--keep", metavar="COLUMNS", help=text)
     for command in (predict, evaluate):
         command.add_argument("model", metavar="MODEL", help="model.safetensors, from xpnn train")
         command.add_argument(
             "file",
             metavar="FILE",
-            help="a table (.csv) or arrays (.npz, .npy) like those of the training; or, for a model trained on one of "
+            help="a table (.csv, .parquet, .xlsx, …; - reads it from stdin) or arrays (.npz, .npy) like those of "
+            "the training; or, for a model trained on one of "
             f"{', '.join(BUILTIN)}, that name: the rows that training held out",
         )
         command.add_argument("--data-dir", metavar="DIR", help="folder with the MNIST files; default $XPNN_DATA")
@@ -82,6 +89,13 @@ def add_commands(commands: Any) -> None:
     add_json(evaluate)
     predict.set_defaults(run=run_predict)
     evaluate.set_defaults(run=run_evaluate)
+
+
+def _coverage(text: str) -> float:
+    value = share(text)
+    if not value:
+        raise argparse.ArgumentTypeError(f"expected a share above 0 and below 1, got {text!r}")
+    return value
 
 
 def _load(args: argparse.Namespace) -> Predictor:
@@ -171,8 +185,14 @@ def run_predict(args: argparse.Namespace) -> int:
     if args.proba and isinstance(predictor.target, ClassTarget):
         header += [f"p({label})" for label in predictor.target.classes]
         columns += [[f"{p:.6g}" for p in column] for column in out.T]
+    if args.interval is not None:
+        bounds = predictor.predict_interval(raw, args.interval)
+        header += ["lower", "upper"]
+        columns += [bounds[:, 0].tolist(), bounds[:, 1].tolist()]
+    kept = _kept(args, predictor, raw)
+    header, columns = [*kept, *header], [*(["" if v is None else v for v in c] for c in kept.values()), *columns]
     rows = zip(*columns, strict=True)
-    _warn_of_formulas(columns[0])
+    _warn_of_formulas([label for column in columns for label in column])
     if args.out == "-":
         with getattr(sys.stdout, "raw", contextlib.nullcontext)():
             _write(sys.stdout, header, rows)
@@ -180,8 +200,22 @@ def run_predict(args: argparse.Namespace) -> int:
     path = Path(args.out or f"{stem_of(args.file)}-predictions.csv").expanduser()
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         _write(file, header, rows)
-    print(f"{len(columns[0]):,} predictions written to {printable(str(path))}")
+    print(f"{len(out):,} predictions written to {printable(str(path))}")
     return 0
+
+
+def _kept(args: argparse.Namespace, predictor: Predictor, raw: Any) -> dict[str, list[Any]]:
+    """Return the columns to write beside the predictions, as they are written in the file."""
+    if not isinstance(raw, Table):
+        if args.keep:
+            raise OptionError("--keep: expected a table with columns to keep, got arrays. Leave the option out.")
+        return {}
+    asked = args.keep is not None
+    given = args.keep if asked else predictor.info.get("options", {}).get("keep")
+    found = names(given if isinstance(given, str) else None, raw.names)
+    if asked:
+        check_names("--keep", found, raw.names)
+    return {name: raw.written[name].tolist() for name in found if name in raw.names}
 
 
 def _write(file: TextIO, header: list[str], rows: Iterable[Any]) -> None:

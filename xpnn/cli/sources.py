@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
+import shutil
+import sys
+import tempfile
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -18,12 +22,15 @@ from ..data.batching import hold_out
 from ..data.csv import MISSING, Table
 from ..data.spelling import Spelling
 from ..errors import DataError, OptionError
+from ..files import atomic_path
 
 __all__ = [
     "BUILTIN",
+    "STDIN",
     "Kind",
     "Reading",
     "Source",
+    "check_names",
     "flat",
     "kind_of",
     "names",
@@ -34,6 +41,7 @@ __all__ = [
     "read_arrays",
     "read_table",
     "stem_of",
+    "without_gaps",
 ]
 
 Kind = Literal["digits", "mnist", "points", "table", "arrays", "stream"]
@@ -47,6 +55,9 @@ _TOYS: dict[str, Callable[[int], tuple[np.ndarray, np.ndarray]]] = {
     "blobs": lambda seed: data.make_blobs(600, 0.15, seed),
 }
 BUILTIN = ("digits", "mnist", *_TOYS)
+#: Stands for a table that is read from standard input.
+STDIN = "-"
+_PACKED = (".gz", ".bz2", ".xz", ".zip")
 
 
 @dataclass
@@ -101,6 +112,9 @@ class Reading(NamedTuple):
     header: str | None
     delimiter: str | None
     missing: str | None
+    encoding: str | None
+    comment: str | None
+    sheet: str | None
 
     @classmethod
     def of(cls, args: argparse.Namespace, trained: Mapping[str, Any] | None = None) -> Reading:
@@ -114,17 +128,35 @@ def kind_of(name: str) -> Kind:
     if name in BUILTIN:
         return "digits" if name == "digits" else "mnist" if name == "mnist" else "points"
     suffix = Path(name).suffix
+    if name == STDIN:
+        return "table"
     if not suffix and not Path(name).expanduser().exists():
         raise OptionError(
-            f"expected a file (.csv, .npz, .npy) or one of {', '.join(BUILTIN)}, got {name!r}. Check the name."
+            "expected a file (.csv, .parquet, .xlsx, .npz, .npy), - for standard input, "
+            f"or one of {', '.join(BUILTIN)}, got {name!r}. Check the name."
         )
     return "arrays" if suffix == ".npz" else "stream" if suffix == ".npy" else "table"
 
 
 def stem_of(path: str) -> str:
     """Return the name of a file without its folder and endings: ``a/b.csv.gz`` becomes ``b``."""
-    name = Path(path).name.removesuffix(".gz")
-    return Path(name).stem
+    if path == STDIN:
+        return "stdin"
+    name = Path(path)
+    return (name.with_suffix("") if name.suffix in _PACKED else name).stem
+
+
+@contextlib.contextmanager
+def _file_of(path: str) -> Iterator[str]:
+    """Yield the name of a file with what is to be read: standard input is kept while it is."""
+    if path != STDIN:
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "stdin")
+        with atomic_path(file) as temporary, temporary.open("wb") as content:
+            shutil.copyfileobj(sys.stdin.buffer, content)
+        yield str(file)
 
 
 def read_table(
@@ -137,18 +169,22 @@ def read_table(
     decimal: Literal[".", ","] | None = None,
     like: Table | None = None,
 ) -> Table:
-    """Read a CSV file as the options say, its columns as those of the table that it is to be `like`."""
-    return data.load_csv(
-        path,
-        target=target,
-        header=reading.header == "yes" if reading.header in ("yes", "no") else "auto",
-        delimiter=reading.delimiter or "auto",
-        missing=MISSING if reading.missing is None else ("", *(word.strip() for word in reading.missing.split(","))),
-        categorical=categorical,
-        numeric=numeric,
-        decimal=decimal,
-        like=like,
-    )
+    """Read a table as the options say, its columns as those of the table that it is to be `like`."""
+    with _file_of(path) as file:
+        return data.load_table(
+            file,
+            target=target,
+            sheet=reading.sheet,
+            header=reading.header == "yes" if reading.header in ("yes", "no") else "auto",
+            delimiter=reading.delimiter or "auto",
+            encoding=reading.encoding,
+            comment=reading.comment or "",
+            missing=MISSING if reading.missing is None else ("", *map(str.strip, reading.missing.split(","))),
+            categorical=categorical,
+            numeric=numeric,
+            decimal=decimal,
+            like=like,
+        )
 
 
 def read_arrays(path: str, target: str | None) -> tuple[Any, Any]:
@@ -186,15 +222,38 @@ def names(text: str | None, known: Collection[str] | None = None) -> list[str]:
     return [name.strip() for name in parts if name.strip()]
 
 
-def _columns(table: Table, drop: list[str]) -> dict[str, np.ndarray]:
-    """Return the feature columns but those to drop."""
-    unknown = sorted(set(drop) - set(table.features))
+def _columns(table: Table, drop: list[str], keep: list[str]) -> dict[str, np.ndarray]:
+    """Return the feature columns but those to drop, and those to keep beside the predictions."""
+    for option, given in (("--drop", drop), ("--keep", keep)):
+        check_names(option, given, table.features)
+    return {name: table.columns[name] for name in table.features if name not in drop and name not in keep}
+
+
+def check_names(option: str, given: Collection[str], known: Collection[str]) -> None:
+    """Refuse names that are none of the columns'."""
+    unknown = sorted(set(given) - set(known))
     if unknown:
         raise DataError(
-            f"--drop: expected columns among {', '.join(table.features)}, got {', '.join(unknown)}. Check the names"
-            + ("; one that holds a comma stands in double quotes: '\"size, cm\",age'." if len(drop) > 1 else ".")
+            f"{option}: expected columns among {', '.join(known)}, got {', '.join(unknown)}. Check the names"
+            + ("; one that holds a comma stands in double quotes: '\"size, cm\",age'." if len(given) > 1 else ".")
         )
-    return {name: table.columns[name] for name in table.features if name not in drop}
+
+
+def without_gaps(table: Table, target: str, path: str, notes: list[str]) -> Table:
+    """Return a table without the rows that have no target."""
+    column = table.columns[target]
+    there = ~np.isnan(column) if column.dtype.kind == "f" else np.array([value is not None for value in column])
+    if there.all():
+        return table
+    notes.append(f"{path}: {int((~there).sum()):,} of {table.n_rows:,} rows have no {target} and are left out")
+    if not there.any():
+        raise DataError(f"--target {target}: expected a value in some row of {path}, got none. Name another column.")
+    return replace(
+        table,
+        columns={name: table.columns[name][there] for name in table.names},
+        cells={name: cells[there] for name, cells in table.cells.items()},
+        gaps={name: gaps for name, gaps in table.gaps.items() if name != target},
+    )
 
 
 def open_source(args: argparse.Namespace) -> Source:
@@ -236,21 +295,27 @@ def _open_table(args: argparse.Namespace) -> Source:
     table = open_table(args, args.source, args.target)
     if table.target_name is None:
         raise DataError(f"--target: expected a column of {args.source}, got {args.target!r}. Check the name.")
-    _refuse_gaps(table, table.target_name, args.source)
+    target, notes = table.target_name, list(table.notes)
+    if args.drop_missing_target:
+        table = without_gaps(table, target, args.source, notes)
+    _refuse_gaps(table, target, args.source)
     source = Source(
         stem_of(args.source),
         "table",
-        _columns(table, names(args.drop, table.names)),
-        table.exact(table.target_name),
-        target_name=table.target_name,
-        notes=list(table.notes),
+        _columns(table, names(args.drop, table.names), names(args.keep, table.names)),
+        table.exact(target),
+        target_name=target,
+        notes=notes,
         table=table,
     )
     if args.test_file:
         source.test_table = test = read_table(args.test_file, Reading.of(args), table.target_name, like=table)
-        _refuse_gaps(test, table.target_name, args.test_file)
+        if args.drop_missing_target:
+            test = source.test_table = without_gaps(test, target, args.test_file, source.notes)
+        _refuse_gaps(test, target, args.test_file)
         source.notes += position_notes(test, table, args.test_file)
-        source.raw_test, source.y_test = {n: test.cells[n] for n in test.features}, test.cells[table.target_name]
+        written = test.written
+        source.raw_test, source.y_test = {n: written[n] for n in test.features}, test.cells[target]
     return source
 
 

@@ -15,7 +15,22 @@ from ..backend import Backend, get_backend
 from ..checkpoint import build, read
 from ..config import from_config, known_classes, reading
 from ..errors import BackendUnavailableError, FileFormatError, OptionError
-from ..layers import Dropout, Embedding, Linear, PReLU, Residual, get_activation
+from ..layers import (
+    Columns,
+    Dropout,
+    Embedding,
+    Layer,
+    Linear,
+    MemberHead,
+    MemberLinear,
+    MemberScale,
+    NumericalEmbedding,
+    ParametricActivation,
+    PReLU,
+    Residual,
+    Scale,
+    get_activation,
+)
 from ..losses import Loss
 from ..model import Sequential, mlp
 from ..optim import SGD
@@ -106,6 +121,24 @@ _BUILTIN: dict[str, tuple[Callable[..., Sequential], Loss]] = {
         ),
         losses.Hinge(),
     ),
+    "table": (
+        lambda **options: Sequential(
+            Columns((3, NumericalEmbedding(n_frequencies=4)), (1, Embedding(5, 3))),
+            Scale(),
+            Linear(8),
+            ParametricActivation("mish"),
+            Linear(3),
+            n_in=6,
+            **options,
+        ),
+        losses.CrossEntropy(label_smoothing=0.1),
+    ),
+    "members": (
+        lambda **options: Sequential(
+            MemberScale(3), MemberLinear(8, 3), get_activation("silu"), MemberHead(2, 3), n_in=6, **options
+        ),
+        losses.MemberMean(losses.CrossEntropy(), 3),
+    ),
     "activations": (
         lambda **options: Sequential(
             *(Residual(Linear(6), get_activation(name)) for name in _ACTIVATIONS), Linear(3), n_in=6, **options
@@ -145,11 +178,8 @@ def _case(name: str, make: Make, loss: Loss, args: argparse.Namespace) -> _Case:
     """Draw rows and targets that fit the network and the loss."""
     net = make(get_backend("numpy"))
     rng = stream(args.seed, "check")
-    rows, n_out = args.batch_size, net.n_out
-    first = net.layers[0]
-    x: np.ndarray = rng.standard_normal((rows, net.n_in))
-    if isinstance(first, Embedding):
-        x = rng.integers(0, first.n_categories, (rows, net.n_in))
+    rows, n_out = args.batch_size, loss.n_outputs(net.n_out)
+    x = _inputs(net.layers[0], rows, net.n_in, rng)
     if isinstance(loss, losses.BinaryCrossEntropy):
         y: np.ndarray = rng.integers(0, 2, (rows, n_out)).astype(np.float64)
         y[0] = 1.0  # never one-hot
@@ -164,6 +194,18 @@ def _case(name: str, make: Make, loss: Loss, args: argparse.Namespace) -> _Case:
     else:
         y = rng.standard_normal((rows, n_out))
     return _Case(name, make, loss, x, y)
+
+
+def _inputs(layer: Layer, rows: int, n_in: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw rows for a first layer: category numbers where it takes some."""
+    if isinstance(layer, Embedding):
+        return rng.integers(0, layer.n_categories, (rows, n_in))
+    x = rng.standard_normal((rows, n_in))
+    start = 0
+    for n, own in layer.groups if isinstance(layer, Columns) else ():
+        x[:, start : start + n] = _inputs(own, rows, n, rng)
+        start += n
+    return x
 
 
 def _checked(args: argparse.Namespace, check: Callable[[_Case], Any]) -> list[tuple[_Case, Any]]:

@@ -16,6 +16,7 @@ from .encoder import TableEncoder
 from .idx import read_idx, write_idx
 from .mnist import MNIST, load_mnist
 from .scaling import MinMax, Standardizer, one_hot
+from .tables import load_table
 from .targets import ClassTarget, InferredTask, NumberTarget, infer_task, target_from_dict
 from .toy import make_blobs, make_checkerboard, make_circles, make_moons, make_spirals, make_xor
 
@@ -39,6 +40,7 @@ __all__ = [
     "load_csv",
     "load_digits",
     "load_mnist",
+    "load_table",
     "make_blobs",
     "make_checkerboard",
     "make_circles",

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from ..errors import DataError, DTypeError, ShapeError
 from ..frames import cells, is_gap, table_names
+from .written import Written
 
 __all__ = [
     "LARGEST",
@@ -62,8 +63,10 @@ def as_columns(table: Any, where: str) -> dict[str, Any]:
     return {name: table[name] for name in names}  # which `frames.cells` reads
 
 
-def as_column(name: str, values: npt.ArrayLike) -> npt.NDArray[Any]:
-    """Return one column as a 1-D array of booleans, numbers or objects."""
+def as_column(name: str, values: npt.ArrayLike | Written) -> Any:
+    """Return one column as a 1-D array of booleans, numbers or objects; what a file holds stays as it is written."""
+    if isinstance(values, Written):
+        return values
     array = cells(values, f"column {name!r}")
     if array.ndim != 1:
         raise ShapeError(f"column {name!r}: expected shape (n,), got {array.shape}. Give one array a column.")
@@ -93,12 +96,14 @@ def is_missing(value: object) -> bool:
         return False
 
 
-def is_text(array: npt.NDArray[Any]) -> bool:
+def is_text(array: npt.NDArray[Any] | Written) -> bool:
     """Whether a column holds any text, as opposed to numbers and gaps alone."""
+    if isinstance(array, Written):
+        return array.has_text
     return array.dtype.kind == "O" and any(isinstance(v, str) and v != "" for v in array)
 
 
-def as_numbers(name: str, array: npt.NDArray[Any]) -> Floats:
+def as_numbers(name: str, array: npt.NDArray[Any] | Written) -> Floats:
     """Return a column as float64 with NaN for missing values, or say which row is no number."""
     numbers = fast_numbers(array)
     if numbers is None:
@@ -126,8 +131,10 @@ def bounded(name: str, numbers: Floats) -> Floats:
     return numbers
 
 
-def fast_numbers(array: npt.NDArray[Any]) -> Floats | None:
+def fast_numbers(array: npt.NDArray[Any] | Written) -> Floats | None:
     """Return numbers at once, NaN for None; None for objects that are to be read one by one."""
+    if isinstance(array, Written):
+        return None if array.rows_with_comma().size else array.numbers_by(_number_or_none)
     if array.dtype.kind != "O":
         return array.astype(np.float64)
     try:
@@ -141,6 +148,12 @@ def _number(value: Any) -> float:
     if isinstance(value, str) and "_" in value:
         raise ValueError
     return float(value)
+
+
+def _number_or_none(word: str | None) -> float | None:
+    if word is None:
+        return float("nan")
+    return _number(word) if is_number(word) else None
 
 
 def is_number(cell: str) -> bool:
@@ -207,8 +220,10 @@ def one_spelling(known: Iterable[str]) -> Callable[[str], str]:
     return str
 
 
-def as_texts(array: npt.NDArray[Any]) -> list[str | None]:
+def as_texts(array: npt.NDArray[Any] | Written) -> list[str | None]:
     """Return a column as text with None for missing values."""
+    if isinstance(array, Written) and "" not in array.words:
+        return array.tolist()
     if array.dtype.kind != "O":  # each value once, and with its own precision
         values, which = np.unique(array, return_inverse=True)
         texts = [None if is_missing(v) else label_key(v) for v in values]

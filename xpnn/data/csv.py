@@ -5,26 +5,26 @@ from __future__ import annotations
 import contextlib
 import difflib
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import DataError, OptionError
-from ..files import PathLike, read_content
-from .cells import CellReader, decode, guess_delimiter
+from ..files import PathLike
 from .columns import as_exact, as_keys, is_number
-from .header import header_names, is_header, position_in
+from .header import BODY, header_names, is_header, position_in
 from .kinds import Kind, decide
+from .rows import Rows, read_rows
 from .spelling import Spelling
+from .written import Columns, Written
 
-__all__ = ["MISSING", "Table", "load_csv"]
+__all__ = ["MISSING", "Layout", "Table", "load_csv", "named_table", "table_of"]
 
 MISSING = ("", "?", "NA", "N/A", "NaN", "nan", "null", "None")
 
-_DELIMITER_NAMES = {";": "semicolon", "\t": "tab", "|": "bar"}
 _NAMED = 20  # columns listed in a note or a message
 _OFTEN = 0.05  # share of rows from which a word that means no value may be a value
 
@@ -37,16 +37,16 @@ class Table:
     ----------
     names : list of str
         Names of the columns, in the order of the file.
-    columns : dict of str to ndarray of shape (n_rows,)
+    columns : mapping of str to ndarray of shape (n_rows,)
         float64 with NaN for missing cells where the column holds numbers; else objects, stripped strings with None for
         missing cells.
     target_name : str or None
         The column to predict.
     notes : list of str
         What was decided while reading, one sentence each.
-    cells : dict of str to ndarray of shape (n_rows,)
-        The same columns as they are written: stripped strings, None for missing cells.  A fitted encoder reads these,
-        so that what it makes of a row does not depend on what its file made of the column.
+    cells : mapping of str to ndarray of shape (n_rows,)
+        The same columns as they are written: stripped strings, None for missing cells.  They are made when they are
+        asked for, and kept in less memory until then.
     spellings : dict of str to Spelling
         How the numbers of the columns of numbers are written.
     header : bool
@@ -62,10 +62,10 @@ class Table:
     """
 
     names: list[str]
-    columns: dict[str, npt.NDArray[Any]]
+    columns: Mapping[str, npt.NDArray[Any]]
     target_name: str | None = None
     notes: list[str] = field(default_factory=list)
-    cells: dict[str, npt.NDArray[Any]] = field(default_factory=dict, repr=False)
+    cells: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict, repr=False)
     spellings: dict[str, Spelling] = field(default_factory=dict)
     header: bool = True
     gaps: dict[str, Counter[str]] = field(default_factory=dict, repr=False)
@@ -90,9 +90,16 @@ class Table:
         return None if self.target_name is None else self.columns[self.target_name]
 
     @property
-    def written(self) -> dict[str, npt.NDArray[Any]]:
-        """The columns as they are written, for what was fitted before; those of no file as they are."""
-        return {name: self.cells.get(name, self.columns[name]) for name in self.names}
+    def written(self) -> dict[str, npt.NDArray[Any] | Written]:
+        """The columns as they are written, for what was fitted before; those of no file as they are.
+
+        A fitted encoder reads these, so that what it makes of a row does not depend on what its file made of a column.
+        """
+        return {name: self._kept(name) if name in self.cells else self.columns[name] for name in self.names}
+
+    def _kept(self, name: str) -> npt.NDArray[Any] | Written:
+        """Return the cells of a column in the form in which they are kept."""
+        return self.cells.kept(name) if isinstance(self.cells, Columns) else self.cells[name]
 
     def read(self, categorical: Collection[str] = ()) -> dict[str, npt.NDArray[Any]]:
         """Return the columns with the categories among them as text, in which each number has one form."""
@@ -103,8 +110,10 @@ class Table:
         """Return the words that stand for no value among the numbers of a column, beside its gaps, with their rows."""
         if name not in self.spellings:
             return Counter()
-        absent = self.cells[name][np.isnan(self.columns[name])]
-        return Counter(cell for cell in absent.tolist() if cell is not None)
+        absent, cells = np.isnan(self.columns[name]), self._kept(name)
+        if isinstance(cells, Written):
+            return cells.words_in(absent)
+        return Counter(cell for cell in cells[absent].tolist() if cell is not None)
 
     def respelt(self, name: str) -> bool:
         """Whether a column of numbers was read from text that `float` would refuse."""
@@ -125,17 +134,22 @@ def load_csv(
     target: str | int | None = None,
     header: bool | Literal["auto"] = "auto",
     delimiter: str = "auto",
+    encoding: str | None = None,
+    comment: str = "",
     missing: Collection[str] = MISSING,
     decimal: Literal[".", ","] | None = None,
     categorical: Collection[str] = (),
     numeric: Collection[str] = (),
     like: Table | None = None,
 ) -> Table:
-    """Read a CSV file, plain or gzip, in UTF-8, or in UTF-16 or UTF-32.
+    """Read a CSV file: of any delimiter, encoding and decimal mark, plain or compressed (gzip, bzip2, xz, zip).
 
     A column holds numbers if each of its cells does, or is missing; also if they are written with a sign, a decimal
     comma or separators of thousands, where all its cells together leave no doubt.  Numbers that are written like codes
     (``01``, ``12e5678``, whole numbers beyond 2**53) are text.
+
+    Blank lines are left out, and above the table a line such as ``sep=;``, which Excel writes, and comments that begin
+    with ``#``.  The file is read in blocks, and only its columns are kept.
 
     Parameters
     ----------
@@ -151,6 +165,11 @@ def load_csv(
     delimiter : str
         One character, or "auto": of comma, semicolon, tab and bar the one that cuts the first rows into
         equally many cells.
+    encoding : str, optional
+        Such as ``"cp1252"`` or ``"latin-1"``; by default UTF-8, or UTF-16 or UTF-32 by a byte order mark or by their
+        zero bytes.
+    comment : str, default=""
+        Character that makes a line a comment wherever it begins one; "" for none.
     missing : collection of str
         Cells that mean "no value", compared after spaces at both ends are cut.
     decimal : {".", ","}, optional
@@ -175,7 +194,7 @@ def load_csv(
     FileFormatError
         If the file is no text in one of these encodings, or quotes are not closed.
     OptionError
-        If `header` or `delimiter` is none of the above.
+        If `header`, `delimiter`, `encoding` or `comment` is none of the above.
 
     Examples
     --------
@@ -193,46 +212,87 @@ def load_csv(
         raise OptionError(f"load_csv: expected header True, False or 'auto', got {header!r}.")
     if delimiter != "auto" and len(delimiter) != 1:
         raise OptionError(f"load_csv: expected a delimiter of one character, or 'auto', got {delimiter!r}.")
-    content = read_content(path, "load_csv")
-    text, encoding = decode(content, path)
-    notes = [] if encoding == "UTF-8" else [f"the file is in {encoding}"]
-    if delimiter == "auto":
-        delimiter = guess_delimiter(text, () if like is None else like.names)
-        if delimiter != ",":
-            notes.append(f"the delimiter is a {_DELIMITER_NAMES[delimiter]}")
-    reader = CellReader(text, delimiter, path)
-    rows, left_out = reader.rows()
-    notes += left_out
-    absent, schema = frozenset(missing), _Schema(categorical, numeric, decimal, like)
+    if len(comment) > 1 or comment in ('"', delimiter):
+        raise OptionError(f"load_csv: expected a comment of one character, or '', got {comment!r}. '#' is usual.")
+    known = () if like is None else like.names
+    rows, notes = read_rows(path, delimiter, known, encoding=encoding, comment=comment)
+    layout = Layout(target, header, frozenset(missing), decimal, categorical, numeric, like)
+    return table_of(rows, layout, path, notes)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What is known of a table, and how it is to be read: the options of `load_csv`."""
+
+    target: str | int | None = None
+    header: bool | Literal["auto"] = "auto"
+    missing: frozenset[str] = frozenset(MISSING)
+    decimal: Literal[".", ","] | None = None
+    categorical: Collection[str] = ()
+    numeric: Collection[str] = ()
+    like: Table | None = None
+
+    def asks(self, name: str) -> bool:
+        """Whether the cells decide what a column is."""
+        return name not in self.categorical and (self.like is None or name not in self.like.columns)
+
+    def kind(self, name: str, cells: Written) -> Kind:
+        """Tell what a column is."""
+        if self.like is None or name not in self.like.columns:
+            chosen = {"categorical": name in self.categorical, "numeric": name in self.numeric}
+            return decide(name, cells, decimal=self.decimal, **chosen)
+        spelling = self.like.spellings.get(name)
+        if spelling is not None:
+            with contextlib.suppress(DataError):  # whoever reads it as numbers says which row is none
+                return Kind(spelling.parse(cells, name), spelling)
+        return Kind(cells)
+
+
+def table_of(rows: Rows, layout: Layout, path: PathLike, notes: list[str]) -> Table:
+    """Return rows of cells as a table: find the names of its columns, and what each of them is.
+
+    Examples
+    --------
+    >>> from xpnn.data.written import Written
+    >>> rows = Rows([Written.of(["size", "1", "2"]), Written.of(["colour", "red", ""])])
+    >>> table_of(rows, Layout(), "houses.csv", []).columns["size"]
+    array([1., 2.])
+    """
+    like, header = layout.like, layout.header
     if header == "auto":
-        header = is_header(rows, absent, target, like.names if like is not None and like.header else ())
+        head = list(zip(*(column.head(BODY + 1) for column in rows.columns), strict=True))
+        names = like.names if like is not None and like.header else ()
+        header = is_header(head, layout.missing, layout.target, names)
     names = _take_names(rows, like, path, notes, header=header)
-    table = Table(names, {}, None if target is None else _resolve_target(target, names), notes, header=header)
-    for name, column in zip(names, zip(*rows, strict=True), strict=True):
-        words = list(map(str.strip, column))
-        if absent.isdisjoint(words):
-            cells = np.array(words, dtype=object)
-        else:
-            table.gaps[name] = Counter(filter(absent.__contains__, words))
-            cells = np.array([None if word in absent else word for word in words], dtype=object)
-        kind = schema.kind(name, cells)
-        table.cells[name], table.columns[name] = cells, kind.values
+    return named_table(rows, names, layout, notes, header=header)
+
+
+def named_table(rows: Rows, names: list[str], layout: Layout, notes: list[str], *, header: bool = True) -> Table:
+    """Return columns whose names are known as a table."""
+    target = None if layout.target is None else _resolve_target(layout.target, names)
+    columns, cells = Columns(), Columns()
+    table = Table(names, columns, target, notes, cells=cells, header=header)
+    for k, name in enumerate(names):
+        column, gaps = rows.columns[k].without(layout.missing)
+        rows.columns[k] = column  # what it was made of is not needed any more
+        if gaps:
+            table.gaps[name] = gaps
+        kind = layout.kind(name, column)
+        cells[name], columns[name] = column, kind.values
         if kind.spelling is not None:
             table.spellings[name] = kind.spelling
             notes += kind.notes
-        elif schema.asks(name):
+        elif layout.asks(name):
             notes += _note_gaps(name, table)
-            notes += _note_stray_words(name, cells, reader, header=header) or kind.notes
+            notes += _note_stray_words(name, column, rows, header=header) or kind.notes
     notes += _note_missing(table)
     return table
 
 
-def _take_names(
-    rows: list[list[str]], like: Table | None, path: PathLike, notes: list[str], *, header: bool
-) -> list[str]:
-    """Take the header, if there is one, off `rows`; return the names of the columns."""
+def _take_names(rows: Rows, like: Table | None, path: PathLike, notes: list[str], *, header: bool) -> list[str]:
+    """Take the header, if there is one, off the rows; return the names of the columns."""
     if not header:
-        n = len(rows[0])
+        n = len(rows.columns)
         known = () if like is None else (like.names, like.features)
         for names in known:
             if len(names) == n and names != _numbered(n):
@@ -240,12 +300,12 @@ def _take_names(
                 return list(names)
         notes.append(f"no header row found: columns are numbered 0..{n - 1}")
         return _numbered(n)
-    names = header_names(rows[0], path)
-    if len(rows) == 1:
+    names = header_names([column.head(1)[0] or "" for column in rows.columns], path)
+    if len(rows.columns[0]) == 1:
         raise DataError(
             f"load_csv: expected rows below the header of {path}, got none. Pass header=False if the only row is data."
         )
-    del rows[0]
+    rows.columns[:] = [column.rest() for column in rows.columns]
     notes.append(f"header row found: {_listed(names)}")
     return names
 
@@ -259,30 +319,6 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + more
 
 
-class _Schema(NamedTuple):
-    """What is known of the columns before their cells are looked at."""
-
-    categorical: Collection[str]
-    numeric: Collection[str]
-    decimal: Literal[".", ","] | None
-    like: Table | None
-
-    def asks(self, name: str) -> bool:
-        """Whether the cells decide."""
-        return name not in self.categorical and (self.like is None or name not in self.like.columns)
-
-    def kind(self, name: str, cells: npt.NDArray[Any]) -> Kind:
-        """Tell what a column is."""
-        if self.like is None or name not in self.like.columns:
-            chosen = {"categorical": name in self.categorical, "numeric": name in self.numeric}
-            return decide(name, cells, decimal=self.decimal, **chosen)
-        spelling = self.like.spellings.get(name)
-        if spelling is not None:
-            with contextlib.suppress(DataError):  # whoever reads it as numbers says which row is none
-                return Kind(spelling.parse(cells, name), spelling)
-        return Kind(cells)
-
-
 def _note_missing(table: Table) -> list[str]:
     """Note how many values are missing, words for no value among numbers included."""
     gaps = {name: counts.total() for name, counts in table.gaps.items()}
@@ -294,7 +330,7 @@ def _note_missing(table: Table) -> list[str]:
 
 def _note_gaps(name: str, table: Table) -> list[str]:
     """Note a word for "no value" that is frequent among other words: perhaps it is one of them."""
-    n = len(table.cells[name])
+    n = table.n_rows
     (word, times), *_ = table.gaps.get(name, Counter()).most_common() or [("", 0)]
     if not word.isalpha() or not _OFTEN * n <= times < n:
         return []
@@ -304,18 +340,20 @@ def _note_gaps(name: str, table: Table) -> list[str]:
     ]
 
 
-def _note_stray_words(name: str, cells: npt.NDArray[Any], reader: CellReader, *, header: bool) -> list[str]:
+def _note_stray_words(name: str, column: Written, rows: Rows, *, header: bool) -> list[str]:
     """Note a column of text that nearly is one of numbers: a token for "missing" may have been overlooked."""
-    sample = [is_number(cell) for cell in cells[:200] if cell is not None]
-    # A look at the head first: trying to read each cell of a long column of words as a number is slow.
+    sample = [is_number(cell) for cell in column.head(200) if cell is not None]
+    # A look at the head first: trying to read each word of a long column as a number is slow.
     if sum(sample) * 2 <= len(sample):
         return []
-    stray = [k for k, cell in enumerate(cells) if cell is not None and not is_number(cell)]
-    if not 0 < len(stray) * 10 <= len(cells):
+    words = column.rows_of(lambda cell: cell is not None and not is_number(cell))
+    stray = np.union1d(words, column.rows_with_comma())
+    if not 0 < len(stray) * 10 <= len(column):
         return []
+    (first,) = column.at(stray[:1])
     return [
-        f"column {name!r} is text because of {len(stray)} of {len(cells)} cells, the first "
-        f"{cells[stray[0]]!r} in line {reader.line_of(stray[0] + header)}: add it to missing=(...) if it means no value"
+        f"column {name!r} is text because of {len(stray)} of {len(column)} cells, the first "
+        f"{first!r} in line {rows.line_of(int(stray[0]) + header)}: add it to missing=(...) if it means no value"
     ]
 
 

@@ -21,6 +21,7 @@ from ..errors import DataError
 from ..frames import times_of
 from .columns import Floats, as_column, is_missing, plural, quote
 from .spelling import is_missing_word
+from .written import Written
 
 __all__ = ["DateColumn", "DateFormat", "Mixed", "Times", "date_texts", "find_dates", "read_column"]
 
@@ -66,7 +67,11 @@ class DateFormat:
 
     def parse(self, cells: npt.NDArray[Any], name: str) -> Times:
         """Return text as times without a zone, NaT for missing cells; or say which row is no date."""
-        read = {cell: _NAT if _absent(cell) else _read(cell, self.order) for cell in dict.fromkeys(cells.tolist())}
+        levels = list(dict.fromkeys(cells.tolist()))
+        read: dict[Any, np.datetime64 | None] = {cell: _NAT for cell in levels if _absent(cell)}
+        rest = [cell for cell in levels if cell not in read]
+        plain = _read_plain(rest) if self.order == "ymd" else None
+        read |= {cell: _read(cell, self.order) for cell in rest} if plain is None else zip(rest, plain, strict=True)
         found = [read[cell] for cell in cells.tolist()]
         for i, value in enumerate(found):
             if value is None:
@@ -83,6 +88,25 @@ _NAT = np.datetime64("NaT", "us")
 
 def _absent(cell: Any) -> bool:
     return is_missing(cell) or (isinstance(cell, str) and is_missing_word(cell))
+
+
+def _read_plain(cells: list[Any]) -> Times | None:
+    """Return 2020-01-31, or 2020-01-31 18:30:15, of all cells at once; None where one is written otherwise."""
+    if not all(isinstance(cell, str) for cell in cells) or len(set(map(len, cells))) != 1:
+        return None
+    texts = np.asarray(cells, dtype=np.str_)
+    if not cells or (width := len(cells[0])) not in (10, 19):
+        return None
+    letters = texts.view(np.uint32).reshape(len(cells), width)
+    for k, mark in enumerate("dddd-dd-dd dd:dd:dd"[:width]):
+        column = letters[:, k]
+        fits = (column >= 48) & (column <= 57) if mark == "d" else column == ord(mark)
+        if not (fits.all() or (mark == " " and ((column == ord(" ")) | (column == ord("T"))).all())):
+            return None
+    try:
+        return texts.astype("datetime64[us]")
+    except ValueError:  # a thirteenth month
+        return None
 
 
 def _read(cell: Any, order: str) -> np.datetime64 | None:
@@ -134,6 +158,8 @@ def find_dates(cells: npt.NDArray[Any], *, dayfirst: bool | None = None) -> Date
     some = levels[:: max(len(levels) // 50, 1)]
     if len(levels) < _LEAST or sum(bool(_orders(cell)) for cell in some) < _SHARE * len(some):
         return None
+    if _read_plain(levels) is not None:
+        return DateFormat("ymd")
     fits = [
         order for order in set.intersection(*map(_orders, some)) if all(_read(c, order) is not None for c in levels)
     ]
@@ -143,7 +169,7 @@ def find_dates(cells: npt.NDArray[Any], *, dayfirst: bool | None = None) -> Date
         return DateFormat(fits[0])
     if fits:
         seen = f"Dates such as {levels[0]!r} have the day or the month first."
-        return Mixed(seen, "Say which: dayfirst=True or dayfirst=False.")
+        return Mixed(seen, "Write them as 2020-01-31, or in Python say dayfirst=True or dayfirst=False.")
     return _mixed({cell: _orders(cell) for cell in levels})
 
 
@@ -180,7 +206,7 @@ def date_texts(times: Times) -> npt.NDArray[Any]:
     return np.asarray(short, dtype=object)
 
 
-def read_column(name: str, values: npt.ArrayLike) -> npt.NDArray[Any]:
+def read_column(name: str, values: npt.ArrayLike | Written) -> Any:
     """Return a column as `as_column` does, dates as ``datetime64[us]`` and durations as numbers of days.
 
     Examples
@@ -188,7 +214,7 @@ def read_column(name: str, values: npt.ArrayLike) -> npt.NDArray[Any]:
     >>> read_column("wait", np.array([36, 12], dtype="timedelta64[h]"))
     array([1.5, 0.5])
     """
-    times = times_of(values, f"column {name!r}")
+    times = None if isinstance(values, Written) else times_of(values, f"column {name!r}")
     if times is None:
         return as_column(name, values)
     if times.dtype.kind == "M" and times.ndim == 1:
@@ -264,8 +290,9 @@ class DateColumn:
             names += number.feature_names + circle
         return names
 
-    def times(self, array: npt.NDArray[Any]) -> Times:
+    def times(self, column: npt.NDArray[Any] | Written) -> Times:
         """Return the times of a column as `read_column` returns it; text is read in the format of the training."""
+        array = np.asarray(column)
         if array.dtype.kind == "M":
             return array
         texts = array if array.dtype.kind == "O" else array[:0]
@@ -276,7 +303,7 @@ class DateColumn:
             )
         return self.format.parse(texts, self.name) if texts.size else np.full(array.shape, _NAT)
 
-    def encode(self, array: npt.NDArray[Any], clip: float | None) -> Floats:
+    def encode(self, array: npt.NDArray[Any] | Written, clip: float | None) -> Floats:
         """Return the parts, encoded, and the circles of those that come round; of shape (n, d)."""
         values = _parts(self.times(array), np.datetime64(self.origin, "us"))
         made = []
@@ -288,9 +315,8 @@ class DateColumn:
                 made.append(np.stack([np.sin(angle) * there, np.cos(angle) * there], axis=1))
         return np.concatenate(made, axis=1)
 
-    def describe(self, array: npt.NDArray[Any]) -> str:
+    def describe(self, times: Times) -> str:
         """Say what is read from the dates of the training rows."""
-        times = self.times(array)
         present = times[~np.isnat(times)]
         ends = " to ".join(date_texts(np.asarray([present.min(), present.max()])).tolist())
         read = " and ".join(filter(None, [", ".join(self.parts[:-1]), self.parts[-1]]))

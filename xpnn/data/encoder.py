@@ -446,7 +446,7 @@ class TableEncoder:
         if isinstance(made, str):
             self.notes.append(f"{name}: left out, {made}.")
             return None
-        self.notes.append(made.describe(array))
+        self.notes.append(made.describe(times))
         return made
 
     def _fit_number(self, name: str, array: npt.NDArray[Any], spelling: Spelling | None) -> _Number | None:

@@ -11,9 +11,10 @@ from ..errors import DataError
 from .columns import is_number
 from .spelling import Doubt, find_spelling, is_missing_word
 
-__all__ = ["header_names", "is_header", "position_in"]
+__all__ = ["BODY", "header_names", "is_header", "position_in"]
 
-_BODY = 200  # rows below the first that are looked at
+#: Rows below the first that are looked at.
+BODY = 200
 _ENOUGH = 10  # of them, for a value that never comes again to be none
 
 Rows = Sequence[Sequence[str]]
@@ -27,7 +28,7 @@ def is_header(rows: Rows, missing: Collection[str], target: str | int | None, kn
     its words are values of their columns, which are found there again.  A word that stands above values each of which
     comes again, and itself does not, is a name too.
     """
-    first, body = [cell.strip() for cell in rows[0]], rows[1 : _BODY + 1]
+    first, body = [cell.strip() for cell in rows[0]], rows[1 : BODY + 1]
     words = {cell for cell in first if not (cell in missing or is_missing_word(cell) or _is_numeric(cell))}
     if words & set(known) or (isinstance(target, str) and target in first and position_in(target, len(first)) is None):
         return True

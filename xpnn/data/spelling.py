@@ -11,7 +11,7 @@ import functools
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -20,6 +20,7 @@ import numpy as np
 from ..config import reading
 from ..errors import DataError, OptionError
 from .columns import Floats, as_option, fast_numbers, is_missing, is_number, quote
+from .written import Written
 
 __all__ = ["MISSING_WORDS", "PLAIN", "Doubt", "Spelling", "find_spelling", "is_missing_word"]
 
@@ -56,6 +57,7 @@ _MARKS: tuple[tuple[Decimal, str], ...] = (
 )
 _CODE = re.compile("0[0-9]")
 _ADDRESS = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")
+_ATONCE = 1000  # cells whose shapes are made at once
 _HEAD = 100  # shapes looked at before all of a column are
 _MOSTLY, _NEARLY = 0.5, 0.9  # rows that are numbers, from which the others are in doubt: plain ones, and spelt ones
 _FEW = 3  # different numbers; of fewer, words beside them may be categories just as well
@@ -128,6 +130,10 @@ class Spelling:
         DataError
             If a cell is no number in this spelling; the message names the first, its row counted from 1.
         """
+        if isinstance(cells, Written) and self._reads_plain(cells):
+            numbers = cells.numbers_by(self._number)
+            if numbers is not None:
+                return numbers
         cells = list(cells)
         if self.plain:  # by far the most usual, and fast
             numbers = fast_numbers(np.fromiter(cells, dtype=object))
@@ -144,6 +150,12 @@ class Spelling:
                     "leave it empty if it is missing, or train with this column as categorical."
                 )
         return np.array([read[cell] for cell in cells], dtype=np.float64)
+
+    def _reads_plain(self, column: Written) -> bool:
+        """Whether the plain numbers of a column are the same in this spelling."""
+        if column.numbers is None or not column.has_plain:
+            return True
+        return not self.affix and (self.decimal == column.numbers.mark or column.numbers.whole)
 
     def describe(self) -> str:
         """Say how the numbers are written.
@@ -270,7 +282,7 @@ def find_spelling(
     """
     rows = Counter(dict(cells) if isinstance(cells, Mapping) else cells)
     rows.pop(None, None)
-    numbers = Counter({cell: n for cell, n in rows.items() if not is_missing_word(cell)})
+    numbers = {cell: n for cell, n in rows.items() if len(cell.strip()) > _LONGEST or not is_missing_word(cell)}
     if not numbers or (len(numbers) < len(rows) and len(numbers) < _FEW and not numeric):
         return None
     shapes = _Shapes.of(numbers)
@@ -309,6 +321,14 @@ class _Parts(NamedTuple):
 
 def _tidied(cell: str) -> str:
     return cell.strip().translate(_ALIKE)
+
+
+def _shapes(cells: Sequence[str]) -> Iterator[str]:
+    """Yield the shapes of cells, a thousand at a time."""
+    for k in range(0, len(cells), _ATONCE):
+        some = cells[k : k + _ATONCE]
+        shapes = "\n".join(map(str.strip, some)).translate(_ALIKE).translate(_SHAPE).split("\n")
+        yield from shapes if len(shapes) == len(some) else (_tidied(cell).translate(_SHAPE) for cell in some)
 
 
 def _take_apart(text: str) -> _Parts | None:
@@ -367,8 +387,7 @@ class _Shapes:
         rows: Counter[str] = Counter()
         different: Counter[str] = Counter()
         cells: dict[str, str] = {}
-        for cell, n in numbers.items():
-            shape = _tidied(cell).translate(_SHAPE)
+        for cell, n, shape in zip(numbers, numbers.values(), _shapes(list(numbers)), strict=True):
             rows[shape] += n
             different[shape] += 1
             if shape not in cells:

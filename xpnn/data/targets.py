@@ -48,7 +48,7 @@ def _target(y: npt.ArrayLike) -> npt.NDArray[Any]:
     array = cells(y, "target")
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
-    array = as_column("target", array)
+    array = np.asarray(as_column("target", array))
     if array.shape[0] == 0:
         raise DataError("target: expected at least one row, got none.")
     if array.dtype.kind in "Of":

@@ -128,7 +128,7 @@ class Columns(Layer):
         for place, layer, plan in zip(_places(self.groups), self.layers, self._plans, strict=True):
             part = ops.join((x[..., place],))  # in one piece, as other layers are given theirs
             if layer.takes_integers:
-                part = ops.xp.astype(ops.xp.round(part), self._index_dtype)
+                part = ops.whole_numbers(part, self._index_dtype)
             y, cache = plan.forward(part, train=train, key=key)
             parts.append(y)
             caches.append(cache)

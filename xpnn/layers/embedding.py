@@ -19,9 +19,12 @@ class Embedding(Layer):
     r"""Replace each category number by a learned row of a table.
 
     An input of `n_in` integer columns becomes ``n_in * dim`` features: row :math:`E_{x_{ij}}` for each column
-    `j`, side by side.  All columns share the table.  Backward: :math:`\bar E = \sum_j O_j^\top \bar Y_j` with
-    the one-hot rows :math:`O_j`: the Array API has no scatter-add, so the cost grows with `n_categories`;
-    beyond some thousands prefer hashing the categories first.
+    `j`, side by side.  All columns share the table.  Backward: :math:`\bar E_c = \sum_{ij} [x_{ij} = c]\, \bar Y_{ij}`,
+    each row of the table collects the gradients of the places that used it.  NumPy sums them one by one; the other
+    libraries by a product with one-hot rows, whose cost grows with `n_categories`: beyond some thousands prefer
+    hashing the categories first.
+
+    In a table, where categories stand beside numbers, it is one group of `Columns`.
 
     Parameters
     ----------
@@ -71,27 +74,23 @@ class Embedding(Layer):
 
     def forward(self, x: Array, *, train: bool = False, key: StepKey | None = None) -> tuple[Array, Array]:
         """Look rows up: integer ``x`` (..., batch, n_in) to (..., batch, n_in * dim); the cache is ``x``."""
-        xp = self.ops.xp
+        xp, table = self.ops.xp, self.params["weight"]
         self.check_input(x)
-        table = self.params["weight"]
-        flat = xp.reshape(x, (-1,))
-        replicas = tuple(table.shape[:-2])
+        replicas, index = tuple(table.shape[:-2]), self._numbers(x)
         if not replicas:
-            y = xp.take(table, flat, axis=0)
+            y = self.ops.take_rows(table, index)
         elif len(x.shape) == 2:
-            y = xp.take(table, flat, axis=-2)
+            y = xp.take(table, index, axis=-2)
         else:
-            y = self.ops.product(self._one_hot(x), table)
+            places = xp.broadcast_to(index[..., None], (*index.shape, self.dim))
+            y = xp.take_along_axis(table, places, axis=-2)
         return xp.reshape(y, (*replicas, x.shape[-2], self.n_out)), x
 
-    def _one_hot(self, x: Array) -> Array:
-        """One-hot rows (..., batch * n_in, n_categories) of the category numbers."""
-        ops = self.ops
-        numbers = ops.xp.arange(self.n_categories, dtype=x.dtype, device=ops.device)
-        column = ops.xp.reshape(x, (*x.shape[:-2], x.shape[-2] * self.n_in, 1))
-        return ops.xp.astype(column == numbers, self.params["weight"].dtype)
+    def _numbers(self, x: Array) -> Array:
+        """Return the category numbers of all columns in a row, (..., batch * n_in)."""
+        return self.ops.xp.reshape(x, (*x.shape[:-2], x.shape[-2] * self.n_in))
 
     def backward(self, dy: Array, cache: Array, *, need_dx: bool = True) -> None:
         """Assign the gradient of the table; whole numbers have no gradient, so there is no ``dx``."""
         rows = self.ops.xp.reshape(dy, (*dy.shape[:-2], dy.shape[-2] * self.n_in, self.dim))
-        self.grads["weight"][...] = self.ops.product(self._one_hot(cache).mT, rows)
+        self.ops.sum_rows(rows, self._numbers(cache), self.grads["weight"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from .._typing import Array
 from ..arguments import count
@@ -76,6 +77,12 @@ class Linear(Layer):
         self.lr_mult, self.decay_mult = float(lr_mult), float(decay_mult)
         self.bias_lr_mult = None if bias_lr_mult is None else float(bias_lr_mult)
         self.auto_init: Initializer = LeCunNormal()
+
+    def config(self) -> dict[str, Any]:
+        options = super().config()
+        if self.bias_lr_mult is None:
+            del options["bias_lr_mult"]  # older versions read such a layer too
+        return options
 
     def out_size(self, n_in: int) -> int:
         return self.n_out

@@ -21,7 +21,7 @@ _KINDS = ("pbld", "pl", "plr")
 class Waves(NamedTuple):
     """What `NumericalEmbedding.backward` needs."""
 
-    x: Array  #: (..., n_in, batch): a row for each column of the input
+    lines: Array  #: (..., n_in, 2, batch): each column of the input as a row, and a row of ones
     angle: Array  #: (..., n_in, batch, n_frequencies)
     waves: tuple[Array, ...]  #: the cosines, and where they are used the sines
     embedded: Array | None  #: after the rectifier; None without one
@@ -137,14 +137,11 @@ class NumericalEmbedding(Layer):
         self.check_input(x)
         ops, params, weight = self.ops, self.params, self.params["weight"]
         xp, h, k = ops.xp, self.n_frequencies, self._n_learned
-        columns = ops.empty(x, (*x.shape[:-2], self.n_in, x.shape[-2]))
-        columns[...] = x.mT
-        angle = columns[..., None] * (params["frequencies"] * (2 * math.pi))
-        if self.kind == "pbld":
-            angle += params["phases"]
-            waves: tuple[Array, ...] = (xp.cos(angle),)
-        else:
-            waves = xp.cos(angle), xp.sin(angle)
+        lines = ops.empty(x, (*x.shape[:-2], self.n_in, 2, x.shape[-2]))
+        lines[..., 0, :] = x.mT
+        lines[..., 1, :] = 1.0
+        angle = ops.product(lines[..., : 2 if self.kind == "pbld" else 1, :].mT, self._slopes())
+        waves = (xp.cos(angle),) if self.kind == "pbld" else (xp.cos(angle), xp.sin(angle))
         learned = ops.product(waves[0], weight[..., :h, :])
         if len(waves) == 2:
             learned += ops.product(waves[1], weight[..., h:, :])
@@ -156,44 +153,51 @@ class NumericalEmbedding(Layer):
         if self.kind == "pbld":
             y[..., k] = x
         y = xp.reshape(y, (*y.shape[:-2], self.n_out), copy=False)
-        return y, Waves(columns, angle, waves, learned if self.kind == "plr" else None)
+        return y, Waves(lines, angle, waves, learned if self.kind == "plr" else None)
+
+    def _slopes(self) -> Array:
+        """Return what lines are multiplied by: the angular frequencies, and the phases below them if there are some."""
+        angular = self.params["frequencies"] * (2 * math.pi)
+        if self.kind != "pbld":
+            return angular
+        slopes = self.ops.empty(angular, (*angular.shape[:-2], 2, self.n_frequencies))
+        slopes[..., :1, :] = angular
+        slopes[..., 1:, :] = self.params["phases"]
+        return slopes
 
     def backward(self, dy: Array, cache: Waves, *, need_dx: bool = True) -> Array | None:
         """Assign the gradients of the parameters; return ``dx`` (..., batch, n_in) on `need_dx`."""
         ops, grads = self.ops, self.grads
         xp, h, k = ops.xp, self.n_frequencies, self._n_learned
-        columns, _, waves, embedded = cache
         dy = xp.reshape(dy, (*dy.shape[:-1], self.n_in, self.dim))
         d_learned = ops.empty(dy, (*dy.shape[:-3], self.n_in, dy.shape[-3], k))
         d_learned[...] = xp.moveaxis(dy[..., :k], -3, -2)
-        if embedded is not None:
-            d_learned = ops.relu_backward(d_learned, embedded, overwrite=True)
-        grads["bias"][...] = xp.sum(d_learned, axis=-2, keepdims=True)
-        for j, wave in enumerate(waves):
+        if cache.embedded is not None:
+            d_learned = ops.relu_backward(d_learned, cache.embedded, overwrite=True)
+        grads["bias"][...] = ops.product(cache.lines[..., 1:, :], d_learned)  # sums over the batch
+        for j, wave in enumerate(cache.waves):
             grads["weight"][..., j * h : (j + 1) * h, :] = ops.product(wave.mT, d_learned)
         d_angle = self._angle_backward(d_learned, cache)
+        d_slopes = ops.product(cache.lines, d_angle)
+        grads["frequencies"][...] = d_slopes[..., :1, :] * (2 * math.pi)
         if self.kind == "pbld":
-            grads["phases"][...] = xp.sum(d_angle, axis=-2, keepdims=True)
-        d_angle *= 2 * math.pi
-        grads["frequencies"][...] = ops.product(columns[..., None, :], d_angle)
+            grads["phases"][...] = d_slopes[..., 1:, :]
         if not need_dx:
             return None
         dx = ops.empty(dy, dy.shape[:-1])
-        dx[...] = ops.product(d_angle, self.params["frequencies"].mT)[..., 0].mT
+        dx[...] = ops.product(d_angle, self._slopes()[..., :1, :].mT)[..., 0].mT
         if self.kind == "pbld":
             dx += dy[..., k]
         return dx
 
     def _angle_backward(self, d_learned: Array, cache: Waves) -> Array:
         """Return the gradient to the angles: cos' = -sin, and sin' = cos."""
-        ops, h = self.ops, self.n_frequencies
+        ops, h, waves = self.ops, self.n_frequencies, cache.waves
         weight = self.params["weight"]
-        sine = cache.waves[1] if len(cache.waves) == 2 else ops.xp.sin(cache.angle)
-        d_angle = ops.product(d_learned, weight[..., :h, :].mT)
-        d_angle *= sine
-        d_angle *= -1.0
-        if len(cache.waves) == 2:
+        d_angle = ops.product(d_learned, (weight[..., :h, :] * -1.0).mT)
+        d_angle *= waves[1] if len(waves) == 2 else ops.xp.sin(cache.angle)
+        if len(waves) == 2:
             d_sine = ops.product(d_learned, weight[..., h:, :].mT)
-            d_sine *= cache.waves[0]
+            d_sine *= waves[0]
             d_angle += d_sine
         return d_angle

@@ -22,8 +22,8 @@ from ..arguments import describe, number
 from ..backend import namespace, on_its_device, ops_of
 from ..contract import check_array, check_call, check_pair, foreign
 from ..errors import DTypeError, LabelError, MissingMethodError, OptionError, ShapeError
-from ..ops import Ops
-from ..recordable import Recordable
+from ..ops import Ops, Places
+from ..recordable import Recordable, foreign_method
 from ..special import sigmoid, softmax, softplus
 
 __all__ = [
@@ -178,6 +178,13 @@ class Loss(Recordable):
         losses *= sample_weight
         return self.ops_for(pred).total(losses) * scale, d
 
+    def step_into(self, pred: Array, y: Array, sample_weight: Array | None, places: Places) -> Array | None:
+        """Do what `value_and_grad` does by one operation, which assigns the loss and the hits to their `places`.
+
+        Returns the gradient; None, as here, where there is no such operation, and then nothing was done.
+        """
+        return None
+
     def _check_shapes(self, pred: tuple[int, ...], y: tuple[int, ...]) -> None:
         if len(pred) < 2:
             raise ShapeError(f"{self}: expected outputs of shape (batch, n_out), got {pred}. Reshape to rows.")
@@ -262,6 +269,7 @@ class PoissonNLL(Loss):
         """Return the rates, ``exp(pred)``."""
         return namespace(pred).exp(pred)
 
+    @on_its_device
     def inverse_link(self, predictions: Array) -> Array:
         """Return ``log(rate)``, finite at 0."""
         return _log(predictions)
@@ -315,6 +323,7 @@ class BinaryCrossEntropy(Loss):
         """Return the probabilities ``σ(pred)``."""
         return sigmoid(pred, xp=namespace(pred))
 
+    @on_its_device
     def inverse_link(self, predictions: Array) -> Array:
         """Return ``log(p / (1 - p))``, finite for every p from 0 to 1."""
         return _log(predictions) - _log(1.0 - predictions)
@@ -355,6 +364,7 @@ class _ClassLoss(Loss):
         """Return the class probabilities, softmax over the last axis."""
         return softmax(pred, xp=namespace(pred))
 
+    @on_its_device
     def inverse_link(self, predictions: Array) -> Array:
         """Return ``log(p)``, finite for every p from 0 to 1."""
         return _log(predictions)
@@ -445,6 +455,12 @@ class CrossEntropy(_ClassLoss):
         target = (ops.one_hot(y, pred) if labels else y) * (1.0 - self.label_smoothing)
         target += self.label_smoothing / pred.shape[-1]
         return ops.softmax_cross_entropy(pred, target)
+
+    def step_into(self, pred: Array, y: Array, sample_weight: Array | None, places: Places) -> Array | None:
+        if type(self) is not CrossEntropy or foreign_method(self, ("rows", "value_and_grad")):
+            return None
+        self._check_shapes(tuple(pred.shape), tuple(y.shape))
+        return self.ops_for(pred).cross_entropy_step(pred, y, self.label_smoothing, sample_weight, places)
 
 
 class Focal(_ClassLoss):

@@ -8,7 +8,7 @@ import numpy as np
 
 from .._typing import Array, Namespace
 from ..arguments import count
-from ..backend import namespace
+from ..backend import namespace, on_its_device
 from ..errors import OptionError, ShapeError
 from ..ops import Ops
 from .loss import Loss, holds_rows
@@ -43,6 +43,7 @@ class MemberMean(Loss):
     Two members: one is sure of the first class, one does not know.
 
     >>> import numpy as np
+    >>> from xpnn import CrossEntropy
     >>> loss = MemberMean(CrossEntropy(), 2)
     >>> logits = np.asarray([[40.0, 0.0, 0.0, 0.0]])
     >>> loss.link(logits).tolist()
@@ -84,6 +85,7 @@ class MemberMean(Loss):
         rows *= 1.0 / self.members
         return losses, xp.reshape(rows, pred.shape)
 
+    @on_its_device
     def link(self, pred: Array) -> Array:
         """Return the mean of what the members' links give, (..., batch, n)."""
         return namespace(pred).mean(self.loss.link(self._stack(pred)), axis=-3)
@@ -92,6 +94,7 @@ class MemberMean(Loss):
         """Return the outputs of a single network that gives these predictions."""
         return self.loss.inverse_link(predictions)
 
+    @on_its_device
     def outputs(self, pred: Array) -> Array:
         """Return the outputs of a single network that answers as the members do together, (..., batch, n)."""
         return self.loss.outputs(self.loss.inverse_link(self.link(pred)))
@@ -99,6 +102,7 @@ class MemberMean(Loss):
     def n_outputs(self, n_out: int) -> int:
         return self.loss.n_outputs(n_out // self.members)
 
+    @on_its_device
     def decide(self, pred: Array) -> Array:
         """Return what the members' loss decides by the mean of their predictions."""
         return self.loss.decide(self.outputs(pred))

@@ -170,13 +170,17 @@ class Optimizer(Recordable):
         """
         lr = self.rate(factor)
         decay = per_replica(self.weight_decay) * float(decay_factor)
-        if self.decoupled:
-            decay = lr * decay if self._per_parameter() else 1.0 - lr * decay
-        numbers = (*self.scalars(t, lr), decay)
+        numbers = (*self.scalars(t, lr), *self._strengths(lr, decay))
         if self._store is not None and (isinstance(self.lr, list) or isinstance(self.weight_decay, list)):
             backend = self._store.backend
             return tuple(backend.asarray(n) if isinstance(n, np.ndarray) else n for n in numbers)
         return numbers
+
+    def _strengths(self, lr: Number, decay: Number) -> tuple[Number, ...]:
+        """Return the numbers of a weight decay at this learning rate; `update` decays by the last of them."""
+        if not self.decoupled:
+            return (decay,)
+        return (lr * decay if self._per_parameter() else 1.0 - lr * decay,)
 
     def update(self, store: ParamStore, numbers: Sequence[Number]) -> None:
         """Apply weight decay and the rule in place, array work alone, and count the step."""

@@ -15,7 +15,7 @@ from ..arguments import count, number, suggest
 from ..errors import OptionError
 from ..ops import Update
 from ..params import ParamSpec, ParamStore
-from .base import Number, Optimizer, Rate, in_unit_interval, per_replica, positive_eps
+from .base import Number, Optimizer, Rate, in_unit_interval, positive_eps
 
 __all__ = ["Muon", "newton_schulz"]
 
@@ -183,12 +183,14 @@ class Muon(Optimizer):
 
     # -- the step ---------------------------------------------------------------------------------------------
     def scalars(self, t: int, lr: Number) -> tuple[Number, ...]:
-        """Return η, the numbers of ``ops.adam`` as `Adam` has them, and the factor of AdamW's decay."""
+        """Return η, and the numbers of ``ops.adam`` as `Adam` has them."""
         c = math.sqrt((1.0 - self.beta2) / (1.0 - self.beta2**t))
-        adam_lr = lr * self.adam_rate
-        rate = adam_lr * ((1.0 - self.beta1) / ((1.0 - self.beta1**t) * c))
-        decay = adam_lr * per_replica(self.weight_decay)
-        return lr, self.beta1, self.beta2, self.eps / c, rate, decay if self._per_parameter() else 1.0 - decay
+        rate = lr * self.adam_rate * ((1.0 - self.beta1) / ((1.0 - self.beta1**t) * c))
+        return lr, self.beta1, self.beta2, self.eps / c, rate
+
+    def _strengths(self, lr: Number, decay: Number) -> tuple[Number, ...]:
+        """Return the number of AdamW's decay, for `rule`, and then Muon's."""
+        return *super()._strengths(lr * self.adam_rate, decay), *super()._strengths(lr, decay)
 
     def rule(self, store: ParamStore, scalars: Sequence[Number]) -> None:
         lr, *adam, shrink = scalars

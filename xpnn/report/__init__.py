@@ -9,13 +9,12 @@ Pages are made by Jinja2 and matplotlib, which are imported when the first page 
 """
 
 from .comparison import write_comparison
-from .evidence import Intervals, Trained, collect_evidence
+from .evidence import Trained, collect_evidence
 from .page import check_requirements, write_report
 from .quality import comparison_of, comparison_table
 from .run import Run, read_run
 
 __all__ = [
-    "Intervals",
     "Run",
     "Trained",
     "check_requirements",

@@ -14,7 +14,7 @@ from .words import count, number, percent
 
 __all__ = ["answers"]
 
-_METRICS = {"cross_entropy": "the cross-entropy", "rmse": "the RMSE"}
+_METRICS = {"logloss": "the cross-entropy", "rmse": "the RMSE"}
 
 
 def answers(run: Run) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def answers(run: Run) -> dict[str, Any]:
     evidence = run.evidence or {}
     quantity = run.info.get("target") or "target"
     makers = {
-        "baselines": _baselines,
+        "baselines": lambda found: _baselines(found, run.predictor.threshold),
         "calibration": _calibration,
         "coverage": lambda found: _coverage(found, quantity),
         "groups": lambda found: _groups(run, found),
@@ -31,7 +31,7 @@ def answers(run: Run) -> dict[str, Any]:
     return {name: make(evidence[name]) if evidence.get(name) else None for name, make in makers.items()}
 
 
-def _baselines(found: Mapping[str, Any]) -> dict[str, Any]:
+def _baselines(found: Mapping[str, Any], threshold: float | None) -> dict[str, Any]:
     comparison = comparison_of(found)
     header, rows = comparison_table(comparison)
     note = f"All were scored on the same {count(comparison.rows)} rows, on which none of them was trained."
@@ -41,6 +41,8 @@ def _baselines(found: Mapping[str, Any]) -> dict[str, Any]:
         note += (
             " Trees are missing: scikit-learn was not installed, or inputs and classes are too many for a quick look."
         )
+    if threshold is not None:
+        note += f" Here all answer with the likelier class, not by the network's threshold of {number(threshold)}."
     return {
         "sentences": comparison.sentences(),
         "useful": comparison.useful,

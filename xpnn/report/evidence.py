@@ -14,18 +14,19 @@ from ..baselines import compare_baselines
 from ..data.arrays import some_rows, take_rows
 from ..data.encoder import TableEncoder
 from ..data.targets import ClassTarget
-from ..errors import ShapeError
+from ..errors import OptionError, ShapeError
 from ..predictor import Predictor
 from ..training import History, diagnose
 from . import quality
 
-__all__ = ["FORMAT", "Intervals", "Trained", "collect_evidence"]
+__all__ = ["FORMAT", "Trained", "collect_evidence"]
 
 #: Of the dictionary, for those who read it later.
 FORMAT = 1
 
 # A report stays small however large the data: rows looked at, predictions drawn, mistakes and columns shown.
 _ROWS, _PAIRS, _IMAGES, _WORST, _COLUMNS = 50_000, 3_000, 24, 12, 30
+_COVERAGE = 0.9  # of the intervals that are looked at
 _DIAGNOSED = 300
 _LONGEST_CELL = 120
 
@@ -38,14 +39,6 @@ class Trained(NamedTuple):
     rows: int  # how many there were, where these are only some
 
 
-class Intervals(NamedTuple):
-    """Between which numbers the true ones are said to lie, for each scored row."""
-
-    low: Any
-    high: Any
-    coverage: float  # the share that is promised to
-
-
 def collect_evidence(
     predictor: Predictor,
     raw: Any,
@@ -53,7 +46,6 @@ def collect_evidence(
     *,
     history: History | None = None,
     trained: Trained | None = None,
-    intervals: Intervals | None = None,
     numbers: Any = None,
     image_shape: Sequence[int] | None = None,
     seed: int = 0,
@@ -61,10 +53,10 @@ def collect_evidence(
     """Take from scored rows, as the predictor takes them, what a report shows of them.
 
     `y` is their target in its own terms.  The `history` of the training is for the diagnosis; rows that it was
-    `trained` on are for the baselines, which are scored on the others; `intervals` are those of predicted numbers;
-    `numbers` are what the rows are called, such as their places in the file, by default from 1 on; `image_shape` is
-    (height, width) or (height, width, 3) where a row is an image; the `seed` draws rows where there are more than are
-    looked at.  A `ShapeError` is raised if there are no rows, or `image_shape` does not fit them.
+    `trained` on are for the baselines, which are scored on the others; `numbers` are what the rows are called, such as
+    their places in the file, by default from 1 on; `image_shape` is (height, width) or (height, width, 3) where a row
+    is an image; the `seed` draws rows where there are more than are looked at.  A `ShapeError` is raised if there are
+    no rows, or `image_shape` does not fit them.
 
     Returned is a dictionary for JSON: ``looked_at`` rows of ``rows``, and how many of those were ``wrong`` (classes
     only); ``mistakes``, the surest first (classes) or the largest (numbers), each with ``row``, ``truth``,
@@ -97,16 +89,16 @@ def collect_evidence(
     found: dict[str, Any] = {"format": FORMAT, "rows": rows, "looked_at": len(y)}
     most = _IMAGES if image_shape else _WORST
     if isinstance(predictor.target, ClassTarget):
-        order, mistakes, found["wrong"] = _wrong_classes(predictor.target, y, out, called, most)
-        found["calibration"] = quality.calibration(predictor.target, predictor.target.encode(y), out)
+        codes = predictor.target.encode(y)
+        guess, names = predictor.codes(out), [str(label) for label in predictor.target.classes]
+        order, mistakes, found["wrong"] = _wrong_classes(codes, guess, out, names, called, most)
+        found["calibration"] = quality.calibration(predictor.target, codes, out)
     else:
         truth, guess = predictor.target.numbers(y), predictor.decode(out)
         order, mistakes = _largest_errors(truth, guess, called, most)
         some = some_rows(len(y), _PAIRS, rng)
         found["pairs"] = {"truth": _short(truth[some]), "prediction": _short(guess[some])}
-        if intervals is not None:
-            low, high = (np.asarray(end).reshape(-1)[drawn] for end in intervals[:2])
-            found["coverage"] = quality.coverage(low, high, truth, guess, intervals.coverage)
+        found |= _coverage(predictor, raw, truth, guess)
     found["mistakes"] = mistakes
     worst = take_rows(raw, order)
     if image_shape:
@@ -133,15 +125,24 @@ def collect_evidence(
     return found
 
 
+def _coverage(predictor: Predictor, raw: Any, truth: np.ndarray, guess: np.ndarray) -> dict[str, Any]:
+    """Return the coverage of the intervals, where there are any."""
+    if predictor.intervals is None:
+        return {}
+    try:
+        low, high = predictor.predict_interval(raw, _COVERAGE).T
+    except OptionError:  # so few rows vouch for them that they promise less
+        return {}
+    return {"coverage": quality.coverage(low, high, truth, guess, _COVERAGE)}
+
+
 def _wrong_classes(
-    target: ClassTarget, y: np.ndarray, out: np.ndarray, called: np.ndarray, most: int
+    codes: np.ndarray, guess: np.ndarray, out: np.ndarray, names: Sequence[str], called: np.ndarray, most: int
 ) -> tuple[np.ndarray, list[dict[str, Any]], int]:
     """Return the places of the surest mistakes, what they are, and how many mistakes there are in all."""
-    codes, guess = target.encode(y), out.argmax(axis=-1)
     sure = out[np.arange(len(out)), guess]
     wrong = np.flatnonzero(codes != guess)
     order = wrong[np.argsort(-sure[wrong], kind="stable")][:most]
-    names = [str(label) for label in target.classes]
     mistakes = [
         {"row": int(called[i]), "truth": names[codes[i]], "prediction": names[guess[i]], "sure": float(sure[i])}
         for i in order

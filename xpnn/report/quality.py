@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..baselines import Baseline, Comparison
+from ..calibration import calibration_curve, expected_calibration_error
 from ..confidence import wilson
 from ..data.targets import ClassTarget
 from ..inspection import permutation_importance, worst_groups
@@ -41,7 +42,7 @@ def groups(predictor: Predictor, columns: Mapping[str, Any], y: np.ndarray, out:
     """Return the worst group of each column, those that stand out most first."""
     target = predictor.target
     if isinstance(target, ClassTarget):
-        error = (out.argmax(axis=-1) != target.encode(y)).astype(np.float64)
+        error = (predictor.codes(out) != target.encode(y)).astype(np.float64)
     else:
         error = np.abs(predictor.decode(out) - target.numbers(y))
     some = dict(list(columns.items())[:_COLUMNS])
@@ -56,20 +57,12 @@ def calibration(target: ClassTarget, codes: np.ndarray, out: np.ndarray) -> dict
     Of two classes it is the probability of the second one, of more that of the answer.  The error is the mean distance
     of the two, weighted by rows.
     """
-    if len(target.classes) == 2:
-        sure, true, what = out[:, 1], codes == 1, str(target.classes[1])
-    else:
-        sure, true, what = out.max(axis=-1), out.argmax(axis=-1) == codes, None
-    sure = sure.astype(np.float64)
-    part = np.minimum((sure * _BINS).astype(np.int64), _BINS - 1)
-    rows = np.bincount(part, minlength=_BINS)
-    predicted, share = (np.bincount(part, weights=w, minlength=_BINS) / np.maximum(rows, 1) for w in (sure, true))
-    bins = []
-    for k in np.flatnonzero(rows).tolist():
-        low, high = wilson(float(share[k]), int(rows[k]))
-        measured = {"predicted": float(predicted[k]), "share": float(share[k]), "low": low, "high": high}
-        bins.append({**measured, "rows": int(rows[k])})
-    return {"of": what, "error": float((rows * np.abs(predicted - share)).sum() / len(codes)), "bins": bins}
+    curve, bins = calibration_curve(codes, out, n_bins=_BINS), []
+    for predicted, share, rows in zip(curve.prob_pred.tolist(), curve.prob_true.tolist(), curve.counts, strict=True):
+        low, high = wilson(share, int(rows))
+        bins.append({"predicted": predicted, "share": share, "low": low, "high": high, "rows": int(rows)})
+    error = expected_calibration_error(codes, out, n_bins=_BINS)
+    return {"of": str(target.classes[1]) if len(target.classes) == 2 else None, "error": error, "bins": bins}
 
 
 def coverage(

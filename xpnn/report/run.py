@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import DataError, FileFormatError
 from ..files import PathLike, file_digest, read_json
 from ..predictor import Predictor
-from ..staging import STAGING, recover
+from ..staging import STAGING, plan_of, recover
 from ..training import History
 from .contents import misfit_in_run
 from .evidence import FORMAT
@@ -116,7 +116,8 @@ def _check_folder(path: Path) -> None:
         raise DataError(f"expected the folder of a run, but {path} is not there. {hint}")
     state = recover(path)
     if state is not None:
-        go_on = f"Go on with `xpnn train --resume {path}`, or remove {path / STAGING} to keep what is beside it."
+        command = ((plan_of(path) or {}).get("argv") or ["train"])[0]
+        go_on = f"Go on with `xpnn {command} --resume {path}`, or remove {path / STAGING} to keep what is beside it."
         hint = "Wait for its end." if state == "running" else go_on
         raise DataError(f"{path}: expected a finished run, got one whose training has not ended. {hint}")
     missing = [name for name in _NEEDED if not (path / name).is_file()]

@@ -11,6 +11,7 @@ from ..data.targets import ClassTarget
 from ..errors import LabelError, OptionError
 from ..predictor import Predictor
 from .estimator import TabularModel
+from .inputs import read_weights
 
 __all__ = ["TabularClassifier"]
 
@@ -31,7 +32,9 @@ class TabularClassifier(TabularModel):
     ensemble : int, optional
         Number of networks whose probabilities are averaged; by default the recipe's.
     metric : str, optional
-        What the answers will be judged by, such as ``"log_loss"``; for the choice of the recipe.
+        What the answers will be judged by: ``"accuracy"``, ``"balanced_accuracy"``, ``"f1"``, ``"f1_macro"``,
+        ``"mcc"``, ``"auc"``, ``"ap"``, ``"logloss"`` or ``"brier"``.  The recipe goes by it; and where it judges labels
+        of two classes, so does the probability from which on the second is called.
     categorical, numeric : sequence of str, default=()
         Columns to read so whatever they look like.
     dayfirst : bool, optional
@@ -168,5 +171,5 @@ class TabularClassifier(TabularModel):
         if not isinstance(target, ClassTarget):
             raise OptionError("TabularClassifier.score: expected a model of classes, got one of numbers.")
         right = self.predictor_.codes(self.predict_proba(X)) == target.encode(truth)
-        weight = self._weights(sample_weight, len(truth), f"{type(self).__name__}.score")
+        weight = read_weights(sample_weight, len(truth), f"{type(self).__name__}.score")
         return float(np.average(right, weights=weight))

@@ -10,21 +10,20 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from ..arguments import as_real
-from ..backend import Backend, to_numpy
-from ..backend.interop import library_of
+from ..backend import Backend
 from ..config import reading
 from ..data.csv import Table
 from ..data.targets import ClassTarget, NumberTargets
-from ..errors import DataError, FileFormatError, OptionError, ShapeError
+from ..errors import FileFormatError, OptionError, ShapeError
 from ..files import PathLike
-from ..frames import cells, column_names, table_names
 from ..inspection import Importance, permutation_importance
+from ..metrics import get_score
 from ..predictor import MODEL, Predictor, load_predictor
 from ..schema import ANY, expect
 from ..training import History
 from .fit import Learned, Request, learn
-from .params import RECIPE, Parameters, conversion_warning, not_fitted
+from .inputs import check_sizes, read_targets, read_weights, seed_of, without_target
+from .params import RECIPE, Parameters, not_fitted
 from .recipe import Recipe
 from .rows import Rows, TrainingRows, read_rows, read_training_rows
 from .validation import CrossValidation, divided, selected
@@ -78,13 +77,14 @@ class TabularModel(Parameters):
             If a parameter is out of its range, or the fit needs more memory than there is.
         """
         where = type(self).__name__
+        target_name = y if isinstance(y, str) else _name_of(y)
         if isinstance(y, str):
-            X, y = _without_target(X, y, where)
+            X, y = without_target(X, y, where)
         said = {name: self._listed(name) for name in ("categorical", "numeric")}
         rows = read_training_rows(X, where, decimal=self.decimal, **said)
         targets = self._targets(y, where)
-        _same_size(rows.size, targets, where)
-        weight = self._weights(sample_weight, rows.size, where)
+        check_sizes(rows.size, targets, where)
+        weight = read_weights(sample_weight, rows.size, where)
         kept = rows
         if weight is not None and not (weight > 0).all():
             there = np.flatnonzero(weight > 0)
@@ -94,7 +94,7 @@ class TabularModel(Parameters):
         if eval_set is not None:
             validation = self._validation(eval_set, where)
         learned = learn(self._request(), kept, targets, where=where, weight=weight, validation=validation)
-        self._take(learned, rows, targets, _name_of(y))
+        self._take(learned, rows, targets, target_name)
         return self
 
     def _listed(self, name: str) -> tuple[str, ...]:
@@ -112,7 +112,7 @@ class TabularModel(Parameters):
             class_weight=getattr(self, "class_weight", None),
             numeric=self._listed("numeric"),
             dayfirst=self.dayfirst,
-            seed=self._seed(),
+            seed=seed_of(self.random_state, type(self).__name__),
             backend=self.backend,
             dtype=self.dtype,
             callbacks=() if self.callbacks is None else self.callbacks,
@@ -122,65 +122,9 @@ class TabularModel(Parameters):
         """Return the parameters but for entries of the recipe that were left to it."""
         return {name: value for name, value in self.get_params().items() if name not in RECIPE} | self._overrides()
 
-    def _seed(self) -> int:
-        state = self.random_state
-        if state is None:
-            return int(np.random.default_rng().integers(2**31))
-        if hasattr(state, "randint"):  # numpy.random.RandomState
-            return int(state.randint(2**31 - 1))
-        if hasattr(state, "integers"):
-            return int(state.integers(2**31))
-        if isinstance(state, int | np.integer):
-            return int(state)
-        raise OptionError(
-            f"{type(self).__name__}: expected random_state to be an integer, a generator or None, got {state!r}. Try 0."
-        )
-
     def _targets(self, y: Any, where: str) -> npt.NDArray[Any]:
         """Return the targets on the host, of shape (n,) or (n, k), gaps refused."""
-        if y is None:
-            raise DataError(f"{where} requires y to be passed, but the target y is None. Pass the column to predict.")
-        if table_names(y) is not None:
-            column_names(y, where, "y")
-            y = np.stack([np.asarray(cells(y[name], f"{where}: y")) for name in table_names(y) or ()], axis=1)
-        array = cells(to_numpy(y) if library_of(type(y)) == "torch" else y, f"{where}: y")
-        if array.ndim == 2 and array.shape[1] == 1:
-            warnings.warn(
-                f"A column-vector y was passed when a 1d array was expected. Pass y.ravel() to {where}.",
-                conversion_warning(),
-                stacklevel=3,
-            )
-            array = array[:, 0]
-        if array.ndim not in (1, 2):
-            raise ShapeError(f"{where}: expected y of shape (n_samples,), got {array.shape}. Pass one value a row.")
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            what = "NaN" if np.isnan(array).any() else "infinity"
-            rows = ~np.isfinite(array).reshape(len(array), -1).all(axis=1)
-            raise DataError(
-                f"{where}: expected a value in every row of y. Input y contains {what} in {int(rows.sum())} of "
-                f"{len(rows)} rows (the first is row {int(rows.argmax())}). Remove these rows or fill them in."
-            )
-        return array
-
-    def _weights(self, sample_weight: Any, n: int, where: str) -> npt.NDArray[np.float64] | None:
-        if sample_weight is None:
-            return None
-        weight = to_numpy(as_real(sample_weight, where, "sample_weight", objects=True)).astype(np.float64)
-        if weight.ndim == 0:
-            weight = np.full(n, float(weight))
-        if weight.shape != (n,):
-            raise ShapeError(
-                f"{where}: expected sample_weight of shape ({n},), one for each row, got {weight.shape}. "
-                "Pass a 1D array of weights."
-            )
-        if not (np.isfinite(weight).all() and (weight >= 0).all()):
-            raise DataError(f"{where}: expected finite weights of at least 0 in sample_weight. Look at its values.")
-        if not (weight > 0).any():
-            raise DataError(
-                f"{where}: expected a row that counts, got sample_weight of 0 in all {n} rows: the sum of the weights "
-                "is zero. Give some rows a weight above 0."
-            )
-        return weight
+        return read_targets(y, where)
 
     def _validation(self, eval_set: Any, where: str) -> tuple[Mapping[str, Any], npt.NDArray[Any]]:
         if isinstance(eval_set, list) and len(eval_set) == 1:
@@ -189,10 +133,17 @@ class TabularModel(Parameters):
             raise OptionError(f"{where}: expected eval_set=(X, y), got {type(eval_set).__name__}. Pass a pair.")
         X, y = eval_set
         if isinstance(y, str):
-            X, y = _without_target(X, y, where)
+            X, y = without_target(X, y, where)
         columns, targets = read_rows(X, where).columns, self._targets(y, where)
-        _same_size(len(next(iter(columns.values()))), targets, where)
+        check_sizes(len(next(iter(columns.values()))), targets, where)
         return columns, targets
+
+    def adopt(
+        self, learned: Learned, rows: TrainingRows, targets: npt.NDArray[Any], target_name: str | None = None
+    ) -> Self:
+        """Take what `learn` returned for these rows, as `fit` does, and return itself."""
+        self._take(learned, rows, targets, target_name)
+        return self
 
     def _take(self, learned: Learned, rows: TrainingRows, targets: npt.NDArray[Any], target_name: str | None) -> None:
         """Set the fitted attributes."""
@@ -203,7 +154,7 @@ class TabularModel(Parameters):
         if rows.named:
             self.feature_names_in_ = np.asarray(list(rows.columns), dtype=object)
         self.n_iter_, self.best_epoch_ = len(fitted.history), fitted.epoch
-        self.stopped_, self.seconds_ = fitted.stopped, learned.seconds
+        self.stopped_, self.seconds_ = fitted.stopped, round(learned.seconds, 3)
         self.validation_scores_, self.notes_ = learned.scores, list(learned.notes)
         self._learn_labels(targets.dtype)
         self.predictor_.info.update(
@@ -215,14 +166,15 @@ class TabularModel(Parameters):
                 "epochs": self.n_iter_,
                 "best_epoch": self.best_epoch_,
                 "stopped": self.stopped_,
-                "seconds": round(self.seconds_, 3),
+                "seconds": self.seconds_,
                 "validation": self.validation_scores_,
                 "notes": self.notes_,
                 "recipe": self.recipe_.to_dict(),
                 "estimator": {"class": type(self).__name__, "params": _plain(self._given())},
             }
         )
-        doubts = [note for note in self.notes_ if note.startswith("time limit: ") or ": taken as text. " in note]
+        said = ("time limit: ", "target: ")
+        doubts = [note for note in self.notes_ if note.startswith(said) or ": taken as text. " in note]
         for sentence in (*rows.doubts, *doubts):
             warnings.warn(f"{type(self).__name__}: {sentence}", UserWarning, stacklevel=3)
 
@@ -231,10 +183,13 @@ class TabularModel(Parameters):
 
     @property
     def validation_score_(self) -> float | None:
-        """Score of the rows that were held out: accuracy, or of numbers R²; None where there were none."""
+        """Score of held-out rows: by the metric that was asked for, else accuracy or R²; None without such rows."""
         self._fitted("validation_score_")
-        scores = self.validation_scores_
-        return None if scores is None else float(scores["accuracy" if self._kind == "classifier" else "r2"])
+        scores = self.validation_scores_ or {}
+        usual = "accuracy" if self._kind == "classifier" else "r2"
+        asked = usual if self.metric is None else get_score(self.metric).name
+        found = scores.get(asked, scores.get(usual))
+        return None if found is None else float(found)
 
     # -- predictions ------------------------------------------------------------------------------------------------
     def _fitted(self, method: str) -> Predictor:
@@ -332,7 +287,8 @@ class TabularModel(Parameters):
         y : array of shape (n_samples,), or name of a column of `X`
             Their target.
         metric : str or callable, optional
-            See `xpnn.inspection.permutation_importance`.
+            As for the estimator, whose own is the default; without one ``"cross_entropy"`` or ``"rmse"``.  A function
+            is as in `xpnn.inspection.permutation_importance`.
         n_repeats : int, default=5
             Orders that each column is shuffled into.
         max_rows : int, optional
@@ -345,10 +301,32 @@ class TabularModel(Parameters):
         """
         predictor = self._fitted("feature_importance")
         if isinstance(y, str):
-            X, y = _without_target(X, y, type(self).__name__)
+            X, y = without_target(X, y, type(self).__name__)
         columns, targets = self._columns(X, "feature_importance"), self._targets(y, type(self).__name__)
-        options: dict[str, Any] = {"n_repeats": n_repeats, "max_rows": max_rows, "seed": self._seed()}
-        return permutation_importance(predictor, columns, targets, metric, **options)
+        options: dict[str, Any] = {
+            "n_repeats": n_repeats,
+            "max_rows": max_rows,
+            "seed": seed_of(self.random_state, type(self).__name__),
+        }
+        asked = self.metric if metric is None else metric
+        return permutation_importance(predictor, columns, targets, self._measure(asked), **options)
+
+    def _measure(self, metric: Any) -> Any:
+        """Return a metric as `permutation_importance` takes it: by a name of its own, or as a function."""
+        if not isinstance(metric, str) or metric in ("cross_entropy", "accuracy", "rmse", "mae", "r2"):
+            return metric
+        predictor = self.predictor_
+        score = get_score(metric, "classes" if self._kind == "classifier" else "numbers")
+
+        def measured(truth: npt.NDArray[Any], out: npt.NDArray[Any]) -> float:
+            if score.takes == "labels":
+                out = predictor.codes(out)
+            elif score.takes == "probabilities" and out.shape[-1] == 2:
+                out = out[:, 1]
+            return score.gain(truth, out)
+
+        measured.__name__ = score.name
+        return measured
 
     def cross_validate(self, X: Any, y: Any, sample_weight: Any = None, *, cv: Any = 5) -> CrossValidation:
         """Fit a copy for each fold on the other rows, and score the fold's.
@@ -374,16 +352,18 @@ class TabularModel(Parameters):
         """
         where = f"{type(self).__name__}.cross_validate"
         if isinstance(y, str):
-            X, y = _without_target(X, y, where)
+            X, y = without_target(X, y, where)
         columns, targets = read_rows(X, where), self._targets(y, where)
-        _same_size(columns.size, targets, where)
+        check_sizes(columns.size, targets, where)
         labels = ClassTarget().fit(targets).encode(targets) if self._kind == "classifier" else None
-        weight = self._weights(sample_weight, columns.size, where)
+        weight = read_weights(sample_weight, columns.size, where)
         table = columns.columns if columns.named else np.stack(list(columns.columns.values()), axis=1)
         scores: list[dict[str, Any]] = []
         answers: list[tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]] = []
         fold = np.full(columns.size, -1, dtype=np.int64)
-        for k, (train, test) in enumerate(divided(cv, columns.size, targets, labels, self._seed())):
+        for k, (train, test) in enumerate(
+            divided(cv, columns.size, targets, labels, seed_of(self.random_state, type(self).__name__))
+        ):
             parts = [selected(table, part) if isinstance(table, dict) else table[part] for part in (train, test)]
             model = type(self)(**self.get_params())
             model.fit(parts[0], targets[train], None if weight is None else weight[train])
@@ -545,27 +525,6 @@ def _plain(params: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in params.items() if kept(value)}
 
 
-def _without_target(X: Any, name: str, where: str) -> tuple[Any, Any]:
-    """Divide a table into the other columns and the one that is named."""
-    if isinstance(X, Table):
-        X = {column: X.columns[column] for column in X.names}
-    columns = read_rows(X, where).columns
-    if name not in columns:
-        raise DataError(
-            f"{where}: expected y to be an array or the name of a column of X, got {name!r}. There are "
-            f"{', '.join(map(repr, list(columns)[:20]))}."
-        )
-    return {column: values for column, values in columns.items() if column != name}, columns[name]
-
-
 def _name_of(y: Any) -> str | None:
     name = getattr(y, "name", None)
     return name if isinstance(name, str) and name else None
-
-
-def _same_size(n: int, y: npt.NDArray[Any], where: str) -> None:
-    if len(y) != n:
-        raise ShapeError(
-            f"{where}: expected one target for each row, got {len(y)} for {n} rows (inconsistent numbers of samples). "
-            "Pass them together."
-        )

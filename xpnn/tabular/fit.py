@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ..arguments import number
 from ..backend import Backend
+from ..calibration import fit_temperature
 from ..data.arrays import take_rows
 from ..data.batching import hold_out
 from ..data.columns import as_texts, is_text, label_key, quote
@@ -19,11 +20,11 @@ from ..data.encoder import TableEncoder
 from ..data.kinds import decide
 from ..data.spelling import Spelling
 from ..data.targets import ClassTarget, NumberTarget, NumberTargets, Task
-from ..errors import DataError, OptionError
+from ..errors import DataError, LabelError, OptionError
+from ..metrics import best_threshold, get_score
 from ..predictor import Predictor, Target
 from ..training import Callback
 from ..training.checks import weights_by_label
-from .decisions import fit_temperature
 from .intervals import fit_intervals
 from .members import Fitted, HeldOut, Train, fit_members, make_encoder
 from .memory import check_memory
@@ -38,6 +39,8 @@ __all__ = [
     "class_weights",
     "fit_target",
     "learn",
+    "learn_from",
+    "own_score",
     "prepare",
     "settle_recipe",
     "shape_of",
@@ -48,6 +51,8 @@ Callbacks = Sequence[Callback] | Callable[[int], Sequence[Callback]]
 
 # A share of fewer rows than this would leave nothing to judge by.
 _LEAST_ROWS = 10
+_FEW_ROWS = 20  # in which different whole numbers in a row mean little
+_LEAST = 1e-30  # of a probability before its logarithm is taken
 
 
 @dataclass(frozen=True)
@@ -56,8 +61,8 @@ class Request:
 
     task: Task
     preset: Preset = "good"
-    #: Entries of the recipe that are not to be chosen.
-    overrides: Mapping[str, Any] = field(default_factory=dict)
+    #: Entries of the recipe that are not to be chosen; or a function that returns them for the one that was.
+    overrides: Mapping[str, Any] | Callable[[Recipe], Mapping[str, Any]] = field(default_factory=dict)
     #: What the answers will be judged by.
     metric: str | None = None
     #: Number of networks; None: the recipe's.
@@ -70,8 +75,6 @@ class Request:
     backend: str | Backend = "numpy"
     dtype: str = "float32"
     callbacks: Callbacks = ()
-    #: Trains each network, in place of `Trainer.fit`; see `fit_members`.
-    train: Train | None = None
     #: Ending to take off every label.
     strip: str = ""
     #: How the numbers of the target are written, where that is known.
@@ -169,13 +172,18 @@ def shape_of(task: Task, rows: TrainingRows, size: int, target: Target) -> Table
 
 def settle_recipe(request: Request, shape: TableShape, *, own_validation: bool) -> Recipe:
     """Return the recipe that is asked for; with validation rows of one's own there are no folds."""
-    recipe = choose_recipe(request.preset, shape, metric=request.metric)
+    metric = request.metric
+    if metric is not None:
+        score = get_score(metric, "classes" if request.task == "classification" else "numbers")
+        metric = "log_loss" if score.takes == "probabilities" else score.name
+    recipe = choose_recipe(request.preset, shape, metric=metric)
     if request.ensemble is not None:
         folds = request.ensemble if recipe.folds and request.ensemble > 1 else 0
         recipe = recipe.replace(members=request.ensemble, folds=folds)
     if request.class_weight is not None:  # what is right then is not each row alike
         recipe = recipe.replace(select_by="loss", calibrate=False)
-    recipe = recipe.replace(**request.overrides)
+    changes = request.overrides
+    recipe = recipe.replace(**(changes(recipe) if callable(changes) else changes))
     folds = recipe.folds
     if own_validation or shape.rows < max(_LEAST_ROWS, 2 * folds):
         recipe = recipe.replace(folds=0)
@@ -214,21 +222,45 @@ def learn(
         raise OptionError(f"{where}: expected time_limit > 0 or None, got {limit!r}. Try 60.")
     prepared = prepare(request, rows, y, where=where, weight=weight, validation=validation)
     left = None if limit is None else max(float(limit) - (time.monotonic() - began), 1e-3)
+    learned = learn_from(prepared, time_limit=left, callbacks=request.callbacks)
+    return learned._replace(seconds=time.monotonic() - began)
+
+
+def learn_from(
+    prepared: Prepared,
+    *,
+    backend: str | Backend | None = None,
+    time_limit: float | None = None,
+    callbacks: Callbacks = (),
+    train: Train | None = None,
+) -> Learned:
+    """Train the networks, and decide with held-out rows what training leaves open.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        What `prepare` returned.
+    backend : str or Backend, optional
+        Where the networks shall live; by default as was asked for.
+    time_limit, callbacks, train
+        As in `fit_members`.
+    """
+    request, learning, began = prepared.request, prepared.learning, time.monotonic()
     fitted = fit_members(
         prepared.recipe,
-        prepared.learning.X,
-        prepared.learning.codes,
+        learning.X,
+        learning.codes,
         **prepared.arguments(),
         seed=request.seed,
-        backend=request.backend,
+        backend=request.backend if backend is None else backend,
         dtype=request.dtype,
-        time_limit=left,
-        callbacks=request.callbacks,
-        train=request.train,
+        time_limit=time_limit,
+        callbacks=callbacks,
+        train=train,
     )
     predictor = Predictor(fitted.net, fitted.loss, prepared.target, prepared.encoder)
     scores = None if fitted.held_out is None else _decide(prepared, predictor, fitted.held_out)
-    notes = (*rows.notes, *rows.doubts, *prepared.encoder.notes, *_time_notes(fitted, request, prepared.recipe))
+    notes = (*prepared.notes, *prepared.encoder.notes, *_time_notes(fitted, request, prepared.recipe))
     return Learned(predictor, prepared.recipe, fitted, scores, notes, time.monotonic() - began)
 
 
@@ -251,6 +283,9 @@ class Prepared(NamedTuple):
     held: Encoded | None  # None where the recipe has folds, or the rows are too few
     weight: npt.NDArray[np.float64] | None
     class_weight: Mapping[int, float] | Literal["balanced"] | None
+    train: Indices  # numbers of the rows that were given
+    valid: Indices
+    notes: tuple[str, ...]  # of the columns
 
     @property
     def n_out(self) -> int:
@@ -292,7 +327,8 @@ def prepare(
         held = Encoded(encoder.transform(take_rows(rows.columns, valid)), codes[valid], y[valid])
     own = class_weights(request.class_weight, target, where) if isinstance(target, ClassTarget) else None
     own_weight = None if weight is None else weight[train]
-    return Prepared(request, recipe, encoder, target, learning, held, own_weight, own)
+    notes = (*rows.notes, *rows.doubts, *_target_notes(target, y))
+    return Prepared(request, recipe, encoder, target, learning, held, own_weight, own, train, valid, notes)
 
 
 class _Divided(NamedTuple):
@@ -333,9 +369,12 @@ def _decide(prepared: Prepared, predictor: Predictor, held_out: HeldOut) -> dict
     judged = Encoded(judged.X[places], judged.codes[places], judged.y[places])
     if isinstance(predictor.target, ClassTarget):
         if recipe.calibrate:
-            temperature = fit_temperature(predictor.link(outputs), judged.codes)
+            logs = np.log(np.maximum(predictor.link(outputs).astype(np.float64), _LEAST))
+            temperature = fit_temperature(logs, judged.codes)
             predictor.temperature = None if temperature == 1.0 else temperature
-        return predictor.score_outputs(predictor.link(outputs), judged.y)
+        out = predictor.link(outputs)
+        predictor.threshold = _threshold(request.metric, judged.codes, out)
+        return predictor.score_outputs(out, judged.y) | own_score(request.metric, predictor, judged.y, out)
     errors = _errors(predictor, predictor.link(outputs), judged.y)
     if held is None:  # of the folds: half of them teach the scale, the others vouch for the coverage
         teach, vouch = hold_out(np.arange(len(errors)), None, 0.5, request.seed)
@@ -344,7 +383,39 @@ def _decide(prepared: Prepared, predictor: Predictor, held_out: HeldOut) -> dict
         trained = _errors(predictor, predictor.link(predictor.net.predict(learning.X)), learning.y)
         parts = learning.X, trained, judged.X, errors
     predictor.intervals = fit_intervals(*parts, seed=request.seed, backend=predictor.net.backend)
-    return predictor.score_outputs(predictor.link(outputs), judged.y)
+    out = predictor.link(outputs)
+    return predictor.score_outputs(out, judged.y) | own_score(request.metric, predictor, judged.y, out)
+
+
+def _threshold(metric: str | None, codes: npt.NDArray[Any], out: npt.NDArray[Any]) -> float | None:
+    """Return from which probability on the second of two classes is called; None where the metric asks for 1/2."""
+    if metric is None or out.shape[1] != 2 or len(set(codes.tolist())) < 2:
+        return None
+    score = get_score(metric, "classes")
+    if score.takes != "labels" or score.name == "accuracy":
+        return None
+    found = best_threshold(codes, out, score.name)
+    return None if found == 0.5 else found
+
+
+def own_score(metric: str | None, predictor: Predictor, y: npt.NDArray[Any], out: npt.NDArray[Any]) -> dict[str, float]:
+    """Return the metric that was asked for, by its short name; nothing where these rows do not define it.
+
+    `y` are answers in the target's own terms, `out` what `Predictor.predict_proba` returned for their rows.
+    """
+    if metric is None:
+        return {}
+    target = predictor.target
+    try:
+        if isinstance(target, ClassTarget):
+            score = get_score(metric, "classes")
+            binary = out.shape[1] == 2
+            given = predictor.codes(out) if score.takes == "labels" else out[:, 1] if binary else out
+            return {score.name: score(target.encode(y), given)}
+        score = get_score(metric, "numbers")
+        return {score.name: score(target.numbers(y), target.decode(out, clip=True))}
+    except (DataError, LabelError):  # of few rows a class may be absent
+        return {}
 
 
 def _errors(predictor: Predictor, out: npt.NDArray[Any], y: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
@@ -355,6 +426,17 @@ def _errors(predictor: Predictor, out: npt.NDArray[Any], y: npt.NDArray[Any]) ->
     wrong = np.abs(target.numbers(y) - target.decode(out, clip=True))
     errors: npt.NDArray[np.float64] = wrong.reshape(len(wrong), -1) / np.reshape(target.std, (1, -1))
     return errors
+
+
+def _target_notes(target: Target, y: npt.NDArray[Any]) -> list[str]:
+    """Say where numbers to learn are the numbers of the rows."""
+    if not isinstance(target, NumberTarget) or len(y) <= _FEW_ROWS:
+        return []
+    numbers = np.unique(target.numbers(y))
+    if numbers.size < len(y) or np.ptp(numbers) != len(y) - 1 or (numbers != np.trunc(numbers)).any():
+        return []
+    ends = f"{numbers[0]:g} to {numbers[-1]:g}"
+    return [f"target: numbers the rows from {ends}, each once; if it is an identifier, there is nothing to learn."]
 
 
 def _time_notes(fitted: Fitted, request: Request, recipe: Recipe) -> list[str]:

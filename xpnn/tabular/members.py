@@ -25,8 +25,9 @@ __all__ = ["Fitted", "HeldOut", "Member", "Train", "fit_members", "make_encoder"
 
 Rows: TypeAlias = "npt.NDArray[np.int64]"
 ClassWeight: TypeAlias = "Mapping[int, float] | Literal['balanced'] | None"
-#: Trains the network of some number, given its trainer and the arguments of `Trainer.fit`; whether to train the next.
-Train: TypeAlias = "Callable[[int, Trainer, dict[str, Any]], bool]"
+#: Trains the network of some number, given its trainer and the arguments of `Trainer.fit`, and says what follows.
+Follows: TypeAlias = Literal["next", "last", "none"]
+Train: TypeAlias = "Callable[[int, Trainer, dict[str, Any]], Follows]"
 
 # A trial of so many steps tells how long an epoch takes; the first of them find their memory.
 _TRIAL_STEPS = 20
@@ -46,15 +47,11 @@ class HeldOut(NamedTuple):
 
 
 class Member(NamedTuple):
-    """How one network was trained: its epochs, that whose weights it has, and why it ended early, if it did.
-
-    `last` says that there shall be no other after it.
-    """
+    """How one network was trained: its epochs, that whose weights it has, and why it ended early, if it did."""
 
     history: History
     epoch: int
     stopped: str | None
-    last: bool = False
 
 
 class Fitted(NamedTuple):
@@ -154,8 +151,9 @@ def fit_members(
     callbacks : sequence of Callback, or function of the network's number that returns one
         Called in each fit.  An object that keeps something from fit to fit wants a function that makes a new one.
     train : function of (number, trainer, arguments), optional
-        Is called in place of ``trainer.fit(**arguments)``, and returns whether there shall be a next network: for fits
-        that go on where an earlier one was cut off.
+        Is called in place of ``trainer.fit(**arguments)``: for fits that go on where an earlier one was cut off.  It
+        returns what follows: ``"next"``, the next network; ``"last"``, this one is the last; ``"none"``, it does not
+        count, and those before it are all.
 
     Returns
     -------
@@ -197,15 +195,17 @@ def fit_members(
         if made and clock.over:
             break
         given = callbacks(k) if callable(callbacks) else callbacks
-        made.append(fit.member(k, plan, [*given, *clock.callbacks(len(plans) - k)], train or _fit))
-        if made[-1][1].last:
+        net, member, follows = fit.member(k, plan, [*given, *clock.callbacks(len(plans) - k)], train or _fit)
+        if follows != "none" or not made:
+            made.append((net, member))
+        if follows != "next":
             break
     return fit.gathered(made, plans[: len(made)])
 
 
-def _fit(k: int, trainer: Trainer, arguments: dict[str, Any]) -> bool:
+def _fit(k: int, trainer: Trainer, arguments: dict[str, Any]) -> Follows:
     trainer.fit(**arguments)
-    return True
+    return "next"
 
 
 class _Plan(NamedTuple):
@@ -297,23 +297,25 @@ class _Fit(NamedTuple):
     n_values: int
     backend: Backend
 
-    def member(self, k: int, plan: _Plan, callbacks: Sequence[Callback], train: Train) -> tuple[Sequential, Member]:
-        """Train one network."""
+    def member(
+        self, k: int, plan: _Plan, callbacks: Sequence[Callback], train: Train
+    ) -> tuple[Sequential, Member, Follows]:
+        """Train one network, and say what follows."""
         recipe, given = self.recipe, self.data.arguments(plan.left_out)
         keeper = _keeper(recipe) if given.keys() & {"X_val", "validation_rows"} else None
         trainer = self._trainer(plan.seed, [*([] if keeper is None else [keeper]), *callbacks])
         why: str | None = None
-        goes_on = True
+        follows: Follows = "next"
         try:
-            goes_on = train(k, trainer, given | {"epochs": recipe.epochs, "batch_size": self._batch_size(given)})
+            follows = train(k, trainer, given | {"epochs": recipe.epochs, "batch_size": self._batch_size(given)})
         except (_TimeIsOverError, DivergenceError) as error:
             if isinstance(error, DivergenceError) and not len(trainer.history):
                 raise
             why = str(error)
         best = keeper.best_epoch if keeper is not None else None
         epoch = trainer.epoch if best is None else best
-        member = Member(trainer.history, epoch, why or trainer.stop_reason, last=not goes_on)
-        return trainer.net, member
+        member = Member(trainer.history, epoch, why or trainer.stop_reason)
+        return trainer.net, member, follows
 
     def _trainer(self, seed: int, callbacks: Sequence[Callback]) -> Trainer:
         net = make_network(

@@ -115,7 +115,7 @@ def not_fitted(estimator: object, method: str) -> Exception:
     """Return the error for an estimator that was never fitted; for scikit-learn it is also its own."""
     name = type(estimator).__name__
     text = f"{name}.{method}: expected a fitted estimator, got one that is not fitted yet. Call fit first."
-    if "sklearn" not in sys.modules:
+    if sys.modules.get("sklearn") is None:
         return DataError(text)
     from sklearn.exceptions import NotFittedError
 
@@ -125,7 +125,7 @@ def not_fitted(estimator: object, method: str) -> Exception:
 
 def conversion_warning() -> type[Warning]:
     """Return the class of the warning for a column of targets where a row was due: scikit-learn's, if it is there."""
-    if "sklearn" not in sys.modules:
+    if sys.modules.get("sklearn") is None:
         return UserWarning
     from sklearn.exceptions import DataConversionWarning
 

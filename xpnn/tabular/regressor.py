@@ -10,6 +10,7 @@ import numpy.typing as npt
 from ..data.targets import ClassTarget
 from ..errors import OptionError
 from .estimator import TabularModel
+from .inputs import read_weights
 
 __all__ = ["TabularRegressor"]
 
@@ -30,7 +31,7 @@ class TabularRegressor(TabularModel):
     ensemble : int, optional
         Number of networks whose answers are averaged; by default the recipe's.
     metric : str, optional
-        What the answers will be judged by, such as ``"mae"``; for the choice of the recipe.
+        What the answers will be judged by: ``"rmse"``, ``"mse"``, ``"mae"`` or ``"r2"``; the recipe goes by it.
     categorical, numeric : sequence of str, default=()
         Columns to read so whatever they look like.
     dayfirst : bool, optional
@@ -133,7 +134,7 @@ class TabularRegressor(TabularModel):
         if isinstance(target, ClassTarget):
             raise OptionError(f"{where}: expected a model of numbers, got one of classes.")
         truth = target.numbers(self._targets(y, where))
-        weight = self._weights(sample_weight, len(truth), where)
+        weight = read_weights(sample_weight, len(truth), where)
         mean = np.average(truth, axis=0, weights=weight)
         lost = np.average(np.square(truth - self.predict(X)), axis=0, weights=weight)
         return float(np.mean(1.0 - lost / np.average(np.square(truth - mean), axis=0, weights=weight)))

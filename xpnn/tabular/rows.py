@@ -16,12 +16,13 @@ from ..data.csv import Table
 from ..data.dates import read_column
 from ..data.kinds import decide
 from ..data.spelling import Doubt, Spelling, find_spelling
+from ..data.written import Written
 from ..errors import DataError, DTypeError, OptionError, ShapeError
 from ..frames import table_names
 
 __all__ = ["Rows", "TrainingRows", "read_rows", "read_training_rows"]
 
-Column = npt.NDArray[Any]
+Column = npt.NDArray[Any] | Written
 
 # What the dtype of a column says of it, whatever its categories look like.
 _SAYS_CATEGORICAL = ("category", "Categorical", "Enum", "dictionary")

@@ -74,8 +74,9 @@ class Epoch(NamedTuple):
         training, tally, position = self.training, self.tally, self.position
         for step, (x, y, weight) in zip(self.table.steps(first), self.batches(first), strict=True):
             position.torn = True
-            value, pred = training.train_step(x, y, weight, step)
-            tally.add(step.slot, value, pred, y, weight)
+            note = tally.note(step.slot)
+            value, pred = training.train_step(x, y, weight, step if note is None else step._replace(note=note))
+            tally.add(step.slot, value, pred, y, weight, note)
             self.made(step.slot + 1)
 
     def made(self, slot: int) -> None:

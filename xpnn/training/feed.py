@@ -29,6 +29,8 @@ __all__ = ["Batch", "Feed", "Indices"]
 
 Indices = Any
 Batch = tuple[Array, Array, "Array | None"]
+#: Where the columns of a block are to go, by its number; None: to new arrays.
+Places = Callable[[int], "Sequence[Array | None] | None"]
 
 # Rows gathered at once: about half a MiB in float32, so that a batch is read while it is still in a CPU's cache.
 _STAGE_ELEMENTS = 1 << 17
@@ -121,11 +123,12 @@ class Feed:
         weight = self.weight if index is None else self.weight[index]
         return np.add.reduceat(weight.astype(np.float64), starts)
 
-    def blocks(self, order: Indices | None, edges: Sequence[int]) -> Iterator[Batch]:
+    def blocks(self, order: Indices | None, edges: Sequence[int], places: Places | None = None) -> Iterator[Batch]:
         """Yield (x, y, weight) of the rows from each edge to the next, in one piece.
 
         `order` is a permutation of this feed's rows; None takes them as they lie.  Rows that are on disk are read
-        ahead: while one block is in use, a thread reads the next.
+        ahead: while one block is in use, a thread reads the next.  Rows on the device are gathered straight into the
+        arrays that `places` names for a block by its number, where there are some; then those are what is yielded.
         """
         index, columns = self._index(order), self._columns
         indices = [column.ready(index) for column in columns]
@@ -133,9 +136,17 @@ class Feed:
         if len(ranges) > 1 and any(isinstance(column, _Streamed) for column in columns):
             found = _read_ahead(columns, indices, ranges)
         else:
-            found = ([c.rows(i, a, b) for c, i in zip(columns, indices, strict=True)] for a, b in ranges)
+            found = (
+                [c.rows(i, *ranges[k], out) for c, i, out in zip(columns, indices, self._outs(places, k), strict=True)]
+                for k in range(len(ranges))
+            )
         for x, y, *w in found:
             yield x, y, w[0] if w else None
+
+    def _outs(self, places: Places | None, number: int) -> Sequence[Array | None]:
+        """Return where the columns of a block are to go."""
+        outs = None if places is None else places(number)
+        return [None] * len(self._columns) if outs is None else [out for out in outs if out is not None]
 
     def edges(self, batch_size: int, first: int = 0) -> list[int]:
         """Return where blocks of whole batches begin that are worth one gather, from batch `first` on, and the end."""
@@ -165,11 +176,11 @@ class _Resident:
         backend = self.backend
         return None if index is None else backend.asarray(index, dtype=backend.index_dtype)
 
-    def rows(self, index: Array | None, start: int, stop: int) -> Array:
-        """Return rows ``index[start:stop]``, or as they lie."""
+    def rows(self, index: Array | None, start: int, stop: int, out: Array | None = None) -> Array:
+        """Return rows ``index[start:stop]``, in `out` if it is given; or as they lie."""
         if index is None:
             return self.values[start:stop, ...]
-        return self.backend.ops.take_rows(self.values, index[start:stop])
+        return self.backend.ops.take_rows(self.values, index[start:stop], out)
 
 
 class _Streamed:
@@ -188,7 +199,7 @@ class _Streamed:
         """Return the order of one epoch; it stays on the host."""
         return index
 
-    def rows(self, index: Indices | None, start: int, stop: int) -> Array:
+    def rows(self, index: Indices | None, start: int, stop: int, out: Array | None = None) -> Array:
         """Read rows ``index[start:stop]``, check them and move them to the device."""
         return self.backend.asarray(self._checked(index, start, stop), dtype=self.dtype)
 

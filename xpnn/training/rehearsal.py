@@ -31,21 +31,26 @@ def rehearse(training: Training, feed: Feed) -> None:
     for callback in training.callbacks:
         if foreign(callback):
             check_hooks(callback, HOOKS)
-    for schedule in (training.schedule, training.dropout_schedule, training.weight_decay_schedule):
+    driven = {
+        "the learning rate": training.schedule,
+        "the rates of dropout": training.dropout_schedule,
+        "the weight decay": training.weight_decay_schedule,
+    }
+    for what_for, schedule in driven.items():
         if schedule is not None and foreign(schedule):
-            _check_schedule(schedule)
+            _check_schedule(schedule, what_for)
     trained = any(foreign(layer) and layer.param_specs() for layer in walk(training.net.layers))
     penalized = training.regularizer is not None and foreign(training.regularizer)
     if trained or penalized or any(map(foreign, training.metrics)):
         _try_step(training, feed)
 
 
-def _check_schedule(schedule: Schedule) -> None:
+def _check_schedule(schedule: Schedule, what_for: str) -> None:
     where = f"{type(schedule).__name__}.__call__"
     check_call(schedule, where, "t")
     factor = schedule(0.0)
     if not isinstance(factor, int | float | np.number) or not 0 <= factor < np.inf:
-        raise OptionError(f"{where}: expected a factor >= 0, got {what(factor)}. Return a number.")
+        raise OptionError(f"{where}: expected a factor >= 0 on {what_for}, got {what(factor)}. Return a number.")
 
 
 def _try_step(training: Training, feed: Feed) -> None:

@@ -20,16 +20,17 @@ from ..errors import OptionError
 from ..layers import Dropout
 from ..layers.base import walk
 from ..losses import Loss
-from ..metrics import Metric
+from ..metrics import Accuracy, Metric
 from ..model import Sequential
+from ..ops import Places
 from ..optim import Optimizer
 from ..random import KeyRow, keep_thresholds, step_keys
-from ..recordable import Recordable, RecordingMode
+from ..recordable import Recordable, RecordingMode, foreign_method
 from ..regularizers import Regularizer
 from ..schedules import Schedule
 from .feed import Feed
 
-__all__ = ["STEP_METHODS", "Step", "StepArrays", "StepTable", "Tally", "Training"]
+__all__ = ["STEP_METHODS", "Note", "Step", "StepArrays", "StepTable", "Tally", "Training"]
 
 #: The methods by which a trainer makes a step.
 STEP_METHODS = ("train_step", "gradients", "exchange", "move")
@@ -46,6 +47,22 @@ class Step(NamedTuple):
     rows: Array | None = None  #: numbers that pick the rows' masks, if not their places in the batch
     strength: float | Array | None = None  #: of the penalty, if not the penalty's own
     dropout: float | Mapping[int, Array] = 1.0  #: on the rates of dropout; or the layers' thresholds
+    note: Note | None = None  #: where the operation that computes the loss may leave it
+
+
+class Note:
+    """Places in a tally for one step, and whether they were filled by the operation that computed the loss."""
+
+    def __init__(self, places: Places) -> None:
+        self.places, self.filled = places, False
+
+    def loss_and_gradient(self, loss: Loss, pred: Array, y: Array, weight: Array | None) -> tuple[Array, Array]:
+        """Return what `Loss.value_and_grad` does; the value is its place, if that was filled."""
+        d_pred = loss.step_into(pred, y, weight, self.places)
+        if d_pred is None:
+            return loss.value_and_grad(pred, y, weight)
+        self.filled = True
+        return self.places.loss, d_pred
 
 
 class Training(Protocol):
@@ -224,14 +241,32 @@ class Tally:
         self._device = backend.device
         self._losses = backend.zeros((steps, *replicas))
         self._sums = [backend.zeros((steps, metric.width, *replicas)) for metric in self._metrics]
+        # Of the metrics, by number, the accuracy whose sums come with the loss; None where nothing comes with it.
+        classes = self._loss.classifies and self._loss.accuracy_rule == "classes"
+        hits = [j for j, m in enumerate(self._metrics) if type(m) is Accuracy and classes and m.rule == "classes"]
+        self._hits = hits[0] if hits else None
+        self._takes_notes = backend.ops.fills_places and foreign_method(training, STEP_METHODS) is None
 
-    def add(self, slot: int, value: Array, pred: Array, y: Array, weight: Array | None) -> None:
-        """Note one step."""
-        self._losses[slot, ...] = value
-        if not self._sums:
+    def note(self, slot: int) -> Note | None:
+        """Return places for the operation that computes the loss of a step; None where none fills them."""
+        if not self._takes_notes:
+            return None
+        hits = None if self._hits is None else self._sums[self._hits][slot, ...]
+        return Note(Places(self._losses[slot, ...], hits))
+
+    def add(
+        self, slot: int, value: Array, pred: Array, y: Array, weight: Array | None, note: Note | None = None
+    ) -> None:
+        """Note one step, but what its `note` has already."""
+        filled = note is not None and note.filled
+        if note is None or value is not note.places.loss:
+            self._losses[slot, ...] = value
+        pairs = enumerate(zip(self._sums, self._metrics, strict=True))
+        rest = [pair for j, pair in pairs if not (filled and j == self._hits)]
+        if not rest:
             return
         outputs = self._loss.outputs(pred) if self._loss.classifies else self._loss.link(pred)
-        for table, metric in zip(self._sums, self._metrics, strict=True):
+        for table, metric in rest:
             for j, part in enumerate(metric.sums(self._xp, outputs, y, weight)):
                 table[slot, j, ...] = part
 

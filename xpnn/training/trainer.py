@@ -28,6 +28,7 @@ from ..schedules import Constant, Schedule
 from .callbacks import Callback
 from .checks import Names, Rows, checked_feed, expect, feeds_of_fit
 from .course import Course
+from .device import note_step, tells_of_memory
 from .epoch import Between, Epoch, explain
 from .feed import Feed
 from .full_batch import FullBatch, plan_full_batch
@@ -197,6 +198,7 @@ class Trainer(Recordable):
 
     # -- fit ------------------------------------------------------------------------------------------------
     @on_device
+    @tells_of_memory
     def fit(
         self,
         X: Any,
@@ -262,6 +264,8 @@ class Trainer(Recordable):
         ShapeError, LabelError, DataError, OptionError
             If the data or options do not fit; nothing has been trained then.  (A bad value in a memory map is
             found when it is read.)
+        DeviceMemoryError
+            If a GPU has too little memory; the message has the batch size that would fit.
         DivergenceError
             If a loss, or a weight after an epoch's last step, is not finite; the weights from before that epoch are
             restored, then callbacks end.
@@ -320,6 +324,8 @@ class Trainer(Recordable):
             while not ended:
                 ended = self._advance(run_epoch)
         except BaseException as error:
+            begun = self.position.begun
+            note_step(error, self.epoch, 0 if begun is None else begun.slot, self.position.slot)
             if self.suspended is not None:  # cut off while it was being restored
                 self.position = self.suspended.restore(self)
             exact = self.position.settle(self, error) and not isinstance(error, DivergenceError)
@@ -490,8 +496,11 @@ class Trainer(Recordable):
         net = self.net
         known = {} if weight is None else {"sample_weight": weight, "total_weight": step.weight}
         pred, caches = net.forward(x, train=True, step=step.step, rows=step.rows, dropout=step.dropout, **known)
-        value, d_pred = self.bound_loss.value_and_grad(pred, y, weight)
+        loss, note = self.bound_loss, step.note
+        take = loss.value_and_grad if note is None else functools.partial(note.loss_and_gradient, loss)
+        value, d_pred = take(pred, y, weight)
         net.backward(d_pred, caches)
+        net.backend.ops.await_gradients()
         if self.regularizer is not None:
             own = {} if step.strength is None else {"lam": step.strength}
             self.penalty = self.regularizer.add(net.store, **own)

@@ -5,6 +5,12 @@ The suite skips these where CuPy has no device; `ci/emulated_cupy.sh` runs them 
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import importlib
+import re
+from collections import Counter
+
 import numpy as np
 import pytest
 import steps
@@ -12,7 +18,11 @@ from places import backend_or_skip
 from steps import outcome
 
 import xpnn
-from xpnn.errors import DataError
+from xpnn.accel.cuda.capture import Branch, Capturer
+from xpnn.accel.cuda.cublas import Cublas
+from xpnn.accel.cuda.gemm_lt import Epilogues
+from xpnn.accel.cuda.kernels import Kernels
+from xpnn.errors import DataError, DeviceMemoryError
 from xpnn.training.feed import Feed
 
 
@@ -49,7 +59,7 @@ def test_many_fits_hold_no_more_memory_than_one(on_cupy):
 
 def test_data_are_checked_with_one_wait(on_cupy):
     """Whether all values are finite was asked slice by slice, which on a GPU waits for each."""
-    emulated = pytest.importorskip("emulated_gpu", reason="waits are counted on the emulated device alone")
+    emulated = emulated_gpu()
     X = on_cupy.asarray(np.ones((3000, 500)))
     y = np.zeros(3000)
     on_cupy.synchronize()
@@ -77,3 +87,180 @@ def test_large_arrays_travel_in_slices(n, on_cupy, monkeypatch):
         np.testing.assert_array_equal(xpnn.to_numpy(found), given.astype(np.float32))
         assert found.flags.c_contiguous
     assert 0 < max(asked) <= 4096
+
+
+class Depths:
+    """How long the longest chain of work is that waits for one another, in what a capture holds."""
+
+    def __init__(self, monkeypatch):
+        self.depth, self.graphs = Counter(), []
+        for kind, name in ((Kernels, "launch"), (Cublas, "_call"), (Epilogues, "_run")):
+            monkeypatch.setattr(kind, name, self.counting(getattr(kind, name)))
+        waits, joins, record = Branch.beside, Branch.join, Capturer.record
+
+        @contextlib.contextmanager
+        def beside(branch, *arrays):
+            main = self.stream()
+            with waits(branch, *arrays):
+                self.depth[self.stream()] = max(self.depth[self.stream()], self.depth[main])
+                yield
+
+        def join(branch):
+            joins(branch)
+            self.depth[self.stream()] = max(self.depth.values())
+
+        def recorded(capturer, run, **options):
+            self.depth.clear()
+            recording = record(capturer, run, **options)
+            self.graphs.append((emulated_gpu().last_graph(), max(self.depth.values())))
+            return recording
+
+        monkeypatch.setattr(Branch, "beside", beside)
+        monkeypatch.setattr(Branch, "join", join)
+        monkeypatch.setattr(Capturer, "record", recorded)
+
+    @staticmethod
+    def stream():
+        return importlib.import_module("cupy").cuda.get_current_stream().ptr
+
+    def counting(self, method):
+        def call(part, *args, **options):
+            if "Set" not in str(args[0]):
+                self.depth[self.stream()] += 1
+            return method(part, *args, **options)
+
+        return call
+
+
+def emulated_gpu():
+    return pytest.importorskip("emulated_gpu", reason="nodes of a graph are listed on the emulated device alone")
+
+
+def test_a_step_of_the_trainer_is_few_nodes(on_cupy, monkeypatch):
+    """784-256-128-10 at batch 128, with the default metrics: loss, scaling, tally and accuracy are one kernel.
+
+    Gradients of weights run beside the rest, and none of the nodes is a copy.
+    """
+    emulated_gpu()
+    monkeypatch.setattr("xpnn.training.recorded.graphs._STEPS", 4)
+    found = Depths(monkeypatch)
+    X, y = steps.data(n_out=10, n=12 * 128, n_in=784)
+    trainer = xpnn.Trainer(xpnn.mlp([784, 256, 128, 10], backend=on_cupy), xpnn.CrossEntropy(), xpnn.Adam())
+    trainer.fit(X, y, epochs=1, batch_size=128, graph=True)
+    nodes, depth = found.graphs[0]
+    assert Counter(nodes) == {
+        "matmul with epilogue": 4 * 4,  # three layers forwards, and the gradients of the last one's weight and bias
+        "gemm": 4 * 4,
+        "relu_backward": 4 * 2,
+        "cross_entropy_step": 4,
+        "adam": 4,
+    }
+    assert depth == 4 * 10
+
+
+class Reads(xpnn.Callback):
+    """Counts the values that the host has read of an epoch's steps."""
+
+    def __init__(self):
+        self.found = []
+
+    def on_epoch_begin(self, trainer):
+        trainer.backend.synchronize()
+        emulated_gpu().clear()
+
+    def on_epoch_trained(self, trainer):
+        counts = emulated_gpu().counts()
+        self.found.append((counts["d2h"], counts["syncs"]))
+
+
+@pytest.mark.parametrize("graph", [True, False])
+def test_nothing_waits_for_the_device_within_an_epoch(graph, on_cupy, monkeypatch):
+    """However many steps it has: after the last, losses and one answer about the weights are read."""
+    emulated_gpu()
+    monkeypatch.setattr("xpnn.training.recorded.graphs._STEPS", 4)
+    found = []
+    for n in (10, 50):
+        X, y = steps.data(n=8 * n)
+        reads = Reads()
+        net = xpnn.mlp([steps.N_IN, 7, 3], dropout=0.1, backend=on_cupy)
+        trainer = xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.Adam(), clip_norm=1.0, callbacks=[reads])
+        trainer.fit(X, y, epochs=3, batch_size=8, graph=graph)
+        found.append(reads.found[1:])  # the first compiles and tries the recordings
+    assert found[0] == found[1]
+    assert [reads for reads, _ in found[0]] == [2, 2]
+
+
+def test_too_little_memory_tells_what_would_fit(on_cupy):
+    cupy = pytest.importorskip("cupy")
+    pool = cupy.get_default_memory_pool()
+    X, y = steps.data(n=4096)
+
+    def fit(batch_size):
+        net = xpnn.mlp([steps.N_IN, 512, 512, 3], backend=on_cupy)
+        xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.SGD(0.1)).fit(X, y, epochs=1, batch_size=batch_size, graph=False)
+
+    fit(8)  # workspaces
+    pool.free_all_blocks()
+    pool.set_limit(size=pool.used_bytes() + (15 << 20))
+    try:
+        with pytest.raises(
+            DeviceMemoryError, match=r"fit: expected .* of memory on cupy:0 .* free of .* would fit"
+        ) as told:
+            fit(4096)
+        suggested = int(re.search(r"batch_size=(\d+) would fit", str(told.value))[1])
+        del told
+        gc.collect()  # what failed is held by its traceback
+        assert 64 <= suggested < 4096
+        fit(suggested)
+        pool.free_all_blocks()
+        net = xpnn.mlp([steps.N_IN, 512, 512, 3], backend=on_cupy)
+        pool.set_limit(size=pool.used_bytes() + (1 << 19))  # too little for a copy of its weights
+        with pytest.raises(DeviceMemoryError, match=r"Pass X as a numpy.memmap"):
+            xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.SGD(0.1)).fit(X, y, epochs=1, batch_size=8)
+    finally:
+        pool.set_limit(size=0)
+
+
+class FailsOnce(xpnn.layers.Identity):
+    """In its third step it launches a kernel that is wrong."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def forward(self, x, *, train=False, key=None):
+        cupy = importlib.import_module("cupy")
+        self.calls += train
+        if self.calls == 3:
+            code = 'extern "C" __global__ void wrong(float* x) { if (threadIdx.x % 32) __shfl_xor_sync(~0u, x[0], 1); }'
+            cupy.RawKernel(code, "wrong")((1,), (64,), (x,))
+        return x, None
+
+
+def test_errors_that_come_late_are_told_with_their_steps(on_cupy):
+    emulated_gpu()  # a device would be of no use to this process any more
+    X, y = steps.data(n=80)
+    net = xpnn.Sequential(FailsOnce(), xpnn.Linear(3), n_in=steps.N_IN, backend=on_cupy)
+    with pytest.raises(Exception, match="cudaError") as told:
+        xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.SGD(0.1)).fit(X, y, epochs=2, batch_size=8, graph=False)
+    assert "belongs to a step from 1 to 11 of epoch 1" in "".join(told.value.__notes__)
+
+
+def test_rows_are_gathered_straight_into_a_stage(on_cupy, monkeypatch):
+    """With no copy of them on the way; what is copied is the step table, and the losses and hits of a stage."""
+    emulated_gpu()
+    monkeypatch.setattr("xpnn.training.recorded.graphs._STEPS", 4)
+
+    class Copies(xpnn.Callback):
+        def on_epoch_begin(self, trainer):
+            emulated_gpu().clear()
+
+        def on_epoch_trained(self, trainer):
+            self.found = emulated_gpu().counts()
+
+    copies = Copies()
+    X, y = steps.data(n=8 * 20)
+    net = xpnn.mlp([steps.N_IN, 7, 3], backend=on_cupy)
+    trainer = xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.Adam(), callbacks=[copies])
+    trainer.fit(X, y, epochs=2, batch_size=8, graph=True)
+    assert copies.found["graph launches"] == 5
+    assert copies.found["d2d"] <= 5 * 4

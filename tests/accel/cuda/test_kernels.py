@@ -43,7 +43,7 @@ from xpnn.accel.cuda.cupy_ops import CupyOps
 from xpnn.accel.cuda.gemm import Blas
 from xpnn.backend import value as backends
 from xpnn.errors import BackendUnavailableError, OptionError
-from xpnn.ops import Affine, Clip, Decay, Ops, Update
+from xpnn.ops import Affine, Clip, Decay, Ops, Places, Update
 from xpnn.random import StepKey, keep_thresholds
 
 PORTABLE = Ops(np, "cpu")
@@ -289,7 +289,7 @@ def test_a_write_beyond_an_array_is_found(planted, cupy, monkeypatch):
 def test_kernels_without_fibers_are_those_that_need_none():
     """A kernel on the list that had a barrier would fail, one off the list would only be slow: hold both."""
     bodies = kernels.source().split('extern "C" __global__ void ')[1:]
-    meet = ("warp_sum", "warp_max", "column_total", "block_total", "__syncthreads", "__shfl")
+    meet = ("warp_sum", "warp_max", "column_total", "block_total", "put_sums", "__syncthreads", "__shfl")
     alone = {
         re.match(r"\w+", body).group() for body in bodies if not any(word in body.split("\n}\n")[0] for word in meet)
     }
@@ -480,6 +480,60 @@ def test_cross_entropy_of_labels(shape, shared, ops, order):
     close(d, d_expected)
     narrow = guarded(labels.astype(np.int32))  # not the dtype of labels on CuPy: portable
     close(ops.softmax_cross_entropy_labels(guarded(z), narrow)[1], d_expected)
+
+
+STEP_SHAPES = [(1, 1), (128, 10), (30, 33), (3, 40, 10), (2, 50, 40), (1100, 3)]
+STEP_KINDS = [("labels", 0.0, False), ("own labels", 0.1, True), ("rows", 0.1, True), ("own rows", 0.0, False)]
+
+
+@pytest.mark.parametrize("shape", STEP_SHAPES, ids=str)
+@pytest.mark.parametrize(("kind", "smoothing", "weighted"), STEP_KINDS)
+def test_the_loss_of_a_step_in_one(shape, kind, smoothing, weighted, ops, order, cupy):
+    """Mean loss, its gradient, and the hits that accuracy counts, against the parts."""
+    *replicas, rows, cols = shape
+    leading = tuple(replicas) if kind.startswith("own") else ()
+    z = draw(*shape, scale=4.0)
+    y = targets((*leading, rows, cols))
+    if "labels" in kind:
+        y = np.random.default_rng(1).integers(0, cols, (*leading, rows))
+    weight = np.random.default_rng(2).random(rows).astype(np.float32) if weighted else None
+    loss, hits = guarded(np.full(tuple(replicas), 7.0, np.float32)), guarded(np.full((2, *replicas), 7.0, np.float32))
+    given = None if weight is None else guarded(weight)
+    d = ops.cross_entropy_step(guarded(z), guarded(y), smoothing, given, Places(loss, hits))
+    value, expected = xpnn.CrossEntropy(smoothing).value_and_grad(z, y, weight)
+    close(loss, np.asarray(value).reshape(loss.shape), 1e-5)
+    close(d, expected)
+    sums = xpnn.metrics.Accuracy("classes").sums(np, z, y, weight)
+    close(hits, np.asarray([np.broadcast_to(s, tuple(replicas)) for s in sums], np.float32), 1e-5)
+    few = cols <= 32 and rows <= 8192
+    assert cupy.launched == (["cross_entropy_step"] if few else ["softmax_cross_entropy", "step_sums"])
+    again = ops.cross_entropy_step(guarded(z), guarded(y), smoothing, given, Places(loss, None))
+    same(again, bare(d))
+
+
+def test_the_largest_of_odd_logits(ops):
+    """A hit is where `argmax` finds the label: the first of equal ones, and of NaN."""
+    for cols in (8, 40):
+        z = np.zeros((7, cols), np.float32)
+        z[1, 5], z[2, 3:6], z[3, 2], z[4, 3], z[5, 4], z[6, :] = 1.0, 2.0, np.nan, np.inf, -np.inf, -np.inf
+        z[3, 6] = np.nan
+        labels = np.asarray([0, 5, 3, 2, 3, 0, 0])
+        loss, hits = guarded(np.zeros((), np.float32)), guarded(np.zeros(2, np.float32))
+        ops.cross_entropy_step(guarded(z), guarded(labels), 0.0, None, Places(loss, hits))
+        assert bare(hits).tolist() == [7.0, 7.0]
+        assert np.isnan(bare(loss))
+        ops.cross_entropy_step(guarded(z), guarded((labels + 1) % cols), 0.0, None, Places(loss, hits))
+        assert bare(hits).tolist() == [7.0, 0.0]
+
+
+def test_a_step_of_another_make_is_left_to_its_parts(ops, cupy):
+    z, y = guarded(draw(7, 5)), guarded(np.zeros(7, np.int64))
+    places = Places(guarded(np.zeros((), np.float32)), None)
+    wide = guarded(np.zeros((7, 5)))
+    for given in ((wide, y, places), (z, guarded(np.zeros(6, np.int64)), places), (z, y, Places(wide[0, 0:1], None))):
+        assert ops.cross_entropy_step(given[0], given[1], 0.0, None, given[2]) is None
+    assert PORTABLE.cross_entropy_step(bare(z), bare(y), 0.0, None, places) is None
+    assert cupy.launched == []
 
 
 def test_cross_entropy_of_odd_logits(ops):
@@ -867,7 +921,7 @@ def test_training_equals_numpy_to_rounding(on_gpu, cupy):
     np.testing.assert_allclose(history["grad_norm"], expected["grad_norm"], rtol=1e-3)
     for name, value in theirs.items():
         np.testing.assert_allclose(mine[name], value, rtol=0, atol=1e-3 * np.abs(value).max() + 1e-5, err_msg=name)
-    used = {"add_bias", "column_sums", "softmax_cross_entropy", "normalize_rows", "normalize_rows_backward"}
+    used = {"add_bias", "column_sums", "cross_entropy_step", "normalize_rows", "normalize_rows_backward"}
     used |= {"relu_backward", "keep_mask", "square_sums", "root_of_sum", "adam", "gather_words"}
     assert set(cupy.launched) == used
     assert len(cupy.blas.products) > 50
@@ -883,7 +937,7 @@ def test_training_of_replicas_equals_numpy_to_rounding(on_gpu, cupy):
     np.testing.assert_allclose(history["loss_replicas"], expected["loss_replicas"], rtol=1e-5)
     for name, value in theirs.items():
         np.testing.assert_allclose(mine[name], value, rtol=0, atol=1e-3 * np.abs(value).max() + 1e-5, err_msg=name)
-    assert {"adam", "keep_mask", "softmax_cross_entropy"} <= set(cupy.launched)
+    assert {"adam", "keep_mask", "cross_entropy_step"} <= set(cupy.launched)
     assert any(product["count"] == 3 and 0 in product["steps"] for product in cupy.blas.products)  # shared rows
 
 
@@ -909,7 +963,7 @@ class Repeats:
     def release(self):
         """There is no memory of its own."""
 
-    def record(self, run):
+    def record(self, run, **options):
         def launch():
             counts = self.trainer.step, self.trainer.optimizer.t
             run()
@@ -1096,7 +1150,7 @@ def test_the_script_measures_steps_in_a_graph(probe, on_gpu, cupy):
 
 def test_a_graph_that_does_something_else_is_found(probe, on_gpu):
     class Twice(Repeats):
-        def record(self, run):
+        def record(self, run, **options):
             recording = super().record(run)
             return types.SimpleNamespace(launch=lambda: (recording.launch(), recording.launch()))
 

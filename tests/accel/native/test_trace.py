@@ -717,6 +717,8 @@ def test_labels_that_do_not_exist_are_refused(label):
     rows, labels = made.fixed(np.zeros((2, 3), F4)), made.moving(np.asarray([0, label]))
     with pytest.raises(TraceError, match="refuses its input"):
         made.kernel("one_hot", rows, labels)
+    with pytest.raises(TraceError, match="refuses its input"):
+        made.kernel("sum_rows", made.fixed(np.ones((3, 3), F4)), rows, labels, 2)
     z, totals, picked = (made.fixed(np.ones(s, F4)) for s in ((2, 3), 2, 2))
     with pytest.raises(TraceError, match="refuses its input"):
         made.kernel("probabilities", rows, labels, z, totals, picked)
@@ -1045,6 +1047,8 @@ def kernel_arrays(name, m, n, dtype, seed):
         Kernel.COLUMN_SUMS: lambda: ([matrix[0], row], []),
         Kernel.KEEP_MASK: lambda: ([vectors[0], *keys, np.asarray([10_000 * seed % 65536], np.int32)], []),
         Kernel.NUMBERS: lambda: ([vectors[0], vectors[1] > 0], []),
+        Kernel.SUM_ROWS: lambda: ([matrix[0], matrix[1], rng.integers(0, m, m)], [m]),
+        Kernel.WHOLE: lambda: ([np.full(m * n, 7), vectors[0] * 100], []),
         Kernel.ONE_HOT: lambda: ([matrix[0], labels], []),
         Kernel.PROBABILITIES: lambda: (
             [np.exp(draw((m, n), dtype, seed, "plain")), labels, matrix[1], *(np.zeros(m, dtype) for _ in "ab")],

@@ -242,7 +242,21 @@ FAULTS = {
         "note",
         "x",
         84,
-        "2024-01-01",
+        "'2024-01-01': read as days elapsed, and what varies of year to hour",
+    ),
+    "dates in two formats": Fault(
+        "dates",
+        adds(
+            x=lambda t: np.array(
+                [f"2024-{1 + k % 12:02}-{1 + k % 28:02}" if k % 2 else f"{1 + k % 28:02}.01.2024" for k in range(N)],
+                dtype=object,
+            )
+        ),
+        "warning",
+        "x",
+        56,
+        "Dates in two formats, such as",
+        "Write them in one, such as 2020-01-31",
     ),
     "numbered rows": Fault(
         "identifier", adds(x=lambda t: 1000.0 + SHUFFLED), "warning", "x", N, "149 rows", "--drop x"

@@ -18,6 +18,41 @@ from ...ops import Ops
 __all__ = ["Capturer", "Recording", "find_capturer"]
 
 
+class Branch:
+    """A second stream of a capture, for work that nothing waits for until all is joined: gradients of weights.
+
+    What it reads is kept until then, for the first stream would write new arrays where old ones have gone.
+    """
+
+    def __init__(self, cupy: Any) -> None:
+        self._cupy = cupy
+        self.stream = cupy.cuda.Stream(non_blocking=True)
+        self.open = False  #: whether work may be put there
+        self._kept: list[Any] = []
+
+    @contextlib.contextmanager
+    def beside(self, *arrays: Any) -> Iterator[None]:
+        """Give work to the second stream, behind what the current one has; it may read these `arrays`."""
+        self.stream.wait_event(self._event(self._cupy.cuda.get_current_stream()))
+        self._kept += arrays
+        with self.stream:
+            yield
+
+    def join(self) -> None:
+        """Let what follows on the current stream wait for the second."""
+        if self._kept:
+            self._cupy.cuda.get_current_stream().wait_event(self._event(self.stream))
+            self._kept.clear()
+
+    def close(self) -> None:
+        """Take no more work."""
+        self.open = False
+        self._kept.clear()
+
+    def _event(self, stream: Any) -> Any:
+        return stream.record(self._cupy.cuda.Event(disable_timing=True))
+
+
 class Capturer:
     """CUDA graphs of CuPy: work is recorded instead of done.
 
@@ -31,6 +66,7 @@ class Capturer:
         self._cupy = cupy
         self._stream = cupy.cuda.Stream(non_blocking=True)
         self._pool = cupy.cuda.MemoryPool()
+        self.branch = Branch(cupy)
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
@@ -43,8 +79,11 @@ class Capturer:
             finally:
                 outer.wait_event(self._stream.record())
 
-    def record(self, run: Callable[[], None]) -> Recording:
+    def record(self, run: Callable[[], None], *, branches: bool = False) -> Recording:
         """Call `run`, within `active`: what it launches on the current stream is recorded and not done.
+
+        With `branches`, gradients of weights are recorded as work that runs beside the rest of a backward pass, where
+        nothing but `xpnn.ops.Ops.join` waits for them.
 
         Arrays that it leaves behind, in attributes say, keep their memory, and are written at each launch.  Whatever
         CUDA raises comes through, if `run` does what cannot be recorded: waits for the device, or uploads.
@@ -55,12 +94,15 @@ class Capturer:
         try:
             with self._cupy.cuda.using_allocator(self._pool.malloc):
                 self._stream.begin_capture()
+                self.branch.open = branches
                 try:
                     run()
                 except BaseException:  # leave the capture first, then tell what really happened
                     with contextlib.suppress(Exception):
                         self._stream.end_capture()
                     raise
+                finally:
+                    self.branch.close()
                 graph = self._stream.end_capture()
             graph.upload(self._stream)
         finally:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..._typing import Array
-from ...ops import Scalar, Update
+from ...ops import Places, Scalar, Update
 from .kernels import DECAYS
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "row_step",
     "sizes",
     "stack_of",
+    "takes_class_step",
     "update_arguments",
     "warps",
 ]
@@ -98,6 +99,22 @@ def one_or_each(norm: Array, flat: Array) -> bool:
 def warps(rows: int) -> tuple[tuple[int], tuple[int]]:
     """Grid and block of the kernels that give each row a warp."""
     return (-(-rows // 4),), (128,)
+
+
+def takes_class_step(logits: Array, target: Array, weight: Array | None, places: Places) -> bool:
+    """Whether the kernels can do a step's softmax cross-entropy."""
+    replicas, rows, cols = sizes(logits)
+    whole, of_rows = (logits.shape, logits.shape[-2:]), (logits.shape[:-1], logits.shape[-2:-1])
+    of_target = of_rows if target.dtype == np.int64 else whole
+    return (
+        plain(logits, places.loss)
+        and places.loss.size == replicas
+        and (places.hits is None or (plain(places.hits) and places.hits.size == 2 * replicas))
+        and target.shape in of_target
+        and (plain(target) or (target.dtype == np.int64 and bool(target.flags.c_contiguous)))
+        and (weight is None or (plain(weight) and weight.shape == (rows,)))
+        and cols < 1 << 24  # places that a float32 tells apart
+    )
 
 
 def gathers(x: Array, index: Array, width: int) -> bool:

@@ -6,6 +6,7 @@ kernels do not take (other dtypes than float32, views whose rows lie apart, empt
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import math
 import threading
@@ -17,9 +18,9 @@ import numpy as np
 
 from ..._typing import Array, Device, DType, Namespace, Shape
 from ...errors import BackendUnavailableError
-from ...ops import Affine, MaskRate, Ops, Scalar, Update
+from ...ops import Affine, MaskRate, Ops, Places, Scalar, Update
 from ...random import keep_threshold, keep_thresholds
-from .capture import Capturer
+from .capture import Branch, Capturer
 from .checks import (
     LARGEST,
     MOST_REPLICAS,
@@ -31,6 +32,7 @@ from .checks import (
     row_step,
     sizes,
     stack_of,
+    takes_class_step,
     update_arguments,
     warps,
 )
@@ -43,6 +45,8 @@ __all__ = ["CupyOps"]
 
 _CHUNK = 512  # rows that one block sums; of more, the sums of chunks are summed again
 _SUMMING = (32, 16)  # threads that sum columns, as kernels.cu has it
+# Classes and rows of a batch up to which one block does a step's loss.
+_FEW_CLASSES, _ROWS_OF_ONE_BLOCK = 32, 8192
 _PARTS = 256  # sums of squares of one replica
 
 
@@ -54,6 +58,7 @@ class CupyOps(Ops):
     """
 
     name = "fast"
+    fills_places = True
 
     def __init__(self, xp: Namespace, device: Device, *, tf32: bool = False) -> None:
         super().__init__(xp, device)
@@ -80,7 +85,22 @@ class CupyOps(Ops):
             found: Capturer = self._threads.capturer
         except AttributeError:
             found = self._threads.capturer = Capturer(self.cupy)
+            with found.branch.stream:  # its workspace cannot be made within a capture
+                blas = self.blas()
+                if blas is not None:
+                    blas.workspace()
         return found
+
+    def _branch(self) -> Branch | None:
+        """Return where work may go that nothing waits for until `join`; None but within some captures."""
+        capturer: Capturer | None = getattr(self._threads, "capturer", None)
+        return capturer.branch if capturer is not None and capturer.branch.open else None
+
+    def await_gradients(self) -> None:
+        """Wait, on the device, for the gradients of the weights."""
+        branch = self._branch()
+        if branch is not None:
+            branch.join()
 
     def _open_blas(self) -> Blas | None:
         try:
@@ -128,13 +148,17 @@ class CupyOps(Ops):
     ) -> Array | None:
         """Gradients of `linear`; they go straight into the flat gradient buffer."""
         weight, _, d_weight, d_bias = affine
-        d_bias = d_bias if need_d_bias else None
+        branch = self._branch() if need_dx else None
+        with contextlib.nullcontext() if branch is None else branch.beside(x, dy):
+            self._parameter_gradients(x, dy, d_weight, d_bias if need_d_bias else None)
+        return self.matmul(dy, weight.mT) if need_dx else None
+
+    def _parameter_gradients(self, x: Array, dy: Array, d_weight: Array, d_bias: Array | None) -> None:
         turned = x.mT
         epilogues = None if d_bias is None else self._epilogues(turned, dy)
         if epilogues is None or not epilogues.product(turned, dy, d_weight, Epilogue.BGRADA, d_bias):
             self.matmul(turned, dy, d_weight)
             self.bias_gradient(dy, d_bias)
-        return self.matmul(dy, weight.mT) if need_dx else None
 
     def linear_relu(self, x: Array, weight: Array, bias: Array | None) -> Array:
         """Affine map and ReLU, by one launch where cuBLASLt does both; else a product and a kernel."""
@@ -315,9 +339,39 @@ class CupyOps(Ops):
     ) -> tuple[Array, Array]:
         cols, rows = logits.shape[-1], logits.size // logits.shape[-1]
         losses, d = (self.cupy.empty(shape, np.float32) for shape in (logits.shape[:-1], logits.shape))
-        arrays = (logits, target, labels, losses, d)
-        self.kernels.launch("softmax_cross_entropy", *warps(rows), *arrays, rows, cols, target_rows)
+        arrays = (logits, target, labels, None, losses, d, None)
+        self.kernels.launch(
+            "softmax_cross_entropy", *warps(rows), *arrays, rows, cols, target_rows, 1, 1.0, 0.0, None, 0, 1.0
+        )
         return losses, d
+
+    def cross_entropy_step(
+        self, logits: Array, target: Array, smoothing: float, weight: Array | None, places: Places
+    ) -> Array | None:
+        """Loss, gradient, their scaling and the hits: one kernel for few classes, two for many."""
+        if not takes_class_step(logits, target, weight, places):
+            return None
+        replicas, rows, cols = sizes(logits)
+        labels, target_rows = None, target.size // cols
+        if target.dtype == np.int64:
+            target, labels, target_rows = None, target, target.size
+        smoothed = 1.0 - smoothing, smoothing / cols
+        factor: tuple[Any, ...] = None, 0, np.float32(1.0 / rows)
+        if weight is not None:  # a batch in which every weight is 0 has loss 0
+            total = self.xp.maximum(self.xp.sum(weight), float(np.finfo(np.float32).smallest_normal))
+            factor = 1.0 / total, 0, np.float32(0)
+        d, launch = self.cupy.empty(logits.shape, np.float32), self.kernels.launch
+        if cols <= _FEW_CLASSES and rows <= _ROWS_OF_ONE_BLOCK:
+            threads, arrays = min(-(-rows // 32) * 32, 1024), (logits, target, labels, weight, d, *places)
+            launch("cross_entropy_step", (replicas,), (threads,), *arrays, rows, cols, target_rows, *smoothed, *factor)
+            return d
+        losses = self.cupy.empty(logits.shape[:-1], np.float32)
+        hits = None if places.hits is None else self.cupy.empty(logits.shape[:-1], np.float32)
+        numbers = (replicas * rows, cols, target_rows, rows, *smoothed, *factor)
+        grid = warps(replicas * rows)
+        launch("softmax_cross_entropy", *grid, logits, target, labels, weight, losses, d, hits, *numbers)
+        launch("step_sums", (replicas,), (1024,), losses, hits, weight, *places, rows, *factor)
+        return d
 
     # -- the optimizer's side -------------------------------------------------------------------------------
     def global_norm(self, grads: Array) -> Array:
@@ -378,12 +432,16 @@ class CupyOps(Ops):
         return True
 
     # -- data -----------------------------------------------------------------------------------------------
-    def take_rows(self, x: Array, index: Array) -> Array:
+    def take_rows(self, x: Array, index: Array, out: Array | None = None) -> Array:
         """Gather rows, as CuPy does: an index beyond the last row begins again at the first."""
         words = math.prod(x.shape[1:]) * x.dtype.itemsize // 4
         if x.dtype.itemsize % 4 or x.dtype.kind == "c" or not gathers(x, index, words):
-            return super().take_rows(x, index)
-        out = self.cupy.empty((index.shape[0], *x.shape[1:]), x.dtype)
+            return super().take_rows(x, index, out)
+        shape = (index.shape[0], *x.shape[1:])
+        if out is None:
+            out = self.cupy.empty(shape, x.dtype)
+        elif out.shape != shape or out.dtype != x.dtype or not out.flags.c_contiguous:
+            return super().take_rows(x, index, out)
         grid, threads = (min(index.shape[0], 1 << 20),), min(256, -(-words // 32) * 32)
         numbers = (index.shape[0], words, np.int64(x.shape[0]))
         self.kernels.launch("gather_words", grid, (threads,), x, index, out, *numbers)

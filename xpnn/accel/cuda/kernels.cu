@@ -122,18 +122,53 @@ extern "C" __global__ void column_sums(const float* x, float* sums, int sums_ste
 }
 
 // -- softmax cross-entropy ----------------------------------------------------------------------------------------
-// One warp for each row: its loss, and d = softmax - target.  The target is a row of probabilities, row
-// `row % target_rows`, or the one-hot row of a label.  The sum over z t includes the zeros of t, so a logit of minus
-// infinity makes its row's loss infinite or NaN, as in the definition.
+// A row's target, and the probability that it gives to class c, smoothed: t keep + spread, which is t for 1 and 0.
+struct Target {
+  const float* row;
+  long long label;
+  float keep, spread;
+};
+
+__device__ __forceinline__ float wanted(const Target& t, int c) {
+  return (t.row ? t.row[c] : (c == t.label ? 1.0f : 0.0f)) * t.keep + t.spread;
+}
+
+// The first of the largest of a row, by one thread, and by a warp; a NaN counts as the largest.
+__device__ __forceinline__ int first_largest(const float* x, int n) {
+  int best = 0;
+  for (int c = 1; c < n; c++)
+    if (x[c] > x[best] || (x[c] != x[c] && x[best] == x[best])) best = c;
+  return best;
+}
+
+__device__ __forceinline__ int warp_first_largest(const float* x, int n, int lane) {
+  float top = x[0], at = -n, odd = -n;  // places as negative numbers, of which the warp finds the largest
+  for (int c = lane; c < n; c += 32) top = fmaxf(top, x[c]);
+  top = warp_max(top);
+  for (int c = lane; c < n; c += 32) {
+    if (x[c] == top) at = fmaxf(at, (float)-c);
+    if (x[c] != x[c]) odd = fmaxf(odd, (float)-c);
+  }
+  at = warp_max(at), odd = warp_max(odd);
+  return -odd < n ? (int)-odd : (int)-at;
+}
+
+// One warp for each row: its loss, times the row's weight, and d = (softmax - target) scale, times the weight.  The
+// target is a row of probabilities, row `row % target_rows`, or the one-hot row of a label; weights are those of row
+// `row % weight_rows`.  The sum over z t includes the zeros of t, so a logit of minus infinity makes its row's loss
+// infinite or NaN, as in the definition.  Where `hits` is there, it gets the weight of each row that is right.
 extern "C" __global__ void softmax_cross_entropy(const float* logits, const float* target, const long long* labels,
-                                                 float* losses, float* d, int rows, int cols, int target_rows) {
+                                                 const float* weights, float* losses, float* d, float* hits, int rows,
+                                                 int cols, int target_rows, int weight_rows, float keep, float spread,
+                                                 NUMBER(scale)) {
   int row = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
   if (row >= rows) return;  // a whole warp at once
   const float* z = logits + (long long)row * cols;
   float* out = d + (long long)row * cols;
   int t_row = row % target_rows;
-  long long label = labels ? labels[t_row] : 0;
-  if (target) target += (long long)t_row * cols;
+  Target t = {target ? target + (long long)t_row * cols : target, labels ? labels[t_row] : 0, keep, spread};
+  float weight = weights ? weights[row % weight_rows] : 1.0f;
+  float factor = weights ? weight * READ(scale, 0) : READ(scale, 0);
 
   float top = z[0];
   for (int c = lane; c < cols; c += 32) top = fmaxf(top, z[c]);
@@ -143,13 +178,84 @@ extern "C" __global__ void softmax_cross_entropy(const float* logits, const floa
     float shifted = z[c] - top, e = expf(shifted);
     out[c] = e;
     total += e;
-    picked += shifted * (target ? target[c] : (c == label ? 1.0f : 0.0f));
+    picked += shifted * wanted(t, c);
   }
   total = warp_sum(total);
   picked = warp_sum(picked);
-  for (int c = lane; c < cols; c += 32)
-    out[c] = out[c] / total - (target ? target[c] : (c == label ? 1.0f : 0.0f));
-  if (lane == 0) losses[row] = logf(total) - picked;
+  for (int c = lane; c < cols; c += 32) out[c] = (out[c] / total - wanted(t, c)) * factor;
+  if (lane == 0) losses[row] = (logf(total) - picked) * weight;
+  if (!hits) return;  // all rows alike
+  long long best = warp_first_largest(z, cols, lane);
+  long long truth = target ? warp_first_largest(t.row, cols, lane) : t.label;
+  if (lane == 0) hits[row] = best == truth ? weight : 0.0f;
+}
+
+// Sums over a block of up to 1024 threads, whole warps; all threads get them.
+struct Sums {
+  float loss, weight, hits;
+};
+__device__ __forceinline__ Sums block_sums(Sums x) {
+  __shared__ float part[3][32];
+  x = {warp_sum(x.loss), warp_sum(x.weight), warp_sum(x.hits)};
+  int warp = threadIdx.x / 32;
+  if (threadIdx.x % 32 == 0) part[0][warp] = x.loss, part[1][warp] = x.weight, part[2][warp] = x.hits;
+  __syncthreads();
+  Sums total = {0.0f, 0.0f, 0.0f};
+  for (int k = 0; k < (int)blockDim.x / 32; k++)
+    total.loss += part[0][k], total.weight += part[1][k], total.hits += part[2][k];
+  return total;
+}
+
+// What a step leaves of its rows: the mean loss of replica r, and in sums[r] and sums[r + replicas] the weight of the
+// rows and of those that are right.
+__device__ __forceinline__ void put_sums(Sums x, float scale, float* loss, float* sums) {
+  Sums total = block_sums(x);
+  if (threadIdx.x) return;
+  loss[blockIdx.x] = total.loss * scale;
+  if (sums) sums[blockIdx.x] = total.weight, sums[blockIdx.x + gridDim.x] = total.hits;
+}
+
+// The same from the rows that `softmax_cross_entropy` has left, one block for each replica.
+extern "C" __global__ void step_sums(const float* losses, const float* hits, const float* weights, float* loss,
+                                     float* sums, int rows, NUMBER(scale)) {
+  losses += (long long)blockIdx.x * rows, hits += hits ? (long long)blockIdx.x * rows : 0;
+  Sums x = {0.0f, 0.0f, 0.0f};
+  for (int row = threadIdx.x; row < rows; row += blockDim.x) {
+    x.loss += losses[row];
+    x.weight += weights ? weights[row] : 1.0f;
+    x.hits += hits ? hits[row] : 0.0f;
+  }
+  put_sums(x, READ(scale, 0), loss, sums);
+}
+
+// Both at once, for few classes: a thread for each row, one block for each replica.
+extern "C" __global__ void cross_entropy_step(const float* logits, const float* target, const long long* labels,
+                                              const float* weights, float* d, float* loss, float* sums, int rows,
+                                              int cols, int target_rows, float keep, float spread, NUMBER(scale)) {
+  const float scale = READ(scale, 0);
+  Sums x = {0.0f, 0.0f, 0.0f};
+  for (int row = threadIdx.x; row < rows; row += blockDim.x) {
+    long long at = (long long)blockIdx.x * rows + row;
+    const float* z = logits + at * cols;
+    float* out = d + at * cols;
+    long long t_row = at % target_rows;
+    Target t = {target ? target + t_row * cols : target, labels ? labels[t_row] : 0, keep, spread};
+    float weight = weights ? weights[row] : 1.0f, factor = weights ? weight * scale : scale;
+    float top = z[0], total = 0.0f, picked = 0.0f;
+    for (int c = 1; c < cols; c++) top = fmaxf(top, z[c]);
+    for (int c = 0; c < cols; c++) {
+      float shifted = z[c] - top, e = expf(shifted);
+      out[c] = e;
+      total += e;
+      picked += shifted * wanted(t, c);
+    }
+    for (int c = 0; c < cols; c++) out[c] = (out[c] / total - wanted(t, c)) * factor;
+    x.loss += (logf(total) - picked) * weight;
+    x.weight += weight;
+    if (sums && first_largest(z, cols) == (target ? (long long)first_largest(t.row, cols) : t.label))
+      x.hits += weight;
+  }
+  put_sums(x, scale, loss, sums);
 }
 
 // -- normalization of rows ----------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ KERNELS = (
     "add_bias",
     "clip_norm",
     "column_sums",
+    "cross_entropy_step",
     "descend",
     "gather_words",
     "keep_mask",
@@ -32,6 +33,7 @@ KERNELS = (
     "root_of_sum",
     "softmax_cross_entropy",
     "square_sums",
+    "step_sums",
 )
 #: Without fused multiply-add, so that a chain of products and sums rounds as array operations do.  CuPy adds
 #: ``-ftz=true``, here as for its own kernels: numbers below 1.2e-38 count as 0.

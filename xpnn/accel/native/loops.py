@@ -35,7 +35,9 @@ __all__ = [
     "relu_backward_sums",
     "relu_over",
     "shifted",
+    "sum_rows",
     "take_rows",
+    "whole",
 ]
 
 # NumPy sums rows of up to this many numbers in one block of eight running sums; longer ones it halves first.
@@ -294,3 +296,29 @@ def take_rows(pool: Pool, out: Array, x: Array, index: Array, n: int) -> bool:  
             return False
     _take_rows(pool, index.size, 1 + 2 * _ELEMENTS // x.shape[1], (out, x, index))
     return True
+
+
+@compiled
+def sum_rows(out: Array, rows: Array, index: Array, count: int) -> bool:  # pragma: no cover (compiled)
+    """Write into `out` (n, dim) sums of the `rows` (count, dim) that have its rows' numbers, in their order.
+
+    False, and nothing done, if a number has no row.
+    """
+    for i in range(count):
+        if index[i] < 0 or index[i] >= out.shape[0]:
+            return False
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            out[i, j] = out.dtype.type(0)
+    for i in range(count):
+        row = index[i]
+        for j in range(out.shape[1]):
+            out[row, j] += rows[i, j]
+    return True
+
+
+@compiled
+def whole(made: Array, x: Array) -> None:  # pragma: no cover (compiled)
+    """Write the numbers of the vector `x`, rounded, into whole numbers."""
+    for i in range(made.size):
+        made[i] = np.int64(np.rint(x[i]))

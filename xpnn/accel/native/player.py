@@ -36,7 +36,7 @@ _BYTES = np.zeros(1, np.uint8)
 _KIND, _LOOP, _DATA, _COUNT, _ARGS = map(int, list(Column)[:5])
 _DIMS, _STEPS, _OUTER, _OUTER_STEPS, _SCRATCH, _TOGETHER = map(int, list(Column)[5:11])
 # numba keeps what it compiled by the content of this file.  These are the hashes of what else it compiled.
-_COMPILED = {"loops.py": "878ac09e", "pool.py": "b7686689", "table.py": "6cf18149", "threads.py": "049282e5"}
+_COMPILED = {"loops.py": "fa34b34b", "pool.py": "b7686689", "table.py": "eca42853", "threads.py": "049282e5"}
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -112,7 +112,7 @@ def _play_once(pool: Pool, table: Array, like: Array) -> None:  # pragma: no cov
             else:
                 _play_loop(row)
             continue
-        m, n = row[_DIMS], row[_DIMS + 1]
+        m, n, count = row[_DIMS], row[_DIMS + 1], row[_STEPS]
         given = row[_ARGS:]
         a, b, c, d, e = given[0], given[1], given[2], given[3], given[4]
         if kind == Kernel.ADAM:
@@ -129,8 +129,7 @@ def _play_once(pool: Pool, table: Array, like: Array) -> None:  # pragma: no cov
         elif kind == Kernel.COLUMN_SUMS:
             loops.column_sums(_matrix(a, m, n, like), _vector(b, n, like))
         elif kind == Kernel.KEEP_MASK:
-            key_a, key_b, threshold = _vector(b, 1, _KEYS), _vector(c, 1, _KEYS), _vector(d, 1, _KEYS)
-            loops.keep_mask(pool, _vector(a, n, like), key_a, key_b, threshold)
+            loops.keep_mask(pool, _vector(a, n, like), _vector(b, 1, _KEYS), _vector(c, 1, _KEYS), _vector(d, 1, _KEYS))
         elif kind == Kernel.NUMBERS:
             loops.numbers(_vector(a, n, like), _vector(b, n, _TRUTHS))
         elif kind == Kernel.ONE_HOT:
@@ -151,9 +150,11 @@ def _play_once(pool: Pool, table: Array, like: Array) -> None:  # pragma: no cov
         elif kind == Kernel.SHIFTED:
             loops.shifted(_matrix(a, m, n, like), _matrix(b, m, n, like))
         elif kind == Kernel.TAKE_ROWS:
-            count = row[_STEPS]
-            out, rows = _matrix(a, m, n, _BYTES), _matrix(b, count, n, _BYTES)
-            loops.take_rows(pool, out, rows, _vector(c, m, _LABELS), count)
+            loops.take_rows(pool, _matrix(a, m, n, _BYTES), _matrix(b, count, n, _BYTES), _vector(c, m, _LABELS), count)
+        elif kind == Kernel.SUM_ROWS:
+            loops.sum_rows(_matrix(a, m, n, like), _matrix(b, count, n, like), _vector(c, count, _LABELS), count)
+        elif kind == Kernel.WHOLE:
+            loops.whole(_vector(a, n, _LABELS), _vector(b, n, like))
 
 
 @compiled

@@ -25,7 +25,9 @@ class Kernel(IntEnum):
     RELU_BACKWARD_SUMS = auto()
     RELU_OVER = auto()
     SHIFTED = auto()
+    SUM_ROWS = auto()
     TAKE_ROWS = auto()
+    WHOLE = auto()
 
 
 class Column(IntEnum):

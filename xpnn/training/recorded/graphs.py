@@ -21,6 +21,8 @@ from collections.abc import Iterator
 
 from ..._typing import Array
 from ...accel.cuda.capture import Capturer, Recording, find_capturer
+from ...contract import foreign
+from ...layers.base import walk
 from ...recordable import RecordingMode
 from ..epoch import Epoch
 from ..feed import Batch
@@ -86,9 +88,18 @@ class GraphRunner:
         steps, size = len(epoch.table), self._size
         last = (steps - 1) // size * size  # where the last stage begins
         edges = [*range(0, len(epoch.feed), size * epoch.table.batch_size), len(epoch.feed)]
+
+        def stage_of(a: int) -> int:
+            return 2 if a == last else a // size % 2
+
+        def places(number: int) -> list[Array | None] | None:
+            stage = self._stages.get(stage_of(number * size))
+            return None if stage is None else stage.columns
+
         with self._capturer.active():
-            for a, rows in zip(range(0, steps, size), epoch.feed.blocks(epoch.order, edges), strict=True):
-                which = 2 if a == last else a // size % 2
+            blocks = epoch.feed.blocks(epoch.order, edges, places)
+            for a, rows in zip(range(0, steps, size), blocks, strict=True):
+                which = stage_of(a)
                 if which not in self._stages:
                     self._stages[which] = _Stage(epoch, rows, a, min(a + size, steps))
                 stage = self._stages[which]
@@ -122,7 +133,8 @@ class GraphRunner:
         def recorded() -> None:
             # The counters stand as after these steps, so a recording in which they are frozen is found out.
             after[0].restore_counts(training)
-            stage.recording = self._capturer.record(lambda: stage.run(training, stage.rows))
+            own = not any(map(foreign, walk(training.net.layers)))  # others may look at gradients within a pass
+            stage.recording = self._capturer.record(lambda: stage.run(training, stage.rows), branches=own)
             stage.left = training.grad_norm, training.penalty
             before.restore(training)
             stage.launch(training, stage.recording)
@@ -155,29 +167,30 @@ class _Stage:
         self.steps = stop - start
         self.recording: Recording | None = None
         self.tally = Tally(epoch.training, self.steps)
-        self._columns = [None if a is None else net.backend.copy(a, dtype=a.dtype) for a in rows]
+        self.columns = [None if a is None else net.backend.copy(a, dtype=a.dtype) for a in rows]
         self._arrays = table.lay_out(net, start, stop, each=True)
         self.left: tuple[Array, Array] = (None, None)  #: by the recording, for those who read after an epoch
         self._batches: list[Batch] = []
         self.rows: list[Step] = []  #: of the table, as views of this memory
         for k in range(self.steps):
             place = slice(k * table.batch_size, min((k + 1) * table.batch_size, n))
-            x, y, w = (None if column is None else column[place, ...] for column in self._columns)
+            x, y, w = (None if column is None else column[place, ...] for column in self.columns)
             self._batches.append((x, y, w))
             self.rows.append(self._arrays.step(k, k, place, last=start + k == len(table) - 1))
 
     def fill(self, epoch: Epoch, rows: Batch, start: int) -> None:
         """Put rows and numbers in their places."""
-        for column, values in zip(self._columns, rows, strict=True):
-            if column is not None:
+        for column, values in zip(self.columns, rows, strict=True):
+            if column is not None and values is not column:
                 column[...] = values
         epoch.table.fill(self._arrays, epoch.training.net, start)
 
     def run(self, training: Training, steps: Iterator[Step] | list[Step]) -> None:
         """Make the steps one by one, by the rows of an epoch's table or by those of this memory."""
         for slot, ((x, y, weight), step) in enumerate(zip(self._batches, steps, strict=True)):
-            value, pred = training.train_step(x, y, weight, step)
-            self.tally.add(slot, value, pred, y, weight)
+            note = self.tally.note(slot)
+            value, pred = training.train_step(x, y, weight, step if note is None else step._replace(note=note))
+            self.tally.add(slot, value, pred, y, weight, note)
 
     def made(self, epoch: Epoch, start: int) -> None:
         """Put losses and metrics in the epoch's tally: the steps from number `start` on are whole."""

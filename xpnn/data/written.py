@@ -1,0 +1,411 @@
+"""Columns of a file as they are written, kept small: plain numbers as numbers, all other cells as words and codes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from .decimals import written
+
+__all__ = ["Columns", "Numbers", "Part", "Written", "WrittenBuilder"]
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+Places: TypeAlias = npt.NDArray[np.intp]
+Codes: TypeAlias = npt.NDArray[Any]  # whole numbers, of as few bytes as are enough
+
+
+@dataclass(eq=False)
+class Numbers:
+    """Plain numbers, as `read_decimals` returns them; what stands in the rows of other cells says nothing.
+
+    Attributes
+    ----------
+    odd : array of whole numbers
+        The rows of other cells, in order.
+    values, places, digits : arrays of shape (n,)
+        As in `Decimals`.
+    mark : {".", ","}
+        The decimal mark.
+    """
+
+    odd: Places
+    values: Floats
+    places: npt.NDArray[np.uint8]
+    digits: npt.NDArray[np.uint64] | None = None
+    mark: Literal[".", ","] = "."
+
+    @property
+    def whole(self) -> bool:
+        """Whether none has a decimal mark."""
+        places = self.places.copy()
+        places[self.odd] = 0
+        return not places.any()
+
+    def some(self, rows: Any, odd: Places) -> Numbers:
+        """Return the numbers of some rows, `odd` of which are other cells."""
+        digits = None if self.digits is None else self.digits[rows]
+        return Numbers(odd, self.values[rows], self.places[rows], digits, self.mark)
+
+    def text(self) -> Sequence[str]:
+        """Return all rows as text."""
+        return written(self.values, self.places, self.digits, self.mark)
+
+    def all_digits(self) -> npt.NDArray[np.uint64]:
+        """Return the digits without the mark; of up to 15 they are told by the value."""
+        if self.digits is not None:
+            return self.digits
+        values = np.abs(self.values)
+        values[self.odd] = 0.0
+        values *= 10.0**self.places
+        digits: npt.NDArray[np.uint64] = np.rint(values).astype(np.uint64)
+        return digits
+
+
+@dataclass(eq=False)
+class Part:
+    """Some cells of a column.
+
+    Attributes
+    ----------
+    codes : array, whole numbers
+        Of each cell that is no plain number, which of `words` it is.
+    words : sequence of str
+        The different cells that are no plain numbers, the first first.
+    numbers : Numbers or None
+        The plain numbers; None if there are none.
+    """
+
+    codes: Codes
+    words: Sequence[str]
+    numbers: Numbers | None = None
+
+    def __len__(self) -> int:
+        return len(self.codes) if self.numbers is None else len(self.numbers.values)
+
+    @classmethod
+    def of(cls, cells: Iterable[str]) -> Part:
+        """Return cells as words."""
+        return cls(*_coded(cells))
+
+
+def _coded(cells: Iterable[Any]) -> tuple[Codes, list[Any]]:
+    """Return which of the different cells each is, and these, the first first."""
+    place: dict[Any, int] = {}
+    codes = [place.setdefault(cell, len(place)) for cell in cells]
+    return np.array(codes, dtype=np.min_scalar_type(max(len(place) - 1, 0))), list(place)
+
+
+class WrittenBuilder:
+    """A column put together from its parts."""
+
+    def __init__(self) -> None:
+        self._places: dict[str, int] = {}  # of the words
+        self._parts: list[Part] = []
+        self._mark: Literal[".", ","] | None = None
+
+    def add(self, part: Part) -> None:
+        """Add the next rows."""
+        if part.numbers is not None and not part.numbers.whole:
+            self._mark = self._mark or part.numbers.mark
+            if part.numbers.mark != self._mark:
+                part = Part.of(Written(list(part.words), part.codes, part.numbers).text().tolist())
+        places = self._places
+        known = [places.setdefault(word, len(places)) for word in part.words]
+        codes = np.array(known, dtype=np.min_scalar_type(max(len(places) - 1, 0)))[part.codes]
+        self._parts.append(Part(codes, (), part.numbers))
+
+    def build(self) -> Written:
+        """Return the column; nothing is left here."""
+        parts = self._parts
+        words: list[str | None] = list(self._places)
+        codes = np.concatenate([part.codes for part in parts])
+        if all(part.numbers is None for part in parts):
+            return Written(words, codes).compact()
+        n = sum(map(len, parts))
+        values, places = np.empty(n), np.zeros(n, dtype=np.uint8)
+        large = any(part.numbers is not None and part.numbers.digits is not None for part in parts)
+        digits = np.zeros(n, dtype=np.uint64) if large else None
+        odd, start = [], 0
+        for k, part in enumerate(parts):
+            numbers, rows = part.numbers, slice(start, start + len(part))
+            if numbers is None:
+                values[rows] = np.nan
+                odd.append(np.arange(rows.start, rows.stop))
+            else:
+                values[rows], places[rows] = numbers.values, numbers.places
+                odd.append(start + numbers.odd)
+                if digits is not None:
+                    digits[rows] = numbers.all_digits()
+            start = rows.stop
+            parts[k] = Part(codes[:0], ())  # frees it
+        numbers = Numbers(np.concatenate(odd), values, places, digits, self._mark or ".")
+        return Written(words, codes, numbers).compact()
+
+
+@dataclass(eq=False)
+class Written:
+    """A column of a file as it is written: stripped text, None for missing cells.
+
+    ``numpy.asarray(column)`` makes all of it text, as objects.
+
+    Attributes
+    ----------
+    words : list of str or None
+        The different cells that are no plain numbers, in the order of their first rows; None stands for no value.
+    codes : array, whole numbers
+        Which of `words` each of these cells is.
+    numbers : Numbers or None
+        The plain numbers; None if there are none.
+
+    Examples
+    --------
+    >>> column = Written.of(["a", "b", "a", None])
+    >>> np.asarray(column).tolist(), column.words
+    (['a', 'b', 'a', None], ['a', 'b', None])
+    """
+
+    words: list[str | None]
+    codes: Codes
+    numbers: Numbers | None = None
+    _text: npt.NDArray[Any] | None = field(default=None, repr=False)
+
+    ndim = 1
+    dtype = np.dtype(object)
+
+    @classmethod
+    def of(cls, cells: Iterable[str | None]) -> Written:
+        """Return cells as words."""
+        codes, words = _coded(cells)
+        return cls(words, codes)
+
+    def __len__(self) -> int:
+        return len(self.codes) if self.numbers is None else len(self.numbers.values)
+
+    @property
+    def shape(self) -> tuple[int]:
+        """Shape of the column as an array."""
+        return (len(self),)
+
+    # -- text ---------------------------------------------------------------------------------------------------
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        text = self.text()
+        return text.copy() if copy and text is self._text else text
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.text()[index]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.tolist())
+
+    def tolist(self) -> list[str | None]:
+        """Return the cells as a list."""
+        cells: list[str | None] = self.text().tolist()
+        return cells
+
+    def text(self) -> npt.NDArray[Any]:
+        """Return the cells as objects: stripped text, None for missing cells."""
+        if self._text is not None:
+            return self._text
+        table = np.empty(len(self.words), dtype=object)
+        table[:] = self.words
+        if self.numbers is None:
+            self._text = table[self.codes]  # kept: a column of words has no other form
+            return self._text
+        cells = np.empty(len(self), dtype=object)
+        cells[:] = self.numbers.text()
+        cells[self.numbers.odd] = table[self.codes]
+        return cells
+
+    def head(self, n: int) -> list[str | None]:
+        """Return the first cells.
+
+        Examples
+        --------
+        >>> Written.of(["a", "b"]).head(1)
+        ['a']
+        """
+        if self.numbers is None:
+            return [self.words[code] for code in self.codes[:n].tolist()]
+        odd = self.numbers.odd[: int(np.searchsorted(self.numbers.odd, n))]
+        return Written(self.words, self.codes[: len(odd)], self.numbers.some(slice(n), odd)).tolist()
+
+    def at(self, rows: npt.NDArray[Any]) -> list[str | None]:
+        """Return the cells of some rows, which rise.
+
+        Examples
+        --------
+        >>> Written.of(["a", "b", "c"]).at(np.array([0, 2]))
+        ['a', 'c']
+        """
+        if self.numbers is None:
+            return [self.words[code] for code in self.codes[rows].tolist()]
+        odd = np.flatnonzero(np.isin(rows, self.numbers.odd))
+        codes = self.codes[np.searchsorted(self.numbers.odd, rows[odd])]
+        return Written(self.words, codes, self.numbers.some(rows, odd)).tolist()
+
+    def rest(self) -> Written:
+        """Return the column without its first row.
+
+        Examples
+        --------
+        >>> Written.of(["a", "b"]).rest().words
+        ['b']
+        """
+        if self.numbers is None:
+            return Written(list(self.words), self.codes[1:]).compact()
+        odd = self.numbers.odd
+        first = int(len(odd) > 0 and odd[0] == 0)
+        numbers = self.numbers.some(slice(1, None), odd[first:] - 1)
+        return Written(list(self.words), self.codes[first:], numbers).compact()
+
+    # -- words --------------------------------------------------------------------------------------------------
+    @property
+    def has_plain(self) -> bool:
+        """Whether any cell is a plain number."""
+        return self.numbers is not None and len(self.codes) < len(self)
+
+    @property
+    def has_text(self) -> bool:
+        """Whether any cell holds something."""
+        return self.has_plain or any(self.words)
+
+    def rows_of(self, chosen: Callable[[str | None], bool]) -> Places:
+        """Return the rows of the words for which something holds; those of plain numbers are not asked."""
+        which = np.fromiter(map(chosen, self.words), bool, len(self.words))
+        found = np.flatnonzero(which[self.codes]) if which.any() else np.empty(0, dtype=np.intp)
+        return found if self.numbers is None else self.numbers.odd[found]
+
+    def rows_with_comma(self) -> Places:
+        """Return the rows of plain numbers with a decimal comma, which `float` does not read."""
+        if self.numbers is None or self.numbers.mark == ".":
+            return np.empty(0, dtype=np.intp)
+        return np.setdiff1d(np.flatnonzero(self.numbers.places), self.numbers.odd)
+
+    def words_in(self, rows: npt.NDArray[np.bool_]) -> Counter[str]:
+        """Return the words that stand in some rows, and in how many of them."""
+        codes = self.codes[rows if self.numbers is None else rows[self.numbers.odd]]
+        times = np.bincount(codes, minlength=len(self.words)).tolist()
+        return Counter({word: n for word, n in zip(self.words, times, strict=True) if n and word is not None})
+
+    def counts(self) -> Counter[str | None]:
+        """Return how many rows hold each of `words`."""
+        times = np.bincount(self.codes, minlength=len(self.words)).tolist()
+        return Counter(dict(zip(self.words, times, strict=True)))
+
+    def compact(self) -> Written:
+        """Leave out words that no row holds, put the others in the order of their first rows, and return the column."""
+        if self._stale():
+            used, first, codes = np.unique(self.codes, return_index=True, return_inverse=True)
+            order = np.argsort(first)
+            place = np.empty_like(order)
+            place[order] = np.arange(len(order))
+            self.words = [self.words[k] for k in used[order].tolist()]
+            self.codes = place[codes].astype(np.min_scalar_type(max(len(order) - 1, 0)))
+        return self
+
+    def _stale(self) -> bool:
+        """Whether a word has no row, or comes later than its code says."""
+        if not np.bincount(self.codes, minlength=len(self.words)).all():
+            return True
+        if len(self.words) < 2:
+            return False
+        highest = np.maximum.accumulate(self.codes)
+        return bool((highest[1:] > highest[:-1] + highest.dtype.type(1)).any() or self.codes[0] != 0)
+
+    # -- meaning ------------------------------------------------------------------------------------------------
+    def without(self, absent: frozenset[str]) -> tuple[Written, Counter[str]]:
+        """Return the column with None for the words that mean no value, and what these read, with their rows."""
+        column = self._with_words(absent)
+        gaps = Counter({word: n for word, n in column.counts().items() if word is not None and word in absent})
+        if not gaps:
+            return column, gaps
+        kept = [word for word in column.words if word not in gaps]
+        place = {word: k for k, word in enumerate(kept)}
+        codes = np.array([place.get(word, len(kept)) for word in column.words])[column.codes]
+        codes = codes.astype(np.min_scalar_type(len(kept)))
+        return Written([*kept, None], codes, column.numbers).compact(), gaps
+
+    def _with_words(self, absent: frozenset[str]) -> Written:
+        """Return the column in which plain numbers that are among some words are words, too."""
+        numbers = self.numbers
+        if numbers is None:
+            return self
+        more = np.sort(np.concatenate([np.empty(0, dtype=np.intp), *(self._rows_like(numbers, w) for w in absent)]))
+        if not more.size:
+            return self
+        place = {word: k for k, word in enumerate(self.words)}
+        codes = [*self.codes.tolist(), *(place.setdefault(cell, len(place)) for cell in self.at(more))]
+        odd = np.concatenate([numbers.odd, more])
+        order = np.argsort(odd)
+        made = np.array(codes, dtype=np.min_scalar_type(len(place) - 1))[order]
+        return Written(list(place), made, numbers.some(slice(None), odd[order])).compact()
+
+    def _rows_like(self, numbers: Numbers, word: str) -> Places:
+        """Return the rows of plain numbers that are written as a word."""
+        try:
+            value = float(word.replace(numbers.mark, "."))
+        except ValueError:
+            value = np.nan
+        rows = np.setdiff1d(np.flatnonzero(numbers.values == value), numbers.odd)
+        if not rows.size:
+            return rows
+        _, one, which = np.unique(numbers.places[rows], return_index=True, return_inverse=True)
+        alike = np.array([self.at(rows[k : k + 1]) == [word] for k in one.tolist()])
+        found: Places = rows[alike[which]]
+        return found
+
+    def numbers_by(self, read: Callable[[str | None], float | None]) -> Floats | None:
+        """Return the column as numbers, plain ones as they are and words as `read` says; None where it says None."""
+        found: list[float] = []
+        for word in self.words:
+            number = read(word)
+            if number is None:
+                return None
+            found.append(number)
+        table = np.array(found, dtype=np.float64)
+        if self.numbers is None:
+            return table[self.codes]
+        values = self.numbers.values
+        values[self.numbers.odd] = table[self.codes]  # what stood there says nothing, and text does not look at it
+        return values
+
+
+class Columns(MutableMapping[str, npt.NDArray[Any]]):
+    """Columns by name, made into arrays when they are asked for.
+
+    Examples
+    --------
+    >>> Columns({"a": Written.of(["x", None])})["a"]
+    array(['x', None], dtype=object)
+    """
+
+    def __init__(self, columns: Mapping[str, npt.NDArray[Any] | Written] | None = None) -> None:
+        self._columns = dict(columns or {})
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        column = self._columns[name]
+        return column.text() if isinstance(column, Written) else column
+
+    def __setitem__(self, name: str, column: npt.NDArray[Any] | Written) -> None:
+        self._columns[name] = column
+
+    def __delitem__(self, name: str) -> None:
+        del self._columns[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    def __repr__(self) -> str:
+        return f"Columns({', '.join(map(repr, self._columns))})"
+
+    def kept(self, name: str) -> npt.NDArray[Any] | Written:
+        """Return a column as it is kept."""
+        return self._columns[name]

@@ -1,0 +1,104 @@
+"""What stands beside the columns: targets, weights and seeds, checked as they come in."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..arguments import as_real
+from ..backend import to_numpy
+from ..backend.interop import library_of
+from ..data.csv import Table
+from ..errors import DataError, OptionError, ShapeError
+from ..frames import cells, column_names, table_names
+from .params import conversion_warning
+from .rows import read_rows
+
+__all__ = ["check_sizes", "read_targets", "read_weights", "seed_of", "without_target"]
+
+
+def seed_of(state: Any, where: str) -> int:
+    """Return the seed that a random state stands for; None draws one."""
+    if state is None:
+        return int(np.random.default_rng().integers(2**31))
+    if hasattr(state, "randint"):  # numpy.random.RandomState
+        return int(state.randint(2**31 - 1))
+    if hasattr(state, "integers"):
+        return int(state.integers(2**31))
+    if isinstance(state, int | np.integer):
+        return int(state)
+    raise OptionError(f"{where}: expected random_state to be an integer, a generator or None, got {state!r}. Try 0.")
+
+
+def read_targets(y: Any, where: str) -> npt.NDArray[Any]:
+    """Return the targets on the host, of shape (n,) or (n, k), gaps refused."""
+    if y is None:
+        raise DataError(f"{where} requires y to be passed, but the target y is None. Pass the column to predict.")
+    if table_names(y) is not None:
+        column_names(y, where, "y")
+        y = np.stack([np.asarray(cells(y[name], f"{where}: y")) for name in table_names(y) or ()], axis=1)
+    array = cells(to_numpy(y) if library_of(type(y)) == "torch" else y, f"{where}: y")
+    if array.ndim == 2 and array.shape[1] == 1:
+        warnings.warn(
+            f"A column-vector y was passed when a 1d array was expected. Pass y.ravel() to {where}.",
+            conversion_warning(),
+            stacklevel=4,
+        )
+        array = array[:, 0]
+    if array.ndim not in (1, 2):
+        raise ShapeError(f"{where}: expected y of shape (n_samples,), got {array.shape}. Pass one value a row.")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        what = "NaN" if np.isnan(array).any() else "infinity"
+        rows = ~np.isfinite(array).reshape(len(array), -1).all(axis=1)
+        raise DataError(
+            f"{where}: expected a value in every row of y. Input y contains {what} in {int(rows.sum())} of "
+            f"{len(rows)} rows (the first is row {int(rows.argmax())}). Remove these rows or fill them in."
+        )
+    return array
+
+
+def read_weights(sample_weight: Any, n: int, where: str) -> npt.NDArray[np.float64] | None:
+    """Return weights of `n` rows, None for none; refuse those that cannot weigh."""
+    if sample_weight is None:
+        return None
+    weight = to_numpy(as_real(sample_weight, where, "sample_weight", objects=True)).astype(np.float64)
+    if weight.ndim == 0:
+        weight = np.full(n, float(weight))
+    if weight.shape != (n,):
+        raise ShapeError(
+            f"{where}: expected sample_weight of shape ({n},), one for each row, got {weight.shape}. "
+            "Pass a 1D array of weights."
+        )
+    if not (np.isfinite(weight).all() and (weight >= 0).all()):
+        raise DataError(f"{where}: expected finite weights of at least 0 in sample_weight. Look at its values.")
+    if not (weight > 0).any():
+        raise DataError(
+            f"{where}: expected a row that counts, got sample_weight of 0 in all {n} rows: the sum of the weights "
+            "is zero. Give some rows a weight above 0."
+        )
+    return weight
+
+
+def without_target(X: Any, name: str, where: str) -> tuple[Any, Any]:
+    """Divide a table into the other columns and the one that is named."""
+    if isinstance(X, Table):
+        X = {column: X.columns[column] for column in X.names}
+    columns = read_rows(X, where).columns
+    if name not in columns:
+        raise DataError(
+            f"{where}: expected y to be an array or the name of a column of X, got {name!r}. There are "
+            f"{', '.join(map(repr, list(columns)[:20]))}."
+        )
+    return {column: values for column, values in columns.items() if column != name}, columns[name]
+
+
+def check_sizes(n: int, y: npt.NDArray[Any], where: str) -> None:
+    """Refuse targets that are more or fewer than the rows."""
+    if len(y) != n:
+        raise ShapeError(
+            f"{where}: expected one target for each row, got {len(y)} for {n} rows (inconsistent numbers of samples). "
+            "Pass them together."
+        )
