@@ -6,7 +6,8 @@
 FOLDER holds a folder for each table, with train.csv and test.csv whose last column is the target; without it the
 tables that come with scikit-learn are taken.  Everything is fitted on the training rows and judged on the test rows:
 root mean squared error, or the share of wrong classes, log-loss and area under the ROC curve.  Results are written
-after each fit, and what is there already is not done again.
+after each fit, and what is there already is not done again.  The peers come with xpnn[bench-tables]; who is not here
+is named.
 """
 
 from __future__ import annotations
