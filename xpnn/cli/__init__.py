@@ -31,6 +31,8 @@ _CHOICE = re.compile(r"invalid choice: '(?P<given>[^']*)' \(choose from (?P<know
 
 
 class _Parser(argparse.ArgumentParser):
+    commands: Any = None  # what `add_subparsers` returned
+
     def __init__(self, **options: Any) -> None:
         # No abbreviations: a script that says --test would break the day --test-something is added.
         super().__init__(
@@ -50,11 +52,8 @@ class _Parser(argparse.ArgumentParser):
 
     def _options(self, command: str | None) -> list[str]:
         """Return the options of the command that was given, or those of this parser."""
-        actions = list(self._actions)
-        for action in self._actions:
-            if isinstance(action, argparse._SubParsersAction) and command in action.choices:
-                actions = action.choices[command]._actions
-        return [name for action in actions for name in action.option_strings if name.startswith("--")]
+        chosen = self if self.commands is None else self.commands.choices.get(command, self)
+        return re.findall(r"--[a-z][\w-]*", chosen.format_help())
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong in one line, and where help is."""
@@ -77,6 +76,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"xpnn {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, prog="xpnn")
+    parser.commands = commands
     for module in (check, train, search, score, report, trust, bench, system):
         module.add_commands(commands)
     return parser
