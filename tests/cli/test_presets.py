@@ -90,13 +90,35 @@ def test_it_is_what_the_estimator_fits(table, tmp_path):
 def test_options_change_the_recipe(table, tmp_path):
     options = ("--activation", "relu", "--lr", 0.01, "--dropout", 0.2, "--weight-decay", 0.01, "--patience", 3)
     options += ("--schedule", "cosine", "--warmup", 3, "--optimizer", "adam", "--norm", "layer", "--ema", 0.9)
-    options += ("--label-smoothing", 0.05, "--clip-norm", 1, "--bins", 8, "--validation-size", 0.2)
+    options += (
+        "--label-smoothing",
+        0.05,
+        "--clip-norm",
+        1,
+        "--clip-value",
+        2,
+        "--init",
+        "orthogonal",
+        "--bins",
+        8,
+        "--validation-size",
+        0.2,
+    )
     ran = train(table, tmp_path, *options, "--json")
     assert ran.status == 0, ran.err
     recipe = ran.json["recipe"]
     expected = {"activation": "relu", "lr": 0.01, "dropout": 0.2, "weight_decay": 0.01, "patience": 3, "warmup": 0.5}
     expected |= {"schedule": "cosine", "optimizer": "adam", "norm": "layer", "ema": 0.9, "label_smoothing": 0.05}
-    expected |= {"clip_norm": 1.0, "bins": 8, "validation_fraction": 0.2, "hidden": [8], "epochs": 6, "batch_size": 50}
+    expected |= {
+        "clip_value": 2.0,
+        "init": "orthogonal",
+        "clip_norm": 1.0,
+        "bins": 8,
+        "validation_fraction": 0.2,
+        "hidden": [8],
+        "epochs": 6,
+        "batch_size": 50,
+    }
     assert {name: recipe[name] for name in expected} == expected
 
 
@@ -230,8 +252,6 @@ def test_an_interrupt_before_anything_was_trained(table, tmp_path, monkeypatch):
     [
         (("--metric", "f2"), r"--metric: expected a score of classes among accuracy, .*, got 'f2'"),
         (("--metric", "rmse"), r"--metric: expected a score of classes among .*, got 'rmse'"),
-        (("--init", "he_normal"), r"--init: expected no --preset beside it, got quick\. Leave one out\."),
-        (("--clip-value", "1"), r"--clip-value: expected no --preset beside it, got quick"),
         (("--cv", "1"), r"argument --cv: expected a whole number of at least 2, got '1'"),
         (("--time-limit", "0"), r"argument --time-limit: expected a number above 0, got '0'"),
         (("--keep", "name"), r"--keep: expected columns among id, a, b, kind, z, got name\. Check the names\."),
@@ -245,9 +265,8 @@ def test_what_does_not_go_together(table, tmp_path, options, message):
 @pytest.mark.parametrize("option", ["--metric auc", "--cv 5", "--ensemble 2", "--time-limit 9"])
 def test_options_of_a_preset_alone(table, option):
     name, value = option.split()
-    refused(
-        run("train", table, "--target", "y", name, value), rf"{name}: expected a --preset that it acts on, got none"
-    )
+    ran = run("train", table, "--target", "y", "--preset", "none", name, value)
+    refused(ran, rf"{name}: expected a --preset that it acts on, got none\. Try --preset good\.")
 
 
 def test_options_of_predictions(table, tmp_path):

@@ -14,7 +14,7 @@ import xpnn
 from xpnn.report import read_run
 from xpnn.staging import STAGING, Staging
 
-BASE = ("--epochs", 6, "--patience", 5, "--hidden", "6", "--dropout", 0.2)
+BASE = ("--epochs", 6, "--patience", 5, "--hidden", "6", "--dropout", 0.2, "--batch-size", 32)
 
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -33,7 +33,8 @@ def cut(monkeypatch):
             if step is not None and trainer.step == step:
                 raise error
 
-        monkeypatch.setattr("xpnn.cli.course.ProgressBar", lambda: xpnn.LambdaCallback(on_batch_end=end))
+        for module in ("course", "tables"):
+            monkeypatch.setattr(f"xpnn.cli.{module}.ProgressBar", lambda: xpnn.LambdaCallback(on_batch_end=end))
 
     return at
 
@@ -289,7 +290,7 @@ def test_a_finished_run_needs_nothing(tmp_path, table):
     ran = run("train", "--resume", tmp_path / "run", "--json")
     assert (ran.status, ran.json["epochs"]) == (0, 6)
     assert sorted(ran.json["files"]) == sorted(map(str, (tmp_path / "run").iterdir()))
-    refused(run(*base, "--resume", "--lr", 0.3), r"--lr 0\.001, got 0\.3")
+    refused(run(*base, "--resume", "--lr", 0.3), r"--lr 0\.04, got 0\.3")
     refused(run("train", "--resume", tmp_path / "run", "--epochs", 9), r"--epochs 6, got 9")
     table.write_text(table.read_text().replace("yes", "Yes", 1))
     refused(run(*base, "--resume"), "got another content in")

@@ -239,7 +239,6 @@ def test_a_search_in_an_older_run(table, tmp_path, interrupt):
             ("{t}", "--target", "y", "--validation-size", 0),
             r"--validation-size: expected validation rows to rank trial",
         ),
-        (("{t}", "--target", "y", "--init", "he_normal"), r"--init: expected no --preset beside it, got quick"),
         (("{t}", "--target", "y", "--loss", "mae"), r"--loss: expected a target of numbers, got classes"),
         (("{t}", "--target", "y", "--drop", "w"), r"--drop: expected columns among a, b, z, got w"),
         (

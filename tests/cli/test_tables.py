@@ -144,7 +144,13 @@ def test_columns_as_told(folder, tmp_path):
 
 @pytest.mark.parametrize("options", [(), ("--batch-size", 50), ("--class-weight", "balanced"), ("--warmup", 0)])
 def test_more_options(folder, tmp_path, options):
-    ran = train(folder / "people.csv", "--target", "rich", "--drop", "price", "--json", "--out", tmp_path, *options)
+    args = (folder / "people.csv", "--target", "rich", "--drop", "price", "--json", "--out", tmp_path, *options)
+    ran = train(*args)
+    assert ran.json["scores"]["accuracy"] > 0.85
+    recorded = ran.json["options"]
+    assert recorded["batch_size"] == (50 if "--batch-size" in options else 128)
+    assert (recorded["warmup"], recorded["preset"], recorded["schedule"]) == (0, "good", "coslog4")
+    ran = train(*args, "--preset", "none")
     assert ran.json["scores"]["accuracy"] > 0.85
     recorded = ran.json["options"]
     assert recorded["batch_size"] == (50 if "--batch-size" in options else 32)

@@ -31,13 +31,14 @@ _CHOICE = re.compile(r"invalid choice: '(?P<given>[^']*)' \(choose from (?P<know
 
 
 class _Parser(argparse.ArgumentParser):
+    commands: Any = None  # what `add_subparsers` returned
+
     def __init__(self, **options: Any) -> None:
         # No abbreviations: a script that says --test would break the day --test-something is added.
         super().__init__(
             **{"allow_abbrev": False, **options},
             formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=28),
         )
-        self.commands: Mapping[str, argparse.ArgumentParser] = {}
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse a command line; of an option that is not known say which one is like it."""
@@ -50,9 +51,9 @@ class _Parser(argparse.ArgumentParser):
         return found
 
     def _options(self, command: str | None) -> list[str]:
-        """Return the options that the help of the command that was given names, or that of this parser."""
-        parser = self.commands.get(command or "", self)
-        return re.findall(r"(?<![\w-])--[a-z][\w-]*", parser.format_help())
+        """Return the options of the command that was given, or those of this parser."""
+        chosen = self if self.commands is None else self.commands.choices.get(command, self)
+        return re.findall(r"--[a-z][\w-]*", chosen.format_help())
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong in one line, and where help is."""
@@ -75,9 +76,9 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"xpnn {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, prog="xpnn")
+    parser.commands = commands
     for module in (check, train, search, score, report, trust, bench, system):
         module.add_commands(commands)
-    parser.commands = commands.choices
     return parser
 
 

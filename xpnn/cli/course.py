@@ -71,6 +71,9 @@ class Course(Protocol):
     def write_more(self, folder: Path, run: str) -> list[Path]:
         """Write what else belongs to the run of this id, and return the files."""
 
+    def chosen(self) -> dict[str, Any]:
+        """Return the values of options that were left open, by name."""
+
     def tell(self) -> None:
         """Print what else was found out."""
 
@@ -167,6 +170,10 @@ class OneNetwork:
     def write_more(self, folder: Path, run: str) -> list[Path]:
         """Write what else belongs to the run."""
         return []
+
+    def chosen(self) -> dict[str, Any]:
+        """Return the values of options that were left open, by name."""
+        return {}
 
     def tell(self) -> None:
         """Print what else was found out."""

@@ -77,7 +77,8 @@ def default_of(name: str) -> str:
 
     usual = text(_RECIPES["table"])
     others = {kind: text(_RECIPES[kind]) for kind in ("digits", "mnist", "points")}
-    return "; ".join([usual, *(f"{kind} {value}" for kind, value in others.items() if value != usual)])
+    told = [usual, *(f"{kind} {value}" for kind, value in others.items() if value != usual)]
+    return "; ".join([*told, "tables as the preset says"])
 
 
 def rows_a_batch(rows: int) -> int:
@@ -106,6 +107,8 @@ def settle(args: argparse.Namespace) -> argparse.Namespace:
     kind = kind_of(args.source)
     if args.command == "search" and kind != "table":
         raise OptionError(f"search: expected a table, a .csv file, got {args.source}. Use xpnn train, or xpnn.search.")
+    preset = args.preset or ("good" if kind == "table" else None)
+    args = argparse.Namespace(**{**vars(args), "preset": None if preset == "none" else preset})
     _refuse_contradictions(args, kind)
     defaults = _preset_defaults(args) if args.preset else _defaults(args, kind)
     return argparse.Namespace(
@@ -121,11 +124,7 @@ def _refuse_contradictions(args: argparse.Namespace, kind: Kind) -> None:
         raise OptionError("--test-target: expected a --test-file that it belongs to, got none. Add --test-file X.npy.")
     if kind == "stream" and args.test_file and not args.test_target:
         raise OptionError(f"--test-file: {args.test_file} needs the file of its targets. Add --test-target y.npy.")
-    if args.preset:
-        for name, silent in _WITHOUT_PRESET.items():
-            if getattr(args, name) != silent:
-                raise OptionError(f"{option(name)}: expected no --preset beside it, got {args.preset}. Leave one out.")
-    else:
+    if not args.preset:
         for name in _WITH_PRESET:
             if getattr(args, name, None) is not None:
                 raise OptionError(f"{option(name)}: expected a --preset that it acts on, got none. Try --preset good.")
@@ -174,11 +173,10 @@ def _defaults(args: argparse.Namespace, kind: Kind) -> dict[str, Any]:
 #: Options that are entries of a table's recipe, by the same name.
 _ENTRIES = (
     *("hidden", "activation", "dropout", "lr", "schedule", "batch_size", "epochs", "patience", "weight_decay"),
-    *("label_smoothing", "clip_norm", "ema", "bins"),
+    *("label_smoothing", "clip_norm", "clip_value", "ema", "bins"),
 )
-# What only a network without a preset has, with the value that says nothing.
+# Options that a recipe is needed for.
 _WITH_PRESET = ("time_limit", "ensemble", "metric", "cv")
-_WITHOUT_PRESET = {"init": "auto", "clip_value": None}
 
 
 def overrides(args: argparse.Namespace) -> Callable[[Recipe], dict[str, Any]]:
@@ -190,6 +188,8 @@ def overrides(args: argparse.Namespace) -> Callable[[Recipe], dict[str, Any]]:
         found["validation_fraction"] = args.validation_size
         if args.norm != "none":
             found["norm"] = args.norm
+        if args.init != "auto":
+            found["init"] = args.init
         if args.residual:
             found["residual"] = True
         if args.loss != "auto":

@@ -144,8 +144,10 @@ def _without_plan(args: argparse.Namespace, out: Path, *, named: bool) -> Job:
     else:
         asked = settle(args)
         check_data(asked, data)
-    # What "auto" stands for in a batch size is settled only when a run begins; files are known by their content.
+    # What a recipe has filled in was not given; what "auto" stands for in a batch size is settled only when a run
+    # begins; files are known by their content.
     ignored = [name for name, value in (("batch_size", not asked.batch_size), ("source", data)) if value]
+    ignored += [name for name in info.get("recipe") or () if getattr(asked, name, None) is None] + ["warmup"]
     _refuse_differences(out, options, vars(asked), ignored=ignored)
     return Job(asked, out, finished=info)
 

@@ -140,6 +140,8 @@ def _facts(
     args: argparse.Namespace, course: Course, problem: Problem, notes: list[str], ending: Ending
 ) -> dict[str, Any]:
     """Return what a model file keeps of its training."""
+    chosen = course.chosen()
+    filled = {name: value for name, value in chosen.items() if getattr(args, name, True) is None}
     return {
         "source": args.source,
         "target": problem.source.target_name,
@@ -148,7 +150,7 @@ def _facts(
         "seconds": round(ending.seconds, 3),
         "stopped": ending.why,
         "best_epoch": ending.best_epoch,
-        "options": {k: v for k, v in vars(args).items() if k not in NO_SETTINGS and v is not None},
+        "options": {k: v for k, v in {**vars(args), **filled}.items() if k not in NO_SETTINGS and v is not None},
         "notes": notes,
         **({} if problem.findings is None else {"audit": finite([f._asdict() for f in problem.findings])}),
         "command": shlex.join(["xpnn", *args.argv]),

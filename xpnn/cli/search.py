@@ -248,6 +248,10 @@ class Search:
         info["search"] = self._facts(trials=False)
         return self._course.predictor(info)
 
+    def chosen(self) -> dict[str, Any]:
+        """Return the values of options that were left open, by name."""
+        return self._course.chosen()
+
     def tell(self) -> None:
         """Print what else was found out."""
 

@@ -286,7 +286,8 @@ class Networks:
             raise RuntimeError("fit comes first")
         model = self._model()
         with warnings.catch_warnings(action="ignore", category=UserWarning):  # which are printed as notes
-            predictor = model.adopt(self._learned, self.given.rows, self.given.y, info["target"]).predictor_
+            model.adopt(self._learned, self.given.rows, self.given.y, info["target"])
+        predictor = model.predictor_
         info |= {name: value for name, value in predictor.info.items() if name not in info}
         self._later = [note for note in self._learned.notes if note not in info["notes"]]
         info["notes"] = [*info["notes"], *self._later]
@@ -333,6 +334,13 @@ class Networks:
             writer.writerow(columns)
             writer.writerows(zip(*(column.tolist() for column in columns.values()), strict=True))
         return [path]
+
+    def chosen(self) -> dict[str, Any]:
+        """Return the values of options that were left open, by name."""
+        recipe = self.given.prepared.recipe
+        found = recipe.to_dict() | {"hidden": list(recipe.hidden), "warmup": recipe.warmup * recipe.epochs}
+        found["batch_size"] = min(recipe.batch_size, len(self.given.prepared.learning.X))
+        return found
 
     def tell(self) -> None:
         """Print what else was found out."""

@@ -78,9 +78,9 @@ def _add_preset(group: Any) -> None:
     """Add the options of the recipe for tables, and of what it is judged by."""
     group.add_argument(
         "--preset",
-        choices=PRESETS,
-        help="train the recipe of xpnn.tabular, so long as the preset says; options below change entries of it; "
-        "default: a plain network",
+        choices=[*PRESETS, "none"],
+        help="of a table the recipe of xpnn.tabular, for as long as the preset says; other options change entries of "
+        "it; none: a plain network; default good",
     )
     text = "with a preset, seconds for all networks: fewer epochs or networks then, and the best so far; default none"
     add_number(group, "--time-limit", above_zero, text, metavar="S")

@@ -94,7 +94,7 @@ class TabularModel(Parameters):
         if eval_set is not None:
             validation = self._validation(eval_set, where)
         learned = learn(self._request(), kept, targets, where=where, weight=weight, validation=validation)
-        self._take(learned, rows, targets, target_name)
+        self.adopt(learned, rows, targets, target_name)
         return self
 
     def _listed(self, name: str) -> tuple[str, ...]:
@@ -138,15 +138,8 @@ class TabularModel(Parameters):
         check_sizes(len(next(iter(columns.values()))), targets, where)
         return columns, targets
 
-    def adopt(
-        self, learned: Learned, rows: TrainingRows, targets: npt.NDArray[Any], target_name: str | None = None
-    ) -> Self:
-        """Take what `learn` returned for these rows, as `fit` does, and return itself."""
-        self._take(learned, rows, targets, target_name)
-        return self
-
-    def _take(self, learned: Learned, rows: TrainingRows, targets: npt.NDArray[Any], target_name: str | None) -> None:
-        """Set the fitted attributes."""
+    def adopt(self, learned: Learned, rows: TrainingRows, targets: npt.NDArray[Any], target_name: str | None) -> None:
+        """Set the fitted attributes, as `fit` does, from what `learn` returned for these rows."""
         fitted = learned.fitted
         self.predictor_, self.recipe_, self.history_ = learned.predictor, learned.recipe, fitted.history
         self.n_features_in_ = len(rows.columns)

@@ -90,10 +90,10 @@ def make_layers(recipe: Recipe, n_in: int, n_out: int, *, n_values: int = 0) -> 
 
 def _linear(recipe: Recipe, n_in: int, n_out: int) -> Linear:
     if not recipe.lr_by_width:
-        return Linear(n_out)
+        return Linear(n_out, init=recipe.init)
     # Decay goes by the learning rate itself, whatever the layer makes of it.
     factor = 1.0 / math.sqrt(n_in)
-    return Linear(n_out, lr_mult=factor, decay_mult=1.0 / factor, bias_lr_mult=_BIAS)
+    return Linear(n_out, init=recipe.init, lr_mult=factor, decay_mult=1.0 / factor, bias_lr_mult=_BIAS)
 
 
 def make_network(
@@ -148,6 +148,7 @@ def make_trainer(recipe: Recipe, net: Sequential, *, callbacks: Sequence[Callbac
         _optimizer(recipe),
         schedule=_schedule(recipe),
         clip_norm=recipe.clip_norm,
+        clip_value=recipe.clip_value,
         metrics=("accuracy",) if loss.classifies else ("rmse",),
         callbacks=[*([EMA(recipe.ema)] if recipe.ema else []), *callbacks],
         seed=seed,

@@ -83,6 +83,7 @@ _KINDS: dict[str, Kind] = {
     "norm": (None, "batch", "layer", "rms"),
     "residual": bool,
     "dropout": _share,
+    "init": str,
     "loss": _one_of("auto", "cross_entropy", "mse", "mae", "huber"),
     "label_smoothing": _share,
     "optimizer": str,
@@ -97,6 +98,7 @@ _KINDS: dict[str, Kind] = {
     "batch_size": _COUNT,
     "ema": _share,
     "clip_norm": (None, _positive),
+    "clip_value": (None, _positive),
     "select_by": _one_of("loss", "accuracy"),
     "validation_fraction": _share,
     "folds": at_least(0),
@@ -153,6 +155,8 @@ class Recipe:
     norm: Literal["batch", "layer", "rms"] | None = None
     residual: bool = False
     dropout: float = 0.0
+    #: How weights begin; "auto" suits the activation.
+    init: str = "auto"
 
     # -- what is learned ------------------------------------------------------------------------------------
     #: "auto" is cross-entropy for classes and the squared error for numbers.
@@ -176,6 +180,7 @@ class Recipe:
     #: Factor of an average of the weights over the steps, which is what is kept; 0 for none.
     ema: float = 0.0
     clip_norm: float | None = None
+    clip_value: float | None = None
 
     # -- what is kept ---------------------------------------------------------------------------------------
     #: By which value on held-out rows the best epoch is chosen; of equal ones the last.
