@@ -30,7 +30,7 @@ LEVELS = (
     {"params", "data"},
     {"layers", "losses", "regularizers"},
     {"model"},
-    {"checkpoint", "data_init", "optim"},
+    {"checkpoint", "data_init", "differences", "optim"},
     {"plots"},
     {"intervals", "training"},
     {"bench", "predictor", "search", "testing"},

@@ -6,7 +6,6 @@ These are for users' own layers and losses too: whatever a `Sequential` and a `L
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,12 +17,14 @@ from .accel.half import HALVES
 from .arguments import as_real, as_rows, number, same_length
 from .backend import Backend, get_backend, on_device, to_numpy
 from .contract import check_assigned, check_function, mark_gradients, what
+from .differences import PartError, Reach, check_layers, check_loss, check_penalty, compare, moved, settled, verdict
 from .errors import OptionError, ShapeError, XpnnError
 from .layers.base import walk
 from .losses import Loss
 from .model import Sequential
 from .optim import Optimizer
 from .optional import needs
+from .regularizers import Regularizer
 from .training.checks import expect
 
 __all__ = ["BackendReport", "GradientReport", "check_gradients", "compare_backends"]
@@ -56,16 +57,30 @@ class GradientReport:
         Elements left out because a kink lies within the difference's reach.
     n_checked : int
         Elements compared.
+    parts : tuple of PartError
+        What came of each layer, of the loss and of the penalty by itself: ``part``, ``mode``, ``gradient`` and
+        ``rel_error``.
     """
 
     rel_error: dict[str, float]
     skipped: dict[str, int]
     n_checked: int
+    parts: tuple[PartError, ...] = ()
 
     @property
     def max_rel_error(self) -> float:
-        """The largest error of all."""
-        return max(self.rel_error.values(), default=0.0)
+        """The largest error of all, of the whole network and of its parts."""
+        return max([*self.rel_error.values(), *(part.rel_error for part in self.parts)], default=0.0)
+
+    @property
+    def faulty(self) -> list[str]:
+        """The layers that are wrong by themselves, ``"1.Scale"``, and the loss or penalty that is.
+
+        Of layers in one another the inner one; a wrong gradient that is the fault of a later layer does not count.
+        """
+        wrong = list(dict.fromkeys(part.part for part in self.parts if verdict(part.rel_error) == "bug"))
+        numbers = {name: name.rpartition(".")[0] for name in wrong}
+        return [n for n in wrong if not (numbers[n] and any(o.startswith(numbers[n] + ".") for o in numbers.values()))]
 
     @property
     def verdict(self) -> str:
@@ -88,17 +103,10 @@ class GradientReport:
 
         table = [(r["parameter"], f"{r['rel_error']:.1e}", r["skipped"], r["verdict"]) for r in self.rows()]
         head = ("parameter", "relative error", "at a kink", "verdict")
-        return (
-            tabulate(table, headers=head, disable_numparse=True)
-            + f"\n{self.n_checked} elements, largest relative error {self.max_rel_error:.1e}: {self.verdict}"
-        )
-
-
-def verdict(error: float) -> str:
-    """Name a relative error: the customary limits of gradient checking."""
-    if not error < 1e-3:
-        return "bug"
-    return "suspicious" if error >= 1e-5 else "good" if error >= 1e-7 else "excellent"
+        named = self.faulty
+        faults = [f"{part}" for part in self.parts if part.part in named and verdict(part.rel_error) == "bug"]
+        end = f"{self.n_checked} elements, largest relative error {self.max_rel_error:.1e}: {self.verdict}"
+        return "\n".join([tabulate(table, headers=head, disable_numparse=True), *faults, end])
 
 
 def check_gradients(
@@ -109,6 +117,7 @@ def check_gradients(
     *,
     eps: float = 1e-5,
     sample_weight: Any = None,
+    regularizer: Regularizer | None = None,
     train: bool = True,
     step: int = 0,
     max_elements: int = 200,
@@ -122,6 +131,10 @@ def check_gradients(
 
     on a float64 copy of the network, with dropout masks held fixed.  Each element is tried at two distances; where
     the two disagree a kink (of ReLU, say) lies between, and the element is left out and counted.
+
+    Then each layer is checked by itself, with the input it has in the network and a random gradient to its output, in
+    training and in evaluation; and the loss, and the regularizer.  A wrong gradient spoils those of all layers before
+    it: `GradientReport.faulty` names the one that is to blame.
 
     Parameters
     ----------
@@ -137,6 +150,8 @@ def check_gradients(
         Distance :math:`\varepsilon`, times :math:`\max(1, |p|)`.
     sample_weight : array of shape (batch,), optional
         Weights of the rows.
+    regularizer : Regularizer, optional
+        Its penalty is part of the loss, and what it adds part of the gradients.
     train : bool, default=True
         Whether dropout drops and batch norm uses the batch.
     step : int, default=0
@@ -157,6 +172,9 @@ def check_gradients(
     ------
     ShapeError
         If the network has replicas: check one network.
+    OptionError
+        If a layer cannot be run as it must, in the mode asked for: it writes over its input, gives something else for
+        the same input, or its backward pass fails on what forward returned.  The message names the layer.
 
     Examples
     --------
@@ -170,6 +188,8 @@ def check_gradients(
     """
     expect(net, Sequential, "net", "a network", where="check_gradients")
     _check_loss("check_gradients", loss)
+    if regularizer is not None:
+        expect(regularizer, Regularizer, "regularizer", "a penalty such as xpnn.L2(1e-4)", where="check_gradients")
     if net.store.replicas:
         raise ShapeError("check_gradients: expected a single network, got replicas. Check one network of the kind.")
     if not number(eps) > 0:
@@ -178,30 +198,32 @@ def check_gradients(
     net = net.to(net.backend, dtype="float64") if net.backend.dtype_name != "float64" else net.copy()
     x, y = as_real(as_rows(x, "check_gradients", "x"), "check_gradients", "x"), as_rows(y, "check_gradients", "y")
     same_length("check_gradients", x=x, y=y)
-    problem = _Problem(net, loss, _targets(net, loss, y), sample_weight, train, step)
+    problem = _Problem(net, loss, _targets(net, loss, y), sample_weight, regularizer, train, step)
     x = to_numpy(x).astype(np.int64 if net.takes_integers else np.float64)
+    parts = problem.parts(x, Reach(eps, min(max_elements, 50), np.random.default_rng(seed), True))
     start, analytic, dx = problem.gradients(x, need_dx=check_input)
-    rng = np.random.default_rng(seed)
+    reach = Reach(eps, max_elements, np.random.default_rng(seed))
     found: dict[str, tuple[float, int, int]] = {}
     for name, place in net.store.segments():
 
         def along(k: int, h: float, place: slice = place) -> float:
-            return problem.value_at(_moved(start, place.start + k, h), x)
+            return problem.value_at(moved(start, place.start + k, h), x)
 
-        found[name] = _compare(along, start[place], analytic[place], eps, max_elements, rng)
+        found[name] = compare(along, start[place], analytic[place], reach)
     if check_input:
         flat = x.reshape(-1)
 
         def along_x(k: int, h: float) -> float:
-            return problem.value_at(start, _moved(flat, k, h).reshape(x.shape))
+            return problem.value_at(start, moved(flat, k, h).reshape(x.shape))
 
-        found["x"] = _compare(along_x, flat, to_numpy(dx).reshape(-1), eps, max_elements, rng)
+        found["x"] = compare(along_x, flat, to_numpy(dx).reshape(-1), reach)
     # in the order of the network, not of the buffer
     found = {name: found[name] for name in (*net.params, *(["x"] if check_input else []))}
     return GradientReport(
         {name: error for name, (error, _, _) in found.items()},
         {name: kinks for name, (_, kinks, _) in found.items()},
         sum(n for _, _, n in found.values()),
+        tuple(parts),
     )
 
 
@@ -213,6 +235,7 @@ class _Problem:
     loss: Loss
     y: Array
     sample_weight: Any
+    regularizer: Regularizer | None
     train: bool
     step: int
 
@@ -222,6 +245,25 @@ class _Problem:
         self.backend = self.net.backend
         with self.backend.active():
             self.start = self.net.store.snapshot()
+            if self.regularizer is not None:
+                self.regularizer = settled(self.net.store, self.regularizer)
+
+    def _penalty(self) -> float:
+        """Add the penalty's gradient to the store's, and return it."""
+        return 0.0 if self.regularizer is None else float(to_numpy(copy.deepcopy(self.regularizer).add(self.net.store)))
+
+    @on_device
+    def parts(self, x: np.ndarray, reach: Reach) -> list[PartError]:
+        """Check each layer, the loss and the penalty by themselves."""
+        net = self.net
+        forward = {"train": self.train, "step": self.step, "sample_weight": self.sample_weight}
+        found = check_layers(net, x, forward, reach)
+        pred, _ = self._forward(x)
+        found.append(check_loss(net, self.loss, pred, self.y, self.sample_weight, reach))
+        if self.regularizer is not None:
+            found.append(check_penalty(net.store, self.regularizer, reach))
+        net.store.buffers[...] = self.start.buffers
+        return found
 
     @on_device
     def value_at(self, values: np.ndarray, x: np.ndarray) -> float:
@@ -229,7 +271,8 @@ class _Problem:
         store.values[...] = store.backend.asarray(values)
         store.buffers[...] = self.start.buffers
         pred, _ = self._forward(x)
-        return float(to_numpy(self.loss.value_and_grad(pred, self.y, self.sample_weight)[0]))
+        loss = float(to_numpy(self.loss.value_and_grad(pred, self.y, self.sample_weight)[0]))
+        return loss + self._penalty()
 
     @on_device
     def gradients(self, x: np.ndarray, *, need_dx: bool) -> tuple[np.ndarray, np.ndarray, Array | None]:
@@ -240,6 +283,7 @@ class _Problem:
         _, d_pred = self.loss.value_and_grad(pred, self.y, self.sample_weight)
         dx = self.net.backward(d_pred, caches, need_dx=need_dx)
         check_assigned(layers, marked)
+        self._penalty()
         return np.array(to_numpy(self.start.values)), np.array(to_numpy(self.net.store.grads)), dx
 
     def _forward(self, x: np.ndarray) -> tuple[Array, list[Any]]:
@@ -252,47 +296,6 @@ def _targets(net: Sequential, loss: Loss, y: Any) -> Array:
     loss.check_targets(host, net.n_out)
     labels = loss.takes_labels and host.ndim == 1
     return net.backend.asarray(y, dtype=net.backend.index_dtype if labels else None)
-
-
-def _moved(values: np.ndarray, k: int, h: float) -> np.ndarray:
-    moved = values.copy()
-    moved[k] += h
-    return moved
-
-
-def _compare(
-    along: Callable[[int, float], float],
-    values: np.ndarray,
-    analytic: np.ndarray,
-    eps: float,
-    max_elements: int,
-    rng: np.random.Generator,
-) -> tuple[float, int, int]:
-    """Relative error over some elements, how many were left out at kinks, and how many compared."""
-    indices = np.arange(len(values))
-    if len(values) > max_elements:
-        indices = np.sort(rng.choice(indices, max_elements, replace=False))
-    a, n, kinks = [], [], 0
-    here = along(0, 0.0) if len(values) else 0.0
-    for k in indices.tolist():
-        h = eps * max(1.0, abs(float(values[k])))
-        right, left, right4, left4 = along(k, h), along(k, -h), along(k, h / 4), along(k, -h / 4)
-        wide, near = (right - left) / (2 * h), (right4 - left4) / (h / 2)
-        # Smooth functions differ by O(h²) and rounding, here below 1e-6; a kink in reach by a share of the slope.
-        off_centre = abs(wide - near) > 1e-5 * max(abs(wide), abs(near), 1e-3)
-        # A kink at the very point gives both quotients half its slopes: see it in the jump of the one-sided ones,
-        # from which the curvature, proportional to the distance, is taken out.
-        jump = (4 * (right4 + left4 - 2 * here) / (h / 4) - (right + left - 2 * here) / h) / 3
-        if off_centre or abs(jump) > 1e-4 * max(abs(wide), abs(near), 1e-3):
-            kinks += 1
-            continue
-        a.append(float(analytic[k]))
-        n.append(wide)
-    difference = math.dist(a, n)
-    # Below this the difference quotient is rounding alone: 1e-16 of a loss near 1, divided by eps.
-    floor = 1e-3 * math.sqrt(max(len(a), 1)) * 1e-1
-    scale = max(math.hypot(*a) + math.hypot(*n), floor)
-    return difference / scale, kinks, len(a)
 
 
 # -- parity -----------------------------------------------------------------------------------------------------

@@ -467,6 +467,8 @@ def test_planted_bugs_are_found(name, loss, planted, where):
     weight = np.asarray([1.0, 2.0, 0.0, 1.0, 3.0, 0.5]) if name == "weights forgotten" else None
     report = check_gradients(net, loss, x, y, sample_weight=weight)
     assert report.verdict == "bug", str(report)
+    own = [type(layer).__name__ for layer in net.layers if type(layer).__module__ == __name__]
+    assert [name.rpartition(".")[2] for name in report.faulty] == (own or [type(loss).__name__]), str(report)
     if where is not None:
         bad = [row["parameter"] for row in report.rows() if row["verdict"] == "bug"]
         assert where in bad
@@ -495,7 +497,9 @@ def test_the_same_networks_without_bugs_are_excellent(name, loss, planted, where
 def test_a_wrong_gradient_to_the_input_is_found():
     net = xpnn.Sequential(NoTranspose(4), n_in=4, dtype="float64", seed=3)
     x, y = problem(MSE)
-    assert check_gradients(net, MSE, x, y).verdict == "excellent"  # the parameters are right
+    report = check_gradients(net, MSE, x, y)
+    assert max(report.rel_error.values()) < 1e-7, "the parameters are right"
+    assert (report.verdict, report.faulty) == ("bug", ["0.NoTranspose"]), "the layer is not"
     report = check_gradients(net, MSE, x, y, check_input=True)
     assert report.verdict == "bug"
     assert [row["parameter"] for row in report.rows() if row["verdict"] == "bug"] == ["x"]

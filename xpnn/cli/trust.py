@@ -14,6 +14,7 @@ from .. import losses, testing
 from ..backend import Backend, get_backend
 from ..checkpoint import build, read
 from ..config import from_config, known_classes, reading
+from ..differences import verdict
 from ..errors import BackendUnavailableError, FileFormatError, OptionError
 from ..layers import (
     Columns,
@@ -235,17 +236,23 @@ def run_gradcheck(args: argparse.Namespace) -> int:
         print_json(
             {
                 "backend": backend.spec,
-                "verdict": testing.verdict(worst),
+                "verdict": verdict(worst),
                 "max_rel_error": worst,
                 "networks": [
-                    {"name": c.name, "loss": str(c.loss), "verdict": r.verdict, "parameters": r.rows()}
+                    {
+                        "name": c.name,
+                        "loss": str(c.loss),
+                        "verdict": r.verdict,
+                        "faulty": r.faulty,
+                        "parameters": r.rows(),
+                    }
                     for c, r in results
                 ],
             }
         )
     else:
-        print(f"{_count(results)} on {backend.spec}, largest relative error {worst:.1e}: {testing.verdict(worst)}")
-    return 1 if testing.verdict(worst) in ("bug", "suspicious") else 0
+        print(f"{_count(results)} on {backend.spec}, largest relative error {worst:.1e}: {verdict(worst)}")
+    return 1 if verdict(worst) in ("bug", "suspicious") else 0
 
 
 def run_parity(args: argparse.Namespace) -> int:
