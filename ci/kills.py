@@ -8,8 +8,9 @@ optimizer, history (but the seconds) and the best epoch must be those of the fit
 With --search it is `xpnn.search.run` that is cut off, on a single rung and on several, with replicas and with trainers
 of one's own, and called again with its checkpoint: every history, score and status must be equal.
 
-With --command it is ``xpnn train`` (with --command search ``xpnn search``) that is killed, terminated and interrupted at
-any moment from its beginning to its exit, and ``xpnn train --resume`` that goes on; the folder must hold an older run, the new one, or one to go on with.
+With --command it is ``xpnn train`` (with --command search ``xpnn search``) that is killed, terminated and interrupted
+at any moment from its beginning to its exit, and ``--resume`` that goes on; the folder must hold an older run, the new
+one, or one to go on with.
 """
 
 from __future__ import annotations
