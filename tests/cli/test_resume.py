@@ -128,6 +128,12 @@ def test_an_older_run_stays_until_the_new_one_has_ended(tmp_path, cut):
     cut(60)
     broken("moons", *BASE, "--seed", 1, *out)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+    told = f"the run that is in {tmp_path} stays until this one has ended, which replaces it\n"
+    assert told in run("train", "moons", "--epochs", 1, "--max-seconds", 9, "--quiet", "--out", tmp_path).out
+    assert told not in run("train", "moons", "--epochs", 1, "--quiet", "--out", tmp_path / "new").out
+    shutil.rmtree(tmp_path / "new")
+    cut(60)
+    broken("moons", *BASE, "--seed", 1, *out)
     assert (tmp_path / STAGING / "history.csv").read_text().count("\n") > 1
     shutil.rmtree(tmp_path / STAGING)
     assert read_run(tmp_path).info["options"]["seed"] == 0

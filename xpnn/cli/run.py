@@ -92,6 +92,8 @@ def _begin(job: Job, staging: Staging, course: Course) -> None:
     if job.plan is None:
         if staging.plan is not None and not settings.json:
             print("the unfinished run in this folder is given up; --resume would have gone on with it")
+        if (job.out / "scores.json").is_file() and not settings.json:
+            print(f"the run that is in {printable(str(job.out))} stays until this one has ended, which replaces it")
         staging.clear()
     staging.start(job.plan or new_plan(settings, course.backend.spec))
     if course.begin(staging) and not settings.json:
