@@ -1,7 +1,9 @@
-"""Gradients through many layers: sigmoids shrink them by 1/4 each at least; ReLU + He, batch norm and skips hold.
+"""Gradients through many layers: sigmoids shrink them, ReLU + He and batch norm hold; skips cure vanishing alone.
 
 Where no matrix stretches (orthogonal weights), each sigmoid multiplies the gradient by its slope, 0.25 at most, so
-after L of them no more than 0.25^L is left.  That is a bound, and the script checks it.
+after L of them no more than 0.25^L is left.  That is a bound, and the script checks it.  A skip adds the gradient
+itself to what a block sends down: the sum does not vanish, but it grows where the block keeps the size (He), and where
+gradients explode it makes them explode the more.  Batch norm in each block is what keeps residual networks in bounds.
 
 Run: python examples/vanishing_gradients.py [--backend numpy|cupy|torch|strict] [--quick] [--out FOLDER]
 """
@@ -21,6 +23,9 @@ NETWORKS = {
     "ReLU, N(0, 0.01²)": {"activation": "relu", "init": Normal(0.01)},
     "ReLU, N(0, 0.5²)": {"activation": "relu", "init": Normal(0.5)},
     "ReLU, He": {"activation": "relu", "init": HeNormal()},
+    "sigmoid, residual": {"activation": "sigmoid", "init": Orthogonal(), "residual": True},
+    "ReLU, He, residual": {"activation": "relu", "init": HeNormal(), "residual": True},
+    "ReLU, N(0, 0.5²), residual": {"activation": "relu", "init": Normal(0.5), "residual": True},
     "ReLU, batch norm, residual": {"activation": "relu", "init": HeNormal(), "norm": "batch", "residual": True},
 }
 
@@ -54,9 +59,13 @@ def main() -> None:
     blocks = np.arange(depth + 1)
     ax.plot(blocks, 0.25**blocks, color="0.5", linestyle=":", label="0.25 for each layer")
     shares = {}
-    for (name, options), colour in zip(NETWORKS.items(), xpnn.plots.OKABE_ITO, strict=False):
+    colours = {}  # one for each network; dashed with skips
+    for name, options in NETWORKS.items():
         shares[name] = gradient_by_block(depth, options, args.backend)
-        ax.plot(blocks, shares[name], color=colour, marker="o", markersize=3, label=name)
+        skips = options.get("residual", False)
+        colour = colours.setdefault(name.removesuffix(", residual"), xpnn.plots.OKABE_ITO[len(colours)])
+        style = {"linestyle": "--" if skips else "-", "marker": "s" if skips else "o", "markersize": 3}
+        ax.plot(blocks, shares[name], color=colour, label=name, **style)
         print(f"{name:27}: {shares[name][-1]:.1e} of the gradient arrives {depth} layers down")
     ax.set(yscale="log", xlabel="layers passed on the way down", ylabel="gradient's norm, relative to the top")
     ax.set_title("How much of the gradient is left")
@@ -64,12 +73,20 @@ def main() -> None:
 
     if not (shares["sigmoid, orthogonal"] <= 0.25**blocks * (1 + 1e-9)).all():
         raise SystemExit("expected sigmoids with orthogonal weights to keep at most 0.25 of the gradient each")
-    for name in ("sigmoid, batch norm", "ReLU, He", "ReLU, batch norm, residual"):
+    for name in ("sigmoid, batch norm", "sigmoid, residual", "ReLU, He", "ReLU, batch norm, residual"):
         if not 1e-3 < shares[name][-1] < 1e3:
             raise SystemExit(f"{name}: expected the gradient to hold, got {shares[name][-1]:.1e} of it")
     if not shares["ReLU, N(0, 0.01²)"][-1] < 1e-12 or not shares["ReLU, N(0, 0.5²)"][-1] > 1e2:
         raise SystemExit("expected too small weights to make the gradient vanish, too large ones to make it explode")
-    print(f"Sigmoids leave less than 0.25^{depth} = {0.25**depth:.0e}; ReLU + He, batch norm and residuals hold.")
+    for name in ("ReLU, He", "ReLU, N(0, 0.5²)"):
+        worse = shares[f"{name}, residual"][-1]
+        if not worse > 3 * shares[name][-1]:
+            raise SystemExit(f"{name}: expected skips to make the gradient larger, got {worse:.1e}")
+    grown = [shares[name][-1] for name in NETWORKS if name.startswith("ReLU, N(0, 0.5²)")]
+    print(
+        f"Sigmoids leave less than 0.25^{depth} = {0.25**depth:.0e}; with skips {shares['sigmoid, residual'][-1]:.1f} "
+        f"arrives, but where gradients explode, skips make {grown[0]:.0e} into {grown[1]:.0e}."
+    )
     print(f"wrote {xpnn.plots.save_figure(figure, Path(args.out) / 'vanishing_gradients.png')}")
 
 
