@@ -47,20 +47,20 @@ class Step(NamedTuple):
     strength: float | Array | None = None  #: of the penalty, if not the penalty's own
     note: Note | None = None  #: where the operation that computes the loss may leave it
 
+    def loss_and_gradient(self, loss: Loss, pred: Array, y: Array, weight: Array | None) -> tuple[Array, Array]:
+        """Return what `Loss.value_and_grad` does; the value is its place, where a note was filled."""
+        d_pred = None if self.note is None else loss.step_into(pred, y, weight, self.note.places)
+        if self.note is None or d_pred is None:
+            return loss.value_and_grad(pred, y, weight)
+        self.note.filled = True
+        return self.note.places.loss, d_pred
+
 
 class Note:
     """Places in a tally for one step, and whether they were filled by the operation that computed the loss."""
 
     def __init__(self, places: Places) -> None:
         self.places, self.filled = places, False
-
-    def loss_and_gradient(self, loss: Loss, pred: Array, y: Array, weight: Array | None) -> tuple[Array, Array]:
-        """Return what `Loss.value_and_grad` does; the value is its place, if that was filled."""
-        d_pred = loss.step_into(pred, y, weight, self.places)
-        if d_pred is None:
-            return loss.value_and_grad(pred, y, weight)
-        self.filled = True
-        return self.places.loss, d_pred
 
 
 class Training(Protocol):
