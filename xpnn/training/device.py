@@ -12,6 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 from ..backend import Backend
 from ..errors import DeviceMemoryError
 from ..layers.base import walk
+from .position import Position
 from .step import Training
 
 __all__ = ["note_step", "tells_of_memory"]
@@ -99,11 +100,12 @@ def _size(n: int) -> str:
     return f"{n / 1e9:.1f} GB" if n >= 1e9 else f"{n / 1e6:.1f} MB"
 
 
-def note_step(error: BaseException, epoch: int, first: int, made: int) -> None:
+def note_step(error: BaseException, epoch: int, position: Position) -> None:
     """Add to an error of CUDA in which steps of an epoch its cause lies: it is told when the host waits next."""
     if _of_cuda(error) and not isinstance(error, MemoryError):
+        first = 0 if position.begun is None else position.begun.slot
         error.add_note(
             "fit: a GPU tells an error when the host waits for it next: this one belongs to a step from "
-            f"{first + 1} to {made + 1} of epoch {epoch + 1}. fit(graph=False) under CUDA_LAUNCH_BLOCKING=1 raises it "
-            "where it happens."
+            f"{first + 1} to {position.slot + 1} of epoch {epoch + 1}. fit(graph=False) under "
+            "CUDA_LAUNCH_BLOCKING=1 raises it where it happens."
         )

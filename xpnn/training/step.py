@@ -49,10 +49,13 @@ class Step(NamedTuple):
     dropout: float | Mapping[int, Array] = 1.0  #: on the rates of dropout; or the layers' thresholds
     note: Note | None = None  #: where the operation that computes the loss may leave it
 
-    def value_and_grad(self, loss: Loss, pred: Array, y: Array, weight: Array | None) -> tuple[Array, Array]:
-        """Return what `Loss.value_and_grad` does; where there is a note, the loss may be written to its place."""
-        take = loss.value_and_grad if self.note is None else functools.partial(self.note.loss_and_gradient, loss)
-        return take(pred, y, weight)
+    def loss_and_gradient(self, loss: Loss, pred: Array, y: Array, weight: Array | None) -> tuple[Array, Array]:
+        """Return what `Loss.value_and_grad` does; the value is its place, where a note was filled."""
+        d_pred = None if self.note is None else loss.step_into(pred, y, weight, self.note.places)
+        if self.note is None or d_pred is None:
+            return loss.value_and_grad(pred, y, weight)
+        self.note.filled = True
+        return self.note.places.loss, d_pred
 
 
 class Note:
@@ -60,14 +63,6 @@ class Note:
 
     def __init__(self, places: Places) -> None:
         self.places, self.filled = places, False
-
-    def loss_and_gradient(self, loss: Loss, pred: Array, y: Array, weight: Array | None) -> tuple[Array, Array]:
-        """Return what `Loss.value_and_grad` does; the value is its place, if that was filled."""
-        d_pred = loss.step_into(pred, y, weight, self.places)
-        if d_pred is None:
-            return loss.value_and_grad(pred, y, weight)
-        self.filled = True
-        return self.places.loss, d_pred
 
 
 class Training(Protocol):

@@ -324,8 +324,7 @@ class Trainer(Recordable):
             while not ended:
                 ended = self._advance(run_epoch)
         except BaseException as error:
-            begun = self.position.begun
-            note_step(error, self.epoch, 0 if begun is None else begun.slot, self.position.slot)
+            note_step(error, self.epoch, self.position)
             if self.suspended is not None:  # cut off while it was being restored
                 self.position = self.suspended.restore(self)
             exact = self.position.settle(self, error) and not isinstance(error, DivergenceError)
@@ -496,7 +495,7 @@ class Trainer(Recordable):
         net = self.net
         known = {} if weight is None else {"sample_weight": weight, "total_weight": step.weight}
         pred, caches = net.forward(x, train=True, step=step.step, rows=step.rows, dropout=step.dropout, **known)
-        value, d_pred = step.value_and_grad(self.bound_loss, pred, y, weight)
+        value, d_pred = step.loss_and_gradient(self.bound_loss, pred, y, weight)
         net.backward(d_pred, caches)
         net.backend.ops.await_gradients()
         if self.regularizer is not None:
