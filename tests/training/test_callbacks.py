@@ -600,6 +600,68 @@ def test_the_evidence_names_the_numbers():
     assert finding.evidence == "the loss turned 8 times in 9 epochs and moves by 67% an epoch."
 
 
+def test_waves_of_a_loss_next_to_nothing_are_no_oscillation():
+    falling = [0.7, 0.2, 0.05, 0.01]
+    waves = [1e-4 * (1.0 + 0.5 * (-1) ** e) for e in range(10)]
+    assert names(diagnose(curves(falling + waves, accuracy=[1.0] * 14))) == []
+    assert names(diagnose(curves(falling + [0.2, 0.05] * 5, accuracy=[0.9] * 14))) == ["oscillating"]
+
+
+def overfitted(*callbacks, epochs=40):
+    X, y = table()
+    run = Trainer(xpnn.mlp([3, 64, 2], seed=2), xpnn.CrossEntropy(), xpnn.Adam(lr=0.03), callbacks=callbacks)
+    run.fit(X, np.random.default_rng(1).permutation(y), epochs=epochs, batch_size=8, validation_fraction=0.3)
+    return run
+
+
+def test_who_stopped_early_is_not_told_to():
+    run = overfitted(xpnn.EarlyStopping(patience=6))
+    assert run.stop_reason is not None
+    assert names(diagnose(run.history)) == []
+    assert names(diagnose(overfitted(xpnn.EarlyStopping(patience=100)).history)) == [], "the best weights are back"
+    assert names(diagnose(overfitted(xpnn.EarlyStopping(patience=100, restore_best=False)).history)) == ["overfitting"]
+    look = Diagnose()
+    overfitted(xpnn.EarlyStopping(patience=20), look)  # warnings are errors
+    assert look.findings == []
+
+
+def test_epochs_after_the_best_weights_came_back_count_again():
+    run = overfitted(xpnn.EarlyStopping(patience=6))
+    assert run.history.restored
+    run.callbacks.clear()
+    X, y = table()
+    run.fit(X, np.random.default_rng(1).permutation(y), epochs=30, batch_size=8, validation_fraction=0.3)
+    assert not run.history.restored
+    assert names(diagnose(run.history)) == ["overfitting"]
+
+
+def test_a_network_that_guesses_is_useless():
+    X, y = table(200)
+    noise = np.random.default_rng(0).integers(0, 2, 200)
+    run = Trainer(xpnn.mlp([3, 8, 2], seed=1), xpnn.CrossEntropy(), xpnn.SGD(lr=0.01))
+    run.fit(X, noise, epochs=10, batch_size=50, X_val=X, y_val=1 - noise)
+    (finding,) = [f for f in diagnose(run.history, run.net, X) if f.name == "useless"]
+    assert "guessing among 2 classes has 0.6931." in finding.evidence
+    run = Trainer(xpnn.mlp([3, 8, 2], seed=1), xpnn.CrossEntropy(), xpnn.Adam(lr=0.03))
+    run.fit(X, y, epochs=10, batch_size=50)
+    assert names(diagnose(run.history, run.net, X)) == []
+
+
+def test_a_network_that_says_one_class_is_useless():
+    X, _ = table(200)
+    rare = (np.arange(200) % 20 == 0).astype(int)
+    run = Trainer(xpnn.mlp([3, 8, 2], seed=1), xpnn.CrossEntropy(), xpnn.SGD(lr=0.05))
+    run.fit(X, rare, epochs=10, batch_size=50)
+    (finding,) = [f for f in diagnose(run.history, run.net, X) if f.name == "useless"]
+    assert finding.evidence == "all 200 rows are given class 0, so accuracy (0.950) is that class's share."
+    assert "class_weight" in finding.advice
+
+
+@pytest.mark.parametrize(("score", "found"), [(-0.3, ["useless"]), (0.01, ["useless"]), (0.5, [])])
+def test_a_regression_no_better_than_the_mean_is_useless(score, found):
+    assert names(diagnose(curves(FALLING, r2=[0.9] * 10, val_r2=[score] * 10))) == found
+
+
 def trained(net, X=None, y=None, lr=0.05, epochs=6, optimizer=None):
     X, y = (table()[0] if X is None else X), (table()[1] if y is None else y)
     run = Trainer(net, xpnn.CrossEntropy(), optimizer or xpnn.SGD(lr=lr))

@@ -320,6 +320,7 @@ class EarlyStopping(_Monitor):
     def on_fit_end(self, trainer: Trainer) -> None:
         if self._noted.weights is not None:
             trainer.net.store.restore(self._noted.weights)
+            trainer.history.restored = True
 
 
 class Checkpoint(_Monitor):

@@ -14,7 +14,7 @@ from ..backend import to_numpy
 from ..errors import OptionError
 from ..layers import Layer, ReLU, Residual, Sigmoid, Tanh
 from ..model import Sequential
-from .callbacks import Callback
+from .callbacks import Callback, EarlyStopping
 from .history import History
 
 if TYPE_CHECKING:
@@ -51,6 +51,9 @@ class Finding(NamedTuple):
 def diagnose(history: History, net: Sequential | None = None, X: Any = None) -> list[Finding]:
     """Read a run and say what looks wrong.
 
+    What needs no remedy is not told: waves of a loss that is next to nothing, or a validation loss that rose before
+    `xpnn.EarlyStopping` brought the best weights back.  A network that is no better than guessing is called useless.
+
     Parameters
     ----------
     history : History
@@ -76,7 +79,7 @@ def diagnose(history: History, net: Sequential | None = None, X: Any = None) -> 
             f"diagnose: expected a History, got {type(history).__name__}. "
             "Pass trainer.history, and trainer.net beside it."
         )
-    found = _curves(history)
+    found = _curves(history) + _useless(history, net, X)
     if net is not None:
         found += _gradients(net)
         if X is not None:
@@ -89,7 +92,7 @@ def _curves(history: History) -> list[Finding]:
     if len(loss) < 5:
         return []
     found = _course(loss)
-    if "val_loss" in history:
+    if "val_loss" in history and not history.restored:
         found += _overfitting(loss, [float(v) for v in history["val_loss"]])
     # A loss that has not begun to fall, on a slope as steep as at first, says nothing of what the network could learn.
     not_begun = any(f.name == "too slow" for f in found)
@@ -107,7 +110,9 @@ def _course(loss: list[float]) -> list[Finding]:
     changes = np.diff(loss[-10:])
     turns = int((changes[1:] * changes[:-1] < 0).sum())
     swing = float(np.abs(changes).mean()) / max(abs(float(np.mean(loss[-10:]))), 1e-12)
-    if turns >= 0.6 * (len(changes) - 1) and swing > 0.1:
+    # Waves that are large beside a loss next to nothing are small beside the way that it has come.
+    matters = float(np.abs(changes).mean()) > 0.01 * abs(loss[0])
+    if turns >= 0.6 * (len(changes) - 1) and swing > 0.1 and matters:
         seen = f"the loss turned {turns} times in {len(changes)} epochs and moves by {swing:.0%} an epoch."
         return [Finding("oscillating", seen, "Try a learning rate three times smaller, or a larger batch.")]
     if 0 <= falls < 0.02 * abs(loss[0]):
@@ -129,6 +134,32 @@ def _overfitting(loss: list[float], val: list[float]) -> list[Finding]:
         f"while the loss fell on to {loss[-1]:.4g}."
     )
     return [Finding("overfitting", seen, "Try EarlyStopping, dropout, weight decay or more data.")]
+
+
+def _useless(history: History, net: Sequential | None, X: Any) -> list[Finding]:
+    """Whether the run ended no better than a guess that does not look at the inputs."""
+    advice = "Check that each row has its own target, that inputs are scaled, and try a larger learning rate."
+    if len(history) < 5:
+        return []
+    for name in ("val_r2", "r2"):
+        if name in history:
+            score = float(history[name][-1])
+            seen = f"{name} is {score:.3f}, and 0 is what always saying the mean reaches."
+            return [Finding("useless", seen, advice)] if score < 0.02 else []
+    if net is None or "accuracy" not in history or net.n_out < 2:
+        return []
+    kind = "val_" if "val_loss" in history and "val_accuracy" in history else ""
+    loss, right = float(history[f"{kind}loss"][-1]), float(history[f"{kind}accuracy"][-1])
+    guess = math.log(net.n_out)
+    if loss > 0.98 * guess and right < 1.0 / net.n_out + 0.02:
+        seen = f"{kind}accuracy is {right:.3f} and {kind}loss {loss:.4g}; "
+        seen += f"guessing among {net.n_out} classes has {guess:.4g}."
+        return [Finding("useless", seen, advice)]
+    said = np.argmax(to_numpy(net.predict(X)), axis=-1) if X is not None else np.asarray([0, 1])
+    if said.ndim == 1 and len(said) >= 20 and (said == said[0]).all():
+        seen = f"all {len(said)} rows are given class {int(said[0])}, so accuracy ({right:.3f}) is that class's share."
+        return [Finding("useless", seen, "Try class_weight='balanced', more epochs, or better features.")]
+    return []
 
 
 def _underfitting(loss: list[float], train: float, held_out: float) -> list[Finding]:
@@ -224,6 +255,9 @@ class Diagnose(Callback):
         if len(trainer.history) % self.every:
             return
         known = {finding.name for finding in self.findings}
+        # Whether a network is useless is seen at the end; what EarlyStopping will bring back from needs no warning.
+        known.add("useless")
+        known |= {"overfitting" for c in trainer.callbacks if isinstance(c, EarlyStopping) and c.restore_best}
         for finding in diagnose(trainer.history, trainer.net, self.X):
             if finding.name not in known:
                 known.add(finding.name)

@@ -23,6 +23,8 @@ class History:
         the epoch's last step), ``grad_norm`` (Euclidean norm of all gradients at the epoch's last step, before
         clipping), ``penalty`` (the regularizer's, at the last step), ``seconds``.  For replicas a value is the
         mean, and ``…_replicas`` holds the list.
+    restored : bool
+        Whether the weights of the best epoch came back after the last one, by `xpnn.EarlyStopping`.
 
     Examples
     --------
@@ -32,12 +34,15 @@ class History:
     ([0.5], 1)
     """
 
+    restored: bool = False
+
     def __init__(self, rows: list[dict[str, Any]] | None = None) -> None:
         self.rows: list[dict[str, Any]] = rows if rows is not None else []
 
     def append(self, row: dict[str, Any]) -> None:
         """Add the row of one epoch."""
         self.rows.append(row)
+        self.restored = False
 
     @property
     def names(self) -> list[str]:
