@@ -7,7 +7,7 @@ import csv
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,7 +69,7 @@ class TableProblem(NamedTuple):
     def again(self, settings: argparse.Namespace) -> TableProblem:
         """Return the same rows, prepared as other settings say."""
         old = self.prepared
-        request = _request(settings, old.request.task, old.request.spelling)
+        request = _request(settings, old.request.task, old.request.spelling, old.request.numeric)
         prepared = prepare(request, self.rows, self.y, where=settings.source)
         parts = {"train": self.numbers[prepared.train], "valid": self.numbers[prepared.valid]}
         problem = self.problem._replace(
@@ -98,7 +98,8 @@ def read_table_problem(settings: argparse.Namespace, note: Callable[..., None]) 
         learned_from = parts["train"]
         rows = _rows(settings, source, learned_from)
         y = source.y[learned_from]
-        prepared = prepare(_request(settings, task, source.spelling), rows, y, where=settings.source)
+        numeric = [name for name in names(settings.numeric, source.raw) if name != source.target_name]
+        prepared = prepare(_request(settings, task, source.spelling, numeric), rows, y, where=settings.source)
         encoder, target = prepared.encoder, prepared.target
         note(*encoder.notes, *check_test_file(source, encoder, target))
     findings = None
@@ -113,12 +114,13 @@ def read_table_problem(settings: argparse.Namespace, note: Callable[..., None]) 
     return TableProblem(Problem(source, own, target, encoder, source.y, findings), prepared, rows, y)
 
 
-def _request(args: argparse.Namespace, task: Any, spelling: Spelling | None) -> Request:
+def _request(args: argparse.Namespace, task: Any, spelling: Spelling | None, numeric: Sequence[str]) -> Request:
     return Request(
         task,
         preset=args.preset,
         overrides=overrides(args),
         metric=args.metric,
+        numeric=numeric,
         ensemble=args.ensemble,
         time_limit=args.time_limit,
         class_weight=None if args.class_weight == "none" else "balanced",
@@ -308,6 +310,7 @@ class Networks:
             ensemble=args.ensemble,
             metric=args.metric,
             categorical=self.given.rows.categorical,
+            numeric=prepared.request.numeric,
             random_state=args.seed,
             dtype=args.dtype,
             **{name: getattr(prepared.recipe, name) for name in changed},
