@@ -201,6 +201,7 @@ PROMISED = {
         Loss MeanSquaredError MeanAbsoluteError Huber Pinball PoissonNLL BinaryCrossEntropy CrossEntropy Focal Hinge
         MemberMean
         L1 L2 SpectralNorm
+        ParamSpec Regularizer Schedule Metric
         Optimizer SGD Momentum RMSProp AdaGrad Adam AdamW NAdam Lion Muon
         Constant StepDecay ExponentialDecay InverseTimeDecay CosineDecay WarmRestarts OneCycle Warmup Plateau
         FlatCosine CosineLog

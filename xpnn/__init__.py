@@ -76,10 +76,12 @@ from .losses import (
     Pinball,
     PoissonNLL,
 )
+from .metrics import Metric
 from .model import Sequential, mlp
 from .optim import LBFGS, SGD, AdaGrad, Adam, AdamW, Lion, Momentum, Muon, NAdam, Optimizer, RMSProp
+from .params import ParamSpec
 from .predictor import Predictor, load_predictor
-from .regularizers import L1, L2, SpectralNorm
+from .regularizers import L1, L2, Regularizer, SpectralNorm
 from .schedules import (
     Constant,
     CosineDecay,
@@ -89,6 +91,7 @@ from .schedules import (
     InverseTimeDecay,
     OneCycle,
     Plateau,
+    Schedule,
     StepDecay,
     WarmRestarts,
     Warmup,
@@ -164,6 +167,7 @@ __all__ = [
     "MemberLinear",
     "MemberMean",
     "MemberScale",
+    "Metric",
     "Mish",
     "Momentum",
     "Muon",
@@ -172,6 +176,7 @@ __all__ = [
     "OneCycle",
     "Optimizer",
     "PReLU",
+    "ParamSpec",
     "ParametricActivation",
     "Pinball",
     "Plateau",
@@ -181,8 +186,10 @@ __all__ = [
     "RMSNorm",
     "RMSProp",
     "ReLU",
+    "Regularizer",
     "Residual",
     "Scale",
+    "Schedule",
     "Sequential",
     "SiLU",
     "Sigmoid",
