@@ -409,7 +409,7 @@ def test_bad_input_in_a_process(tmp_path):
     process = subprocess_of("train", tmp_path / "absent.csv", "--target", "y")
     out, err = process.communicate(timeout=60)
     assert out == ""
-    refused(Ran(process.returncode, out, err), "xpnn train: load_csv: expected the file .*absent.csv, but it is not")
+    refused(Ran(process.returncode, out, err), "xpnn train: load_table: expected the file .*absent.csv, but it is not")
 
 
 def test_json_in_a_process(tmp_path):
@@ -710,7 +710,10 @@ BAD = {
     "no value": ("train t.csv --target", "--target: expected one argument, and one that begins with - after =, as"),
     "minus": ("train t.csv --target y --missing -9,?", "--missing: expected one argument, and one that begins with -"),
     # names
-    "source": ("train moon", r"expected a file \(.csv, .npz, .npy\) or one of digits, mnist, .*got 'moon'"),
+    "source": (
+        "train moon",
+        r"expected a file \(.csv, .parquet, .xlsx, .npz, .npy\), - for standard input, or one of digits, .*got 'moon'",
+    ),
     "backend": ("train xor --backend nunpy", "expected one of numpy, cupy, torch, strict or auto, got 'nunpy'"),
     "dtype": ("train xor --dtype float8", "expected dtype float32, float64, bfloat16 or float16, got 'float8'"),
     "activation": ("train xor --activation rellu", "activation: expected one of .*relu.*, got 'rellu'"),
@@ -796,7 +799,10 @@ BAD = {
     "no answers": ("evaluate moons.safetensors X.npy", "expected the target of .*X.npy, got none. Add --target"),
     "no y": ("evaluate moons.safetensors names.npz", "expected arrays X and y"),
     "no file": ("predict moons.safetensors good.npz --out t.csv/p.csv", "expected a folder that can be written to"),
-    "a word": ("predict moons.safetensors god", r"expected a file \(.csv, .npz, .npy\) or one of .*, got 'god'"),
+    "a word": (
+        "predict moons.safetensors god",
+        r"expected a file \(.csv, .parquet, .xlsx, .npz, .npy\), - for standard input, or one of .*, got 'god'",
+    ),
 }
 
 

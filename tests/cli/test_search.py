@@ -156,7 +156,7 @@ def test_a_preset_of_several_networks(table, tmp_path):
     """While recipes are compared each is one network; the best is trained as its preset says."""
     ran = search(table, tmp_path, "--preset", "best", "--trials", 2, "--json")
     assert ran.status == 0, ran.err
-    assert ran.json["recipe"]["members"] == ran.json["recipe"]["folds"] == 5
+    assert ran.json["recipe"]["members"] == ran.json["recipe"]["folds"] == 8
     assert ran.json["search"]["epochs"] == 5
 
 

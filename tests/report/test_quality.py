@@ -243,7 +243,7 @@ def test_the_page_and_the_terminal_say_the_same(runs, kind):
     assert header[-1] == "trained on"
     scores = json.loads((folder / "scores.json").read_text())["scores"]
     assert found.scores == pytest.approx({name: scores[name] for name in found.scores})
-    assert (found.rows, found.trained) == (180, 648)
+    assert (found.rows, found.trained) == (180, 720)
 
 
 def test_a_useless_network_says_so_at_the_top(runs):

@@ -481,12 +481,23 @@ def test_settings_command_versions_and_machine(runs, pages):
         assert f"{name} {version}" in text, name
     assert info["machine"]["cores"] >= 1
     assert f"processor {info['machine']['processor']}" in text
-    assert "learning rate 0.001" in text
-    assert f"best {number(min(read_run(runs['classes']).history['val_loss']))} in epoch {info['best_epoch']}." in text
+    assert "learning rate 0.04" in text
+    history = read_run(runs["classes"]).history
+    lowest = int(np.argmin(history["val_loss"]))
+    assert f"best {number(history['val_loss'][lowest])} in epoch {lowest + 1}." in text
+    # Of classes the accuracy chooses the epoch.
+    assert history["val_accuracy"][info["best_epoch"] - 1] == max(history["val_accuracy"])
     for note in info["notes"]:
         assert re.sub(r"\s+", " ", note) in text
     layers = pages["classes"].table("layer", "inputs")
-    assert [row[0] for row in layers] == ["0.Linear", "1.SiLU", "2.Dropout", "3.Linear", "total"]
+    assert [row[0] for row in layers] == [
+        "0.Columns",
+        "1.Scale",
+        "2.Linear",
+        "3.ParametricActivation",
+        "4.Linear",
+        "total",
+    ]
     assert layers[-1][3] == count(read_run(runs["classes"]).predictor.net.n_params)
 
 

@@ -12,7 +12,7 @@ from ..search.configuration import OPTIMIZERS
 from ..tabular.recipe import Recipe
 from .sources import Kind, kind_of
 
-__all__ = ["check_task", "default_of", "option", "overrides", "refuse_idle", "rows_a_batch", "settle"]
+__all__ = ["VALIDATION", "check_task", "default_of", "option", "overrides", "refuse_idle", "rows_a_batch", "settle"]
 
 # The recipes' learning rates are Adam's; rules that divide by no or another norm of the gradients need others.
 _RATES = {"sgd": 100.0, "momentum": 100.0, "adagrad": 10.0, "lion": 0.1, "muon": 20.0}
@@ -108,7 +108,12 @@ def settle(args: argparse.Namespace) -> argparse.Namespace:
     if args.command == "search" and kind != "table":
         raise OptionError(f"search: expected a table, a .csv file, got {args.source}. Use xpnn train, or xpnn.search.")
     preset = args.preset or ("good" if kind == "table" else None)
-    args = argparse.Namespace(**{**vars(args), "preset": None if preset == "none" else preset})
+    held_out = VALIDATION[args.command] if args.validation_size is None else args.validation_size
+    args = argparse.Namespace(
+        **vars(args)
+        | {"preset": None if preset == "none" else preset, "validation_size": held_out}
+        | {"one_split": args.validation_size is not None}
+    )
     _refuse_contradictions(args, kind)
     defaults = _preset_defaults(args) if args.preset else _defaults(args, kind)
     return argparse.Namespace(
@@ -170,6 +175,8 @@ def _defaults(args: argparse.Namespace, kind: Kind) -> dict[str, Any]:
     }
 
 
+#: Share of the rows that choose the epoch, or rank recipes, by command.
+VALIDATION = {"train": 0.1, "search": 0.2}
 #: Options that are entries of a table's recipe, by the same name.
 _ENTRIES = (
     *("hidden", "activation", "dropout", "lr", "schedule", "batch_size", "epochs", "patience", "weight_decay"),
@@ -186,6 +193,9 @@ def overrides(args: argparse.Namespace) -> Callable[[Recipe], dict[str, Any]]:
         given = {name: getattr(args, name) for name in _ENTRIES}
         found = {name: value for name, value in given.items() if value is not None}
         found["validation_fraction"] = args.validation_size
+        # Rows held out once for all networks, where that is asked for or where no others can be scored.
+        if args.one_split or not (args.test_size or args.test_file or args.cv):
+            found["folds"] = 0
         if args.norm != "none":
             found["norm"] = args.norm
         if args.init != "auto":

@@ -35,7 +35,7 @@ __all__ = [
 CHECKPOINT = "checkpoint.safetensors"
 #: What does not change the result.
 NO_SETTINGS = (
-    *("run", "command", "argv", "parse", "signals", "entries"),
+    *("run", "command", "argv", "parse", "signals", "entries", "one_split"),
     *("json", "quiet", "out", "report", "resume", "checkpoint_seconds"),
 )
 # What may be raised when a run goes on.

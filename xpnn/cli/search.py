@@ -71,7 +71,7 @@ def add_commands(commands: Any) -> None:
     group.add_argument("--halving", type=_eta, default=_ETA, metavar="X", help=text)
     group.add_argument("--preset", choices=PRESETS, default="quick", help="the recipe to vary; default quick")
     group.add_argument("--metric", metavar="NAME", help="what the best is judged by, as in xpnn train; default none")
-    add_data(parser.add_argument_group("data"), builtin=False, validation=0.2, chooses="ranks recipes")
+    add_data(parser.add_argument_group("data"), builtin=False, command="search", chooses="ranks recipes")
     add_table(parser)
     add_keep(parser)
     text = "bins of the piecewise-linear encoding of each number, 0 for none; default as in the recipe"
@@ -82,7 +82,7 @@ def add_commands(commands: Any) -> None:
     add_course(group)
     add_backend(group)
     # While recipes are compared each is one network; the best is trained as its preset says.
-    parser.set_defaults(time_limit=None, ensemble=None, cv=None)
+    parser.set_defaults(time_limit=None, ensemble=None, cv=None, one_split=False)
     parser.set_defaults(entries={"folds": 0, "members": 1, **_CHOSEN_BY})
     parser.set_defaults(run=run_search, parse=lambda argv, known=None: parser.parse_args(argv, known))
 

@@ -23,7 +23,7 @@ from .options import (
     share,
     whole,
 )
-from .recipe import default_of
+from .recipe import VALIDATION, default_of
 from .run import run_train
 from .sources import BUILTIN
 
@@ -71,7 +71,7 @@ def add_commands(commands: Any) -> None:
     add_course(group)
     add_backend(group)
     # --resume reads the options with which a run began.
-    parser.set_defaults(run=run_train, parse=lambda argv, known=None: parser.parse_args(argv, known))
+    parser.set_defaults(one_split=False, run=run_train, parse=lambda argv, known=None: parser.parse_args(argv, known))
 
 
 def _add_preset(group: Any) -> None:
@@ -108,7 +108,7 @@ def add_keep(parser: Any) -> None:
 
 
 def add_data(
-    group: Any, *, builtin: bool = True, validation: float = 0.1, chooses: str = "chooses the best epoch"
+    group: Any, *, builtin: bool = True, command: str = "train", chooses: str = "chooses the best epoch"
 ) -> None:
     """Add the options of what is tested on and what chooses the epoch, and of the target."""
     add_number(group, "--test-size", share, "share of rows held out for the final score; default 0.2")
@@ -116,8 +116,11 @@ def add_data(
     group.add_argument(
         "--test-target", metavar="FILE", help="the y.npy that goes with --test-file X.npy; in an .npz file its array"
     )
-    text = f"share of the other rows that {chooses}; default {validation:g}"
-    add_number(group, "--validation-size", share, text, default=validation)
+    default = (
+        f"{VALIDATION[command]:g}" if command == "search" else f"a fold for each network, else {VALIDATION[command]:g}"
+    )
+    text = f"share of the other rows that {chooses}, the same rows for all networks; default {default}"
+    add_number(group, "--validation-size", share, text)
     if builtin:
         text = "folder with the MNIST files; default $XPNN_DATA, else a cache"
         group.add_argument("--data-dir", metavar="DIR", help=text)
