@@ -24,6 +24,7 @@ from .losses import Loss
 from .model import Sequential
 from .optim import Optimizer
 from .optional import needs
+from .random import stream
 from .regularizers import Regularizer
 from .training.checks import expect
 
@@ -200,7 +201,9 @@ def check_gradients(
     same_length("check_gradients", x=x, y=y)
     problem = _Problem(net, loss, _targets(net, loss, y), sample_weight, regularizer, train, step)
     x = to_numpy(x).astype(np.int64 if net.takes_integers else np.float64)
-    parts = problem.parts(x, Reach(eps, min(max_elements, 50), np.random.default_rng(seed), True))
+    # Numbers of its own: those of default_rng(seed) may be the very data, along which a norm has no slope.
+    own = stream(seed, "differences")
+    parts = problem.parts(x, Reach(eps, min(max_elements, 50), own, extrapolated=True))
     start, analytic, dx = problem.gradients(x, need_dx=check_input)
     reach = Reach(eps, max_elements, np.random.default_rng(seed))
     found: dict[str, tuple[float, int, int]] = {}
