@@ -194,7 +194,7 @@ def overrides(args: argparse.Namespace) -> Callable[[Recipe], dict[str, Any]]:
         found = {name: value for name, value in given.items() if value is not None}
         found["validation_fraction"] = args.validation_size
         # Rows held out once for all networks, where that is asked for or where no others can be scored.
-        if args.one_split or not (args.test_size or args.test_file or args.cv):
+        if args.one_split or not (args.test_size or args.test_file):
             found["folds"] = 0
         if args.norm != "none":
             found["norm"] = args.norm
