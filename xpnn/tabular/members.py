@@ -296,6 +296,7 @@ class _Fit(NamedTuple):
     n_out: int
     n_values: int
     backend: Backend
+    shortened: str | None = None  # why there are fewer epochs than the recipe has
 
     def member(
         self, k: int, plan: _Plan, callbacks: Sequence[Callback], train: Train
@@ -314,7 +315,7 @@ class _Fit(NamedTuple):
             why = str(error)
         best = keeper.best_epoch if keeper is not None else None
         epoch = trainer.epoch if best is None else best
-        member = Member(trainer.history, epoch, why or trainer.stop_reason)
+        member = Member(trainer.history, epoch, why or trainer.stop_reason or self.shortened)
         return trainer.net, member, follows
 
     def _trainer(self, seed: int, callbacks: Sequence[Callback]) -> Trainer:
@@ -345,7 +346,8 @@ class _Fit(NamedTuple):
         members = min(len(plans), max(1, int(possible / (_LEAST_SHARE * recipe.epochs))))
         epochs = min(recipe.epochs, max(1, int(possible / members)))
         changes = recipe.replace(epochs=epochs) if epochs != recipe.epochs else recipe
-        return self._replace(recipe=changes), plans[:members]
+        why = None if changes is recipe else f"the time limit leaves {epochs} of {recipe.epochs} epochs"
+        return self._replace(recipe=changes, shortened=why), plans[:members]
 
     def gathered(self, made: Sequence[tuple[Sequential, Member]], plans: Sequence[_Plan]) -> Fitted:
         """Return the networks as one, on the replica axis if there are several."""
