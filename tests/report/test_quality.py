@@ -336,6 +336,15 @@ def test_a_run_without_this_evidence_still_has_a_page(runs, tmp_path):
         assert "Largest errors" in page or "Mistakes" in page
 
 
+@pytest.mark.parametrize(
+    "name", ["stopped", "notes", "seconds", "best_epoch", "command", "finished", "machine", "target"]
+)
+def test_a_run_without_an_entry_of_later_versions_has_a_page(runs, tmp_path, name):
+    one = read_run(runs["numbers"][0])
+    info = {key: value for key, value in one.info.items() if key != name}
+    assert "Simple models" in write_report(dataclasses.replace(one, info=info), tmp_path / "old.html").read_text()
+
+
 def test_an_interrupted_or_unheld_run_is_not_compared(tmp_path, no_pictures):
     write_table(tmp_path / "t.csv", n=120)
     held = ("--test-size", 0, "--validation-size", 0)

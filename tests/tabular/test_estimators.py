@@ -342,6 +342,16 @@ def test_files_give_the_model_back(make, tmp_path):
         xpnn.load(tmp_path / "model.safetensors")
 
 
+@pytest.mark.parametrize("entry", [[], "TabularRegressor", None, {}, {"class": "TabularRegressor"}, {"class": ["a"]}])
+def test_a_file_whose_estimator_is_none_is_refused(tmp_path, entry):
+    regressor().fit(columns(), PRICE).save(tmp_path / "m.safetensors")
+    predictor = Predictor.load(tmp_path / "m.safetensors")
+    predictor.info["estimator"] = entry
+    predictor.save(tmp_path / "m.safetensors")
+    with pytest.raises(FileFormatError, match=r"expected what TabularRegressor\.save writes"):
+        TabularRegressor.load(tmp_path / "m.safetensors")
+
+
 def test_what_was_decided_can_be_read_in_the_file(tmp_path):
     model = classifier().fit(columns(), LABEL)
     model.save(tmp_path / "model.safetensors")

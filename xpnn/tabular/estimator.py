@@ -406,7 +406,8 @@ class TabularModel(Parameters):
         """
         predictor = load_predictor(path, backend=backend)
         info = predictor.info
-        kind = info.get("estimator", {}).get("class")
+        known = info.get("estimator")
+        kind = known.get("class") if isinstance(known, dict) else None
         if kind != cls.__name__:
             got = f"a model of {kind}" if kind else "a model of no estimator"
             raise FileFormatError(

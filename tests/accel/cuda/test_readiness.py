@@ -38,13 +38,14 @@ from xpnn.training.trainer import Trainer
 PACKAGE = PROJECT / "xpnn"
 
 # Functions of the array namespace that a step may call, by how CuPy 14 carries them out.  None waits for the device.
-UFUNCS = {"abs", "cos", "exp", "expm1", "log", "log1p", "maximum", "minimum", "round", "sin", "sqrt", "tanh"}
+UFUNCS = {"abs", "cos", "exp", "expm1", "log", "log1p", "maximum", "minimum", "sin", "sqrt", "tanh"}
+ROUNDING = {"round"}  # a method of the array, which runs a ufunc of CuPy's own
 REDUCTIONS = {"argmax", "max", "mean", "sum"}
 MOVES = {"astype", "broadcast_to", "expand_dims", "moveaxis", "reshape", "take", "take_along_axis"}
 MAKERS = {"arange", "empty", "full_like", "zeros", "zeros_like"}  # a kernel writes the numbers, or nobody yet
 JOINS = {"concat"}  # of at most 8 arrays: beyond, CuPy uploads a table of pointers
 HOST = {"finfo", "isdtype"}  # look at dtypes only
-NATIVE = UFUNCS | REDUCTIONS | MOVES | MAKERS | JOINS | HOST
+NATIVE = UFUNCS | ROUNDING | REDUCTIONS | MOVES | MAKERS | JOINS | HOST
 DTYPES = {"bool", "float32", "float64", "int32", "int64"}
 UPLOADS = {"asarray"}  # numbers go from the host to the device: nobody waits, but a CUDA graph cannot hold it
 
@@ -626,7 +627,7 @@ def test_cupy_has_every_listed_function_as_it_was_read(cupy):
         assert hasattr(xp, name), name
     for name in UFUNCS:
         assert isinstance(getattr(xp, name), cupy.ufunc), name
-    for name in REDUCTIONS | JOINS | {"take", "broadcast_to", "expand_dims"}:
+    for name in ROUNDING | REDUCTIONS | JOINS | {"take", "broadcast_to", "expand_dims"}:
         assert getattr(xp, name) is getattr(cupy, {"concat": "concatenate"}.get(name, name)), name
 
 
