@@ -676,3 +676,19 @@ def test_dead_units_leave_no_subnormal_momenta():
     m = trainer.optimizer.state["m"]
     assert not ((m != 0) & (np.abs(m) < np.finfo(np.float32).smallest_normal)).any()
     assert (m == 0).sum() >= 16 * 3
+
+
+def test_an_interrupt_while_it_is_bound_leaves_an_optimizer_that_is_bound_anew(monkeypatch):
+    net = xpnn.mlp([2, 3, 1], seed=0)
+    rule = xpnn.Adam(lr=0.1)
+
+    def interrupt(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(net.store), "zeros", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            rule.bind(net.store)
+    rule.step(net.store)
+    assert rule.t == 1
+    assert sorted(rule.state) == ["m", "v"]

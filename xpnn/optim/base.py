@@ -110,7 +110,6 @@ class Optimizer(Recordable):
                     f"{type(self).__name__}: got {len(own)} {what} for {store.replicas or 'no'} replicas. "
                     "Pass one rate, or one for each replica."
                 )
-        self._store = store
         # A class with one of these of its own has it called, after clipping and decay.
         parts = (getattr(getattr(self, name), "__func__", None) for name in ("rule", "update", "_decay"))
         self._fused = tuple(parts) == (Optimizer.rule, Optimizer.update, Optimizer._decay)
@@ -118,6 +117,7 @@ class Optimizer(Recordable):
             self.state = {name: store.backend.copy(array) for name, array in self.state.items()}
         else:
             self.state = {name: store.zeros() for name in self.slots}
+        self._store = store  # last: an interrupt before leaves an optimizer that is bound anew
 
     def resume(self, store: ParamStore, state: dict[str, np.ndarray], t: int) -> None:
         """Take up the `state` that an earlier run had after `t` steps, on the host, for the store it belongs to.
