@@ -13,7 +13,7 @@ from ..data.arrays import some_rows, take_rows
 from ..data.audit import AuditFinding
 from ..data.encoder import TableEncoder
 from ..data.scaling import Standardizer
-from ..data.targets import ClassTarget, NumberTarget, infer_task
+from ..data.targets import ClassTarget, NumberTarget, Task, infer_task
 from ..errors import ShapeError
 from ..predictor import Target
 from ..random import stream
@@ -22,7 +22,7 @@ from .findings import look_over, refuse_doubts, refuse_small, say, worded
 from .recipe import check_task
 from .sources import Source, names, open_source
 
-__all__ = ["Problem", "Scored", "check_test_file", "read_problem"]
+__all__ = ["Problem", "Scored", "check_test_file", "open_data", "read_problem", "told_findings"]
 
 
 class Problem(NamedTuple):
@@ -85,18 +85,45 @@ class Scored(NamedTuple):
     numbers: np.ndarray | None  # places of the rows in the data, from 1; None where they are all of them
 
 
-def read_problem(settings: argparse.Namespace, note: Callable[..., None]) -> Problem:
-    """Read the data, divide them, and fit what encodes them to the training rows."""
+def open_data(settings: argparse.Namespace, note: Callable[..., None]) -> tuple[Source, Task]:
+    """Open the data, refuse what cannot be learned from, and decide the task."""
     source = open_source(settings)
     refuse_small(settings, source)
     with worded(settings.source):
         refuse_doubts(settings, source)
-        task = settings.task
-        if task == "auto":
+        task: Task = settings.task
+        if settings.task == "auto":
             task, why = infer_task(source.y)
             note(f"{task}: {why}")
         check_task(settings, task)
         note(*source.notes)
+    return source, task
+
+
+def told_findings(
+    settings: argparse.Namespace,
+    source: Source,
+    encoder: Any,
+    target: Target,
+    tested: np.ndarray,
+    note: Callable[..., None],
+) -> list[AuditFinding] | None:
+    """Look a table over, tell what was found and the unit of the losses, and return the findings; None of arrays."""
+    findings: list[AuditFinding] | None = None
+    if source.table is not None and isinstance(encoder, TableEncoder):
+        found = look_over(settings, source.table, source.test_table, held_out=tested)
+        note(*say(found, encoder.feature_names_in))
+        findings = found.folded()
+    if isinstance(target, NumberTarget):
+        unit = f"{target.std:.6g}"
+        note(f"losses are in units of the target's standard deviation, {unit}; scores in the target's own")
+    return findings
+
+
+def read_problem(settings: argparse.Namespace, note: Callable[..., None]) -> Problem:
+    """Read the data, divide them, and fit what encodes them to the training rows."""
+    source, task = open_data(settings, note)
+    with worded(settings.source):
         sizes = settings.test_size, settings.validation_size, settings.seed
         target: Target
         if task == "classification":
@@ -110,14 +137,7 @@ def read_problem(settings: argparse.Namespace, note: Callable[..., None]) -> Pro
             y = target.encode(source.y)
         encoder = fit_encoder(source, parts["train"], settings)
         note(*getattr(encoder, "notes", []), *check_test_file(source, encoder, target))
-    findings: list[AuditFinding] | None = None
-    if source.table is not None and isinstance(encoder, TableEncoder):
-        found = look_over(settings, source.table, source.test_table, held_out=parts["test"])
-        note(*say(found, encoder.feature_names_in))
-        findings = found.folded()
-    if isinstance(target, NumberTarget):
-        unit = f"{target.std:.6g}"
-        note(f"losses are in units of the target's standard deviation, {unit}; scores in the target's own")
+    findings = told_findings(settings, source, encoder, target, parts["test"], note)
     return Problem(source, parts, target, encoder, y, findings)
 
 

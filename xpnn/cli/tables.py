@@ -19,7 +19,7 @@ from ..checkpoint import read, write
 from ..config import reading
 from ..data.arrays import take_rows
 from ..data.spelling import Spelling
-from ..data.targets import ClassTarget, NumberTarget, infer_task
+from ..data.targets import ClassTarget
 from ..errors import DataError, DivergenceError
 from ..files import atomic_path
 from ..predictor import Predictor
@@ -34,12 +34,12 @@ from ..tabular.validation import CrossValidation
 from ..training import Callback, EarlyStopping, History, ProgressBar, TimeLimit, Trainer
 from ..training.resume import restore_state, state_of
 from .course import Ending, cut_short
-from .findings import look_over, refuse_doubts, refuse_small, say, worded
+from .findings import worded
 from .interrupts import status_of, word_of
-from .problem import Problem, check_test_file
-from .recipe import check_task, overrides
+from .problem import Problem, check_test_file, open_data, told_findings
+from .recipe import overrides
 from .resume import HistoryLog
-from .sources import Source, names, open_source
+from .sources import Source, names
 
 __all__ = ["Networks", "TableProblem", "read_table_problem"]
 
@@ -80,16 +80,8 @@ class TableProblem(NamedTuple):
 
 def read_table_problem(settings: argparse.Namespace, note: Callable[..., None]) -> TableProblem:
     """Read a table, divide it, look it over, and prepare what is to be trained."""
-    source = open_source(settings)
-    refuse_small(settings, source)
+    source, task = open_data(settings, note)
     with worded(settings.source):
-        refuse_doubts(settings, source)
-        task = settings.task
-        if task == "auto":
-            task, why = infer_task(source.y)
-            note(f"{task}: {why}")
-        check_task(settings, task)
-        note(*source.notes)
         labels = None
         if task == "classification":
             source.y = source.labels
@@ -102,14 +94,7 @@ def read_table_problem(settings: argparse.Namespace, note: Callable[..., None]) 
         prepared = prepare(_request(settings, task, source.spelling, numeric), rows, y, where=settings.source)
         encoder, target = prepared.encoder, prepared.target
         note(*encoder.notes, *check_test_file(source, encoder, target))
-    findings = None
-    if source.table is not None:
-        found = look_over(settings, source.table, source.test_table, held_out=parts["test"])
-        note(*say(found, encoder.feature_names_in))
-        findings = found.folded()
-    if isinstance(target, NumberTarget):
-        unit = f"{target.std:.6g}"
-        note(f"losses are in units of the target's standard deviation, {unit}; scores in the target's own")
+    findings = told_findings(settings, source, encoder, target, parts["test"], note)
     own = {"train": learned_from[prepared.train], "valid": learned_from[prepared.valid], "test": parts["test"]}
     return TableProblem(Problem(source, own, target, encoder, source.y, findings), prepared, rows, y)
 
