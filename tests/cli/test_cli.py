@@ -632,6 +632,8 @@ def test_no_command_and_no_abbreviations():
     refused(
         run("train", "xor", "--schedule", "cosin"), r"'cosin' \(choose from .*\)\. Did you mean 'cosine'\? See xpnn tr"
     )
+    refused(run("--verison"), r"^xpnn: unrecognized arguments: --verison\. Did you mean '--version'\? See xpnn --help")
+    refused(run("--"), r"^xpnn: ")
     refused(run("nothing"), r"invalid choice: 'nothing' \(choose from .*'info'\)\. See xpnn --help")
 
 

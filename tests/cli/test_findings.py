@@ -313,3 +313,34 @@ def test_findings_of_a_damaged_run_are_refused(table, tmp_path):
         scores.write_text(json.dumps({**whole, "audit": audit}))
         refused(run("report", tmp_path / "run"), "scores.json: expected what xpnn train writes, got something else for")
     assert np.isfinite(whole["scores"]["accuracy"])
+
+
+# -- dates -------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("answer", "last"), [("yes", "2024-10-12"), ("no", "2024-12-10")])
+@pytest.mark.parametrize("preset", ["none", "quick"])
+def test_dates_that_leave_the_day_open_are_asked_about_and_answered(table, tmp_path, preset, answer, last):
+    path = table(x=x, day=lambda i: f"{i % 12 + 1}/{i // 12 + 1}/2024", y=label)
+    (asked,) = run("check", path, "--target", "y", "--json").json["findings"]
+    assert asked["seen"].startswith(
+        "Dates such as '1/1/2024' have the day or the month first. They are read as 120 cat"
+    )
+    assert "say --dayfirst yes or no" in asked["advice"]
+    (told,) = run("check", path, "--target", "y", "--json", "--dayfirst", answer).json["findings"]
+    assert told["seen"].startswith("Dates as text, such as '1/1/2024': read as days")
+    ran = train(
+        path,
+        "--target",
+        "y",
+        "--preset",
+        preset,
+        "--epochs",
+        2,
+        "--dayfirst",
+        answer,
+        "--json",
+        "--out",
+        tmp_path / "r",
+    )
+    assert any(note.startswith(f"day: dates from 2024-01-01 to {last}") for note in ran.json["notes"]), ran.json[
+        "notes"
+    ]

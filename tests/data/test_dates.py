@@ -163,7 +163,7 @@ def test_day_or_month_first_is_not_guessed():
     encoder = TableEncoder().fit({"day": cells})
     assert encoder.notes == [
         "day: taken as text. Dates such as '1/2/2020' have the day or the month first. Write them as 2020-01-31, "
-        "or in Python say dayfirst=True or dayfirst=False."
+        "or say --dayfirst yes or no, in Python dayfirst=True or False."
     ]
     assert encoder.feature_names_out == ["day=1/2/2020", "day=2/1/2020", "day=3/1/2020"]
     assert TableEncoder(dayfirst=True).fit({"day": cells}).notes[0].startswith("day: dates from 2020-01-02 to 2020-02-")

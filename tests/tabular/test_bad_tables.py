@@ -109,7 +109,7 @@ def test_sparse_matrices():
         ),
         (
             ["1/2/2024", "2/3/2024", "3/1/2024"],
-            "Write them as 2020-01-31, or in Python say dayfirst=True or dayfirst=False",
+            "Write them as 2020-01-31, or say --dayfirst yes or no, in Python dayfirst=True or False",
         ),
     ],
 )

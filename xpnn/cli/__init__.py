@@ -48,6 +48,8 @@ class _Parser(argparse.ArgumentParser):
             options = [word.partition("=")[0] for word in left if word.startswith("-")]
             hint = suggest(options[0], known, "") if options else ""
             self.error(f"unrecognized arguments: {' '.join(left)}" + (f". {hint}" if hint else ""))
+        if self.commands is not None and found.command is None:
+            self.error("the following arguments are required: COMMAND")
         return found
 
     def _options(self, command: str | None) -> list[str]:
@@ -75,7 +77,7 @@ def make_parser() -> argparse.ArgumentParser:
         epilog="`xpnn COMMAND --help` tells all options of a command.",
     )
     parser.add_argument("--version", action="version", version=f"xpnn {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, prog="xpnn")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", prog="xpnn")  # asked for in `parse_args`
     parser.commands = commands
     for module in (check, train, search, score, report, trust, bench, system):
         module.add_commands(commands)

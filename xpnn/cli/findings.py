@@ -15,6 +15,7 @@ from ..data.columns import as_texts, is_number, is_text, plural
 from ..data.spelling import Doubt, find_spelling
 from ..data.targets import infer_task
 from ..errors import DataError, XpnnError
+from .options import dayfirst_of
 from .recipe import option
 from .sources import Source, names
 
@@ -41,6 +42,7 @@ def look_over(
         drop=names(args.drop, table.names),
         categorical=names(args.categorical, table.names),
         numeric=names(args.numeric, table.names),
+        dayfirst=dayfirst_of(args),
         held_out=held_out,
     )
 

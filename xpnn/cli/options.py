@@ -24,6 +24,7 @@ __all__ = [
     "add_task",
     "at_least_zero",
     "bins",
+    "dayfirst_of",
     "finite",
     "in_options",
     "print_json",
@@ -130,14 +131,22 @@ def add_task(parser: Any) -> None:
 
 
 def add_columns(parser: argparse.ArgumentParser, drop: str) -> Any:
-    """Add --drop, --categorical and --numeric in a group of their own; return the group."""
+    """Add what says how columns are to be read, in a group of its own; return the group."""
     group = parser.add_argument_group("columns of a table")
     group.add_argument("--drop", metavar="COLUMNS", help=f"{drop}, with commas; '\"size, cm\",x' where a name has one")
     group.add_argument("--categorical", metavar="COLUMNS", help="columns of numbers that are categories")
     group.add_argument("--numeric", metavar="COLUMNS", help="columns that are numbers: any text in them is an error")
     text = "decimal mark of numbers that leave it open, such as 1,234; default told from each column"
     group.add_argument("--decimal", choices=[".", ","], help=text)
+    text = "whether 1/2/2020 is the first of February; default told from each column, where it leaves no doubt"
+    group.add_argument("--dayfirst", choices=["yes", "no"], help=text)
     return group
+
+
+def dayfirst_of(args: argparse.Namespace) -> bool | None:
+    """Return what --dayfirst says; runs from before it had no such option."""
+    answer = getattr(args, "dayfirst", None)
+    return None if answer is None else answer == "yes"
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

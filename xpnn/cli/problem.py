@@ -19,6 +19,7 @@ from ..predictor import Target
 from ..random import stream
 from ..report import Trained
 from .findings import look_over, refuse_doubts, refuse_small, say, worded
+from .options import dayfirst_of
 from .recipe import check_task
 from .sources import Source, names, open_source
 
@@ -148,7 +149,7 @@ def fit_encoder(source: Source, rows: np.ndarray, args: argparse.Namespace) -> T
             [name for name in names(text, source.raw) if name != source.target_name]
             for text in (args.categorical, args.numeric)
         ]
-        encoder = TableEncoder(bins=args.bins, categorical=chosen[0], numeric=chosen[1])
+        encoder = TableEncoder(bins=args.bins, categorical=chosen[0], numeric=chosen[1], dayfirst=dayfirst_of(args))
         return encoder.fit(take_rows(source.raw, rows), spellings=source.table.spellings if source.table else None)
     if source.kind in ("points", "arrays"):
         return Standardizer().fit(take_rows(source.raw, rows))

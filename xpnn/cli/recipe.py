@@ -52,7 +52,7 @@ _FILES: tuple[Kind, ...] = ("table", "arrays", "stream")
 _TABLES: tuple[Kind, ...] = ("table",)
 _OF_TABLES = (
     *("header", "delimiter", "missing", "encoding", "comment", "sheet"),
-    *("drop", "categorical", "numeric", "decimal", "bins", "preset", "keep"),
+    *("drop", "categorical", "numeric", "decimal", "dayfirst", "bins", "preset", "keep"),
 )
 _ACTS_ON: dict[str, tuple[Kind, ...]] = {
     "target": _FILES,

@@ -36,6 +36,7 @@ from ..training.resume import restore_state, state_of
 from .course import Ending, cut_short
 from .findings import worded
 from .interrupts import status_of, word_of
+from .options import dayfirst_of
 from .problem import Problem, check_test_file, open_data, told_findings
 from .recipe import overrides
 from .resume import HistoryLog
@@ -106,6 +107,7 @@ def _request(args: argparse.Namespace, task: Any, spelling: Spelling | None, num
         overrides=overrides(args),
         metric=args.metric,
         numeric=numeric,
+        dayfirst=dayfirst_of(args),
         ensemble=args.ensemble,
         time_limit=args.time_limit,
         class_weight=None if args.class_weight == "none" else "balanced",
@@ -296,6 +298,7 @@ class Networks:
             metric=args.metric,
             categorical=self.given.rows.categorical,
             numeric=prepared.request.numeric,
+            dayfirst=prepared.request.dayfirst,
             random_state=args.seed,
             dtype=args.dtype,
             **{name: getattr(prepared.recipe, name) for name in changed},

@@ -169,7 +169,7 @@ def find_dates(cells: npt.NDArray[Any], *, dayfirst: bool | None = None) -> Date
         return DateFormat(fits[0])
     if fits:
         seen = f"Dates such as {levels[0]!r} have the day or the month first."
-        return Mixed(seen, "Write them as 2020-01-31, or in Python say dayfirst=True or dayfirst=False.")
+        return Mixed(seen, "Write them as 2020-01-31, or say --dayfirst yes or no, in Python dayfirst=True or False.")
     return _mixed({cell: _orders(cell) for cell in levels})
 
 

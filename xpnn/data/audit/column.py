@@ -44,7 +44,7 @@ class Column:
     `codes`, of shape (n,), is the level of each row, -1 for a missing value. `numbers` are the values, NaN for missing
     ones; None for a column of categories. `written` is how they stood in text, if they did, and `doubt` what is open in
     text that looks like numbers. `spellings` are categories as they were given, also with blanks at their ends, without
-    repeats.
+    repeats. `dayfirst` answers for dates that leave open which number is the day.
     """
 
     name: str
@@ -54,6 +54,7 @@ class Column:
     spellings: Sequence[str] = ()
     written: Written | None = None
     doubt: Doubt | None = None
+    dayfirst: bool | None = None
 
     @property
     def n(self) -> int:

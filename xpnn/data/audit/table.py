@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -33,6 +34,7 @@ def audit(
     drop: Sequence[str] = (),
     categorical: Sequence[str] = (),
     numeric: Sequence[str] = (),
+    dayfirst: bool | None = None,
     held_out: npt.ArrayLike | None = None,
 ) -> Audit:
     """Look a table over: its columns, its target, its rows, and a test table beside it.
@@ -57,6 +59,8 @@ def audit(
         Columns not to look at.
     categorical, numeric : sequence of str, default=()
         Columns of numbers that are categories; columns in which text is an error.
+    dayfirst : bool, optional
+        Whether the day stands first in dates such as ``1/2/2020``, where all cells of a column leave it open.
     held_out : array of int, optional
         Numbers of the rows of the table that are to be tested on.
 
@@ -104,6 +108,7 @@ def audit(
     strip = {} if target is None else {target: strip_target}
     as_text = frozenset(categorical)
     kept = [c for c in read_columns(columns, as_text, strip, _written(table)) if c.name not in drop]
+    kept = [replace(column, dayfirst=dayfirst) for column in kept]
     if not kept:
         raise DataError(f"audit: expected a column to look at, got all {len(names)} dropped. Keep one.")
     other, n_test = None, 0

@@ -91,7 +91,7 @@ def check_words(column: Column, *, numeric: bool) -> Iterator[AuditFinding]:
 def _check_dates(column: Column) -> AuditFinding:
     """Tell how dates as text are read, or why they are not."""
     levels = len(column.levels)
-    found = find_dates(np.array(column.levels, dtype=object))
+    found = find_dates(np.array(column.levels, dtype=object), dayfirst=column.dayfirst)
     if isinstance(found, DateFormat):
         seen = f"Dates as text, such as {column.levels[0]!r}: read as days elapsed, and what varies of year to hour."
         advice = f"If they are categories, say --categorical {as_option(column.name)}."
