@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ from .checkpoint import build, read, write
 from .config import Custom, from_config, known_classes, reading, to_config
 from .data.columns import as_columns
 from .data.csv import Table
+from .data.drift import Drift, drift
 from .data.encoder import TableEncoder
+from .data.input_schema import InputSchema
 from .data.scaling import MinMax, Standardizer
 from .data.targets import ClassTarget, NumberTarget, NumberTargets, target_from_dict
 from .errors import DataError, FileFormatError, OptionError, ShapeError
@@ -75,14 +77,13 @@ class Predictor:
     threshold: float | None = None
     #: What `predict_interval` needs, for numbers.
     intervals: Intervals | None = field(default=None, repr=False)
+    #: Of a table: its columns, and in short what the training rows held of each; None in files of xpnn 0.1.
+    schema: InputSchema | None = field(default=None, repr=False)
 
     def inputs(self, raw: Any) -> np.ndarray:
         """Encode raw data: a table from `load_csv`, a frame or a mapping of columns, or an array of shape (n, ...)."""
         if isinstance(self.encoder, TableEncoder):
-            if isinstance(raw, Table):
-                return self.encoder.transform(raw)
-            columns = as_columns(raw, "Predictor") if _has_columns(raw) else self._named(raw)
-            return self.encoder.transform({str(name): column for name, column in columns.items()})
+            return self.encoder.transform(self._table(raw))
         if isinstance(raw, Mapping | Table):
             raise ShapeError("Predictor: this model was trained on arrays, not on a table. Pass an array of rows.")
         names = getattr(self.encoder, "feature_names_in", None)
@@ -98,6 +99,34 @@ class Predictor:
                 "Pass data like those the model was trained on."
             )
         return X if self.encoder is None else np.asarray(self.encoder.transform(X))
+
+    def drift(self, raw: Any, columns: Collection[str] | None = None) -> Drift:
+        """Compare raw rows of a table, as `predict` takes them, with what training saw (see `xpnn.data.drift`).
+
+        Of the columns of the schema only those in `columns` are looked at, where it is given.
+
+        Raises
+        ------
+        OptionError
+            If the model is not one of tables, or of a file of xpnn 0.1, which kept no schema.
+        """
+        if not isinstance(self.encoder, TableEncoder):
+            raise OptionError("drift: expected a model of tables, got one of arrays. There are no columns to compare.")
+        if self.schema is None:
+            raise OptionError(
+                "drift: expected a model that knows what its training saw, got one without it, as xpnn 0.1 wrote them. "
+                "Train again, or set predictor.schema = InputSchema.of(predictor.encoder, rows)."
+            )
+        found = drift(self.schema, self._table(raw), encoder=self.encoder, columns=columns)
+        known = {*self.info.get("columns", ()), self.info.get("target")}
+        return replace(found, unused=[name for name in found.unused if name not in known])
+
+    def _table(self, raw: Any) -> Any:
+        """Return a table, or its columns by name."""
+        if isinstance(raw, Table):
+            return raw
+        columns = as_columns(raw, "Predictor") if _has_columns(raw) else self._named(raw)
+        return {str(name): column for name, column in columns.items()}
 
     def _named(self, raw: Any) -> dict[str, np.ndarray]:
         """Return the columns of an array by name, where the model was trained on an array."""
@@ -211,6 +240,7 @@ class Predictor:
             "temperature": self.temperature,
             "threshold": self.threshold,
             "intervals": None if self.intervals is None else self.intervals.to_dict(),
+            "schema": None if self.schema is None else self.schema.to_dict(),
         }
         extra = {
             "loss": to_config(self.loss),
@@ -264,6 +294,7 @@ class Predictor:
                 temperature=state.get("temperature"),
                 threshold=state.get("threshold"),
                 intervals=_read_intervals(state.get("intervals"), tensors, backend=backend, where=where),
+                schema=None if state.get("schema") is None else InputSchema.from_dict(state["schema"]),
             )
             if problem := made._misfit():
                 raise ValueError(problem)
@@ -281,6 +312,10 @@ class Predictor:
             n_given = n_in if encoder is None or encoder.shift is None else encoder.shift.size
         if n_given != n_in:
             return f"an encoding into {n_given} columns for a network of {n_in} inputs"
+        if self.schema is not None and not (
+            isinstance(encoder, TableEncoder) and {c.name: c.kind for c in self.schema} == encoder.kinds
+        ):
+            return "a schema of other columns than the encoding's"
         if isinstance(target, ClassTarget) and len(target.classes) != n_out:
             return f"{len(target.classes)} classes for a network of {n_out} outputs"
         if isinstance(target, NumberTargets) and n_targets != n_out:

@@ -486,7 +486,13 @@ def test_the_model_remembers_how_its_table_was_read(tmp_path):
     )
     assert predictions(ran)[1] == rows[1]
     ran = run("predict", model, tmp_path / "new.csv", "--missing", "?", "--out", "-", "--proba")
-    assert ran.err == f"0: 1 missing value imputed with {encoder._columns[0].fill:g}.\n"
+    remark, warning = ran.err.splitlines()
+    assert remark == f"0: 1 missing value imputed with {encoder._columns[0].fill:g}."
+    seen = next(iter(Predictor.load(model).schema))
+    assert warning.startswith(
+        f"warning: far from what training saw: 0 (100.0% outside {seen.low:.6g} to {seen.high:.6g}"
+    )
+    assert ", as far as -999); see xpnn check " in warning
 
 
 def test_a_header_of_numbers_can_be_told(tmp_path):

@@ -1,4 +1,4 @@
-"""``xpnn check``: what is wrong with a table, before anything is trained on it."""
+"""``xpnn check``: what is wrong with a table to train on; what has moved in one that a model is to see."""
 
 from __future__ import annotations
 
@@ -7,23 +7,33 @@ import sys
 from typing import Any
 
 from ..arguments import printable
+from ..data.audit.column import many
+from ..data.columns import quote
 from ..errors import DataError, OptionError
+from ..predictor import Predictor
 from .findings import look_over
-from .options import add_columns, add_json, add_table, add_task, print_json
-from .sources import Reading, kind_of, open_table, read_table
+from .options import add_columns, add_json, add_number, add_table, add_task, at_least_zero, print_json
+from .recipe import option
+from .sources import Reading, check_names, kind_of, names, open_table, read_table
+from .trained import read_like_training
 
 __all__ = ["add_commands"]
+
+# What a model knows already.
+_OF_TRAINING = ("target", "test_file", "task", "strict", "strip_target", "categorical", "numeric", "decimal")
 
 
 def add_commands(commands: Any) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "check",
-        usage="xpnn check FILE.csv [--target COLUMN] [--test-file FILE] [options]",
-        help="look a table over before training: columns, labels, leaks",
+        usage="xpnn check FILE.csv [--target COLUMN] [--test-file FILE] [options]\n"
+        "       xpnn check FILE.csv --model MODEL [--fail-above PSI] [options]",
+        help="look a table over before training: columns, labels, leaks; or beside what a model's training saw",
         description="Look at the columns of a table, at its target, at rows that repeat, and at a test table "
-        "beside it; print what is found, worst first, with one thing to try for each. Nothing is trained or changed. "
-        "Exit status 0 also where something is found.",
+        "beside it; print what is found, worst first, with one thing to try for each. With a model, tell instead what "
+        "has moved since its training: missing values, ranges, categories, and the population stability index (PSI) of "
+        "each column. Nothing is trained or changed. Exit status 0 also where something is found.",
     )
     parser.add_argument("source", metavar="FILE.csv", help="the table, of any kind that xpnn train takes")
     parser.add_argument(
@@ -33,6 +43,16 @@ def add_commands(commands: Any) -> None:
         "looked for",
     )
     parser.add_argument("--test-file", metavar="FILE", help="the table to be tested on, with or without the target")
+    text = "a model.safetensors of a table, or the folder of its run: tell what differs from what its training saw"
+    parser.add_argument("--model", metavar="MODEL", help=text)
+    add_number(
+        parser,
+        "--fail-above",
+        at_least_zero,
+        "with a model, exit status 1 if the PSI of a column is above this and above what chance gives, or a column "
+        "cannot be read; 0.1 is called moderate, 0.25 large; default: never",
+        metavar="PSI",
+    )
     add_task(parser)
     parser.add_argument("--strict", action="store_true", help="exit status 1 if there is an error among the findings")
     add_json(parser)
@@ -43,6 +63,10 @@ def add_commands(commands: Any) -> None:
 
 def run_check(args: argparse.Namespace) -> int:
     """Read the files, look them over, and print what is found."""
+    if args.model is not None:
+        return _check_beside(args)
+    if args.fail_above is not None:
+        raise OptionError("--fail-above needs the model whose training the table is compared with. Add --model MODEL.")
     if args.strip_target is not None and args.target is None:
         raise OptionError("--strip-target needs the column of the labels. Add --target COLUMN.")
     table = open_table(args, _table(args.source), args.target)
@@ -55,6 +79,30 @@ def run_check(args: argparse.Namespace) -> int:
             print(f"note: {printable(note)}", file=sys.stderr)
         print(f"{printable(args.source)}: {found}")
     return 1 if args.strict and found.errors else 0
+
+
+def _check_beside(args: argparse.Namespace) -> int:
+    """Read a table as a model's training read its own, and print what has moved."""
+    idle = [option(name) for name in _OF_TRAINING if getattr(args, name) not in (None, False, "auto")]
+    if idle:
+        raise OptionError(f"{idle[0]}: does nothing with --model, which knows what its columns are. Leave it out.")
+    predictor = Predictor.load(args.model)
+    table = read_like_training(args, predictor, _table(args.source), None)
+    known = [] if predictor.schema is None else [column.name for column in predictor.schema]
+    drop = names(args.drop, known)
+    check_names("--drop", drop, known)
+    found = predictor.drift(table, [name for name in known if name not in drop])
+    above = [] if args.fail_above is None else found.above(args.fail_above)
+    if args.json:
+        print_json({"file": args.source, "model": args.model, "above": above, **found.to_dict()})
+    else:
+        beside = f"{many(found.rows, 'row')} beside {found.rows_then:,} of the training"
+        print(f"{printable(args.source)}: {beside}.\n\n{found}")
+        if found.unused:
+            print(printable(f"Not used: {quote(found.unused, 10)}."))
+        if above:
+            print(printable(f"Above --fail-above {args.fail_above:g}: {quote(above, 10)}."), file=sys.stderr)
+    return 1 if above else 0
 
 
 def _table(path: str) -> str:

@@ -9,8 +9,13 @@ import time
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
+import numpy as np
+
 from .. import schedules
 from ..backend import Backend
+from ..data.arrays import take_rows
+from ..data.encoder import TableEncoder
+from ..data.input_schema import InputSchema
 from ..data.targets import ClassTarget
 from ..errors import DivergenceError, OptionError, XpnnError
 from ..losses import CrossEntropy
@@ -165,7 +170,11 @@ class OneNetwork:
     def predictor(self, info: dict[str, Any]) -> Predictor:
         """Return what was learned."""
         trainer = self._begun()
-        return Predictor(trainer.net, trainer.loss, self.problem.target, self.problem.encoder, info)
+        problem, schema = self.problem, None
+        if isinstance(problem.encoder, TableEncoder):
+            learnt = np.concatenate([problem.parts["train"], problem.parts["valid"]])
+            schema = InputSchema.of(problem.encoder, take_rows(problem.source.raw, learnt))
+        return Predictor(trainer.net, trainer.loss, problem.target, problem.encoder, info, schema=schema)
 
     def write_more(self, folder: Path, run: str) -> list[Path]:
         """Write what else belongs to the run."""

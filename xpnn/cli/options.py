@@ -243,6 +243,9 @@ _SPELLINGS = (
     ("Use predict_proba.", "Use --proba."),
     ("Train with xpnn.tabular.TabularRegressor and a validation_fraction above 0.", "Use xpnn train --preset good."),
     ("Remove these rows or fill them in.", "Fill them in, or leave these rows out (--drop-missing-target)."),
+    ("write_card: expected", "--card: expected"),
+    ("Name another file, or remove this one.", "Name another with --out, or remove this one."),
+    ("Train again, or set predictor.schema = InputSchema.of(predictor.encoder, rows).", "Train again."),
     ("one of categorical= and numeric=", "one of --categorical and --numeric"),
     ("a quantity needs the regression task", "a quantity needs --task regression"),
 )

@@ -23,7 +23,7 @@ from ..files import atomic_path, file_digest, may_be_changed, parse_json
 from ..metrics import get_score, most_confused
 from ..optional import needs
 from ..predictor import MODEL, Predictor
-from ..report import comparison_of, comparison_table
+from ..report import comparison_of, comparison_table, run_of_card
 from ..training import History
 from .options import finite
 
@@ -161,6 +161,8 @@ def superseded(out: Path, names: list[str]) -> list[str]:
     page = out / "report.html"
     if page.is_file() and f'<meta name="xpnn-run" content="{run.get("id")}">'.encode() in page.read_bytes()[:4096]:
         stale.append(page.name)
+    if run_of_card(out / "README.md") == run.get("id"):
+        stale.append("README.md")
     return [name for name in stale if name not in names]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
+import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,7 +20,7 @@ from ..data.columns import is_number, quote
 from ..data.csv import Table
 from ..data.encoder import TableEncoder
 from ..data.targets import ClassTarget
-from ..errors import DataError, OptionError
+from ..errors import OptionError
 from ..files import atomic_path
 from ..predictor import Predictor
 from .options import add_backend, add_json, add_table, print_json, share
@@ -27,18 +28,17 @@ from .recipe import refuse_idle
 from .results import report_scores
 from .sources import (
     BUILTIN,
+    STDIN,
     Kind,
-    Reading,
     check_names,
     flat,
     kind_of,
     names,
     open_builtin,
-    position_notes,
     read_arrays,
-    read_table,
     stem_of,
 )
+from .trained import read_like_training
 
 __all__ = ["add_commands"]
 
@@ -129,31 +129,13 @@ def _read(args: argparse.Namespace, predictor: Predictor, *, targets: bool) -> t
     if not wants_table:
         X, y = read_arrays(args.file, target)
         return flat(X), y
-    trained = _trained_table(predictor)
-    reading = Reading.of(args, predictor.info.get("options"))
-    if not trained.header and reading.header is None:
-        reading = reading._replace(header="no")
-    table = read_table(args.file, reading, target, like=trained)
-    if not table.header and "columns" not in predictor.info and not all(map(str.isdecimal, trained.names)):
-        raise DataError(
-            f"{args.file}: expected a header, got none, and this model does not know the order of its columns. "
-            "Write one, or train again."
-        )
-    for note in position_notes(table, trained, args.file):
-        print(note, file=sys.stderr)
-    if isinstance(predictor.encoder, TableEncoder):
-        for remark in predictor.encoder.remarks(table):
-            print(printable(remark), file=sys.stderr)
+    table = read_like_training(args, predictor, args.file, target)
+    for remark in predictor.encoder.remarks(table) if isinstance(predictor.encoder, TableEncoder) else ():
+        print(printable(remark), file=sys.stderr)
+    if predictor.schema is not None and (far := predictor.drift(table).warning()):
+        told = f"; see xpnn check {shlex.quote(args.file)} --model {shlex.quote(args.model)}"
+        print(printable(f"warning: {far}{told if args.file != STDIN else ''}"), file=sys.stderr)
     return table, None if target is None else table.cells[str(table.target_name)]
-
-
-def _trained_table(predictor: Predictor) -> Table:
-    """Return what is known of the table of the training: its columns, all of which are left as they are written."""
-    target, columns = predictor.info.get("target"), predictor.info.get("columns")
-    if not (isinstance(columns, list) and all(isinstance(name, str) for name in columns)):  # of an older xpnn
-        columns = [*getattr(predictor.encoder, "feature_names_in", []), *([target] if isinstance(target, str) else [])]
-    header = predictor.info.get("header") is not False
-    return Table(columns, dict.fromkeys(columns, np.empty(0)), target, header=header)
 
 
 def _held_out(args: argparse.Namespace, predictor: Predictor) -> tuple[Any, Any]:

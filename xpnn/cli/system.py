@@ -16,6 +16,7 @@ from ..arguments import printable
 from ..backend import available_backends
 from ..checkpoint import build, read
 from ..config import reading
+from ..data.input_schema import InputSchema
 from ..errors import FileFormatError
 from ..optional import PACKAGES, needs
 from ..predictor import model_file, network_tensors
@@ -132,13 +133,19 @@ def run_info(args: argparse.Namespace) -> int:
             if predictor["encoder"]:
                 facts["encoder"] = predictor["encoder"]["type"]
             facts |= predictor["info"]
+    schema = None
+    if predictor and predictor.get("schema") is not None:
+        schema = InputSchema.from_dict(predictor["schema"])
     if args.json:
-        print_json({**facts, "layers": net.config()["layers"]})
+        described = {} if schema is None else {"schema": schema.to_dict()}
+        print_json({**facts, **described, "layers": net.config()["layers"]})
         return 0
     print(net.summary())
     print()
     for name, value in facts.items():
         _print_fact(name, value)
+    if schema is not None:
+        print(f"\ninput, as {schema.rows:,} training rows had it:\n{schema}")
     return 0
 
 

@@ -12,8 +12,10 @@ from .audit import Audit, AuditFinding, audit
 from .batching import batches, epoch_order, stratified_indices, train_test_split
 from .csv import Table, load_csv
 from .digits import load_digits
+from .drift import ColumnDrift, Drift, drift
 from .encoder import TableEncoder
 from .idx import read_idx, write_idx
+from .input_schema import InputColumn, InputSchema
 from .mnist import MNIST, load_mnist
 from .scaling import MinMax, Standardizer, one_hot
 from .tables import load_table
@@ -25,7 +27,11 @@ __all__ = [
     "Audit",
     "AuditFinding",
     "ClassTarget",
+    "ColumnDrift",
+    "Drift",
     "InferredTask",
+    "InputColumn",
+    "InputSchema",
     "MinMax",
     "NumberTarget",
     "Standardizer",
@@ -34,6 +40,7 @@ __all__ = [
     "audit",
     "batches",
     "data_home",
+    "drift",
     "epoch_order",
     "infer_task",
     "load_arrays",

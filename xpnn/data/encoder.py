@@ -19,7 +19,7 @@ References
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
@@ -189,6 +189,11 @@ class TableEncoder:
         return [column.name for column in self._columns]
 
     @property
+    def kinds(self) -> dict[str, Literal["number", "boolean", "date", "category"]]:
+        """What each column is read as, by its name."""
+        return {column.name: _kind_of(column) for column in self._columns}
+
+    @property
     def feature_names_out(self) -> list[str]:
         """Names of the columns of the matrix."""
         names = [name for column in self._columns for name in column.feature_names]
@@ -298,13 +303,15 @@ class TableEncoder:
             start += part.shape[1]
         return matrix
 
-    def read(self, columns: Columns) -> dict[str, npt.NDArray[Any]]:
+    def read(self, columns: Columns, only: Collection[str] | None = None) -> dict[str, npt.NDArray[Any]]:
         """Return the columns that are used as they are understood, before they are encoded.
 
         Parameters
         ----------
         columns : Table, frame, or mapping of str to array of shape (n,)
             As for `transform`.
+        only : collection of str, optional
+            Names of some of the columns that are used; the others need not be there.
 
         Returns
         -------
@@ -317,8 +324,10 @@ class TableEncoder:
         >>> TableEncoder().fit(table).read({"town": table["town"][:1], "size": np.array(["1.50"], dtype=object)})
         {'size': array([1.5]), 'town': array(['a'], dtype=object)}
         """
-        arrays, read = self._present(columns), {}
+        arrays, read = self._present(columns, only), {}
         for column in self._columns:
+            if column.name not in arrays:
+                continue
             array = arrays[column.name]
             if isinstance(column, _Number):
                 array = column.numbers(array)
@@ -400,18 +409,19 @@ class TableEncoder:
             )
         return arrays
 
-    def _present(self, columns: Columns) -> dict[str, npt.NDArray[Any]]:
-        """Read the columns that were fitted, or list those that are not there."""
+    def _present(self, columns: Columns, only: Collection[str] | None = None) -> dict[str, npt.NDArray[Any]]:
+        """Read the columns that were fitted, or only some of them, or list those that are not there."""
         if not self._columns:
             raise DataError("TableEncoder: expected a fitted encoder, got one that never saw data. Call fit first.")
         columns = as_columns(columns.written if isinstance(columns, Table) else columns, "TableEncoder.transform")
-        absent = [name for name in self.feature_names_in if name not in columns]
+        wanted = [name for name in self.feature_names_in if only is None or name in only]
+        absent = [name for name in wanted if name not in columns]
         if absent:
             raise DataError(
                 f"TableEncoder.transform: expected the training columns, got none named {quote(absent, 20)}. "
                 f"There are {quote(columns, 20)}. Check the header, or train without the missing ones."
             )
-        return self._arrays(columns, self.feature_names_in)
+        return self._arrays(columns, wanted)
 
     def _fit_column(
         self, name: str, array: npt.NDArray[Any], spelling: Spelling | None
@@ -516,3 +526,11 @@ class TableEncoder:
         if gaps:
             self.notes.append(f"{name}: {plural(gaps, 'missing value')} encoded as zeros.")
         return _Category(name, tuple(kept), pooled)
+
+
+def _kind_of(column: _Number | _Category | DateColumn) -> Literal["number", "boolean", "date", "category"]:
+    if isinstance(column, _Category):
+        return "category"
+    if isinstance(column, DateColumn):
+        return "date"
+    return "boolean" if getattr(column, "boolean", False) else "number"  # pickles from before do not say

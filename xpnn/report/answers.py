@@ -12,7 +12,7 @@ from .quality import comparison_of, comparison_table
 from .run import Run
 from .words import count, number, percent
 
-__all__ = ["answers"]
+__all__ = ["answers", "baselines", "calibration_lead", "coverage_lead", "groups", "importance"]
 
 _METRICS = {"logloss": "the cross-entropy", "rmse": "the RMSE"}
 
@@ -22,16 +22,17 @@ def answers(run: Run) -> dict[str, Any]:
     evidence = run.evidence or {}
     quantity = run.info.get("target") or "target"
     makers = {
-        "baselines": lambda found: _baselines(found, run.predictor.threshold),
+        "baselines": lambda found: baselines(found, run.predictor.threshold),
         "calibration": _calibration,
         "coverage": lambda found: _coverage(found, quantity),
-        "groups": lambda found: _groups(run, found),
-        "importance": _importance,
+        "groups": lambda found: groups(run, found),
+        "importance": importance,
     }
     return {name: make(evidence[name]) if evidence.get(name) else None for name, make in makers.items()}
 
 
-def _baselines(found: Mapping[str, Any], threshold: float | None) -> dict[str, Any]:
+def baselines(found: Mapping[str, Any], threshold: float | None) -> dict[str, Any]:
+    """Return what is said of simple models beside the network, and their table."""
     comparison = comparison_of(found)
     header, rows = comparison_table(comparison)
     note = f"All were scored on the same {count(comparison.rows)} rows, on which none of them was trained."
@@ -52,6 +53,13 @@ def _baselines(found: Mapping[str, Any], threshold: float | None) -> dict[str, A
     }
 
 
+def calibration_lead(found: Mapping[str, Any]) -> str:
+    """Say by how much probabilities are off."""
+    rows = count(sum(part["rows"] for part in found["bins"]))
+    off = f"{100 * found['error']:.1f} percentage points"
+    return f"Probabilities are off by {off} on average ({rows} rows; expected calibration error)."
+
+
 def _calibration(found: Mapping[str, Any]) -> dict[str, Any]:
     of, bins = found["of"], found["bins"]
     if of is None:
@@ -66,24 +74,32 @@ def _calibration(found: Mapping[str, Any]) -> dict[str, Any]:
         f"{said} in {percent(far['share'])} of them."
     )
     svg = charts.calibration(bins, called, came, "calibration-chart", text)
-    rows = count(sum(part["rows"] for part in bins))
-    off = f"{100 * found['error']:.1f} percentage points"
-    lead = f"Probabilities are off by {off} on average ({rows} rows; expected calibration error)."
-    return {"lead": lead, "charts": [{"title": "Calibration", "svg": svg, "text": text, "keys": []}]}
+    return {
+        "lead": calibration_lead(found),
+        "charts": [{"title": "Calibration", "svg": svg, "text": text, "keys": []}],
+    }
 
 
-def _coverage(found: Mapping[str, Any], quantity: str) -> dict[str, Any]:
-    lead = (
+def coverage_lead(found: Mapping[str, Any]) -> str:
+    """Say whether intervals hold as many true values as they promise."""
+    return (
         f"{percent(found['share'])} of {count(found['rows'])} true values lie in their intervals; promised are "
         f"{percent(found['promised'])}. Half the intervals are narrower than {number(found['median_width'])}; the mean "
         f"width is {number(found['width'])}."
     )
+
+
+def _coverage(found: Mapping[str, Any], quantity: str) -> dict[str, Any]:
     text = "On the dashed line there are as many inside as promised. The lines are 95 % intervals of the share seen."
     svg = charts.coverage(found["parts"], found["promised"], quantity, "coverage-chart", text)
-    return {"lead": lead, "charts": [{"title": "Coverage of the intervals", "svg": svg, "text": text, "keys": []}]}
+    return {
+        "lead": coverage_lead(found),
+        "charts": [{"title": "Coverage of the intervals", "svg": svg, "text": text, "keys": []}],
+    }
 
 
-def _importance(found: Mapping[str, Any]) -> dict[str, Any]:
+def importance(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is said of the importance of columns, and their table."""
     metric, columns = _METRICS.get(found["metric"], found["metric"]), found["columns"]
     largest = max((column["mean"] for column in columns), default=0.0)
     rows = [
@@ -113,7 +129,8 @@ def _fixed(x: float, largest: float) -> str:
     return f"{x:,.{digits}f}".replace("-", "\N{MINUS SIGN}") if digits < 9 else number(x)
 
 
-def _groups(run: Run, found: Mapping[str, Any]) -> dict[str, Any]:
+def groups(run: Run, found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is said of groups of rows, and their table."""
     classes = isinstance(run.predictor.target, ClassTarget)
     shown = percent if classes else number
     measured = ("error", "low", "high", "rest")

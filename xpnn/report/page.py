@@ -28,6 +28,8 @@ __all__ = [
     "PANELS",
     "cautions",
     "check_requirements",
+    "context",
+    "each_class",
     "facts",
     "findings",
     "keys",
@@ -91,7 +93,7 @@ def _contents(run: Run) -> dict[str, Any]:
     contents = {
         "title": run.name,
         "headline": sentence(run.info),
-        "context": _context(run),
+        "context": context(run),
         "facts": facts(run),
         "findings": findings(run),
         "diagnosed": evidence.get("diagnosed", "the curves"),
@@ -121,7 +123,7 @@ def _contents(run: Run) -> dict[str, Any]:
     return contents
 
 
-def _context(run: Run) -> list[str]:
+def context(run: Run) -> list[str]:
     """What puts the score in its place: a baseline, its uncertainty, and which rows it is of."""
     scores = run.info["scores"]
     rows, said = scores["rows"], cautions(run)
@@ -258,13 +260,13 @@ def _classes(run: Run, target: ClassTarget) -> dict[str, Any]:
         ]
     else:
         contents["matrix_svg"] = charts.confusion(matrix, names, "confusion-chart", f"{size} classes. {text}")
-    rows = _each_class(matrix, names)
+    rows = each_class(matrix, names)
     worst = sorted(rows, key=lambda row: math.inf if row[3] is None else row[3])[:_LISTED_CLASSES]
     contents["per_class"] = rows if size <= _LISTED_CLASSES else worst
     return contents
 
 
-def _each_class(matrix: np.ndarray, names: Sequence[str]) -> list[tuple[str, Any, Any, Any, int]]:
+def each_class(matrix: np.ndarray, names: Sequence[str]) -> list[tuple[str, Any, Any, Any, int]]:
     """Return name, precision, recall, F1 and rows of each class; None for a share of no rows."""
     scores, predicted, support = per_class(matrix), matrix.sum(axis=0), matrix.sum(axis=1)
     of = {"precision": predicted, "recall": support, "f1": predicted + support}

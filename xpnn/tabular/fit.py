@@ -17,6 +17,7 @@ from ..data.arrays import take_rows
 from ..data.batching import hold_out
 from ..data.columns import as_texts, is_text, label_key, quote
 from ..data.encoder import TableEncoder
+from ..data.input_schema import InputSchema
 from ..data.kinds import decide
 from ..data.spelling import Spelling
 from ..data.targets import ClassTarget, NumberTarget, NumberTargets, Task
@@ -258,7 +259,8 @@ def learn_from(
         callbacks=callbacks,
         train=train,
     )
-    predictor = Predictor(fitted.net, fitted.loss, prepared.target, prepared.encoder)
+    schema = InputSchema.of(prepared.encoder, prepared.columns)
+    predictor = Predictor(fitted.net, fitted.loss, prepared.target, prepared.encoder, schema=schema)
     scores = None if fitted.held_out is None else _decide(prepared, predictor, fitted.held_out)
     notes = (*prepared.notes, *prepared.encoder.notes, *_time_notes(fitted, request, prepared.recipe))
     return Learned(predictor, prepared.recipe, fitted, scores, notes, time.monotonic() - began)
@@ -285,6 +287,7 @@ class Prepared(NamedTuple):
     class_weight: Mapping[int, float] | Literal["balanced"] | None
     train: Indices  # numbers of the rows that were given
     valid: Indices
+    columns: Mapping[str, Any]  # of all of these
     notes: tuple[str, ...]  # of the columns
 
     @property
@@ -328,7 +331,9 @@ def prepare(
     own = class_weights(request.class_weight, target, where) if isinstance(target, ClassTarget) else None
     own_weight = None if weight is None else weight[train]
     notes = (*rows.notes, *rows.doubts, *_target_notes(target, y))
-    return Prepared(request, recipe, encoder, target, learning, held, own_weight, own, train, valid, notes)
+    return Prepared(
+        request, recipe, encoder, target, learning, held, own_weight, own, train, valid, rows.columns, notes
+    )
 
 
 class _Divided(NamedTuple):
