@@ -34,7 +34,7 @@ LEVELS = (
     {"plots"},
     {"intervals", "training"},
     {"bench", "predictor", "search", "testing"},
-    {"baselines", "inspection"},
+    {"baselines", "inspection", "lessons"},
     {"tabular"},
     {"estimators", "report"},
     {"cli"},

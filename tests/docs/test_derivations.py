@@ -76,6 +76,8 @@ LAYERS = exported(layers, layers.Layer)
 LOSSES = exported(losses, losses.Loss)
 PENALTIES = exported(regularizers, regularizers.Regularizer)
 RULES = exported(optim, optim.Optimizer)
+LAWS = ("First weights",)  # derived, not differentiated: its shapes are in the formula
+BRIEF = {*RULES, *LAWS}
 MATHS = [*LAYERS, *LOSSES, *PENALTIES, *OTHER_SECTIONS]
 
 
@@ -91,10 +93,10 @@ def test_there_are_classes_to_look_for():
     assert set(LAYERS + LOSSES + PENALTIES) <= set(xpnn.__all__)
 
 
-@pytest.mark.parametrize("title", [*MATHS, *RULES])
+@pytest.mark.parametrize("title", [*MATHS, *RULES, *LAWS])
 def test_every_section_has_all_its_parts(title):
     found = section(title)
-    parts = RULE_PARTS if title in RULES else PARTS
+    parts = RULE_PARTS if title in BRIEF else PARTS
     places = [found[title].index(f"# {part}\n") for part in parts]  # KeyError, ValueError: the part is missing
     assert places == sorted(places)
     inside = {part: found[f"{title}/{part}"] for part in parts}
@@ -102,7 +104,7 @@ def test_every_section_has_all_its_parts(title):
     steps = inside[parts[1]]
     assert steps.count("$") >= 4
     assert len(re.sub(r"\$.*?\$", "", steps, flags=re.DOTALL).split()) >= 20, "steps want words"
-    if title not in RULES:
+    if title not in BRIEF:
         assert re.search(r"kink|jumps", steps), "say whether there is a kink"
         assert re.search(r"[Ss]table|overflow", steps), "say why nothing overflows"
         rows = [line for line in inside["Shapes"].splitlines() if line.startswith("|")]
@@ -113,7 +115,7 @@ def test_every_section_has_all_its_parts(title):
     assert len(checks) == 1
     assert checks[0].count("assert ") >= 2
     assert re.search(r"# .*[Bb]y hand", checks[0]), "a number for the reader to follow by hand"
-    if title not in RULES:
+    if title not in BRIEF:
         assert "check_gradients(" in checks[0] or "h = 1e-5" in checks[0], "compare with differences"
 
 
@@ -226,7 +228,7 @@ def run(title: str) -> None:
         exec(compile(block, f"<{title}>", "exec"), names)
 
 
-@pytest.mark.parametrize("title", [*MATHS, *RULES, "Derivations"])
+@pytest.mark.parametrize("title", [*MATHS, *RULES, *LAWS, "Derivations"])
 def test_checks_pass_alone(title):
     assert blocks(section(title)[title], "python")
     run(title)
@@ -315,6 +317,15 @@ def test_the_check_of_lbfgs_fails_if_its_direction_is_wrong(monkeypatch):
     monkeypatch.setattr(optim.LBFGS, "_direction", staticmethod(lambda *args: off(old(*args))))
     with pytest.raises(AssertionError):
         run("LBFGS")
+
+
+@pytest.mark.parametrize("name", ["HeNormal", "HeUniform", "LeCunNormal", "XavierNormal", "XavierUniform"])
+def test_the_check_of_first_weights_fails_if_a_law_is_wrong(monkeypatch, name):
+    law = getattr(xpnn.initializers, name)
+    old = law.sample
+    monkeypatch.setattr(law, "sample", lambda self, *args: 1.05 * old(self, *args))
+    with pytest.raises(AssertionError):
+        run("First weights")
 
 
 @pytest.mark.parametrize(
