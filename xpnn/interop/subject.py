@@ -18,6 +18,7 @@ from ..errors import OptionError
 from ..losses import Loss
 from ..model import Sequential
 from ..predictor import Predictor
+from ..special import softmax
 from .build import Builder
 from .encode import encode_table, inputs_of, scale_features
 from .graph import Graph
@@ -214,8 +215,7 @@ def _class_outputs(builder: Builder, predictor: Predictor, linked: Traced) -> di
         out = linked
         if predictor.temperature is not None:
             logs = xp.log(xp.maximum(xp.astype(out, xp.float64), _LEAST)) / predictor.temperature
-            shares = xp.exp(logs - xp.max(logs, axis=-1, keepdims=True))
-            out = xp.astype(shares / xp.sum(shares, axis=-1, keepdims=True), out.dtype)
+            out = xp.astype(softmax(logs, xp=xp), out.dtype)
         if predictor.threshold is None or out.shape[-1] != 2:
             code = xp.argmax(out, axis=-1)
         else:
