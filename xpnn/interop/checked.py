@@ -123,7 +123,7 @@ def _differing(truth: HostArray, found: HostArray) -> npt.NDArray[np.bool_]:
     """Return in which rows the label is another."""
     text = truth.dtype.kind in "OUT" or found.dtype.kind in "OUT"
     differ = np.asarray(truth.astype(str) != found.astype(str) if text else truth != found)
-    return differ.any(axis=1) if differ.ndim == 2 else differ
+    return np.asarray(differ.any(axis=1) if differ.ndim == 2 else differ, dtype=np.bool_)
 
 
 def _undecided(proba: HostArray | None, threshold: float | None, tolerance: float) -> Any:

@@ -24,7 +24,9 @@ from .subject import subject_of
 
 __all__ = ["IR_VERSION", "ML_OPSET", "OPSET", "onnx_model", "to_onnx"]
 
-OPSET, ML_OPSET, IR_VERSION = 18, 3, 8
+OPSET = 18
+ML_OPSET = 3  #: Of ``ai.onnx.ml``.
+IR_VERSION = 8
 _MOST_BYTES = 2_000_000_000  # of a message of protobuf
 
 HostArray = npt.NDArray[Any]
@@ -75,8 +77,8 @@ def to_onnx(
     """Write a model as one ONNX file, and compare what the file answers with what the model does.
 
     Columns are the inputs, of shape ``(n, 1)`` each: numbers as float64 with NaN where they are missing, dates as
-    seconds since 1970 likewise, categories as text without spaces around it, empty where it is missing (where all of a
-    column's categories are numbers, as numbers).  A network without an encoding of columns takes ``features`` (n, n_in).
+    seconds since 1970 likewise, categories as text without spaces around it, empty where it is missing (where all of
+    a column's categories are numbers, as numbers).  A network without columns before it takes ``features``, (n, n_in).
 
     Parameters
     ----------

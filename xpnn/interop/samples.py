@@ -62,7 +62,8 @@ def rows_like(encoder: TableEncoder, n: int) -> dict[str, HostArray]:
             times = np.datetime64(column.origin, "us") + seconds.astype("timedelta64[s]")
             made[column.name] = np.where(gaps, np.datetime64("NaT"), times)
         else:
-            made[column.name] = np.where(gaps, None, _categories(column, n, rng))
+            made[column.name] = _categories(column, n, rng)
+            made[column.name][gaps] = None
     return made
 
 

@@ -109,7 +109,7 @@ def _on_host(net: Sequential) -> Sequential:
 def _of_network(net: Sequential, loss: Loss | None) -> Subject:
     builder = Builder()
     dtype = "int64" if net.takes_integers else net.backend.wide_name
-    x = builder.input("features", "features", shape=(net.n_in,), dtype=dtype)  # type: ignore[arg-type]
+    x = builder.input("features", "features", shape=(net.n_in,), dtype=dtype)
     y = trace_network(builder, net, x)
     outputs = {"outputs": _by_row(builder, y)}
     if loss is not None:
@@ -191,7 +191,7 @@ def _encoded(builder: Builder, predictor: Predictor) -> str:
         return encode_table(builder, encoder)
     if encoder is None:
         dtype = "int64" if net.takes_integers else net.backend.wide_name
-        return builder.input("features", "features", shape=(net.n_in,), dtype=dtype)  # type: ignore[arg-type]
+        return builder.input("features", "features", shape=(net.n_in,), dtype=dtype)
     if not isinstance(encoder, Standardizer | MinMax):
         raise OptionError(
             f"export: expected a TableEncoder, a Standardizer or a MinMax before the network, got {encoder!r:.100}. "
@@ -268,7 +268,7 @@ def _of_estimator(model: Any) -> Subject:
     builder = Builder()
     if encoder is None:
         dtype = "float64" if model.scaler_ is not None else net.backend.wide_name
-        x = builder.input("features", "features", shape=(net.n_in,), dtype=dtype)  # type: ignore[arg-type]
+        x = builder.input("features", "features", shape=(net.n_in,), dtype=dtype)
     else:
         x = encode_table(builder, encoder)
     x = x if model.scaler_ is None else scale_features(builder, x, model.scaler_)
