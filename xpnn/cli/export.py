@@ -82,12 +82,12 @@ def _rows(args: argparse.Namespace, predictor: Predictor) -> tuple[Any, str]:
         if source not in BUILTIN:
             kind_of(source)
         raw, _ = read_raw(given, predictor, targets=False, remarks=False)
+        if isinstance(raw, Table) and isinstance(predictor.encoder, TableEncoder):
+            raw = predictor.encoder.read(raw)
     except XpnnError as error:
         if args.rows is not None:
             raise
         print(f"note: {printable(source)} cannot be read as in training: {printable(str(error))}", file=sys.stderr)
         return None, made_up
-    if isinstance(raw, Table) and isinstance(predictor.encoder, TableEncoder):
-        raw = predictor.encoder.read(raw)
     n = len(next(iter(raw.values()))) if isinstance(raw, dict) else len(raw)
     return take_rows(raw, some_rows(n, _MOST_ROWS, np.random.default_rng(0))), f"rows of {Path(source).name}"
