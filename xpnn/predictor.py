@@ -22,6 +22,7 @@ from .data.input_schema import InputSchema
 from .data.scaling import MinMax, Standardizer
 from .data.targets import ClassTarget, NumberTarget, NumberTargets, target_from_dict
 from .errors import DataError, FileFormatError, OptionError, ShapeError
+from .exports import Exports
 from .files import PathLike
 from .frames import table_names
 from .intervals import Intervals
@@ -47,7 +48,7 @@ _LEAST = 1e-30  # of a probability before its logarithm is taken
 
 
 @dataclass
-class Predictor:
+class Predictor(Exports):
     """From raw data to answers in the target's own terms.
 
     Examples
@@ -83,7 +84,7 @@ class Predictor:
     def inputs(self, raw: Any) -> np.ndarray:
         """Encode raw data: a table from `load_csv`, a frame or a mapping of columns, or an array of shape (n, ...)."""
         if isinstance(self.encoder, TableEncoder):
-            return self.encoder.transform(self._table(raw))
+            return self.encoder.transform(self.columns(raw))
         if isinstance(raw, Mapping | Table):
             raise ShapeError("Predictor: this model was trained on arrays, not on a table. Pass an array of rows.")
         names = getattr(self.encoder, "feature_names_in", None)
@@ -117,12 +118,12 @@ class Predictor:
                 "drift: expected a model that knows what its training saw, got one without it, as xpnn 0.1 wrote them. "
                 "Train again, or set predictor.schema = InputSchema.of(predictor.encoder, rows)."
             )
-        found = drift(self.schema, self._table(raw), encoder=self.encoder, columns=columns)
+        found = drift(self.schema, self.columns(raw), encoder=self.encoder, columns=columns)
         known = {*self.info.get("columns", ()), self.info.get("target")}
         return replace(found, unused=[name for name in found.unused if name not in known])
 
-    def _table(self, raw: Any) -> Any:
-        """Return a table, or its columns by name."""
+    def columns(self, raw: Any) -> Table | dict[str, Any]:
+        """Return a table, a frame, a mapping or an array as the encoder of a table takes it: its columns by name."""
         if isinstance(raw, Table):
             return raw
         columns = as_columns(raw, "Predictor") if _has_columns(raw) else self._named(raw)
