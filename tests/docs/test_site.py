@@ -35,6 +35,7 @@ PUBLIC = [
     "xpnn.errors",
     "xpnn.estimators",
     "xpnn.initializers",
+    "xpnn.interop.keras",
     "xpnn.interop.torch",
     "xpnn.layers",
     "xpnn.losses",

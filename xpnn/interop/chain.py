@@ -44,7 +44,7 @@ class Chain:
         self.where, self.trains = where, trains
         self.parts: list[Part] = []
         self.n_in: int | None = None
-        self._flattened = False
+        self.flattened = False
 
     def add(self, part: Part) -> None:
         """Put a part at the end."""
@@ -59,14 +59,21 @@ class Chain:
 
     def flatten(self) -> None:
         """Note that each sample becomes one row: rows are flat already, but embedded columns lie side by side."""
-        self._flattened = True
+        self.flattened = True
+
+    def width(self, n_in: int | None) -> int:
+        """Return how many features go out, of `n_in` where no part says how many go in; 0 where nobody knows."""
+        width = self.n_in or n_in or 0
+        for part in self.parts:
+            width = part.layer.out_size(width)
+        return width
 
     def _columns_for(self, width: int) -> int:
         """Return how many columns go in, if the first layer of known width takes `width` features."""
         first = self.parts[0].layer
         if not isinstance(first, Embedding) or len(self.parts) == 1:
             return width
-        if width % first.dim or not (self._flattened or width == first.dim):
+        if width % first.dim or not (self.flattened or width == first.dim):
             raise OptionError(
                 f"{self.where}: expected vectors of {first.dim} features from the Embedding, side by side, got a layer "
                 f"of {width} features behind it. Put a Flatten between the two."
@@ -77,7 +84,7 @@ class Chain:
         """Make the network; `n_in` where the parts do not say it."""
         if not self.parts:
             raise OptionError(f"{self.where}: expected a model with at least one layer, got an empty one. Add layers.")
-        if self.n_in is None and isinstance(self.parts[0].layer, Embedding) and not self._flattened:
+        if self.n_in is None and isinstance(self.parts[0].layer, Embedding) and not self.flattened:
             self.n_in = 1
         if n_in is None and self.n_in is None:
             raise OptionError(
