@@ -118,6 +118,7 @@ def test_no_modules_import_each_other_in_a_circle():
 @each_module
 def test_nothing_heavy_is_imported_with_a_module(module):
     allowed = {"sklearn", "scipy"} if part(module) == "estimators" else set()  # its base classes are sklearn's
+    allowed |= {"torch"} if module == "xpnn.interop.torch_modules" else set()  # likewise
     for node in imports(tree(module), "imported"):
         names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
         if isinstance(node, ast.ImportFrom) and node.level:
@@ -143,12 +144,18 @@ def order(name: str) -> tuple[int, str]:
 needs_all = pytest.mark.parametrize("module", [m for m in FILES if not m.endswith("__main__")])
 
 
+def skip_without_its_package(module: str) -> None:
+    if part(module) == "estimators":
+        pytest.importorskip("sklearn", reason="needs scikit-learn: pip install 'xpnn[sklearn]'")
+    if module == "xpnn.interop.torch_modules":
+        pytest.importorskip("torch", reason="needs torch: pip install torch")
+
+
 @needs_all
 def test_all_is_sorted_and_true(module):
     names = declared(module)
     assert names == sorted(set(names), key=order)
-    if part(module) == "estimators":
-        pytest.importorskip("sklearn", reason="needs scikit-learn: pip install 'xpnn[sklearn]'")
+    skip_without_its_package(module)
     loaded = importlib.import_module(module)
     assert [name for name in names if not hasattr(loaded, name)] == []
 
@@ -353,8 +360,7 @@ def public_things(module: str) -> Iterator[tuple[str, object]]:
 
 @needs_all
 def test_everything_public_is_described_in_a_line(module):
-    if part(module) == "estimators":
-        pytest.importorskip("sklearn", reason="needs scikit-learn: pip install 'xpnn[sklearn]'")
+    skip_without_its_package(module)
     doc = ast.get_docstring(tree(module))
     assert doc, "a module says what it is for"
     wanting = []

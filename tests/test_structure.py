@@ -16,8 +16,10 @@ FILE_LINES, FUNCTION_LINES = 450, 60  # of code and comments, docstrings not cou
 #: Files and functions that may be longer, with the reason.
 LONG_FILES: dict[str, str] = {}
 LONG_FUNCTIONS: dict[str, str] = {}
-#: Private attributes of others: of named tuples, NumPy and Python, and what scikit-learn asks of a meta-estimator.
+#: Private attributes of others: of named tuples, NumPy and Python, what scikit-learn asks of a meta-estimator, what
+#: PyTorch calls around a module's `forward`, and where Keras says what a tensor was made of.
 FOREIGN = {"_asdict", "_replace", "_fields", "_NoValue", "_getframe", "_init_callback_context"}
+FOREIGN |= {"_forward_hooks", "_forward_pre_hooks", "_keras_history", "_inbound_nodes"}
 #: Imports of xpnn's own modules within functions.
 LATE = {
     "xpnn.checkpoint: from . import __version__": "the package imports its modules before it knows its version",

@@ -32,6 +32,8 @@ from .backend import Backend, available_backends, get_backend, to_numpy
 from .checkpoint import load, save
 from .data_init import init_from_data
 from .errors import XpnnError
+from .interop.keras import from_keras
+from .interop.torch import from_torch
 from .layers import (
     ELU,
     GELU,
@@ -213,6 +215,8 @@ __all__ = [
     "diagnose",
     "errors",
     "find_lr",
+    "from_keras",
+    "from_torch",
     "get_backend",
     "init_from_data",
     "initializers",

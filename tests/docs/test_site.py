@@ -35,6 +35,8 @@ PUBLIC = [
     "xpnn.errors",
     "xpnn.estimators",
     "xpnn.initializers",
+    "xpnn.interop.keras",
+    "xpnn.interop.torch",
     "xpnn.layers",
     "xpnn.losses",
     "xpnn.metrics",

@@ -1,12 +1,19 @@
-"""Tables and models that the tests of every format share."""
+"""Tables and models that the tests of every format share; and what Keras computes with."""
 
 from __future__ import annotations
+
+import importlib.util
+import os
 
 import numpy as np
 import pytest
 from mixed import mixed_table
 
 from xpnn.tabular import TabularClassifier, TabularRegressor
+
+# Keras takes it from the environment when it is imported.
+_FOUND = [name for name in ("torch", "jax") if importlib.util.find_spec(name)]
+os.environ.setdefault("KERAS_BACKEND", [*_FOUND, "numpy"][0])
 
 OPTIONS = {"preset": "quick", "epochs": 2, "hidden": (16,), "categorical": ["code"], "random_state": 0}
 

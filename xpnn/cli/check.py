@@ -20,7 +20,10 @@ from .trained import read_like_training
 __all__ = ["add_commands"]
 
 # What a model knows already.
-_OF_TRAINING = ("target", "test_file", "task", "strict", "strip_target", "categorical", "numeric", "decimal", "dayfirst")
+_OF_TRAINING = (
+    *("target", "test_file", "task", "strict", "strip_target"),
+    *("categorical", "numeric", "decimal", "dayfirst"),
+)
 
 
 def add_commands(commands: Any) -> None:
