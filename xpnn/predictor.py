@@ -13,7 +13,7 @@ from . import losses
 from .arguments import as_real
 from .backend import Backend, to_numpy
 from .checkpoint import build, read, write
-from .config import Custom, from_config, known_classes, reading, to_config
+from .config import Custom, from_config, known_classes, reading, to_config, tried_config
 from .data.columns import as_columns
 from .data.csv import Table
 from .data.encoder import TableEncoder
@@ -206,14 +206,20 @@ class Predictor:
 
     # -- files ----------------------------------------------------------------------------------------------
     def save(self, path: PathLike) -> None:
-        """Write network, encoding and facts to one safetensors file."""
+        """Write network, encoding and facts to one safetensors file.
+
+        Raises
+        ------
+        OptionError
+            If the loss is of a class of your own that a file cannot hold: it could not be loaded, or as another one.
+        """
         later = {
             "temperature": self.temperature,
             "threshold": self.threshold,
             "intervals": None if self.intervals is None else self.intervals.to_dict(),
         }
         extra = {
-            "loss": to_config(self.loss),
+            "loss": tried_config(self.loss, "Predictor.save"),
             "target": self.target.to_dict(),
             "encoder": to_config(self.encoder),
             "info": self.info,
