@@ -21,7 +21,7 @@ each_module = pytest.mark.parametrize("module", FILES)
 LEVELS = (
     {"_typing", "errors", "recordable"},
     {"frames"},
-    {"arguments", "optional", "schema"},
+    {"arguments", "exports", "optional", "schema"},
     {"contract"},
     {"confidence", "config", "files", "initializers", "metrics", "random", "special"},
     {"calibration", "crossover", "ops", "schedules", "staging"},
@@ -37,6 +37,7 @@ LEVELS = (
     {"baselines", "inspection"},
     {"tabular"},
     {"estimators", "report"},
+    {"interop"},
     {"cli"},
     {"__main__"},
 )
@@ -44,8 +45,12 @@ LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 HEAVY = {
     "array_api_strict",
     "cupy",
+    "jax",
     "jinja2",
+    "keras",
     "matplotlib",
+    "onnx",
+    "onnxruntime",
     "openpyxl",
     "pandas",
     "pooch",

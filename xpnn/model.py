@@ -16,6 +16,7 @@ from .config import to_config
 from .contract import foreign, what
 from .crossover import work_of
 from .errors import FileFormatError, OptionError, ShapeError
+from .exports import Exports
 from .initializers import Initializer, LeCunNormal
 from .layers import BatchNorm, Dropout, Layer, LayerNorm, Linear, Residual, RMSNorm, get_activation
 from .layers.base import is_bound, walk
@@ -31,7 +32,7 @@ __all__ = ["Sequential", "mlp"]
 _SLICE_ELEMENTS = 1 << 22
 
 
-class Sequential(Recordable):
+class Sequential(Exports, Recordable):
     """Layers applied one after the other.
 
     Parameters

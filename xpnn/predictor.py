@@ -20,6 +20,7 @@ from .data.encoder import TableEncoder
 from .data.scaling import MinMax, Standardizer
 from .data.targets import ClassTarget, NumberTarget, NumberTargets, target_from_dict
 from .errors import DataError, FileFormatError, OptionError, ShapeError
+from .exports import Exports
 from .files import PathLike
 from .frames import table_names
 from .intervals import Intervals
@@ -45,7 +46,7 @@ _LEAST = 1e-30  # of a probability before its logarithm is taken
 
 
 @dataclass
-class Predictor:
+class Predictor(Exports):
     """From raw data to answers in the target's own terms.
 
     Examples

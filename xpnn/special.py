@@ -6,10 +6,29 @@ fresh array of the shape, dtype and device of `x`.  None reads a value back to t
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from ._typing import Array, Namespace
 from .errors import DTypeError
 
-__all__ = ["erf", "sigmoid", "softmax", "softplus"]
+__all__ = ["OF_TYPE", "erf", "sigmoid", "softmax", "softplus"]
+
+#: By types of arrays that have such functions as one operation: their own, by name.
+OF_TYPE: dict[type, Mapping[str, Callable[..., Any]]] = {}
+
+
+def _replaceable(function: Callable[..., Array]) -> Callable[..., Array]:
+    """Let arrays of some types have a function of their own."""
+
+    @functools.wraps(function)
+    def chosen(x: Array, *, xp: Namespace, **options: Any) -> Array:
+        own = OF_TYPE.get(type(x))
+        return function(x, xp=xp, **options) if own is None else own[function.__name__](x, **options)
+
+    return chosen
+
 
 # float32: erf(x) = x P(x^2) / Q(x^2) on |x| <= 4, highest power first; beyond, erf rounds to 1.
 _P32 = (
@@ -65,6 +84,7 @@ _Q_FAR = (
 )
 
 
+@_replaceable
 def erf(x: Array, *, xp: Namespace) -> Array:
     r"""The error function.
 
@@ -121,6 +141,7 @@ def erf(x: Array, *, xp: Namespace) -> Array:
     return near
 
 
+@_replaceable
 def sigmoid(x: Array, *, xp: Namespace) -> Array:
     r"""The logistic function.
 
@@ -156,6 +177,7 @@ def softplus(x: Array, *, xp: Namespace) -> Array:
     return y
 
 
+@_replaceable
 def softmax(x: Array, *, xp: Namespace, axis: int = -1) -> Array:
     r"""Positive numbers that sum to 1 along an axis, that of the classes.
 

@@ -1,4 +1,4 @@
-"""The command line: check, train, search, predict, evaluate, report, gradcheck, parity, bench, doctor and info.
+"""The command line: check, train, search, predict, evaluate, export, report, gradcheck, parity, bench, doctor and info.
 
 Exit status 0 is success, 1 a check that failed, 2 bad input (one line on stderr, no traceback), 130 Ctrl-C, 143
 SIGTERM, 129 a terminal that hung up.
@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from .. import __version__
 from ..arguments import printable, suggest
 from ..errors import XpnnError
-from . import bench, check, report, score, search, system, train, trust
+from . import bench, check, export, report, score, search, system, train, trust
 from .interrupts import Signals, status_of, word_of
 from .options import in_options
 from .streams import Lasting, open_missing
@@ -77,7 +77,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"xpnn {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, prog="xpnn")
     parser.commands = commands
-    for module in (check, train, search, score, report, trust, bench, system):
+    for module in (check, train, search, score, export, report, trust, bench, system):
         module.add_commands(commands)
     return parser
 

@@ -18,6 +18,7 @@ from sklearn.utils import check_random_state
 from ..backend import to_numpy
 from ..data.arrays import take_rows
 from ..errors import DivergenceError
+from ..exports import Exports
 from ..losses import Loss
 from ..optim import LBFGS, Optimizer
 from ..regularizers import L2
@@ -47,7 +48,7 @@ class Given(NamedTuple):
     tasks: Tasks
 
 
-class BaseMLP(CallbackSupportMixin, Inspected):  # type: ignore[misc]
+class BaseMLP(Exports, CallbackSupportMixin, Inspected):  # type: ignore[misc]
     """Fit and predict, in scikit-learn's manner, on any array library.
 
     It is built in layers, one to a file: `Arguments`, their network (`Networked`), what that says (`Inspected`), and

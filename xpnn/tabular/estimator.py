@@ -15,6 +15,7 @@ from ..config import reading
 from ..data.csv import Table
 from ..data.targets import ClassTarget, NumberTargets
 from ..errors import FileFormatError, OptionError, ShapeError
+from ..exports import Exports
 from ..files import PathLike
 from ..inspection import Importance, permutation_importance
 from ..metrics import get_score
@@ -31,7 +32,7 @@ from .validation import CrossValidation, divided, selected
 __all__ = ["TabularModel"]
 
 
-class TabularModel(Parameters):
+class TabularModel(Exports, Parameters):
     """One object for a table: it encodes, trains, calibrates, predicts, explains and saves."""
 
     # Arguments of each class's ``__init__``.

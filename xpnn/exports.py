@@ -1,0 +1,44 @@
+"""The methods by which a model leaves xpnn; what they need is imported when one is called."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from .errors import OptionError
+
+__all__ = ["Exports"]
+
+
+class Exports:
+    """What can be made of a network, a predictor or a fitted estimator: files that other programs read, and models."""
+
+    def to_onnx(self, path: Any, **options: Any) -> Any:
+        """Write a model as one ONNX file, and return how it was checked; see `xpnn.interop.onnx.to_onnx`."""
+        return _export("onnx", "to_onnx")(self, path, **options)
+
+    def to_c(self, path: Any, **options: Any) -> Any:
+        """Write a model as one C99 header; see `xpnn.interop.c.to_c`."""
+        return _export("c", "to_c")(self, path, **options)
+
+    def to_python(self, path: Any, **options: Any) -> Any:
+        """Write a model as one Python file that needs NumPy alone; see `xpnn.interop.python.to_python`."""
+        return _export("python", "to_python")(self, path, **options)
+
+    def to_torch(self) -> Any:
+        """Return a network as PyTorch's; see `xpnn.interop.torch.to_torch`."""
+        return _export("torch", "to_torch")(self)
+
+    def to_keras(self) -> Any:
+        """Return a network as Keras's; see `xpnn.interop.keras.to_keras`."""
+        return _export("keras", "to_keras")(self)
+
+
+def _export(module: str, name: str) -> Any:
+    """Return a function of `xpnn.interop`, which stands above all that can be exported."""
+    try:
+        return getattr(importlib.import_module(f".interop.{module}", __package__), name)
+    except ModuleNotFoundError as error:
+        if error.name != f"{__package__}.interop.{module}":
+            raise
+        raise OptionError(f"{name}: this version of xpnn does not write that yet. Try to_onnx.") from None
