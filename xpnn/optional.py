@@ -17,6 +17,7 @@ PACKAGES = {
     "matplotlib": ("matplotlib", "'xpnn[plots]'"),
     "ml_dtypes": ("ml_dtypes", "'xpnn[half]'"),
     "numba": ("numba", "'xpnn[fast]'"),
+    "onnx": ("ONNX", "'xpnn[onnx]'"),
     "openpyxl": ("openpyxl", "'xpnn[files]'"),
     "pooch": ("pooch", "pooch"),
     "pyarrow": ("pyarrow", "'xpnn[files]'"),

@@ -80,10 +80,7 @@ class Predictor(Exports):
     def inputs(self, raw: Any) -> np.ndarray:
         """Encode raw data: a table from `load_csv`, a frame or a mapping of columns, or an array of shape (n, ...)."""
         if isinstance(self.encoder, TableEncoder):
-            if isinstance(raw, Table):
-                return self.encoder.transform(raw)
-            columns = as_columns(raw, "Predictor") if _has_columns(raw) else self._named(raw)
-            return self.encoder.transform({str(name): column for name, column in columns.items()})
+            return self.encoder.transform(self.columns(raw))
         if isinstance(raw, Mapping | Table):
             raise ShapeError("Predictor: this model was trained on arrays, not on a table. Pass an array of rows.")
         names = getattr(self.encoder, "feature_names_in", None)
@@ -99,6 +96,13 @@ class Predictor(Exports):
                 "Pass data like those the model was trained on."
             )
         return X if self.encoder is None else np.asarray(self.encoder.transform(X))
+
+    def columns(self, raw: Any) -> Table | dict[str, Any]:
+        """Return a table, a frame, a mapping or an array as the encoder of a table takes it: its columns by name."""
+        if isinstance(raw, Table):
+            return raw
+        columns = as_columns(raw, "Predictor") if _has_columns(raw) else self._named(raw)
+        return {str(name): column for name, column in columns.items()}
 
     def _named(self, raw: Any) -> dict[str, np.ndarray]:
         """Return the columns of an array by name, where the model was trained on an array."""

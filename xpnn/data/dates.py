@@ -23,7 +23,7 @@ from .columns import Floats, as_column, is_missing, plural, quote
 from .spelling import is_missing_word
 from .written import Written
 
-__all__ = ["DateColumn", "DateFormat", "Mixed", "Times", "date_texts", "find_dates", "read_column"]
+__all__ = ["PERIODS", "DateColumn", "DateFormat", "Mixed", "Times", "date_texts", "find_dates", "read_column"]
 
 Times = npt.NDArray[np.datetime64]
 
@@ -224,8 +224,8 @@ def read_column(name: str, values: npt.ArrayLike | Written) -> Any:
 
 
 # -- what is made of a column --------------------------------------------------------------------------------------
-#: Parts that come round again, with how often.
-_PERIODS = {"month": 12.0, "weekday": 7.0, "hour": 24.0}
+#: Parts of a date that come round again, with after how many.
+PERIODS = {"month": 12.0, "weekday": 7.0, "hour": 24.0}
 
 
 def _parts(times: Times, origin: np.datetime64) -> dict[str, Floats]:
@@ -286,7 +286,7 @@ class DateColumn:
         """Names of the columns that `encode` returns."""
         names = []
         for part, number in zip(self.parts, self.numbers, strict=True):
-            circle = [f"{self.name}:{part}:{f}" for f in ("sin", "cos")] if part in _PERIODS else []
+            circle = [f"{self.name}:{part}:{f}" for f in ("sin", "cos")] if part in PERIODS else []
             names += number.feature_names + circle
         return names
 
@@ -309,8 +309,8 @@ class DateColumn:
         made = []
         for part, number in zip(self.parts, self.numbers, strict=True):
             made.append(number.encode(values[part], clip))
-            if part in _PERIODS:
-                angle = np.nan_to_num(2.0 * np.pi / _PERIODS[part] * values[part])
+            if part in PERIODS:
+                angle = np.nan_to_num(2.0 * np.pi / PERIODS[part] * values[part])
                 there = ~np.isnan(values[part])
                 made.append(np.stack([np.sin(angle) * there, np.cos(angle) * there], axis=1))
         return np.concatenate(made, axis=1)

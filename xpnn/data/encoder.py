@@ -195,6 +195,11 @@ class TableEncoder:
         return names if self._order is None else [names[k] for k in self._order]
 
     @property
+    def fitted_columns(self) -> tuple[_Number | _Category | DateColumn, ...]:
+        """What was learnt of each column that is used."""
+        return tuple(self._columns)
+
+    @property
     def n_values(self) -> int:
         """Number of columns of the matrix that are scaled values."""
         return sum(isinstance(column, _Number) and column.spread > 0 for column in self._columns)

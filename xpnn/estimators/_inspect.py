@@ -32,6 +32,11 @@ class Inspected(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Networked):  
         """Return the loss: classifier and regressor know it."""
         raise NotImplementedError
 
+    def trained_loss(self) -> Loss:
+        """Return the loss that a fitted network was trained on; its link turns raw outputs into predictions."""
+        check_is_fitted(self)
+        return self._make_loss()
+
     def _inputs(self, X: Any, method: str) -> Any:
         """Check inputs of a fitted estimator and scale them as in training."""
         check_is_fitted(self)

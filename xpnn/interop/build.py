@@ -14,6 +14,7 @@ from .graph import ELEMENTWISE, DTypeName, Graph, HostArray, Input, Node, Value,
 __all__ = ["Builder"]
 
 _SMALL = 4096  # bytes of constants that are compared, to keep equal ones once
+_NEUTRAL = {"add": 0.0, "sub": 0.0, "mul": 1.0, "div": 1.0}
 
 
 class Builder:
@@ -42,12 +43,12 @@ class Builder:
         self._numbers = itertools.count()
 
     # -- leaves ---------------------------------------------------------------------------------------------
-    def input(self, name: str, kind: Any, *, shape: tuple[int, ...] = (1,), dtype: DTypeName | None = None) -> str:
+    def input(self, name: str, kind: Any, *, shape: tuple[int, ...] = (1,), dtype: str | None = None) -> str:
         """Add what is given for each row, and return its value."""
         dtype = dtype or ("text" if kind == "text" else "float64")
         value = f"x{len(self.inputs)}"
-        self.inputs.append(Input(name, value, kind, shape, dtype))
         example = np.full((1, *shape), "", dtype=object) if dtype == "text" else np.ones((1, *shape), dtype=dtype)
+        self.inputs.append(Input(name, value, kind, shape, dtype_name(example)))
         self._examples[value] = example
         return value
 
@@ -136,6 +137,8 @@ class Builder:
                 return first
             made = self._made.get(first)
             return self.reshape(made.inputs[0], attributes["shape"]) if made and made.op == "reshape" else None
+        if op in _NEUTRAL:
+            return self._unchanged(first, inputs[1], _NEUTRAL[op])
         if op == "cast":
             return first if attributes["dtype"] == self.dtype(first) else None
         if op == "expand":
@@ -145,6 +148,14 @@ class Builder:
         if op == "concat":
             return first if len(inputs) == 1 else None
         return self._part(first, **attributes) if op == "slice" else None
+
+    def _unchanged(self, x: str, by: str, neutral: float) -> str | None:
+        """A number that changes nothing: onnxruntime, too, takes such operations away, and stumbles in some graphs."""
+        array = self.constants.get(by)
+        same = array is not None and x not in self.constants and array.dtype.name == self.dtype(x)
+        if not same or array is None or not (array == neutral).all():
+            return None
+        return x if np.broadcast_shapes(array.shape, self.shape(x)) == self.shape(x) else None
 
     def _moved(self, x: str, axes: tuple[int, ...]) -> str | None:
         """A transpose that moves axes of size 1 alone is a reshape."""
@@ -172,7 +183,7 @@ class Builder:
         """Return the same elements in another shape."""
         return self.op("reshape", x, shape=tuple(shape))
 
-    def cast(self, x: str, dtype: DTypeName) -> str:
+    def cast(self, x: str, dtype: str) -> str:
         """Return elements as another dtype."""
         return self.op("cast", x, dtype=dtype)
 

@@ -86,7 +86,7 @@ class Node:
     reduce_sum reduce_mean           along an `axis`, which falls away
     reduce_max reduce_min (axis)
     softmax                          positive numbers that sum to 1 along the last axis
-    argmax                           the place of the first largest element of the last axis, which falls away: ``int64``
+    argmax                           where the first largest element of the last axis is, which falls away: ``int64``
     concat (axis)                    operands side by side; some may be constants
     slice (axis, start, stop)        a part of an axis
     take (axis, indices)             elements of an axis, by a fixed list of places
@@ -147,7 +147,8 @@ def _concat(*parts: HostArray, axis: int) -> HostArray:
 
 
 def _slice(x: HostArray, *, axis: int, start: int, stop: int) -> HostArray:
-    return x[(..., slice(start, stop), *[slice(None)] * (-1 - axis))]
+    place: Any = (..., slice(start, stop), *[slice(None)] * (-1 - axis))
+    return np.asarray(x[place])
 
 
 def _take(x: HostArray, *, axis: int, indices: tuple[int, ...]) -> HostArray:

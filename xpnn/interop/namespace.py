@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..backend.interop import NAMESPACES
-from ..special import OF_TYPE
+from ..special import OF_TYPE, erf
 from .build import Builder
 from .traced import Traced, TracingError, combine, constant, in_full, made
 
@@ -19,6 +20,7 @@ __all__ = ["TracedNamespace", "traced_into"]
 
 Shape = tuple[int, ...]
 
+_portable_erf: Callable[..., Traced] = inspect.unwrap(erf)
 _BUILDER: ContextVar[Builder] = ContextVar("builder of the graph that is traced")
 
 
@@ -59,7 +61,7 @@ def _asarray(x: Any, *, dtype: Any = None, device: Any = None, copy: bool | None
 def _astype(x: Traced, dtype: Any, *, copy: bool = True, device: Any = None) -> Traced:
     name = np.dtype(dtype).name
     known = {"int32": "int64", "float16": "float32"}.get(name, name)
-    return made(x, x.builder.cast(x.value, known), x.shape)  # type: ignore[arg-type]
+    return made(x, x.builder.cast(x.value, known), x.shape)
 
 
 # -- element by element --------------------------------------------------------------------------------------------
@@ -78,6 +80,11 @@ def _clip(x: Traced, low: Any = None, high: Any = None) -> Traced:
 
 def _sign(x: Traced) -> Traced:
     return _astype(x > 0, x.dtype) - _astype(x < 0, x.dtype)
+
+
+def _erf(x: Traced) -> Traced:
+    """One operation in float32; in float64, which onnxruntime lacks, what xpnn computes."""
+    return _unary("erf")(x) if x.dtype == np.float32 else _portable_erf(x, xp=Traced.namespace)
 
 
 def _softmax(x: Traced, *, axis: int = -1) -> Traced:
@@ -150,7 +157,7 @@ def _concat(arrays: Sequence[Any], /, *, axis: int = 0) -> Traced:
     place, dtype = axis % parts[0].ndim, np.result_type(*(x.dtype for x in parts)).name
     shape = list(parts[0].shape)
     shape[place] = sum(x.shape[place] for x in parts)
-    values = [builder.cast(in_full(x), dtype) for x in parts]  # type: ignore[arg-type]
+    values = [builder.cast(in_full(x), dtype) for x in parts]
     return made(parts[0], builder.op("concat", *values, axis=place - len(shape)), tuple(shape))
 
 
@@ -250,4 +257,4 @@ class TracedNamespace:
 
 
 Traced.namespace = NAMESPACES[Traced] = TracedNamespace()
-OF_TYPE[Traced] = {"erf": _unary("erf"), "sigmoid": _unary("sigmoid"), "softmax": _softmax}
+OF_TYPE[Traced] = {"erf": _erf, "sigmoid": _unary("sigmoid"), "softmax": _softmax}

@@ -44,7 +44,7 @@ def trace_network(builder: Builder, net: Sequential, value: str) -> Traced:
     """
     with traced_into(builder) as xp:
         dtype = np.dtype(net.backend.wide_name)
-        given = builder.cast(value, "int64" if net.takes_integers else dtype.name)  # type: ignore[arg-type]
+        given = builder.cast(value, "int64" if net.takes_integers else dtype.name)
         x = Traced(builder, given, (1, net.n_in))
         backend = Backend("trace", xp, "cpu", dtype, dtype.name, np.dtype(np.int64), Ops(xp, "cpu"))
         layers = copy.deepcopy(tuple(map(unbound, net.layers)))
@@ -55,7 +55,7 @@ def trace_network(builder: Builder, net: Sequential, value: str) -> Traced:
             plan = Plan.bind(layers, backend, *rows)
             if net.store.replicas and not layers[0].takes_shared_rows():
                 x = xp.broadcast_to(x, (*net.store.replicas, *x.shape))
-            y = plan.output(x)
+            y: Traced = plan.output(x)
         except Exception as error:
             raise _refusal(error) from error
     if builder.is_constant(y.value):

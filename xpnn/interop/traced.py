@@ -1,7 +1,7 @@
 """Arrays whose operations are written down: layers and losses compute on them as on any other.
 
-A traced array has the shape that one row gives it, with a batch of 1 where the batch stands.  In the graph its value has
-no axes of size 1 before the first other one: of a row of n features there it is ``(n,)``, here ``(1, n)``.
+A traced array has the shape that one row gives it, with a batch of 1 where the batch stands.  In the graph its
+value has no axes of size 1 before the first other one: of a row of n features there it is ``(n,)``, here ``(1, n)``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from .build import Builder
 __all__ = ["Traced", "TracingError", "combine", "constant", "in_full", "made", "squeezed"]
 
 Shape = tuple[int, ...]
+_READS = "{}, which only the numbers of a row could tell"
 
 
 class TracingError(OptionError):
@@ -34,15 +35,15 @@ class _Memory:
 
 def _reads(what: str) -> Callable[..., Any]:
     def refuse(self: Traced, *_: Any, **__: Any) -> Any:
-        raise TracingError(f"{what}, which only the numbers of a row could tell")
+        raise TracingError(_READS.format(what))
 
     return refuse
 
 
-def _binary(op: str, *, swapped: bool = False) -> Callable[[Traced, Any], Any]:
-    def method(self: Traced, other: Any) -> Any:
+def _binary(op: str, *, swapped: bool = False) -> Callable[[Traced, Any], Traced]:
+    def method(self: Traced, other: Any) -> Traced:
         if not isinstance(other, Traced | np.ndarray | np.generic | float | int | bool):
-            return NotImplemented
+            return NotImplemented  # type: ignore[no-any-return]
         return combine(op, other, self) if swapped else combine(op, self, other)
 
     return method
@@ -99,12 +100,12 @@ class Traced:
     device = "cpu"
 
     @property
-    def mT(self) -> Traced:
+    def mT(self) -> Traced:  # noqa: N802 - its name in the standard
         """The last two axes exchanged."""
         return self.permuted((*range(self.ndim - 2), self.ndim - 1, self.ndim - 2))
 
     @property
-    def T(self) -> Traced:
+    def T(self) -> Traced:  # noqa: N802
         """Both axes exchanged."""
         return self.mT
 
@@ -119,8 +120,14 @@ class Traced:
     __int__ = _reads("takes an integer of an array")
     __index__ = _reads("takes an integer of an array")
     __array__ = _reads("makes a NumPy array of its input")
-    item = _reads("takes a number of an array")
-    tolist = _reads("makes a list of an array")
+
+    def item(self) -> Any:
+        """Refuse."""
+        raise TracingError(_READS.format("takes a number of an array"))
+
+    def tolist(self) -> Any:
+        """Refuse."""
+        raise TracingError(_READS.format("makes a list of an array"))
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -197,7 +204,7 @@ class Traced:
         seen = tuple(n for n, place in zip(part, places, strict=True) if isinstance(place, slice))
         given = constant(self.builder, value, self.dtype)
         given = made(given, _expanded(given, np.broadcast_shapes(given.shape, seen)), seen)
-        given = made(given, self.builder.cast(given.value, self.dtype.name), seen)  # type: ignore[arg-type]
+        given = made(given, self.builder.cast(given.value, self.dtype.name), seen)
         written = _overwritten(self.builder, in_full(self), self.shape, ends, in_full(given.reshaped(part)), -self.ndim)
         self.write(made(self, self.builder.reshape(written, squeezed(self.shape)), self.shape))
 
@@ -205,7 +212,7 @@ class Traced:
         """Take the values of another array: for this one, and no longer for its views."""
         if new.shape != self.shape:
             raise TracingError(f"writes an array of shape {new.shape} over one of {self.shape}")
-        self._value = self.builder.cast(new.value, self.dtype.name)  # type: ignore[arg-type]
+        self._value = self.builder.cast(new.value, self.dtype.name)
         self._memory.version += 1
         self._version = self._memory.version
         return self
@@ -261,7 +268,7 @@ def combine(op: str, *operands: Any) -> Traced:
     arrays = [constant(first.builder, x, dtype) for x in operands]
     wide = "float32" if dtype == np.float16 else "int64" if dtype.kind in "iu" else dtype.name
     last = len(arrays) - 2
-    values = [x.value if k < last else first.builder.cast(x.value, wide) for k, x in enumerate(arrays)]  # type: ignore[arg-type]
+    values = [x.value if k < last else first.builder.cast(x.value, wide) for k, x in enumerate(arrays)]
     return made(first, first.builder.op(op, *values), np.broadcast_shapes(*(x.shape for x in arrays)))
 
 
