@@ -29,6 +29,8 @@ def add_commands(commands: Any) -> None:
     parser.add_argument("--onnx", metavar="FILE", help="ONNX, which runs nearly everywhere by onnxruntime")
     parser.add_argument("--c", metavar="FILE", help="a C99 header that needs nothing else")
     parser.add_argument("--python", metavar="FILE", help="a Python file that needs NumPy alone")
+    text = "write C and Python without running them: where there is no C compiler, or the check takes too long"
+    parser.add_argument("--no-check", action="store_true", help=text)
     add_json(parser)
     parser.set_defaults(run=run_export)
 
@@ -38,12 +40,16 @@ def run_export(args: argparse.Namespace) -> int:
     asked = {name: getattr(args, name) for name in _FORMATS if getattr(args, name) is not None}
     if not asked:
         raise OptionError("expected a format and a file, got none. Add --onnx FILE, --c FILE or --python FILE.")
+    if args.no_check and "onnx" in asked:
+        raise OptionError("--no-check: expected C or Python alone, got --onnx, which is always checked. Leave one out.")
     predictor = load_predictor(args.model)
-    checks = {name: getattr(predictor, _FORMATS[name])(path) for name, path in asked.items()}
+    options = {"check": False} if args.no_check else {}
+    checks = {name: getattr(predictor, _FORMATS[name])(path, **options) for name, path in asked.items()}
     if args.json:
-        print_json({name: {"file": asked[name], **check.to_dict()} for name, check in checks.items()})
+        found = {name: {} if check is None else check.to_dict() for name, check in checks.items()}
+        print_json({name: {"file": asked[name], "checked": bool(check), **check} for name, check in found.items()})
         return 0
     for name, check in checks.items():
         print(f"wrote {printable(str(asked[name]))}")
-        print(check)
+        print("not checked" if check is None else check)
     return 0
