@@ -204,3 +204,38 @@ def test_losses_come_back(loss, tmp_path):
     assert repr(from_config(to_config(loss), known_classes((xpnn.losses, xpnn.Loss)))) == repr(loss)
     Predictor(identity(), loss, ClassTarget().fit([0, 1])).save(tmp_path / "m.safetensors")
     assert repr(Predictor.load(tmp_path / "m.safetensors").loss) == repr(loss)
+
+
+class _Doubled(xpnn.MeanSquaredError):
+    """Keeps another number than it is given."""
+
+    def __init__(self, factor):
+        self.factor = 2.0 * factor
+
+
+class _Picky(xpnn.MeanSquaredError):
+    """Takes no number that it keeps."""
+
+    def __init__(self, power):
+        if not isinstance(power, str):
+            raise ValueError(f"power {power}")
+        self.power = float(power)
+
+
+@pytest.mark.parametrize(
+    ("loss", "seen"),
+    [
+        (_Doubled(1.5), r"come back as \{'type': '_Doubled', 'factor': 3\.0\}, got"),
+        (_Picky("2"), r"ValueError\('power 2\.0'\)"),
+    ],
+)
+def test_a_loss_that_a_file_cannot_hold_is_refused_before_it_is_written(tmp_path, loss, seen):
+    """A trained model would be lost, or answer by another loss."""
+    predictor = Predictor(xpnn.mlp([2, 1]), loss, NumberTarget().fit([1.0, 2.0]))
+    with pytest.raises(
+        OptionError, match=rf"^Predictor\.save: expected {type(loss).__name__} to .*{seen}.* config\(\) and"
+    ):
+        predictor.save(tmp_path / "model.safetensors")
+    with pytest.raises(OptionError, match=r"MemberMean to come back as .*_Doubled"):
+        Predictor(xpnn.mlp([2, 2]), xpnn.MemberMean(_Doubled(1.0), 2), predictor.target).save(tmp_path / "nested")
+    assert not list(tmp_path.iterdir())

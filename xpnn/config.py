@@ -18,7 +18,7 @@ import numpy as np
 from .arguments import constructor
 from .errors import FileFormatError, OptionError, XpnnError
 
-__all__ = ["Custom", "Known", "from_config", "known_classes", "options_of", "reading", "to_config"]
+__all__ = ["Custom", "Known", "from_config", "known_classes", "options_of", "reading", "to_config", "tried_config"]
 
 #: Classes of the user's own that a file may hold, or a single one.
 Custom: TypeAlias = "type[Any] | Sequence[type[Any]]"
@@ -57,6 +57,47 @@ def to_config(thing: Any, where: str = "") -> Any:
             "Store such values, or give the class config() and from_config()."
         )
     return {"type": kind.__name__, **options_of(thing)}
+
+
+def tried_config(thing: Any, where: str) -> Any:
+    """Return `to_config` of an object, once it has been seen that `from_config` makes of it what it was.
+
+    Raises OptionError if its class cannot be made again from its options, or comes back with others.
+
+    Examples
+    --------
+    >>> from xpnn import Huber
+    >>> tried_config(Huber(2.0), "save")
+    {'type': 'Huber', 'delta': 2.0}
+    """
+    config, name = to_config(thing), type(thing).__name__
+    cure = "Keep each argument in its attribute as it came, or give the class config() and from_config()."
+    try:
+        again = to_config(from_config(config, {kind.__name__: kind for kind in _classes_in(thing)}, where=where))
+    except Exception as error:  # a constructor of somebody else's may raise anything
+        raise OptionError(
+            f"{where}: expected {name} to be made again from {config!r}, got {error!r}. {cure}"
+        ) from error
+    if repr(again) != repr(config):  # of which NaN is equal to itself
+        raise OptionError(f"{where}: expected {name} to come back as {config!r}, got {again!r}. {cure}")
+    return config
+
+
+def _classes_in(thing: Any) -> Iterator[type[Any]]:
+    """Yield the classes of an object and of all that its options hold."""
+    kind, inside = type(thing), []
+    if isinstance(thing, list | tuple):
+        inside = list(thing)
+    elif isinstance(thing, dict):
+        inside = list(thing.values())
+    elif kind.__module__ not in ("builtins", "numpy"):
+        yield kind
+        if hasattr(kind, "config"):
+            inside = list(thing.config().values())
+        elif not hasattr(kind, "to_dict"):
+            inside = [getattr(thing, name) for name in constructor(kind)]
+    for item in inside:
+        yield from _classes_in(item)
 
 
 def options_of(thing: Any) -> dict[str, Any]:

@@ -400,8 +400,11 @@ class Sequential(Exports, Recordable):
         """Return an independent copy on the same backend."""
         return _rebuild(*self._description(self.backend))
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, self._description(self.backend)
+    def __getstate__(self) -> dict[str, Any]:
+        return dict(zip(_PARTS, self._description(self.backend), strict=True))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(vars(_rebuild(**state)))
 
     def _description(self, backend: Backend) -> tuple[Any, ...]:
         # Views into one buffer would come back as arrays of their own: carry the values, build anew.
@@ -485,6 +488,9 @@ def _check_sizes(layer: Layer) -> None:
         raise OptionError(
             f"{layer.label}.param_specs: expected a tuple of ParamSpec, got {what(specs)}. Of one, return (spec,)."
         )
+
+
+_PARTS = ("layers", "n_in", "backend", "seed", "state")  # of a network, as it is pickled
 
 
 def _rebuild(

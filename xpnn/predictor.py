@@ -13,7 +13,7 @@ from . import losses
 from .arguments import as_real
 from .backend import Backend, to_numpy
 from .checkpoint import build, read, write
-from .config import Custom, from_config, known_classes, reading, to_config
+from .config import Custom, from_config, known_classes, reading, to_config, tried_config
 from .data.columns import as_columns
 from .data.csv import Table
 from .data.drift import Drift, drift
@@ -236,7 +236,13 @@ class Predictor(Exports):
 
     # -- files ----------------------------------------------------------------------------------------------
     def save(self, path: PathLike) -> None:
-        """Write network, encoding and facts to one safetensors file."""
+        """Write network, encoding and facts to one safetensors file.
+
+        Raises
+        ------
+        OptionError
+            If the loss is of a class of your own that a file cannot hold: it could not be loaded, or as another one.
+        """
         later = {
             "temperature": self.temperature,
             "threshold": self.threshold,
@@ -244,7 +250,7 @@ class Predictor(Exports):
             "schema": None if self.schema is None else self.schema.to_dict(),
         }
         extra = {
-            "loss": to_config(self.loss),
+            "loss": tried_config(self.loss, "Predictor.save"),
             "target": self.target.to_dict(),
             "encoder": to_config(self.encoder),
             "info": self.info,

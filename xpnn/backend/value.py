@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 import array_api_compat
@@ -72,12 +71,17 @@ class Backend:
     def __repr__(self) -> str:
         return f"Backend({self.name!r}, device={str(self.device)!r}, dtype={self.dtype_name!r})"
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Modules and device handles cannot be pickled; the name and the options say it all.
+    def __getstate__(self) -> dict[str, Any]:
+        # Modules and device handles cannot be written; the name and the options say it all.
         options = options_of(self.ops)._asdict()
         if options["compiled"] == "auto":
             del options["compiled"]  # then it is for the environment to say, wherever it is read again
-        return functools.partial(get_backend, **options), (self.spec, self.dtype_name)
+        return {"spec": self.spec, "dtype": self.dtype_name, **options}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        made = get_backend(**state)
+        for field_ in fields(self):
+            object.__setattr__(self, field_.name, getattr(made, field_.name))
 
     def __copy__(self) -> Backend:
         return self
