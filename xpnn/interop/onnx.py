@@ -6,9 +6,10 @@ the format is 8.  onnxruntime reads them from 1.14 on.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -169,9 +170,26 @@ def _runner(made: Any, content: bytes) -> tuple[Any, str]:
     else:
         options = runtime.SessionOptions()
         options.log_severity_level = 3
-        session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         by = f"onnxruntime {runtime.__version__}"
-    return lambda feeds: dict(zip(told, session.run(names, feeds), strict=True)), by
+        with _running(by):
+            session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+    def run(feeds: dict[str, HostArray]) -> dict[str, Any]:
+        with _running(by):
+            return dict(zip(told, session.run(names, feeds), strict=True))
+
+    return run, by
+
+
+@contextlib.contextmanager
+def _running(by: str) -> Iterator[None]:
+    """Tell in a sentence what a runtime cannot do."""
+    try:
+        yield
+    except Exception as error:
+        raise OptionError(
+            f"to_onnx: expected {by} to run the model, got {str(error).strip()}. Nothing was written. Try a newer one."
+        ) from error
 
 
 class _Writer:

@@ -14,7 +14,7 @@ from ..backend import to_numpy
 from ..data.encoder import TableEncoder
 from ..data.scaling import MinMax, Standardizer
 from ..data.targets import ClassTarget, NumberTargets
-from ..errors import OptionError
+from ..errors import OptionError, ShapeError
 from ..losses import Loss
 from ..model import Sequential
 from ..predictor import Predictor
@@ -123,9 +123,15 @@ def _of_network(net: Sequential, loss: Loss | None) -> Subject:
             told["predictions"] = linked.mean(axis=0) if linked.ndim == 3 else linked
         return told
 
+    def columns(rows: Any) -> Mapping[str, HostArray]:
+        given = np.asarray(to_numpy(rows), dtype=dtype)
+        if given.shape[1:] != (net.n_in,):
+            raise ShapeError(f"export: expected rows of shape (n, {net.n_in}) to compare on, got {given.shape}.")
+        return {"features": given}
+
     return Subject(
         builder.graph(outputs, _info("network", builder)),
-        lambda rows: {"features": np.asarray(rows, dtype=dtype)},
+        columns,
         answers,
         lambda n: features_like(net, n),
     )
