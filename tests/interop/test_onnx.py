@@ -14,6 +14,7 @@ from cases import LAYERS, LOSSES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx.reference import ReferenceEvaluator
+from sklearn.exceptions import NotFittedError
 
 import xpnn
 from xpnn.data import MinMax, Standardizer, TableEncoder
@@ -89,6 +90,12 @@ def test_networks_of_any_shape(tmp_path_factory, sizes, activation, norm, residu
     net = xpnn.mlp(sizes, activation, norm=norm, residual=residual, dropout=0.1, replicas=replicas)
     rows = np.random.default_rng(1).standard_normal((7, sizes[0]))
     checked(shaken(net), rows, tmp_path_factory.getbasetemp() / "any.onnx", slow=False)
+
+
+def test_replicas_that_look_categories_up_in_rows_of_their_own(tmp_path):
+    rows = np.random.default_rng(0).integers(0, 5, (20, 3)).astype(float)
+    net = xpnn.Sequential(xpnn.Columns((2, xpnn.Embedding(5, 3))), xpnn.Linear(2), n_in=3, replicas=2)
+    checked(net, rows, tmp_path / "net.onnx")
 
 
 class OwnBlock(xpnn.Layer):
@@ -187,12 +194,9 @@ def test_predictors_of_arrays(tmp_path):
     checked(counts, X, tmp_path / "p.onnx", slow=False)
 
 
-@pytest.mark.parametrize("backend", ["torch", "strict"])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(("backend", "dtype"), [("torch", "float32"), ("torch", "bfloat16"), ("strict", "float32")])
 def test_networks_of_other_libraries_and_precisions(backend, dtype, tmp_path):
     pytest.importorskip({"strict": "array_api_strict"}.get(backend, backend))
-    if (backend, dtype) == ("strict", "bfloat16"):
-        pytest.skip("array-api-strict has no products of half precision")
     net = xpnn.mlp([3, 5, 2], norm="batch", backend=backend, dtype=dtype)
     assert net.to_onnx(tmp_path / "net.onnx", rows=np.ones((4, 3))).differences["outputs"] < 1e-6
 
@@ -360,9 +364,11 @@ def test_other_refusals(classifier, tmp_path, monkeypatch):
     with pytest.raises(OptionError, match="expected a network, a predictor or an estimator"):
         subject_of(object())
     predictor = classifier[0].predictor_
+    with pytest.raises(NotFittedError):
+        MLPClassifier().to_onnx(path)
     with pytest.raises(OptionError, match="has a loss already"):
         predictor.to_onnx(path, loss=xpnn.CrossEntropy())
-    with pytest.raises(OptionError, match="coverage expects a model"):
+    with pytest.raises(OptionError, match="coverage= expects a model of numbers"):
         xpnn.Predictor(xpnn.mlp([2, 1]), xpnn.Huber(), NumberTarget().fit([0.0, 1.0])).to_onnx(path, coverage=0.9)
     with pytest.raises(OptionError, match="expected a TableEncoder, a Standardizer or a MinMax"):
         dataclasses.replace(predictor, encoder=object()).to_onnx(path)
