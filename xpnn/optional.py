@@ -19,6 +19,7 @@ PACKAGES = {
     "ml_dtypes": ("ml_dtypes", "'xpnn[half]'"),
     "numba": ("numba", "'xpnn[fast]'"),
     "openpyxl": ("openpyxl", "'xpnn[files]'"),
+    "pandas": ("pandas", "pandas"),
     "pooch": ("pooch", "pooch"),
     "pyarrow": ("pyarrow", "'xpnn[files]'"),
     "safetensors": ("safetensors", "safetensors"),

@@ -36,6 +36,7 @@ PUBLIC = [
     "xpnn.estimators",
     "xpnn.initializers",
     "xpnn.interop.keras",
+    "xpnn.interop.sklearn",
     "xpnn.interop.torch",
     "xpnn.layers",
     "xpnn.losses",
