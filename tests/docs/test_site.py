@@ -36,7 +36,6 @@ PUBLIC = [
     "xpnn.estimators",
     "xpnn.initializers",
     "xpnn.interop.keras",
-    "xpnn.interop.sklearn",
     "xpnn.interop.torch",
     "xpnn.layers",
     "xpnn.losses",
