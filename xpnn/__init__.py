@@ -33,6 +33,7 @@ from .checkpoint import load, save
 from .data_init import init_from_data
 from .errors import XpnnError
 from .interop.keras import from_keras
+from .interop.sklearn import from_sklearn
 from .interop.torch import from_torch
 from .layers import (
     ELU,
@@ -216,6 +217,7 @@ __all__ = [
     "errors",
     "find_lr",
     "from_keras",
+    "from_sklearn",
     "from_torch",
     "get_backend",
     "init_from_data",

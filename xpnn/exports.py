@@ -33,6 +33,10 @@ class Exports:
         """Return a network as Keras's; see `xpnn.interop.keras.to_keras`."""
         return _export("keras", "to_keras")(self)
 
+    def to_sklearn(self) -> Any:
+        """Return a fitted estimator as scikit-learn's; see `xpnn.estimators.to_sklearn`."""
+        return _export("sklearn", "to_sklearn")(self)
+
 
 def _export(module: str, name: str) -> Any:
     """Return a function of `xpnn.interop`, which stands above all that can be exported."""

@@ -20,6 +20,7 @@ PACKAGES = {
     "numba": ("numba", "'xpnn[fast]'"),
     "onnx": ("ONNX", "'xpnn[onnx]'"),
     "openpyxl": ("openpyxl", "'xpnn[files]'"),
+    "pandas": ("pandas", "pandas"),
     "pooch": ("pooch", "pooch"),
     "pyarrow": ("pyarrow", "'xpnn[files]'"),
     "safetensors": ("safetensors", "safetensors"),

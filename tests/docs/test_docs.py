@@ -26,7 +26,7 @@ from tools import form_of_finding, load_tool
 from xpnn.cli import main
 
 PAGES = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/**/*.md")])
-OPTIONAL = ("keras", "torch")  # packages that a page may use and the extra "test" does not install
+OPTIONAL = ("jax", "keras", "torch")  # packages that a page may use and the extra "test" does not install
 EXAMPLES = sorted(PROJECT.glob("examples/*.py"))
 
 

@@ -541,7 +541,6 @@ def test_sparse_arrays_and_pickles_cross_too():
         ({"norm": "layer"}, "normalization layers"),
         ({"residual": True, "hidden_layer_sizes": (4, 4)}, "residual connections"),
         ({"n_ensemble": 2}, "an ensemble"),
-        ({"standardize": True}, "standardize=True"),
         ({"loss": "focal"}, "the loss 'focal'"),
     ],
     ids=str,

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from sklearn import neural_network
+from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import LabelBinarizer
 
 from ..backend import to_numpy
@@ -14,6 +15,7 @@ from ..errors import OptionError
 from ._classifier import MLPClassifier
 from ._fit import BaseMLP
 from ._network import start
+from ._pipeline import Layer1, read_front, write_encoder, write_scaler
 from ._regressor import MLPRegressor
 
 __all__ = ["from_sklearn", "to_sklearn"]
@@ -23,18 +25,21 @@ _RECORDS = ("loss_", "best_loss_", "loss_curve_", "validation_scores_", "best_va
 
 
 def from_sklearn(estimator: Any) -> BaseMLP:
-    """Return our estimator with the weights of a fitted scikit-learn perceptron.
+    """Return our estimator with the weights of a fitted scikit-learn perceptron, or of a Pipeline that ends in one.
 
     Parameters
     ----------
-    estimator : sklearn.neural_network.MLPClassifier or MLPRegressor
-        Fitted.
+    estimator : sklearn.neural_network.MLPClassifier or MLPRegressor, or sklearn.pipeline.Pipeline
+        Fitted.  What is before the perceptron may be StandardScaler, MinMaxScaler, MaxAbsScaler, RobustScaler,
+        SimpleImputer, OneHotEncoder, and ColumnTransformer and Pipeline of these.
 
     Returns
     -------
     MLPClassifier or MLPRegressor
-        With the same arguments, weights, classes and loss curve; predictions are equal to rounding.  Training it
-        on (``warm_start``, ``partial_fit``) begins with a fresh optimizer.
+        With the same arguments, weights, classes and loss curve; predictions are equal to rounding.  Scalers become
+        ``standardize=True`` with their own numbers in ``scaler_``; with categories the Pipeline becomes
+        ``categorical_features`` and ``encoder_``, whose matrix is float32.  There a missing category counts as none.
+        Training it on (``warm_start``, ``partial_fit``) begins with a fresh optimizer; `fit` measures anew.
 
     Raises
     ------
@@ -51,6 +56,9 @@ def from_sklearn(estimator: Any) -> BaseMLP:
     >>> bool((ours.predict(X) == theirs.predict(X)).all())
     True
     """
+    front, steps, whole = None, [], estimator
+    if isinstance(estimator, Pipeline):
+        *steps, (_, estimator) = estimator.steps
     kinds = {neural_network.MLPClassifier: MLPClassifier, neural_network.MLPRegressor: MLPRegressor}
     kind = kinds.get(type(estimator))
     if kind is None:
@@ -61,10 +69,22 @@ def from_sklearn(estimator: Any) -> BaseMLP:
     if not hasattr(estimator, "coefs_"):
         raise OptionError("from_sklearn: expected a fitted estimator, got one without weights. Call fit first.")
     ours: BaseMLP = kind(**estimator.get_params())
+    coefs, intercepts = list(estimator.coefs_), list(estimator.intercepts_)
+    if steps:
+        names = getattr(whole, "feature_names_in_", None)
+        front = read_front(steps, Layer1(coefs[0], intercepts[0]), names, whole.n_features_in_)
+        coefs[0], intercepts[0] = front.layer
+        ours.set_params(standardize=front.scaler is not None)
+        if front.encoder is not None:
+            ours.set_params(categorical_features=front.categorical)
+            ours.encoder_ = front.encoder
     _copy(_OF_DATA, estimator, ours)
-    hidden = [coef.shape[1] for coef in estimator.coefs_[:-1]]
-    start(ours, np.empty((1, estimator.n_features_in_), estimator.coefs_[0].dtype), hidden)
-    ours.coefs_, ours.intercepts_ = estimator.coefs_, estimator.intercepts_
+    _copy(("n_features_in_", "feature_names_in_"), whole, ours)
+    hidden = [coef.shape[1] for coef in coefs[:-1]]
+    start(ours, np.empty((1, coefs[0].shape[0]), estimator.coefs_[0].dtype), hidden)
+    ours.coefs_, ours.intercepts_ = coefs, intercepts
+    if front is not None:
+        ours.scaler_ = front.scaler
     _copy(_RECORDS, estimator, ours)
     return ours
 
@@ -76,12 +96,14 @@ def to_sklearn(estimator: BaseMLP) -> Any:
     ----------
     estimator : MLPClassifier or MLPRegressor
         Fitted, with an architecture that scikit-learn has: one of its four activations, no norms, no skips, no
-        ensemble, no scaler; dropout is left behind, for it acts in training only.
+        ensemble; dropout is left behind, for it acts in training only.
 
     Returns
     -------
-    sklearn.neural_network.MLPClassifier or MLPRegressor
-        Predictions are equal to rounding.
+    sklearn.neural_network.MLPClassifier or MLPRegressor, or sklearn.pipeline.Pipeline
+        Predictions are equal to rounding.  With ``standardize`` it is a Pipeline of a StandardScaler and the
+        perceptron; with ``categorical_features`` one of a ColumnTransformer and the perceptron, of scikit-learn's
+        own parts, so that it needs no xpnn (but pandas, here and there).
 
     Raises
     ------
@@ -102,6 +124,7 @@ def to_sklearn(estimator: BaseMLP) -> Any:
     theirs.n_layers_ = estimator.n_layers_
     theirs.coefs_ = [np.array(to_numpy(w)) for w in estimator.coefs_]
     theirs.intercepts_ = [np.array(to_numpy(b)) for b in estimator.intercepts_]
+    front = _front_of(estimator, theirs)
     if classifies:
         binarizer = LabelBinarizer()
         multilabel = estimator.out_activation_ == "logistic" and estimator.n_outputs_ > 1
@@ -111,7 +134,24 @@ def to_sklearn(estimator: BaseMLP) -> Any:
             binarizer.y_type_ = "multilabel-indicator"
             binarizer.classes_ = estimator.classes_
     theirs._no_improvement_count = getattr(estimator, "_no_improvement_count", 0)
-    return theirs
+    return theirs if front is None else Pipeline([(type(part).__name__.lower(), part) for part in (front, theirs)])
+
+
+def _front_of(estimator: BaseMLP, theirs: Any) -> Any:
+    """Return what stands before the perceptron in a Pipeline, None for nothing; its first layer follows."""
+    scaler, encoder = estimator.scaler_, vars(estimator).get("encoder_")
+    if encoder is None:
+        front = None if scaler is None else write_scaler(scaler, getattr(estimator, "feature_names_in_", None))
+    else:
+        weight, bias = (np.asarray(part[0], dtype=np.float64) for part in (theirs.coefs_, theirs.intercepts_))
+        if scaler is not None:
+            weight = weight / np.asarray(scaler.scale)[:, None]
+            bias = bias - np.asarray(scaler.shift) @ weight
+        front, (theirs.coefs_[0], theirs.intercepts_[0]) = write_encoder(encoder, Layer1(weight, bias))
+        theirs.n_features_in_ = len(theirs.coefs_[0])
+    if front is not None and hasattr(theirs, "feature_names_in_"):
+        del theirs.feature_names_in_  # which the first step knows
+    return front
 
 
 def _copy(names: Sequence[str], source: Any, target: Any) -> None:
@@ -129,9 +169,7 @@ def _check_convertible(estimator: BaseMLP) -> None:
         "two outputs for two classes": estimator.n_outputs_ == 2
         and len(getattr(estimator, "classes_", ())) == 2
         and estimator.out_activation_ == "softmax",
-        "categorical_features": "encoder_" in vars(estimator),
         "an ensemble": estimator.n_ensemble is not None,
-        "standardize=True": estimator.scaler_ is not None,
         f"the loss {loss!r}": loss not in ("log_loss", "squared_error", "poisson"),
     }
     found = [what for what, there in problems.items() if there]

@@ -211,7 +211,7 @@ class _Reader:
                 "keras.Input((n_features,)), or call it on a batch."
             )
         self.chain = Chain("from_keras", bool(model.trainable_variables))
-        dtypes = {keras.backend.standardize_dtype(v.dtype) for v in model.weights if "seed" not in v.path}
+        dtypes = {keras.backend.standardize_dtype(v.dtype) for v in model.weights}
         names = {"float16": "float32", "bfloat16": "float32", "float32": "float32", "float64": "float64"}
         if len(dtypes) > 1 or not dtypes <= names.keys():
             raise OptionError(
