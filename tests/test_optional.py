@@ -29,6 +29,7 @@ USES = {
     "cupy": ("import xpnn; xpnn.get_backend('cupy')", "get_backend"),
     "array_api_strict": ("import xpnn; xpnn.get_backend('strict')", "get_backend"),
     "numba": ("import xpnn; xpnn.get_backend('numpy', compiled=True)", "get_backend"),
+    "onnx": (NET + "net.to_onnx('/dev/null')", "to_onnx"),
 }
 BLOCK = """
 import importlib.abc, importlib.util, sys

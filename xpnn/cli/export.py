@@ -3,33 +3,50 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..arguments import printable
-from ..errors import OptionError
-from ..predictor import load_predictor
-from .options import add_json, print_json
+from ..data.arrays import some_rows, take_rows
+from ..data.csv import Table
+from ..data.encoder import TableEncoder
+from ..errors import OptionError, XpnnError
+from ..predictor import Predictor, load_predictor
+from .options import add_json, add_table, print_json
+from .score import read_raw
+from .sources import BUILTIN, kind_of
 
 __all__ = ["add_commands"]
 
 #: Options that name a file to write, and the methods of a model that write it.
 _FORMATS = {"onnx": "to_onnx", "c": "to_c", "python": "to_python"}
+_MOST_ROWS = 2000
 
 
 def add_commands(commands: Any) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "export",
-        usage="xpnn export MODEL --onnx FILE | --c FILE | --python FILE",
+        usage="xpnn export MODEL --onnx FILE | --c FILE | --python FILE [options]",
         help="write a saved model as a file that other programs read",
         description="Write a saved model, from raw columns to its answers, as one file in another format, and compare "
-        "what that file answers with what the model does. Nothing is written where they differ.",
+        "what that file answers with what the model does. Where they differ, nothing is written.",
     )
     parser.add_argument("model", metavar="MODEL", help="a folder or file from xpnn train, or from save() of a model")
-    parser.add_argument("--onnx", metavar="FILE", help="ONNX, which runs nearly everywhere by onnxruntime")
+    parser.add_argument("--onnx", metavar="FILE", help="ONNX, which onnxruntime runs nearly everywhere")
     parser.add_argument("--c", metavar="FILE", help="a C99 header that needs nothing else")
     parser.add_argument("--python", metavar="FILE", help="a Python file that needs NumPy alone")
+    parser.add_argument(
+        "--rows",
+        metavar="FILE",
+        help="rows to compare on, of which 2000 are drawn; default the file of the training, or made-up rows if it is "
+        "gone",
+    )
     add_json(parser)
+    add_table(parser, labels=False, trained=True)
     parser.set_defaults(run=run_export)
 
 
@@ -38,12 +55,39 @@ def run_export(args: argparse.Namespace) -> int:
     asked = {name: getattr(args, name) for name in _FORMATS if getattr(args, name) is not None}
     if not asked:
         raise OptionError("expected a format and a file, got none. Add --onnx FILE, --c FILE or --python FILE.")
+    for path in asked.values():
+        if Path(path).expanduser().is_dir():
+            raise OptionError(f"expected a file to write, got the folder {path!r}. Name a file in it.")
     predictor = load_predictor(args.model)
-    checks = {name: getattr(predictor, _FORMATS[name])(path) for name, path in asked.items()}
+    rows, of = _rows(args, predictor)
+    checks = {name: getattr(predictor, _FORMATS[name])(path, rows=rows) for name, path in asked.items()}
     if args.json:
-        print_json({name: {"file": asked[name], **check.to_dict()} for name, check in checks.items()})
+        print_json({name: {"file": asked[name], "of": of, **check.to_dict()} for name, check in checks.items()})
         return 0
     for name, check in checks.items():
-        print(f"wrote {printable(str(asked[name]))}")
+        print(f"wrote {printable(str(asked[name]))}, compared with the model on {printable(of)}")
         print(check)
     return 0
+
+
+def _rows(args: argparse.Namespace, predictor: Predictor) -> tuple[Any, str]:
+    """Return raw rows to compare on, None for made-up ones, and what they are."""
+    source: Any = args.rows or predictor.info.get("source")
+    made_up = "made-up rows"
+    there = isinstance(source, str) and (args.rows is not None or source in BUILTIN or Path(source).is_file())
+    if not there:
+        return None, made_up
+    given = argparse.Namespace(**{**vars(args), "file": source, "target": None, "data_dir": None})
+    try:
+        if source not in BUILTIN:
+            kind_of(source)
+        raw, _ = read_raw(given, predictor, targets=False, remarks=False)
+        if isinstance(raw, Table) and isinstance(predictor.encoder, TableEncoder):
+            raw = predictor.encoder.read(raw)
+    except XpnnError as error:
+        if args.rows is not None:
+            raise
+        print(f"note: {printable(source)} cannot be read as in training: {printable(str(error))}", file=sys.stderr)
+        return None, made_up
+    n = len(next(iter(raw.values()))) if isinstance(raw, dict) else len(raw)
+    return take_rows(raw, some_rows(n, _MOST_ROWS, np.random.default_rng(0))), f"rows of {Path(source).name}"

@@ -40,7 +40,7 @@ from .sources import (
     stem_of,
 )
 
-__all__ = ["add_commands"]
+__all__ = ["add_commands", "read_raw"]
 
 _ACTS_ON: dict[str, tuple[Kind, ...]] = {
     "target": ("table", "arrays", "stream"),
@@ -106,8 +106,8 @@ def _load(args: argparse.Namespace) -> Predictor:
     return predictor
 
 
-def _read(args: argparse.Namespace, predictor: Predictor, *, targets: bool) -> tuple[Any, Any]:
-    """Read a file as the model wants it: (raw, y or None)."""
+def read_raw(args: argparse.Namespace, predictor: Predictor, *, targets: bool, remarks: bool = True) -> tuple[Any, Any]:
+    """Read a file as the model wants it: (raw, y or None); say on stderr what is made of gaps and new categories."""
     kind = kind_of(args.file)
     if args.file in BUILTIN:
         return _held_out(args, predictor)
@@ -141,7 +141,7 @@ def _read(args: argparse.Namespace, predictor: Predictor, *, targets: bool) -> t
         )
     for note in position_notes(table, trained, args.file):
         print(note, file=sys.stderr)
-    if isinstance(predictor.encoder, TableEncoder):
+    if remarks and isinstance(predictor.encoder, TableEncoder):
         for remark in predictor.encoder.remarks(table):
             print(printable(remark), file=sys.stderr)
     return table, None if target is None else table.cells[str(table.target_name)]
@@ -179,7 +179,7 @@ def run_predict(args: argparse.Namespace) -> int:
     predictor = _load(args)
     if args.proba and not isinstance(predictor.target, ClassTarget):
         raise OptionError("--proba: expected a classifier, got a model of numbers. Leave the option out.")
-    raw, _ = _read(args, predictor, targets=False)
+    raw, _ = read_raw(args, predictor, targets=False)
     out = predictor.predict_proba(raw)
     header, columns = ["prediction"], [predictor.decode(out).tolist()]
     if args.proba and isinstance(predictor.target, ClassTarget):
@@ -245,7 +245,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
     predictor = _load(args)
     if args.strip_target is not None and not isinstance(predictor.target, ClassTarget):
         raise OptionError("--strip-target: expected a classifier, got a model of numbers. Leave the option out.")
-    raw, y = _read(args, predictor, targets=True)
+    raw, y = read_raw(args, predictor, targets=True)
     scores = predictor.score(raw, np.asarray(y), strip=args.strip_target)
     if args.json:
         print_json({"file": args.file, **scores})

@@ -45,7 +45,9 @@ def _place_categories(layer: Layer, X: HostArray, rng: np.random.Generator) -> N
         for width, inner in layer.groups:
             _place_categories(inner, X[:, start : start + width], rng)
             start += width
-    elif layer.takes_categories:
+    elif layer.sublayers():
+        _place_categories(layer.sublayers()[0], X, rng)
+    elif layer.takes_categories:  # of somebody's own
         X[...] = 0.0
 
 

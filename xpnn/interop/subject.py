@@ -78,8 +78,8 @@ def subject_of(model: Any, *, loss: Loss | None = None, coverage: float | None =
     Examples
     --------
     >>> import xpnn
-    >>> subject_of(xpnn.mlp([2, 3, 1])).graph.outputs
-    {'outputs': 'v4'}
+    >>> subject_of(xpnn.mlp([2, 3, 1])).graph
+    Graph(1 inputs, 3 operations, 10 numbers, outputs 'outputs')
     """
     if isinstance(model, Sequential):
         return _of_network(_on_host(model), loss)
@@ -87,7 +87,7 @@ def subject_of(model: Any, *, loss: Loss | None = None, coverage: float | None =
         raise OptionError(f"export: {type(model).__name__} has a loss already. Leave loss= away.")
     if isinstance(model, Predictor):
         return _of_predictor(model, coverage)
-    if isinstance(predictor := vars(model).get("predictor_"), Predictor):
+    if isinstance(predictor := getattr(model, "predictor_", None), Predictor):
         return _of_predictor(predictor, coverage)
     if hasattr(model, "trained_loss"):
         return _of_estimator(model)

@@ -7,9 +7,9 @@ value has no axes of size 1 before the first other one: of a row of n features t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -31,6 +31,13 @@ class _Memory:
     """What arrays share that are views of each other: how often it was written to."""
 
     version: int = 0
+
+
+class _Origin(NamedTuple):
+    """What an array is a view of, and how the value of that follows from the view."""
+
+    whole: Traced
+    from_view: Callable[[Traced], str]
 
 
 def _reads(what: str) -> Callable[..., Any]:
@@ -69,9 +76,9 @@ class Traced:
     __array_ufunc__ = None  # NumPy's functions refuse it, and its operators leave the word to ours
     __hash__ = object.__hash__
 
-    def __init__(self, builder: Builder, value: str, shape: Shape, memory: _Memory | None = None) -> None:
-        self.builder, self._value, self.shape = builder, value, shape
-        self._memory = memory or _Memory()
+    def __init__(self, builder: Builder, value: str, shape: Shape, origin: _Origin | None = None) -> None:
+        self.builder, self._value, self.shape, self._origin = builder, value, shape, origin
+        self._memory: _Memory = _Memory() if origin is None else origin.whole._memory
         self._version = self._memory.version
 
     # -- what is known ----------------------------------------------------------------------------------------
@@ -79,7 +86,7 @@ class Traced:
     def value(self) -> str:
         """The name of the value in the graph."""
         if self._version != self._memory.version:
-            raise TracingError("reads an array after a view of it was written to. Write to the array itself")
+            raise TracingError("reads a view of an array after another was written to. Take it anew")
         return self._value
 
     @property
@@ -173,13 +180,18 @@ class Traced:
         shape = tuple(self.size // rest if n == -1 else n for n in shape)
         if math.prod(shape) != self.size:
             raise TracingError(f"reshapes {self.shape}, of a single row, to {shape}")
-        return Traced(self.builder, self.builder.reshape(self.value, squeezed(shape)), shape, self._memory)
+        origin = _Origin(self, lambda view: self.builder.reshape(view.value, squeezed(self.shape)))
+        return Traced(self.builder, self.builder.reshape(self.value, squeezed(shape)), shape, origin)
 
     def permuted(self, axes: Shape) -> Traced:
         """Return a view with axes in another order."""
         shape = tuple(self.shape[axis] for axis in axes)
         value = self.builder.op("transpose", in_full(self), axes=axes)
-        return Traced(self.builder, self.builder.reshape(value, squeezed(shape)), shape, self._memory)
+        back = tuple(int(k) for k in np.argsort(axes))
+        origin = _Origin(
+            self, lambda view: made(self, view.builder.op("transpose", in_full(view), axes=back), self.shape).value
+        )
+        return Traced(self.builder, self.builder.reshape(value, squeezed(shape)), shape, origin)
 
     def __getitem__(self, key: Any) -> Traced:
         value, shape = in_full(self), []
@@ -193,28 +205,41 @@ class Traced:
             value = self.builder.op("slice", value, axis=axis, start=start, stop=stop)
             shape += [stop - start] if kept else []
             axis += 1
-        return Traced(self.builder, self.builder.reshape(value, squeezed(tuple(shape))), tuple(shape), self._memory)
+        origin = _Origin(self, lambda view: self._with_part(tuple(p for p in places if p is not None), view))
+        return Traced(self.builder, self.builder.reshape(value, squeezed(tuple(shape))), tuple(shape), origin)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         places = _places(key, self.shape)
         if None in places:
             raise TracingError("writes to an array through a new axis")
         ends = [_bounds(place, n) for place, n in zip(places, self.shape, strict=True)]
-        part = tuple(stop - start for start, stop in ends)
-        seen = tuple(n for n, place in zip(part, places, strict=True) if isinstance(place, slice))
+        seen = tuple(b - a for (a, b), place in zip(ends, places, strict=True) if isinstance(place, slice))
         given = constant(self.builder, value, self.dtype)
         given = made(given, _expanded(given, np.broadcast_shapes(given.shape, seen)), seen)
-        given = made(given, self.builder.cast(given.value, self.dtype.name), seen)
-        written = _overwritten(self.builder, in_full(self), self.shape, ends, in_full(given.reshaped(part)), -self.ndim)
-        self.write(made(self, self.builder.reshape(written, squeezed(self.shape)), self.shape))
+        self.write(made(self, self._with_part(places, given), self.shape))
+
+    def _with_part(self, places: Sequence[Any], new: Traced) -> str:
+        """Return the value of this array with a part of it exchanged."""
+        ends = [_bounds(place, n) for place, n in zip(places, self.shape, strict=True)]
+        part = tuple(stop - start for start, stop in ends)
+        cast = self.builder.reshape(self.builder.cast(new.value, self.dtype.name), part)
+        old = self.builder.reshape(self._value, self.shape)
+        return self.builder.reshape(
+            _overwritten(self.builder, old, self.shape, ends, cast, -self.ndim), squeezed(self.shape)
+        )
 
     def write(self, new: Traced) -> Traced:
-        """Take the values of another array: for this one, and no longer for its views."""
+        """Take the values of another array: for this one, and what it is a view of."""
         if new.shape != self.shape:
             raise TracingError(f"writes an array of shape {new.shape} over one of {self.shape}")
         self._value = self.builder.cast(new.value, self.dtype.name)
         self._memory.version += 1
         self._version = self._memory.version
+        view = self
+        while view._origin is not None:
+            whole, from_view = view._origin
+            whole._value, whole._version = from_view(view), self._memory.version
+            view = whole
         return self
 
 

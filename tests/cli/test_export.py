@@ -1,0 +1,101 @@
+"""``xpnn export``: files of other formats from a run."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from commands import refused, run
+
+import xpnn
+from xpnn.data import load_csv
+
+pytest.importorskip("onnxruntime", reason="needs onnxruntime: pip install 'xpnn[onnx]'")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run on a small table, and the table."""
+    folder = tmp_path_factory.mktemp("export")
+    rng = np.random.default_rng(0)
+    rows = [f"{a:.3f},{'uvw'[k % 3]},{'yes' if a > 0 else 'no'}" for k, a in enumerate(rng.normal(size=150))]
+    table = folder / "table.csv"
+    table.write_text("a,kind,y\n" + "\n".join(rows) + "\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("xpnn.cli.results._pictures", lambda *args: [])
+        patch.setattr("xpnn.cli.problem.Problem.trained", lambda *args: None)
+        done = run(
+            "train", table, "--target", "y", "--preset", "quick", "--epochs", 2, "--quiet", "--out", folder / "run"
+        )
+    assert done.status == 0, done.err
+    return folder / "run", table
+
+
+def test_the_rows_of_the_training_are_compared(trained, tmp_path):
+    folder, table = trained
+    done = run("export", folder, "--onnx", tmp_path / "m.onnx")
+    assert done.status == 0
+    lines = done.out.splitlines()
+    assert lines[0] == f"wrote {tmp_path / 'm.onnx'}, compared with the model on rows of table.csv"
+    assert lines[1].split()[:3] == ["rows", "checked", "150"]
+    assert lines[2].split() == ["labels", "equal", "150"]
+    assert lines[3].startswith("max |Δ| probabilities")
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(tmp_path / "m.onnx"), providers=["CPUExecutionProvider"])
+    columns = load_csv(table).read()
+    feeds = {"a": columns["a"][:, None], "kind": columns["kind"][:, None].astype(object)}
+    label, _ = session.run(["label", "probabilities"], feeds)
+    assert label.tolist() == xpnn.load_predictor(folder).predict(columns).tolist()
+
+
+def test_other_rows_and_made_up_ones(trained, tmp_path, monkeypatch):
+    folder, table = trained
+    other = tmp_path / "other.csv"
+    other.write_text("kind;a\nu;1.5\n;\nz;-2\n")
+    done = run("export", folder, "--onnx", tmp_path / "m.onnx", "--rows", other, "--delimiter", ";", "--json")
+    assert done.json["onnx"]["rows"] == 3
+    assert done.json["onnx"]["of"] == "rows of other.csv"
+    assert done.json["onnx"]["labels_differ"] == 0
+    kept = table.read_bytes()
+    table.rename(tmp_path / "gone.csv")
+    try:
+        assert (
+            "compared with the model on made-up rows\nrows checked               500"
+            in run("export", folder, "--onnx", tmp_path / "m.onnx").out
+        )
+        table.write_text("b,c\n1,2\n")
+        done = run("export", folder, "--onnx", tmp_path / "m.onnx")
+        assert done.status == 0
+        assert "cannot be read as in training" in done.err
+        assert "made-up rows" in done.out
+    finally:
+        table.write_bytes(kept)
+
+
+def test_what_is_wrong_is_told_in_a_line(trained, tmp_path):
+    folder, _ = trained
+    file = tmp_path / "m.onnx"
+    refused(run("export", folder), "expected a format and a file, got none")
+    refused(run("export", folder, "--onnx", tmp_path), "expected a file to write, got the folder")
+    refused(run("export", folder, "--onnx", file, "--rows", bad(tmp_path)), "expected the training columns")
+    refused(run("export", tmp_path / "nowhere", "--onnx", file), "nowhere")
+    assert not file.exists()
+
+
+def bad(folder):
+    path = folder / "bad.csv"
+    path.write_text("b\n1\n")
+    return path
+
+
+def test_arrays(tmp_path):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "d.npz", X=rng.normal(size=(60, 3)).astype(np.float32), y=rng.integers(0, 2, 60))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("xpnn.cli.results._pictures", lambda *args: [])
+        patch.setattr("xpnn.cli.problem.Problem.trained", lambda *args: None)
+        done = run("train", tmp_path / "d.npz", "--epochs", 1, "--hidden", "4", "--quiet", "--out", tmp_path / "run")
+    assert done.status == 0, done.err
+    done = run("export", tmp_path / "run", "--onnx", tmp_path / "m.onnx")
+    assert "rows of d.npz" in done.out
+    assert done.out.splitlines()[2].split() == ["labels", "equal", "60"]
