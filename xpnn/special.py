@@ -31,7 +31,7 @@ def _replaceable(function: Callable[..., Array]) -> Callable[..., Array]:
 
 
 # float32: erf(x) = x P(x^2) / Q(x^2) on |x| <= 4, highest power first; beyond, erf rounds to 1.
-_P32 = (
+ERF_P32 = (
     -2.72614225801306e-10,
     2.77068142495902e-8,
     -2.10102402082508e-6,
@@ -40,7 +40,7 @@ _P32 = (
     -2.95459980854025e-3,
     -1.60960333262415e-2,
 )
-_Q32 = (
+ERF_Q32 = (
     -1.45660718464996e-5,
     -2.13374055278905e-4,
     -1.68282697438203e-3,
@@ -118,8 +118,8 @@ def erf(x: Array, *, xp: Namespace) -> Array:
     if x.dtype == xp.float32:
         x = xp.minimum(xp.maximum(x, -4.0), 4.0)
         z = x * x
-        x = x * _polynomial(_P32, z)
-        x /= _polynomial(_Q32, z)
+        x = x * _polynomial(ERF_P32, z)
+        x /= _polynomial(ERF_Q32, z)
         return x
     if x.dtype != xp.float64:
         raise DTypeError(f"erf: expected float32 or float64, got {x.dtype}. Convert with xp.astype(x, xp.float32).")
