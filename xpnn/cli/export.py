@@ -45,6 +45,8 @@ def add_commands(commands: Any) -> None:
         help="rows to compare on, of which 2000 are drawn; default the file of the training, or made-up rows if it is "
         "gone",
     )
+    text = "write C and Python without running them: where there is no C compiler, or the check takes too long"
+    parser.add_argument("--no-check", action="store_true", help=text)
     add_json(parser)
     add_table(parser, labels=False, trained=True)
     parser.set_defaults(run=run_export)
@@ -58,15 +60,21 @@ def run_export(args: argparse.Namespace) -> int:
     for path in asked.values():
         if Path(path).expanduser().is_dir():
             raise OptionError(f"expected a file to write, got the folder {path!r}. Name a file in it.")
+    if args.no_check and "onnx" in asked:
+        raise OptionError("--no-check: expected C or Python alone, got --onnx, which is always checked. Leave one out.")
     predictor = load_predictor(args.model)
-    rows, of = _rows(args, predictor)
-    checks = {name: getattr(predictor, _FORMATS[name])(path, rows=rows) for name, path in asked.items()}
+    rows, of = (None, "") if args.no_check else _rows(args, predictor)
+    options = {"check": False} if args.no_check else {"rows": rows}
+    checks = {name: getattr(predictor, _FORMATS[name])(path, **options) for name, path in asked.items()}
     if args.json:
-        print_json({name: {"file": asked[name], "of": of, **check.to_dict()} for name, check in checks.items()})
+        facts = {name: {} if check is None else {"of": of, **check.to_dict()} for name, check in checks.items()}
+        print_json({name: {"file": asked[name], "checked": bool(fact), **fact} for name, fact in facts.items()})
         return 0
     for name, check in checks.items():
-        print(f"wrote {printable(str(asked[name]))}, compared with the model on {printable(of)}")
-        print(check)
+        how = "not compared with the model" if check is None else f"compared with the model on {printable(of)}"
+        print(f"wrote {printable(str(asked[name]))}, {how}")
+        if check is not None:
+            print(check)
     return 0
 
 

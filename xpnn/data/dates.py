@@ -65,6 +65,11 @@ class DateFormat:
         if self.order not in _READ:
             raise ValueError(f"an order of {self.order!r}")
 
+    @property
+    def pattern(self) -> str:
+        """The regular expression of a date, whatever the case of its letters, with groups named after its parts."""
+        return _READ[self.order].pattern
+
     def parse(self, cells: npt.NDArray[Any], name: str) -> Times:
         """Return text as times without a zone, NaT for missing cells; or say which row is no date."""
         levels = list(dict.fromkeys(cells.tolist()))
