@@ -24,10 +24,7 @@ from .graph import Graph
 __all__ = ["Program", "compiler"]
 
 HostArray = npt.NDArray[Any]
-_READ = """
-#include <stdio.h>
-#include <stdlib.h>
-
+_TEXT = """
 static char *text(void)
 {
     int32_t length;
@@ -39,7 +36,8 @@ static char *text(void)
     held[length] = '\\0';
     return held;
 }
-
+"""
+_NUMBER = """
 static void number(void *to, size_t size)
 {
     if (fread(to, size, 1, stdin) != 1)
@@ -100,7 +98,10 @@ class Program:
     def source(self) -> str:
         """Return the program's text."""
         parts = [f'#include "{header.prefix}.h"' for header in self.headers]
-        parts += [_READ, *(_reader(header) for header in self.headers), "int main(int count, char **given)\n{"]
+        kinds = {each.kind for header in self.headers for each in header.graph.inputs}
+        parts += ["#include <stdio.h>\n#include <stdlib.h>", _TEXT if "text" in kinds else ""]
+        parts += [_NUMBER if kinds - {"text"} else "", *map(_reader, self.headers)]
+        parts += ["int main(int count, char **given)\n{"]
         parts += ["    const int model = count > 1 ? atoi(given[1]) : 0, rows = count > 2 ? atoi(given[2]) : 0;"]
         parts += [f"    if (model == {k})\n        read_{h.prefix}(rows);" for k, h in enumerate(self.headers)]
         return "\n".join([*parts, "    return 0;\n}\n"])

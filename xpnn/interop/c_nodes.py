@@ -181,9 +181,7 @@ class Statements:
     def write(self, node: Node) -> Iterator[str]:
         """Yield the lines that compute a node."""
         out = node.output
-        if out in self.plan.inside or self.dtype(out) == "text":
-            return
-        if out in self.plan.places and node.op in ("reshape", "slice") and self._lies_in(node):
+        if out in self.plan.inside or out in self.plan.parts or self.dtype(out) == "text":
             return
         if math.prod(self.shape(out)) == 1 and node.op in FORMULAS:
             yield f"const {TYPES[self.dtype(out)]} {out} = {self.formula(node, lambda name: '0')};"
@@ -193,10 +191,6 @@ class Statements:
             if out not in self.plan.places:
                 yield f"{TYPES[self.dtype(out)]} {out};"
             yield from getattr(self, f"_{node.op}")(node)
-
-    def _lies_in(self, node: Node) -> bool:
-        whole, part = self.plan.places.get(node.inputs[0]), self.plan.places[node.output]
-        return whole is not None and whole.base == part.base and (node.op == "slice" or whole.offset == part.offset)
 
     def _leaves(self, name: str) -> Iterator[str]:
         if name in self.plan.inside:

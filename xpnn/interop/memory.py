@@ -43,12 +43,15 @@ class Plan:
         Values that are parts of a formula.
     places : dict of str to Place
         Of values of more than one element.
+    parts : frozenset of str
+        Values that lie where the one does that they are a part of: nothing is to be computed.
     sizes : dict of str to int
         Elements of the array of each dtype.
     """
 
     inside: frozenset[str]
     places: dict[str, Place]
+    parts: frozenset[str]
     sizes: dict[str, int]
 
 
@@ -67,7 +70,7 @@ def plan(graph: Graph) -> Plan:
     """
     made = _Planner(graph)
     made.lay_out()
-    return Plan(made.inside, made.places, made.sizes)
+    return Plan(made.inside, made.places, frozenset(made.parts), made.sizes)
 
 
 class _Planner:
@@ -80,6 +83,7 @@ class _Planner:
                 self.users[name].append(node)
         self.inside = frozenset(self._formulas())
         self.places: dict[str, Place] = {}
+        self.parts: set[str] = set()
         self.sizes: dict[str, int] = {}
         self.taken: dict[str, dict[str, tuple[int, int]]] = {}  # by dtype: value that was laid there, (start, stop)
         self.root: dict[str, str] = {}  # in whose place a value lies
@@ -153,6 +157,7 @@ class _Planner:
         found = self.places[whole]
         self.places[node.output] = Place(found.base, found.offset + offset)
         self.root[node.output] = self.root[whole]
+        self.parts.add(node.output)
         return True
 
     def _is_over(self, node: Node, step: int, last: dict[str, int]) -> bool:

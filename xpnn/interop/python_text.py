@@ -210,13 +210,26 @@ def python_text(graph: Graph, readers: Mapping[str, Reader], table: Mapping[str,
     lines = [line for node in graph.nodes if (line := _line(node, graph))]
     body = _predict(graph, readers, lines, features=features)
     used = "\n".join(lines)
-    parts = [_head(graph, features=features), _ARRAY]
+    parts = [_ARRAY]
     parts += [text for name, text in _HELPERS.items() if f"{name}(" in used]
     if not features:
         parts += [_words(), *(text for name, text in _READERS.items() if name in {n for n, _ in readers.values()})]
         parts += [_COLUMNS, _reading(table or {})]
     parts += [_constants(graph), body, _FEATURES if features else _MAIN, _END]
-    return "\n\n".join(part.strip("\n") for part in parts if part) + "\n"
+    text = "\n\n\n".join(part.strip("\n") for part in parts if part) + "\n"
+    modules = [name for name in ("base64", "csv", "math", "re", "sys") if f"{name}." in text]
+    return "\n".join(
+        [
+            _head(graph, features=features),
+            "",
+            *(f"import {name}" for name in modules),
+            "",
+            "import numpy as np",
+            "",
+            "",
+            text,
+        ]
+    )
 
 
 def _head(graph: Graph, *, features: bool) -> str:
@@ -230,15 +243,7 @@ def _head(graph: Graph, *, features: bool) -> str:
     predict({given})
 
     python THIS_FILE.py ROWS.csv
-"""
-
-import base64
-import csv
-import math
-import re
-import sys
-
-import numpy as np'''
+"""'''
 
 
 def _shown(text: str) -> str:
@@ -295,7 +300,8 @@ def _predict(graph: Graph, readers: Mapping[str, Reader], lines: Sequence[str], 
         dtype = "object" if each.dtype == "text" else _DTYPES[each.dtype]
         more = "".join(f", {name}={value!a}" for name, value in options.items())
         inner += [f"{each.value} = _column(columns, {each.name!a}, {read}, {dtype}{more})"]
-    inner += ['with np.errstate(all="ignore"):', *(f"    {line}" for line in lines)]
+    if lines:
+        inner += ['with np.errstate(all="ignore"):', *(f"    {line}" for line in lines)]
     inner += [f"return {{{', '.join(f'{name!r}: {value}' for name, value in graph.outputs.items())}}}"]
     return f"def predict({given}):\n" + "\n".join(f"    {line}" for line in inner)
 

@@ -1,0 +1,26 @@
+"""The recipes of the page on serving: each block is run, with the packages that it is about."""
+
+from __future__ import annotations
+
+import pytest
+from pages import SERVING, run, runnable
+from places import PROJECT
+
+PAGE = PROJECT / "docs" / "serving.md"
+NEEDED = {"fastapi": ("httpx",), "dask": ("dask.dataframe",), "ray": ("ray.data",)}
+
+
+def test_every_package_has_a_recipe():
+    assert {block.needs for block in runnable(PAGE)} == {None, *SERVING}
+
+
+@pytest.mark.filterwarnings("ignore")  # of those packages, from within
+@pytest.mark.parametrize("package", SERVING)
+def test_a_recipe(package, tmp_path, monkeypatch):
+    for need in (package, "pandas", "onnxruntime", *NEEDED.get(package, ())):
+        pytest.importorskip(need)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": "__main__"}
+    for block in runnable(PAGE):
+        if block.needs in (None, package):
+            run(PAGE, block, names, warned=False)  # those packages warn of themselves
