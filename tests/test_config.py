@@ -424,6 +424,8 @@ def test_predictors_are_written_as_0_1_wrote_them(tmp_path):
         assert [(key, a.dtype, a.shape, a.tobytes()) for key, a in tensors.items()] == [
             (key, a.dtype, a.shape, a.tobytes()) for key, a in before.items()
         ]
+        assert described.pop("written_by") == xpnn.__version__
+        assert described_before.pop("written_by") == "0.1.0"
         assert json.dumps(without(described, "digest", "spelling")) == json.dumps(described_before), "and what is new"
 
 

@@ -67,9 +67,10 @@ def test_every_missing_package_is_told_with_the_command_that_brings_it():
         assert "pip install" in lines[name], lines[name]
 
 
-def test_import_from_the_estimators_names_the_extra():
-    """As somebody meets it: the last line of a traceback."""
-    said = run(BLOCK.replace("MODULES", "['sklearn']") + "from xpnn.estimators import MLPClassifier")
+@pytest.mark.parametrize("absent", [["sklearn"], ["sklearn", "scipy", "joblib", "threadpoolctl"]])
+def test_import_from_the_estimators_names_the_extra(absent):
+    """As somebody meets it: the last line of a traceback; what comes with scikit-learn is missing too, mostly."""
+    said = run(BLOCK.replace("MODULES", repr(absent)) + "from xpnn.estimators import MLPClassifier")
     last = said.strip().splitlines()[-1]
     assert last.endswith("xpnn.estimators: needs scikit-learn. Run: pip install 'xpnn[sklearn]'"), said
 

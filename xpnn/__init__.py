@@ -118,7 +118,7 @@ from .training import (
     find_lr,
 )
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "ELU",

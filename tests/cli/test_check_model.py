@@ -10,6 +10,7 @@ from places import PROJECT
 
 from xpnn.data import InputSchema
 from xpnn.predictor import load_predictor
+from xpnn.tabular import TabularClassifier
 
 OLD = PROJECT / "tests" / "files" / "table_0_1.safetensors"
 
@@ -133,3 +134,29 @@ def test_what_0_1_wrote_is_read_as_ever(tmp_path):
     pd.DataFrame({**row, "t": [label]}).to_csv(tmp_path / "t.csv", index=False)
     ran = run("evaluate", OLD, tmp_path / "t.csv", "--target", "t", "--json")
     assert ran.status == 0, ran.err
+
+
+def test_an_estimator_that_0_1_wrote(tmp_path):
+    path = OLD.with_name("estimator_0_1.safetensors")
+    rows = {"size": [10.0, 80.0], "town": ["Ulm", "Graz"], "day": ["2024-01-05", "2024-02-25"]}
+    model = TabularClassifier.load(path)
+    expected = [[0.8256468772888184, 0.17435313761234283], [0.7213997840881348, 0.27860018610954285]]
+    np.testing.assert_allclose(model.predict_proba(rows), expected, rtol=1e-6)
+    pd.DataFrame({**rows, "y": ["no", "yes"]}).to_csv(tmp_path / "t.csv", index=False)
+    ran = run("predict", path, tmp_path / "t.csv", "--proba", "--out", "-")
+    assert ran.out == "prediction,p(no),p(yes)\nno,0.825647,0.174353\nno,0.7214,0.2786\n"
+    assert ran.err == ""
+    assert run("evaluate", path, tmp_path / "t.csv", "--target", "y", "--json").json["accuracy"] == 0.5
+    assert run("info", path, "--json").json["recipe"]["hidden"] == [4]
+    # Saved again it is as before, and once it has seen rows it knows what they held.
+    predictor = model.predictor_
+    predictor.schema = InputSchema.of(predictor.encoder, rows)
+    model.save(tmp_path / "m.safetensors")
+    assert run("check", tmp_path / "t.csv", "--model", tmp_path / "m.safetensors", "--fail-above", 0).status == 0
+
+
+def test_info_of_a_network_in_training():
+    ran = run("info", OLD.with_name("trainer_0_1.safetensors"), "--json")
+    assert ran.status == 0, ran.err
+    assert (ran.json["epochs"], ran.json["steps"], ran.json["parameters"]) == (2, 6, 40)
+    assert ran.json["optimizer"].startswith("AdamW(")

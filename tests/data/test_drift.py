@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import datetime
+import json
+import math
+
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from xpnn.data import InputSchema, TableEncoder, drift
 from xpnn.errors import DataError, DTypeError
@@ -165,3 +171,37 @@ def test_no_rows_and_no_columns(trained):
         drift(schema, {"size": np.empty(0)})
     with pytest.raises(DTypeError, match="expected columns by name"):
         drift(schema, np.zeros((3, 5)))
+
+
+# -- any table -----------------------------------------------------------------------------------------------------
+cells = {
+    "number": st.floats(-1e9, 1e9) | st.just(math.nan) | st.integers(-3, 3).map(float),
+    "word": st.sampled_from(["a", "b", "1", "1.0", "01", " a", "é", "\n", None]),
+    "day": st.datetimes(datetime.datetime(1, 1, 1), datetime.datetime(9999, 12, 31)).map(
+        lambda d: d.replace(microsecond=0)
+    ),
+    "flag": st.booleans() | st.none(),
+}
+
+
+@settings(max_examples=40)
+@given(st.lists(st.tuples(*cells.values()), min_size=2, max_size=30))
+def test_a_table_beside_itself_has_not_moved(rows):
+    columns = {
+        name: np.array(column, dtype=object) for name, column in zip(cells, zip(*rows, strict=True), strict=True)
+    }
+    columns["number"] = columns["number"].astype(np.float64)
+    try:
+        encoder = TableEncoder(categorical=["word"]).fit(columns)
+    except DataError:  # no column varies
+        return
+    schema = InputSchema.of(encoder, columns)
+    assert InputSchema.from_dict(json.loads(json.dumps(schema.to_dict()))) == schema
+    assert str(schema).count("\n") == len(schema.columns) + 1
+    found = drift(schema, columns, encoder=encoder)
+    assert found.psi == 0.0
+    assert found.above(0.0) == []
+    assert found.warning() is None
+    assert not any(column.outside or column.new for column in found.columns)
+    json.dumps(found.to_dict(), allow_nan=False)
+    assert encoder.transform(schema.example()).shape[0] == 1

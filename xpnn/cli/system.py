@@ -20,6 +20,7 @@ from ..data.input_schema import InputSchema
 from ..errors import FileFormatError
 from ..optional import PACKAGES, needs
 from ..predictor import model_file, network_tensors
+from ..training import Trainer
 from .options import add_json, print_json
 
 __all__ = ["add_commands", "versions"]
@@ -118,7 +119,8 @@ def run_info(args: argparse.Namespace) -> int:
     tensors, meta = read(model_file(args.model))
     if "network" not in meta:
         raise FileFormatError(f"{args.model} holds no network. Write it with xpnn.save or xpnn train.")
-    net = build(meta["network"], network_tensors(tensors))
+    trainer = Trainer.load(args.model) if "trainer" in meta else None
+    net = build(meta["network"], network_tensors(tensors)) if trainer is None else trainer.net
     predictor = meta.get("extra", {}).get("predictor")
     facts = {
         "written by": f"xpnn {meta['written_by']}",
@@ -126,6 +128,9 @@ def run_info(args: argparse.Namespace) -> int:
         "seed": meta["network"]["seed"],
         "parameters": net.n_params,
     }
+    if trainer is not None:
+        facts |= {part: repr(getattr(trainer, part)) for part in ("loss", "optimizer", "schedule")}
+        facts |= {"epochs": trainer.epoch, "steps": trainer.step}
     if predictor:
         with reading("info", "what xpnn train writes", got=f"a bad entry in {args.model}"):
             facts |= {"loss": predictor["loss"]["type"], "task": predictor["target"]["task"]}

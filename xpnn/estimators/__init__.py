@@ -6,6 +6,8 @@ Needs scikit-learn: ``pip install 'xpnn[sklearn]'``.
 from ..optional import needs
 
 with needs("sklearn", "xpnn.estimators"):
+    import sklearn  # noqa: F401, before SciPy, which comes with it and would be named instead
+
     from ._classifier import MLPClassifier, OneHotWarning
     from ._convert import from_sklearn, to_sklearn
     from ._perceptron import Perceptron
