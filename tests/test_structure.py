@@ -17,7 +17,7 @@ FILE_LINES, FUNCTION_LINES = 450, 60  # of code and comments, docstrings not cou
 LONG_FILES: dict[str, str] = {}
 LONG_FUNCTIONS: dict[str, str] = {}
 #: Private attributes of others: of named tuples, NumPy and Python, and what scikit-learn asks of a meta-estimator.
-FOREIGN = {"_asdict", "_replace", "_fields", "_NoValue", "_getframe", "_init_callback_context"}
+FOREIGN = {"_asdict", "_exit", "_replace", "_fields", "_NoValue", "_getframe", "_init_callback_context"}
 #: Imports of xpnn's own modules within functions.
 LATE = {
     "xpnn.checkpoint: from . import __version__": "the package imports its modules before it knows its version",
