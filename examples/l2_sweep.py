@@ -17,14 +17,14 @@ import xpnn
 
 def one_neuron(X, y, lam, backend):
     """Train y ≈ x w on squared error with λ Σ w², to the end; return w."""
-    net = xpnn.Sequential(xpnn.Linear(1, bias=False), n_in=X.shape[1], backend=backend, dtype="float64")
+    net = xpnn.Sequential(xpnn.Linear(1, bias=False, init="zeros"), n_in=X.shape[1], backend=backend, dtype="float64")
     trainer = xpnn.Trainer(net, xpnn.MeanSquaredError(), xpnn.SGD(lr=0.1), regularizer=xpnn.L2(lam) if lam else None)
     trainer.fit(X, y, epochs=400, batch_size=len(X))
     return xpnn.to_numpy(net.params["0.weight"])[:, 0]
 
 
 def main() -> None:
-    """Sweep λ on noisy moons; find ridge regression and the prior in one neuron."""
+    """Sweep λ on noisy moons; find ridge regression, the prior and the shortest weights in one neuron."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backend", default="numpy")
     parser.add_argument("--quick", action="store_true", help="fewer epochs, for tests")
@@ -62,6 +62,12 @@ def main() -> None:
         gaps.append(float(np.abs(w - best).max()))
         what = "least squares" if v is None else f"the most probable weights under N(0, {v:g})"
         print(f"one neuron and {what}: {gaps[-1]:.0e} apart, length {np.linalg.norm(w):.2f}")
+
+    # 20 rows and 50 weights: many fit.  Descent from zero never leaves the rows' span, where the shortest one lies.
+    A, t = rng.normal(size=(20, 50)), rng.normal(size=20)
+    w, shortest = one_neuron(A, t[:, None], 0.0, args.backend), np.linalg.pinv(A) @ t
+    gaps.append(float(np.abs(w - shortest).max()))
+    print(f"of all weights that fit 20 rows, descent finds the shortest without any L2: {gaps[-1]:.0e} apart")
 
     figure = Figure(figsize=(12, 4), layout="constrained")
     accuracy, loss, length = figure.subplots(1, 3)

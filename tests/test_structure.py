@@ -18,7 +18,7 @@ LONG_FILES: dict[str, str] = {}
 LONG_FUNCTIONS: dict[str, str] = {}
 #: Private attributes of others: of named tuples, NumPy and Python, what scikit-learn asks of a meta-estimator, what
 #: PyTorch calls around a module's `forward`, and where Keras says what a tensor was made of.
-FOREIGN = {"_asdict", "_replace", "_fields", "_NoValue", "_getframe", "_init_callback_context"}
+FOREIGN = {"_asdict", "_exit", "_replace", "_fields", "_NoValue", "_getframe", "_init_callback_context"}
 FOREIGN |= {"_forward_hooks", "_forward_pre_hooks", "_keras_history", "_inbound_nodes"}
 #: Imports of xpnn's own modules within functions.
 LATE = {
