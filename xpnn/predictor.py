@@ -16,6 +16,7 @@ from .checkpoint import build, read, write
 from .config import Custom, from_config, known_classes, reading, to_config
 from .data.columns import as_columns
 from .data.csv import Table
+from .data.encoded import EncodedRows
 from .data.encoder import TableEncoder
 from .data.scaling import MinMax, Standardizer
 from .data.targets import ClassTarget, NumberTarget, NumberTargets, target_from_dict
@@ -76,13 +77,16 @@ class Predictor:
     #: What `predict_interval` needs, for numbers.
     intervals: Intervals | None = field(default=None, repr=False)
 
-    def inputs(self, raw: Any) -> np.ndarray:
-        """Encode raw data: a table from `load_csv`, a frame or a mapping of columns, or an array of shape (n, ...)."""
+    def inputs(self, raw: Any) -> np.ndarray | EncodedRows:
+        """Encode raw data: a table from `load_csv`, a frame or a mapping of columns, or an array of shape (n, ...).
+
+        Of a large table the rows stay packed, see `TableEncoder.encode`.
+        """
         if isinstance(self.encoder, TableEncoder):
             if isinstance(raw, Table):
-                return self.encoder.transform(raw)
+                return self.encoder.encode(raw)
             columns = as_columns(raw, "Predictor") if _has_columns(raw) else self._named(raw)
-            return self.encoder.transform({str(name): column for name, column in columns.items()})
+            return self.encoder.encode({str(name): column for name, column in columns.items()})
         if isinstance(raw, Mapping | Table):
             raise ShapeError("Predictor: this model was trained on arrays, not on a table. Pass an array of rows.")
         names = getattr(self.encoder, "feature_names_in", None)
@@ -116,7 +120,7 @@ class Predictor:
         """Return what the loss's link makes of the outputs, (n, n_out), on the host; of replicas the mean."""
         return self._linked(self.inputs(raw))
 
-    def _linked(self, X: np.ndarray) -> np.ndarray:
+    def _linked(self, X: np.ndarray | EncodedRows) -> np.ndarray:
         """Return what `predict_proba` does, for encoded rows."""
         return self.link(self.net.predict(X))
 

@@ -12,6 +12,7 @@ from .audit import Audit, AuditFinding, audit
 from .batching import batches, epoch_order, stratified_indices, train_test_split
 from .csv import Table, load_csv
 from .digits import load_digits
+from .encoded import EncodedRows
 from .encoder import TableEncoder
 from .idx import read_idx, write_idx
 from .mnist import MNIST, load_mnist
@@ -25,6 +26,7 @@ __all__ = [
     "Audit",
     "AuditFinding",
     "ClassTarget",
+    "EncodedRows",
     "InferredTask",
     "MinMax",
     "NumberTarget",
