@@ -87,6 +87,11 @@ class Predictor:
                 return self.encoder.encode(raw)
             columns = as_columns(raw, "Predictor") if _has_columns(raw) else self._named(raw)
             return self.encoder.encode({str(name): column for name, column in columns.items()})
+        X = self._matrix(raw)
+        return X if self.encoder is None else np.asarray(self.encoder.transform(X))
+
+    def _matrix(self, raw: Any) -> np.ndarray:
+        """Return rows as an array of two axes, not scaled yet."""
         if isinstance(raw, Mapping | Table):
             raise ShapeError("Predictor: this model was trained on arrays, not on a table. Pass an array of rows.")
         names = getattr(self.encoder, "feature_names_in", None)
@@ -101,7 +106,7 @@ class Predictor:
                 f"Predictor: expected {self.net.n_in} features in each row, got {X.shape[1]}. "
                 "Pass data like those the model was trained on."
             )
-        return X if self.encoder is None else np.asarray(self.encoder.transform(X))
+        return X
 
     def _named(self, raw: Any) -> dict[str, np.ndarray]:
         """Return the columns of an array by name, where the model was trained on an array."""
@@ -118,9 +123,12 @@ class Predictor:
 
     def predict_proba(self, raw: Any) -> np.ndarray:
         """Return what the loss's link makes of the outputs, (n, n_out), on the host; of replicas the mean."""
-        return self._linked(self.inputs(raw))
+        encoder = self.encoder
+        if isinstance(encoder, TableEncoder) or encoder is None:
+            return self._linked(self.inputs(raw))
+        return self._linked(_ScaledRows(encoder, self._matrix(raw)))
 
-    def _linked(self, X: np.ndarray | EncodedRows) -> np.ndarray:
+    def _linked(self, X: np.ndarray | EncodedRows | _ScaledRows) -> np.ndarray:
         """Return what `predict_proba` does, for encoded rows."""
         return self.link(self.net.predict(X))
 
@@ -298,6 +306,24 @@ class Predictor:
                 f"intervals of {self.intervals.scores.shape[1]} outputs that do not go with the network and the target"
             )
         return None
+
+
+class _ScaledRows:
+    """Rows of an array, scaled when they are asked for: a slice at a time, not a second array of them all."""
+
+    ndim = 2
+
+    def __init__(self, scaler: Standardizer | MinMax, rows: np.ndarray, first: int = 0) -> None:
+        self._scaler, self._rows, self._first = scaler, rows, first
+        self.shape, self.dtype = rows.shape, rows.dtype
+
+    def __getitem__(self, place: tuple[Any, slice, slice]) -> _ScaledRows:
+        _, rows, _ = place
+        return _ScaledRows(self._scaler, self._rows[rows], self._first + rows.start)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        scaled = np.asarray(self._scaler.transform(self._rows, first=self._first))
+        return scaled if dtype is None else scaled.astype(dtype, copy=False)
 
 
 def load_predictor(path: PathLike, *, backend: str | Backend = "numpy", custom: Custom = ()) -> Predictor:

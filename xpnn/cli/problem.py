@@ -45,9 +45,9 @@ class Problem(NamedTuple):
         if self.source.kind == "stream":
             return self.source.raw, self.y
         rows = self.parts[part]
-        raw = take_rows(self.source.raw, rows)
         if isinstance(self.encoder, TableEncoder):
-            return self.encoder.encode(raw), self.y[rows]
+            return self.encoder.encode(self.source.raw, rows), self.y[rows]
+        raw = take_rows(self.source.raw, rows)
         return (raw if self.encoder is None else np.asarray(self.encoder.transform(raw))), self.y[rows]
 
     def validation(self) -> dict[str, Any]:
@@ -153,7 +153,7 @@ def fit_encoder(source: Source, rows: np.ndarray, args: argparse.Namespace) -> T
             for text in (args.categorical, args.numeric)
         ]
         encoder = TableEncoder(bins=args.bins, categorical=chosen[0], numeric=chosen[1])
-        return encoder.fit(take_rows(source.raw, rows), spellings=source.table.spellings if source.table else None)
+        return encoder.fit(source.raw, spellings=source.table.spellings if source.table else None, rows=rows)
     if source.kind in ("points", "arrays"):
         return Standardizer().fit(take_rows(source.raw, rows))
     return None

@@ -225,7 +225,13 @@ class TableEncoder:
         places = np.arange(ends[-1]) if self._order is None else np.argsort(self._order)
         return {column.name: places[ends[i] : ends[i + 1]] for i, column in enumerate(self._columns)}
 
-    def fit(self, columns: Columns, *, spellings: Mapping[str, Spelling] | None = None) -> TableEncoder:
+    def fit(
+        self,
+        columns: Columns,
+        *,
+        spellings: Mapping[str, Spelling] | None = None,
+        rows: npt.NDArray[np.integer] | None = None,
+    ) -> TableEncoder:
         """Learn fills, scales, bins and categories from the training rows, and return itself.
 
         Parameters
@@ -236,6 +242,8 @@ class TableEncoder:
         spellings : mapping of str to Spelling, optional
             How `transform` reads the text of columns of numbers; a `Table` brings its own, and of a column that is said
             to be `numeric` it is found out.
+        rows : array of int, optional
+            Numbers of the rows to learn from, by default all: a copy of one column at a time, not of the table.
 
         Raises
         ------
@@ -259,13 +267,13 @@ class TableEncoder:
                     f"There are {quote(given, 20)}."
                 )
         arrays = self._arrays(given, list(given))
-        if not arrays or next(iter(arrays.values())).shape[0] == 0:
+        if not arrays or next(iter(arrays.values())).shape[0] == 0 or (rows is not None and not len(rows)):
             raise DataError(
                 "TableEncoder.fit: expected at least one column and one row, got none. Give it training rows."
             )
         self.notes, self._columns = [], []
-        for name, array in arrays.items():
-            fitted = self._fit_column(name, array, spelt.get(name))
+        for name in list(arrays):
+            fitted = self._fit_column(name, _some(arrays.pop(name), rows), spelt.get(name))
             if fitted is not None:
                 self._columns.append(fitted)
         if not self._columns:
@@ -293,13 +301,15 @@ class TableEncoder:
         """
         return np.asarray(self.rows(columns))
 
-    def rows(self, columns: Columns) -> EncodedRows:
+    def rows(self, columns: Columns, rows: npt.NDArray[np.integer] | None = None) -> EncodedRows:
         """Return what `transform` does, but keep the rows packed: a batch is encoded when it is asked for.
 
         Parameters
         ----------
         columns : Table, frame, or mapping of str to array of shape (n,)
             As for `transform`.
+        rows : array of int, optional
+            Numbers of the rows to encode, by default all: a copy of one column at a time, not of the table.
 
         Returns
         -------
@@ -318,9 +328,10 @@ class TableEncoder:
         EncodedRows(100 rows of 17 columns, packed in 3)
         """
         arrays, code, places = self._present(columns), self.code, self._packed_places()
-        packed = np.empty((len(next(iter(arrays.values()))), code.packed_width), dtype=np.float32)
+        n = len(next(iter(arrays.values()))) if rows is None else len(rows)
+        packed = np.empty((n, code.packed_width), dtype=np.float32)
         for column in self._columns:
-            own, read = places[column.name], _read(column, arrays.pop(column.name))
+            own, read = places[column.name], _read(column, _some(arrays.pop(column.name), rows))
             for start in range(0, len(packed), _SLICE):
                 some = slice(start, start + _SLICE)
                 parts = column.pack(read[some]) if isinstance(column, _Category) else column.pack(read[some], self.clip)
@@ -328,16 +339,20 @@ class TableEncoder:
                     packed[some, place] = part
         return EncodedRows(packed, code)
 
-    def encode(self, columns: Columns) -> npt.NDArray[np.float32] | EncodedRows:
+    def encode(
+        self, columns: Columns, rows: npt.NDArray[np.integer] | None = None
+    ) -> npt.NDArray[np.float32] | EncodedRows:
         """Return what `transform` does, or where that would be large and `rows` is not half as large, what that does.
 
         Parameters
         ----------
         columns : Table, frame, or mapping of str to array of shape (n,)
             As for `transform`.
+        rows : array of int, optional
+            As for `rows`.
         """
-        rows = self.rows(columns)
-        return np.asarray(rows) if self.stored_width(len(rows)) == rows.code.width else rows
+        made = self.rows(columns, rows)
+        return np.asarray(made) if self.stored_width(len(made)) == made.code.width else made
 
     def stored_width(self, n: int) -> int:
         """Return how many numbers `encode` keeps of each row of a table of `n` rows."""
@@ -604,3 +619,8 @@ def _read(column: _Number | _Category | DateColumn, array: npt.NDArray[Any]) -> 
     if isinstance(column, _Number):
         return column.numbers(array)
     return column.codes(array) if isinstance(column, _Category) else column.times(array)
+
+
+def _some(array: npt.NDArray[Any], rows: npt.NDArray[np.integer] | None) -> npt.NDArray[Any]:
+    """Return some rows of a column, by default all."""
+    return array if rows is None else np.asarray(array)[rows]
