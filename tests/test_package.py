@@ -23,7 +23,7 @@ LEVELS = (
     {"frames"},
     {"arguments", "exports", "optional", "schema"},
     {"contract"},
-    {"confidence", "config", "files", "initializers", "metrics", "random", "special"},
+    {"coding", "confidence", "config", "files", "initializers", "metrics", "random", "special"},
     {"calibration", "crossover", "ops", "schedules", "staging"},
     {"accel"},
     {"backend"},

@@ -148,6 +148,7 @@ def permutation_importance(
     if max_rows is not None and len(y) > max_rows:
         drawn = some_rows(len(y), max_rows, rng)
         inputs, y = inputs[drawn], y[drawn]
+    inputs = np.asarray(inputs)
     truth = target.encode(y) if isinstance(target, ClassTarget) else target.numbers(y)
     after = dataclasses.replace(predictor, encoder=None)  # from the encoded rows on
 

@@ -28,6 +28,7 @@ import numpy.typing as npt
 from .arguments import number
 from .backend import Backend, to_numpy
 from .checkpoint import build
+from .data.encoded import EncodedRows
 from .errors import OptionError
 from .model import Sequential
 from .schema import ANY, expect
@@ -56,16 +57,16 @@ class Intervals:
     low: float
     high: float
 
-    def scales(self, X: npt.ArrayLike) -> Floats:
+    def scales(self, X: npt.ArrayLike | EncodedRows) -> Floats:
         """Return the scale for encoded rows, of shape (n, k)."""
-        rows = np.asarray(X)
+        rows = X if isinstance(X, EncodedRows) else np.asarray(X)
         if self.scale is None:
             return np.ones((len(rows), self.scores.shape[1]))
         logs = to_numpy(self.scale.predict(rows)).astype(np.float64)
         made: Floats = np.exp(np.minimum(np.maximum(logs, self.low), self.high))
         return made
 
-    def half_widths(self, X: npt.ArrayLike, coverage: float) -> Floats:
+    def half_widths(self, X: npt.ArrayLike | EncodedRows, coverage: float) -> Floats:
         """Return half the width of the intervals for encoded rows, of shape (n, k), in the units of the scores.
 
         Raises

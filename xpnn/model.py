@@ -305,8 +305,14 @@ class Sequential(Exports, Recordable):
         n = x.shape[-2] if len(x.shape) >= 2 else 1
         if n <= rows:
             return like(self._predict_slice(x), x)
-        parts = [self._predict_slice(x[..., a : min(a + rows, n), :]) for a in range(0, n, rows)]
-        return like(self.backend.xp.concat(parts, axis=-2), x)
+        xp, device, out = self.backend.xp, self.backend.device, None
+        for a in range(0, n, rows):
+            b = min(a + rows, n)
+            part = self._predict_slice(x[..., a:b, :])
+            if out is None:
+                out = xp.empty((*part.shape[:-2], n, part.shape[-1]), dtype=part.dtype, device=device)
+            out[..., a:b, :] = part
+        return like(out, x)
 
     def _predict_slice(self, x: Any) -> Array:
         return self.plan.output(self._bring(x))

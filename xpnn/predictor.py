@@ -17,6 +17,7 @@ from .config import Custom, from_config, known_classes, reading, to_config, trie
 from .data.columns import as_columns
 from .data.csv import Table
 from .data.drift import Drift, drift
+from .data.encoded import EncodedRows
 from .data.encoder import TableEncoder
 from .data.input_schema import InputSchema
 from .data.scaling import MinMax, Standardizer
@@ -81,10 +82,18 @@ class Predictor(Exports):
     #: Of a table: its columns, and in short what the training rows held of each; None in files of xpnn 0.1.
     schema: InputSchema | None = field(default=None, repr=False)
 
-    def inputs(self, raw: Any) -> np.ndarray:
-        """Encode raw data: a table from `load_csv`, a frame or a mapping of columns, or an array of shape (n, ...)."""
+    def inputs(self, raw: Any) -> np.ndarray | EncodedRows:
+        """Encode raw data: a table from `load_csv`, a frame or a mapping of columns, or an array of shape (n, ...).
+
+        Of a large table the rows stay packed, see `TableEncoder.encode`.
+        """
         if isinstance(self.encoder, TableEncoder):
-            return self.encoder.transform(self.columns(raw))
+            return self.encoder.encode(self.columns(raw))
+        X = self._matrix(raw)
+        return X if self.encoder is None else np.asarray(self.encoder.transform(X))
+
+    def _matrix(self, raw: Any) -> np.ndarray:
+        """Return rows as an array of two axes, not scaled yet."""
         if isinstance(raw, Mapping | Table):
             raise ShapeError("Predictor: this model was trained on arrays, not on a table. Pass an array of rows.")
         names = getattr(self.encoder, "feature_names_in", None)
@@ -99,7 +108,7 @@ class Predictor(Exports):
                 f"Predictor: expected {self.net.n_in} features in each row, got {X.shape[1]}. "
                 "Pass data like those the model was trained on."
             )
-        return X if self.encoder is None else np.asarray(self.encoder.transform(X))
+        return X
 
     def drift(self, raw: Any, columns: Collection[str] | None = None) -> Drift:
         """Compare raw rows of a table, as `predict` takes them, with what training saw (see `xpnn.data.drift`).
@@ -144,9 +153,12 @@ class Predictor(Exports):
 
     def predict_proba(self, raw: Any) -> np.ndarray:
         """Return what the loss's link makes of the outputs, (n, n_out), on the host; of replicas the mean."""
-        return self._linked(self.inputs(raw))
+        encoder = self.encoder
+        if isinstance(encoder, TableEncoder) or encoder is None:
+            return self._linked(self.inputs(raw))
+        return self._linked(_ScaledRows(encoder, self._matrix(raw)))
 
-    def _linked(self, X: np.ndarray) -> np.ndarray:
+    def _linked(self, X: np.ndarray | EncodedRows | _ScaledRows) -> np.ndarray:
         """Return what `predict_proba` does, for encoded rows."""
         return self.link(self.net.predict(X))
 
@@ -336,6 +348,24 @@ class Predictor(Exports):
                 f"intervals of {self.intervals.scores.shape[1]} outputs that do not go with the network and the target"
             )
         return None
+
+
+class _ScaledRows:
+    """Rows of an array, scaled when they are asked for: a slice at a time, not a second array of them all."""
+
+    ndim = 2
+
+    def __init__(self, scaler: Standardizer | MinMax, rows: np.ndarray, first: int = 0) -> None:
+        self._scaler, self._rows, self._first = scaler, rows, first
+        self.shape, self.dtype = rows.shape, rows.dtype
+
+    def __getitem__(self, place: tuple[Any, slice, slice]) -> _ScaledRows:
+        _, rows, _ = place
+        return _ScaledRows(self._scaler, self._rows[rows], self._first + rows.start)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        scaled = np.asarray(self._scaler.transform(self._rows, first=self._first))
+        return scaled if dtype is None else scaled.astype(dtype, copy=False)
 
 
 def load_predictor(path: PathLike, *, backend: str | Backend = "numpy", custom: Custom = ()) -> Predictor:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..baselines import ROWS
 from ..data.arrays import some_rows, take_rows
-from ..data.audit import AuditFinding
+from ..data.audit import Audit, AuditFinding
 from ..data.encoder import TableEncoder
 from ..data.scaling import Standardizer
 from ..data.targets import ClassTarget, NumberTarget, Task, infer_task
@@ -23,7 +23,7 @@ from .options import dayfirst_of
 from .recipe import check_task
 from .sources import Source, names, open_source
 
-__all__ = ["Problem", "Scored", "check_test_file", "open_data", "read_problem", "told_findings"]
+__all__ = ["Problem", "Scored", "check_test_file", "findings_in", "open_data", "read_problem", "told_findings"]
 
 
 class Problem(NamedTuple):
@@ -46,6 +46,8 @@ class Problem(NamedTuple):
         if self.source.kind == "stream":
             return self.source.raw, self.y
         rows = self.parts[part]
+        if isinstance(self.encoder, TableEncoder):
+            return self.encoder.encode(self.source.raw, rows), self.y[rows]
         raw = take_rows(self.source.raw, rows)
         return (raw if self.encoder is None else np.asarray(self.encoder.transform(raw))), self.y[rows]
 
@@ -101,18 +103,19 @@ def open_data(settings: argparse.Namespace, note: Callable[..., None]) -> tuple[
     return source, task
 
 
+def findings_in(settings: argparse.Namespace, source: Source, tested: np.ndarray) -> Audit | None:
+    """Look a table over; None of arrays.  This takes memory: do it before rows are encoded."""
+    if source.table is None:
+        return None
+    return look_over(settings, source.table, source.test_table, held_out=tested)
+
+
 def told_findings(
-    settings: argparse.Namespace,
-    source: Source,
-    encoder: Any,
-    target: Target,
-    tested: np.ndarray,
-    note: Callable[..., None],
+    found: Audit | None, encoder: Any, target: Target, note: Callable[..., None]
 ) -> list[AuditFinding] | None:
-    """Look a table over, tell what was found and the unit of the losses, and return the findings; None of arrays."""
+    """Tell what was found and the unit of the losses, and return the findings; None of arrays."""
     findings: list[AuditFinding] | None = None
-    if source.table is not None and isinstance(encoder, TableEncoder):
-        found = look_over(settings, source.table, source.test_table, held_out=tested)
+    if found is not None and isinstance(encoder, TableEncoder):
         note(*say(found, encoder.feature_names_in))
         findings = found.folded()
     if isinstance(target, NumberTarget):
@@ -136,9 +139,10 @@ def read_problem(settings: argparse.Namespace, note: Callable[..., None]) -> Pro
             parts = source.split(None, *sizes)
             target = NumberTarget().fit(source.y[parts["train"]], spelling=source.spelling)
             y = target.encode(source.y)
+        found = findings_in(settings, source, parts["test"])
         encoder = fit_encoder(source, parts["train"], settings)
         note(*getattr(encoder, "notes", []), *check_test_file(source, encoder, target))
-    findings = told_findings(settings, source, encoder, target, parts["test"], note)
+    findings = told_findings(found, encoder, target, note)
     return Problem(source, parts, target, encoder, y, findings)
 
 
@@ -150,7 +154,7 @@ def fit_encoder(source: Source, rows: np.ndarray, args: argparse.Namespace) -> T
             for text in (args.categorical, args.numeric)
         ]
         encoder = TableEncoder(bins=args.bins, categorical=chosen[0], numeric=chosen[1], dayfirst=dayfirst_of(args))
-        return encoder.fit(take_rows(source.raw, rows), spellings=source.table.spellings if source.table else None)
+        return encoder.fit(source.raw, spellings=source.table.spellings if source.table else None, rows=rows)
     if source.kind in ("points", "arrays"):
         return Standardizer().fit(take_rows(source.raw, rows))
     return None

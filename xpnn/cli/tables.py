@@ -37,7 +37,7 @@ from .course import Ending, cut_short
 from .findings import worded
 from .interrupts import status_of, word_of
 from .options import dayfirst_of
-from .problem import Problem, check_test_file, open_data, told_findings
+from .problem import Problem, check_test_file, findings_in, open_data, told_findings
 from .recipe import overrides
 from .resume import HistoryLog
 from .sources import Source, names
@@ -88,14 +88,14 @@ def read_table_problem(settings: argparse.Namespace, note: Callable[..., None]) 
             source.y = source.labels
             labels = ClassTarget(strip=settings.strip_target or "").fit(source.y).encode(source.y)
         parts = source.split(labels, settings.test_size, 0.0, settings.seed)
-        learned_from = parts["train"]
+        found, learned_from = findings_in(settings, source, parts["test"]), parts["train"]
         rows = _rows(settings, source, learned_from)
         y = source.y[learned_from]
         numeric = [name for name in names(settings.numeric, source.raw) if name != source.target_name]
         prepared = prepare(_request(settings, task, source.spelling, numeric), rows, y, where=settings.source)
         encoder, target = prepared.encoder, prepared.target
         note(*encoder.notes, *check_test_file(source, encoder, target))
-    findings = told_findings(settings, source, encoder, target, parts["test"], note)
+    findings = told_findings(found, encoder, target, note)
     own = {"train": learned_from[prepared.train], "valid": learned_from[prepared.valid], "test": parts["test"]}
     return TableProblem(Problem(source, own, target, encoder, source.y, findings), prepared, rows, y)
 

@@ -13,6 +13,7 @@ from .batching import batches, epoch_order, stratified_indices, train_test_split
 from .csv import Table, load_csv
 from .digits import load_digits
 from .drift import ColumnDrift, Drift, drift
+from .encoded import EncodedRows
 from .encoder import TableEncoder
 from .idx import read_idx, write_idx
 from .input_schema import InputColumn, InputSchema
@@ -29,6 +30,7 @@ __all__ = [
     "ClassTarget",
     "ColumnDrift",
     "Drift",
+    "EncodedRows",
     "InferredTask",
     "InputColumn",
     "InputSchema",

@@ -288,7 +288,7 @@ class DateColumn:
 
     @property
     def feature_names(self) -> list[str]:
-        """Names of the columns that `encode` returns."""
+        """Names of the columns that are made of it."""
         names = []
         for part, number in zip(self.parts, self.numbers, strict=True):
             circle = [f"{self.name}:{part}:{f}" for f in ("sin", "cos")] if part in PERIODS else []
@@ -308,17 +308,25 @@ class DateColumn:
             )
         return self.format.parse(texts, self.name) if texts.size else np.full(array.shape, _NAT)
 
-    def encode(self, array: npt.NDArray[Any] | Written, clip: float | None) -> Floats:
-        """Return the parts, encoded, and the circles of those that come round; of shape (n, d)."""
-        values = _parts(self.times(array), np.datetime64(self.origin, "us"))
-        made = []
+    @property
+    def pieces(self) -> list[tuple[Any, int]]:
+        """What `pack` makes of the column; see `xpnn.data.fitted.Pieces`."""
+        pieces: list[tuple[Any, int]] = []
         for part, number in zip(self.parts, self.numbers, strict=True):
-            made.append(number.encode(values[part], clip))
+            pieces += [*number.pieces, *([("plain", 2)] if part in PERIODS else [])]
+        return pieces
+
+    def pack(self, times: Times, clip: float | None) -> list[npt.NDArray[Any]]:
+        """Return the parts, packed, and the circles of those that come round; `times` are the column's, or some."""
+        values = _parts(times, np.datetime64(self.origin, "us"))
+        made: list[npt.NDArray[Any]] = []
+        for part, number in zip(self.parts, self.numbers, strict=True):
+            made += number.pack(values[part], clip)
             if part in PERIODS:
                 angle = np.nan_to_num(2.0 * np.pi / PERIODS[part] * values[part])
                 there = ~np.isnan(values[part])
-                made.append(np.stack([np.sin(angle) * there, np.cos(angle) * there], axis=1))
-        return np.concatenate(made, axis=1)
+                made += [np.sin(angle) * there, np.cos(angle) * there]
+        return made
 
     def describe(self, times: Times) -> str:
         """Say what is read from the dates of the training rows."""

@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..arguments import describe, suggest
+from ..coding import Code, Group
 from ..config import options_of, reading
 from ..errors import DataError, OptionError, ShapeError
 from ..schema import expect
@@ -41,6 +42,7 @@ from .columns import (
 )
 from .csv import Table
 from .dates import DateColumn, DateFormat, Mixed, date_texts, find_dates, read_column
+from .encoded import EncodedRows
 from .fitted import COLUMN, column_from_dict, column_to_dict, edges_of, spread_of
 from .fitted import CategoryColumn as _Category
 from .fitted import NumberColumn as _Number
@@ -55,6 +57,10 @@ Columns: TypeAlias = Table | Mapping[str, npt.ArrayLike] | Any
 _SCHEMA = {"notes": [str], "columns": [COLUMN]}
 # bins="auto": fewer rows a bin made small tables worse, more bins no table better.
 _ROWS_PER_BIN, _MOST_BINS = 30, 64
+# Elements of a matrix from which on rows stay packed: half a GiB or less is made at once.
+_LARGE = 1 << 25
+# Rows packed at once: what is worked with stays in cache.
+_SLICE = 1 << 14
 
 
 class TableEncoder:
@@ -229,7 +235,13 @@ class TableEncoder:
         places = np.arange(ends[-1]) if self._order is None else np.argsort(self._order)
         return {column.name: places[ends[i] : ends[i + 1]] for i, column in enumerate(self._columns)}
 
-    def fit(self, columns: Columns, *, spellings: Mapping[str, Spelling] | None = None) -> TableEncoder:
+    def fit(
+        self,
+        columns: Columns,
+        *,
+        spellings: Mapping[str, Spelling] | None = None,
+        rows: npt.NDArray[np.integer] | None = None,
+    ) -> TableEncoder:
         """Learn fills, scales, bins and categories from the training rows, and return itself.
 
         Parameters
@@ -240,6 +252,8 @@ class TableEncoder:
         spellings : mapping of str to Spelling, optional
             How `transform` reads the text of columns of numbers; a `Table` brings its own, and of a column that is said
             to be `numeric` it is found out.
+        rows : array of int, optional
+            Numbers of the rows to learn from, by default all: a copy of one column at a time, not of the table.
 
         Raises
         ------
@@ -263,13 +277,13 @@ class TableEncoder:
                     f"There are {quote(given, 20)}."
                 )
         arrays = self._arrays(given, list(given))
-        if not arrays or next(iter(arrays.values())).shape[0] == 0:
+        if not arrays or next(iter(arrays.values())).shape[0] == 0 or (rows is not None and not len(rows)):
             raise DataError(
                 "TableEncoder.fit: expected at least one column and one row, got none. Give it training rows."
             )
         self.notes, self._columns = [], []
-        for name, array in arrays.items():
-            fitted = self._fit_column(name, array, spelt.get(name))
+        for name in list(arrays):
+            fitted = self._fit_column(name, _some(arrays.pop(name), rows), spelt.get(name))
             if fitted is not None:
                 self._columns.append(fitted)
         if not self._columns:
@@ -295,18 +309,104 @@ class TableEncoder:
             If a column is missing, or holds words or infinity where numbers are due, or numbers where all categories
             are words.
         """
-        arrays = self._present(columns)
-        n = next(iter(arrays.values())).shape[0]
-        width, order = sum(len(column.feature_names) for column in self._columns), self._order
-        places = np.arange(width) if order is None else np.argsort(order)
-        matrix = np.empty((n, width), dtype=np.float32)
+        return np.asarray(self.rows(columns))
+
+    def rows(self, columns: Columns, rows: npt.NDArray[np.integer] | None = None) -> EncodedRows:
+        """Return what `transform` does, but keep the rows packed: a batch is encoded when it is asked for.
+
+        Parameters
+        ----------
+        columns : Table, frame, or mapping of str to array of shape (n,)
+            As for `transform`.
+        rows : array of int, optional
+            Numbers of the rows to encode, by default all: a copy of one column at a time, not of the table.
+
+        Returns
+        -------
+        EncodedRows
+            Stands for the matrix of `transform`, to train on and to predict for.
+
+        Raises
+        ------
+        DataError
+            As `transform`.
+
+        Examples
+        --------
+        >>> table = {"size": np.arange(100.0)}
+        >>> TableEncoder(bins=16).fit(table).rows(table)
+        EncodedRows(100 rows of 17 columns, packed in 3)
+        """
+        arrays, code, places = self._present(columns), self.code, self._packed_places()
+        n = len(next(iter(arrays.values()))) if rows is None else len(rows)
+        packed = np.empty((n, code.packed_width), dtype=np.float32)
+        for column in self._columns:
+            own, read = places[column.name], _read(column, _some(arrays.pop(column.name), rows))
+            for start in range(0, len(packed), _SLICE):
+                some = slice(start, start + _SLICE)
+                parts = column.pack(read[some]) if isinstance(column, _Category) else column.pack(read[some], self.clip)
+                for place, part in zip(own, parts, strict=True):
+                    packed[some, place] = part
+        return EncodedRows(packed, code)
+
+    def encode(
+        self, columns: Columns, rows: npt.NDArray[np.integer] | None = None
+    ) -> npt.NDArray[np.float32] | EncodedRows:
+        """Return what `transform` does, or where that would be large and `rows` is not half as large, what that does.
+
+        Parameters
+        ----------
+        columns : Table, frame, or mapping of str to array of shape (n,)
+            As for `transform`.
+        rows : array of int, optional
+            As for `rows`.
+        """
+        made = self.rows(columns, rows)
+        return np.asarray(made) if self.stored_width(len(made)) == made.code.width else made
+
+    def stored_width(self, n: int) -> int:
+        """Return how many numbers `encode` keeps of each row of a table of `n` rows."""
+        width, packed = self.code.width, self.code.packed_width
+        return packed if n * width >= _LARGE and 2 * packed <= width else width
+
+    @property
+    def code(self) -> Code:
+        """How rows are packed."""
+        order = self._order
+        places = None if order is None else np.argsort(order)
+        plain: list[int] = []
+        groups: dict[str, list[Group]] = {"steps": [], "ones": []}
+        start = 0
+        for kind, size in (piece for column in self._columns for piece in column.pieces):
+            own = range(start, start + size) if places is None else places[start : start + size].tolist()
+            start += size
+            if kind == "plain":
+                plain += own
+            else:
+                groups[kind].append(Group(own[0], size))  # they stay side by side
+        return Code(tuple(sorted(plain)), tuple(groups["steps"]), tuple(groups["ones"]))
+
+    def _packed_places(self) -> dict[str, list[int]]:
+        """Return where in a packed row stands what `pack` returns of each column, by its name."""
+        code, order = self.code, self._order
+        fractions, bins, ones = code.starts
+        where = {place: k for k, place in enumerate(code.plain)}
+        places = np.arange(code.width) if order is None else np.argsort(order)
+        found: dict[str, list[int]] = {}
         start = 0
         for column in self._columns:
-            array = arrays[column.name]
-            part = column.encode(array) if isinstance(column, _Category) else column.encode(array, self.clip)
-            matrix[:, places[start : start + part.shape[1]]] = part
-            start += part.shape[1]
-        return matrix
+            own = found[column.name] = []
+            for kind, size in column.pieces:
+                if kind == "plain":
+                    own += [where[place] for place in places[start : start + size].tolist()]
+                elif kind == "steps":
+                    own += [fractions, bins]
+                    fractions, bins = fractions + 1, bins + 1
+                else:
+                    own.append(ones)
+                    ones += 1
+                start += size
+        return found
 
     def read(self, columns: Columns, only: Collection[str] | None = None) -> dict[str, npt.NDArray[Any]]:
         """Return the columns that are used as they are understood, before they are encoded.
@@ -334,11 +434,7 @@ class TableEncoder:
             if column.name not in arrays:
                 continue
             array = arrays[column.name]
-            if isinstance(column, _Number):
-                array = column.numbers(array)
-            elif isinstance(column, DateColumn):
-                array = column.times(array)
-            read[column.name] = array
+            read[column.name] = array if isinstance(column, _Category) else _read(column, array)
         return read
 
     def remarks(self, columns: Columns) -> list[str]:
@@ -539,3 +635,15 @@ def _kind_of(column: _Number | _Category | DateColumn) -> Literal["number", "boo
     if isinstance(column, DateColumn):
         return "date"
     return "boolean" if getattr(column, "boolean", False) else "number"  # pickles from before do not say
+
+
+def _read(column: _Number | _Category | DateColumn, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return a column as it is understood: numbers, codes of categories, or dates."""
+    if isinstance(column, _Number):
+        return column.numbers(array)
+    return column.codes(array) if isinstance(column, _Category) else column.times(array)
+
+
+def _some(array: npt.NDArray[Any], rows: npt.NDArray[np.integer] | None) -> npt.NDArray[Any]:
+    """Return some rows of a column, by default all."""
+    return array if rows is None else np.asarray(array)[rows]

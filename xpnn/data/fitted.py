@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ __all__ = [
     "COLUMN",
     "CategoryColumn",
     "NumberColumn",
+    "Pieces",
     "column_from_dict",
     "column_to_dict",
     "edges_of",
@@ -28,6 +29,9 @@ __all__ = [
 ]
 
 _TRUTH = {"true": 1.0, "false": 0.0}  # as files have booleans
+#: What is made of a column, in order, and how many columns each: some as they are, a piecewise-linear code, a one-hot
+#: code; `xpnn.coding.Code` has how they are packed.
+Pieces: TypeAlias = list[tuple[Literal["plain", "steps", "ones"], int]]
 
 
 # one fitted column ------------------------------------------------------------------------------------------
@@ -48,7 +52,7 @@ class NumberColumn:
 
     @property
     def feature_names(self) -> list[str]:
-        """Names of the columns that `encode` returns."""
+        """Names of the columns that are made of it."""
         value = [self.name] if self.spread > 0 else []
         flag = [f"{self.name}:missing"] if self.flagged else []
         return value + flag + [f"{self.name}:bin{t}" for t in range(1, len(self.edges))]
@@ -64,22 +68,34 @@ class NumberColumn:
             array = np.asarray([_TRUTH.get(str(cell).strip().casefold(), cell) for cell in array], dtype=object)
         return read_numbers(self.name, array, getattr(self, "spelling", PLAIN))  # pickles from before have none
 
-    def encode(self, array: npt.NDArray[Any], clip: float | None) -> Floats:
-        """Return scaled values, flags and bins, each where there are any; of shape (n, d)."""
-        x = self.numbers(array)
+    @property
+    def pieces(self) -> Pieces:
+        """What `pack` makes of the column."""
+        plain = int(self.spread > 0) + self.flagged
+        steps = max(len(self.edges) - 1, 0)
+        found: Pieces = [("plain", plain), ("steps", steps)]
+        return [piece for piece in found if piece[1]]
+
+    def pack(self, x: Floats, clip: float | None) -> list[npt.NDArray[Any]]:
+        """Return scaled values and flags, and of bins the fractions and which they are, each where there are any.
+
+        `x` is what `numbers` returned, or some of it.
+        """
         gaps = np.isnan(x)
         x = np.where(gaps, self.fill, x)
-        parts = []
+        parts: list[npt.NDArray[Any]] = []
         if self.spread > 0:
             with np.errstate(over="ignore"):  # a subnormal spread; the bound below keeps the ratio finite
                 z = np.clip((x - self.center) / self.spread, -1e30, 1e30)
-            parts.append((z if clip is None else z / np.hypot(1.0, z / clip))[:, None])
+            parts.append(z if clip is None else z / np.hypot(1.0, z / clip))
         if self.flagged:
-            parts.append(gaps[:, None].astype(np.float64))
+            parts.append(gaps)
         if self.edges:
-            low, high = np.asarray(self.edges[:-1]), np.asarray(self.edges[1:])
-            parts.append(np.clip((x[:, None] - low) / (high - low), 0.0, 1.0))
-        return np.concatenate(parts, axis=1)
+            edges = np.asarray(self.edges)
+            bins = np.searchsorted(edges[1:-1], x, side="right")
+            low = edges[bins]
+            parts += [np.clip((x - low) / (edges[bins + 1] - low), 0.0, 1.0), bins]
+        return parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +113,7 @@ class CategoryColumn:
 
     @property
     def feature_names(self) -> list[str]:
-        """Names of the columns that `encode` returns."""
+        """Names of the columns that are made of it."""
         if self.binary:
             return [f"{self.name}={self.categories[1]}"]
         rare = [f"{self.name}:rare"] if self.pooled else []
@@ -125,15 +141,16 @@ class CategoryColumn:
                 "trained on."
             )
 
-    def encode(self, array: npt.NDArray[Any]) -> Floats:
-        """Return a 0/1 column for each category, or one of -1 and +1; of shape (n, d)."""
-        codes = self.codes(array)
+    @property
+    def pieces(self) -> Pieces:
+        """What `pack` makes of the column."""
+        return [("plain", 1) if self.binary else ("ones", len(self.categories) + self.pooled)]
+
+    def pack(self, codes: npt.NDArray[np.int64]) -> list[npt.NDArray[Any]]:
+        """Return which 0/1 column is 1, negative for none, or one column of -1 and +1; `codes` has what it says."""
         if self.binary:
-            return np.where(codes < 0, 0.0, 2.0 * codes - 1.0).reshape(-1, 1)
-        if self.pooled:
-            codes[codes == -1] = len(self.categories)
-        one_hot: Floats = np.equal.outer(codes, np.arange(len(self.feature_names))).astype(np.float64)
-        return one_hot
+            return [np.where(codes < 0, 0.0, 2.0 * codes - 1.0)]
+        return [np.where(codes == -1, len(self.categories), codes) if self.pooled else codes]
 
 
 _KINDS: dict[str, type[NumberColumn] | type[CategoryColumn]] = {"number": NumberColumn, "category": CategoryColumn}

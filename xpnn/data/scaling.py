@@ -87,13 +87,15 @@ class _Affine:
     def _measure(self, X: Array, low: Floats, high: Floats) -> tuple[Floats, Floats]:
         raise NotImplementedError
 
-    def transform(self, X: Any) -> Array:
+    def transform(self, X: Any, *, first: int = 0) -> Array:
         """Scale rows: in float64, whatever the dtype, so that whole numbers and large offsets keep their digits.
 
         Parameters
         ----------
         X : array or data frame of shape (n, ...)
             Rows with the columns that were fitted, of any library.
+        first : int, default=0
+            Number of the first row, for messages, where these are some of more.
 
         Returns
         -------
@@ -113,8 +115,11 @@ class _Affine:
         where = f"{type(self).__name__}.transform"
         x = self._rows(where, X)
         xp = array_api_compat.array_namespace(x)
-        if not xp.isdtype(x.dtype, ("integral", "bool")) and not bool(xp.all(xp.isfinite(x))):
-            _check_finite(where, to_numpy(x), 0)
+        if not xp.isdtype(x.dtype, ("integral", "bool")):
+            for start, stop in _ranges(x, _BLOCK_ELEMENTS << 2):
+                part = x[start:stop, ...]
+                if not bool(xp.all(xp.isfinite(part))):
+                    _check_finite(where, to_numpy(part), first + start)
         return _affine(x, *self._fitted(where), inverse=False)
 
     def fit_transform(self, X: Any) -> Array:
@@ -365,11 +370,11 @@ def _affine(x: Array, shift: Floats, scale: Floats, *, inverse: bool) -> Array:
         return xp.asarray(host, dtype=dtype, device=device)
     wide = {"dtype": xp.float64, "device": device}
     a, b = xp.asarray(shift, **wide), xp.asarray(scale, **wide)
-    parts = []
+    out = xp.empty(x.shape, dtype=dtype, device=device)
     for start, stop in _ranges(x, _BLOCK_ELEMENTS << 2):  # large ones: a device is to be busy with each
         part = xp.astype(x[start:stop, ...], xp.float64)
-        parts.append(xp.astype(part * b + a if inverse else (part - a) / b, dtype))
-    return parts[0] if len(parts) == 1 else xp.concat(parts, axis=0)
+        out[start:stop, ...] = xp.astype(part * b + a if inverse else (part - a) / b, dtype)
+    return out
 
 
 def _affine_numpy(x: npt.NDArray[Any], shift: Floats, scale: Floats, *, inverse: bool) -> npt.NDArray[Any]:

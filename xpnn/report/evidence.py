@@ -114,7 +114,7 @@ def collect_evidence(
         mistake[name] = detail
     if history is not None:
         some = some_rows(len(y), _DIAGNOSED, rng)
-        findings = diagnose(history, predictor.net, predictor.inputs(take_rows(raw, some)))
+        findings = diagnose(history, predictor.net, np.asarray(predictor.inputs(take_rows(raw, some))))
         found["findings"] = [finding._asdict() for finding in findings]
         found["diagnosed"] = f"the curves, the last gradients, and every layer's outputs for {len(some)} rows"
     if trained is not None:

@@ -13,9 +13,9 @@ import numpy.typing as npt
 from ..arguments import number
 from ..backend import Backend
 from ..calibration import fit_temperature
-from ..data.arrays import take_rows
 from ..data.batching import hold_out
 from ..data.columns import as_texts, is_text, label_key, quote
+from ..data.encoded import EncodedRows
 from ..data.encoder import TableEncoder
 from ..data.input_schema import InputSchema
 from ..data.kinds import decide
@@ -269,7 +269,7 @@ def learn_from(
 class Encoded(NamedTuple):
     """Rows as the network takes them, with targets as the loss takes them and in their own terms."""
 
-    X: npt.NDArray[np.float32]
+    X: npt.NDArray[np.float32] | EncodedRows
     codes: npt.NDArray[Any]
     y: npt.NDArray[Any]
 
@@ -320,14 +320,15 @@ def prepare(
     train, valid, target, codes, recipe = _divide(request, rows, y, where, own=validation is not None)
     encoder = make_encoder(recipe, categorical=rows.categorical, numeric=request.numeric)
     encoder.dayfirst = request.dayfirst
-    encoder.fit(take_rows(rows.columns, train), spellings=rows.spellings)
-    check_memory(recipe, rows.size, len(encoder.feature_names_out), _outputs(target), where)
-    learning = Encoded(encoder.transform(take_rows(rows.columns, train)), codes[train], y[train])
+    encoder.fit(rows.columns, spellings=rows.spellings, rows=train)
+    width, stored = len(encoder.feature_names_out), encoder.stored_width(len(train))
+    check_memory(recipe, rows.size, width, _outputs(target), where, stored=stored)
+    learning = Encoded(encoder.encode(rows.columns, train), codes[train], y[train])
     held = None
     if validation is not None:
-        held = Encoded(encoder.transform(validation[0]), target.encode(validation[1]), validation[1])
+        held = Encoded(encoder.encode(validation[0]), target.encode(validation[1]), validation[1])
     elif len(valid):
-        held = Encoded(encoder.transform(take_rows(rows.columns, valid)), codes[valid], y[valid])
+        held = Encoded(encoder.encode(rows.columns, valid), codes[valid], y[valid])
     own = class_weights(request.class_weight, target, where) if isinstance(target, ClassTarget) else None
     own_weight = None if weight is None else weight[train]
     notes = (*rows.notes, *rows.doubts, *_target_notes(target, y))

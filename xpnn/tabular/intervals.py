@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..backend import Backend, to_numpy
+from ..data.encoded import EncodedRows
 from ..intervals import Intervals
 from ..losses import MeanSquaredError
 from ..model import Sequential, mlp
@@ -26,9 +27,9 @@ _EDGE = 0.02  # share of the training rows beyond which scales are cut off
 
 
 def fit_intervals(
-    X: npt.NDArray[Any],
+    X: npt.NDArray[Any] | EncodedRows,
     errors: Floats,
-    X_held: npt.NDArray[Any],
+    X_held: npt.NDArray[Any] | EncodedRows,
     errors_held: Floats,
     *,
     seed: int = 0,
@@ -65,7 +66,7 @@ def fit_intervals(
 
 
 def fit_scale(
-    X: npt.NDArray[Any], errors: Floats, *, seed: int, backend: str | Backend
+    X: npt.NDArray[Any] | EncodedRows, errors: Floats, *, seed: int, backend: str | Backend
 ) -> tuple[Sequential, float, float]:
     r"""Return a network of :math:`\log \sigma(x)`, and the bounds of what it said of the training rows.
 

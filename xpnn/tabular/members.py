@@ -12,6 +12,7 @@ import numpy.typing as npt
 from ..arguments import number
 from ..backend import Backend, get_backend, to_numpy
 from ..data.batching import folds
+from ..data.encoded import EncodedRows
 from ..data.encoder import TableEncoder
 from ..errors import DivergenceError, OptionError, XpnnError
 from ..losses import Loss
@@ -104,10 +105,10 @@ def make_encoder(recipe: Recipe, *, categorical: Sequence[str] = (), numeric: Se
 
 def fit_members(
     recipe: Recipe,
-    X: npt.NDArray[Any],
+    X: npt.NDArray[Any] | EncodedRows,
     y: npt.NDArray[Any],
     *,
-    X_val: npt.NDArray[Any] | None = None,
+    X_val: npt.NDArray[Any] | EncodedRows | None = None,
     y_val: npt.NDArray[Any] | None = None,
     n_out: int,
     n_values: int = 0,
@@ -273,9 +274,9 @@ class _Deadline(Callback):
 class _Data(NamedTuple):
     """The rows of all networks."""
 
-    X: npt.NDArray[Any]
+    X: npt.NDArray[Any] | EncodedRows
     y: npt.NDArray[Any]
-    X_val: npt.NDArray[Any] | None
+    X_val: npt.NDArray[Any] | EncodedRows | None
     y_val: npt.NDArray[Any] | None
     sample_weight: npt.NDArray[Any] | None
     class_weight: ClassWeight

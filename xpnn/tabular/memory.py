@@ -39,8 +39,10 @@ def available_memory() -> int | None:
     return max(min(found), 0)
 
 
-def needed_memory(recipe: Recipe, rows: int, width: int, n_out: int) -> int:
+def needed_memory(recipe: Recipe, rows: int, width: int, n_out: int, *, stored: int | None = None) -> int:
     """Return about how many bytes a fit takes at its height: encoded rows, networks, and what one step works in.
+
+    Of each row `stored` numbers are kept, by default all `width`.
 
     Examples
     --------
@@ -51,7 +53,7 @@ def needed_memory(recipe: Recipe, rows: int, width: int, n_out: int) -> int:
     first = width * (_WAVES if recipe.embedding != "none" else 1)
     widths: Sequence[int] = [first, *recipe.hidden, n_out]
     weights = sum(a * b + b for a, b in itertools.pairwise(widths))
-    matrix = rows * width * _FLOAT
+    matrix = rows * (width if stored is None else stored) * _FLOAT
     # Values, gradients, two moments and the best weights of the network in training, and those that are done.
     networks = weights * _FLOAT * (5 + 2 * recipe.members)
     step = 4 * recipe.batch_size * sum(widths) * _FLOAT
@@ -60,7 +62,7 @@ def needed_memory(recipe: Recipe, rows: int, width: int, n_out: int) -> int:
     return matrix + folds + networks + step + predictions
 
 
-def check_memory(recipe: Recipe, rows: int, width: int, n_out: int, where: str) -> None:
+def check_memory(recipe: Recipe, rows: int, width: int, n_out: int, where: str, *, stored: int | None = None) -> None:
     """Refuse a fit that does not fit into memory, before anything large is made.
 
     Raises
@@ -68,7 +70,7 @@ def check_memory(recipe: Recipe, rows: int, width: int, n_out: int, where: str) 
     OptionError
         With how much it needs, and how much there is.
     """
-    there, needed = available_memory(), needed_memory(recipe, rows, width, n_out)
+    there, needed = available_memory(), needed_memory(recipe, rows, width, n_out, stored=stored)
     if there is None or needed <= there:
         return
     least = {"preset='quick'": recipe.preset != "quick", "ensemble=1": recipe.members > 1, "fewer rows": True}

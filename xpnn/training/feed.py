@@ -1,8 +1,8 @@
 """How rows reach the training step: checked once, cast once, gathered by blocks.
 
-Data that fit stay on the device, and one gather serves several batches, unless a trace gathers each (`Feed.held`).  A
-memory map stays on disk: its rows come over block by block, read in ascending order and ahead of their use, so training
-data may be larger than memory.
+Data that fit stay on the device, and one gather serves several batches, unless a trace gathers each (`Feed.held`).
+Rows of a large table lie there packed, and are encoded when they are gathered.  A memory map stays on disk: its rows
+come over block by block, read in ascending order and ahead of their use, so training data may be larger than memory.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from numpy.lib.array_utils import byte_bounds
 from .._typing import Array, DType
 from ..accel.cuda.upload import PinnedSlots
 from ..backend import Backend, to_numpy
+from ..data.encoded import EncodedRows
 from ..errors import DataError
 
 __all__ = ["Batch", "Feed", "Indices"]
@@ -44,7 +45,8 @@ class Feed:
     """Rows of inputs, targets and weights, ready to be cut into batches on a backend.
 
     X (n, n_in) and y (n,) or (n, n_targets) are of any library, and become of the backend's floating dtype, or of its
-    index dtype; a `numpy.memmap` is streamed.  Sample weights (n,) are on the host.  Messages begin with `where`.
+    index dtype; a `numpy.memmap` is streamed, and `EncodedRows` stay packed.  Sample weights (n,) are on the host.
+    Messages begin with `where`.
     """
 
     def __init__(
@@ -85,14 +87,14 @@ class Feed:
     @property
     def kinds(self) -> list[tuple[DType, tuple[int, ...]]]:
         """Of inputs, targets and weights, where there are any, the dtype of batches and the shape of one row."""
-        return [(column.dtype, tuple(column.values.shape[1:])) for column in self._columns]
+        return [(column.dtype, tuple(column.row_shape)) for column in self._columns]
 
     def held(self, order: Indices | None) -> tuple[list[Array], Array | None] | None:
         """Return the columns as they lie in memory, each in a piece of its own, and in which order to take their rows.
 
         None if they do not: then `blocks` brings them.  No order: as they lie.
         """
-        columns = [column.values for column in self._columns if isinstance(column, _Resident)]
+        columns = [column.values for column in self._columns if type(column) is _Resident]
         if len(columns) < len(self._columns) or self.backend.name != "numpy":
             return None
         if not all(values.flags.c_contiguous and values.flags.aligned for values in columns):
@@ -171,6 +173,11 @@ class _Resident:
         if backend.xp.isdtype(values.dtype, "real floating") and not _all_finite(backend, values):
             _refuse_non_finite(to_numpy(values), where, name)
 
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """Shape of one row."""
+        return tuple(self.values.shape[1:])
+
     def ready(self, index: Indices | None) -> Array | None:
         """Return the order of one epoch as `rows` wants it: on the device, moved at once."""
         backend = self.backend
@@ -181,6 +188,29 @@ class _Resident:
         if index is None:
             return self.values[start:stop, ...]
         return self.backend.ops.take_rows(self.values, index[start:stop], out)
+
+
+class _Packed(_Resident):
+    """Rows of a table that lie packed on the device, and are encoded where they are asked for."""
+
+    def __init__(self, backend: Backend, rows: EncodedRows, where: str, name: str) -> None:
+        # Narrower numbers do not tell all categories apart.
+        packed = backend.asarray(rows.packed, dtype=getattr(backend.xp, backend.wide_name))
+        super().__init__(backend, packed, where, name)
+        self.code, self.dtype = rows.code, backend.dtype
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        return (self.code.width,)
+
+    def rows(self, index: Array | None, start: int, stop: int, out: Array | None = None) -> Array:
+        backend = self.backend
+        packed = super().rows(index, start, stop)
+        rows = backend.xp.astype(self.code.expand(packed, backend.xp, backend.device), self.dtype, copy=False)
+        if out is None:
+            return rows
+        out[...] = rows
+        return out
 
 
 class _Streamed:
@@ -194,6 +224,11 @@ class _Streamed:
             _refuse_cut_short(values, where, name)
         self.pinned = backend.name == "cupy"  # whether blocks read ahead go through page-locked memory
         self._slots: PinnedSlots | None = None
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """Shape of one row."""
+        return tuple(self.values.shape[1:])
 
     def ready(self, index: Indices | None) -> Indices | None:
         """Return the order of one epoch; it stays on the host."""
@@ -318,6 +353,8 @@ def _all_finite(backend: Backend, values: Array) -> bool:
 
 
 def _column(backend: Backend, values: Any, dtype: DType, where: str, name: str) -> _Resident | _Streamed:
+    if isinstance(values, EncodedRows):
+        return _Packed(backend, values, where, name)
     if isinstance(values, np.memmap) or hasattr(values, "tocsr"):
         return _Streamed(backend, values, dtype, where, name)
     with np.errstate(over="ignore"):  # what is too large for float32 becomes inf, and is refused as such

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -28,6 +28,22 @@ _DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}([T ].*)?|\d{1,2}[./-]\d{1,2}[./-](\d{
 _ID = re.compile(r"(?:.*[\W_])?(?:id|ID|Id|uuid|guid|index|key)|.*[a-z](?:Id|ID)|Unnamed: ?0")
 
 
+class _Numbers(Sequence[float]):
+    """The different numbers of a column, kept as an array: a list of them takes four times the memory."""
+
+    def __init__(self, values: Floats) -> None:
+        self._values = values
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self._values[place].tolist()
+
+    def __iter__(self) -> Iterator[float]:
+        return iter(self._values.tolist())
+
+
 @dataclass(frozen=True)
 class Written:
     """How numbers stood in text: their spelling, one of them, and the words for no value with their rows."""
@@ -48,7 +64,7 @@ class Column:
     """
 
     name: str
-    levels: list[Any]
+    levels: Sequence[Any]
     codes: Codes
     numbers: Floats | None = None
     spellings: Sequence[str] = ()
@@ -70,7 +86,8 @@ class Column:
     def finite(self) -> Floats:
         """The numbers that are there and can be reckoned with."""
         numbers = np.empty(0) if self.numbers is None else self.numbers
-        return numbers[np.abs(numbers) <= LARGEST]
+        there = np.abs(numbers) <= LARGEST
+        return numbers if there.all() else numbers[there]
 
     @cached_property
     def counts(self) -> Codes:
@@ -171,10 +188,10 @@ def _read_numbers(name: str, array: npt.NDArray[Any], written: Written | None = 
         raise DataError(
             f"audit: expected numbers or text in column {name!r}, got something else ({error}). Convert it first."
         ) from None
-    numbers = array.astype(np.float64)
+    numbers = array.astype(np.float64, copy=False)
     levels, codes = np.unique(numbers, return_inverse=True)  # NaN, if there is one, is the last
     codes[np.isnan(numbers)] = -1
-    return Column(name, levels[~np.isnan(levels)].tolist(), codes, numbers, written=written)
+    return Column(name, _Numbers(levels[~np.isnan(levels)]), codes, numbers, written=written)
 
 
 # -- what several checks need -----------------------------------------------------------------------------------

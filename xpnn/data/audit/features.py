@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -148,7 +149,7 @@ def check_side_by_side(columns: Sequence[Column]) -> Iterator[AuditFinding]:
 
 def _pairs(columns: Sequence[Column]) -> Iterator[tuple[str, str]]:
     """Yield columns that are one-to-one with an earlier one, and that one; where values hardly repeat, in order."""
-    seen: dict[bytes, str] = {}
+    seen: dict[bytes, str] = {}  # by digest: keys of all columns would be another table
     for column in columns:
         codes, levels = column.codes, len(column.levels)
         if levels < 2 or column.n < FEW_ROWS:
@@ -161,6 +162,7 @@ def _pairs(columns: Sequence[Column]) -> Iterator[tuple[str, str]]:
         else:  # any two columns without repeats are one-to-one: ask for the same order, up or down
             up = codes[column.present]
             key = np.where(codes < 0, -1, codes if up[0] <= up[-1] else levels - 1 - codes)
-        earlier = seen.setdefault(key.astype(np.int64).tobytes(), column.name)
+        digest = hashlib.sha256(np.ascontiguousarray(key, dtype=np.int64).data).digest()
+        earlier = seen.setdefault(digest, column.name)
         if earlier != column.name:
             yield earlier, column.name

@@ -145,7 +145,7 @@ def _check_one_hot(target: Column, features: Sequence[Column]) -> Iterator[Audit
     """Look for further 0/1 columns that with the target make one 1 in each row."""
 
     def is_flag(column: Column) -> bool:
-        return column.numbers is not None and column.levels == [0.0, 1.0] and bool(column.present.all())
+        return column.numbers is not None and list(column.levels[:3]) == [0.0, 1.0] and bool(column.present.all())
 
     if not is_flag(target):
         return
