@@ -18,6 +18,7 @@ __all__ = [
     "MissingPackageError",
     "OptionError",
     "ShapeError",
+    "WorkerError",
     "XpnnError",
 ]
 
@@ -68,3 +69,7 @@ class DeviceMemoryError(XpnnError, MemoryError):
 
 class DivergenceError(XpnnError, ArithmeticError):
     """Training produced a loss that is not finite."""
+
+
+class WorkerError(XpnnError, RuntimeError):
+    """A process that works for this one has ended before its work has."""

@@ -14,6 +14,7 @@ PACKAGES = {
     "array_api_strict": ("array-api-strict", "array-api-strict"),
     "cupy": ("CuPy", "'xpnn[cuda13]'"),
     "jinja2": ("Jinja2", "'xpnn[report]'"),
+    "joblib": ("joblib", "joblib"),
     "matplotlib": ("matplotlib", "'xpnn[plots]'"),
     "ml_dtypes": ("ml_dtypes", "'xpnn[half]'"),
     "numba": ("numba", "'xpnn[fast]'"),
