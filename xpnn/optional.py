@@ -16,6 +16,7 @@ PACKAGES = {
     "jinja2": ("Jinja2", "'xpnn[report]'"),
     "matplotlib": ("matplotlib", "'xpnn[plots]'"),
     "ml_dtypes": ("ml_dtypes", "'xpnn[half]'"),
+    "mpi4py": ("mpi4py with an MPI", "'xpnn[mpi]'"),
     "numba": ("numba", "'xpnn[fast]'"),
     "openpyxl": ("openpyxl", "'xpnn[files]'"),
     "pooch": ("pooch", "pooch"),
