@@ -9,7 +9,7 @@ import sys
 import joblib
 import pytest
 
-from xpnn.errors import OptionError, WorkerError
+from xpnn.errors import OptionError, ProcessError
 from xpnn.jobs import over_jobs, read_jobs
 
 
@@ -46,7 +46,7 @@ def test_errors_come_as_they_are(jobs):
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 def test_a_killed_process_is_told():
     told = r"^here: expected every process to finish its part, got one that ended by itself: it was killed, or ran out"
-    with pytest.raises(WorkerError, match=told):
+    with pytest.raises(ProcessError, match=told):
         list(over_jobs(die, [(0,), (1,)], 2, "here"))
 
 

@@ -17,8 +17,8 @@ __all__ = [
     "MissingMethodError",
     "MissingPackageError",
     "OptionError",
+    "ProcessError",
     "ShapeError",
-    "WorkerError",
     "XpnnError",
 ]
 
@@ -71,5 +71,5 @@ class DivergenceError(XpnnError, ArithmeticError):
     """Training produced a loss that is not finite."""
 
 
-class WorkerError(XpnnError, RuntimeError):
-    """A process that works for this one has ended before its work has."""
+class ProcessError(XpnnError, RuntimeError):
+    """Another process of a group has failed, was lost, or holds something else than this one."""

@@ -8,7 +8,7 @@ from concurrent.futures import BrokenExecutor
 from typing import Any
 
 from .arguments import is_count
-from .errors import OptionError, WorkerError
+from .errors import OptionError, ProcessError
 from .optional import needs
 
 __all__ = ["JOBS", "carried", "over_jobs", "read_jobs"]
@@ -54,7 +54,7 @@ def over_jobs(
 
     Raises
     ------
-    WorkerError
+    ProcessError
         If a process ends before its task does, as when it is killed or runs out of memory.  Errors that the function
         raises come as they are.
 
@@ -77,7 +77,7 @@ def over_jobs(
         yield from parallel(joblib.delayed(_placed)(place, function, *task) for place, task in enumerate(tasks))
     except BaseException as error:
         if _lost(error):
-            raise WorkerError(
+            raise ProcessError(
                 f"{where}: expected every process to finish its part, got one that ended by itself: it was killed, or "
                 "ran out of memory. Call again with fewer n_jobs."
             ) from error

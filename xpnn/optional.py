@@ -17,6 +17,7 @@ PACKAGES = {
     "joblib": ("joblib", "joblib"),
     "matplotlib": ("matplotlib", "'xpnn[plots]'"),
     "ml_dtypes": ("ml_dtypes", "'xpnn[half]'"),
+    "mpi4py": ("mpi4py with an MPI", "'xpnn[mpi]'"),
     "numba": ("numba", "'xpnn[fast]'"),
     "openpyxl": ("openpyxl", "'xpnn[files]'"),
     "pooch": ("pooch", "pooch"),

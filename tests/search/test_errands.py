@@ -13,7 +13,7 @@ import pytest
 from places import PROJECT
 
 import xpnn
-from xpnn.errors import OptionError, WorkerError
+from xpnn.errors import OptionError, ProcessError
 from xpnn.search import Halving, grid, run
 
 X, Y = xpnn.data.make_moons(120, noise=0.2, seed=0)
@@ -94,7 +94,7 @@ def die(config):
 def test_a_killed_process_is_told_and_the_search_goes_on(tmp_path, monkeypatch):
     monkeypatch.setenv("XPNN_TEST_PARENT", str(os.getpid()))
     path = tmp_path / "search.safetensors"
-    with pytest.raises(WorkerError, match=r"^search\.run: expected every process to finish its part"):
+    with pytest.raises(ProcessError, match=r"^search\.run: expected every process to finish its part"):
         search(2, make=die, checkpoint=path)
     assert found(search(1, make=die, checkpoint=path)) == found(search(1, make=die))
 

@@ -163,7 +163,7 @@ def run(
         If the data do not fit.
     DataError, OptionError, FileFormatError
         If `checkpoint` is the file of a search of other data, configurations or options, which are named; or damaged.
-    WorkerError
+    ProcessError
         If a process of `n_jobs` ends by itself, as when it is killed.
 
     References

@@ -1,0 +1,13 @@
+"""Training on many processes, with the bits of one.
+
+An engine (MPI, gloo, NCCL) moves bytes; the adding is done here, in one fixed tree over a fixed number of *shards*, so
+that the number of processes changes the time and nothing else.  No engine is imported unless it is asked for.
+"""
+
+from .group import Alone, Group, agree, together
+from .mpi import mpi
+from .shards import ArrayShards, Part, ShardedRows
+from .torch import torch
+from .tree import Tree
+
+__all__ = ["Alone", "ArrayShards", "Group", "Part", "ShardedRows", "Tree", "agree", "mpi", "together", "torch"]
