@@ -15,7 +15,9 @@ from .digits import load_digits
 from .encoder import TableEncoder
 from .idx import read_idx, write_idx
 from .mnist import MNIST, load_mnist
+from .moments import Moments
 from .scaling import MinMax, Standardizer, one_hot
+from .summary import TableSummary
 from .tables import load_table
 from .targets import ClassTarget, InferredTask, NumberTarget, infer_task, target_from_dict
 from .toy import make_blobs, make_checkerboard, make_circles, make_moons, make_spirals, make_xor
@@ -27,10 +29,12 @@ __all__ = [
     "ClassTarget",
     "InferredTask",
     "MinMax",
+    "Moments",
     "NumberTarget",
     "Standardizer",
     "Table",
     "TableEncoder",
+    "TableSummary",
     "audit",
     "batches",
     "data_home",
