@@ -7,7 +7,20 @@ that the number of processes changes the time and nothing else.  No engine is im
 from .group import Alone, Group, agree, together
 from .mpi import mpi
 from .shards import ArrayShards, Part, ShardedRows
+from .sockets import sockets
 from .torch import torch
 from .tree import Tree
 
-__all__ = ["Alone", "ArrayShards", "Group", "Part", "ShardedRows", "Tree", "agree", "mpi", "together", "torch"]
+__all__ = [
+    "Alone",
+    "ArrayShards",
+    "Group",
+    "Part",
+    "ShardedRows",
+    "Tree",
+    "agree",
+    "mpi",
+    "sockets",
+    "together",
+    "torch",
+]
