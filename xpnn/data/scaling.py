@@ -18,7 +18,7 @@ from ..frames import column_names, places, plain_names
 from .columns import Floats
 from .moments import Moments
 
-__all__ = ["MinMax", "Standardizer", "one_hot"]
+__all__ = ["MinMax", "Standardizer", "gather_moments", "one_hot"]
 
 # A smaller spread would become zero, or lose its digits, in float32.
 _SMALLEST_SPREAD = float(np.finfo(np.float32).tiny)
@@ -109,7 +109,7 @@ class _Affine:
         if isinstance(blocks, Moments):
             moments = blocks
         else:
-            moments, names = _gathered(blocks, where)
+            moments, names = gather_moments(blocks, where)
         if not moments.n:
             raise DataError(f"{where}: expected rows, got none. Fit on the training rows.")
         self._keep(where, moments.low, moments.high, *self._of_moments(moments))
@@ -349,7 +349,7 @@ class MinMax(_Affine):
             return self._measure(None, moments.low, moments.high)
 
 
-def _gathered(blocks: Iterable[Any], where: str) -> tuple[Moments, list[Any] | None]:
+def gather_moments(blocks: Iterable[Any], where: str) -> tuple[Moments, list[Any] | None]:
     """Return the moments of blocks, and the names of their columns where they are frames."""
     moments: Moments | None = None
     names: list[Any] | None = None

@@ -8,18 +8,26 @@ from .group import Alone, Group, agree, together
 from .mpi import mpi
 from .shards import ArrayShards, Part, ShardedRows
 from .sockets import sockets
+from .sources import FrameShards, TableShards, encoded, fit_encoder, fit_target, npy, parquet
 from .torch import torch
 from .tree import Tree
 
 __all__ = [
     "Alone",
     "ArrayShards",
+    "FrameShards",
     "Group",
     "Part",
     "ShardedRows",
+    "TableShards",
     "Tree",
     "agree",
+    "encoded",
+    "fit_encoder",
+    "fit_target",
     "mpi",
+    "npy",
+    "parquet",
     "sockets",
     "together",
     "torch",
