@@ -90,8 +90,9 @@ class ArrayShards(ShardedRows):
     >>> import numpy as np, xpnn
     >>> X, y = xpnn.data.make_moons(100, seed=0)
     >>> rows = ArrayShards([(X[:30], y[:30]), (X[30:], y[30:])])
-    >>> rows.lengths
-    [30, 70]
+    >>> trainer = xpnn.Trainer(xpnn.mlp([2, 8, 2]), xpnn.CrossEntropy(), xpnn.Adam(0.01))
+    >>> trainer.fit(rows, epochs=2, batch_size=20).rows[-1]["epoch"]
+    2
     """
 
     def __init__(self, parts: Sequence[tuple[Any, ...]]) -> None:

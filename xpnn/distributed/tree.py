@@ -112,6 +112,18 @@ class Tree:
         `leaf` is called with the number of each of this process's shards, in ascending order, and returns a vector that
         may be written over; at most some log2(shards) of them are held at a time.  `free` is given those done with.
         """
+        mine = self.nodes(leaf, free)
+        if self.group.size == 1:
+            return mine[0]
+        total = self.exchange(xp, mine)
+        if free is not None:
+            for vector in mine:
+                if vector is not total:
+                    free(vector)
+        return total
+
+    def nodes(self, leaf: Callable[[int], Array], free: Callable[[Array], None] | None = None) -> list[Array]:
+        """Return the sums of this process's subtrees, from left to right; see `sum`."""
 
         def total(a: int, b: int) -> Array:
             if b - a == 1:
@@ -124,8 +136,7 @@ class Tree:
                 free(right)
             return left
 
-        mine = [total(*node) for node in self._nodes[self.group.rank]]
-        return mine[0] if self.group.size == 1 else self.exchange(xp, mine)
+        return [total(*node) for node in self._nodes[self.group.rank]]
 
     def exchange(self, xp: Namespace, mine: list[Array]) -> Array:
         """Return the sum of all processes' nodes; `mine` are the sums of this process's, and may be written over."""
