@@ -33,7 +33,7 @@ LEVELS = (
     {"checkpoint", "data_init", "differences", "optim"},
     {"plots"},
     {"intervals", "training"},
-    {"bench", "predictor", "search", "testing"},
+    {"bench", "engines", "predictor", "search", "testing"},
     {"baselines", "inspection"},
     {"tabular"},
     {"estimators", "report"},
@@ -44,6 +44,8 @@ LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 HEAVY = {
     "array_api_strict",
     "cupy",
+    "dask",
+    "distributed",
     "jinja2",
     "joblib",
     "matplotlib",

@@ -19,6 +19,7 @@ from . import (
     calibration,
     data,
     distributed,
+    engines,
     errors,
     initializers,
     inspection,
@@ -115,6 +116,8 @@ from .training import (
     diagnose,
     find_lr,
 )
+
+distributed.dask = engines.dask  # by this name people look for it; it stands above training, and so above the groups
 
 __version__ = "0.1.0"
 
@@ -213,6 +216,7 @@ __all__ = [
     "data",
     "diagnose",
     "distributed",
+    "engines",
     "errors",
     "find_lr",
     "get_backend",

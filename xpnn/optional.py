@@ -12,6 +12,8 @@ __all__ = ["PACKAGES", "needs"]
 #: By the name of the module: the package as people know it, and what pip is to install.
 PACKAGES = {
     "array_api_strict": ("array-api-strict", "array-api-strict"),
+    "dask": ("Dask", "'xpnn[dask]'"),
+    "distributed": ("Dask's distributed", "'xpnn[dask]'"),
     "cupy": ("CuPy", "'xpnn[cuda13]'"),
     "jinja2": ("Jinja2", "'xpnn[report]'"),
     "joblib": ("joblib", "joblib"),

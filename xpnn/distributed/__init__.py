@@ -4,6 +4,8 @@ An engine (MPI, gloo, NCCL) moves bytes; the adding is done here, in one fixed t
 that the number of processes changes the time and nothing else.  No engine is imported unless it is asked for.
 """
 
+from types import ModuleType
+
 from .group import Alone, Group, agree, together
 from .mpi import mpi
 from .shards import ArrayShards, Part, ShardedRows
@@ -11,6 +13,9 @@ from .sockets import sockets
 from .sources import FrameShards, TableShards, encoded, fit_encoder, fit_target, npy, parquet
 from .torch import torch
 from .tree import Tree
+
+#: Training on a Dask cluster: `xpnn.engines.dask`, which stands above trainers and estimators, so the package sets it.
+dask: ModuleType
 
 __all__ = [
     "Alone",

@@ -58,7 +58,8 @@ class TabularModel(Parameters):
         Parameters
         ----------
         X : frame, mapping of columns, table from `load_csv`, or array of shape (n_samples, n_features)
-            Numbers, text, categories, booleans, dates, durations and missing cells as they are.
+            Numbers, text, categories, booleans, dates, durations and missing cells as they are.  A frame or an array
+            of Dask is brought into memory; `xpnn.distributed.dask` has what works on a cluster.
         y : array of shape (n_samples,), or name of a column of `X`
             The target; of several quantities of shape (n_samples, n_targets).
         sample_weight : array of shape (n_samples,), optional
