@@ -5,9 +5,23 @@ that the number of processes changes the time and nothing else.  No engine is im
 """
 
 from .group import Alone, Group, agree, together
+from .launch import command, launched
 from .mpi import mpi
 from .shards import ArrayShards, Part, ShardedRows
 from .torch import torch
 from .tree import Tree
 
-__all__ = ["Alone", "ArrayShards", "Group", "Part", "ShardedRows", "Tree", "agree", "mpi", "together", "torch"]
+__all__ = [
+    "Alone",
+    "ArrayShards",
+    "Group",
+    "Part",
+    "ShardedRows",
+    "Tree",
+    "agree",
+    "command",
+    "launched",
+    "mpi",
+    "together",
+    "torch",
+]
