@@ -7,6 +7,7 @@ that the number of processes changes the time and nothing else.  No engine is im
 from types import ModuleType
 
 from .group import Alone, Group, agree, together
+from .launch import command, launched
 from .mpi import mpi
 from .shards import ArrayShards, Part, ShardedRows
 from .sockets import sockets
@@ -27,9 +28,11 @@ __all__ = [
     "TableShards",
     "Tree",
     "agree",
+    "command",
     "encoded",
     "fit_encoder",
     "fit_target",
+    "launched",
     "mpi",
     "npy",
     "parquet",
