@@ -18,6 +18,8 @@ from . import (
     baselines,
     calibration,
     data,
+    distributed,
+    engines,
     errors,
     initializers,
     inspection,
@@ -118,6 +120,8 @@ from .training import (
     find_lr,
 )
 
+distributed.dask = engines.dask  # by this name people look for it; it stands above training, and so above the groups
+
 __version__ = "0.2.0"
 
 __all__ = [
@@ -214,6 +218,8 @@ __all__ = [
     "calibration",
     "data",
     "diagnose",
+    "distributed",
+    "engines",
     "errors",
     "find_lr",
     "from_keras",

@@ -17,6 +17,7 @@ __all__ = [
     "MissingMethodError",
     "MissingPackageError",
     "OptionError",
+    "ProcessError",
     "ShapeError",
     "XpnnError",
 ]
@@ -68,3 +69,7 @@ class DeviceMemoryError(XpnnError, MemoryError):
 
 class DivergenceError(XpnnError, ArithmeticError):
     """Training produced a loss that is not finite."""
+
+
+class ProcessError(XpnnError, RuntimeError):
+    """Another process of a group has failed, was lost, or holds something else than this one."""

@@ -22,6 +22,8 @@ __all__ = [
     "array_of",
     "cells",
     "column_names",
+    "in_memory",
+    "is_collection",
     "is_frame",
     "is_gap",
     "listed",
@@ -79,6 +81,16 @@ def table_names(table: Any) -> list[Any] | None:
     if names is None or callable(names):
         names = getattr(table, "columns", None)
     return None if names is None or not hasattr(table, "__getitem__") else list(names)
+
+
+def is_collection(value: Any) -> bool:
+    """Whether something is a frame or an array of Dask: a plan that is yet to be computed."""
+    return callable(getattr(value, "__dask_graph__", None)) and hasattr(value, "to_delayed")
+
+
+def in_memory(value: Any) -> Any:
+    """Return a frame or an array of Dask as what it stands for; anything else as it is."""
+    return value.compute() if is_collection(value) else value
 
 
 def array_of(frame: Any, where: str, name: str) -> npt.NDArray[Any]:

@@ -12,11 +12,15 @@ __all__ = ["PACKAGES", "needs"]
 #: By the name of the module: the package as people know it, and what pip is to install.
 PACKAGES = {
     "array_api_strict": ("array-api-strict", "array-api-strict"),
+    "dask": ("Dask", "'xpnn[dask]'"),
+    "distributed": ("Dask's distributed", "'xpnn[dask]'"),
     "cupy": ("CuPy", "'xpnn[cuda13]'"),
     "jinja2": ("Jinja2", "'xpnn[report]'"),
+    "joblib": ("joblib", "joblib"),
     "keras": ("Keras", "keras"),
     "matplotlib": ("matplotlib", "'xpnn[plots]'"),
     "ml_dtypes": ("ml_dtypes", "'xpnn[half]'"),
+    "mpi4py": ("mpi4py with an MPI", "'xpnn[mpi]'"),
     "numba": ("numba", "'xpnn[fast]'"),
     "onnx": ("ONNX", "'xpnn[onnx]'"),
     "openpyxl": ("openpyxl", "'xpnn[files]'"),

@@ -305,6 +305,15 @@ def test_cross_validation():
         model.cross_validate(columns(), LABEL, cv=2.5)
 
 
+@pytest.mark.parametrize("state", [lambda: 3, lambda: np.random.default_rng(3)], ids=["number", "generator"])
+def test_cross_validation_in_processes_has_the_results_of_one(state):
+    one, two = (classifier(random_state=state()).cross_validate(columns(), LABEL, cv=3, n_jobs=k) for k in (1, 2))
+    assert one.scores["cross_entropy"].tolist() == two.scores["cross_entropy"].tolist()
+    assert one.probabilities.tobytes() == two.probabilities.tobytes()
+    assert one.predictions.tolist() == two.predictions.tolist()
+    assert one.fold.tolist() == two.fold.tolist()
+
+
 def test_cross_validation_takes_frames_and_splitters():
     model_selection = pytest.importorskip(
         "sklearn.model_selection", reason="needs scikit-learn: pip install 'xpnn[sklearn]'"

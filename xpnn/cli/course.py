@@ -28,6 +28,7 @@ from ..training import EMA, Callback, EarlyStopping, History, ProgressBar, TimeL
 from .interrupts import status_of, word_of
 from .options import in_options
 from .problem import Problem
+from .ranks import sharing_of
 from .recipe import rows_a_batch
 from .resume import CHECKPOINT, HistoryLog, PeriodicCheckpoint
 
@@ -145,7 +146,7 @@ class OneNetwork:
         try:
             epochs = max(args.epochs - trainer.epoch, 0)
             if epochs or trainer.suspended is not None:
-                options = {"batch_size": args.batch_size, "class_weight": weights, **validation}
+                options = {"batch_size": args.batch_size, "class_weight": weights, **validation, **sharing_of(args)}
                 trainer.fit(self.X, self.y, epochs=epochs, **options)
                 ending = ending._replace(why=trainer.stop_reason)
         except KeyboardInterrupt as error:

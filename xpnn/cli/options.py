@@ -237,6 +237,8 @@ _SPELLINGS = (
     ("Pass another data_dir, or set XPNN_DATA", "Pass another --data-dir, or set XPNN_DATA"),
     ("pass other mirrors", "try again later"),
     ("or clip_norm=1.", "or --clip-norm 1."),
+    ("got shards=", "got --shards "),
+    ("Try shards=", "Try --shards "),
     ("a learning rate ten times smaller than", "a --lr ten times smaller than"),
     ("export: expected", "expected"),
     ("get_score: expected", "--metric: expected"),

@@ -36,7 +36,7 @@ CHECKPOINT = "checkpoint.safetensors"
 #: What does not change the result.
 NO_SETTINGS = (
     *("run", "command", "argv", "parse", "signals", "entries", "one_split"),
-    *("json", "quiet", "out", "report", "resume", "checkpoint_seconds"),
+    *("json", "quiet", "out", "report", "resume", "checkpoint_seconds", "group", "processes"),
 )
 # What may be raised when a run goes on.
 _LIMITS = {"train": ("epochs", "max_seconds"), "search": ("max_seconds",)}
@@ -117,6 +117,7 @@ def _asked(args: argparse.Namespace, stored: argparse.Namespace) -> argparse.Nam
     # The parser fills in only what is not there.
     asked: argparse.Namespace = args.parse(args.argv[1:], argparse.Namespace(**vars(stored)))
     asked.source, asked.command, asked.signals = stored.source, args.command, args.signals
+    asked.group = getattr(args, "group", None)
     asked.json, asked.quiet, asked.checkpoint_seconds = args.json, args.quiet, args.checkpoint_seconds
     return asked
 

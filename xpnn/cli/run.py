@@ -14,6 +14,7 @@ from typing import Any
 from ..arguments import printable
 from ..backend import Backend, get_backend
 from ..data.audit import leaks
+from ..distributed import Group, together
 from ..errors import XpnnError
 from ..report import check_requirements, collect_evidence, read_run, write_report
 from ..staging import Staging
@@ -22,6 +23,7 @@ from .course import Course, Ending, OneNetwork
 from .interrupts import status_of, word_of
 from .options import finite, in_options, print_json
 from .problem import Problem, read_problem
+from .ranks import group_of, own_folder, run_on_ranks
 from .results import FILES, check_folder, machine, report_baselines, report_scores, superseded, write_results
 from .resume import NO_SETTINGS, Job, changed_versions, check_data, find_job, new_plan
 from .system import versions
@@ -35,19 +37,43 @@ OfTable = Callable[[argparse.Namespace, TableProblem, str | Backend], Course]
 
 def run_train(args: argparse.Namespace) -> int:
     """Train, score and save; or go on with a run that was cut short."""
-    return run_job(args)
+    return run_on_ranks(args, run_job)
 
 
 def run_job(args: argparse.Namespace, of_table: OfTable | None = None) -> int:
     """Train in a way that may be one for tables, score and save; or go on with a run that was cut short."""
-    job = find_job(args)
+    group = group_of(args)
+    for rank in range(group.size):  # one after the other: they look at the same folder
+        with together(group):
+            if rank == group.rank:
+                job = find_job(args)
     if job.finished is not None:
         return _tell_finished(job)
-    with contextlib.chdir(job.cwd):
-        return _train(job, of_table)
+    with contextlib.chdir(job.cwd), own_folder(group, job.out) as out:
+        return _train(job._replace(out=out), of_table, group)
 
 
-def _train(job: Job, of_table: OfTable | None) -> int:
+def _train(job: Job, of_table: OfTable | None, group: Group) -> int:
+    with together(group):
+        course, problem, notes = _prepare(job, of_table)
+        check_folder(job.out)
+    with Staging(job.out) as staging:
+        try:
+            with together(group):
+                _begin(job, staging, course)
+            sys.stdout.flush()  # so that a log file shows what is decided before training begins
+            ending = course.fit(staging.plan or {})
+            return ending.status if group.rank else _conclude(job, staging, course, problem, notes, ending)
+        except BaseException as error:
+            if not isinstance(error, XpnnError):  # which all have, or were told
+                group.fail(f"{type(error).__name__}: {error}")
+            if not course.worth_keeping():
+                staging.discard()
+            raise
+
+
+def _prepare(job: Job, of_table: OfTable | None) -> tuple[Course, Problem, list[str]]:
+    """Read the data, and return what trains on them, the problem, and notes of what was decided."""
     settings = job.settings
     if settings.report:
         check_requirements("--report")
@@ -73,17 +99,7 @@ def _train(job: Job, of_table: OfTable | None) -> int:
         problem = read_problem(settings, note)
         course = OneNetwork(settings, problem, backend)
     note(course.summary)
-    check_folder(job.out)
-    with Staging(job.out) as staging:
-        try:
-            _begin(job, staging, course)
-            sys.stdout.flush()  # so that a log file shows what is decided before training begins
-            ending = course.fit(staging.plan or {})
-            return _conclude(job, staging, course, problem, notes, ending)
-        except BaseException:
-            if not course.worth_keeping():
-                staging.discard()
-            raise
+    return course, problem, notes
 
 
 def _begin(job: Job, staging: Staging, course: Course) -> None:

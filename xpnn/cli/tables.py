@@ -20,7 +20,7 @@ from ..config import reading
 from ..data.arrays import take_rows
 from ..data.spelling import Spelling
 from ..data.targets import ClassTarget
-from ..errors import DataError, DivergenceError
+from ..errors import DataError, DivergenceError, ProcessError
 from ..files import atomic_path
 from ..predictor import Predictor
 from ..schema import ANY, NUMBER, at_least, expect
@@ -38,6 +38,7 @@ from .findings import worded
 from .interrupts import status_of, word_of
 from .options import dayfirst_of
 from .problem import Problem, check_test_file, findings_in, open_data, told_findings
+from .ranks import group_of, sharing_of
 from .recipe import overrides
 from .resume import HistoryLog
 from .sources import Source, names
@@ -190,7 +191,7 @@ class Networks:
         fitted = learned.fitted
         ending = self._ending or Ending(0, 0.0, fitted.stopped, None)
         seconds = self._earlier + time.perf_counter() - began
-        if self.args.cv and not ending.status:
+        if self.args.cv and not ending.status and group_of(self.args).rank == 0:
             ending = self._cross_validate(ending)
         return ending._replace(seconds=seconds, best_epoch=fitted.epoch)
 
@@ -227,8 +228,8 @@ class Networks:
             return follows
         try:
             with args.signals.released():
-                network.fit(arguments)
-        except (KeyboardInterrupt, DivergenceError, DataError, OSError) as error:
+                network.fit(arguments | sharing_of(args))
+        except (KeyboardInterrupt, DivergenceError, DataError, ProcessError, OSError) as error:
             self._ending = cut_short(args, error, self._first)
             if self._ending.resumable:
                 self._unfinished = network
@@ -239,6 +240,7 @@ class Networks:
                 network.end(follows)
             return follows
         over = args.max_seconds is not None and self._used() >= args.max_seconds
+        over = group_of(args).broadcast(over)
         network.end("last" if over else "next")
         return "last" if over else "next"
 
@@ -387,6 +389,8 @@ class _Network:
 
 class _Periodic(Callback):
     """Writes a network every so many seconds."""
+
+    on_every_rank = False
 
     def __init__(self, network: _Network, seconds: float) -> None:
         self._network, self._seconds = network, seconds

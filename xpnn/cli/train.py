@@ -23,6 +23,7 @@ from .options import (
     share,
     whole,
 )
+from .ranks import add_processes
 from .recipe import VALIDATION, default_of
 from .run import run_train
 from .sources import BUILTIN
@@ -70,6 +71,7 @@ def add_commands(commands: Any) -> None:
     add_rule(group)
     add_course(group)
     add_backend(group)
+    add_processes(group)
     # --resume reads the options with which a run began.
     parser.set_defaults(one_split=False, run=run_train, parse=lambda argv, known=None: parser.parse_args(argv, known))
 

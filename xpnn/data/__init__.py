@@ -18,7 +18,9 @@ from .encoder import TableEncoder
 from .idx import read_idx, write_idx
 from .input_schema import InputColumn, InputSchema
 from .mnist import MNIST, load_mnist
+from .moments import Moments
 from .scaling import MinMax, Standardizer, one_hot
+from .summary import TableSummary
 from .tables import load_table
 from .targets import ClassTarget, InferredTask, NumberTarget, infer_task, target_from_dict
 from .toy import make_blobs, make_checkerboard, make_circles, make_moons, make_spirals, make_xor
@@ -35,10 +37,12 @@ __all__ = [
     "InputColumn",
     "InputSchema",
     "MinMax",
+    "Moments",
     "NumberTarget",
     "Standardizer",
     "Table",
     "TableEncoder",
+    "TableSummary",
     "audit",
     "batches",
     "data_home",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import decimal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +19,7 @@ from .decimals import SHORTEST, SHORTEST_SINGLE
 from .rows import Rows
 from .written import Numbers, Part, WrittenBuilder
 
-__all__ = ["Typed", "read_arrow", "read_parquet", "spelt_time"]
+__all__ = ["Typed", "parquet_columns", "parquet_facts", "read_arrow", "read_parquet", "spelt_time"]
 
 _BATCH = 1 << 16  # rows
 _CELL = 8  # bytes, of the cells that a file may unpack to
@@ -81,8 +81,49 @@ def _validated(batches: Iterator[Any]) -> Iterator[Any]:
             yield batch.slice(start, _BATCH)
 
 
+def parquet_facts(path: PathLike, where: str) -> tuple[dict[str, str], int]:
+    """Return the columns of a Parquet file, each with its type in words, and the number of rows: by its footer alone.
+
+    Raises
+    ------
+    DataError
+        If the file is not there, or a name stands twice.
+    FileFormatError
+        If it is no whole Parquet file.
+    """
+    file = existing_file(path, where)
+    with needs("pyarrow", where):
+        import pyarrow.parquet as pq
+    with _worded(path, "Parquet", where):
+        source = pq.ParquetFile(file)
+        schema, rows = source.schema_arrow, source.metadata.num_rows
+        source.close()
+    _refuse_twice(path, [str(name) for name in schema.names], where)
+    return {str(field.name): str(field.type) for field in schema}, rows
+
+
+def parquet_columns(path: PathLike, names: Sequence[str], where: str) -> Any:
+    """Return some columns of a Parquet file, as a table of pyarrow.
+
+    Raises
+    ------
+    DataError
+        If the file is not there.
+    FileFormatError
+        If it is no whole Parquet file, or has far more cells than its size can hold.
+    """
+    file = existing_file(path, where)
+    with needs("pyarrow", where):
+        import pyarrow.parquet as pq
+    with _worded(path, "Parquet", where), pq.ParquetFile(file) as source:
+        _refuse_large(path, source.metadata.num_rows, len(names), where)
+        table = source.read(columns=list(names))
+        table.validate(full=True)
+    return table
+
+
 @contextlib.contextmanager
-def _worded(path: PathLike, kind: str) -> Iterator[None]:
+def _worded(path: PathLike, kind: str, where: str = "load_table") -> Iterator[None]:
     """Word what pyarrow raises for a file that is not whole."""
     import pyarrow as pa
 
@@ -90,17 +131,17 @@ def _worded(path: PathLike, kind: str) -> Iterator[None]:
         yield
     except (pa.ArrowException, OSError, OverflowError, UnicodeDecodeError, MemoryError) as error:
         raise FileFormatError(
-            f"load_table: expected a whole {kind} file, got {path}, which cannot be read "
+            f"{where}: expected a whole {kind} file, got {path}, which cannot be read "
             f"({' '.join(str(error).split())[:200]}). Fetch or write the file again."
         ) from error
 
 
-def _refuse_large(path: PathLike, rows: int, columns: int) -> None:
-    size = existing_file(path, "load_table").stat().st_size
+def _refuse_large(path: PathLike, rows: int, columns: int, where: str = "load_table") -> None:
+    size = existing_file(path, where).stat().st_size
     most = EXPANSION[0] + EXPANSION[1] * size
     if rows * columns * _CELL > 8 * most:
         raise FileFormatError(
-            f"load_table: expected at most {most:,} cells from {path} ({size:,} bytes), got {rows * columns:,}. It is "
+            f"{where}: expected at most {most:,} cells from {path} ({size:,} bytes), got {rows * columns:,}. It is "
             "damaged or made to fill memory; if it is right, write it as CSV."
         )
 
@@ -132,10 +173,10 @@ def _gathered(path: PathLike, schema: Any, batches: Iterator[Any], promised: int
     return Typed([names[k] for k in kept], Rows([builder.build() for builder in builders]), categorical, notes)
 
 
-def _refuse_twice(path: PathLike, names: list[str]) -> None:
+def _refuse_twice(path: PathLike, names: list[str], where: str = "load_table") -> None:
     twice = next((name for k, name in enumerate(names) if name in names[:k]), None)
     if twice is not None:
-        raise DataError(f"load_table: expected different names in {path}, got {twice!r} twice. Rename one.")
+        raise DataError(f"{where}: expected different names in {path}, got {twice!r} twice. Rename one.")
 
 
 # -- columns ------------------------------------------------------------------------------------------------------

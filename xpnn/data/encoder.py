@@ -19,7 +19,7 @@ References
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
@@ -48,6 +48,7 @@ from .fitted import CategoryColumn as _Category
 from .fitted import NumberColumn as _Number
 from .kinds import read_numbers
 from .spelling import PLAIN, Spelling, find_spelling
+from .summary import MOST_DISTINCT, Seen, TableSummary
 
 __all__ = ["Columns", "TableEncoder"]
 
@@ -270,24 +271,63 @@ class TableEncoder:
         given = (
             columns.read(self.categorical) if isinstance(columns, Table) else as_columns(columns, "TableEncoder.fit")
         )
-        for name in (*self.categorical, *self.numeric):
-            if name not in given:
-                raise OptionError(
-                    f"TableEncoder: expected column names, got {name!r}. {suggest(name, given)} "
-                    f"There are {quote(given, 20)}."
-                )
+        self._expect_names(given)
         arrays = self._arrays(given, list(given))
         if not arrays or next(iter(arrays.values())).shape[0] == 0 or (rows is not None and not len(rows)):
             raise DataError(
                 "TableEncoder.fit: expected at least one column and one row, got none. Give it training rows."
             )
-        self.notes, self._columns = [], []
-        for name in list(arrays):
-            fitted = self._fit_column(name, _some(arrays.pop(name), rows), spelt.get(name))
-            if fitted is not None:
-                self._columns.append(fitted)
-        if not self._columns:
-            raise DataError(f"TableEncoder.fit: expected a column that varies, got none. {' '.join(self.notes)}")
+        self._fit_columns(arrays, spelt, {}, rows)
+        return self
+
+    def fit_blocks(self, blocks: Iterable[Any] | TableSummary, *, sample: int = 50_000, seed: int = 0) -> TableEncoder:
+        """Learn from training rows that come in blocks, in one pass; return itself.
+
+        Categories are counted, and gaps, extremes and means taken, over all rows, exactly.  Medians, quartiles, edges
+        of bins, and what dates there are, come from a *sample* of the rows; of no more rows than `sample` all are in
+        it, and then the result is that of `fit`.  It does not depend on where the rows are cut.
+
+        Parameters
+        ----------
+        blocks : iterable of frames or mappings of str to array, or TableSummary
+            The training rows, a block at a time; or what was gathered of them, such as the merged summaries of several
+            processes.
+        sample : int, default=50_000
+            Rows of the sample.
+        seed : int, default=0
+            Draws the sample.
+
+        Raises
+        ------
+        OptionError, ShapeError, DataError, DTypeError
+            As for `fit`; or if a column holds something else in one block than in another.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> size, town = np.arange(100.0), np.array(["a", "b", "b", "c"] * 25, dtype=object)
+        >>> blocks = [{"size": size[a : a + 30], "town": town[a : a + 30]} for a in range(0, 100, 30)]
+        >>> TableEncoder().fit_blocks(blocks).feature_names_out
+        ['size', 'town=b', 'town=a', 'town=c']
+        """
+        if isinstance(blocks, TableSummary):
+            summary = blocks
+        else:
+            summary = TableSummary(sample=sample, seed=seed, categorical=self.categorical)
+            for block in blocks:
+                summary.add(block)
+        drawn = summary.drawn()
+        self._expect_names(summary.columns)
+        if not drawn or not summary.rows:
+            raise DataError(
+                "TableEncoder.fit_blocks: expected at least one column and one row, got none. Give it training rows."
+            )
+        if summary.rows > summary.sample:
+            many = f"{summary.sample:,} of {summary.rows:,} rows"
+            self._fit_columns(drawn, {}, summary.columns)
+            self.notes.append(f"Medians, quartiles, bins and dates are those of {many}, drawn by seed {summary.seed}.")
+        else:
+            self._fit_columns(drawn, {}, {})
         return self
 
     def transform(self, columns: Columns) -> npt.NDArray[np.float32]:
@@ -524,21 +564,47 @@ class TableEncoder:
             )
         return self._arrays(columns, wanted)
 
+    def _expect_names(self, given: Iterable[str]) -> None:
+        """Refuse options for columns that are not there."""
+        given = list(given)
+        for name in (*self.categorical, *self.numeric):
+            if name not in given:
+                raise OptionError(
+                    f"TableEncoder: expected column names, got {name!r}. {suggest(name, given)} "
+                    f"There are {quote(given, 20)}."
+                )
+
+    def _fit_columns(
+        self,
+        arrays: dict[str, npt.NDArray[Any]],
+        spelt: Mapping[str, Spelling],
+        seen: Mapping[str, Seen],
+        rows: npt.NDArray[np.integer] | None = None,
+    ) -> None:
+        """Fit all columns, on some rows; where arrays are a sample, `seen` is what all rows say."""
+        self.notes, self._columns = [], []
+        for name in list(arrays):  # a copy of one column at a time
+            fitted = self._fit_column(name, _some(arrays.pop(name), rows), spelt.get(name), seen.get(name))
+            if fitted is not None:
+                self._columns.append(fitted)
+        if not self._columns:
+            raise DataError(f"TableEncoder.fit: expected a column that varies, got none. {' '.join(self.notes)}")
+
     def _fit_column(
-        self, name: str, array: npt.NDArray[Any], spelling: Spelling | None
+        self, name: str, array: npt.NDArray[Any], spelling: Spelling | None, seen: Seen | None
     ) -> _Number | _Category | DateColumn | None:
         if name in self.categorical:
-            return self._fit_category(name, date_texts(array) if array.dtype.kind == "M" else array)
+            return self._fit_category(name, date_texts(array) if array.dtype.kind == "M" else array, seen)
         if array.dtype.kind == "M":
             return self._fit_date(name, array, DateFormat())
-        if name in self.numeric or not is_text(array):
-            return self._fit_number(name, array, spelling)
+        if name in self.numeric or not (is_text(array) or (seen is not None and seen.kind == "text")):
+            return self._fit_number(name, array, spelling, seen)
         found = find_dates(array, dayfirst=self.dayfirst)
         if isinstance(found, DateFormat):
             return self._fit_date(name, array, found)
         if isinstance(found, Mixed):
             self.notes.append(f"{name}: taken as text. {found.seen} {found.advice}")
-        return self._fit_category(name, array)
+        return self._fit_category(name, array, seen)
 
     def _fit_date(self, name: str, array: npt.NDArray[Any], written: DateFormat) -> DateColumn | None:
         times = array if array.dtype.kind == "M" else written.parse(array, name)
@@ -560,7 +626,9 @@ class TableEncoder:
         self.notes.append(made.describe(times))
         return made
 
-    def _fit_number(self, name: str, array: npt.NDArray[Any], spelling: Spelling | None) -> _Number | None:
+    def _fit_number(
+        self, name: str, array: npt.NDArray[Any], spelling: Spelling | None, seen: Seen | None = None
+    ) -> _Number | None:
         if spelling is None:
             found = find_spelling(as_texts(array), name=name, numeric=True) if is_text(array) else None
             spelling = found if isinstance(found, Spelling) else Spelling()
@@ -569,31 +637,43 @@ class TableEncoder:
             array.dtype.kind == "O" and all(isinstance(value, bool | np.bool_) or is_missing(value) for value in array)
         )
         present = x[~np.isnan(x)]
-        gaps = x.size - present.size
+        gaps = x.size - present.size if seen is None else seen.gaps
         if present.size == 0:
             self.notes.append(f"{name}: left out, every value is missing.")
             return None
+        many, low, high, mean = present.size, present.min(), present.max(), float(present.mean())
+        if seen is not None and seen.kind == "numbers":
+            many, low, high, mean = seen.moments.n, seen.low, seen.high, float(seen.moments.mean())
         center = float(np.median(present))
-        fill = center if self.impute == "median" else float(present.mean())
-        if present.min() == present.max():
+        fill = center if self.impute == "median" else mean
+        if low == high:
             rest = "; a 0/1 column flags the missing values" if gaps else ""
-            self.notes.append(f"{name}: left out, every value is {present[0]:g}{rest}.")
+            self.notes.append(f"{name}: left out, every value is {low:g}{rest}.")
             return _Number(name, fill, center, 0.0, True, (), spelling, boolean) if gaps else None
         if gaps:
             how = f"imputed with the {self.impute} {fill:g}, flagged by a 0/1 column"
             self.notes.append(f"{name}: {plural(gaps, 'missing value')} {how}.")
-        elif x.size > 20 and np.ptp(x) == x.size - 1 and np.unique(x).size == x.size and (x == np.trunc(x)).all():
+        elif many > 20 and high - low == many - 1 and np.unique(x).size == x.size and (x == np.trunc(x)).all():
             self.notes.append(
-                f"{name}: numbers the rows from {x.min():g} to {x.max():g}; if it is an identifier, train without it."
+                f"{name}: numbers the rows from {low:g} to {high:g}; if it is an identifier, train without it."
             )
-        bins = min(_MOST_BINS, present.size // _ROWS_PER_BIN) if self.bins == "auto" else self.bins
+        bins = min(_MOST_BINS, many // _ROWS_PER_BIN) if self.bins == "auto" else self.bins
         edges = edges_of(present, bins) if bins >= 2 else ()
-        return _Number(name, fill, center, spread_of(present, center), gaps > 0, edges, spelling, boolean)
+        spread = spread_of(present, center) or float(high - low) / 2  # a sample may be constant where not all rows are
+        return _Number(name, fill, center, spread, gaps > 0, edges, spelling, boolean)
 
-    def _fit_category(self, name: str, array: npt.NDArray[Any]) -> _Category | None:
-        texts = as_texts(array)
-        counts = Counter(t for t in texts if t is not None)
-        gaps = len(texts) - counts.total()
+    def _fit_category(self, name: str, array: npt.NDArray[Any], seen: Seen | None = None) -> _Category | None:
+        if seen is not None and seen.counts is None:
+            self.notes.append(
+                f"{name}: left out, more than {MOST_DISTINCT:,} different values look like an identifier or free text."
+            )
+            return None
+        if seen is None or seen.counts is None:
+            texts = as_texts(array)
+            counts = Counter(t for t in texts if t is not None)
+            gaps = len(texts) - counts.total()
+        else:
+            counts, gaps = seen.counts, seen.gaps
         if not counts:
             self.notes.append(f"{name}: left out, every value is missing.")
             return None

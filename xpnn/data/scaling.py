@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar, Self
 
 import array_api_compat
@@ -16,8 +16,9 @@ from ..config import options_of, reading
 from ..errors import DataError, FileFormatError, LabelError, OptionError, ShapeError
 from ..frames import column_names, places, plain_names
 from .columns import Floats
+from .moments import Moments
 
-__all__ = ["MinMax", "Standardizer", "one_hot"]
+__all__ = ["MinMax", "Standardizer", "gather_moments", "one_hot"]
 
 # A smaller spread would become zero, or lose its digits, in float32.
 _SMALLEST_SPREAD = float(np.finfo(np.float32).tiny)
@@ -73,7 +74,52 @@ class _Affine:
             np.maximum(high, block.max(axis=0), out=high)
         with np.errstate(over="ignore", invalid="ignore"):
             shift, scale = self._measure(X, low, high)
-        if not np.isfinite(shift + scale).all():
+        self._keep(where, low, high, shift, scale)
+        self.feature_names_in = names
+        return self
+
+    def fit_blocks(self, blocks: Iterable[Any] | Moments) -> Self:
+        """Measure the columns of rows that come in blocks, in one pass, without rounding; return itself.
+
+        The result does not depend on the order of the rows, nor on where they are cut, to the bit; `fit` agrees with it
+        to rounding.
+
+        Parameters
+        ----------
+        blocks : iterable of arrays or data frames of shape (n, ...), or Moments
+            Rows of any array library, a block at a time; or what was gathered of them, such as the merged moments of
+            several processes.
+
+        Raises
+        ------
+        DataError, DTypeError, ShapeError
+            As for `fit`; blocks of frames must have the same names, in any order.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> rows = np.random.default_rng(0).normal(size=(1000, 2))
+        >>> one = Standardizer().fit_blocks([rows])
+        >>> two = Standardizer().fit_blocks(rows[a : a + 300] for a in (900, 0, 600, 300))
+        >>> bool((one.scale == two.scale).all())
+        True
+        """
+        where = f"{type(self).__name__}.fit_blocks"
+        names: list[Any] | None = None
+        if isinstance(blocks, Moments):
+            moments = blocks
+        else:
+            moments, names = gather_moments(blocks, where)
+        if not moments.n:
+            raise DataError(f"{where}: expected rows, got none. Fit on the training rows.")
+        self._keep(where, moments.low, moments.high, *self._of_moments(moments))
+        self.feature_names_in = names
+        return self
+
+    def _keep(self, where: str, low: Floats, high: Floats, shift: Floats, scale: Floats) -> None:
+        with np.errstate(over="ignore", invalid="ignore"):
+            finite = np.isfinite(shift + scale).all()
+        if not finite:
             raise DataError(
                 f"{where}: expected columns whose spread fits into float64, got values up to {high.max()}. "
                 f"Take logarithms, or choose another unit."
@@ -81,8 +127,9 @@ class _Affine:
         # A constant column has no scale; its shift is set too, as a mean of equal numbers may round.
         constant = (low == high) | (scale < _SMALLEST_SPREAD)
         self.shift, self.scale = np.where(constant, low, shift), np.where(constant, 1.0, scale)
-        self.feature_names_in = names
-        return self
+
+    def _of_moments(self, moments: Moments) -> tuple[Floats, Floats]:
+        raise NotImplementedError
 
     def _measure(self, X: Array, low: Floats, high: Floats) -> tuple[Floats, Floats]:
         raise NotImplementedError
@@ -253,6 +300,9 @@ class Standardizer(_Affine):
             variance += ((block - mean) ** 2).sum(axis=0) / n
         return mean, np.sqrt(variance)
 
+    def _of_moments(self, moments: Moments) -> tuple[Floats, Floats]:
+        return moments.mean(), np.sqrt(moments.variance())
+
 
 class MinMax(_Affine):
     r"""Scale each column so that the training rows fill an interval, [0, 1] by default.
@@ -298,6 +348,31 @@ class MinMax(_Affine):
     def _measure(self, X: Array, low: Floats, high: Floats) -> tuple[Floats, Floats]:
         scale = (high - low) / (self.high - self.low)
         return low - self.low * scale, scale
+
+    def _of_moments(self, moments: Moments) -> tuple[Floats, Floats]:
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._measure(None, moments.low, moments.high)
+
+
+def gather_moments(blocks: Iterable[Any], where: str) -> tuple[Moments, list[Any] | None]:
+    """Return the moments of blocks, and the names of their columns where they are frames."""
+    moments: Moments | None = None
+    names: list[Any] | None = None
+    start = 0
+    for given in blocks:
+        found = column_names(given, where, "a block")
+        names = found if moments is None else names
+        order = None if names is None or found is None else places(found, names, where, "a block")
+        X = as_real(as_array(given, where, "a block"), where, "a block", objects=True)
+        if X.ndim == 0:
+            raise ShapeError(f"{where}: expected blocks of shape (n, ...), got a single value. Pass arrays of rows.")
+        moments = Moments(tuple(X.shape[1:])) if moments is None else moments
+        for at, block in _blocks(X):
+            _check_finite(where, block, start + at)
+            if len(block):
+                moments.add(block if order is None else block[:, order])
+        start += X.shape[0]
+    return (Moments(()) if moments is None else moments), names
 
 
 def one_hot(y: Any, n_classes: int | None = None) -> Array:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
-from .group import Group, Progress
+from ..training.signals import DeferredSignals
+from .errands import Errand, returned
+from .group import Group, Progress, Start
 from .result import Trial
 
-__all__ = ["Climb", "Occasion", "Start"]
-
-#: Begins a group of networks that are trained together, given ``progress=``.
-Start = Callable[..., Group]
+__all__ = ["Climb", "Occasion"]
 
 
 class Occasion(Protocol):
@@ -26,7 +25,8 @@ class Climb:
     """A search on its way: which groups are in training, and up to which rung.
 
     On a single rung no group waits for another, so they are trained one after the other, and one trainer lives at a
-    time.  On several, all begin, and after each rung those are left behind that are not among the best.
+    time.  On several, all begin, and after each rung those are left behind that are not among the best.  With more than
+    one job the groups of a rung are trained in processes of their own.
 
     Attributes
     ----------
@@ -44,12 +44,19 @@ class Climb:
         Those that are not done, by their places, in this order.
     ended : set of int
         Places, in `trials`, of those that a callback of their own has ended.
+    jobs : int
+        How many processes train, as `xpnn.jobs.read_jobs` returned it; 1 is this one.
     """
 
     def __init__(
-        self, trials: Sequence[Trial], starts: Sequence[Start], rungs: Sequence[tuple[int, int]], progress: Progress
+        self,
+        trials: Sequence[Trial],
+        starts: Sequence[Start],
+        rungs: Sequence[tuple[int, int]],
+        progress: Progress,
+        jobs: int = 1,
     ) -> None:
-        self.trials, self.starts, self.rungs, self.progress = trials, starts, rungs, progress
+        self.trials, self.starts, self.rungs, self.progress, self.jobs = trials, starts, rungs, progress, jobs
         self.rung = 0
         self.waiting = list(range(len(starts)))
         self.groups: dict[int, Group] = {}
@@ -58,19 +65,18 @@ class Climb:
 
     def begin(self, place: int) -> Group:
         """Begin a group."""
-        group = self.starts[place](progress=self.progress)
+        group: Group = self.starts[place](progress=self.progress)
         self.groups[place] = group
         self.waiting.remove(place)
         return group
 
     def run(self, note: Occasion) -> None:
         """Train up to the last rung, or until time is over."""
-        if len(self.rungs) > 1:
+        if len(self.rungs) > 1 and self.jobs == 1:
             for place in list(self.waiting):
                 self.begin(place)
         while True:
-            for place, group in self._in_turn():
-                self._advance(place, group)
+            for _ in self._advance_all():
                 note(self)
             if self.progress.over or self.rung + 1 == len(self.rungs):
                 break
@@ -88,10 +94,28 @@ class Climb:
             elif not self.progress.over:
                 yield place, self.begin(place)
 
-    def _advance(self, place: int, group: Group) -> None:
-        """Train a group up to the rung; let it go once there is nothing left for it to do."""
+    def _advance_all(self) -> Iterator[None]:
+        """Train all groups up to the rung, and pause after each."""
         target = self.rungs[self.rung][1]
-        group.advance(target)
+        if self.jobs == 1:
+            for place, group in self._in_turn():
+                group.advance(target)
+                self._settle(place, group)
+                yield
+            return
+        places = sorted([*self.groups, *self.waiting])
+        sent = [Errand.of(self.groups.get(place, self.starts[place]), target, self.progress) for place in places]
+        for which, outcome in returned(sent, self.jobs):
+            place = places[which]
+            with DeferredSignals():  # what has come back is written down as a whole
+                self.groups[place] = sent[which].settle(outcome, self.progress)
+                self.waiting = [other for other in self.waiting if other != place]
+                self._settle(place, self.groups[place])
+            yield
+
+    def _settle(self, place: int, group: Group) -> None:
+        """Let a group go that has reached the rung, once there is nothing left for it to do."""
+        target = self.rungs[self.rung][1]
         if group.ended:
             self.ended |= {self.places[id(trial)] for trial in group.trials}
         done = group.ended or group.trainer.epoch >= target

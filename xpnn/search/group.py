@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from ..training.history import missing_column
 from .configuration import Common, Plan, build
 from .result import Trial
 
-__all__ = ["Group", "Keeper", "Progress", "ReplicaGroup", "SingleGroup"]
+__all__ = ["Group", "Keeper", "Progress", "ReplicaGroup", "SingleGroup", "Start"]
 
 _LOG = logging.getLogger("xpnn")
 _SUFFIX = "_replicas"
@@ -70,17 +71,30 @@ class Progress:
         trial.history.append(row)
         trial.seconds += seconds
         self.judge(trial, row)
-        if self.bar is not None:
-            self.bar.set_postfix({self.monitor: f"{self.best:.4g}"}, refresh=False)
-            self.bar.update(1)
+        self._show()
 
     def judge(self, trial: Trial, row: dict[str, Any]) -> None:
         """See whether an epoch is the best of its trial, or of all."""
         value = float(row[self.monitor])
         if math.isfinite(value) and not self.sign * value >= self.sign * trial.score:
             trial.score, trial.best_epoch = value, row["epoch"]
+        self.compare(value)
+
+    def compare(self, value: float) -> None:
+        """See whether a value of the monitored column is the best of all."""
         if math.isfinite(value) and not self.sign * value >= self.sign * self.best:
             self.best = value
+
+    def take(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Show epochs that another process has noted."""
+        for row in rows:
+            self.compare(float(row[self.monitor]))
+            self._show()
+
+    def _show(self) -> None:
+        if self.bar is not None:
+            self.bar.set_postfix({self.monitor: f"{self.best:.4g}"}, refresh=False)
+            self.bar.update(1)
 
     def skip(self, epochs: int) -> None:
         """Expect that many epochs of one network less."""
@@ -126,6 +140,14 @@ class Group(Callback):
                 if self.ended:
                     self.progress.skip(target - self.trainer.epoch)
             self._leave_behind(target)
+
+    def send_off(self) -> None:
+        """Let go of what stays where it is when the group goes to another process."""
+        self.progress, self.data = Progress(self.progress.monitor, self.progress.mode, 0.0), {}
+
+    def take_back(self, trials: Sequence[Trial], progress: Progress, data: dict[str, Any]) -> None:
+        """Belong here, after it has come from another process."""
+        self.trials, self.progress, self.data = list(trials), progress, data
 
     def lose(self, trial: Trial) -> None:
         """Note that a trial has diverged."""
@@ -189,6 +211,10 @@ class Group(Callback):
     def keep(self, places: Sequence[int]) -> None:
         """Go on with some of the trials only."""
         raise NotImplementedError
+
+
+#: Begins a group, given ``progress=``: holds its trials as the first argument, and ``data=``.
+Start: TypeAlias = "functools.partial[Any]"
 
 
 class _Replicas(Trainer):

@@ -15,6 +15,7 @@ from ..backend import Backend, get_backend, to_numpy
 from ..crossover import mlp_params
 from ..errors import OptionError
 from ..files import PathLike
+from ..jobs import read_jobs
 from ..losses import Loss
 from ..metrics import Metric, mode_of
 from ..schedules import Constant
@@ -23,9 +24,9 @@ from ..training.checks import expect, names_seen
 from ..training.progress import open_bar
 from ..training.signals import DeferredSignals
 from .checkpoint import SearchFile, asked_for
-from .climb import Climb, Start
+from .climb import Climb
 from .configuration import BATCH_SIZE, Common, Plan, build, read
-from .group import Progress, ReplicaGroup, SingleGroup
+from .group import Progress, ReplicaGroup, SingleGroup, Start
 from .halving import Halving
 from .result import RESULTS, SearchResult, Trial
 
@@ -64,6 +65,7 @@ def run(
     max_seconds: float | None = None,
     checkpoint: PathLike | None = None,
     checkpoint_seconds: float = 30.0,
+    n_jobs: int | None = None,
     verbose: bool = False,
 ) -> SearchResult:
     """Train a network for each configuration and compare them.
@@ -139,6 +141,12 @@ def run(
         the results are read from it.  `make` must return equal trainers for equal configurations.
     checkpoint_seconds : float, default=30.0
         So often it is written while networks are trained.
+    n_jobs : int, optional
+        Processes to train in, -1 for one on each core, through joblib (``pip install joblib``); the results are those
+        of one.  None: what ``joblib.parallel_config`` says, where one is open, else 1; so a search runs on a cluster
+        within ``with joblib.parallel_config("dask"):`` [1]_.  A process is given a group of networks (`together`) at a
+        time, up to the next rung, and with a `checkpoint` the file is written when it comes back.  `make` and what it
+        returns must pass between processes.
     verbose : bool, default=False
         Show progress through tqdm: epochs of all networks, and the best value so far.
 
@@ -155,6 +163,12 @@ def run(
         If the data do not fit.
     DataError, OptionError, FileFormatError
         If `checkpoint` is the file of a search of other data, configurations or options, which are named; or damaged.
+    ProcessError
+        If a process of `n_jobs` ends by itself, as when it is killed.
+
+    References
+    ----------
+    .. [1] https://joblib.readthedocs.io/en/stable/generated/joblib.parallel_config.html
 
     Examples
     --------
@@ -172,14 +186,13 @@ def run(
     True
     """
     epochs = count(epochs, _WHERE, "epochs")
-    _check_numbers(together, max_seconds, checkpoint_seconds)
+    jobs = _check_numbers(together, max_seconds, checkpoint_seconds, n_jobs)
     _check(mode, halving, make, monitor, X_val is not None or bool(validation_fraction))
     given = _checked(configurations)
     weights = {"sample_weight": sample_weight, "sample_weight_val": sample_weight_val}
     data = {"X": X, "y": y, "X_val": X_val, "y_val": y_val, **weights}
     options: dict[str, Any] = {} if X_val is not None else {"validation_fraction": validation_fraction}
-    if class_weight is not None:
-        options["class_weight"] = class_weight
+    options |= {} if class_weight is None else {"class_weight": class_weight}
     if make is not None and loss is None:
         found = _own(given, make, options, data=data, epochs=epochs)
     elif loss is not None and make is None:
@@ -193,7 +206,7 @@ def run(
     rungs = [(len(given), epochs)] if halving is None else halving.rungs(len(given), epochs)
     direction = mode_of(monitor) if mode == "auto" else mode
     progress = Progress(monitor, direction, math.inf if max_seconds is None else float(max_seconds))
-    climb, file = Climb(found.trials, found.starts, rungs, progress), None
+    climb, file = Climb(found.trials, found.starts, rungs, progress, jobs), None
     if checkpoint is not None:
         shared = {"make": make, "loss": loss, "metrics": metrics, "n_out": n_out, "backend": backend, "dtype": dtype}
         course = {"epochs": epochs, "halving": halving, "monitor": monitor, "mode": direction, "together": together}
@@ -211,15 +224,18 @@ def _climb(climb: Climb, file: SearchFile | None, verbose: bool) -> None:
     progress = climb.progress
     with contextlib.ExitStack() as stack:
         if file is not None:
-            # Signals are answered within fits, where it is known what is whole.
-            stack.enter_context(DeferredSignals())
+            if climb.jobs == 1:
+                # Signals are answered within fits, where it is known what is whole.
+                stack.enter_context(DeferredSignals())
+            else:
+                stack.callback(file.write)  # whatever ends it: what has come back is whole
             file.attach(climb)
         if verbose:
             total = climb.total() - progress.skipped
             done = sum(trial.epochs for trial in climb.trials)
             progress.bar = stack.enter_context(contextlib.closing(open_bar({"desc": "search"}, total, done)))
         climb.run(file.note if file is not None else lambda climb: None)
-        if file is not None:
+        if file is not None and climb.jobs == 1:
             file.write()
 
 
@@ -326,14 +342,15 @@ def _made(make: Make, trial: Trial) -> Trainer:
 
 
 # -- checking ---------------------------------------------------------------------------------------------------
-def _check_numbers(together: Any, max_seconds: Any, checkpoint_seconds: Any) -> None:
-    """Refuse numbers that nothing can be done with."""
+def _check_numbers(together: Any, max_seconds: Any, checkpoint_seconds: Any, n_jobs: Any) -> int:
+    """Refuse numbers that nothing can be done with; return that of processes."""
     if together != "auto":
         count(together, _WHERE, "together")
     if max_seconds is not None and not number(max_seconds) > 0:
         raise OptionError(f"{_WHERE}: expected max_seconds > 0 or None, got {max_seconds!r}. Try 60.")
     if not number(checkpoint_seconds) >= 0:
         raise OptionError(f"{_WHERE}: expected checkpoint_seconds >= 0, got {checkpoint_seconds!r}. Try 30.")
+    return read_jobs(n_jobs, _WHERE)
 
 
 def _check(mode: str, halving: Any, make: Any, monitor: str, validated: bool) -> None:

@@ -18,6 +18,7 @@ from ..errors import FileFormatError, OptionError, ShapeError
 from ..exports import Exports
 from ..files import PathLike
 from ..inspection import Importance, permutation_importance
+from ..jobs import over_jobs, read_jobs
 from ..metrics import get_score
 from ..predictor import MODEL, Predictor, load_predictor
 from ..schema import ANY, expect
@@ -27,7 +28,7 @@ from .inputs import check_sizes, read_targets, read_weights, seed_of, without_ta
 from .params import RECIPE, Parameters, not_fitted
 from .recipe import Recipe
 from .rows import Rows, TrainingRows, read_rows, read_training_rows
-from .validation import CrossValidation, divided, selected
+from .validation import CrossValidation, Indices, divided, selected
 
 __all__ = ["TabularModel"]
 
@@ -58,7 +59,8 @@ class TabularModel(Exports, Parameters):
         Parameters
         ----------
         X : frame, mapping of columns, table from `load_csv`, or array of shape (n_samples, n_features)
-            Numbers, text, categories, booleans, dates, durations and missing cells as they are.
+            Numbers, text, categories, booleans, dates, durations and missing cells as they are.  A frame or an array
+            of Dask is brought into memory; `xpnn.distributed.dask` has what works on a cluster.
         y : array of shape (n_samples,), or name of a column of `X`
             The target; of several quantities of shape (n_samples, n_targets).
         sample_weight : array of shape (n_samples,), optional
@@ -322,7 +324,9 @@ class TabularModel(Exports, Parameters):
         measured.__name__ = score.name
         return measured
 
-    def cross_validate(self, X: Any, y: Any, sample_weight: Any = None, *, cv: Any = 5) -> CrossValidation:
+    def cross_validate(
+        self, X: Any, y: Any, sample_weight: Any = None, *, cv: Any = 5, n_jobs: int | None = None
+    ) -> CrossValidation:
         """Fit a copy for each fold on the other rows, and score the fold's.
 
         The model itself is not changed, fitted or not.
@@ -338,6 +342,8 @@ class TabularModel(Exports, Parameters):
         cv : int, splitter or iterable of pairs, default=5
             Number of folds, of each class alike; or a splitter of scikit-learn's kind; or pairs of row numbers to train
             on and to hold out.
+        n_jobs : int, optional
+            Processes to fit in, a fold at a time, as in `xpnn.search.run`; the results are those of one.
 
         Returns
         -------
@@ -352,20 +358,41 @@ class TabularModel(Exports, Parameters):
         labels = ClassTarget().fit(targets).encode(targets) if self._kind == "classifier" else None
         weight = read_weights(sample_weight, columns.size, where)
         table = columns.columns if columns.named else np.stack(list(columns.columns.values()), axis=1)
-        scores: list[dict[str, Any]] = []
-        answers: list[tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]] = []
+        parts = list(divided(cv, columns.size, targets, labels, seed_of(self.random_state, type(self).__name__)))
+        tasks = []
+        for train, test in parts:
+            given = self.get_params()
+            if hasattr(self.random_state, "bit_generator") or hasattr(self.random_state, "randint"):
+                given["random_state"] = seed_of(self.random_state, where)  # each process would have a copy of it
+            tasks.append((type(self)(**given), table, targets, weight, train, test))
+        found: dict[int, Any] = dict(over_jobs(type(self).judged, tasks, read_jobs(n_jobs, where), where))
         fold = np.full(columns.size, -1, dtype=np.int64)
-        for k, (train, test) in enumerate(
-            divided(cv, columns.size, targets, labels, seed_of(self.random_state, type(self).__name__))
-        ):
-            parts = [selected(table, part) if isinstance(table, dict) else table[part] for part in (train, test)]
-            model = type(self)(**self.get_params())
-            model.fit(parts[0], targets[train], None if weight is None else weight[train])
-            out = model.predictor_.predict_proba(model._columns(parts[1], "predict"))
-            scores.append(model.predictor_.score_outputs(out, targets[test]))
-            answers.append((test, model._answers(out), out))
+        answers = []
+        for k, (_, test) in enumerate(parts):
+            answers.append((test, *found[k][1:]))
             fold[test] = k
-        return _gathered(scores, answers, fold, probable=self._kind == "classifier")
+        return _gathered([found[k][0] for k in range(len(parts))], answers, fold, probable=self._kind == "classifier")
+
+    def judged(
+        self, table: Any, targets: npt.NDArray[Any], weight: npt.NDArray[Any] | None, train: Indices, test: Indices
+    ) -> tuple[dict[str, Any], npt.NDArray[Any], npt.NDArray[Any]]:
+        """Fit on some rows; return scores, answers and outputs of others, as `cross_validate` does with each fold.
+
+        Parameters
+        ----------
+        table : dict of str to column, or array
+            All rows.
+        targets : array of shape (n, ...)
+            Their targets, as `fit` takes them.
+        weight : array of shape (n,), or None
+            Their weights.
+        train, test : array of int
+            Numbers of the rows to fit on, and to judge by.
+        """
+        parts = [selected(table, part) if isinstance(table, dict) else table[part] for part in (train, test)]
+        self.fit(parts[0], targets[train], None if weight is None else weight[train])
+        out = self.predictor_.predict_proba(self._columns(parts[1], "predict"))
+        return self.predictor_.score_outputs(out, targets[test]), self._answers(out), out
 
     def _answers(self, out: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return labels or values from what the predictor's `predict_proba` returned."""

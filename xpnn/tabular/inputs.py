@@ -13,7 +13,7 @@ from ..backend import to_numpy
 from ..backend.interop import library_of
 from ..data.csv import Table
 from ..errors import DataError, OptionError, ShapeError
-from ..frames import cells, column_names, table_names
+from ..frames import cells, column_names, in_memory, table_names
 from .params import conversion_warning
 from .rows import read_rows
 
@@ -37,6 +37,7 @@ def read_targets(y: Any, where: str) -> npt.NDArray[Any]:
     """Return the targets on the host, of shape (n,) or (n, k), gaps refused."""
     if y is None:
         raise DataError(f"{where} requires y to be passed, but the target y is None. Pass the column to predict.")
+    y = in_memory(y)
     if table_names(y) is not None:
         column_names(y, where, "y")
         y = np.stack([np.asarray(cells(y[name], f"{where}: y")) for name in table_names(y) or ()], axis=1)
@@ -64,7 +65,7 @@ def read_weights(sample_weight: Any, n: int, where: str) -> npt.NDArray[np.float
     """Return weights of `n` rows, None for none; refuse those that cannot weigh."""
     if sample_weight is None:
         return None
-    weight = to_numpy(as_real(sample_weight, where, "sample_weight", objects=True)).astype(np.float64)
+    weight = to_numpy(as_real(in_memory(sample_weight), where, "sample_weight", objects=True)).astype(np.float64)
     if weight.ndim == 0:
         weight = np.full(n, float(weight))
     if weight.shape != (n,):

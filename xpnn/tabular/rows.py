@@ -18,7 +18,7 @@ from ..data.kinds import decide
 from ..data.spelling import Doubt, Spelling, find_spelling
 from ..data.written import Written
 from ..errors import DataError, DTypeError, OptionError, ShapeError
-from ..frames import table_names
+from ..frames import in_memory, table_names
 
 __all__ = ["Rows", "TrainingRows", "read_rows", "read_training_rows"]
 
@@ -74,6 +74,7 @@ def read_rows(X: Any, where: str) -> Rows:
     """
     if isinstance(X, Table):
         return Rows({name: X.columns[name] for name in X.features}, True)
+    X = in_memory(X)
     if hasattr(X, "toarray") and hasattr(X, "nnz"):
         raise DTypeError(f"{where}: expected rows of a table, got a sparse matrix. Pass X.toarray(), or a frame.")
     if isinstance(X, Mapping) or table_names(X) is not None:

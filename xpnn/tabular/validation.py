@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +11,9 @@ import numpy.typing as npt
 from ..data.batching import folds
 from ..errors import OptionError
 
-__all__ = ["CrossValidation", "divided", "selected"]
+__all__ = ["CrossValidation", "Indices", "divided", "selected"]
 
-Indices = npt.NDArray[np.int64]
+Indices: TypeAlias = npt.NDArray[np.int64]
 
 
 class CrossValidation(NamedTuple):

@@ -40,7 +40,14 @@ class Callback(Recordable):
 
     One that keeps something from hook to hook defines `state_dict` and `load_state_dict`, so that a fit which was cut
     off can go on; a hook that was cut off is called again.
+
+    Attributes
+    ----------
+    on_every_rank : bool
+        Whether each process of a group calls it; False: rank 0 alone, for what writes or shows something.
     """
+
+    on_every_rank: bool = True
 
     def on_fit_begin(self, trainer: Trainer) -> None:
         """Before the first epoch of a fit."""
@@ -356,6 +363,8 @@ class Checkpoint(_Monitor):
     >>> folder.cleanup()
     """
 
+    on_every_rank = False
+
     def __init__(
         self,
         path: PathLike,
@@ -429,6 +438,8 @@ class CSVLogger(Callback):
     path : path
         The file.
     """
+
+    on_every_rank = False
 
     def __init__(self, path: PathLike) -> None:
         self.path = path

@@ -13,18 +13,25 @@ import numpy as np
 from ..arguments import as_real, as_rows, class_for, constructor, number, same_length
 from ..backend import to_numpy
 from ..data.batching import split_off, stratified_indices
+from ..distributed.shards import ShardedRows
+from ..distributed.tree import Tree
 from ..errors import DataError, LabelError, OptionError, ShapeError
 from ..frames import column_names
 from ..losses import Loss
+from ..metrics import Accuracy, Metric, get_metric
 from ..model import Sequential
 from ..optim import Optimizer
+from ..regularizers import Regularizer
+from ..schedules import Schedule
 from .callbacks import Callback
 from .feed import Feed
+from .portions import ShardFeeds
 
 __all__ = [
     "Fitted",
     "Names",
     "Rows",
+    "check_parts",
     "check_range",
     "check_weight",
     "checked_feed",
@@ -32,6 +39,8 @@ __all__ = [
     "class_table",
     "expect",
     "feeds_of_fit",
+    "feeds_of_shards",
+    "metrics_of",
     "names_seen",
     "way_out",
     "weights_by_label",
@@ -74,6 +83,47 @@ def expect(value: Any, kind: type | UnionType, name: str, what: str, *, where: s
         got = f"{type(value).__name__} object"
     hint = way_out(value, next(iter(get_args(kind)), kind))
     raise OptionError(f"{where}: expected {name} to be {what}, got {got}. {hint}")
+
+
+def check_parts(
+    net: Sequential,
+    loss: Loss,
+    optimizer: Optimizer,
+    schedules: Mapping[str, Schedule | None],
+    regularizer: Regularizer | None,
+    callbacks: Sequence[Callback],
+    clips: Mapping[str, float | None],
+) -> None:
+    """Raise OptionError unless these are the parts of a trainer."""
+    expect(net, Sequential, "net", "a network")
+    expect(loss, Loss, "loss", "a loss object such as xpnn.CrossEntropy()")
+    expect(optimizer, Optimizer, "optimizer", "an optimizer object such as xpnn.Adam(lr=0.001)")
+    for name, given in schedules.items():
+        expect(given, Schedule | None, name, "a schedule object such as xpnn.CosineDecay(), or None")
+    expect(regularizer, Regularizer | None, "regularizer", "a penalty object such as xpnn.L2(1e-4), or None")
+    expect(callbacks, Sequence, "callbacks", "a list of callbacks")
+    for callback in callbacks:
+        expect(callback, Callback, "each callback", "an object such as xpnn.EarlyStopping()")
+    last = type(net.layers[-1]).__name__
+    if last in loss.links:
+        raise OptionError(
+            f"Trainer: loss {loss} takes logits, but the last layer is {last}. "
+            "Remove it; predict_proba applies what it does."
+        )
+    for name, value in clips.items():
+        if value is not None and not number(value) > 0:
+            raise OptionError(f"Trainer: expected {name} > 0 or None, got {value!r}. Try 1.0.")
+
+
+def metrics_of(metrics: Any, loss: Loss, net: Sequential) -> list[Metric]:
+    """Return metrics, given by name or as they are, for the outputs of a network under a loss."""
+    names = [metrics] if isinstance(metrics, str | Metric | type) else metrics
+    expect(names, Sequence, "metrics", "a list of names and metrics; an empty one for none")
+    return [
+        Accuracy(loss.accuracy_rule) if m == "accuracy" else get_metric(m).resolve(loss.n_outputs(net.n_out))
+        for m in names
+        if loss.classifies or m != "accuracy"
+    ]
 
 
 def way_out(value: Any, wanted: Any) -> str:
@@ -212,7 +262,7 @@ def feeds_of_fit(
     names = names_seen(trainer.column_names, train.X, train.y)
     train, targets = _checked("fit", net, loss, train, names)
     labels = class_numbers(targets) if loss.classifies else None
-    table = None if class_weight is None else class_table(class_weight, labels, loss.n_outputs(net.n_out))
+    table = _class_table(trainer, targets, class_weight)
     whole = _feed("fit", net, loss, train, targets, table)
     feeds: tuple[Feed, Feed | None]
     if valid.X is not None:
@@ -226,6 +276,69 @@ def feeds_of_fit(
         feeds = _with_weight(whole), None
     trainer.column_names = names
     return feeds
+
+
+def feeds_of_shards(
+    trainer: Fitted,
+    train: Rows,
+    valid: Rows,
+    tree: Tree,
+    *,
+    validation_fraction: float,
+    validation_rows: Any,
+    class_weight: Mapping[int, float] | Literal["balanced"] | None,
+) -> tuple[ShardFeeds, Feed | ShardFeeds | None]:
+    """Read and check the shards of this process, and return feeds of them; see `feeds_of_fit`."""
+    given = {
+        "y": train.y is not None,
+        "sample_weight": train.weight is not None,
+        "sample_weight_val": valid.weight is not None and isinstance(valid.X, ShardedRows),
+        "validation_fraction": bool(validation_fraction),
+        "validation_rows": validation_rows is not None,
+        "class_weight": isinstance(class_weight, str),
+    }
+    found = [name for name, one in given.items() if one]
+    if found:
+        raise OptionError(
+            f"fit: expected data in shards to bring their targets and weights, and validation data as X_val, got "
+            f"{' and '.join(found)}. Leave {'it' if len(found) == 1 else 'them'} out: no process has all the rows."
+        )
+    names = {**train.X.names, **trainer.column_names}
+    feeds = _of_shards("fit", trainer, train.X, tree, class_weight, names)
+    held_out: Feed | ShardFeeds | None = None
+    where = "fit (validation)"
+    if isinstance(valid.X, ShardedRows):
+        expect(valid.y, None.__class__, "y_val", "left out: shards bring their targets", where="fit")
+        lengths = valid.X.checked()
+        held_out = _of_shards(where, trainer, valid.X, Tree(len(lengths), tree.group), class_weight, names)
+    elif valid.X is not None:
+        valid, targets = _checked(where, trainer.net, trainer.loss, valid, names, "_val")
+        table = _class_table(trainer, targets, class_weight)
+        held_out = _with_weight(_feed(where, trainer.net, trainer.loss, valid, targets, table), "validation ")
+    trainer.column_names = names
+    return feeds, held_out
+
+
+def _of_shards(
+    where: str, trainer: Fitted, rows: ShardedRows, tree: Tree, class_weight: Any, names: Names
+) -> ShardFeeds:
+    """Return feeds of the shards of this process."""
+    net, loss, feeds, weighted = trainer.net, trainer.loss, {}, class_weight is not None
+    for shard in tree.own:
+        if not rows.lengths[shard]:
+            continue
+        part, targets = _checked(f"{where} (shard {shard})", net, loss, Rows(*rows.part(shard)), names)
+        feeds[shard] = _feed(where, net, loss, part, targets, _class_table(trainer, targets, class_weight))
+        weighted = weighted or part.weight is not None
+    every = tree.group.share(weighted)
+    return ShardFeeds(feeds, rows.checked(), tree, weighted=any(every), width=net.n_in)
+
+
+def _class_table(trainer: Fitted, targets: np.ndarray, class_weight: Any) -> np.ndarray | None:
+    if class_weight is None:
+        return None
+    labels = class_numbers(targets) if trainer.loss.classifies else None
+    return class_table(class_weight, labels, trainer.loss.n_outputs(trainer.net.n_out))
 
 
 def _split(n: int, labels: np.ndarray | None, rows: Any, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import sys
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -12,12 +14,16 @@ from ..backend import to_numpy
 from ..random import StepKey
 from .callbacks import Callback
 from .feed import Batch, Feed, Indices
+from .portions import Rows
 from .position import At, Position
 from .signals import DeferredSignals
 from .state import TrainState
 from .step import Step, StepTable, Tally, Training
 
-__all__ = ["Between", "Epoch", "explain"]
+__all__ = ["Between", "Epoch", "Pieces", "explain"]
+
+#: A step, the rows that this process computes of it, (x, y, weight, their step) each, and what makes it.
+Pieces: TypeAlias = tuple[Step, list[tuple[Any, Any, Any, Step]], Callable[[], Any]]
 
 
 class Between:
@@ -59,6 +65,7 @@ class Epoch(NamedTuple):
     position: Position  #: where the fit stands
     between: Between  #: what comes between steps
     rate: Any  #: the learning rate of the last step
+    rows: Rows | None = None  #: of the shards of this process, where batches are cut into some
 
     @property
     def first(self) -> int:
@@ -72,6 +79,8 @@ class Epoch(NamedTuple):
     def run(self, first: int = 0) -> None:
         """Make the steps from number `first` on, one by one."""
         training, tally, position = self.training, self.tally, self.position
+        if first >= len(self.table):
+            return
         for step, (x, y, weight) in zip(self.table.steps(first), self.batches(first), strict=True):
             position.torn = True
             note = tally.note(step.slot)
@@ -94,31 +103,45 @@ class Epoch(NamedTuple):
         position.torn = False
 
 
-def explain(epoch: Epoch, last: int) -> str:
+def explain(
+    epoch: Epoch, last: int, pieces: Iterator[Pieces] | None = None, first_of: Callable[..., Any] | None = None
+) -> str:
     """Repeat an epoch up to its first loss that is not finite, looking at every tensor.
 
     Everything in an epoch is a function of its beginning, so the repetition meets the same failure at slot `last`; it
     is slow, because each look waits for the device, but it happens once.  Where the state at the beginning lacks the
     optimizer's, it is not exact.  Training is left in the state of the failing step: restore it afterwards.
 
-    Returns sentences naming the first tensor that is not finite, the likely cause, and what to try.
+    `pieces` are the steps where they are not made of whole batches; `first_of` returns what was found first on any
+    process.  Returns sentences naming the first tensor that is not finite, the likely cause, and what to try.
     """
     training = epoch.training
     epoch.begun.restore(training)
-    rate, name = training.optimizer.lr, "the loss"
-    first = epoch.first
-    for step, (x, y, weight) in zip(epoch.table.steps(first, last + 1), epoch.batches(first), strict=False):
-        found = _first_activation(training, x, weight, step)
-        if found is None:
-            training.train_step(x, y, weight, step)
-            found = _first_parameter(training)
-        if found is not None:
-            name = f"{found} (step {step.slot + 1})"
-            break
+    rate, said, x, y = training.optimizer.lr, None, None, None
+    for step, parts, make in itertools.islice(pieces or _whole(epoch), last + 1 - epoch.first):
+        name = None
+        for x, y, weight, own in parts:  # noqa: B007
+            name = name or _first_activation(training, x, weight, own)
+        if (name if first_of is None else first_of(name)) is None:
+            make()
+            name = _first_parameter(training)
+        if name is not None:
+            said = f"First tensor that is not finite: {name} (step {step.slot + 1}). {_cause(x, y, rate)}"
+        said = said if first_of is None else first_of(said)
+        if said is not None:
+            return said
+    cause = _cause(x, y, rate)
+    if not epoch.begun.complete:
+        said = f"It did not fail again with the optimizer as new. {cause}"
     else:
-        if not epoch.begun.complete:
-            return f"It did not fail again with the optimizer as new. {_cause(x, y, rate)}"
-    return f"First tensor that is not finite: {name}. {_cause(x, y, rate)}"
+        said = f"First tensor that is not finite: the loss. {cause}"
+    return said if first_of is None else str(first_of(said))
+
+
+def _whole(epoch: Epoch) -> Iterator[Pieces]:
+    """Yield the steps of an epoch, each with its batch in one piece."""
+    for step, (x, y, weight) in zip(epoch.table.steps(epoch.first), epoch.batches(epoch.first), strict=False):
+        yield step, [(x, y, weight, step)], functools.partial(epoch.training.train_step, x, y, weight, step)
 
 
 def _finite(x: Any) -> bool:
@@ -149,6 +172,8 @@ def _first_parameter(training: Training) -> str | None:
 
 
 def _cause(x: Any, y: Any, rate: float | list[float]) -> str:
+    if x is None:
+        return "Look at the scale of inputs and targets, and at the learning rate."
     inputs = np.abs(to_numpy(x).reshape(-1, x.shape[-1]).astype(np.float64))
     column = int(inputs.max(axis=0).argmax())
     targets = np.abs(to_numpy(y).astype(np.float64)).max()

@@ -125,6 +125,39 @@ class Feed:
         weight = self.weight if index is None else self.weight[index]
         return np.add.reduceat(weight.astype(np.float64), starts)
 
+    def weights_between(self, order: Indices | None, edges: np.ndarray) -> np.ndarray:
+        """Return the total weight of the rows from each edge to the next in the last axis, float64, on the host."""
+        if self.weight is None:
+            return np.diff(edges).astype(np.float64)
+        index = self._index(order)
+        weight = (self.weight if index is None else self.weight[index]).astype(np.float64)
+        starts, stops = edges[..., :-1], edges[..., 1:]
+        totals, some = np.zeros(starts.shape), stops > starts
+        if some.any():
+            # Of a pair of places the sum between them; every other sum is not asked for.
+            pairs = np.stack([starts[some], stops[some]], axis=-1).reshape(-1)
+            totals[some] = np.add.reduceat(np.append(weight, 0.0), pairs)[::2]
+        return totals
+
+    def cut(self, order: Indices | None, edges: Sequence[int]) -> Iterator[Batch]:
+        """Yield (x, y, weight) of the rows of an order from each edge to the next, gathered some at a time.
+
+        Where there is no row between the first edge and the last, nothing comes.
+        """
+        most = max(_STAGE_ELEMENTS // max(self.width, 1), 1)
+        if edges[-1] == edges[0]:
+            return
+        ends = [0]  # of the blocks, as numbers of edges; none is without rows
+        for k in range(1, len(edges) - 1):
+            if edges[k + 1] - edges[ends[-1]] > most and edges[ends[-1]] < edges[k] < edges[-1]:
+                ends.append(k)
+        ends.append(len(edges) - 1)
+        blocks = self.blocks(order, [edges[k] for k in ends])
+        for (first, last), (x, y, w) in zip(itertools.pairwise(ends), blocks, strict=True):
+            for k in range(first, last):
+                rows = slice(edges[k] - edges[first], edges[k + 1] - edges[first])
+                yield x[rows, ...], y[rows, ...], None if w is None else w[rows, ...]
+
     def blocks(self, order: Indices | None, edges: Sequence[int], places: Places | None = None) -> Iterator[Batch]:
         """Yield (x, y, weight) of the rows from each edge to the next, in one piece.
 

@@ -177,7 +177,9 @@ class FullBatch:
         return message or None
 
 
-def plan_full_batch(fit: Fitting, rows: Feed, batch_size: int, graph: object) -> FullBatch | None:
+def plan_full_batch(
+    fit: Fitting, rows: Feed, batch_size: int, graph: object, shards: int | None = None
+) -> FullBatch | None:
     """Return what makes the epochs of a fit whose optimizer takes all rows at once; None for other optimizers.
 
     The optimizer is bound, `graph` as given to `fit`.  Raises OptionError if the fit has parts or options that a line
@@ -193,6 +195,7 @@ def plan_full_batch(fit: Fitting, rows: Feed, batch_size: int, graph: object) ->
         "clip_norm": fit.clip_norm is not None,
         "clip_value": fit.clip_value is not None,
         "graph": graph not in ("auto", False),
+        "shards": shards is not None,
         "lr_mult": net.store.lr_factors is not None,
     }
     found = [name for name, given in options.items() if given]

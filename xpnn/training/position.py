@@ -20,6 +20,7 @@ from ..params import Snapshot
 from .callbacks import Callback
 from .feed import Feed, Indices
 from .history import History
+from .portions import ShardFeeds
 from .state import digest_of
 from .step import Tally, Training
 
@@ -288,9 +289,9 @@ def states_of(callbacks: Sequence[Callback]) -> list[State]:
     return [(type(callback).__name__, callback.state_dict()) for callback in callbacks]
 
 
-def key_of(rows: Feed, batch_size: int, *, shuffle: bool) -> str:
-    """Return what tells the steps over some rows apart from those over others: their numbers and weights."""
-    facts = len(rows), rows.width, batch_size, shuffle
+def key_of(rows: Feed | ShardFeeds, batch_size: int, *, shuffle: bool, shards: int | None = None) -> str:
+    """Return what tells the steps over some rows apart from those over others: their numbers, weights and shards."""
+    facts = len(rows), rows.width, batch_size, shuffle, *(() if shards is None else (shards,))
     return digest_of(facts, [a for a in (rows.numbers, rows.weight) if a is not None]).hex()
 
 

@@ -54,6 +54,8 @@ class ProgressBar(Callback):
     moons: epoch 2/2: loss=0.6623 [...<...]
     """
 
+    on_every_rank = False
+
     def __init__(self, **options: Any) -> None:
         self.options = options
         self._bar: Any = None

@@ -30,10 +30,10 @@ from ..regularizers import Regularizer
 from ..schedules import Schedule
 from .feed import Feed
 
-__all__ = ["STEP_METHODS", "Note", "Step", "StepArrays", "StepTable", "Tally", "Training"]
+__all__ = ["STEP_METHODS", "Note", "Step", "StepArrays", "StepTable", "Tally", "Training", "columns_of"]
 
 #: The methods by which a trainer makes a step.
-STEP_METHODS = ("train_step", "gradients", "exchange", "move")
+STEP_METHODS = ("train_step", "gradients", "data_gradients", "exchange", "penalize", "move")
 
 
 class Step(NamedTuple):
@@ -92,6 +92,18 @@ class Training(Protocol):
     def train_step(self, x: Array, y: Array, weight: Array | None, step: Step) -> tuple[Array, Array]:
         """Make one step; return its loss and the raw outputs."""
 
+    def data_gradients(self, x: Array, y: Array, weight: Array | None, step: Step) -> tuple[Array, Array]:
+        """Fill the flat gradients of rows, without the penalty's; return what `train_step` does."""
+
+    def exchange(self, step: Step) -> None:
+        """Do what there is to do when all gradients are there."""
+
+    def penalize(self, step: Step) -> None:
+        """Add the penalty's gradients."""
+
+    def move(self, step: Step) -> None:
+        """Move the parameters."""
+
     def unrecordable(self, mode: RecordingMode) -> str | None:
         """Return why its steps cannot be recorded."""
 
@@ -106,6 +118,16 @@ class Training(Protocol):
 
     def stop(self, reason: str) -> None:
         """End training after this epoch."""
+
+
+def columns_of(training: Training, *, validated: bool) -> list[str]:
+    """Return the columns of the history that an epoch fills."""
+    names = ["loss", *(metric.name for metric in training.metrics)]
+    if training.net.store.replicas:
+        names = [column for name in names for column in (name, f"{name}_replicas")]
+    held_out = [f"val_{name}" for name in names] if validated else []
+    penalty = [] if training.regularizer is None else ["penalty"]
+    return ["epoch", *names, *held_out, "lr", "grad_norm", *penalty, "seconds"]
 
 
 class StepArrays(NamedTuple):

@@ -62,6 +62,8 @@ class TensorBoard(Callback):
     >>> folder.cleanup()
     """
 
+    on_every_rank = False
+
     def __init__(self, logdir: PathLike = "runs/tensorboard", *, histograms: int = 0) -> None:
         with needs("tensorboardX", "TensorBoard"):
             from tensorboardX import SummaryWriter

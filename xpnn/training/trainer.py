@@ -11,14 +11,15 @@ from typing import Any, Literal
 import numpy as np
 
 from .._typing import Array
-from ..arguments import as_real, count, number
+from ..arguments import as_real, count
 from ..backend import Backend, like, on_device, to_numpy
 from ..config import Custom
 from ..data.batching import epoch_order
+from ..distributed import Group
 from ..errors import DivergenceError, OptionError
 from ..files import PathLike
 from ..losses import Loss
-from ..metrics import Accuracy, Metric, get_metric
+from ..metrics import Metric
 from ..model import Sequential
 from ..ops import Clip
 from ..optim import Optimizer
@@ -26,7 +27,7 @@ from ..recordable import Recordable, RecordingMode, foreign_method
 from ..regularizers import Regularizer
 from ..schedules import Constant, Schedule
 from .callbacks import Callback
-from .checks import Names, Rows, checked_feed, expect, feeds_of_fit
+from .checks import Names, Rows, check_parts, checked_feed, metrics_of
 from .course import Course
 from .device import note_step, tells_of_memory
 from .epoch import Between, Epoch, explain
@@ -37,9 +38,10 @@ from .position import At, Moment, Position, Suspended, is_stateful, key_of, susp
 from .recorded import Runner, find_runner
 from .rehearsal import rehearse
 from .resume import load_trainer, save_trainer
+from .sharing import Sharing
 from .signals import DeferredSignals
 from .state import TrainState
-from .step import STEP_METHODS, Step, StepTable, Tally
+from .step import STEP_METHODS, Step, StepTable, Tally, columns_of
 
 __all__ = ["Trainer"]
 
@@ -126,36 +128,15 @@ class Trainer(Recordable):
         callbacks: Sequence[Callback] = (),
         seed: int = 0,
     ) -> None:
-        expect(net, Sequential, "net", "a network")
-        expect(loss, Loss, "loss", "a loss object such as xpnn.CrossEntropy()")
-        expect(optimizer, Optimizer, "optimizer", "an optimizer object such as xpnn.Adam(lr=0.001)")
-        schedules = {"dropout_schedule": dropout_schedule, "weight_decay_schedule": weight_decay_schedule}
-        for name, given in {"schedule": schedule, **schedules}.items():
-            expect(given, Schedule | None, name, "a schedule object such as xpnn.CosineDecay(), or None")
-        expect(regularizer, Regularizer | None, "regularizer", "a penalty object such as xpnn.L2(1e-4), or None")
-        expect(callbacks, Sequence, "callbacks", "a list of callbacks")
-        for callback in callbacks:
-            expect(callback, Callback, "each callback", "an object such as xpnn.EarlyStopping()")
-        last = type(net.layers[-1]).__name__
-        if last in loss.links:
-            raise OptionError(
-                f"Trainer: loss {loss} takes logits, but the last layer is {last}. "
-                "Remove it; predict_proba applies what it does."
-            )
-        for name, value in (("clip_norm", clip_norm), ("clip_value", clip_value)):
-            if value is not None and not number(value) > 0:
-                raise OptionError(f"Trainer: expected {name} > 0 or None, got {value!r}. Try 1.0.")
+        schedules = {"schedule": schedule, "dropout_schedule": dropout_schedule}
+        schedules["weight_decay_schedule"] = weight_decay_schedule
+        clips = {"clip_norm": clip_norm, "clip_value": clip_value}
+        check_parts(net, loss, optimizer, schedules, regularizer, callbacks, clips)
         self.net, self.loss, self.optimizer = net, loss, optimizer
         self.schedule = Constant() if schedule is None else schedule
         self.dropout_schedule, self.weight_decay_schedule = dropout_schedule, weight_decay_schedule
         self.regularizer, self.clip_norm, self.clip_value = regularizer, clip_norm, clip_value
-        names = [metrics] if isinstance(metrics, str | Metric | type) else metrics
-        expect(names, Sequence, "metrics", "a list of names and metrics; an empty one for none")
-        self.metrics = [
-            Accuracy(loss.accuracy_rule) if m == "accuracy" else get_metric(m).resolve(loss.n_outputs(net.n_out))
-            for m in names
-            if loss.classifies or m != "accuracy"
-        ]
+        self.metrics = metrics_of(metrics, loss, net)
         self.callbacks = list(callbacks)
         if not isinstance(seed, int | np.integer):
             raise OptionError(f"Trainer: expected seed to be an integer, got {seed!r}. Try seed=0.")
@@ -164,7 +145,7 @@ class Trainer(Recordable):
         self.column_names: Names = {}
         self.epoch = self.step = 0
         self.epochs_planned = 0
-        self.columns = self._names(validated=False)
+        self.columns: list[str] = columns_of(self, validated=False)
         self.stop_reason: str | None = None
         self.grad_norm: Array = None
         self.penalty: Array = None
@@ -177,6 +158,7 @@ class Trainer(Recordable):
         self.position = Position(0, 0)
         self.rows_key = ""  # tells the rows of the present fit from others
         self._between = Between((), DeferredSignals())
+        self._sharing = Sharing()
         self._course = Course(self.schedule)
         self._fitting = False
         self._runner: Runner | None = None  # makes recorded steps; it may serve the next fit
@@ -188,7 +170,8 @@ class Trainer(Recordable):
         return self.net.backend
 
     def __getstate__(self) -> dict[str, Any]:
-        left = ("bound_loss", "position", "rows_key", "_between", "_course", "_fitting", "_runner", "_full_batch")
+        left: tuple[str, ...] = ("bound_loss", "position", "rows_key", "_between", "_course", "_fitting", "_runner")
+        left += ("_full_batch", "_sharing")
         return {n: v for n, v in vars(self).items() if n not in left} | {"suspended": self.standing()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -202,7 +185,7 @@ class Trainer(Recordable):
     def fit(
         self,
         X: Any,
-        y: Any,
+        y: Any = None,
         *,
         epochs: int = 10,
         batch_size: int = 128,
@@ -215,6 +198,8 @@ class Trainer(Recordable):
         class_weight: Mapping[int, float] | Literal["balanced"] | None = None,
         shuffle: bool = True,
         graph: Literal["auto"] | bool = "auto",
+        shards: int | None = None,
+        group: Group | None = None,
     ) -> History:
         """Train for some epochs more.
 
@@ -223,8 +208,9 @@ class Trainer(Recordable):
 
         Parameters
         ----------
-        X : array of shape (n, n_in)
-            Of any library, moved once to the network's backend; a `numpy.memmap` is streamed from disk.
+        X : array of shape (n, n_in), or ShardedRows
+            Of any library, moved once to the network's backend; a `numpy.memmap` is streamed from disk.  Or data in
+            shards (`xpnn.distributed.ShardedRows`), which bring their targets and weights.
         y : array of shape (n,) or (n, n_targets)
             What the loss takes.
         epochs : int, default=10
@@ -269,40 +255,54 @@ class Trainer(Recordable):
         DivergenceError
             If a loss, or a weight after an epoch's last step, is not finite; the weights from before that epoch are
             restored, then callbacks end.
+        ProcessError
+            If another process of the group has failed or was lost, or holds other weights or data.
         """
         going_on = self.suspended is not None and type(epochs) is int and epochs == 0  # to what callbacks do at the end
-        epochs, batch_size = 0 if going_on else count(epochs, "fit", "epochs"), count(batch_size, "fit", "batch_size")
-        train, valid = feeds_of_fit(
-            self,
-            Rows(X, y, sample_weight),
-            Rows(X_val, y_val, sample_weight_val),
-            validation_fraction=validation_fraction,
-            validation_rows=validation_rows,
-            class_weight=class_weight,
-        )
-        rehearse(self, train)
-        self.optimizer.bind(self.net.store)
-        self.rows_key = key_of(train, batch_size, shuffle=shuffle)
+        sharing = Sharing(X, shards, group)
+        with sharing.telling():
+            with sharing.together():
+                epochs = 0 if going_on else count(epochs, "fit", "epochs")
+                batch_size = count(batch_size, "fit", "batch_size")
+                train, valid = sharing.feeds(
+                    self,
+                    Rows(X, y, sample_weight),
+                    Rows(X_val, y_val, sample_weight_val),
+                    validation_fraction=validation_fraction,
+                    validation_rows=validation_rows,
+                    class_weight=class_weight,
+                )
+                rehearse(self, train)
+                self.optimizer.bind(self.net.store)
+                self._sharing = sharing
+                self.rows_key = key_of(train, batch_size, shuffle=shuffle, shards=sharing.shards)
+                self._full_batch = plan_full_batch(self, train, batch_size, graph, sharing.shards)
+            sharing.begin(self, epochs=epochs, validated=valid is not None)
+            return self._fit(train, valid, epochs, batch_size, shuffle, graph)
+
+    def _fit(self, train: Feed, valid: Feed | None, epochs: int, batch_size: int, shuffle: bool, graph: Any) -> History:
+        """Train on rows that were checked, between the beginning of callbacks and their end."""
         before = what_goes_on(self)
         self.stop_reason, self.epochs_planned = None, self.epoch + epochs
-        steps = -(-len(train) // batch_size)
+        steps, sharing = -(-len(train) // batch_size), self._sharing
         self.bound_loss = self.loss.using(self.net.backend.ops)
-        self.net.prepare(epochs * steps, batch_size)
+        self.net.prepare(epochs * steps, max(batch_size // (sharing.shards or 1), 1))
         made = 0 if before is None else before.made
         course = self._course = Course.of(self, epochs=self.epochs_planned, steps=self.step - made + epochs * steps)
-        self.columns = self._names(validated=valid is not None)
-        self._full_batch = plan_full_batch(self, train, batch_size, graph)
+        self.columns = columns_of(self, validated=valid is not None)
         begun: list[Callback] = []
         ended = False
         with DeferredSignals() as signals:
-            self._between = Between(self.callbacks, signals)
+            self._between = Between(sharing.listeners(self.callbacks), signals)
             try:
-                for callback in self.callbacks:
+                for callback in sharing.listeners(self.callbacks):
                     callback.on_fit_begin(self)
                     begun.append(callback)
                 course.check(self.columns)
                 if self._full_batch is None:
-                    self._runner = find_runner(self, train, epochs, batch_size, graph, self._runner)
+                    self._runner = sharing.runner(self, graph) or find_runner(
+                        self, train, epochs, batch_size, graph, self._runner
+                    )
                 self._run(before, functools.partial(self.run_epoch, train, valid, batch_size, course.lr, shuffle))
                 ended = True
             finally:
@@ -349,6 +349,7 @@ class Trainer(Recordable):
             position.at, position.torn = At("on_epoch_end"), False
             position.tally, position.tables, position.begun = None, [], None
         self.notify("on_epoch_end")
+        self._sharing.after_epoch(self)
         self.position = Position(self.epoch, len(self.history))
         return False
 
@@ -401,17 +402,19 @@ class Trainer(Recordable):
         order = position.order if position.order is not None else self.epoch_rows(len(train)) if shuffle else None
         if type(self).epoch_rows is not Trainer.epoch_rows:  # which need not give it a second time
             position.order = order
-        weights = train.batch_weights(order, batch_size)
+        rows = self._sharing.rows(self, train, order, batch_size, shuffle=shuffle)
+        weights = train.batch_weights(order, batch_size) if rows is None else rows.weights.sum(axis=-1)
         factors, dropout, decay = self._course._replace(lr=schedule).factors(self, len(weights))
         both = zip(factors) if decay is None else zip(factors, decay, strict=True)
         numbers = [self.optimizer.numbers(t, *own) for t, own in enumerate(both, self.optimizer.t - first + 1)]
         strengths = self.penalty_strengths(weights)
-        table = StepTable(self.step - first, batch_size, weights, numbers, self.row_numbers(order), strengths, dropout)
+        own = self.row_numbers(order) if rows is None else None
+        table = StepTable(self.step - first, batch_size, weights, numbers, own, strengths, dropout)
         tally = Tally(self, len(weights))
         tally.take(position.tables)
         position.tally = tally
         begun, rate = TrainState(self, rows=len(train)), self.optimizer.rate(factors[-1])
-        return Epoch(self, train, order, table, tally, begun, position, self._between, rate)
+        return Epoch(self, train, order, table, tally, begun, position, self._between, rate, rows)
 
     def _make_steps(self, epoch: Epoch) -> None:
         """Make the steps of an epoch that are not made yet."""
@@ -455,7 +458,7 @@ class Trainer(Recordable):
         slot = int(bad[0][0]) if len(bad) else len(epoch.table) - 1
         what = f"loss is {losses[tuple(bad[0])]} at" if len(bad) else "weights are not finite after"
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            cause = explain(epoch, slot)
+            cause = explain(epoch, slot, *self._sharing.repeated(epoch))
         epoch.begun.restore(self)
         return DivergenceError(
             f"fit: {what} epoch {self.epoch + 1}, step {slot + 1} of it. {cause} "
@@ -491,20 +494,29 @@ class Trainer(Recordable):
         return value, pred
 
     def gradients(self, x: Array, y: Array, weight: Array | None, step: Step) -> tuple[Array, Array]:
-        """Fill the flat gradients: forward, loss, backward, penalty; take and return what `train_step` does."""
+        """Fill the flat gradients, `data_gradients` and `penalize`; take and return what `train_step` does."""
+        value, pred = self.data_gradients(x, y, weight, step)
+        self.penalize(step)
+        return value, pred
+
+    def data_gradients(self, x: Array, y: Array, weight: Array | None, step: Step) -> tuple[Array, Array]:
+        """Fill the flat gradients of some rows: forward, loss, backward; with shards, called for each of them."""
         net = self.net
         known = {} if weight is None else {"sample_weight": weight, "total_weight": step.weight}
         pred, caches = net.forward(x, train=True, step=step.step, rows=step.rows, dropout=step.dropout, **known)
         value, d_pred = step.loss_and_gradient(self.bound_loss, pred, y, weight)
         net.backward(d_pred, caches)
         net.backend.ops.await_gradients()
-        if self.regularizer is not None:
-            own = {} if step.strength is None else {"lam": step.strength}
-            self.penalty = self.regularizer.add(net.store, **own)
         return value, pred
 
+    def penalize(self, step: Step) -> None:
+        """Add the penalty's gradients, if there is a penalty."""
+        if self.regularizer is not None:
+            own = {} if step.strength is None else {"lam": step.strength}
+            self.penalty = self.regularizer.add(self.net.store, **own)
+
     def exchange(self, step: Step) -> None:
-        """Do nothing: one process has all gradients.  Where several train one network, they average theirs here."""
+        """Do nothing: one process has all gradients.  Where trainers of your own share a network, they average here."""
 
     def move(self, step: Step) -> None:
         """Clip the gradients, move the parameters by them, and count the step."""
@@ -551,17 +563,12 @@ class Trainer(Recordable):
 
     def evaluate_feed(self, feed: Feed, batch_size: int) -> dict[str, float]:
         """Return what `evaluate` does, on data that were checked, in slices of at least `batch_size` rows."""
-        batch_size = max(batch_size, 1024)  # no gradients are kept, so larger slices cost nothing
-        weights = feed.batch_weights(None, batch_size)
-        tally = Tally(self, len(weights))
-        with np.errstate(over="ignore", invalid="ignore"):  # a loss of inf tells it
-            for slot, (x, y, weight) in enumerate(feed.batches(None, batch_size)):
-                pred = self.net.predict(x)
-                value, _ = self.loss.value_and_grad(pred, y, weight)
-                tally.add(slot, value, pred, y, weight)
-                if self._between.signals.pending and not self.position.at.waiting:
-                    self._between.signals.answer()
-        return tally.row(weights)
+        # No gradients are kept, so larger slices cost nothing.
+        return self._sharing.evaluate(self, feed, max(batch_size, 1024), self._answer_signals)
+
+    def _answer_signals(self) -> None:
+        if self._between.signals.pending and not self.position.at.waiting:
+            self._between.signals.answer()
 
     @on_device
     def predict_proba(self, X: Any) -> Array:
@@ -687,7 +694,7 @@ class Trainer(Recordable):
     def notify(self, event: Moment) -> None:
         """Call a hook of all callbacks, or of those that a fit which was cut off has not called yet."""
         if self.position.at.moment != event or self.position.at.waiting is None:
-            self.position.at = At(event, list(self.callbacks))
+            self.position.at = At(event, self._sharing.listeners(self.callbacks))
         self._call_waiting()
 
     def _call_waiting(self) -> None:
@@ -707,12 +714,3 @@ class Trainer(Recordable):
             watcher.between_steps(self)
         self._between.signals.answer()
         self.position.calling = False
-
-    def _names(self, *, validated: bool) -> list[str]:
-        """The columns that `run_epoch` fills."""
-        names = ["loss", *(metric.name for metric in self.metrics)]
-        if self.net.store.replicas:
-            names = [column for name in names for column in (name, f"{name}_replicas")]
-        held_out = [f"val_{name}" for name in names] if validated else []
-        penalty = [] if self.regularizer is None else ["penalty"]
-        return ["epoch", *names, *held_out, "lr", "grad_norm", *penalty, "seconds"]

@@ -1,0 +1,121 @@
+"""A group over MPI, by mpi4py."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import os
+import platform
+import time
+from typing import Any
+
+import numpy as np
+
+from .._typing import Array
+from ..errors import ProcessError
+from ..optional import needs
+from .group import Group
+
+__all__ = ["MPIGroup", "mpi"]
+
+_LOG = logging.getLogger("xpnn")
+_ALARM = 7  # the tag of the message that says that a rank has failed
+# Looks for what has come: so many at once, so many that let others run, and then some that sleep between.
+_BUSY, _YIELDING, _NAP = 200, 2000, 5e-5
+# Seconds from the end of a process that has failed to the end of all: the others say first what they were told.
+_LAST_WORDS = 0.5
+
+
+def mpi(comm: Any = None) -> Group:
+    """Return the processes that ``mpiexec`` started, as a group.
+
+    Parameters
+    ----------
+    comm : mpi4py.MPI.Comm, optional
+        The communicator; by default all processes (``MPI.COMM_WORLD``).
+
+    Returns
+    -------
+    Group
+        Of one process, where the script runs without ``mpiexec``.
+
+    Raises
+    ------
+    MissingPackageError
+        If mpi4py is not installed.
+
+    Notes
+    -----
+    Who waits for another looks for news of a failure meanwhile: an error on one rank is raised on all, and names the
+    rank.  When a process ends after that, it ends them all (``MPI_Abort``).  Run scripts by ``python -m mpi4py``, so
+    that an error outside of `Trainer.fit` does so too.
+    """
+    with needs("mpi4py", "distributed.mpi"):
+        from mpi4py import MPI
+    return MPIGroup(MPI, MPI.COMM_WORLD if comm is None else comm)
+
+
+class MPIGroup(Group):
+    """Processes of an MPI communicator."""
+
+    engine = "MPI"
+
+    def __init__(self, module: Any, comm: Any) -> None:
+        self._mpi, self.comm = module, comm
+        self.rank, self.size = comm.Get_rank(), comm.Get_size()
+        self._failed: list[Any] | None = None  # the messages that say so, which must live until they are sent
+        if self.size > 1:
+            self._alarms = comm.Dup()
+            atexit.register(self._end)
+            _LOG.info("rank %d of %d is process %d on %s", self.rank, self.size, os.getpid(), platform.node())
+
+    def sendrecv(self, send: Array, to: int, receive: Array, source: int) -> None:
+        came = self.comm.Irecv(receive, source)
+        self._wait([came, self.comm.Isend(send, to)], f"{source} or {to}")
+
+    def allgather(self, mine: Array, everyone: Array) -> None:
+        self._wait([self.comm.Iallgather(mine, everyone)], "any")
+
+    def _wait(self, requests: list[Any], whom: str) -> None:
+        looks = 0
+        try:
+            while not self._mpi.Request.Testall(requests):
+                looks += 1
+                if looks > _BUSY:
+                    time.sleep(0.0 if looks < _YIELDING else _NAP)
+                if looks % 64 == 0:
+                    self._look()
+        except self._mpi.Exception as error:
+            self._failed = self._failed or []
+            raise ProcessError(
+                f"MPI: expected to hear of rank {whom}, got: {error}. Go on from the last checkpoint."
+            ) from error
+
+    def _look(self) -> None:
+        """Raise ProcessError if another process has said that it failed."""
+        status = self._mpi.Status()
+        if self._alarms.Iprobe(self._mpi.ANY_SOURCE, _ALARM, status):
+            text = np.zeros(status.Get_count(self._mpi.BYTE), np.uint8)
+            self._alarms.Recv([text, self._mpi.BYTE], status.Get_source(), _ALARM)
+            self._failed = self._failed or []
+            raise ProcessError(
+                f"MPI: rank {status.Get_source()} of {self.size} has failed: {text.tobytes().decode(errors='replace')} "
+                "(All end; go on from the last checkpoint.)"
+            )
+
+    def fail(self, reason: str) -> None:
+        if self._failed is not None or self.size == 1:
+            return
+        text = np.frombuffer(reason.encode()[:2000] or b"?", np.uint8)
+        self._failed = [text]
+        for rank in set(range(self.size)) - {self.rank}:
+            self._failed.append(self._alarms.Isend([text, self._mpi.BYTE], rank, _ALARM))
+
+    def _end(self) -> None:
+        """End all processes, where one has failed: those that wait for it would wait for ever."""
+        if self._failed is not None and not self._mpi.Is_finalized():
+            with contextlib.suppress(self._mpi.Exception):
+                self._mpi.Request.Testall(self._failed[1:])
+                time.sleep(_LAST_WORDS)
+                self.comm.Abort(1)

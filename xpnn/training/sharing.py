@@ -1,0 +1,307 @@
+"""A fit whose batches are cut into shards, on one process or on many: what each does, and what they agree on.
+
+Each shard's gradient, loss and sums of metrics are a leaf of one fixed tree (`xpnn.distributed.tree`); their sum, the
+same bits on every process, is what the parameters move by.  All processes hold the same weights and move them alike.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from .._typing import Array
+from ..arguments import count
+from ..backend import to_numpy
+from ..distributed.group import Alone, Group, agree, together
+from ..distributed.shards import ShardedRows
+from ..distributed.tree import Tree
+from ..errors import DivergenceError, OptionError, ProcessError
+from ..recordable import foreign_method
+from .callbacks import Callback
+from .checks import Rows as GivenRows
+from .checks import expect, feeds_of_fit, feeds_of_shards
+from .epoch import Epoch, Pieces
+from .feed import Feed, Indices
+from .portions import CutRows, OwnRows, Portion, Rows, ShardFeeds, slices_of
+from .position import Fitting
+from .recorded.runner import SlowWay, report
+from .state import digest_of
+from .step import Step, Tally, Training
+
+__all__ = ["ShardedSteps", "Sharing"]
+
+_SLOW = SlowWay("steps are not recorded", logging.INFO)
+_HINT = "Make the network with the same seed everywhere, or load the same file, and pass the same data and options."
+
+
+class Sharing:
+    """How a fit is shared: by no shards (`tree` is None), by shards in one process, or by those of a group.
+
+    Raises OptionError if the options do not fit each other.
+    """
+
+    def __init__(self, X: Any = None, shards: Any = None, group: Any = None) -> None:
+        expect(group, Group | None, "group", "a group such as xpnn.distributed.mpi(), or None", where="fit")
+        self.group: Group = Alone() if group is None else group
+        self.tree: Tree | None = None
+        self._common: BaseException | None = None  # an error that all processes have
+        if isinstance(X, ShardedRows):
+            n = len(X.checked())
+            if shards not in (None, n):
+                raise OptionError(
+                    f"fit: expected shards to be left out, or {n}, the number of shards of the data, got {shards!r}. "
+                    "Leave it out."
+                )
+            shards = n
+        if shards is not None:
+            self.tree = Tree(count(shards, "fit", "shards"), self.group)
+        elif group is not None:
+            raise OptionError(
+                "fit: expected shards with a group, got none. Try shards=16: results depend on their number, and not "
+                "on that of the processes."
+            )
+
+    @property
+    def shards(self) -> int | None:
+        """Into how many shards a batch is cut; None: into none."""
+        return None if self.tree is None else self.tree.shards
+
+    def feeds(self, training: Any, train: GivenRows, valid: GivenRows, **options: Any) -> tuple[Any, Any]:
+        """Return the feeds of training and validation; see `feeds_of_fit`."""
+        if self.tree is not None and isinstance(train.X, ShardedRows):
+            return feeds_of_shards(training, train, valid, self.tree, **options)
+        return feeds_of_fit(training, train, valid, **options)
+
+    # -- what all agree on ----------------------------------------------------------------------------------
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Around what each process does by itself before the first step: what fails on one is raised by all."""
+        try:
+            with together(self.group):
+                yield
+        except Exception as error:
+            self._common = error
+            raise
+
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """Around a fit: an error of one process is told to the others, which would wait for it for ever."""
+        try:
+            yield
+        except BaseException as error:
+            group = self.group
+            if group.size > 1 and error is not self._common:
+                error.add_note(f"This is rank {group.rank} of {group.size}.")
+                if not isinstance(error, ProcessError | DivergenceError):
+                    group.fail(f"{type(error).__name__}: {error}")
+            raise
+
+    def begin(self, fit: Fitting, **options: Any) -> None:
+        """Raise ProcessError unless all processes begin with the same weights, data and options."""
+        if self.group.size == 1:
+            return
+        optimizer = fit.optimizer
+        state = digest_of(optimizer.t, [optimizer.state[name] for name in sorted(optimizer.state)])
+        facts = {"weights": weights_key(fit), "optimizer": f"{optimizer} {state.hex()}", "rows": fit.rows_key}
+        facts |= {name: str(value) for name, value in options.items()} | {"network": str(fit.net.config())}
+        facts |= {"shards": str(self.shards), "epochs made": str(fit.epoch), "steps made": str(fit.step)}
+        short = {name: text if len(text) <= 60 else digest_of(text, []).hex()[:16] for name, text in facts.items()}
+        try:
+            agree(self.group, short, "fit", _HINT)
+        except ProcessError as error:
+            self._common = error
+            raise
+
+    def after_epoch(self, fit: Fitting) -> None:
+        """Raise ProcessError unless all hold the same weights; let rank 0 decide what hangs on its clock."""
+        if self.group.size == 1:
+            return
+        found = self.group.share([weights_key(fit), fit.stop_reason, fit.history.rows[-1]["seconds"]])
+        keys = [key for key, _, _ in found]
+        other = next((rank for rank, key in enumerate(keys) if key != keys[0]), None)
+        if other is not None:
+            self._common = ProcessError(
+                f"fit: expected the same weights on rank {other} as on rank 0 after epoch {fit.epoch}, got others "
+                f"({keys[other]} and {keys[0]}). The machines compute differently, or a callback changed weights on "
+                "one of them: run `xpnn doctor --distributed` under the launcher."
+            )
+            raise self._common
+        _, fit.stop_reason, fit.history.rows[-1]["seconds"] = found[0]
+
+    def listeners(self, callbacks: Sequence[Callback]) -> list[Callback]:
+        """Return the callbacks that are called on this process: those that write are on rank 0 alone."""
+        return [callback for callback in callbacks if self.group.rank == 0 or callback.on_every_rank]
+
+    # -- the work of this process ---------------------------------------------------------------------------
+    def runner(self, training: Training, graph: Any) -> ShardedSteps | None:
+        """Return what makes the steps of a fit from shards; None where there are none.
+
+        Raises OptionError if the trainer has methods of somebody's own that know nothing of them.
+        """
+        if self.tree is None:
+            return None
+        own = foreign_method(training, ("train_step", "gradients"))
+        if own is not None:
+            raise OptionError(
+                f"fit: expected a trainer that leaves train_step and gradients as they are, with shards, got a {own} "
+                "of your own. Override data_gradients, penalize, exchange or move instead."
+            )
+        if graph is True:
+            report(_SLOW, "batches are cut into shards", loud=True)
+        return ShardedSteps(self.tree)
+
+    def repeated(self, epoch: Epoch) -> tuple[Any, ...]:
+        """Return what `explain` needs to repeat an epoch of shards; nothing of other epochs."""
+        if self.tree is None:
+            return ()
+        again = ShardedSteps(self.tree)
+        return again.pieces(epoch), again.first_of
+
+    def rows(self, training: Any, feed: Any, order: Indices | None, batch_size: int, *, shuffle: bool) -> Rows | None:
+        """Return the rows of an epoch's steps that are this process's; None where there are no shards."""
+        if self.tree is None:
+            return None
+        if isinstance(feed, ShardFeeds):
+            return OwnRows(feed, batch_size, training.seed, training.epoch, shuffle=shuffle)
+        return CutRows(feed, order, batch_size, self.tree, training.row_numbers(order))
+
+    def evaluate(self, training: Any, feed: Feed | ShardFeeds, batch_size: int, pause: Any) -> dict[str, float]:
+        """Return loss and metrics on data, dropout off; each process computes some slices, `pause` is between them."""
+        weights, counts, batches = slices_of(feed, batch_size, self.tree)
+        tally = Tally(training, counts[self.group.rank])
+        with np.errstate(over="ignore", invalid="ignore"):  # a loss of inf tells it
+            for slot, (x, y, weight) in enumerate(batches):
+                pred = training.net.predict(x)
+                value, _ = training.loss.value_and_grad(pred, y, weight)
+                tally.add(slot, value, pred, y, weight)
+                pause()
+        if self.tree is not None and self.group.size > 1:
+            tables = [self.tree.gather(to_numpy(table), counts) for table in tally.tables]
+            tally = tally.over([training.net.backend.asarray(table) for table in tables])
+        return tally.row(weights)
+
+
+def weights_key(fit: Fitting) -> str:
+    """Return what tells weights and buffers of a network apart from others."""
+    return digest_of((), [fit.net.store.values, fit.net.store.buffers]).hex()[:16]
+
+
+class ShardedSteps:
+    """Makes the steps of an epoch from the gradients of its shards."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
+        self._spare: list[Array] = []
+
+    def end(self) -> None:
+        """Keep nothing for another fit."""
+
+    def run(self, epoch: Epoch) -> int:
+        """Make all steps, and return how many there are."""
+        if epoch.rows is not None:
+            steps = epoch.table.steps(epoch.first)
+            for step, portions in zip(steps, epoch.rows.steps(epoch.first), strict=True):
+                self.make(epoch, step, portions)
+                epoch.made(step.slot + 1)
+        return len(epoch.table)
+
+    def pieces(self, epoch: Epoch) -> Iterator[Pieces]:
+        """Yield the steps of an epoch, to be looked at one by one; see `explain`."""
+        if epoch.rows is None:
+            return
+        steps = epoch.table.steps(epoch.first)
+        for step, portions in zip(steps, epoch.rows.steps(epoch.first), strict=True):
+            weights = epoch.rows.weights[step.slot].tolist()
+            own = [(p.x, p.y, p.weight, _of_shard(step, p, weights[p.shard])) for p in portions if weights[p.shard]]
+            yield step, own, functools.partial(self.make, epoch, step, portions)
+
+    def first_of(self, found: str | None) -> str | None:
+        """Return what the first process has found that has found something."""
+        return next((text for text in self.tree.group.share(found) if text is not None), None)
+
+    def make(self, epoch: Epoch, step: Step, portions: list[Portion]) -> None:
+        """Make one step; up to the move of the parameters nothing is torn."""
+        training, store, xp = epoch.training, epoch.training.net.store, epoch.training.net.backend.xp
+        before = training.net.backend.copy(store.buffers)
+        weights = [] if epoch.rows is None else epoch.rows.weights[step.slot].tolist()
+        mine = {portion.shard: portion for portion in portions}
+        scratch = Tally(training, 1)
+        layout = _Layout([store.grads, store.buffers, *scratch.tables])
+
+        def leaf(shard: int) -> Array:
+            vector = self._vector(xp, store.grads, layout.size)
+            portion, weight = mine.get(shard), weights[shard]
+            if portion is None or not weight:
+                vector[...] = 0.0
+                return vector
+            store.buffers[...] = before
+            share, own = weight / step.weight, _of_shard(step, portion, weight)
+            value, pred = training.data_gradients(portion.x, portion.y, portion.weight, own)
+            scratch.add(0, value * share, pred, portion.y, portion.weight)
+            store.buffers -= before
+            layout.write(xp, vector, [store.grads, store.buffers, *scratch.tables], [share, share])
+            return vector
+
+        try:
+            total = self._sum(xp, leaf, training)
+        finally:
+            store.buffers[...] = before
+        parts = layout.read(xp, total)
+        epoch.position.torn = True
+        store.grads[...] = parts[0]
+        store.buffers += parts[1]
+        for table, part in zip(epoch.tally.tables, parts[2:], strict=True):
+            table[step.slot, ...] = part[0, ...]
+        self._spare.append(total)
+        training.exchange(step)
+        training.penalize(step)
+        training.move(step)
+
+    def _sum(self, xp: Any, leaf: Any, training: Training) -> Array:
+        """Return the sum of the leaves on the network's device."""
+        tree, backend = self.tree, training.net.backend
+        if tree.group.size == 1 or tree.group.on_device or backend.xp is np:
+            return tree.sum(xp, leaf, self._spare.append)
+        nodes = [np.array(to_numpy(node)) for node in tree.nodes(leaf, self._spare.append)]
+        return backend.asarray(tree.exchange(np, nodes), dtype=training.net.store.grads.dtype)
+
+    def _vector(self, xp: Any, like: Array, size: int) -> Array:
+        """Return a vector to be filled: one that is done with, or a new one."""
+        while self._spare:
+            vector = self._spare.pop()
+            if vector.shape == (size,):
+                return vector
+        return xp.empty((size,), dtype=like.dtype, device=like.device)
+
+
+def _of_shard(step: Step, portion: Portion, weight: float) -> Step:
+    """Return the numbers of a step for the rows of one of its shards."""
+    return step._replace(weight=weight, rows=portion.numbers, note=None)
+
+
+class _Layout:
+    """Where arrays lie in one vector."""
+
+    def __init__(self, arrays: Sequence[Array]) -> None:
+        self._shapes = [tuple(array.shape) for array in arrays]
+        edges = np.cumsum([0, *(int(np.prod(shape)) for shape in self._shapes)]).tolist()
+        self._places = [slice(a, b) for a, b in itertools.pairwise(edges)]
+        self.size: int = edges[-1]
+
+    def write(self, xp: Any, vector: Array, arrays: Sequence[Array], factors: Sequence[float]) -> None:
+        """Fill a vector with arrays, the first of them times factors."""
+        for k, (array, place) in enumerate(zip(arrays, self._places, strict=True)):
+            part = vector[place]
+            part[...] = xp.reshape(array, (-1,))
+            if k < len(factors):
+                part *= factors[k]
+
+    def read(self, xp: Any, vector: Array) -> list[Array]:
+        """Return views of the arrays in a vector."""
+        return [xp.reshape(vector[place], shape) for place, shape in zip(self._places, self._shapes, strict=True)]
