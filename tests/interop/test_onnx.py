@@ -14,11 +14,12 @@ from cases import LAYERS, LOSSES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx.reference import ReferenceEvaluator
+from sklearn.exceptions import NotFittedError
 
 import xpnn
-from xpnn.data import MinMax, Standardizer
+from xpnn.data import MinMax, Standardizer, TableEncoder
 from xpnn.data.targets import ClassTarget, NumberTarget, NumberTargets
-from xpnn.errors import MissingPackageError, OptionError
+from xpnn.errors import MissingPackageError, OptionError, ShapeError
 from xpnn.estimators import MLPClassifier, MLPRegressor
 from xpnn.interop.checked import compare
 from xpnn.interop.graph import run
@@ -89,6 +90,12 @@ def test_networks_of_any_shape(tmp_path_factory, sizes, activation, norm, residu
     net = xpnn.mlp(sizes, activation, norm=norm, residual=residual, dropout=0.1, replicas=replicas)
     rows = np.random.default_rng(1).standard_normal((7, sizes[0]))
     checked(shaken(net), rows, tmp_path_factory.getbasetemp() / "any.onnx", slow=False)
+
+
+def test_replicas_that_look_categories_up_in_rows_of_their_own(tmp_path):
+    rows = np.random.default_rng(0).integers(0, 5, (20, 3)).astype(float)
+    net = xpnn.Sequential(xpnn.Columns((2, xpnn.Embedding(5, 3))), xpnn.Linear(2), n_in=3, replicas=2)
+    checked(net, rows, tmp_path / "net.onnx")
 
 
 class OwnBlock(xpnn.Layer):
@@ -187,12 +194,9 @@ def test_predictors_of_arrays(tmp_path):
     checked(counts, X, tmp_path / "p.onnx", slow=False)
 
 
-@pytest.mark.parametrize("backend", ["torch", "strict"])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(("backend", "dtype"), [("torch", "float32"), ("torch", "bfloat16"), ("strict", "float32")])
 def test_networks_of_other_libraries_and_precisions(backend, dtype, tmp_path):
     pytest.importorskip({"strict": "array_api_strict"}.get(backend, backend))
-    if (backend, dtype) == ("strict", "bfloat16"):
-        pytest.skip("array-api-strict has no products of half precision")
     net = xpnn.mlp([3, 5, 2], norm="batch", backend=backend, dtype=dtype)
     assert net.to_onnx(tmp_path / "net.onnx", rows=np.ones((4, 3))).differences["outputs"] < 1e-6
 
@@ -264,6 +268,55 @@ def test_real_tables(tabular_dir, tmp_path):
         assert max(check.differences.values()) < 1e-5
 
 
+KINDS = st.sampled_from(["number", "whole", "text", "two words", "numbers as words", "truth", "date"])
+
+
+def column(kind, n, rng):
+    """A column of a kind, with gaps."""
+    made = {
+        "number": lambda: rng.standard_normal(n) * 10.0 ** rng.integers(-8, 9),
+        "whole": lambda: rng.integers(-3, 4, n).astype(float),
+        "text": lambda: rng.choice(np.array(["a", "B", "ß ä", "-", "nan", "0x"], dtype=object), n),
+        "two words": lambda: rng.choice(np.array(["no", "yes"], dtype=object), n),
+        "numbers as words": lambda: rng.choice(np.array(["1", "-2", "0.5", "1e9"], dtype=object), n),
+        "truth": lambda: (rng.random(n) < 0.5).astype(object),
+        "date": lambda: np.datetime64("1990-06-30T12:00") + rng.integers(0, 9**9, n).astype("timedelta64[s]"),
+    }[kind]()
+    gaps = rng.random(n) < rng.choice([0.0, 0.2])
+    return np.where(gaps, np.datetime64("NaT") if kind == "date" else np.nan if made.dtype.kind == "f" else None, made)
+
+
+@settings(max_examples=12)
+@given(
+    st.lists(KINDS, min_size=1, max_size=6),
+    st.sampled_from(["classes", "numbers"]),
+    st.fixed_dictionaries(
+        {
+            "bins": st.sampled_from([0, 4, "auto"]),
+            "clip": st.sampled_from([None, 3.0]),
+            "max_categories": st.sampled_from([2, 3, 100]),
+            "values_first": st.booleans(),
+            "impute": st.sampled_from(["median", "mean"]),
+        }
+    ),
+    st.integers(0, 2**16),
+)
+def test_tables_of_any_columns(tmp_path_factory, kinds, task, options, seed):
+    rng = np.random.default_rng(seed)
+    seen, new = ({f"{kind} {k}": column(kind, 60, rng) for k, kind in enumerate(kinds)} for _ in range(2))
+    categorical = [name for name in seen if name.startswith("numbers as words")]
+    encoder = TableEncoder(categorical=categorical, **options).fit(seen | {"one more": rng.standard_normal(60)})
+    new["one more"] = rng.standard_normal(60)
+    target = NumberTarget().fit(rng.standard_normal(9)) if task == "numbers" else ClassTarget().fit(["x", "y", "z"] * 3)
+    net = shaken(xpnn.mlp([len(encoder.feature_names_out), 5, 1 if task == "numbers" else 3]), seed)
+    loss = xpnn.Huber() if task == "numbers" else xpnn.CrossEntropy()
+    temperature = None if task == "numbers" else 1.7
+    predictor = xpnn.Predictor(net, loss, target, encoder, temperature=temperature)
+    path = tmp_path_factory.getbasetemp() / "table.onnx"
+    checked(predictor, new, path, slow=False)
+    predictor.to_onnx(path)
+
+
 # -- what is refused --------------------------------------------------------------------------------------------------
 class Reads(xpnn.Layer):
     """It looks at a number."""
@@ -311,9 +364,11 @@ def test_other_refusals(classifier, tmp_path, monkeypatch):
     with pytest.raises(OptionError, match="expected a network, a predictor or an estimator"):
         subject_of(object())
     predictor = classifier[0].predictor_
+    with pytest.raises(NotFittedError):
+        MLPClassifier().to_onnx(path)
     with pytest.raises(OptionError, match="has a loss already"):
         predictor.to_onnx(path, loss=xpnn.CrossEntropy())
-    with pytest.raises(OptionError, match="coverage expects a model"):
+    with pytest.raises(OptionError, match="coverage= expects a model of numbers"):
         xpnn.Predictor(xpnn.mlp([2, 1]), xpnn.Huber(), NumberTarget().fit([0.0, 1.0])).to_onnx(path, coverage=0.9)
     with pytest.raises(OptionError, match="expected a TableEncoder, a Standardizer or a MinMax"):
         dataclasses.replace(predictor, encoder=object()).to_onnx(path)
@@ -328,6 +383,38 @@ def test_other_refusals(classifier, tmp_path, monkeypatch):
     with pytest.raises(MissingPackageError, match=r"pip install 'xpnn\[onnx\]'"):
         net.to_onnx(path)
     assert not path.exists()
+
+
+class OwnLoss(xpnn.losses.Loss):
+    """Its link asks NumPy."""
+
+    def link(self, pred):
+        return np.tanh(pred)
+
+
+class OwnSums(xpnn.losses.Loss):
+    """Its link has a function that no graph has."""
+
+    def link(self, pred):
+        return pred.__array_namespace__().cumulative_sum(pred)
+
+
+@pytest.mark.parametrize(
+    ("loss", "told"), [(OwnLoss(), "OwnLoss.link, which fails"), (OwnSums(), "OwnSums.link calls xp")]
+)
+def test_links_of_ones_own_are_refused_by_name(loss, told, tmp_path):
+    with pytest.raises(OptionError, match=told):
+        xpnn.mlp([2, 2]).to_onnx(tmp_path / "m.onnx", loss=loss)
+
+
+def test_what_the_runtime_cannot_run_is_told(tmp_path, monkeypatch):
+    with pytest.raises(ShapeError, match=r"expected rows of shape \(n, 2\) to compare on, got \(2, 5, 2\)"):
+        xpnn.mlp([2, 2], replicas=2).to_onnx(tmp_path / "m.onnx", rows=np.ones((2, 5, 2)))
+    monkeypatch.setattr("xpnn.interop.onnx.IR_VERSION", 10_000)
+    monkeypatch.setattr(onnx.checker, "check_model", lambda *args, **options: None)
+    with pytest.raises(OptionError, match=r"expected onnxruntime .* to run the model, got .*Nothing was written"):
+        xpnn.mlp([2, 2]).to_onnx(tmp_path / "m.onnx")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_onnxruntime_the_reference_compares(monkeypatch, tmp_path):

@@ -97,8 +97,18 @@ FUNCTIONS = {
     "products on the left": lambda xp, x: np.arange(6.0, dtype=x.dtype).reshape(2, 3) @ xp.reshape(x, (1, 3, 2)),
     "a product with a vector": lambda xp, x: (x @ np.arange(6.0, dtype=x.dtype))[..., None],
     "vecdot": lambda xp, x: xp.vecdot(x, x * 2.0)[..., None] + xp.matmul(x, np.ones((N, 1), dtype=x.dtype)),
+    "copied": lambda xp, x: xp.asarray(xp.asarray(x, copy=True), dtype=xp.float64) + +x.T.T,
+    "softmax along another axis": lambda xp, x: softmax(xp.reshape(x, (1, 2, 3)), xp=xp, axis=-2),
+    "found along an axis": lambda xp, x: found(xp, x),
     "written": written,
 }  # fmt: skip
+
+
+def found(xp, x):
+    """Elements of a constant by numbers that depend on the row, along the axis in the middle."""
+    table = xp.asarray(np.arange(24.0).reshape(2, 4, 3), dtype=x.dtype)
+    places = xp.astype(xp.reshape(x > 0, (2, 1, 3)), xp.int64) + xp.asarray([[[0], [2]]])
+    return xp.take_along_axis(table, places, axis=-2)[None]
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -145,6 +155,12 @@ def stale(x):
     one, another = y[..., :2], y[..., 1:]
     one += 1.0
     return another + 0.0
+
+
+def test_the_namespace_tells_what_it_has():
+    with traced_into(Builder()) as xp:
+        assert {"exp", "concat", "take_along_axis"} <= set(dir(xp))
+        assert not hasattr(xp, "__path__")
 
 
 def test_functions_of_numpy_are_refused():

@@ -229,6 +229,7 @@ _SPELLINGS = (
     ("pass other mirrors", "try again later"),
     ("or clip_norm=1.", "or --clip-norm 1."),
     ("a learning rate ten times smaller than", "a --lr ten times smaller than"),
+    ("export: expected", "expected"),
     ("get_score: expected", "--metric: expected"),
     ("predict_interval: expected", "--interval: expected"),
     ("Use predict_proba.", "Use --proba."),

@@ -30,6 +30,7 @@ _OPTIONAL = (
     ("jinja2", "jinja2", "xpnn report"),
     ("tensorboardX", "tensorboardX", "the TensorBoard callback"),
     ("numba", "numba", "compiled loops for long fits on NumPy"),
+    ("onnx", "onnx", "xpnn export --onnx"),
     ("torch", "torch", "the torch backend"),
     ("array-api-strict", "array_api_strict", "the strict backend"),
 )

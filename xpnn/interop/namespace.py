@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..backend.interop import NAMESPACES
-from ..special import OF_TYPE, erf
+from ..special import OF_TYPE, erf, sigmoid
 from .build import Builder
 from .traced import Traced, TracingError, combine, constant, in_full, made
 
@@ -20,7 +20,6 @@ __all__ = ["TracedNamespace", "traced_into"]
 
 Shape = tuple[int, ...]
 
-_portable_erf: Callable[..., Traced] = inspect.unwrap(erf)
 _BUILDER: ContextVar[Builder] = ContextVar("builder of the graph that is traced")
 
 
@@ -82,9 +81,10 @@ def _sign(x: Traced) -> Traced:
     return _astype(x > 0, x.dtype) - _astype(x < 0, x.dtype)
 
 
-def _erf(x: Traced) -> Traced:
-    """One operation in float32; in float64, which onnxruntime lacks, what xpnn computes."""
-    return _unary("erf")(x) if x.dtype == np.float32 else _portable_erf(x, xp=Traced.namespace)
+def _special(function: Callable[..., Traced]) -> Callable[[Traced], Traced]:
+    """One operation in float32; in float64, for which runtimes lack some, what xpnn computes."""
+    op, portable = _unary(function.__name__), inspect.unwrap(function)
+    return lambda x: op(x) if x.dtype == np.float32 else portable(x, xp=Traced.namespace)
 
 
 def _softmax(x: Traced, *, axis: int = -1) -> Traced:
@@ -257,4 +257,4 @@ class TracedNamespace:
 
 
 Traced.namespace = NAMESPACES[Traced] = TracedNamespace()
-OF_TYPE[Traced] = {"erf": _erf, "sigmoid": _unary("sigmoid"), "softmax": _softmax}
+OF_TYPE[Traced] = {"erf": _special(erf), "sigmoid": _special(sigmoid), "softmax": _softmax}

@@ -1,14 +1,16 @@
 """A model as one ONNX file, from raw columns to answers, which onnxruntime runs nearly everywhere.
 
 Of the operators those of opset 18 are used, and of ``ai.onnx.ml`` version 3 the one that looks text up; the version of
-the format is 8.  onnxruntime reads them from 1.14 on.
+the format is 8.  onnxruntime reads them from 1.16 on.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,7 +41,6 @@ _NAMES = {
     "log": "Log",
     "sqrt": "Sqrt",
     "sin": "Sin",
-    "cos": "Cos",
     "tanh": "Tanh",
     "erf": "Erf",
     "sigmoid": "Sigmoid",
@@ -169,9 +170,26 @@ def _runner(made: Any, content: bytes) -> tuple[Any, str]:
     else:
         options = runtime.SessionOptions()
         options.log_severity_level = 3
-        session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         by = f"onnxruntime {runtime.__version__}"
-    return lambda feeds: dict(zip(told, session.run(names, feeds), strict=True)), by
+        with _running(by):
+            session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+    def run(feeds: dict[str, HostArray]) -> dict[str, Any]:
+        with _running(by):
+            return dict(zip(told, session.run(names, feeds), strict=True))
+
+    return run, by
+
+
+@contextlib.contextmanager
+def _running(by: str) -> Iterator[None]:
+    """Tell in a sentence what a runtime cannot do."""
+    try:
+        yield
+    except Exception as error:
+        raise OptionError(
+            f"to_onnx: expected {by} to run the model, got {str(error).strip()}. Nothing was written. Try a newer one."
+        ) from error
 
 
 class _Writer:
@@ -257,12 +275,13 @@ class _Writer:
 
     # -- operations -------------------------------------------------------------------------------------------
     def _write(self, node: Node) -> None:
-        inputs, output = [self._name(name) for name in node.inputs], self._name(node.output)
+        output = self._name(node.output)
+        if node.op == "max" and self._is_zero(node.inputs[1]):
+            self._node("Relu", self._name(node.inputs[0]), output=output)
+            return
+        inputs = [self._name(name) for name in node.inputs]
         if node.op in _NAMES:
-            if node.op == "max" and self._is_zero(node.inputs[1]):
-                self._node("Relu", inputs[0], output=output)
-            else:
-                self._node(_NAMES[node.op], *inputs, output=output)
+            self._node(_NAMES[node.op], *inputs, output=output)
         else:
             getattr(self, f"_{node.op}")(node, inputs, output, **node.attributes)
 
@@ -278,6 +297,13 @@ class _Writer:
         array = self.graph.constants.get(value)
         return array is not None and array.dtype == np.float32 and array.shape in ((), (1,)) and not array.any()
 
+    def _cos(self, node: Node, inputs: Sequence[str], output: str) -> None:
+        if self._dtype(node.output) == "float32":
+            self._node("Cos", *inputs, output=output)
+        else:  # which older versions of onnxruntime have for float32 alone
+            quarter = self._constant(math.pi / 2.0, "float64")
+            self._node("Sin", self._node("Add", *inputs, quarter), output=output)
+
     def _expm1(self, node: Node, inputs: Sequence[str], output: str) -> None:
         one = self._constant(1.0, self._dtype(node.output))
         self._node("Sub", self._node("Exp", *inputs), one, output=output)
@@ -292,7 +318,8 @@ class _Writer:
     def _matmul(self, node: Node, inputs: Sequence[str], output: str) -> None:
         """Write a product; of each row with several matrices as one of all rows with each."""
         x, shape, weight = inputs[0], self._shape(node.inputs[0]), self._shape(node.inputs[1])
-        if len(weight) == 2 or shape[-2] != 1:
+        single = self._dtype(node.output) == "float32"  # older versions fail at a transpose before a product of float64
+        if len(weight) == 2 or shape[-2] != 1 or not single:
             self._node("MatMul", *inputs, output=output)
             return
         leading = len(shape) - 2

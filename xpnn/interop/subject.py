@@ -14,7 +14,7 @@ from ..backend import to_numpy
 from ..data.encoder import TableEncoder
 from ..data.scaling import MinMax, Standardizer
 from ..data.targets import ClassTarget, NumberTargets
-from ..errors import OptionError
+from ..errors import OptionError, ShapeError
 from ..losses import Loss
 from ..model import Sequential
 from ..predictor import Predictor
@@ -30,6 +30,7 @@ from .traced import Traced
 __all__ = ["Subject", "subject_of"]
 
 HostArray = npt.NDArray[Any]
+_USUAL = 0.9  # coverage of intervals
 _LEAST = 1e-30  # of a probability before its logarithm is taken, as in a predictor
 
 
@@ -81,13 +82,17 @@ def subject_of(model: Any, *, loss: Loss | None = None, coverage: float | None =
     >>> subject_of(xpnn.mlp([2, 3, 1])).graph
     Graph(1 inputs, 3 operations, 10 numbers, outputs 'outputs')
     """
+    predictor = model if isinstance(model, Predictor) else getattr(model, "predictor_", None)
+    if coverage is not None and (predictor is None or predictor.intervals is None):
+        raise OptionError(
+            f"export: coverage= expects a model of numbers with held-out rows to vouch for its intervals, got "
+            f"{type(model).__name__} without. Leave it away."
+        )
     if isinstance(model, Sequential):
         return _of_network(_on_host(model), loss)
     if loss is not None:
         raise OptionError(f"export: {type(model).__name__} has a loss already. Leave loss= away.")
-    if isinstance(model, Predictor):
-        return _of_predictor(model, coverage)
-    if isinstance(predictor := getattr(model, "predictor_", None), Predictor):
+    if isinstance(predictor, Predictor):
         return _of_predictor(predictor, coverage)
     if hasattr(model, "trained_loss"):
         return _of_estimator(model)
@@ -123,9 +128,15 @@ def _of_network(net: Sequential, loss: Loss | None) -> Subject:
             told["predictions"] = linked.mean(axis=0) if linked.ndim == 3 else linked
         return told
 
+    def columns(rows: Any) -> Mapping[str, HostArray]:
+        given = np.asarray(to_numpy(rows), dtype=dtype)
+        if given.shape[1:] != (net.n_in,):
+            raise ShapeError(f"export: expected rows of shape (n, {net.n_in}) to compare on, got {given.shape}.")
+        return {"features": given}
+
     return Subject(
         builder.graph(outputs, _info("network", builder)),
-        lambda rows: {"features": np.asarray(rows, dtype=dtype)},
+        columns,
         answers,
         lambda n: features_like(net, n),
     )
@@ -201,13 +212,11 @@ def _encoded(builder: Builder, predictor: Predictor) -> str:
 
 
 def _coverage(predictor: Predictor, coverage: float | None) -> float | None:
-    if predictor.intervals is None:
-        if coverage is not None:
-            raise OptionError("export: coverage expects a model with held-out rows to vouch for its intervals.")
-        return None
-    if coverage is None and 10 * len(predictor.intervals.scores) < 9 * (len(predictor.intervals.scores) + 1):
-        return None
-    return 0.9 if coverage is None else coverage
+    """Return what was asked for, or 0.9 if the held-out rows suffice for that."""
+    if coverage is not None or predictor.intervals is None:
+        return coverage
+    n = len(predictor.intervals.scores)
+    return _USUAL if n >= _USUAL * (n + 1) else None
 
 
 def _class_outputs(builder: Builder, predictor: Predictor, linked: Traced) -> dict[str, str]:
