@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import runpy
+
 import numpy as np
 import pytest
 from commands import refused, run
 
 import xpnn
 from xpnn.data import load_csv
+from xpnn.interop.c_check import compiler
 
 pytest.importorskip("onnxruntime", reason="needs onnxruntime: pip install 'xpnn[onnx]'")
 
@@ -99,3 +102,33 @@ def test_arrays(tmp_path):
     done = run("export", tmp_path / "run", "--onnx", tmp_path / "m.onnx")
     assert "rows of d.npz" in done.out
     assert done.out.splitlines()[2].split() == ["labels", "equal", "60"]
+
+
+# -- C and Python ----------------------------------------------------------------------------------------------------
+def test_c_and_python_are_compared_too(trained, tmp_path):
+    if compiler() is None:
+        pytest.skip("needs a C compiler (cc, gcc or clang)")
+    folder, table = trained
+    done = run("export", folder, "--c", tmp_path / "m.h", "--python", tmp_path / "m.py")
+    assert done.status == 0, done.err
+    lines = done.out.splitlines()
+    wrote = [line for line in lines if line.startswith("wrote ")]
+    assert wrote == [
+        f"wrote {tmp_path / name}, compared with the model on rows of table.csv" for name in ("m.h", "m.py")
+    ]
+    assert [line.split()[-1] for line in lines if line.startswith("labels equal")] == ["150", "150"]
+    label = runpy.run_path(str(tmp_path / "m.py"))["predict"](load_csv(table).read())["label"]
+    assert label.tolist() == xpnn.load_predictor(folder).predict(load_csv(table)).tolist()
+
+
+def test_no_check_writes_unchecked_and_says_so(trained, tmp_path, monkeypatch):
+    folder, _ = trained
+    monkeypatch.setenv("CC", str(tmp_path / "nothing"))
+    refused(run("export", folder, "--c", tmp_path / "m.h"), "expected a C compiler .*--no-check")
+    assert not (tmp_path / "m.h").exists()
+    done = run("export", folder, "--c", tmp_path / "m.h", "--no-check")
+    assert done.out == f"wrote {tmp_path / 'm.h'}, not compared with the model\n"
+    assert (tmp_path / "m.h").is_file()
+    done = run("export", folder, "--python", tmp_path / "m.py", "--no-check", "--json")
+    assert done.json == {"python": {"file": str(tmp_path / "m.py"), "checked": False}}
+    refused(run("export", folder, "--onnx", tmp_path / "m.onnx", "--no-check"), "--onnx, which is always checked")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,8 @@ from cases import LAYERS, LOSSES
 from exported import HOSTILE, shaken
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pages import run, runnable
+from places import PROJECT
 
 import xpnn
 from xpnn.data import Standardizer, load_csv
@@ -104,6 +108,12 @@ def test_models_of_tables(classifier, regressor):
         assert max(check.differences.values()) < 1e-6
 
 
+def test_estimators(fitted_estimators):
+    subjects = [subject_of(model) for model, _ in fitted_estimators]
+    for check in checked(subjects, [rows for _, rows in fitted_estimators]):
+        assert not check.labels_differ
+
+
 @pytest.mark.parametrize("name", ["california", "adult"])
 def test_real_tables(name, tabular_dir, tmp_path):
     file, target, header = {
@@ -171,6 +181,23 @@ def test_the_head_says_what_is_used(classifier, tmp_path):
     assert f"its values {sum(int(n) * size[kind] for kind, n in found):,} bytes of the stack" in head
     assert "malloc" not in text
     assert "*flat_classes[3] = {" in text.replace("const ", "")
+
+
+def test_the_program_on_the_page(tmp_path, monkeypatch):
+    """It compiles, its row is one of the header's, and it prints what the model answers."""
+    page, names = PROJECT / "docs" / "without-xpnn.md", {"__name__": "__main__"}
+    monkeypatch.chdir(tmp_path)
+    run(page, runnable(page)[0], names)
+    model = names["model"]
+    model.to_c("flats.h", rows=names["flats"])
+    declared, program = re.findall(r"^```c\n(.*?)^```", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    header = Path("flats.h").read_text()
+    assert all(part in header for part in declared.split("\n\n"))
+    Path("main.c").write_text(program)
+    subprocess.run([compiler(), "-std=c99", "-Wall", "-Wextra", "-Werror", "main.c", "-o", "main", "-lm"], check=True)
+    told = subprocess.run(["./main"], capture_output=True, text=True, check=True).stdout
+    row = {"floor area (m²)": [140.0], "town": ["Bonn"]}
+    assert told == f"dear, p = {model.predict_proba(row)[0, 1]:.3f}\n"
 
 
 # -- when it cannot be checked -------------------------------------------------------------------------------------

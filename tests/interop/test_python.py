@@ -92,6 +92,8 @@ def test_cells_are_taken_as_a_person_has_them(classifier, tmp_path):
         predict({})
     with pytest.raises(ValueError, match=r"column 'size', row 2: .*'much'"):
         predict(row | {"size": [1.0, "much"]})
+    with pytest.raises(ValueError, match=r"column 'size', row 1: .*'\(5\)'"):
+        predict(row | {"size": ["(5)", 1.0]})
     with pytest.raises(ValueError, match="column 'sold', row 1: expected a date as in training, got 'May'"):
         predict(row | {"sold": ["May", None]})
 
@@ -172,6 +174,12 @@ def test_several_targets_and_features(tmp_path):
     rows = list(csv.reader(done.stdout.splitlines()))
     assert rows[0] == ["prediction0", "prediction1"]
     np.testing.assert_allclose(np.asarray(rows[1:], float), model.predict(X), rtol=1e-6)
+
+
+def test_estimators(fitted_estimators, tmp_path):
+    for model, rows in fitted_estimators:
+        check = model.to_python(tmp_path / "estimator.py", rows=rows)
+        assert (check.rows, check.labels_differ or 0) == (60, 0)
 
 
 def test_what_answers_otherwise_is_not_written(classifier, tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ from ..data.csv import MISSING
 from ..data.dates import DateColumn
 from ..data.encoder import TableEncoder
 from ..data.fitted import NumberColumn
+from ..data.spelling import PLAIN
 from ..files import PathLike, atomic_path
 from ..losses import Loss
 from ..predictor import Predictor
@@ -99,10 +100,8 @@ def _readers(encoder: TableEncoder) -> dict[str, Reader]:
         if isinstance(column, DateColumn):
             readers[column.name] = "_time", {"pattern": column.format.pattern}
         elif isinstance(column, NumberColumn):
-            spelt = column.spelling
-            options = {"decimal": spelt.decimal, "thousands": spelt.thousands, "affix": spelt.affix}
-            plain = {"decimal": ".", "thousands": "", "affix": ""}
-            options = {} if options == plain else options
+            spelt, plain = column.spelling.to_dict(), PLAIN.to_dict()
+            options = {name: value for name, value in spelt.items() if value != plain[name] and name != "minus"}
             readers[column.name] = "_number", options | ({"truth": True} if column.boolean else {})
         else:
             readers[column.name] = ("_code" if holds_numbers(column) else "_text"), {}

@@ -67,7 +67,7 @@ def _text(cell):
     return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell).strip()
 ''',
     "_number": '''
-def _number(cell, decimal=".", thousands="", affix="", truth=False):
+def _number(cell, decimal=".", thousands="", affix="", parentheses=False, truth=False):
     """Return a number, NaN where it is missing."""
     if not isinstance(cell, str):
         return math.nan if cell is None else float(cell)
@@ -80,7 +80,7 @@ def _number(cell, decimal=".", thousands="", affix="", truth=False):
     text = text.replace("(", "").replace(")", "") if enclosed else text
     text = text.replace(affix, "", 1) if affix else text
     text = text.replace(thousands, "") if thousands else text
-    if "_" in text or (decimal == "," and "." in text):
+    if "_" in text or (decimal == "," and "." in text) or (enclosed and not parentheses):
         raise ValueError(f"expected a number, got {cell!r}")
     number = float("".join(text.split()).replace(decimal, "."))
     return -number if enclosed else number
