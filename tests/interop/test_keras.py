@@ -1,7 +1,11 @@
-"""Networks to Keras and back: values and outputs, against Keras itself."""
+"""Networks to Keras and back: values and outputs, against Keras itself.
+
+Keras computes with another library, which it takes from the environment when it is imported.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -16,6 +20,8 @@ import xpnn
 from xpnn.errors import OptionError
 from xpnn.interop.keras import to_keras
 
+FOUND = [name for name in ("torch", "jax") if importlib.util.find_spec(name)]
+os.environ.setdefault("KERAS_BACKEND", [*FOUND, "numpy"][0])
 keras = pytest.importorskip("keras", reason="needs keras and a library that it computes with: pip install keras jax")
 kinds = keras.layers
 
