@@ -149,6 +149,11 @@ def test_generated_models_come_in(n_in, blocks, shape, dtype):
     check(net, net.to_keras(), ROWS[:, :n_in])
 
 
+def test_a_model_may_be_built_by_its_first_batch():
+    model = called(keras.Sequential([kinds.Dense(3, "relu"), kinds.Dense(1)]))
+    check(xpnn.from_keras(model), model, ROWS[:, :2])
+
+
 def test_batch_norm_keeps_moments_with_the_same_weight():
     model = keras.Sequential([keras.Input((2,)), kinds.BatchNormalization(momentum=0.7)])
     net = xpnn.from_keras(model)
@@ -264,6 +269,9 @@ REFUSED = {
         lambda: keras.Sequential([keras.Input((1,)), kinds.Embedding(4, 2), kinds.Dense(1)]),
         "Put a Flatten before it",
     ),
+    "embedding alone": (lambda: chain(kinds.Embedding(4, 2)), "expected a model that ends in rows"),
+    "a layer that is not built": (lambda: chain(kinds.Activation(kinds.Dense(3))), "expected a layer that is built"),
+    "a layer that keras cannot follow": (lambda: chain(kinds.Layer()), "xpnn has no layer like layer.*, a Layer"),
     "mask": (lambda: chain(kinds.Embedding(4, 2, mask_zero=True)), "expected mask_zero=False"),
     "own function": (lambda: chain(kinds.Dense(2, lambda x: x * 2)), "xpnn has no activation"),
     "unknown function": (
