@@ -1,9 +1,7 @@
-"""Tables and models that the tests of every format share; and what Keras computes with."""
+"""Tables and models that the tests of every format share."""
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import warnings
 
 import numpy as np
@@ -11,10 +9,6 @@ import pytest
 from mixed import mixed_table
 
 from xpnn.tabular import TabularClassifier, TabularRegressor
-
-# Keras takes it from the environment when it is imported.
-_FOUND = [name for name in ("torch", "jax") if importlib.util.find_spec(name)]
-os.environ.setdefault("KERAS_BACKEND", [*_FOUND, "numpy"][0])
 
 OPTIONS = {"preset": "quick", "epochs": 2, "hidden": (16,), "categorical": ["code"], "random_state": 0}
 

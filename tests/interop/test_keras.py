@@ -1,7 +1,11 @@
-"""Networks to Keras and back: values and outputs, against Keras itself."""
+"""Networks to Keras and back: values and outputs, against Keras itself.
+
+Keras computes with another library, which it takes from the environment when it is imported.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -16,6 +20,8 @@ import xpnn
 from xpnn.errors import OptionError
 from xpnn.interop.keras import to_keras
 
+FOUND = [name for name in ("torch", "jax") if importlib.util.find_spec(name)]
+os.environ.setdefault("KERAS_BACKEND", [*FOUND, "numpy"][0])
 keras = pytest.importorskip("keras", reason="needs keras and a library that it computes with: pip install keras jax")
 kinds = keras.layers
 
@@ -143,6 +149,11 @@ def test_generated_models_come_in(n_in, blocks, shape, dtype):
     check(net, net.to_keras(), ROWS[:, :n_in])
 
 
+def test_a_model_may_be_built_by_its_first_batch():
+    model = called(keras.Sequential([kinds.Dense(3, "relu"), kinds.Dense(1)]))
+    check(xpnn.from_keras(model), model, ROWS[:, :2])
+
+
 def test_batch_norm_keeps_moments_with_the_same_weight():
     model = keras.Sequential([keras.Input((2,)), kinds.BatchNormalization(momentum=0.7)])
     net = xpnn.from_keras(model)
@@ -258,6 +269,9 @@ REFUSED = {
         lambda: keras.Sequential([keras.Input((1,)), kinds.Embedding(4, 2), kinds.Dense(1)]),
         "Put a Flatten before it",
     ),
+    "embedding alone": (lambda: chain(kinds.Embedding(4, 2)), "expected a model that ends in rows"),
+    "a layer that is not built": (lambda: chain(kinds.Activation(kinds.Dense(3))), "expected a layer that is built"),
+    "a layer that keras cannot follow": (lambda: chain(kinds.Layer()), "xpnn has no layer like layer.*, a Layer"),
     "mask": (lambda: chain(kinds.Embedding(4, 2, mask_zero=True)), "expected mask_zero=False"),
     "own function": (lambda: chain(kinds.Dense(2, lambda x: x * 2)), "xpnn has no activation"),
     "unknown function": (

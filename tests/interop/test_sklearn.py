@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("sklearn", reason="needs scikit-learn: pip install 'xpnn[sklearn]'")
+sparse = pytest.importorskip("scipy.sparse")
 pd = pytest.importorskip("pandas", reason="needs pandas: pip install pandas")
 
 from sklearn import preprocessing  # noqa: E402
@@ -267,5 +268,15 @@ def test_columns_that_scikit_learn_cannot_encode_are_refused(column, problem):
 
 
 def test_networks_have_no_scikit_learn():
-    with pytest.raises(OptionError, match="to_sklearn: expected a fitted estimator of xpnn"):
+    with pytest.raises(OptionError, match=r"to_sklearn: expected a MLPClassifier .*, got Sequential"):
         xpnn.mlp([2, 1]).to_sklearn()
+
+
+def test_sparse_rows_and_labels_of_their_own_cross_too():
+    rows = sparse.random(60, 5, 0.4, format="csr", random_state=0)
+    labels = np.stack([np.arange(60) % 2, np.arange(60) % 3 > 0], axis=1).astype(int)
+    theirs = make_pipeline(preprocessing.StandardScaler(with_mean=False), MLPClassifier(**SMALL)).fit(rows, labels)
+    ours = xpnn.from_sklearn(theirs)
+    same(ours, theirs, rows)
+    ours.partial_fit(rows, labels)
+    same(ours, ours.to_sklearn(), rows)

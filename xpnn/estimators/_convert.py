@@ -110,7 +110,12 @@ def to_sklearn(estimator: BaseMLP) -> Any:
     OptionError
         If scikit-learn has no such network; the message names the part.
     """
-    if not isinstance(estimator, BaseMLP) or not hasattr(estimator, "net_"):
+    if not isinstance(estimator, BaseMLP):
+        raise OptionError(
+            f"to_sklearn: expected a MLPClassifier or MLPRegressor of xpnn.estimators, got {type(estimator).__name__}. "
+            "Networks go to PyTorch, Keras and ONNX: to_torch(), to_keras(), to_onnx(path)."
+        )
+    if not hasattr(estimator, "net_"):
         raise OptionError("to_sklearn: expected a fitted estimator of xpnn. Call fit first.")
     _check_convertible(estimator)
     classifies = isinstance(estimator, MLPClassifier)

@@ -107,6 +107,7 @@ def from_keras(model: Any, *, backend: str | Backend = "numpy", dtype: str | Non
     reader = _Reader(keras, model)
     for layer in reader.layers(model):
         reader.read(layer)
+    reader.check_end()
     own = None if isinstance(backend, Backend) else reader.dtype
     return reader.chain.build(reader.n_in, backend, dtype or own)
 
@@ -205,7 +206,7 @@ class _Reader:
 
     def __init__(self, keras: Any, model: Any) -> None:
         self.keras = keras
-        if not model.built or (isinstance(model, keras.Sequential) and not model.inputs):
+        if not model.built:
             raise OptionError(
                 "from_keras: expected a model that is built, got one whose sizes are not known. Begin it with "
                 "keras.Input((n_features,)), or call it on a batch."
@@ -234,8 +235,9 @@ class _Reader:
                 f"from_keras: {type(model).__name__}: expected a keras.Sequential or a functional model, got a class "
                 "with a call of its own. Write it as a chain of layers, and give that one the weights."
             )
-        if self.n_in is None:
-            self._note_shape(model.inputs[0].shape)
+        inputs = getattr(model, "inputs", None)  # there is none around a layer that Keras cannot follow
+        if self.n_in is None and inputs:
+            self._note_shape(inputs[0].shape)
         return [inner for layer in found for inner in (self.layers(layer) if self._is_model(layer) else [layer])]
 
     def _is_model(self, layer: Any) -> bool:
@@ -277,6 +279,11 @@ class _Reader:
         if read is None or kind is not getattr(self.keras.layers, kind.__name__, None):
             raise OptionError(f"from_keras: xpnn has no layer like {label}. {_advice(kind.__name__)}")
         self._check_rows(kind.__name__, label)
+        if not layer.built:
+            raise OptionError(
+                f"from_keras: {label}: expected a layer that is built, got one that has no values yet. Call the model "
+                "on a batch."
+            )
         if layer.weights:
             if id(layer) in self.seen:
                 raise OptionError(
@@ -288,13 +295,24 @@ class _Reader:
 
     def _check_rows(self, kind: str, label: str) -> None:
         """Raise if a layer is given more than rows."""
-        embedded = bool(self.chain.parts) and isinstance(self.chain.parts[-1].layer, xpnn_layers.Embedding)
         if kind == "Flatten":
             self._rank = 2
             self.chain.flatten()
-        elif self._rank != 2 or (embedded and not self.chain.flattened):
+        elif self._rank != 2 or self._embeds():
             raise OptionError(
                 f"from_keras: {label}: expected rows of features, got more axes. Put a Flatten before it."
+            )
+
+    def _embeds(self) -> bool:
+        """Whether the columns of an Embedding still have an axis of their own."""
+        last = self.chain.parts[-1].layer if self.chain.parts else None
+        return isinstance(last, xpnn_layers.Embedding) and not self.chain.flattened
+
+    def check_end(self) -> None:
+        """Raise unless the model ends in rows."""
+        if self._embeds():
+            raise OptionError(
+                "from_keras: expected a model that ends in rows, got an Embedding at its end. Put a Flatten behind it."
             )
 
     def require(
