@@ -15,7 +15,7 @@ from .. import schedules
 from ..backend import Backend
 from ..data.arrays import take_rows
 from ..data.encoder import TableEncoder
-from ..data.input_schema import InputSchema
+from ..data.input_schema import InputSchema, rows_looked_at
 from ..data.targets import ClassTarget
 from ..errors import DivergenceError, OptionError, XpnnError
 from ..losses import CrossEntropy
@@ -174,7 +174,7 @@ class OneNetwork:
         problem, schema = self.problem, None
         if isinstance(problem.encoder, TableEncoder):
             learnt = np.concatenate([problem.parts["train"], problem.parts["valid"]])
-            schema = InputSchema.of(problem.encoder, take_rows(problem.source.raw, learnt))
+            schema = InputSchema.of(problem.encoder, take_rows(problem.source.raw, learnt[rows_looked_at(len(learnt))]))
         return Predictor(trainer.net, trainer.loss, problem.target, problem.encoder, info, schema=schema)
 
     def write_more(self, folder: Path, run: str) -> list[Path]:

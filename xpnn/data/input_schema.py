@@ -18,9 +18,11 @@ from ..random import stream
 from ..schema import at_least, expect
 from .arrays import some_rows
 from .audit.column import share
-from .columns import Floats, as_texts, one_spelling
+from .columns import Floats, as_columns, as_texts, one_spelling
+from .csv import Table
 from .dates import date_texts
 from .encoder import Columns, TableEncoder
+from .written import Written
 
 __all__ = ["InputColumn", "InputSchema"]
 
@@ -222,9 +224,14 @@ class InputSchema:
         columns : Table, frame, or mapping of str to array of shape (n,)
             The rows, as for `TableEncoder.transform`.  Of more than 100,000 so many, drawn at random, are looked at.
         """
-        read, kinds = encoder.read(columns), encoder.kinds
-        some = rows_looked_at(len(next(iter(read.values()))))
-        return cls(len(some), tuple(InputColumn.of(name, kinds[name], read[name][some]) for name in read))
+        given = as_columns(columns.written if isinstance(columns, Table) else columns, "InputSchema.of")
+        some = rows_looked_at(max((len(values) for values in given.values()), default=0))
+        drawn = {name: _drawn(values, some) for name, values in given.items() if name in encoder.kinds}
+        found = []
+        for name, kind in encoder.kinds.items():  # one at a time: a table may be as large as memory
+            read = encoder.read(drawn, only=[name])[name]
+            found.append(InputColumn.of(name, kind, read if len(read) == len(some) else read[some]))
+        return cls(len(some), tuple(found))
 
     def table(self) -> list[list[str]]:
         """Return a header and a row for each column, for a person."""
@@ -277,6 +284,15 @@ class InputSchema:
 def rows_looked_at(n: int) -> npt.NDArray[np.int64]:
     """Return which of n rows are looked at: all, or 100,000 drawn at random, the same ones each time."""
     return some_rows(n, _ROWS, stream(0, "schema"))
+
+
+def _drawn(values: Any, rows: npt.NDArray[np.int64]) -> Any:
+    """Return some rows of a column as it comes, where that is less work than to read all of them."""
+    if len(rows) == len(values):
+        return values
+    if isinstance(values, Written):  # whose numbers are there already
+        return Written.of(values.at(rows)) if values.numbers is None else values
+    return values[rows] if isinstance(values, np.ndarray) else values
 
 
 def as_floats(values: npt.NDArray[Any]) -> Floats:
