@@ -4,9 +4,11 @@ An engine (MPI, gloo, NCCL) moves bytes; the adding is done here, in one fixed t
 that the number of processes changes the time and nothing else.  No engine is imported unless it is asked for.
 """
 
+from .check import GroupReport, check_group
 from .group import Alone, Group, agree, together
 from .launch import command, launched
 from .mpi import mpi
+from .nccl import nccl
 from .shards import ArrayShards, Part, ShardedRows
 from .torch import torch
 from .tree import Tree
@@ -15,13 +17,16 @@ __all__ = [
     "Alone",
     "ArrayShards",
     "Group",
+    "GroupReport",
     "Part",
     "ShardedRows",
     "Tree",
     "agree",
+    "check_group",
     "command",
     "launched",
     "mpi",
+    "nccl",
     "together",
     "torch",
 ]
