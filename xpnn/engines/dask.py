@@ -27,7 +27,7 @@ import secrets
 import socket
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ from ..arguments import count, number
 from ..backend import to_numpy
 from ..data import TableEncoder, TableSummary
 from ..data.scaling import gather_moments
-from ..distributed import Alone, FrameShards, Group, Part, ShardedRows, encoded
+from ..distributed import Alone, Group
 from ..distributed.sockets import SocketGroup, join, listen
 from ..distributed.tree import cuts
 from ..errors import DataError, DTypeError, OptionError, ProcessError
@@ -46,6 +46,7 @@ from ..frames import is_collection, table_names
 from ..jobs import carried
 from ..optional import needs
 from ..training import Checkpoint, Trainer
+from .pieces import Pieces, client_of, pieces_of, read_pieces
 
 __all__ = ["fit", "fit_encoder", "predict"]
 
@@ -62,124 +63,13 @@ class _WorkerLostError(Exception):
     """A worker of a training is gone."""
 
 
-# -- data -----------------------------------------------------------------------------------------------------------
-class _HeldArrays(ShardedRows):
-    """Arrays of some shards."""
-
-    def __init__(self, parts: dict[int, tuple[Any, ...]], lengths: Sequence[int]) -> None:
-        self._parts, self.lengths = parts, list(lengths)
-
-    def read(self, number: int) -> Part:
-        """Return a shard."""
-        return Part(*self._parts[number])
-
-
-@dataclass
-class _Data:
-    """The shards of a training: pieces of a collection on the cluster, or rows that each process reads by itself.
-
-    `pieces` are futures, one of each shard; `table` tells how frames are read.
-    """
-
-    lengths: list[int]
-    pieces: list[Any] = field(default_factory=list)
-    rows: ShardedRows | None = None
-    table: dict[str, Any] | None = None
-    encoder: Any = None
-    target_encoder: Any = None
-
-    def here(self, held: dict[int, Any]) -> ShardedRows:
-        """Return the rows of a process that holds some pieces."""
-        rows = self.rows
-        if rows is None:
-            rows = FrameShards(held, self.lengths, **self.table) if self.table else _HeldArrays(held, self.lengths)
-        if self.encoder is None and self.target_encoder is None:
-            return rows
-        return encoded(rows, self.encoder, self.target_encoder)
-
-
-def _client(client: Any, where: str) -> Any:
-    with needs("distributed", where):
-        import distributed
-    if client is not None:
-        return client
-    try:
-        return distributed.default_client()
-    except ValueError as error:
-        raise OptionError(
-            f"{where}: expected a client of Dask, got none. Begin with: client = dask.distributed.Client(...)."
-        ) from error
-
-
-def _pieces(client: Any, data: Any, y: Any, weight: Any) -> list[Any]:
-    """Have the pieces of a collection computed on the cluster, and return futures of them."""
-    import dask
-    import distributed
-
-    if table_names(data) is not None:
-        delayed = data.to_delayed()
-    else:
-        arrays = [data.rechunk({1: -1}) if data.ndim > 1 else data]
-        for array in (y, weight):
-            if array is not None:
-                rows = {0: data.chunks[0], **dict.fromkeys(range(1, array.ndim), -1)}
-                arrays.append(array.rechunk(rows))
-        columns = [array.to_delayed().reshape(-1) for array in arrays]
-        delayed = [dask.delayed(_tuple)(*parts) for parts in zip(*columns, strict=True)]
-    futures = client.compute(list(delayed))
-    distributed.wait(futures)
-    return list(futures)
-
-
-def _tuple(*parts: Any) -> tuple[Any, ...]:
-    return parts
-
-
-def _length(piece: Any) -> int:
-    return len(piece[0] if isinstance(piece, tuple) else piece)
-
-
-def _read(
-    client: Any,
-    data: Any,
-    y: Any,
-    *,
-    target: str | Sequence[str] | None,
-    features: Sequence[str] | None,
-    weight: Any,
-    encoder: Any,
-    target_encoder: Any,
-) -> _Data:
-    """Return the shards of what was given, and refuse what cannot be trained on."""
-    encoders = {"encoder": encoder, "target_encoder": target_encoder}
-    if isinstance(data, ShardedRows):
-        return _Data(data.checked(), rows=data, **encoders)
-    if not is_collection(data):
-        raise DTypeError(
-            f"{_WHERE}: expected a Dask frame or array, or rows such as xpnn.distributed.parquet(...), got "
-            f"{type(data).__name__}. Make one with dask.dataframe.from_pandas or dask.array.from_array."
-        )
-    names = table_names(data)
-    if names is None and (y is None or not is_collection(y)):
-        raise DataError(f"{_WHERE}: expected y beside an array, also of Dask, got {type(y).__name__}. Pass both.")
-    if names is not None and (y is not None or target is None):
-        raise DataError(f"{_WHERE}: expected target, the name of a column of the frame, got none. Leave y out.")
-    table = None
-    if names is not None:
-        table = {"target": target, "columns": names, "features": features, "weight": weight}
-        FrameShards({}, [], **table)  # refuses names that are not there
-    pieces = _pieces(client, data, y, None if names is not None else weight)
-    lengths = client.gather(client.map(_length, pieces, pure=False))
-    return _Data(lengths, pieces, table=table, **encoders)
-
-
 # -- in a worker ------------------------------------------------------------------------------------------------------
 @dataclass
 class _Job:
     """What each process is to do."""
 
     trainer: Trainer
-    data: _Data  # without its pieces
+    data: Pieces  # without its pieces
     epochs: int  # in all
     options: dict[str, Any]
     checkpoint: str | None
@@ -334,16 +224,16 @@ def fit(
     ProcessError
         If workers are lost more often than `restarts` says.
     """
-    client = _client(client, _WHERE)
+    client = client_of(client, _WHERE)
     if not isinstance(model, Trainer):
         return _fit_estimator(client, model, data, y, target, weight, restarts)
     epochs, most = count(epochs, _WHERE, "epochs"), None if processes is None else count(processes, _WHERE, "processes")
     if not number(restarts) >= 0:
         raise OptionError(f"{_WHERE}: expected restarts >= 0, got {restarts!r}. Try 3.")
     encoders = {"encoder": encoder, "target_encoder": target_encoder}
-    given = _read(client, data, y, target=target, features=features, weight=weight, **encoders)
+    given = read_pieces(client, data, y, target=target, features=features, weight=weight, **encoders)
     path = None if checkpoint is None else str(Path(checkpoint).expanduser().absolute())
-    shared = _Data(given.lengths, [], given.rows, given.table, **encoders)
+    shared = Pieces(given.lengths, [], given.rows, given.table, **encoders)
     job = _Job(model, shared, model.epoch + epochs, options, path, float(checkpoint_seconds), custom)
     payload = carried(job, _WHERE)
     for left in range(restarts, -1, -1):
@@ -370,7 +260,7 @@ def _workers(client: Any, shards: int, most: int | None) -> list[str]:
     return found[: min(len(found), shards, most or len(found))]
 
 
-def _attempt(client: Any, workers: list[str], payload: bytes, given: _Data) -> Any:
+def _attempt(client: Any, workers: list[str], payload: bytes, given: Pieces) -> Any:
     """Train on some workers; raise _WorkerLostError if one of them is gone."""
     import distributed
 
@@ -445,7 +335,7 @@ def _fit_estimator(client: Any, model: Any, data: Any, y: Any, target: Any, weig
             f"{type(model).__name__}.fit."
         )
     column = weight if isinstance(weight, str) else None
-    pieces = _pieces(client, data, y, None if column is not None else weight)
+    pieces = pieces_of(client, data, y, None if column is not None else weight)
     options = {"pure": False, "retries": restarts}
     future = client.submit(_fit_whole, carried(model, _WHERE), pieces, target, column, y is not None, **options)
     try:
@@ -496,10 +386,10 @@ def fit_encoder(encoder: Any, data: Any, *, client: Any = None, sample: int = 50
         rows than the sample has.
     """
     where = "dask.fit_encoder"
-    client = _client(client, where)
+    client = client_of(client, where)
     if not is_collection(data):
         raise DTypeError(f"{where}: expected a Dask frame or array, got {type(data).__name__}. In memory, call fit.")
-    pieces = _pieces(client, data, None, None)
+    pieces = pieces_of(client, data, None, None)
     table = isinstance(encoder, TableEncoder)
     options = (sample, seed, encoder.categorical) if isinstance(encoder, TableEncoder) else ()
     gather = _summary if table else _moments
