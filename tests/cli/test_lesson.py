@@ -48,13 +48,14 @@ def test_exercise(lesson):
     assert all(f"    {line}" in ran.out for line in lesson.start.splitlines() if line)
     assert ran.out.endswith(f"xpnn lesson {lesson.number} --check {lesson.file}\n")
     assert run("lesson", lesson.number, "--json").json["start"] == lesson.start
+    assert run("lesson", lesson.number, "--start") == (0, lesson.start, "")
 
 
 def test_right(answer):
     ran = run("lesson", 7, "--check", answer(RIGHT.replace("drawing", "drawing\\x1b[2J")))
     assert ran.status == 0, ran.out + ran.err
     assert ran.out.splitlines()[0] == "right: shape (n_in, n_out)"
-    assert ran.out.endswith("Lesson 7 is done. Next: xpnn lesson 8, Down the hill.\n")
+    assert ran.out.endswith("Lesson 7 is done. Next: xpnn lesson 8 (Down the hill).\n")
     assert ran.err == "drawing\\x1b[2J\n"  # escapes are shown
 
 
@@ -89,5 +90,8 @@ def test_nothing_to_check(answer, tmp_path):
     refused(run("lesson", 7, "--check", answer("x = 1")), r"expected it to define he_normal, got x")
     refused(run("lesson", 11), r"expected a number from 1 to 10, got 11")
     refused(run("lesson", "three"), r"expected a whole number")
-    refused(run("lesson", "--check", "a.py"), r"expected the number of a lesson before it")
+    refused(run("lesson", "--check", "a.py"), r"--check: expected the number of a lesson before it")
+    refused(run("lesson", "--start"), r"--start: expected the number of a lesson before it")
+    refused(run("lesson", 7, "--start", "--json"), r"--start: expected no --json beside it")
+    refused(run("lesson", 7, "--start", "--check", "a.py"), r"--start: expected no --check beside it")
     refused(run("lesson", 7, "--check", "a.py", "--seconds", "0"), r"expected a number above 0")

@@ -19,13 +19,16 @@ def add_commands(commands: Any) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "lesson",
-        usage="xpnn lesson [NUMBER] [--check FILE.py] [options]",
+        usage="xpnn lesson [NUMBER] [--start | --check FILE.py] [options]",
         help="the exercises of the course, and whether an answer is right",
         description="List the lessons of the course, print the exercise of one, or check an answer to it: what is "
         "right, and what is wrong and why. The answer is run as any program of yours, in a process of its own. Exit "
         "status 1 if it is wrong, 2 if there is nothing to check.",
     )
     parser.add_argument("number", nargs="?", type=whole, metavar="NUMBER", help=f"a lesson, 1 to {len(LESSONS)}")
+    parser.add_argument(
+        "--start", action="store_true", help="print the code to begin with and nothing else; > FILE.py keeps it"
+    )
     parser.add_argument("--check", metavar="FILE.py", help="a file with an answer to its exercise")
     text = "time that an answer may take; default 60"
     add_number(parser, "--seconds", above_zero, text, default=60.0, metavar="N")
@@ -36,13 +39,19 @@ def add_commands(commands: Any) -> None:
 def run_lesson(args: argparse.Namespace) -> int:
     """List, print or check."""
     if args.number is None:
-        if args.check is not None:
-            raise OptionError(
-                "--check: expected the number of a lesson before it, got none. Try xpnn lesson 1 --check."
-            )
+        for option, given in (("--check", args.check is not None), ("--start", args.start)):
+            if given:
+                hint = f"Try xpnn lesson 1 {option}."
+                raise OptionError(f"{option}: expected the number of a lesson before it, got none. {hint}")
         _list(args)
         return 0
     lesson = find_lesson(args.number)
+    if args.start and (args.check is not None or args.json):
+        other = "--json" if args.check is None else "--check"
+        raise OptionError(f"--start: expected no {other} beside it, got both. Leave one out.")
+    if args.start:
+        print(lesson.start, end="")
+        return 0
     if args.check is None:
         _print_exercise(lesson, args)
         return 0
@@ -70,7 +79,8 @@ def _print_exercise(lesson: Lesson, args: argparse.Namespace) -> None:
     print(f"Lesson {lesson.number}: {lesson.title} ({lesson.minutes} minutes, docs/course/{lesson.page})")
     print(f"Afterwards you can {lesson.goal}.\n\n{lesson.task}\n\n{lesson.file} may begin so:\n")
     print(textwrap.indent(lesson.start, "    "))
-    print(f"Is it right?  xpnn lesson {lesson.number} --check {lesson.file}")
+    print(f"Begin:         xpnn lesson {lesson.number} --start > {lesson.file}")
+    print(f"Is it right?   xpnn lesson {lesson.number} --check {lesson.file}")
 
 
 def _check(lesson: Lesson, args: argparse.Namespace) -> int:
@@ -88,7 +98,7 @@ def _check(lesson: Lesson, args: argparse.Namespace) -> int:
     after = LESSONS[lesson.number :][:1]
     print(
         f"Lesson {lesson.number} is done. "
-        + (f"Next: xpnn lesson {after[0].number}, {after[0].title}" if after else "That was the last one")
+        + (f"Next: xpnn lesson {after[0].number} ({after[0].title})" if after else "That was the last one")
         + "."
     )
     return 0

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..contract import what
-from .lesson import AnswerError, Lesson, compare
+from .lesson import AnswerError, Lesson, compare, shown
 
 __all__ = ["LESSON"]
 
@@ -97,6 +97,11 @@ def _far(function: Any) -> Iterator[str]:
             if "overflow" in str(error) or "invalid" in str(error):
                 hint = "Take the largest score of each row away first."
             raise AnswerError(f"scores of 1000: expected numbers, got {error}. {hint}") from None
+    if np.size(loss) == 1 and 1 < float(np.ravel(loss)[0]) < 100:
+        raise AnswerError(
+            f"scores of 1000: loss: expected 500, got {shown(loss)}. A probability is clipped, which bounds the loss; "
+            "log(sum of e^s) - score of the label needs no clipping."
+        )
     compare(loss, 500.0, "scores of 1000: loss")
     compare(gradient, (_softmax(big) - np.eye(3)[[0, 1]]) / 2, "scores of 1000: gradient")
     yield "scores of 1000 do not overflow"

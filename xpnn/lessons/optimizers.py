@@ -43,7 +43,8 @@ def _steps(gradients: np.ndarray, eps: float = 1e-8, variant: str = "") -> tuple
         up, down = m / (1 if plain else 1 - b1**t), v / (1 if plain else 1 - b2**t)
         if variant == "kept":
             m, v = up, down
-        root = np.sqrt(down + eps) if variant == "inside" else (down if variant == "no root" else np.sqrt(down)) + eps
+        late = eps / np.sqrt(1 - b2**t) if variant == "early" else eps
+        root = np.sqrt(down + eps) if variant == "inside" else (down if variant == "no root" else np.sqrt(down)) + late
         w = w + (1 if variant == "uphill" else -1) * _LR * up / root
     return w, m, v
 
@@ -54,6 +55,7 @@ _MISTAKES = {
     "uphill": "It goes uphill: take the step away from w.",
     "no square": "v is a mean of the gradient, not of its square.",
     "no root": "The root of v is missing.",
+    "early": "eps is added to the root of v before it is divided; divide first.",
     "inside": "eps stands under the root; it is added to the root.",
     "kept": "m and v are kept divided: return those before the division, else they are divided twice.",
 }

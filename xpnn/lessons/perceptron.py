@@ -17,7 +17,8 @@ Write perceptron(X, y, epochs), which returns w, b and mistakes.
 
 Begin with w = 0 and b = 0. In each epoch go through the rows in their order. A row x is called 1 where
 z = x @ w + b is at least 0, else 0. If that is not its y, learn at once: add x to w and 1 to b where y is 1,
-take them away where y is 0. mistakes is a list with the number of wrong rows of each epoch."""
+take them away where y is 0. mistakes is a list with the number of wrong rows of each epoch; an epoch without any may be
+the last one."""
 
 _START = """\
 import numpy as np
@@ -89,6 +90,9 @@ def _check(answer: Mapping[str, Any]) -> Iterator[str]:
             raise AnswerError(
                 f"{where}: expected a list with the mistakes of each epoch, got {shown(mistakes)}. Append one number."
             )
+        mistakes = (
+            [*mistakes, *[0] * (epochs - len(mistakes))] if list(mistakes)[-1:] == [0] else mistakes
+        )  # it stopped
         total = {"It goes on counting: begin at 0 in each epoch.": np.cumsum(right[2])}
         compare(mistakes, right[2], f"{where}: mistakes", total)
         if epochs == 2:

@@ -71,7 +71,7 @@ def _check(answer: Mapping[str, Any]) -> Iterator[str]:
     right = float((labels == truth).mean())
     alone = np.concatenate([_labels(predict, new[k : k + 1]) for k in range(40)])
     others = int((alone != labels[:40]).sum())
-    if others:
+    if others > 2:  # one that lies on the border may round to either side
         raise AnswerError(
             f"predict: expected each row to get the same answer alone as among others, got {others} of 40 "
             "that differ. Scale new rows by the mean and spread of the training rows, not by their own."
