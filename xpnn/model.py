@@ -15,14 +15,14 @@ from .backend import Backend, get_backend, like, on_device, to_numpy
 from .config import to_config
 from .contract import foreign, what
 from .crossover import work_of
-from .errors import FileFormatError, OptionError, ShapeError
+from .errors import OptionError, ShapeError
 from .exports import Exports
 from .initializers import Initializer, LeCunNormal
 from .layers import BatchNorm, Dropout, Layer, LayerNorm, Linear, Residual, RMSNorm, get_activation
 from .layers.base import is_bound, walk
 from .layers.plan import Plan, chain_buffer_specs, chain_param_specs, unbound
 from .optional import needs
-from .params import ParamSpec, ParamStore
+from .params import ParamSpec, ParamStore, check_state
 from .random import KeyRow, StepKey
 from .recordable import Recordable
 
@@ -138,7 +138,7 @@ class Sequential(Exports, Recordable):
         if state is not None:
             replicas = (len(seeds),) if replicated else ()
             shapes = {s.name: s.shape for s in specs} | {s.name: s.shape for s in buffers}
-            _check_state({name: (*replicas, *shape) for name, shape in shapes.items()}, state)
+            check_state({name: (*replicas, *shape) for name, shape in shapes.items()}, state)
         self.backend = get_backend(backend, dtype, work=work_of(len(seeds) * self.n_params))
         with self.backend.active():
             self.store = ParamStore(
@@ -378,7 +378,7 @@ class Sequential(Exports, Recordable):
         ShapeError
             If a shape differs; nothing is changed then.
         """
-        _check_state({name: tuple(view.shape) for name, view in self._named_views().items()}, state)
+        check_state({name: tuple(view.shape) for name, view in self._named_views().items()}, state)
         self._take(state)
 
     @on_device
@@ -503,32 +503,6 @@ def _rebuild(
     layers: tuple[Layer, ...], n_in: int, backend: Backend, seed: int | Sequence[int], state: dict[str, Any]
 ) -> Sequential:
     return Sequential.from_state(layers, state, n_in=n_in, backend=backend, seed=seed)
-
-
-def _check_state(expected: Mapping[str, tuple[int, ...]], state: Any) -> None:
-    """Raise unless a `state_dict` has arrays of the expected names and shapes."""
-    if not isinstance(state, Mapping):
-        raise OptionError(
-            f"load_state_dict: expected a dict of arrays by name, got {type(state).__name__}. "
-            "Pass what state_dict() returns; xpnn.load reads a file."
-        )
-    missing, unknown = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
-    if missing or unknown:
-        raise FileFormatError(
-            f"load_state_dict: expected the names of this network; missing {_some(missing)}, unknown {_some(unknown)}. "
-            "Build the same architecture first."
-        )
-    for name, shape in expected.items():
-        got = tuple(np.shape(state[name]))
-        if got != shape:
-            hint = "Build the network with the same sizes."
-            if len(got) >= 2 and got == (*shape[:-2], shape[-1], shape[-2]):
-                hint = "Texts and PyTorch keep (n_out, n_in): pass the transpose."
-            raise ShapeError(f"load_state_dict: expected {name} of shape {shape}, got {got}. {hint}")
-
-
-def _some(names: list[str]) -> str:
-    return str(names) if len(names) <= 10 else f"{names[:10]} and {len(names) - 10} more"
 
 
 def _seeds(seed: int | Sequence[int], replicas: int | None) -> int | tuple[int, ...]:

@@ -10,19 +10,19 @@ Decayed parameters (weights) come first, so weight decay acts on a prefix and ne
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ._typing import Array, Shape
 from .backend import Backend, on_device
-from .errors import BackendUnavailableError
+from .errors import BackendUnavailableError, FileFormatError, OptionError, ShapeError
 from .initializers import Initializer
 from .random import stream
 
-__all__ = ["BufferSpec", "ParamSpec", "ParamStore", "Snapshot"]
+__all__ = ["BufferSpec", "ParamSpec", "ParamStore", "Snapshot", "check_state"]
 
 _ALIGN = 16  # elements: each parameter starts on a 64-byte line in float32, and in float64 too
 
@@ -208,3 +208,29 @@ def _check_views(backend: Backend) -> None:
             "This version of the library cannot train with xpnn; use backend='numpy'."
         )
     _CHECKED.add(backend.spec)
+
+
+def check_state(expected: Mapping[str, tuple[int, ...]], state: Any) -> None:
+    """Raise unless a `state_dict` has arrays of the names and shapes that a network expects."""
+    if not isinstance(state, Mapping):
+        raise OptionError(
+            f"load_state_dict: expected a dict of arrays by name, got {type(state).__name__}. "
+            "Pass what state_dict() returns; xpnn.load reads a file."
+        )
+    missing, unknown = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
+    if missing or unknown:
+        raise FileFormatError(
+            f"load_state_dict: expected the names of this network; missing {_some(missing)}, unknown {_some(unknown)}. "
+            "Build the same architecture first."
+        )
+    for name, shape in expected.items():
+        got = tuple(np.shape(state[name]))
+        if got != shape:
+            hint = "Build the network with the same sizes."
+            if len(got) >= 2 and got == (*shape[:-2], shape[-1], shape[-2]):
+                hint = "Texts and PyTorch keep (n_out, n_in): pass the transpose."
+            raise ShapeError(f"load_state_dict: expected {name} of shape {shape}, got {got}. {hint}")
+
+
+def _some(names: list[str]) -> str:
+    return str(names) if len(names) <= 10 else f"{names[:10]} and {len(names) - 10} more"
