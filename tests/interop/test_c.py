@@ -68,8 +68,8 @@ def test_every_layer_and_link():
             st.sampled_from([None, 1, 3]),
             st.sampled_from(["float32", "float64"]),
         ),
-        min_size=6,
-        max_size=6,
+        min_size=4,
+        max_size=4,
     )
 )
 def test_networks_of_any_shape(kinds):
