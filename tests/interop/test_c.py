@@ -68,8 +68,8 @@ def test_every_layer_and_link():
             st.sampled_from([None, 1, 3]),
             st.sampled_from(["float32", "float64"]),
         ),
-        min_size=6,
-        max_size=6,
+        min_size=4,
+        max_size=4,
     )
 )
 def test_networks_of_any_shape(kinds):
@@ -125,7 +125,7 @@ def test_real_tables(name, tabular_dir, tmp_path):
     table = load_csv(tmp_path / file, target=target, header=header)
     columns = {column: table.cells[column] for column in table.cells if column != target}
     kind = TabularRegressor if name == "california" else TabularClassifier
-    model = kind(preset="quick", epochs=1, hidden=(64, 32), random_state=0).fit(columns, table.cells[target])
+    model = kind(preset="quick", epochs=1, hidden=(32,), random_state=0).fit(columns, table.cells[target])
     (check,) = checked([subject_of(model)], [columns])
     assert check.rows > 2400
     assert not check.labels_differ
@@ -210,6 +210,14 @@ def test_without_a_compiler_it_is_said_how_to_go_on(classifier, tmp_path, monkey
     assert not (tmp_path / "m.h").exists()
     assert model.to_c(tmp_path / "m.h", check=False) is None
     assert (tmp_path / "m.h").is_file()
+
+
+def test_what_a_compiler_refuses_is_shown(tmp_path, monkeypatch):
+    net = xpnn.mlp([2, 3])
+    monkeypatch.setattr(CHeader, "_includes", lambda self: "#error no libraries here")
+    with pytest.raises(OptionError, match=r"^to_c: expected .* to take the file, got: [\s\S]*no libraries here"):
+        net.to_c(tmp_path / "net.h")
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_answers_otherwise_is_not_written(classifier, tmp_path, monkeypatch):
