@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pickle
 import re
 import struct
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from places import backend_or_skip
 
 import xpnn
 from xpnn import checkpoint, initializers, layers
-from xpnn.checkpoint import load, read, save, write
+from xpnn.checkpoint import BackgroundWriter, load, read, save, write
 from xpnn.errors import DataError, FileFormatError, OptionError, ShapeError, XpnnError
 from xpnn.initializers import Initializer
 
@@ -558,3 +560,36 @@ def test_a_home_folder_is_expanded(tmp_path, monkeypatch):
     save(small_net(), "~/net.safetensors")
     assert load("~/net.safetensors").n_in == 2
     assert (tmp_path / "net.safetensors").is_file()
+
+
+# -- in a thread -----------------------------------------------------------------------------------------------
+def test_what_is_written_in_a_thread_is_whole_when_the_next_begins(tmp_path):
+    writer = BackgroundWriter()
+    for k in range(3):
+        writer(tmp_path / "a.safetensors", {"a": np.full(1000, float(k))}, {"extra": {}})
+    writer.finish()
+    writer.finish()
+    assert read(tmp_path / "a.safetensors")[0]["a"].tolist() == [2.0] * 1000
+    assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
+    assert pickle.loads(pickle.dumps(writer)).finish() is None
+
+
+def test_an_error_in_the_thread_is_raised_by_the_next(tmp_path):
+    (tmp_path / "file").write_text("")
+    writer = BackgroundWriter()
+    writer(tmp_path / "file" / "a.safetensors", {"a": np.zeros(2)}, {})
+    with pytest.raises(DataError, match="writing"):
+        writer(tmp_path / "b.safetensors", {"a": np.zeros(2)}, {})
+    writer.finish()
+    assert not (tmp_path / "b.safetensors").exists()
+
+
+def test_without_a_thread_it_is_written_at_once(tmp_path, monkeypatch):
+    def refuse(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    writer = BackgroundWriter()
+    writer(tmp_path / "a.safetensors", {"a": np.zeros(2)}, {})
+    assert (tmp_path / "a.safetensors").exists()
+    writer.finish()

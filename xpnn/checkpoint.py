@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -24,7 +25,7 @@ from .model import Sequential
 from .optional import needs
 from .schema import ANY, at_least, expect
 
-__all__ = ["build", "check_finite", "check_values", "load", "read", "save", "write"]
+__all__ = ["BackgroundWriter", "build", "check_finite", "check_values", "load", "read", "save", "write"]
 
 _VERSION = 1
 _PARTS = ("network", "extra", "trainer", "search")
@@ -194,6 +195,56 @@ def write(path: PathLike, tensors: dict[str, np.ndarray], meta: dict[str, Any]) 
     text = f'{text[:-1]}{_DIGEST}{_digest(text, arrays)}"}}'
     with atomic_path(path) as temporary:
         temporary.write_bytes(to_bytes(arrays, metadata={"xpnn": text}))
+
+
+class BackgroundWriter:
+    """Does what `write` does in a thread, while training goes on; one file at a time, each whole.
+
+    An error in it is raised by the next call, or by `finish`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     writer = BackgroundWriter()
+    ...     writer(Path(folder, "a.safetensors"), {"a": np.zeros(2)}, {"extra": {}})
+    ...     writer.finish()
+    ...     sorted(read(Path(folder, "a.safetensors"))[0])
+    ['a']
+    """
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    def __call__(self, path: PathLike, tensors: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
+        """Begin to write arrays and values that nobody changes any more."""
+        self.finish()
+        self._thread = threading.Thread(target=self._write, args=(path, tensors, meta), name="xpnn-write")
+        try:
+            self._thread.start()
+        except RuntimeError:  # no memory for a thread, or Python is about to end
+            self._thread = None
+            write(path, tensors, meta)
+
+    def _write(self, path: PathLike, tensors: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
+        try:
+            write(path, tensors, meta)
+        except BaseException as error:
+            self._error = error
+
+    def finish(self) -> None:
+        """Wait until all is written."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join()
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_thread": None, "_error": None}
 
 
 def _digest(text: str, tensors: Mapping[str, np.ndarray]) -> str:

@@ -247,3 +247,17 @@ def test_a_penalty_with_vectors_is_copied_with_its_trainer(way):
     for run in (trainer, other):
         run.fit(X, Y, epochs=2, batch_size=16)
     assert_same(trainer, other)
+
+
+def test_what_is_to_be_written_later_does_not_change(tmp_path):
+    kept = []
+    trainer = xpnn.Trainer(xpnn.mlp([2, 4, 2]), xpnn.CrossEntropy(), xpnn.Adam())
+    X, y = xpnn.data.make_moons(60, seed=0)
+    trainer.fit(X, y, epochs=1)
+    trainer.save(tmp_path / "run", lambda *content: kept.append(content))
+    _, tensors, meta = kept[0]
+    before = {name: array.copy() for name, array in tensors.items()}, repr(meta)
+    trainer.fit(X, y, epochs=2)
+    assert repr(meta) == before[1]
+    assert all((array == before[0][name]).all() for name, array in tensors.items())
+    assert not (tmp_path / "run").exists()

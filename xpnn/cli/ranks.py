@@ -28,7 +28,7 @@ _SHARDS = 16
 
 def add_processes(group: Any) -> None:
     """Add --processes and --shards."""
-    text = "share the training among so many processes of this machine; the result is the same for any number"
+    text = "processes of this machine that share the training; the result is the same for any number; default 1"
     add_number(group, "--processes", whole, text, metavar="N")
     text = f"parts that each batch is cut into, on which the result depends; default {_SHARDS} with --processes, and "
     add_number(group, "--shards", whole, text + "under mpiexec or torchrun; else batches stay whole", metavar="S")

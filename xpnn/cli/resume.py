@@ -245,4 +245,4 @@ class PeriodicCheckpoint(Checkpoint):
         super().__init__(path, None, trainer=True, every_seconds=seconds)
 
     def on_fit_end(self, trainer: Trainer) -> None:
-        pass
+        self.finish()

@@ -16,6 +16,7 @@ from ..arguments import printable
 from ..backend import available_backends
 from ..checkpoint import build, read
 from ..config import reading
+from ..distributed import Alone, check_group, launched
 from ..errors import FileFormatError
 from ..optional import PACKAGES, needs
 from ..predictor import model_file, network_tensors
@@ -38,7 +39,14 @@ _OPTIONAL = (
 def add_commands(commands: Any) -> None:
     """Add the two commands."""
     doctor = commands.add_parser(
-        "doctor", usage="xpnn doctor [--json]", help="tell which backends work here, and what mends the others"
+        "doctor",
+        usage="xpnn doctor [--distributed] [--json]",
+        help="tell which backends work here, and what mends the others",
+    )
+    doctor.add_argument(
+        "--distributed",
+        action="store_true",
+        help="under mpiexec or torchrun: compare the processes, and measure what travels between them",
     )
     add_json(doctor)
     doctor.set_defaults(run=run_doctor)
@@ -71,7 +79,9 @@ def versions() -> dict[str, str]:
 
 
 def run_doctor(args: argparse.Namespace) -> int:
-    """Print the state of every backend and optional part."""
+    """Print the state of every backend and optional part; or of the processes of a launcher."""
+    if args.distributed:
+        return _check_processes(as_json=args.json)
     backends = available_backends()
     native = check_native()
     optional = [(name, use, _version(name), f"pip install {PACKAGES[module][1]}") for name, module, use in _OPTIONAL]
@@ -102,6 +112,31 @@ def run_doctor(args: argparse.Namespace) -> int:
     rows = [(name, use, version or f"not installed: {mend}") for name, use, version, mend in optional]
     print(tabulate(rows, headers=["optional part", "for", "version"], disable_numparse=True))
     return 0
+
+
+def _check_processes(*, as_json: bool) -> int:
+    """Compare the processes of a launcher; rank 0 prints, and what changes bits is a check that failed."""
+    group = launched() or Alone()
+    report = check_group(group)
+    status = 0 if report.ok else 1
+    if group.rank:
+        return status
+    if as_json:
+        print_json({"engine": group.engine, **report._asdict(), "ok": report.ok})
+        return status
+    with needs("tabulate", "xpnn"):
+        from tabulate import tabulate
+
+    columns = ("host", "process", "python", "numpy", "openblas", "kernels", "threads")
+    rows = [[rank, *(found[name] for name in columns)] for rank, found in enumerate(report.ranks)]
+    print(f"{group.size} {'processes' if group.size > 1 else 'process'} over {group.engine}\n")
+    print(tabulate(rows, headers=["rank", *columns], disable_numparse=True))
+    print(
+        f"\na number to the next rank: {report.latency * 1e6:.0f} µs; 4 MiB: {report.bandwidth / 1e6:,.0f} MB/s; "
+        f"the sum of a million numbers of each: {report.sum_seconds * 1e3:.1f} ms\n"
+    )
+    print(*(report.differences or ["All compute alike: the number of processes changes the time alone."]), sep="\n")
+    return status
 
 
 def run_info(args: argparse.Namespace) -> int:

@@ -6,9 +6,11 @@ that the number of processes changes the time and nothing else.  No engine is im
 
 from types import ModuleType
 
+from .check import GroupReport, check_group
 from .group import Alone, Group, agree, together
 from .launch import command, launched
 from .mpi import mpi
+from .nccl import nccl
 from .shards import ArrayShards, Part, ShardedRows
 from .sockets import sockets
 from .sources import FrameShards, TableShards, encoded, fit_encoder, fit_target, npy, parquet
@@ -23,17 +25,20 @@ __all__ = [
     "ArrayShards",
     "FrameShards",
     "Group",
+    "GroupReport",
     "Part",
     "ShardedRows",
     "TableShards",
     "Tree",
     "agree",
+    "check_group",
     "command",
     "encoded",
     "fit_encoder",
     "fit_target",
     "launched",
     "mpi",
+    "nccl",
     "npy",
     "parquet",
     "sockets",

@@ -17,6 +17,7 @@ import numpy as np
 
 from .._typing import Array
 from ..arguments import count, describe, number, suggest
+from ..checkpoint import BackgroundWriter, save
 from ..contract import check_function
 from ..errors import OptionError
 from ..files import PathLike
@@ -346,7 +347,8 @@ class Checkpoint(_Monitor):
         Training then goes on to the bit from where it was last saved, whatever has ended it: load the trainer with
         callbacks like these, and fit it with the same rows for ``total - trainer.epoch`` epochs.
     every_steps : int, optional
-        With ``monitor=None`` and ``trainer=True``: save after each so many steps, also within an epoch.
+        With ``monitor=None`` and ``trainer=True``: save after each so many steps, also within an epoch.  Files are
+        then written in a thread, while training goes on.
     every_seconds : float, optional
         Likewise: save, after a step, where so many seconds have passed.
 
@@ -389,6 +391,7 @@ class Checkpoint(_Monitor):
             )
         self._saved_at = 0.0
         self._saved_step = 0
+        self._writer = BackgroundWriter()
 
     def on_fit_begin(self, trainer: Trainer) -> None:
         super().on_fit_begin(trainer)
@@ -418,12 +421,17 @@ class Checkpoint(_Monitor):
         ended = trainer.stop_reason is not None or trainer.epoch >= trainer.epochs_planned
         if self.often and (ended or trainer.suspended is not None):
             self._save(trainer)
+        self.finish()
+
+    def finish(self) -> None:
+        """Wait until what is being written is whole."""
+        self._writer.finish()
 
     def _save(self, trainer: Trainer) -> None:
-        from ..checkpoint import save
-
         path = self.path.replace("{epoch}", str(len(trainer.history)))
-        if self.trainer:
+        if self.often:
+            trainer.save(path, self._writer)
+        elif self.trainer:
             trainer.save(path)
         else:
             save(trainer.net, path)

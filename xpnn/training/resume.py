@@ -8,15 +8,15 @@ states are saved along.  Callbacks themselves are not: `load` takes new ones, wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, get_args
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 import numpy as np
 
 from .. import losses, metrics, optim, regularizers, schedules
 from .._typing import Array
 from ..backend import Backend, to_numpy
-from ..checkpoint import build, check_finite, check_values, read, write
+from ..checkpoint import build, check_finite, check_values, read
 from ..config import Custom, from_config, known_classes, reading, to_config
 from ..errors import FileFormatError
 from ..files import PathLike
@@ -30,7 +30,10 @@ from .position import Moment, Suspended, left_by
 if TYPE_CHECKING:
     from .trainer import Trainer
 
-__all__ = ["load_trainer", "restore_state", "save_trainer", "state_of"]
+__all__ = ["Writer", "load_trainer", "restore_state", "save_trainer", "state_of"]
+
+#: What writes named arrays and JSON-able values to a file: `xpnn.checkpoint.write`, or what does so later.
+Writer: TypeAlias = Callable[[PathLike, dict[str, np.ndarray], dict[str, Any]], None]
 
 # part of the trainer: (where its classes are, what they derive from)
 _PARTS = {
@@ -60,12 +63,12 @@ _SUSPENDED: dict[str, Any] = {
 _LAST = ("grad_norm", "penalty")
 
 
-def save_trainer(trainer: Trainer, path: PathLike) -> None:
+def save_trainer(trainer: Trainer, path: PathLike, writing: Writer) -> None:
     """Write a trainer to one safetensors file; see `Trainer.save`."""
     plain, tensors = state_of(trainer)
     meta = {part: to_config(getattr(trainer, part)) for part in _PARTS}
     meta |= {name: getattr(trainer, name) for name in _NUMBERS}
-    write(path, tensors, {"network": trainer.net.config(), "trainer": meta | plain})
+    writing(path, tensors, {"network": trainer.net.config(), "trainer": meta | plain})
 
 
 def state_of(trainer: Trainer) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -78,7 +81,7 @@ def state_of(trainer: Trainer) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     last = {name: getattr(trainer, name) for name in _LAST}
     tensors |= {f"last/{name}": np.array(to_numpy(array)) for name, array in last.items() if array is not None}
     plain: dict[str, Any] = {"epoch": trainer.epoch, "step": trainer.step, "t": optimizer.t}
-    plain["history"] = trainer.history.rows
+    plain["history"] = [dict(row) for row in trainer.history.rows]  # more may come before it is written
     standing = trainer.standing()
     if standing is not None:
         plain["epoch"] = standing.epoch

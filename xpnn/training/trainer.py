@@ -13,6 +13,7 @@ import numpy as np
 from .._typing import Array
 from ..arguments import as_real, count
 from ..backend import Backend, like, on_device, to_numpy
+from ..checkpoint import write
 from ..config import Custom
 from ..data.batching import epoch_order
 from ..distributed import Group
@@ -37,7 +38,7 @@ from .history import History
 from .position import At, Moment, Position, Suspended, is_stateful, key_of, suspend, what_goes_on
 from .recorded import Runner, find_runner
 from .rehearsal import rehearse
-from .resume import load_trainer, save_trainer
+from .resume import Writer, load_trainer, save_trainer
 from .sharing import Sharing
 from .signals import DeferredSignals
 from .state import TrainState
@@ -616,7 +617,7 @@ class Trainer(Recordable):
         return like(how(net.backend.asarray(net.predict(X))), X)
 
     # -- files ----------------------------------------------------------------------------------------------
-    def save(self, path: PathLike) -> None:
+    def save(self, path: PathLike, writing: Writer = write) -> None:
         """Write everything that training needs to go on to one file, under a temporary name first.
 
         Parameters
@@ -624,6 +625,9 @@ class Trainer(Recordable):
         path : path
             The file; ``.safetensors`` is the usual ending.  `xpnn.load` does not read it: it holds more than a
             network.
+        writing : function of (path, arrays, values), optional
+            Is given copies of all there is to write; a `xpnn.checkpoint.BackgroundWriter` writes them while training
+            goes on.
 
         Raises
         ------
@@ -644,7 +648,7 @@ class Trainer(Recordable):
         >>> again.fit(X, y, epochs=2)["loss"] == trainer.fit(X, y, epochs=2)["loss"]
         True
         """
-        save_trainer(self, path)
+        save_trainer(self, path, writing)
 
     @classmethod
     def load(

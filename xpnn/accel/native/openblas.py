@@ -11,7 +11,7 @@ import functools
 import importlib
 from typing import Any, NamedTuple
 
-__all__ = ["NO_POOL", "OpenBLAS", "Pool", "find_openblas", "openblas_version"]
+__all__ = ["NO_POOL", "OpenBLAS", "Pool", "find_openblas", "openblas_kernel", "openblas_version"]
 
 #: Threads for loops and products, as addresses of two functions: one that runs a function on them, as OpenBLAS's own
 #: ``int run(int parts, void (*f)(void *), void *jobs, int size_of_a_job)`` does, and one that tells how many they are.
@@ -56,6 +56,18 @@ def openblas_version() -> str | None:
     config.restype = ctypes.c_char_p
     words = (config() or b"").decode().split()  # OpenBLAS 0.3.30 DYNAMIC_ARCH ...
     return words[1] if len(words) > 1 else None
+
+
+def openblas_kernel() -> str | None:
+    """Return the name of the kernels that OpenBLAS has chosen for this processor, such as ``"SkylakeX"``."""
+    try:
+        name = _function(_library(), "openblas_get_corename")
+    except (OSError, ImportError):
+        return None
+    if name is None:
+        return None
+    name.restype = ctypes.c_char_p
+    return (name() or b"").decode() or None
 
 
 @functools.cache

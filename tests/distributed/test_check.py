@@ -1,0 +1,57 @@
+"""Whether processes compute alike: what is compared, and what is said of it."""
+
+from __future__ import annotations
+
+from commands import run
+from thread_group import agreed
+
+from xpnn.distributed import Alone, check, check_group
+
+
+def test_one_process_is_like_itself():
+    report = check_group(Alone())
+    assert report.ok
+    assert report.differences == []
+    assert report.ranks[0]["numpy"]
+
+
+def test_what_changes_bits_is_told_from_what_changes_the_time(monkeypatch):
+    facts = check._facts()
+
+    def work(group):
+        def of_rank():
+            other = {"numpy": "2.0.0", "threads": "7"} if group.rank == 2 else {"threads": "1"}
+            return facts | {"host": f"node{group.rank}"} | other
+
+        with monkeypatch.context() as patch:
+            patch.setattr(check, "_LONG", 1000)
+            group.share = lambda value, share=group.share: share(of_rank() if isinstance(value, dict) else value)
+            report = check_group(group)
+        return report.differences, report.ok, [found["host"] for found in report.ranks]
+
+    differences, ok, hosts = agreed(3, work)
+    assert differences == [
+        f"numpy of rank 2 is 2.0.0, of rank 0 {facts['numpy']}: bits change.",
+        "threads of rank 2 is 7, of rank 0 1: only the time changes.",
+    ]
+    assert not ok
+    assert hosts == ["node0", "node1", "node2"]
+
+
+def test_products_and_sums_are_compared_to_the_bit(monkeypatch):
+    before = check._facts()
+    assert before == check._facts()
+    monkeypatch.setattr(check.np, "exp", lambda a: a * 1.0000001)
+    after = check._facts()
+    assert {name for name in before if before[name] != after[name]} == {"a sum"}
+
+
+def test_doctor():
+    ran = run("doctor", "--distributed")
+    assert ran.status == 0
+    assert "1 process over one process" in ran.out
+    assert "All compute alike" in ran.out
+    found = run("doctor", "--distributed", "--json").json
+    assert found["ok"] is True
+    assert found["latency"] >= 0
+    assert len(found["ranks"]) == 1
