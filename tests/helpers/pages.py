@@ -21,7 +21,7 @@ from places import PROJECT
 PAGES = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/**/*.md")])
 #: Packages that a page on serving uses, and the extra "test" does not install.
 SERVING = ("dask", "fastapi", "mlflow", "pyspark", "ray", "skops")
-OPTIONAL = ("keras", "torch", *SERVING)  # packages that a page may use and the extra "test" does not install
+OPTIONAL = ("jax", "keras", "torch", *SERVING)  # packages that a page may use and the extra "test" does not install
 
 
 class Block(NamedTuple):
