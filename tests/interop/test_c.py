@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cases import LAYERS, LOSSES
-from exported import HOSTILE, shaken
+from exported import HOSTILE, predictors, shaken
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pages import run, runnable
@@ -31,12 +31,13 @@ pytestmark = pytest.mark.skipif(not compiler(), reason="needs a C compiler (cc, 
 STRICT = ("-Wall", "-Wextra", "-Werror", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 
-def checked(subjects, rows, *, level="-O1"):
-    """Compile models into one program, and compare each with what the model answers for its rows."""
+def checked(subjects, *rows, level="-O1"):
+    """Compile models into one program, and compare each with what the model answers for its rows, and for others."""
     headers = [CHeader(subject.graph, f"model {k}") for k, subject in enumerate(subjects)]
     checks = []
     with Program(headers, (level, *STRICT)) as program:
-        for k, (subject, raw) in enumerate(zip(subjects, rows, strict=True)):
+        for k, raw in (pair for each in rows for pair in enumerate(each)):
+            subject = subjects[k]
             try:
                 checks.append(compare(subject, raw, lambda columns, k=k: program.run(k, columns), by="C"))
             except OptionError as error:
@@ -98,15 +99,18 @@ def test_functions_are_as_exact_as_a_float_wherever_they_are_called(dtype):
 
 # -- whole models --------------------------------------------------------------------------------------------------
 def test_models_of_tables(classifier, regressor):
-    subjects, rows = [], []
-    for model, table in (classifier, regressor):
-        subject = subject_of(model)
-        subjects.append(subject)
-        made_up = subject.rows(300)
-        rows.append({name: np.concatenate([table[name], made_up[name]]) for name in table})
-    for check in checked(subjects, rows):
+    subjects = [subject_of(model) for model, _ in (classifier, regressor)]
+    tables = [table for _, table in (classifier, regressor)]
+    for check in checked(subjects, tables, [subject.rows(300) for subject in subjects]):
         assert check.labels_differ in (0, None)
         assert max(check.differences.values()) < 1e-6
+
+
+@settings(max_examples=2)
+@given(st.lists(predictors(), min_size=3, max_size=3))
+def test_tables_of_any_kind(made):
+    subjects = [subject_of(model) for model, _ in made]
+    checked(subjects, [table for _, table in made], [subject.rows(100) for subject in subjects])
 
 
 def test_estimators(fitted_estimators):
