@@ -75,6 +75,8 @@ class Request:
     backend: str | Backend = "numpy"
     dtype: str = "float32"
     callbacks: Callbacks = ()
+    #: Processes that networks are trained in.
+    n_jobs: int | None = 1
     #: Ending to take off every label.
     strip: str = ""
     #: How the numbers of the target are written, where that is known.
@@ -257,6 +259,7 @@ def learn_from(
         time_limit=time_limit,
         callbacks=callbacks,
         train=train,
+        n_jobs=request.n_jobs,
     )
     predictor = Predictor(fitted.net, fitted.loss, prepared.target, prepared.encoder)
     scores = None if fitted.held_out is None else _decide(prepared, predictor, fitted.held_out)
