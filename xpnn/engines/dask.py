@@ -239,7 +239,11 @@ def fit(
     for left in range(restarts, -1, -1):
         workers = _workers(client, len(given.lengths), most)
         try:
-            trained: Trainer = pickle.loads(_attempt(client, workers, payload, given))
+            try:
+                trained: Trainer = pickle.loads(_attempt(client, workers, payload, given))
+            except (OSError, TimeoutError):  # a worker may be lost while it is talked to
+                _expect_there(client, workers)
+                raise
         except _WorkerLostError as lost:
             if not left:
                 raise ProcessError(
