@@ -33,6 +33,7 @@ from .epoch import Between, Epoch, explain
 from .feed import Feed
 from .full_batch import FullBatch, plan_full_batch
 from .history import History
+from .packed import on_packed
 from .position import At, Moment, Position, Suspended, is_stateful, key_of, suspend, what_goes_on
 from .recorded import Runner, find_runner
 from .rehearsal import rehearse
@@ -417,10 +418,10 @@ class Trainer(Recordable):
         """Make the steps of an epoch that are not made yet."""
         begun = epoch.position.begin(self, epoch.begun)
         # NumPy would warn of overflow at every step; the losses tell it once, with the cause.
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"), on_packed(self.net, epoch.feed) as rows:
             self.pause()  # for the hooks after the last step that an earlier fit made
-            epoch.run(epoch.first if self._runner is None else self._runner.run(epoch))
-
+            given = epoch._replace(feed=rows)
+            given.run(given.first if self._runner is None else self._runner.run(given))
         losses = epoch.tally.losses()
         xp, values = self.net.backend.xp, self.net.store.values
         # The last step may spoil the weights after its loss was taken: no later loss of this epoch would tell.
@@ -554,8 +555,8 @@ class Trainer(Recordable):
         batch_size = max(batch_size, 1024)  # no gradients are kept, so larger slices cost nothing
         weights = feed.batch_weights(None, batch_size)
         tally = Tally(self, len(weights))
-        with np.errstate(over="ignore", invalid="ignore"):  # a loss of inf tells it
-            for slot, (x, y, weight) in enumerate(feed.batches(None, batch_size)):
+        with np.errstate(over="ignore", invalid="ignore"), on_packed(self.net, feed) as rows:  # a loss of inf tells it
+            for slot, (x, y, weight) in enumerate(rows.batches(None, batch_size)):
                 pred = self.net.predict(x)
                 value, _ = self.loss.value_and_grad(pred, y, weight)
                 tally.add(slot, value, pred, y, weight)
