@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import xpnn
+from xpnn.accel.numpy_ops import NumpyOps
 from xpnn.data import EncodedRows, TableEncoder
 from xpnn.data import encoder as encoders
 from xpnn.tabular import TabularRegressor
@@ -80,6 +81,13 @@ def test_large_tables_stay_packed_and_others_do_not(table, monkeypatch):
     assert isinstance(plain.encode(table), np.ndarray)  # nothing is won
 
 
+@pytest.fixture(name="encoded_first")
+def fixture_encoded_first(monkeypatch):
+    """Steps encode packed rows, as without compiled loops; `tests/training/test_packed.py` has the others."""
+    monkeypatch.setattr(NumpyOps, "takes_packed", lambda ops: False)
+
+
+@pytest.mark.usefixtures("encoded_first")
 @pytest.mark.parametrize("options", [{}, {"validation_fraction": 0.25}, {"shuffle": False}])
 def test_training_on_packed_rows_is_training_on_the_matrix(table, backend, options):
     encoder = TableEncoder(bins=8).fit(table)
@@ -98,6 +106,7 @@ def test_training_on_packed_rows_is_training_on_the_matrix(table, backend, optio
     assert all(packed[1][name].tobytes() == matrix[1][name].tobytes() for name in matrix[1])
 
 
+@pytest.mark.usefixtures("encoded_first")
 @pytest.mark.parametrize("options", [{"validation_fraction": 0.2}, {"folds": 2, "ensemble": 2}])
 def test_an_estimator_learns_the_same_from_packed_rows(table, monkeypatch, options):
     y = np.nan_to_num(table["x"]) + (table["sex"] == "m")

@@ -501,7 +501,7 @@ class TableEncoder:
             else:
                 codes = column.codes(array)
                 gaps, how = int((codes == -2).sum()), "encoded as zeros"
-                new = Counter(t for t, code in zip(as_texts(array), codes, strict=True) if code == -1)
+                new = Counter(as_texts(array[codes == -1]))
                 if new:
                     pool = "put with the rare ones" if column.pooled else "encoded as zeros"
                     what = f"categories that training did not keep ({quote(k for k, _ in new.most_common())})"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ from .feed import Feed, Indices
 from .layout import Layout, summed
 from .local_steps import LocalSteps
 from .lockstep import Lockstep, synchronized
+from .packed import on_packed
 from .portions import CutRows, OwnRows, Portion, Rows, ShardFeeds, of_shard, slices_of
 from .position import Fitting
 from .recorded.runner import SlowWay, report
@@ -191,11 +192,15 @@ class Sharing:
             return OwnRows(feed, batch_size, training.seed, training.epoch, shuffle=shuffle)
         return CutRows(feed, order, batch_size, self.tree, training.row_numbers(order))
 
+    def on_packed(self, net: Sequential, feed: Any) -> AbstractContextManager[Any]:
+        """Give a feed of packed rows where the network takes them, see `on_packed`; shards are encoded."""
+        return on_packed(net, feed) if self.tree is None else nullcontext(feed)
+
     def evaluate(self, training: Any, feed: Feed | ShardFeeds, batch_size: int, pause: Any) -> dict[str, float]:
         """Return loss and metrics on data, dropout off; each process computes some slices, `pause` is between them."""
-        weights, counts, batches = slices_of(feed, batch_size, self.tree)
-        tally = Tally(training, counts[self.group.rank])
-        with np.errstate(over="ignore", invalid="ignore"):  # a loss of inf tells it
+        with np.errstate(over="ignore", invalid="ignore"), self.on_packed(training.net, feed) as rows:  # inf tells it
+            weights, counts, batches = slices_of(rows, batch_size, self.tree)
+            tally = Tally(training, counts[self.group.rank])
             for slot, (x, y, weight) in enumerate(batches):
                 pred = training.net.predict(x)
                 value, _ = training.loss.value_and_grad(pred, y, weight)

@@ -426,10 +426,13 @@ class Trainer(Recordable):
         """Make the steps of an epoch that are not made yet."""
         begun = epoch.position.begin(self, epoch.begun)
         # NumPy would warn of overflow at every step; the losses tell it once, with the cause.
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        with (
+            np.errstate(over="ignore", invalid="ignore", divide="ignore"),
+            self._sharing.on_packed(self.net, epoch.feed) as rows,
+        ):
             self.pause()  # for the hooks after the last step that an earlier fit made
-            epoch.run(epoch.first if self._runner is None else self._runner.run(epoch))
-
+            given = epoch._replace(feed=rows)
+            given.run(given.first if self._runner is None else self._runner.run(given))
         losses = epoch.tally.losses()
         xp, values = self.net.backend.xp, self.net.store.values
         # The last step may spoil the weights after its loss was taken: no later loss of this epoch would tell.
