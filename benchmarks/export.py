@@ -104,7 +104,7 @@ def in_c(subject: Subject, raw: Any, flags: list[str]) -> tuple[float, float]:
         (folder / "bare.h").write_text(products.text)
         main = MAIN.replace("ROWS", literal(model, subject.columns(raw)))
         (folder / "main.c").write_text(main.replace("WIDTH", str(products.graph.inputs[0].shape[0])))
-        command = [str(compiler()), "-std=gnu99", *flags, "main.c", "-o", "main", "-lm"]
+        command = [*compiler(), "-std=gnu99", *flags, "main.c", "-o", "main", "-lm"]
         subprocess.run(command, cwd=folder, check=True)
         told = subprocess.run([folder / "main"], capture_output=True, text=True, check=True).stdout.split()
     return float(told[0]), float(told[1])

@@ -26,7 +26,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-TIMES = 7
+TIMES = 15
 # What is imported, by the extra that brings it.
 IMPORTS = {
     "core": {

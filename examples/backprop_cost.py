@@ -56,7 +56,7 @@ def main() -> None:
     args = parser.parse_args()
 
     rng = np.random.default_rng(0)
-    rows, repeats, loss = 256, 5 if args.quick else 40, xpnn.CrossEntropy()
+    rows, repeats, loss = 256, 15 if args.quick else 40, xpnn.CrossEntropy()
     widths = (32, 128) if args.quick else (16, 32, 64, 128, 256, 512)
     sizes, forward, backward = [], [], []
     for width in widths:

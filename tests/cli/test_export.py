@@ -131,7 +131,7 @@ def test_networks_and_trainers(kind, tmp_path):
 
 # -- C and Python ----------------------------------------------------------------------------------------------------
 def test_c_and_python_are_compared_too(trained, tmp_path):
-    if compiler() is None:
+    if not compiler():
         pytest.skip("needs a C compiler (cc, gcc or clang)")
     folder, table = trained
     done = run("export", folder, "--c", tmp_path / "m.h", "--python", tmp_path / "m.py")

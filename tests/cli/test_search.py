@@ -178,6 +178,18 @@ def test_goes_on_to_the_bit(table, tmp_path, interrupt, epoch):
     )
 
 
+def test_several_processes_come_to_the_bits_of_one(table, tmp_path, interrupt):
+    assert search(table, tmp_path / "whole").status == 0
+    ran = search(table, tmp_path / "two", "--jobs", 2)
+    assert ran.status == 0, ran.err
+    same(tmp_path / "two", tmp_path / "whole")
+    interrupt(3)
+    assert search(table, tmp_path / "run").status == 130
+    interrupt(None)
+    assert run("search", "--resume", tmp_path / "run", "--quiet", "--jobs", 2).status == 0
+    same(tmp_path / "run", tmp_path / "whole")
+
+
 def test_goes_on_within_the_training_of_the_best(table, tmp_path, monkeypatch):
     assert search(table, tmp_path / "whole").status == 0
 

@@ -6,19 +6,12 @@ import time
 
 import numpy as np
 import pytest
+from sharded import Failing, N, bits, table
 from thread_group import agreed, on_threads
 
 import xpnn
 from xpnn.distributed import Alone, ArrayShards, Part, ShardedRows, agree, together
 from xpnn.errors import DataError, DivergenceError, OptionError, ProcessError
-
-N = 203
-
-
-def table(n=N, seed=0):
-    rng = np.random.default_rng(seed)
-    X = rng.normal(size=(n, 4)).astype(np.float32)
-    return X, (X[:, 0] + 0.5 * X[:, 1] ** 2 > 0.3).astype(np.int64)
 
 
 def make(callbacks=(), dtype="float32", backend="numpy", replicas=None, **options):
@@ -28,13 +21,6 @@ def make(callbacks=(), dtype="float32", backend="numpy", replicas=None, **option
         net = xpnn.Sequential(xpnn.Linear(8), xpnn.Tanh(), xpnn.Linear(2), n_in=4, replicas=replicas)
     optimizer = options.pop("optimizer", None) or xpnn.Adam(0.02)
     return xpnn.Trainer(net, xpnn.CrossEntropy(), optimizer, callbacks=callbacks, **options)
-
-
-def bits(trainer):
-    """Weights, buffers and the history, but for the time."""
-    store = trainer.net.store
-    rows = [{k: v for k, v in row.items() if k != "seconds"} for row in trainer.history.rows]
-    return xpnn.to_numpy(store.values).tobytes(), xpnn.to_numpy(store.buffers).tobytes(), repr(rows)
 
 
 CASES = {
@@ -264,15 +250,6 @@ def test_weights_that_drift_apart_are_told_after_the_epoch():
 
     for error in on_threads(3, work):
         assert "same weights on rank 1 as on rank 0 after epoch 2" in str(error)
-
-
-class Failing(xpnn.Callback):
-    def __init__(self, rank, error, step):
-        self.rank, self.error, self.at = rank, error, step
-
-    def on_batch_end(self, trainer):
-        if self.rank and trainer.step == self.at:
-            raise self.error
 
 
 @pytest.mark.parametrize("error", [ValueError("no disk"), KeyboardInterrupt()])

@@ -83,11 +83,26 @@ def test_python_blocks_that_need_more_run(page, need, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_no_block_is_left_out(page):
-    """Indented blocks, or other spellings of the language, would not be found."""
+    """Indented blocks, or other spellings of the language, would not be found; those with a title are whole scripts."""
     fences = re.findall(
         r"^[ >]*(?:`{3,}|~{3,}) *\{? *\.?(?:python|py3|python3|pycon)\b.*$", page.read_text(), re.MULTILINE
     )
-    assert len(fences) == len(runnable(page))
+    scripts = [block for language, _, block in titled(page) if language == "python"]
+    assert len(fences) == len(runnable(page)) + len(scripts)
+
+
+def titled(page: Path) -> list[tuple[str, str, str]]:
+    """Language, name and text of blocks that show a file."""
+    return re.findall(r'^```(\w+) title="([\w.]+)"\n(.*?)^```', page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_files_are_shown_as_they_are():
+    """Those of `examples/distributed`, which `tests/distributed/test_page.py` runs."""
+    shown = [(page.name, name) for page in PAGES for _, name, _ in titled(page)]
+    files = sorted(path.name for path in PROJECT.glob("examples/distributed/*"))
+    assert sorted(shown) == [("distributed.md", name) for name in files]
+    for _, name, text in titled(PROJECT / "docs" / "distributed.md"):
+        assert text == (PROJECT / "examples" / "distributed" / name).read_text(), name
 
 
 def test_troubleshooting_shows_what_is_printed_for_each_failure():

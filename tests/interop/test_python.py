@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 from cases import LAYERS, LOSSES
-from exported import HOSTILE, shaken
+from exported import HOSTILE, predictors, shaken
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -75,6 +75,15 @@ def test_models_of_tables(classifier, regressor, tmp_path):
             check = model.to_python(tmp_path / "predict.py", rows=rows)
             assert check.labels_differ in (0, None)
             assert max(check.differences.values()) < 1e-6
+
+
+@settings(max_examples=15)
+@given(predictors())
+def test_tables_of_any_kind(tmp_path_factory, made):
+    model, table = made
+    path = tmp_path_factory.getbasetemp() / "any.py"
+    for rows in (table, None):
+        assert model.to_python(path, rows=rows).labels_differ in (0, None)
 
 
 def test_cells_are_taken_as_a_person_has_them(classifier, tmp_path):

@@ -314,6 +314,18 @@ def test_cross_validation_in_processes_has_the_results_of_one(state):
     assert one.fold.tolist() == two.fold.tolist()
 
 
+@pytest.mark.parametrize("options", [{"folds": 3, "members": 3}, {"ensemble": 2}], ids=["folds", "ensemble"])
+def test_networks_trained_in_processes_are_those_of_one(options, tmp_path):
+    one, two = (regressor(n_jobs=k, **options).fit(columns(), PRICE) for k in (1, 2))
+    assert one.predict(columns()).tobytes() == two.predict(columns()).tobytes()
+    assert one.validation_scores_ == two.validation_scores_
+    assert [row["loss"] for row in one.history_.rows] == [row["loss"] for row in two.history_.rows]
+    two.save(tmp_path / "model.safetensors")
+    assert TabularRegressor.load(tmp_path / "model.safetensors").n_jobs is None
+    with pytest.raises(OptionError, match=r"^fit_members: expected n_jobs to be a number of processes"):
+        regressor(n_jobs=0, **options).fit(columns(), PRICE)
+
+
 def test_cross_validation_takes_frames_and_splitters():
     model_selection = pytest.importorskip(
         "sklearn.model_selection", reason="needs scikit-learn: pip install 'xpnn[sklearn]'"

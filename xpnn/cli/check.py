@@ -30,15 +30,14 @@ def add_commands(commands: Any) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "check",
-        usage="xpnn check FILE.csv [--target COLUMN] [--test-file FILE] [options]\n"
-        "       xpnn check FILE.csv --model MODEL [--fail-above PSI] [options]",
+        usage="xpnn check FILE [--target COLUMN] [options]\n       xpnn check FILE --model MODEL [options]",
         help="look a table over before training: columns, labels, leaks; or beside what a model's training saw",
         description="Look at the columns of a table, at its target, at rows that repeat, and at a test table "
         "beside it; print what is found, worst first, with one thing to try for each. With a model, tell instead what "
         "has moved since its training: missing values, ranges, categories, and the population stability index (PSI) of "
         "each column. Nothing is trained or changed. Exit status 0 also where something is found.",
     )
-    parser.add_argument("source", metavar="FILE.csv", help="the table, of any kind that xpnn train takes")
+    parser.add_argument("source", metavar="FILE", help="the table, of any kind that xpnn train takes")
     parser.add_argument(
         "--target",
         metavar="COLUMN",

@@ -36,7 +36,7 @@ CHECKPOINT = "checkpoint.safetensors"
 #: What does not change the result.
 NO_SETTINGS = (
     *("run", "command", "argv", "parse", "signals", "entries", "one_split"),
-    *("json", "quiet", "out", "report", "resume", "checkpoint_seconds", "group", "processes"),
+    *("json", "quiet", "out", "report", "resume", "checkpoint_seconds", "group", "processes", "jobs"),
 )
 # What may be raised when a run goes on.
 _LIMITS = {"train": ("epochs", "max_seconds"), "search": ("max_seconds",)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import math
 from pathlib import Path
@@ -69,6 +70,8 @@ def add_commands(commands: Any) -> None:
     add_number(group, "--trials", whole, "how many recipes to try; default 24", default=24)
     text = "successive halving: after each rung the best one in so many goes on; none trains all to the end; default 3"
     group.add_argument("--halving", type=_eta, default=_ETA, metavar="X", help=text)
+    text = "processes of this machine to train in, through joblib; the result is the same for any number; default 1"
+    add_number(group, "--jobs", whole, text, default=1, metavar="N")
     group.add_argument("--preset", choices=PRESETS, default="quick", help="the recipe to vary; default quick")
     group.add_argument("--metric", metavar="NAME", help="what the best is judged by, as in xpnn train; default none")
     add_data(parser.add_argument_group("data"), builtin=False, command="search", chooses="ranks recipes")
@@ -189,23 +192,13 @@ class Search:
         if held is None or self._staging is None:
             raise RuntimeError("begin comes first")
 
-        def make(config: dict[str, Any]) -> Trainer:
-            recipe = prepared.recipe.replace(**config)
-            net = make_network(
-                recipe,
-                prepared.learning.X.shape[1],
-                prepared.n_out,
-                n_values=prepared.encoder.n_values,
-                seed=args.seed,
-                backend=self.backend,
-            )
-            return make_trainer(recipe, net, seed=args.seed)
-
+        sizes = prepared.learning.X.shape[1], prepared.n_out
+        options = {"n_values": prepared.encoder.n_values, "seed": args.seed, "backend": self.backend}
         return search.run(
             self.configurations,
             prepared.learning.X,
             prepared.learning.codes,
-            make=make,
+            make=functools.partial(_trainer_of, prepared.recipe, sizes, options),
             epochs=epochs,
             halving=None if args.halving is None else Halving(max(round(epochs / args.halving**2), 1), args.halving),
             X_val=held.X,
@@ -214,6 +207,7 @@ class Search:
             max_seconds=args.max_seconds,
             checkpoint=self._staging.path / _FILE,
             checkpoint_seconds=args.checkpoint_seconds,
+            n_jobs=args.jobs,
             verbose=not args.quiet,
         )
 
@@ -282,6 +276,12 @@ class Search:
             "seconds": round(result.seconds, 3),
         }
         return facts | ({"trials": [_row(result, trial) for trial in result.trials]} if trials else {})
+
+
+def _trainer_of(recipe: Recipe, sizes: tuple[int, int], options: dict[str, Any], config: dict[str, Any]) -> Trainer:
+    """Return the trainer of a recipe with some changes; stands by itself, so that other processes can call it."""
+    own = recipe.replace(**config)
+    return make_trainer(own, make_network(own, *sizes, **options), seed=options["seed"])
 
 
 def _row(result: SearchResult, trial: Trial) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -46,10 +47,11 @@ static void number(void *to, size_t size)
 """
 
 
-def compiler() -> str | None:
-    """Return the path of a C compiler, None where there is none; the environment variable ``CC`` names another."""
-    names = [os.environ["CC"]] if os.environ.get("CC") else ["cc", "gcc", "clang"]
-    return next(filter(None, map(shutil.which, names)), None)
+def compiler() -> list[str]:
+    """Return the command of a C compiler, empty where there is none; the environment variable ``CC`` names another."""
+    given = shlex.split(os.environ.get("CC", ""))
+    commands = [given] if given else [["cc"], ["gcc"], ["clang"]]
+    return next((command for command in commands if shutil.which(command[0])), [])
 
 
 class Program:
@@ -74,7 +76,7 @@ class Program:
 
     def __enter__(self) -> Program:
         cc = compiler()
-        if cc is None:
+        if not cc:
             raise OptionError(
                 "to_c: expected a C compiler to check the file with, got none (cc, gcc, clang). Install one, set CC, "
                 "or pass check=False (--no-check)."
@@ -85,11 +87,11 @@ class Program:
         for name, text in texts.items():
             with atomic_path(folder / name) as temporary:
                 temporary.write_text(text, encoding="ascii")
-        command = [cc, "-std=c99", *self.flags, "main.c", "-o", self._file.name, "-lm"]
+        command = [*cc, "-std=c99", *self.flags, "main.c", "-o", self._file.name, "-lm"]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         if done.returncode:
             self._stack.close()
-            raise OptionError(f"to_c: expected {cc} to take the file, got: {done.stderr.strip()[:2000]}")
+            raise OptionError(f"to_c: expected {cc[0]} to take the file, got: {done.stderr.strip()[:2000]}")
         return self
 
     def __exit__(self, *_: object) -> None:

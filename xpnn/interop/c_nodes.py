@@ -169,9 +169,9 @@ class Statements:
         return f"({TYPES[to]}){part}"
 
     def _lookup(self, node: Node, text: str) -> str:
-        known = sorted(
-            zip(node.attributes["keys"], node.attributes["values"], strict=True), key=lambda kv: kv[0].encode()
-        )
+        # In the order of strncmp; what UTF-8 cannot say, nobody can give.
+        pairs = zip(node.attributes["keys"], node.attributes["values"], strict=True)
+        known = sorted((pair for pair in pairs if _is_utf8(pair[0])), key=lambda p: p[0].encode())
         keys = self.texts(f"{node.output}_keys", [c_string(key) for key, _ in known])
         values = self.table(f"{node.output}_values", np.asarray([value for _, value in known], dtype=np.int64))
         self.helpers["lookup"] = LOOKUP.replace("#", self.prefix)
@@ -429,3 +429,7 @@ class Statements:
             together = "((sum[0] + sum[4]) + (sum[1] + sum[5])) + ((sum[2] + sum[6]) + (sum[3] + sum[7]))"
             yield f"    {self.at(node.output, total(to, column))} = {together};"
             yield "}"
+
+
+def _is_utf8(text: str) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)

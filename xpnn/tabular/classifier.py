@@ -49,6 +49,9 @@ class TabularClassifier(TabularModel):
         Where and in which precision to compute.
     callbacks : sequence of Callback, or function of a network's number, optional
         Of xpnn, called in each training.
+    n_jobs : int, optional
+        Processes in which the networks of an ensemble are trained, through joblib; the answers are those of one.  None:
+        what ``joblib.parallel_config`` says, where one is open, else 1.
     **recipe
         Entries of `Recipe` that are not to be chosen, such as ``hidden=(256, 128)``, ``epochs=30``, ``lr=0.002`` or
         ``validation_fraction=0.2``.
@@ -104,6 +107,7 @@ class TabularClassifier(TabularModel):
         backend: Any = "numpy",
         dtype: str = "float32",
         callbacks: Any = None,
+        n_jobs: int | None = None,
         **recipe: Any,
     ) -> None:
         self._keep(locals(), recipe)

@@ -47,6 +47,7 @@ class TabularModel(Exports, Parameters):
     backend: Any
     dtype: str
     callbacks: Any
+    n_jobs: Any = None  # older pickles have none
     # What `fit` learns.
     predictor_: Predictor
     recipe_: Recipe
@@ -119,11 +120,13 @@ class TabularModel(Exports, Parameters):
             backend=self.backend,
             dtype=self.dtype,
             callbacks=() if self.callbacks is None else self.callbacks,
+            n_jobs=self.n_jobs,
         )
 
     def _given(self) -> dict[str, Any]:
-        """Return the parameters but for entries of the recipe that were left to it."""
-        return {name: value for name, value in self.get_params().items() if name not in RECIPE} | self._overrides()
+        """Return the parameters that are of the model: without entries of the recipe that were left to it."""
+        left = {*RECIPE, "n_jobs"}
+        return {name: value for name, value in self.get_params().items() if name not in left} | self._overrides()
 
     def _targets(self, y: Any, where: str) -> npt.NDArray[Any]:
         """Return the targets on the host, of shape (n,) or (n, k), gaps refused."""

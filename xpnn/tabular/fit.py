@@ -76,6 +76,8 @@ class Request:
     backend: str | Backend = "numpy"
     dtype: str = "float32"
     callbacks: Callbacks = ()
+    #: Processes that networks are trained in.
+    n_jobs: int | None = 1
     #: Ending to take off every label.
     strip: str = ""
     #: How the numbers of the target are written, where that is known.
@@ -258,6 +260,7 @@ def learn_from(
         time_limit=time_limit,
         callbacks=callbacks,
         train=train,
+        n_jobs=request.n_jobs,
     )
     schema = InputSchema.of(prepared.encoder, prepared.columns)
     predictor = Predictor(fitted.net, fitted.loss, prepared.target, prepared.encoder, schema=schema)

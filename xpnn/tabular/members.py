@@ -15,6 +15,7 @@ from ..data.batching import folds
 from ..data.encoded import EncodedRows
 from ..data.encoder import TableEncoder
 from ..errors import DivergenceError, OptionError, XpnnError
+from ..jobs import over_jobs, read_jobs
 from ..losses import Loss
 from ..model import Sequential
 from ..random import stream
@@ -120,8 +121,9 @@ def fit_members(
     time_limit: float | None = None,
     callbacks: Sequence[Callback] | Callable[[int], Sequence[Callback]] = (),
     train: Train | None = None,
+    n_jobs: int | None = 1,
 ) -> Fitted:
-    """Train the networks of a recipe, one after the other.
+    """Train the networks of a recipe, one after the other or in several processes.
 
     Where the recipe has folds, each network is trained on all rows of `X` but those of its fold, on which its best
     epoch is found.  Else the best epoch is found on `X_val`; without such rows the last one counts.
@@ -155,6 +157,9 @@ def fit_members(
         Is called in place of ``trainer.fit(**arguments)``: for fits that go on where an earlier one was cut off.  It
         returns what follows: ``"next"``, the next network; ``"last"``, this one is the last; ``"none"``, it does not
         count, and those before it are all.
+    n_jobs : int or None, default=1
+        Processes to train in, a network at a time, as in `xpnn.search.run`; the result is that of one.  With a time
+        limit, callbacks or `train` all are trained here.
 
     Returns
     -------
@@ -191,6 +196,9 @@ def fit_members(
     plans = list(_plans(recipe, y, seed))
     if time_limit is not None:
         fit, plans = fit.within(clock, plans)
+    jobs = read_jobs(n_jobs, "fit_members")
+    if jobs != 1 and len(plans) > 1 and time_limit is None and train is None and not callbacks:
+        return fit.gathered(fit.in_processes(plans, jobs), plans)
     made: list[tuple[Sequential, Member]] = []
     for k, plan in enumerate(plans):
         if made and clock.over:
@@ -319,6 +327,13 @@ class _Fit(NamedTuple):
         member = Member(trainer.history, epoch, why or trainer.stop_reason or self.shortened)
         return trainer.net, member, follows
 
+    def in_processes(self, plans: Sequence[_Plan], jobs: int) -> list[tuple[Sequential, Member]]:
+        """Train all networks in other processes."""
+        on_disk = isinstance(self.data.X, np.memmap)
+        tasks = [(self, on_disk, k, plan) for k, plan in enumerate(plans)]
+        found: dict[int, Any] = dict(over_jobs(_member, tasks, jobs, "fit"))
+        return [found[k] for k in range(len(plans))]
+
     def _trainer(self, seed: int, callbacks: Sequence[Callback]) -> Trainer:
         net = make_network(
             self.recipe, self.data.X.shape[1], self.n_out, n_values=self.n_values, seed=seed, backend=self.backend
@@ -383,6 +398,15 @@ class _Fit(NamedTuple):
             outputs.append(np.concatenate(parts)[order])
         rows = np.sort(np.concatenate([plans[k].left_out for k in rounds[0]]))
         return HeldOut(rows, outputs[0] if len(outputs) == 1 else np.stack(outputs))
+
+
+def _member(fit: _Fit, on_disk: bool, k: int, plan: _Plan) -> tuple[Sequential, Member]:
+    """Train one network, in a process of its own."""
+    if not on_disk:  # joblib shares arrays by maps of memory, which are rows at hand
+        data: list[Any] = [np.asarray(a) if isinstance(a, np.memmap) else a for a in fit.data]
+        fit = fit._replace(data=_Data(*data))
+    net, member, _ = fit.member(k, plan, [], _fit)
+    return net, member
 
 
 def _keeper(recipe: Recipe) -> EarlyStopping:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,12 +22,14 @@ from ..distributed.group import Alone, Group, agree, together
 from ..distributed.shards import ShardedRows
 from ..distributed.tree import Tree
 from ..errors import DivergenceError, OptionError, ProcessError
+from ..model import Sequential
 from ..recordable import foreign_method
 from .callbacks import Callback
 from .checks import Rows as GivenRows
 from .checks import expect, feeds_of_fit, feeds_of_shards
 from .epoch import Epoch, Pieces
 from .feed import Feed, Indices
+from .lockstep import Lockstep, summed, synchronized
 from .portions import CutRows, OwnRows, Portion, Rows, ShardFeeds, slices_of
 from .position import Fitting
 from .recorded.runner import SlowWay, report
@@ -249,7 +251,10 @@ class ShardedSteps:
             return vector
 
         try:
-            total = self._sum(xp, leaf, training)
+            side_by_side = self._side_by_side(
+                training.net, leaf, {s: weights[s] / step.weight for s in mine if weights[s]}
+            )
+            total = summed(training.net.backend, self.tree, side_by_side, store.grads, self._spare)
         finally:
             store.buffers[...] = before
         parts = layout.read(xp, total)
@@ -263,13 +268,23 @@ class ShardedSteps:
         training.penalize(step)
         training.move(step)
 
-    def _sum(self, xp: Any, leaf: Any, training: Training) -> Array:
-        """Return the sum of the leaves on the network's device."""
-        tree, backend = self.tree, training.net.backend
-        if tree.group.size == 1 or tree.group.on_device or backend.xp is np:
-            return tree.sum(xp, leaf, self._spare.append)
-        nodes = [np.array(to_numpy(node)) for node in tree.nodes(leaf, self._spare.append)]
-        return backend.asarray(tree.exchange(np, nodes), dtype=training.net.store.grads.dtype)
+    def _side_by_side(
+        self, net: Sequential, leaf: Callable[[int], Array], shares: dict[int, float]
+    ) -> Callable[[int], Array]:
+        """Return what gives the leaves: made one by one, or all at once where layers need sums over all shards."""
+        layers = synchronized(net)
+        if not layers:
+            return leaf
+        made: dict[int, Array] = {}
+
+        def work(shard: int) -> Callable[[], None]:
+            def passes() -> None:
+                made[shard] = leaf(shard)
+
+            return passes
+
+        Lockstep(net, layers, self.tree).run({shard: work(shard) for shard in shares}, shares)
+        return lambda shard: made[shard] if shard in made else leaf(shard)
 
     def _vector(self, xp: Any, like: Array, size: int) -> Array:
         """Return a vector to be filled: one that is done with, or a new one."""
