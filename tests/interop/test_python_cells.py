@@ -127,13 +127,22 @@ def test_frames_of_pandas_go_in_as_they_are(tmp_path):
             "wait": hours.where(rng.random(120) < 0.9),
             "rooms": pandas.array(rng.choice(np.array([1, 2, None], dtype=object), 120), dtype="Int64"),
             "code": rng.choice(np.array([0.1, 2.0], dtype=np.float32), 120),
+            "id": rng.choice(np.array(["9007199254740993", "9007199254740995"]), 120),
             "garden": rng.random(120) < 0.5,
             "month": day.to_series(index=range(120)).dt.floor("30D"),
         }
     )
-    options = {"preset": "quick", "epochs": 1, "hidden": (8,), "categorical": ["code", "month"], "random_state": 0}
+    options = {
+        "preset": "quick",
+        "epochs": 1,
+        "hidden": (8,),
+        "categorical": ["code", "month", "id"],
+        "random_state": 0,
+    }
     model = TabularRegressor(**options).fit(frame, rng.standard_normal(120))
     to_python(model, tmp_path / "predict.py", rows=frame)
     names = {"__name__": "predict"}
     exec((tmp_path / "predict.py").read_text(encoding="ascii"), names)
-    np.testing.assert_allclose(names["predict"](frame)["prediction"], model.predict(frame), rtol=1e-5, atol=1e-6)
+    other = frame.assign(id=frame["id"] + ".0")  # is the same number
+    for rows in (frame, other):
+        np.testing.assert_allclose(names["predict"](rows)["prediction"], model.predict(rows), rtol=1e-5, atol=1e-6)

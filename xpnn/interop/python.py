@@ -6,6 +6,7 @@ import runpy
 from collections.abc import Mapping
 from typing import Any
 
+from ..data.columns import is_number_key
 from ..data.csv import MISSING
 from ..data.dates import DateColumn
 from ..data.encoder import TableEncoder
@@ -104,8 +105,10 @@ def _readers(encoder: TableEncoder) -> dict[str, Reader]:
                 "_number",
                 number_options(column.spelling) | ({"truth": True} if column.boolean else {}),
             )
-        else:
-            readers[column.name] = ("_code" if holds_numbers(column) else "_text"), {}
+        elif holds_numbers(column):
+            readers[column.name] = "_code", {}
+        else:  # numbers with more digits than float64 has
+            readers[column.name] = "_text", {"numbers": True} if all(map(is_number_key, column.categories)) else {}
     return readers
 
 

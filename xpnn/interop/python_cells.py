@@ -23,13 +23,16 @@ def _gone(cell):
 #: Functions that read a cell, by kind of input.
 _READERS = {
     "_text": '''
-def _text(cell):
-    """Return text without spaces around it, empty where it is missing."""
-    if isinstance(cell, np.datetime64) and cell == cell:
+def _text(cell, numbers=False):
+    """Return text without spaces around it, empty where it is missing; `numbers`: each in one spelling."""
+    if not isinstance(cell, str) and _gone(cell):
+        return ""
+    if isinstance(cell, np.datetime64):
         cell = str(cell.astype("M8[us]")).removesuffix(".000000").removesuffix("T00:00:00")
-    if isinstance(cell, str) or _gone(cell):
-        return cell.strip() if isinstance(cell, str) else ""
-    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell).strip()
+    text = str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell).strip()
+    if numbers and (whole := re.fullmatch("([+-]?)0*([0-9]+)(?:[.]0*)?", text)):
+        return "-" * (whole[1] == "-" and whole[2] != "0") + whole[2]
+    return text
 ''',
     "_number": '''
 def _number(cell, decimal=".", thousands="", affix="", parentheses=False, truth=False, pattern=NUMBER):
