@@ -104,6 +104,31 @@ def test_arrays(tmp_path):
     assert done.out.splitlines()[2].split() == ["labels", "equal", "60"]
 
 
+@pytest.mark.parametrize("kind", ["network", "trainer"])
+def test_networks_and_trainers(kind, tmp_path):
+    """Features go in, outputs come out, and where the loss is known what it makes of them."""
+    net = xpnn.mlp([3, 5, 2])
+    if kind == "network":
+        xpnn.save(net, tmp_path / "net.safetensors")
+    else:
+        xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.Adam()).save(tmp_path / "net.safetensors")
+    X = np.random.default_rng(0).standard_normal((30, 3)).astype(np.float32)
+    np.save(tmp_path / "X.npy", X)
+    done = run(
+        *("export", tmp_path / "net.safetensors", "--onnx", tmp_path / "m.onnx", "--python", tmp_path / "m.py"),
+        *("--rows", tmp_path / "X.npy"),
+    )
+    assert done.status == 0, done.err
+    assert [line.split()[2] for line in done.out.splitlines() if line.startswith("rows checked")] == ["30", "30"]
+    assert done.out.count("on rows of X.npy") == 2
+    told = runpy.run_path(str(tmp_path / "m.py"))["predict"](X)
+    np.testing.assert_allclose(told["outputs"], net.predict(X), atol=1e-6)
+    assert ("predictions" in told) == (kind == "trainer")
+    assert "made-up rows" in run("export", tmp_path / "net.safetensors", "--onnx", tmp_path / "m.onnx").out
+    done = run("export", tmp_path / "net.safetensors", "--onnx", tmp_path / "m.onnx", "--rows", "moons")
+    refused(done, "expected arrays for a network, got 'moons'")
+
+
 # -- C and Python ----------------------------------------------------------------------------------------------------
 def test_c_and_python_are_compared_too(trained, tmp_path):
     if not compiler():

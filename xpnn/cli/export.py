@@ -10,14 +10,18 @@ from typing import Any
 import numpy as np
 
 from ..arguments import printable
+from ..checkpoint import load, read
 from ..data.arrays import some_rows, take_rows
 from ..data.csv import Table
 from ..data.encoder import TableEncoder
 from ..errors import OptionError, XpnnError
-from ..predictor import Predictor, load_predictor
+from ..losses import Loss
+from ..model import Sequential
+from ..predictor import Predictor, load_predictor, model_file
+from ..training import Trainer
 from .options import add_json, add_table, print_json
 from .score import read_raw
-from .sources import BUILTIN, kind_of
+from .sources import BUILTIN, flat, kind_of, read_arrays
 
 __all__ = ["add_commands"]
 
@@ -33,9 +37,12 @@ def add_commands(commands: Any) -> None:
         usage="xpnn export MODEL --onnx FILE | --c FILE | --python FILE [options]",
         help="write a saved model as a file that other programs read",
         description="Write a saved model, from raw columns to its answers, as one file in another format, and compare "
-        "what that file answers with what the model does. Where they differ, nothing is written.",
+        "what that file answers with what the model does. Where they differ, nothing is written. Of a file that "
+        "xpnn.save or Trainer.save wrote, features go in and outputs come out; and what the trainer's loss makes of "
+        "them.",
     )
-    parser.add_argument("model", metavar="MODEL", help="a folder or file from xpnn train, or from save() of a model")
+    text = "a folder or file from xpnn train, or from save() of a model, a network or a trainer"
+    parser.add_argument("model", metavar="MODEL", help=text)
     parser.add_argument("--onnx", metavar="FILE", help="ONNX, which onnxruntime runs nearly everywhere")
     parser.add_argument("--c", metavar="FILE", help="a C99 header that needs nothing else")
     parser.add_argument("--python", metavar="FILE", help="a Python file that needs NumPy alone")
@@ -62,10 +69,13 @@ def run_export(args: argparse.Namespace) -> int:
             raise OptionError(f"expected a file to write, got the folder {path!r}. Name a file in it.")
     if args.no_check and "onnx" in asked:
         raise OptionError("--no-check: expected C or Python alone, got --onnx, which is always checked. Leave one out.")
-    predictor = load_predictor(args.model)
-    rows, of = (None, "") if args.no_check else _rows(args, predictor)
-    options = {"check": False} if args.no_check else {"rows": rows}
-    checks = {name: getattr(predictor, _FORMATS[name])(path, **options) for name, path in asked.items()}
+    model, loss = _model(args.model)
+    if args.no_check:
+        rows, of = None, ""
+    else:
+        rows, of = _rows(args, model) if isinstance(model, Predictor) else _rows_of_network(args, model)
+    options = {"loss": loss} | ({"check": False} if args.no_check else {"rows": rows})
+    checks = {name: getattr(model, _FORMATS[name])(path, **options) for name, path in asked.items()}
     if args.json:
         facts = {name: {} if check is None else {"of": of, **check.to_dict()} for name, check in checks.items()}
         print_json({name: {"file": asked[name], "checked": bool(fact), **fact} for name, fact in facts.items()})
@@ -76,6 +86,31 @@ def run_export(args: argparse.Namespace) -> int:
         if check is not None:
             print(check)
     return 0
+
+
+def _model(path: str) -> tuple[Predictor | Sequential, Loss | None]:
+    """Return what a file holds: a predictor, or a network and the loss that it was trained on, if that is known."""
+    file = model_file(path)
+    _, meta = read(file)
+    if "trainer" in meta:
+        trainer = Trainer.load(file)
+        return trainer.net, trainer.loss
+    if "network" in meta and "predictor" not in meta.get("extra", {}):
+        return load(file), None
+    return load_predictor(path), None
+
+
+def _rows_of_network(args: argparse.Namespace, net: Sequential) -> tuple[Any, str]:
+    """Return rows of features to compare on, None for made-up ones, and what they are."""
+    if args.rows is None:
+        return None, "made-up rows"
+    if args.rows in BUILTIN or kind_of(args.rows) == "table":
+        raise OptionError(
+            f"--rows: expected arrays for a network, got {args.rows!r}. Pass an .npz or .npy file with {net.n_in} "
+            "columns, or leave it out."
+        )
+    X = flat(read_arrays(args.rows, None)[0])
+    return take_rows(X, some_rows(len(X), _MOST_ROWS, np.random.default_rng(0))), f"rows of {Path(args.rows).name}"
 
 
 def _rows(args: argparse.Namespace, predictor: Predictor) -> tuple[Any, str]:

@@ -110,6 +110,17 @@ class Spelling:
         """Whether numbers are written as `float` reads them."""
         return self == Spelling()
 
+    @property
+    def pattern(self) -> str:
+        """The regular expression of a number that is not in parentheses; one sign and one affix are allowed in it.
+
+        Spaces without a break, and minus signs, count as the usual ones.
+        """
+        affix = f"{re.escape(self.affix)}|" if self.affix else ""
+        before = affix if _is_sign(self.affix) else ""
+        body = _body(self.decimal, self.thousands).pattern
+        return rf"(?P<sign>[+-]?)\s*(?P<before>{before})\s*(?P<inner>[+-]?)\s*(?P<body>{body})\s*(?P<after>{affix})"
+
     def parse(self, cells: Iterable[Any], name: str = "") -> Floats:
         """Read cells, each by itself.
 

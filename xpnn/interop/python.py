@@ -6,16 +6,17 @@ import runpy
 from collections.abc import Mapping
 from typing import Any
 
+from ..data.columns import is_number_key
 from ..data.csv import MISSING
 from ..data.dates import DateColumn
 from ..data.encoder import TableEncoder
 from ..data.fitted import NumberColumn
-from ..data.spelling import PLAIN
 from ..files import PathLike, atomic_path
 from ..losses import Loss
 from ..predictor import Predictor
 from .checked import ROWS, Check, compare
 from .encode import holds_numbers
+from .python_cells import number_options
 from .python_text import Reader, python_text
 from .subject import subject_of
 
@@ -100,11 +101,14 @@ def _readers(encoder: TableEncoder) -> dict[str, Reader]:
         if isinstance(column, DateColumn):
             readers[column.name] = "_time", {"pattern": column.format.pattern}
         elif isinstance(column, NumberColumn):
-            spelt, plain = column.spelling.to_dict(), PLAIN.to_dict()
-            options = {name: value for name, value in spelt.items() if value != plain[name] and name != "minus"}
-            readers[column.name] = "_number", options | ({"truth": True} if column.boolean else {})
-        else:
-            readers[column.name] = ("_code" if holds_numbers(column) else "_text"), {}
+            readers[column.name] = (
+                "_number",
+                number_options(column.spelling) | ({"truth": True} if column.boolean else {}),
+            )
+        elif holds_numbers(column):
+            readers[column.name] = "_code", {}
+        else:  # numbers with more digits than float64 has
+            readers[column.name] = "_text", {"numbers": True} if all(map(is_number_key, column.categories)) else {}
     return readers
 
 
@@ -115,6 +119,6 @@ def _reading(info: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "columns": list(info.get("columns", [])),
         "header": bool(info.get("header", True)),
-        "delimiter": options.get("delimiter"),
+        **{name: options.get(name) for name in ("delimiter", "encoding", "comment")},
         "missing": sorted(MISSING) if missing is None else ["", *map(str.strip, missing.split(","))],
     }

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import base64
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..data.spelling import MISSING_WORDS
 from .graph import Graph, Node
 from .names import c_comment
+from .python_cells import cell_readers
 
 __all__ = ["Reader", "python_text"]
 
@@ -57,91 +56,17 @@ def _lookup(texts, known, default):
     return np.array([known.get(text, default) for text in texts.ravel().tolist()], np.int64).reshape(texts.shape)
 """,
 }
-#: Functions that read a cell, by kind of input.
-_READERS = {
-    "_text": '''
-def _text(cell):
-    """Return text without spaces around it, empty where it is missing."""
-    if cell is None or cell != cell:
-        return ""
-    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell).strip()
-''',
-    "_number": '''
-def _number(cell, decimal=".", thousands="", affix="", parentheses=False, truth=False):
-    """Return a number, NaN where it is missing."""
-    if not isinstance(cell, str):
-        return math.nan if cell is None else float(cell)
-    text = cell.strip().translate(ALIKE)
-    if text.casefold() in MISSING_WORDS:
-        return math.nan
-    if truth and text.casefold() in ("true", "false"):
-        return float(text.casefold() == "true")
-    enclosed = "(" in text and ")" in text
-    text = text.replace("(", "").replace(")", "") if enclosed else text
-    text = text.replace(affix, "", 1) if affix else text
-    text = text.replace(thousands, "") if thousands else text
-    if "_" in text or (decimal == "," and "." in text) or (enclosed and not parentheses):
-        raise ValueError(f"expected a number, got {cell!r}")
-    number = float("".join(text.split()).replace(decimal, "."))
-    return -number if enclosed else number
-''',
-    "_code": '''
-def _code(cell):
-    """Return the number of a category, NaN where it is missing, and infinity where it is no number."""
-    if cell is None or cell != cell or cell == "":
-        return math.nan
-    try:
-        return float(cell)
-    except ValueError:
-        return math.inf
-''',
-    "_time": '''
-def _time(cell, pattern=""):
-    """Return the seconds since 1970-01-01T00:00, NaN where it is missing."""
-    if isinstance(cell, (int, float)):
-        return float(cell)
-    if cell is None or (isinstance(cell, str) and cell.strip().casefold() in MISSING_WORDS):
-        return math.nan
-    if not isinstance(cell, str):
-        time = np.datetime64(cell, "us")
-        return math.nan if np.isnat(time) else int(time.astype(np.int64)) / 1e6
-    found = re.fullmatch(pattern, cell.strip(), re.IGNORECASE)
-    if found is None:
-        raise ValueError(f"expected a date as in training, got {cell!r}")
-    part = {name: text or "" for name, text in found.groupdict().items()}
-    month = MONTHS.index(part["name"].lower()) + 1 if part.get("name") else int(part["month"])
-    hour = int(part["hour"] or 0)
-    if part["half"]:
-        hour = hour % 12 + (12 if part["half"].lower().startswith("p") else 0)
-    day = f"{part['year']}-{month:02}-{int(part['day'] or 1):02}T{hour:02}:{part['minute'] or '00'}"
-    time = np.datetime64(f"{day}:{part['second'] or '00'}.{part['part'].ljust(6, '0')[:6]}", "us")
-    return int(time.astype(np.int64)) / 1e6
-''',
-}
-_COLUMNS = '''
-def _column(columns, name, read, dtype, **options):
-    """Return a column as the model takes it."""
-    if name not in columns:
-        raise KeyError(f"expected the column {name!r}, got {list(columns)}")
-    cells = columns[name]
-    times = getattr(getattr(cells, "dtype", None), "kind", "") == "M"
-    cells = cells.tolist() if hasattr(cells, "tolist") and not times else list(cells)
-    made = np.empty((len(cells), 1), dtype)
-    for row, cell in enumerate(cells):
-        try:
-            made[row] = read(cell, **options)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"column {name!r}, row {row + 1}: {error}") from None
-    return made
-'''
 _MAIN = '''
 def read_csv(path):
     """Return the columns of a file with commas, semicolons, tabs or bars, by name."""
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        first = file.readline()
-        file.seek(0)
-        delimiter = DELIMITER or max(",;\\t|", key=first.count)
-        rows = [[cell.strip() for cell in row] for row in csv.reader(file, delimiter=delimiter) if row]
+    with open(path, "rb") as file:
+        start = file.read(4)
+    wide = "utf-32" if start in (b"\\xff\\xfe\\0\\0", b"\\0\\0\\xfe\\xff") else "utf-16"
+    told = wide if wide == "utf-32" or start[:2] in (b"\\xff\\xfe", b"\\xfe\\xff") else "utf-8-sig"
+    with open(path, newline="", encoding=ENCODING or told) as file:
+        lines = [line for line in file if not (COMMENT and line.startswith(COMMENT))]
+    delimiter = DELIMITER or max(",;\\t|", key="".join(lines[:1]).count)
+    rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter) if row]
     names = rows.pop(0) if HEADER else COLUMNS
     for number, row in enumerate(rows, 1 + HEADER):
         if len(row) > len(names):
@@ -165,7 +90,10 @@ _END = """
 def main():
     if len(sys.argv) != 2:
         sys.exit(f"usage: python {sys.argv[0]} ROWS.csv")
-    told = predict(read_csv(sys.argv[1]))
+    try:
+        told = predict(read_csv(sys.argv[1]))
+    except (KeyError, OSError, ValueError) as error:
+        sys.exit(f"{sys.argv[1]}: {error.args[0] if isinstance(error, KeyError) else error}")
     named = {"label": "prediction"}
     columns = {}
     for name, values in told.items():
@@ -193,7 +121,7 @@ def python_text(graph: Graph, readers: Mapping[str, Reader], table: Mapping[str,
     readers : mapping of str to (str, mapping)
         How cells of the inputs are read, by their names.
     table : mapping, optional
-        How a file is read: ``columns``, ``header``, ``delimiter`` and ``missing``.
+        How a file is read: ``columns``, ``header``, ``delimiter``, ``encoding``, ``comment`` and ``missing``.
 
     Examples
     --------
@@ -213,8 +141,7 @@ def python_text(graph: Graph, readers: Mapping[str, Reader], table: Mapping[str,
     parts = [_ARRAY]
     parts += [text for name, text in _HELPERS.items() if f"{name}(" in used]
     if not features:
-        parts += [_words(), *(text for name, text in _READERS.items() if name in {n for n, _ in readers.values()})]
-        parts += [_COLUMNS, _reading(table or {})]
+        parts += [cell_readers({name for name, _ in readers.values()}), _reading(table or {})]
     parts += [_constants(graph), body, _FEATURES if features else _MAIN, _END]
     text = "\n\n\n".join(part.strip("\n") for part in parts if part) + "\n"
     modules = [name for name in ("base64", "csv", "math", "re", "sys") if f"{name}." in text]
@@ -251,20 +178,9 @@ def _shown(text: str) -> str:
     return c_comment(text).replace('"', "'")
 
 
-def _words() -> str:
-    words = textwrap.wrap(", ".join(map(ascii, sorted(MISSING_WORDS))), 110, break_long_words=False)
-    inner = "\n".join(f"    {line.rstrip()}" for line in words)
-    return (
-        f"MISSING_WORDS = {{\n{inner},\n}}\n"
-        'ALIKE = str.maketrans("\\u2212\\u2013\\ufe63\\uff0d\\u00a0\\u202f\\u2009\\u2007\\u2019", "----    \'")\n'
-        'MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]'
-    )
-
-
 def _reading(table: Mapping[str, Any]) -> str:
-    names = {"COLUMNS": "columns", "HEADER": "header", "DELIMITER": "delimiter", "MISSING": "missing"}
-    default = {"columns": [], "header": True, "delimiter": None, "missing": [""]}
-    return "\n".join(f"{name} = {table.get(key, default[key])!a}" for name, key in names.items())
+    default = {"columns": [], "header": True, "delimiter": None, "encoding": None, "comment": None, "missing": [""]}
+    return "\n".join(f"{key.upper()} = {table.get(key, value)!a}" for key, value in default.items())
 
 
 # -- constants ---------------------------------------------------------------------------------------------------------
