@@ -7,7 +7,6 @@ same bits on every process, is what the parameters move by.  All processes hold 
 from __future__ import annotations
 
 import functools
-import itertools
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,8 +28,10 @@ from .checks import Rows as GivenRows
 from .checks import expect, feeds_of_fit, feeds_of_shards
 from .epoch import Epoch, Pieces
 from .feed import Feed, Indices
-from .lockstep import Lockstep, summed, synchronized
-from .portions import CutRows, OwnRows, Portion, Rows, ShardFeeds, slices_of
+from .layout import Layout, summed
+from .local_steps import LocalSteps
+from .lockstep import Lockstep, synchronized
+from .portions import CutRows, OwnRows, Portion, Rows, ShardFeeds, of_shard, slices_of
 from .position import Fitting
 from .recorded.runner import SlowWay, report
 from .state import digest_of
@@ -48,7 +49,7 @@ class Sharing:
     Raises OptionError if the options do not fit each other.
     """
 
-    def __init__(self, X: Any = None, shards: Any = None, group: Any = None) -> None:
+    def __init__(self, X: Any = None, shards: Any = None, group: Any = None, sync_every: Any = None) -> None:
         expect(group, Group | None, "group", "a group such as xpnn.distributed.mpi(), or None", where="fit")
         self.group: Group = Alone() if group is None else group
         self.tree: Tree | None = None
@@ -61,8 +62,13 @@ class Sharing:
                     "Leave it out."
                 )
             shards = n
+        self.sync_every = None if sync_every is None else count(sync_every, "fit", "sync_every")
         if shards is not None:
             self.tree = Tree(count(shards, "fit", "shards"), self.group)
+        elif sync_every is not None:
+            raise OptionError(
+                "fit: expected shards with sync_every, got none. Try shards=16: each moves alone for a while."
+            )
         elif group is not None:
             raise OptionError(
                 "fit: expected shards with a group, got none. Try shards=16: results depend on their number, and not "
@@ -73,6 +79,11 @@ class Sharing:
     def shards(self) -> int | None:
         """Into how many shards a batch is cut; None: into none."""
         return None if self.tree is None else self.tree.shards
+
+    @property
+    def key(self) -> Any:
+        """What tells steps with these shards from others."""
+        return self.shards if self.sync_every is None else (self.shards, self.sync_every)
 
     def feeds(self, training: Any, train: GivenRows, valid: GivenRows, **options: Any) -> tuple[Any, Any]:
         """Return the feeds of training and validation; see `feeds_of_fit`."""
@@ -112,7 +123,7 @@ class Sharing:
         state = digest_of(optimizer.t, [optimizer.state[name] for name in sorted(optimizer.state)])
         facts = {"weights": weights_key(fit), "optimizer": f"{optimizer} {state.hex()}", "rows": fit.rows_key}
         facts |= {name: str(value) for name, value in options.items()} | {"network": str(fit.net.config())}
-        facts |= {"shards": str(self.shards), "epochs made": str(fit.epoch), "steps made": str(fit.step)}
+        facts |= {"shards": str(self.key), "epochs made": str(fit.epoch), "steps made": str(fit.step)}
         short = {name: text if len(text) <= 60 else digest_of(text, []).hex()[:16] for name, text in facts.items()}
         try:
             agree(self.group, short, "fit", _HINT)
@@ -141,7 +152,7 @@ class Sharing:
         return [callback for callback in callbacks if self.group.rank == 0 or callback.on_every_rank]
 
     # -- the work of this process ---------------------------------------------------------------------------
-    def runner(self, training: Training, graph: Any) -> ShardedSteps | None:
+    def runner(self, training: Training, graph: Any) -> ShardedSteps | LocalSteps | None:
         """Return what makes the steps of a fit from shards; None where there are none.
 
         Raises OptionError if the trainer has methods of somebody's own that know nothing of them.
@@ -156,14 +167,21 @@ class Sharing:
             )
         if graph is True:
             report(_SLOW, "batches are cut into shards", loud=True)
-        return ShardedSteps(self.tree)
+        return self._steps(self.tree, training)
+
+    def _steps(self, tree: Tree, training: Training) -> ShardedSteps | LocalSteps:
+        """Return what makes steps of shards."""
+        return ShardedSteps(tree) if self.sync_every is None else LocalSteps(tree, self.sync_every, training)
 
     def repeated(self, epoch: Epoch) -> tuple[Any, ...]:
         """Return what `explain` needs to repeat an epoch of shards; nothing of other epochs."""
         if self.tree is None:
             return ()
-        again = ShardedSteps(self.tree)
-        return again.pieces(epoch), again.first_of
+        return self._steps(self.tree, epoch.training).pieces(epoch), self._first_of
+
+    def _first_of(self, found: str | None) -> str | None:
+        """Return what the first process has found that has found something."""
+        return next((text for text in self.group.share(found) if text is not None), None)
 
     def rows(self, training: Any, feed: Any, order: Indices | None, batch_size: int, *, shuffle: bool) -> Rows | None:
         """Return the rows of an epoch's steps that are this process's; None where there are no shards."""
@@ -220,12 +238,8 @@ class ShardedSteps:
         steps = epoch.table.steps(epoch.first)
         for step, portions in zip(steps, epoch.rows.steps(epoch.first), strict=True):
             weights = epoch.rows.weights[step.slot].tolist()
-            own = [(p.x, p.y, p.weight, _of_shard(step, p, weights[p.shard])) for p in portions if weights[p.shard]]
+            own = [(p.x, p.y, p.weight, of_shard(step, p, weights[p.shard])) for p in portions if weights[p.shard]]
             yield step, own, functools.partial(self.make, epoch, step, portions)
-
-    def first_of(self, found: str | None) -> str | None:
-        """Return what the first process has found that has found something."""
-        return next((text for text in self.tree.group.share(found) if text is not None), None)
 
     def make(self, epoch: Epoch, step: Step, portions: list[Portion]) -> None:
         """Make one step; up to the move of the parameters nothing is torn."""
@@ -234,7 +248,7 @@ class ShardedSteps:
         weights = [] if epoch.rows is None else epoch.rows.weights[step.slot].tolist()
         mine = {portion.shard: portion for portion in portions}
         scratch = Tally(training, 1)
-        layout = _Layout([store.grads, store.buffers, *scratch.tables])
+        layout = Layout([store.grads, store.buffers, *scratch.tables])
 
         def leaf(shard: int) -> Array:
             vector = self._vector(xp, store.grads, layout.size)
@@ -243,7 +257,7 @@ class ShardedSteps:
                 vector[...] = 0.0
                 return vector
             store.buffers[...] = before
-            share, own = weight / step.weight, _of_shard(step, portion, weight)
+            share, own = weight / step.weight, of_shard(step, portion, weight)
             value, pred = training.data_gradients(portion.x, portion.y, portion.weight, own)
             scratch.add(0, value * share, pred, portion.y, portion.weight)
             store.buffers -= before
@@ -293,30 +307,3 @@ class ShardedSteps:
             if vector.shape == (size,):
                 return vector
         return xp.empty((size,), dtype=like.dtype, device=like.device)
-
-
-def _of_shard(step: Step, portion: Portion, weight: float) -> Step:
-    """Return the numbers of a step for the rows of one of its shards."""
-    return step._replace(weight=weight, rows=portion.numbers, note=None)
-
-
-class _Layout:
-    """Where arrays lie in one vector."""
-
-    def __init__(self, arrays: Sequence[Array]) -> None:
-        self._shapes = [tuple(array.shape) for array in arrays]
-        edges = np.cumsum([0, *(int(np.prod(shape)) for shape in self._shapes)]).tolist()
-        self._places = [slice(a, b) for a, b in itertools.pairwise(edges)]
-        self.size: int = edges[-1]
-
-    def write(self, xp: Any, vector: Array, arrays: Sequence[Array], factors: Sequence[float]) -> None:
-        """Fill a vector with arrays, the first of them times factors."""
-        for k, (array, place) in enumerate(zip(arrays, self._places, strict=True)):
-            part = vector[place]
-            part[...] = xp.reshape(array, (-1,))
-            if k < len(factors):
-                part *= factors[k]
-
-    def read(self, xp: Any, vector: Array) -> list[Array]:
-        """Return views of the arrays in a vector."""
-        return [xp.reshape(vector[place], shape) for place, shape in zip(self._places, self._shapes, strict=True)]
