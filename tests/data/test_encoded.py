@@ -9,6 +9,7 @@ import xpnn
 from xpnn.accel.numpy_ops import NumpyOps
 from xpnn.data import EncodedRows, TableEncoder
 from xpnn.data import encoder as encoders
+from xpnn.errors import DataError
 from xpnn.tabular import TabularRegressor
 
 N = 240
@@ -120,3 +121,14 @@ def test_an_estimator_learns_the_same_from_packed_rows(table, monkeypatch, optio
     packed = fit()
     for a, b in zip(packed, matrix, strict=True):
         assert a.tobytes() == b.tobytes()
+
+
+def test_rows_are_named_where_they_lie(table):
+    some = np.array([5, 60, 61, 200, 7])
+    taken = {name: column[some] for name, column in table.items()}
+    by_number, by_copy = TableEncoder(bins=4), TableEncoder(bins=4)
+    assert by_number.fit(table, rows=some).to_dict() == by_copy.fit(taken).to_dict()
+    np.testing.assert_array_equal(by_number.rows(table, some).packed, by_copy.rows(taken).packed)
+    np.testing.assert_array_equal(by_number.encode(table, some), by_copy.transform(taken))
+    with pytest.raises(DataError, match="at least one column and one row"):
+        TableEncoder().fit(table, rows=some[:0])
