@@ -104,6 +104,24 @@ def test_arrays(tmp_path):
     assert done.out.splitlines()[2].split() == ["labels", "equal", "60"]
 
 
+def test_the_model_and_other_files_are_not_overwritten(trained, tmp_path):
+    folder, _ = trained
+    model = folder / "model.safetensors"
+    before = model.read_bytes()
+    for given in (folder, model):
+        refused(run("export", given, "--onnx", model), "got '.*model.safetensors', which is the model. Name another")
+    assert model.read_bytes() == before
+    same = str(tmp_path / "m")
+    refused(
+        run("export", folder, "--onnx", same, "--python", same),
+        "expected a file for each format, got '.*m' for several",
+    )
+    (tmp_path / "none.csv").write_text("a,kind\n")
+    done = run("export", folder, "--python", same, "--rows", tmp_path / "none.csv")
+    assert done.status == 2
+    assert not (tmp_path / "m").exists()
+
+
 @pytest.mark.parametrize("kind", ["network", "trainer"])
 def test_networks_and_trainers(kind, tmp_path):
     """Features go in, outputs come out, and where the loss is known what it makes of them."""

@@ -112,6 +112,7 @@ def test_comments_everywhere_where_they_are_named(write):
     table = load_csv(write(text), comment="%")
     assert [table.cells[name].tolist() for name in table.names] == [["1", "3"], ["u\n%v", "y"]]
     assert load_csv(write("a,b\n%x\n1,2\n"), comment="%").n_rows == 1
+    assert load_csv(write("%exported\na;b\n1;2\n"), comment="%").names == ["a", "b"]  # the delimiter is told below it
     with pytest.raises(OptionError, match=r"expected a comment of one character, or '', got '//'"):
         load_csv(write(text), comment="//")
 

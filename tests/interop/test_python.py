@@ -18,7 +18,7 @@ import xpnn
 from xpnn.cli import main
 from xpnn.data import Standardizer
 from xpnn.data.targets import NumberTargets
-from xpnn.errors import OptionError
+from xpnn.errors import OptionError, ShapeError
 from xpnn.tabular import TabularClassifier, TabularRegressor
 
 QUICK = {"preset": "quick", "epochs": 1, "hidden": (8,), "random_state": 0}
@@ -199,6 +199,16 @@ def test_what_answers_otherwise_is_not_written(classifier, tmp_path, monkeypatch
         model.to_python(tmp_path / "m.py", rows=table)
     assert not (tmp_path / "m.py").exists()
     assert model.to_python(tmp_path / "m.py", check=False) is None
+
+
+def test_rows_and_losses_that_are_none_are_refused(tmp_path):
+    net = xpnn.mlp([3, 2])
+    for write in (net.to_python, net.to_c, net.to_onnx):
+        with pytest.raises(OptionError, match="expected loss to be a loss such as"):
+            write(tmp_path / "net", loss="ce")
+    with pytest.raises(ShapeError, match="expected rows to compare on, got none"):
+        net.to_python(tmp_path / "net", rows=np.zeros((0, 3), np.float32))
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_program_says_how_it_is_called(classifier, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 from pages import SERVING, run, runnable
 from places import PROJECT
@@ -19,6 +21,8 @@ def test_every_package_has_a_recipe():
 def test_a_recipe(package, tmp_path, monkeypatch):
     for need in (package, "pandas", "onnxruntime", *NEEDED.get(package, ())):
         pytest.importorskip(need)
+    if package == "pyspark" and not shutil.which("java"):
+        pytest.skip("needs Java")
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {"__name__": "__main__"}
     for block in runnable(PAGE):

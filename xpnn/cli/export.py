@@ -64,9 +64,7 @@ def run_export(args: argparse.Namespace) -> int:
     asked = {name: getattr(args, name) for name in _FORMATS if getattr(args, name) is not None}
     if not asked:
         raise OptionError("expected a format and a file, got none. Add --onnx FILE, --c FILE or --python FILE.")
-    for path in asked.values():
-        if Path(path).expanduser().is_dir():
-            raise OptionError(f"expected a file to write, got the folder {path!r}. Name a file in it.")
+    _check_files(args.model, list(asked.values()))
     if args.no_check and "onnx" in asked:
         raise OptionError("--no-check: expected C or Python alone, got --onnx, which is always checked. Leave one out.")
     model, loss = _model(args.model)
@@ -86,6 +84,18 @@ def run_export(args: argparse.Namespace) -> int:
         if check is not None:
             print(check)
     return 0
+
+
+def _check_files(model: str, paths: list[str]) -> None:
+    """Refuse files that cannot be written, or would take the place of the model or of each other."""
+    files = [Path(path).expanduser().resolve() for path in paths]
+    for path, file in zip(paths, files, strict=True):
+        if file.is_dir():
+            raise OptionError(f"expected a file to write, got the folder {path!r}. Name a file in it.")
+        if file == model_file(model).resolve():
+            raise OptionError(f"expected a file to write, got {path!r}, which is the model. Name another.")
+        if files.count(file) > 1:
+            raise OptionError(f"expected a file for each format, got {path!r} for several. Name different ones.")
 
 
 def _model(path: str) -> tuple[Predictor | Sequential, Loss | None]:

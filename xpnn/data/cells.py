@@ -173,9 +173,13 @@ def find_preamble(text: str, comment: str = "") -> Preamble:
 
 
 # -- rows ---------------------------------------------------------------------------------------------------------
-def guess_delimiter(text: str, known: Collection[str] = ()) -> str:
-    """Choose the delimiter that cuts the most `known` names out of the first row, then the most rows like the first."""
-    sample = [line for line in text[:_HEAD].splitlines() if line.strip()][:_SAMPLE]
+def guess_delimiter(text: str, known: Collection[str] = (), comment: str = "") -> str:
+    """Choose the delimiter that cuts the most `known` names out of the first row, then the most rows like the first.
+
+    Lines that begin with `comment` are no rows.
+    """
+    lines = (line for line in text[:_HEAD].splitlines() if not (comment and line.startswith(comment)))
+    sample = [line for line in lines if line.strip()][:_SAMPLE]
     best, most = ",", (0, 0)
     for delimiter in _DELIMITERS:
         rows = list(csv.reader(sample, delimiter=delimiter, skipinitialspace=True))

@@ -53,7 +53,7 @@ class _Text:
         self.notes += preamble.notes
         delimiter = self.delimiter
         if delimiter == "auto":
-            delimiter = preamble.delimiter or guess_delimiter(head[preamble.characters :], self.known)
+            delimiter = preamble.delimiter or guess_delimiter(head[preamble.characters :], self.known, self.comment)
             if delimiter != "," and preamble.delimiter is None:
                 self.notes.append(f"the delimiter is a {_DELIMITER_NAMES[delimiter]}")
         return delimiter, preamble.characters, preamble.lines

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import OptionError
+from ..errors import OptionError, ShapeError
 from .subject import Subject
 
 __all__ = ["ROWS", "Check", "compare"]
@@ -89,10 +89,16 @@ def compare(
     ------
     OptionError
         If a label is another where that is no matter of rounding, or a number is further off.
+    ShapeError
+        If there are no rows.
     """
     wanted = subject.answers(rows)
-    got = {name: np.asarray(value) for name, value in compute(subject.columns(rows)).items()}
     n = len(next(iter(wanted.values())))
+    if n == 0:
+        raise ShapeError(
+            "export: expected rows to compare on, got none. Pass some, or leave them out: some are made up."
+        )
+    got = {name: np.asarray(value) for name, value in compute(subject.columns(rows)).items()}
     differ, agreed = None, True
     differences: dict[str, float] = {}
     for name, truth in wanted.items():

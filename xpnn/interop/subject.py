@@ -88,6 +88,10 @@ def subject_of(model: Any, *, loss: Loss | None = None, coverage: float | None =
             f"export: coverage= expects a model of numbers with held-out rows to vouch for its intervals, got "
             f"{type(model).__name__} without. Leave it away."
         )
+    if loss is not None and not isinstance(loss, Loss):
+        raise OptionError(
+            f"export: expected loss to be a loss such as xpnn.CrossEntropy(), got {loss!r:.100}. Pass one."
+        )
     if isinstance(model, Sequential):
         return _of_network(_on_host(model), loss)
     if loss is not None:
