@@ -95,6 +95,22 @@ def test_an_error_on_one_ends_on_all_and_names_the_rank(engine, scenario, text, 
     assert text in said or (engine == "mpi" and own.get(scenario, text) in said), said
 
 
+@pytest.mark.parametrize(
+    ("scenario", "text"),
+    [
+        ("raises before", "rank 1 of 3 has failed: ValueError: no such table"),
+        ("ends before", "rank 1 of 3 has ended, while rank"),
+    ],
+)
+def test_a_script_that_ends_early_on_one_process_ends_on_all(scenario, text, tmp_path, monkeypatch):
+    """Also where nobody thought of `python -m mpi4py`."""
+    monkeypatch.setattr(sys.modules[__name__], "launcher", lambda engine, size, made=launcher: made(engine, size)[:-2])
+    done, seconds = start("mpi", 3, scenario, tmp_path)
+    assert done.returncode != 0
+    assert seconds < WITHIN
+    assert text in done.stderr, done.stdout + done.stderr
+
+
 def test_a_killed_process_ends_all_and_training_goes_on_with_fewer(expected, tmp_path):
     """At random moments; to the bits of the run that nobody killed."""
     for k in range(12):

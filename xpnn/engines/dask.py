@@ -39,6 +39,7 @@ from ..backend import to_numpy
 from ..data import TableEncoder, TableSummary
 from ..data.scaling import gather_moments
 from ..distributed import Alone, Group
+from ..distributed.group import words_of
 from ..distributed.sockets import SocketGroup, join, listen
 from ..distributed.tree import cuts
 from ..errors import DataError, DTypeError, OptionError, ProcessError
@@ -174,7 +175,7 @@ def _work(
         job: _Job | _EstimatorJob = pickle.loads(payload)
         return job.run(group, held)
     except BaseException as error:
-        group.fail(f"{type(error).__name__}: {error}")
+        group.fail(words_of(error))
         raise
     finally:
         _close(token, worker)

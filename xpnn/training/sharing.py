@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -17,7 +18,8 @@ import numpy as np
 from .._typing import Array
 from ..arguments import count
 from ..backend import to_numpy
-from ..distributed.group import Alone, Group, agree, together
+from ..distributed.check import own_version
+from ..distributed.group import Alone, Group, agree, together, words_of
 from ..distributed.shards import ShardedRows
 from ..distributed.tree import Tree
 from ..errors import DivergenceError, OptionError, ProcessError
@@ -41,7 +43,14 @@ from .step import Step, Tally, Training
 __all__ = ["ShardedSteps", "Sharing"]
 
 _SLOW = SlowWay("steps are not recorded", logging.INFO)
-_HINT = "Make the network with the same seed everywhere, or load the same file, and pass the same data and options."
+_HINT = (
+    "Make the network with the same seed everywhere, or load the same file, and pass the same options and the same "
+    "rows, of which each process takes its share; rows of its own alone go into xpnn.distributed.ShardedRows."
+)
+# What a trainer computes with, beside the network and the optimizer; and of how many rows the numbers are compared.
+_COMPUTED_WITH = ("seed", "loss", "schedule", "dropout_schedule", "weight_decay_schedule", "regularizer", "clip_norm",
+                  "clip_value")  # fmt: skip
+_COMPARED_ROWS = 64
 
 
 class Sharing:
@@ -61,6 +70,11 @@ class Sharing:
                 raise OptionError(
                     f"fit: expected shards to be left out, or {n}, the number of shards of the data, got {shards!r}. "
                     "Leave it out."
+                )
+            if n < self.group.size:
+                raise OptionError(
+                    f"fit: expected at least as many shards as processes, got data in {n} for {self.group.size} "
+                    "processes. Start fewer, or cut the data into more shards: files, chunks or partitions."
                 )
             shards = n
         self.sync_every = None if sync_every is None else count(sync_every, "fit", "sync_every")
@@ -113,18 +127,22 @@ class Sharing:
             if group.size > 1 and error is not self._common:
                 error.add_note(f"This is rank {group.rank} of {group.size}.")
                 if not isinstance(error, ProcessError | DivergenceError):
-                    group.fail(f"{type(error).__name__}: {error}")
+                    group.fail(words_of(error))
             raise
 
-    def begin(self, fit: Fitting, **options: Any) -> None:
+    def begin(self, fit: Fitting, train: Feed | ShardFeeds, valid: Feed | ShardFeeds | None, **options: Any) -> None:
         """Raise ProcessError unless all processes begin with the same weights, data and options."""
         if self.group.size == 1:
             return
+        options |= {name: getattr(fit, name) for name in _COMPUTED_WITH}
+        options |= {"metrics": [metric.name for metric in fit.metrics], "xpnn": own_version()}
+        options |= {"data": _rows_key(train), "validation data": _rows_key(valid)}
         optimizer = fit.optimizer
         state = digest_of(optimizer.t, [optimizer.state[name] for name in sorted(optimizer.state)])
         facts = {"weights": weights_key(fit), "optimizer": f"{optimizer} {state.hex()}", "rows": fit.rows_key}
         facts |= {name: str(value) for name, value in options.items()} | {"network": str(fit.net.config())}
         facts |= {"shards": str(self.key), "epochs made": str(fit.epoch), "steps made": str(fit.step)}
+        facts = {name: re.sub(r" at 0x[0-9a-f]+", "", text) for name, text in facts.items()}  # of `object.__repr__`
         short = {name: text if len(text) <= 60 else digest_of(text, []).hex()[:16] for name, text in facts.items()}
         try:
             agree(self.group, short, "fit", _HINT)
@@ -215,6 +233,14 @@ class Sharing:
 def weights_key(fit: Fitting) -> str:
     """Return what tells weights and buffers of a network apart from others."""
     return digest_of((), [fit.net.store.values, fit.net.store.buffers]).hex()[:16]
+
+
+def _rows_key(feed: Feed | ShardFeeds | None) -> str:
+    """Return what tells rows that all processes hold apart from others: by some of them, as there may be many."""
+    if feed is None or isinstance(feed, ShardFeeds):
+        return "none"
+    some = np.unique(np.linspace(0, len(feed) - 1, min(len(feed), _COMPARED_ROWS)).astype(np.int64))
+    return digest_of((), [array for x, y, _ in feed.blocks(some, [0, len(some)]) for array in (x, y)]).hex()[:16]
 
 
 class ShardedSteps:

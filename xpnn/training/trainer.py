@@ -283,7 +283,7 @@ class Trainer(Recordable):
                 self._sharing = sharing
                 self.rows_key = key_of(train, batch_size, shuffle=shuffle, shards=sharing.key)
                 self._full_batch = plan_full_batch(self, train, batch_size, graph, sharing.shards)
-            sharing.begin(self, epochs=epochs, validated=valid is not None)
+            sharing.begin(self, train, valid, epochs=epochs, validated=valid is not None)
             return self._fit(train, valid, epochs, batch_size, shuffle, graph)
 
     def _fit(self, train: Feed, valid: Feed | None, epochs: int, batch_size: int, shuffle: bool, graph: Any) -> History:
