@@ -17,7 +17,10 @@ from .look import Look, look_at
 if TYPE_CHECKING:
     from .trainer import Trainer
 
-__all__ = ["Diagnose", "DiagnosisWarning", "Finding", "diagnose", "judge"]
+__all__ = ["OF_CURVES", "Diagnose", "DiagnosisWarning", "Finding", "diagnose", "judge"]
+
+#: What is found in a history alone.
+OF_CURVES = frozenset({"oscillating", "too slow", "diverging", "still improving", "overfitting", "underfitting"})
 
 
 class DiagnosisWarning(UserWarning):
