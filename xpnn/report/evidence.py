@@ -112,29 +112,29 @@ def collect_evidence(
         found["importance"] = quality.importance(predictor, raw, y, found["all_columns"], seed)
     for mistake, detail in zip(mistakes, details, strict=True):
         mistake[name] = detail
-    findings: list[Finding] = []
     if history is not None:
         some = some_rows(len(y), _DIAGNOSED, rng)
         findings = diagnose(history, predictor.net, np.asarray(predictor.inputs(take_rows(raw, some))))
+        found["findings"] = [finding._asdict() for finding in findings]
         found["diagnosed"] = f"the curves, the last gradients, and every layer's outputs for {len(some)} rows"
     if trained is not None:
         compared = compare_baselines(
             predictor, trained.raw, trained.y, raw, y, answers=out, trained=trained.rows, seed=seed
         )
         found["baselines"] = {**compared._asdict(), "baselines": [each._asdict() for each in compared.baselines]}
-        findings = _of_one_mind(findings, compared)
-    if history is not None:
-        found["findings"] = [finding._asdict() for finding in findings]
+        if history is not None:
+            found["findings"] = _of_one_mind(found["findings"], compared)
     return found
 
 
-def _of_one_mind(findings: list[Finding], compared: Comparison) -> list[Finding]:
+def _of_one_mind(findings: list[dict[str, str]], compared: Comparison) -> list[dict[str, str]]:
     """Let a comparison on scored rows decide whether a network is useless: a history tells less of it."""
-    known = [finding for finding in findings if finding.name == "useless"]
-    if compared.useful or known:
-        return [finding for finding in findings if not (compared.useful and finding.name == "useless")]
+    if compared.useful:
+        return [finding for finding in findings if finding["name"] != "useless"]
+    if any(finding["name"] == "useless" for finding in findings):
+        return findings
     advice = "See what the simple models reach: where they learn something, the training went wrong."
-    return [*findings, Finding("useless", compared.sentences()[0], advice)]
+    return [*findings, Finding("useless", compared.sentences()[0], advice)._asdict()]
 
 
 def _coverage(predictor: Predictor, raw: Any, truth: np.ndarray, guess: np.ndarray) -> dict[str, Any]:
