@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer epochs, for tests")
     parser.add_argument("--out", default="runs/diagnosis", help="folder for the picture")
     args = parser.parse_args()
-    epochs = 30 if args.quick else 80
+    epochs = 50 if args.quick else 80
 
     X, y = xpnn.data.make_moons(600, noise=0.2, seed=0)
     few, others = slice(0, 60), slice(200, 600)

@@ -20,7 +20,10 @@ from xpnn.inspection import permutation_importance, worst_groups
 from xpnn.intervals import Intervals
 from xpnn.predictor import Predictor
 from xpnn.report import Trained, collect_evidence, comparison_of, quality, read_run, write_report
+from xpnn.report.card import write_card
+from xpnn.report.comparison import write_comparison
 from xpnn.report.contents import misfit_in_run
+from xpnn.report.page import findings
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -253,6 +256,59 @@ def test_a_useless_network_says_so_at_the_top(runs):
     assert text.index(sentence) < text.index("Always answering the mean of these rows")
     assert 'class="useless"' in (runs["useless"][0] / "report.html").read_text()
     assert 'class="useless"' not in (runs["numbers"][0] / "report.html").read_text()
+
+
+def test_a_useless_network_is_called_so_everywhere(runs, tmp_path):
+    """On the terminal, at the top of the page and of the card, beside other runs, and among the findings."""
+    folder, printed = runs["useless"]
+    sentence = comparison_of(evidence_of(folder)["baselines"]).sentences()[0]
+    assert sentence in printed
+    (found,) = [f for f in evidence_of(folder)["findings"] if f["name"] == "useless"]
+    assert found["evidence"] == sentence
+    assert "Useless." in text_of(folder)
+    card = write_card(read_run(folder), tmp_path / "card.md").read_text()
+    assert card.index(sentence) < card.index("## Use")
+    write_comparison([read_run(folder), read_run(runs["numbers"][0])], tmp_path / "report.html")
+    assert sentence in text_of(tmp_path)
+    assert "useless" not in [
+        f["name"] for kind in ("numbers", "classes") for f in evidence_of(runs[kind][0])["findings"]
+    ]
+
+
+def test_simple_models_decide_whether_a_network_is_useless():
+    """A history of few rows may say so of one that scored rows speak for."""
+    X, y = xpnn.data.make_moons(400, noise=0.1, seed=0)
+    net = xpnn.mlp([2, 16, 2], "tanh", seed=0)
+    xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.Adam(lr=0.02)).fit(X[:200], y[:200], epochs=30)
+    predictor = Predictor(net, xpnn.CrossEntropy(), ClassTarget().fit(y))
+    history = xpnn.History([{"epoch": e, "loss": 0.7 + 0.1 / e, "accuracy": 0.5} for e in range(1, 9)])
+    trained = Trained(X[:200], y[:200], 200)
+    alone = collect_evidence(predictor, X[200:], y[200:], history=history)
+    beside = collect_evidence(predictor, X[200:], y[200:], history=history, trained=trained)
+    assert "useless" in [f["name"] for f in alone["findings"]]
+    assert "useless" not in [f["name"] for f in beside["findings"]]
+
+
+def test_what_an_older_version_found_in_the_curves_is_looked_at_again(runs):
+    """Stale advice is not shown: it stopped early, and its waves are of a loss next to nothing."""
+    found = read_run(runs["numbers"][0])
+    stale = [xpnn.training.Finding(n, "seen.", "do.")._asdict() for n in ("overfitting", "oscillating", "dead units")]
+    kept = dataclasses.replace(found, evidence={**found.evidence, "findings": stale})
+    assert [f["name"] for f in findings(kept)] == ["overfitting", "oscillating", "dead units"]
+    older = dataclasses.replace(kept, info={**kept.info, "versions": {"xpnn": "0.0.1"}})
+    assert [f["name"] for f in findings(older)] == ["dead units"]
+
+
+def test_a_run_that_stopped_early_is_not_told_to(runs, tmp_path):
+    folder = shutil.copytree(runs["numbers"][0], tmp_path / "run")
+    found = read_run(folder)
+    assert found.history.restored == (found.info["best_epoch"] < len(found.history))
+    rows = [{"epoch": e, "loss": 1 / e, "val_loss": 0.5 + 0.05 * e} for e in range(1, 11)]
+    history = xpnn.History(rows)
+    older = dataclasses.replace(found, history=history, evidence=None)
+    assert "overfitting" in [f["name"] for f in findings(older)]
+    history.restored = True
+    assert "overfitting" not in [f["name"] for f in findings(older)]
 
 
 def test_groups_columns_and_probabilities_are_told(runs):

@@ -46,7 +46,6 @@ def baselines(found: Mapping[str, Any], threshold: float | None) -> dict[str, An
         note += f" Here all answer with the likelier class, not by the network's threshold of {number(threshold)}."
     return {
         "sentences": comparison.sentences(),
-        "useful": comparison.useful,
         "header": header,
         "rows": rows,
         "note": note,

@@ -18,7 +18,7 @@ from ..errors import DataError
 from ..files import PathLike, atomic_path
 from .answers import baselines, calibration_lead, coverage_lead, groups, importance
 from .markdown import code, front_matter, table, text
-from .page import cautions, context, each_class, findings, settings, showing
+from .page import cautions, context, each_class, findings, settings, showing, useless
 from .run import Run
 from .words import count, duration, number, option, percent, sentence, value
 
@@ -86,7 +86,8 @@ def _lines(run: Run) -> list[str]:
         ("What it leans on", _leans(run)),
         ("Training", _training(run)),
     ]
-    said = [text(line) for line in (sentence(run.info), *context(run))]
+    warning = useless(run)
+    said = [text(line) for line in (sentence(run.info), *([warning] if warning else []), *context(run))]
     head = [*front_matter(_front(run), _LICENSE), "", f"# {text(run.name)}", "", _what(run), "", *_paragraphs(said)]
     for name, lines in parts:
         if lines:

@@ -11,7 +11,7 @@ from ..confidence import wilson
 from ..errors import OptionError
 from ..files import PathLike
 from . import charts
-from .page import PANELS, cautions, check_requirements, facts, findings, keys, render, settings, showing
+from .page import PANELS, cautions, check_requirements, facts, findings, keys, render, settings, showing, useless
 from .run import Run
 from .words import number, option, sentence, value
 
@@ -47,12 +47,17 @@ def _contents(runs: Sequence[Run]) -> dict[str, Any]:
         "best": None if caution else best,
         "chance": not caution and best is not None and _may_be_chance(runs),
         "fact_names": list(dict.fromkeys(name for fact in known for name in fact)),
-        "runs": list(zip(labels, known, [" ".join([sentence(run.info), *cautions(run)]) for run in runs], strict=True)),
+        "runs": list(zip(labels, known, map(_said, runs), strict=True)),
         "findings": list(zip(labels, map(findings, runs), strict=True)),
         "curves": _curves(labels, runs),
         "differing": [(name, given) for name, given in rows if len(set(given)) > 1],
         "same": [(name, given[0]) for name, given in rows if len(set(given)) == 1],
     }
+
+
+def _said(run: Run) -> str:
+    """Say how good a run is, and why that may be less than it seems."""
+    return " ".join(filter(None, [sentence(run.info), useless(run), *cautions(run)]))
 
 
 def _labels(runs: Sequence[Run]) -> list[str]:

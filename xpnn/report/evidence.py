@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backend import to_numpy
-from ..baselines import compare_baselines
+from ..baselines import Comparison, compare_baselines
 from ..data.arrays import some_rows, take_rows
 from ..data.encoder import TableEncoder
 from ..data.targets import ClassTarget
 from ..errors import OptionError, ShapeError
 from ..predictor import Predictor
-from ..training import History, diagnose
+from ..training import Finding, History, diagnose
 from . import quality
 
 __all__ = ["FORMAT", "Trained", "collect_evidence"]
@@ -122,7 +122,19 @@ def collect_evidence(
             predictor, trained.raw, trained.y, raw, y, answers=out, trained=trained.rows, seed=seed
         )
         found["baselines"] = {**compared._asdict(), "baselines": [each._asdict() for each in compared.baselines]}
+        if history is not None:
+            found["findings"] = _of_one_mind(found["findings"], compared)
     return found
+
+
+def _of_one_mind(findings: list[dict[str, str]], compared: Comparison) -> list[dict[str, str]]:
+    """Let a comparison on scored rows decide whether a network is useless: a history tells less of it."""
+    if compared.useful:
+        return [finding for finding in findings if finding["name"] != "useless"]
+    if any(finding["name"] == "useless" for finding in findings):
+        return findings
+    advice = "See what the simple models reach: where they learn something, the training went wrong."
+    return [*findings, Finding("useless", compared.sentences()[0], advice)._asdict()]
 
 
 def _coverage(predictor: Predictor, raw: Any, truth: np.ndarray, guess: np.ndarray) -> dict[str, Any]:

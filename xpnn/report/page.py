@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import __version__
 from ..confidence import wilson
 from ..config import reading
 from ..data.audit import AuditFinding, leaks
@@ -19,8 +20,10 @@ from ..files import PathLike, atomic_path
 from ..metrics import mode_of, most_confused, per_class
 from ..optional import PACKAGES, needs
 from ..training import Finding, diagnose
+from ..training.diagnosis import OF_CURVES
 from . import charts
 from .answers import answers
+from .quality import comparison_of
 from .run import Run
 from .words import count, duration, number, option, percent, sentence, value
 
@@ -36,6 +39,7 @@ __all__ = [
     "render",
     "settings",
     "showing",
+    "useless",
     "write_report",
 ]
 
@@ -94,6 +98,7 @@ def _contents(run: Run) -> dict[str, Any]:
         "title": run.name,
         "headline": sentence(run.info),
         "context": context(run),
+        "useless": useless(run),
         "facts": facts(run),
         "findings": findings(run),
         "diagnosed": evidence.get("diagnosed", "the curves"),
@@ -171,11 +176,17 @@ def settings(run: Run) -> dict[str, Any]:
 
 
 def findings(run: Run) -> list[dict[str, str]]:
-    """Return the diagnosis made beside the data; of older runs what the curves alone tell."""
-    if run.evidence is not None and "findings" in run.evidence:
-        found = [Finding(**finding) for finding in run.evidence["findings"]]
+    """Return the diagnosis made beside the data; of runs without one what the curves tell.
+
+    What another version of xpnn found in the curves is told only if it is found in them now.
+    """
+    if run.evidence is None or "findings" not in run.evidence:
+        found = diagnose(run.history, run.predictor.net)
     else:
-        found = diagnose(run.history)
+        found = [Finding(**finding) for finding in run.evidence["findings"]]
+        if run.info["versions"].get("xpnn") != __version__:
+            now = {finding.name for finding in diagnose(run.history, run.predictor.net)}
+            found = [finding for finding in found if finding.name not in OF_CURVES - now]
     return [{"name": f.name, "evidence": _upper(f.evidence), "advice": _upper(f.advice)} for f in found]
 
 
@@ -190,6 +201,13 @@ def _audit(run: Run) -> list[dict[str, str]]:
         }
         for f in found
     ]
+
+
+def useless(run: Run) -> str | None:
+    """Return that a network is no better than a constant, in a sentence; None where it is, or nothing is known."""
+    found = (run.evidence or {}).get("baselines")
+    comparison = comparison_of(found) if found else None
+    return None if comparison is None or comparison.useful else comparison.sentences()[0]
 
 
 def cautions(run: Run) -> list[str]:

@@ -68,6 +68,7 @@ def read_run(folder: PathLike) -> Run:
         raise FileFormatError(
             f"{path / lacking[0]}: expected what xpnn train writes, got something else for {lacking[1]}. Train again."
         )
+    history.restored = 0 < (info.get("best_epoch") or 0) < len(history)  # nobody who stopped early is told to
     files = _files(info.get("run"))
     _check_one_run(path, info, predictor, evidence, files)
     # What an older run left is no picture of this one.

@@ -4,32 +4,23 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .._typing import Array
-from ..backend import to_numpy
 from ..errors import OptionError
-from ..layers import Layer, ReLU, Residual, Sigmoid, Tanh
 from ..model import Sequential
 from .callbacks import Callback, EarlyStopping
 from .history import History
+from .look import Look, look_at
 
 if TYPE_CHECKING:
     from .trainer import Trainer
 
-__all__ = ["Diagnose", "DiagnosisWarning", "Finding", "diagnose"]
+__all__ = ["OF_CURVES", "Diagnose", "DiagnosisWarning", "Finding", "diagnose", "judge"]
 
-
-# What is found is the cause of these too, and their advice would lead away from its own.
-_EXPLAINS = {
-    "dead units": ("underfitting",),
-    "diverging": ("useless",),
-    "exploding gradients": ("too slow", "useless"),
-    "useless": ("underfitting", "unfinished"),
-}
+#: What is found in a history alone.
+OF_CURVES = frozenset({"oscillating", "too slow", "diverging", "still improving", "overfitting", "underfitting"})
 
 
 class DiagnosisWarning(UserWarning):
@@ -62,6 +53,8 @@ def diagnose(history: History, net: Sequential | None = None, X: Any = None) -> 
 
     What needs no remedy is not told: waves of a loss that is next to nothing, or a validation loss that rose before
     `xpnn.EarlyStopping` brought the best weights back.  A network that is no better than guessing is called useless.
+    Where the loss still falls at most of its mean pace the advice is to train longer; where validation rows get worse
+    while training rows get better, among others, a simpler network.
 
     Parameters
     ----------
@@ -88,122 +81,218 @@ def diagnose(history: History, net: Sequential | None = None, X: Any = None) -> 
             f"diagnose: expected a History, got {type(history).__name__}. "
             "Pass trainer.history, and trainer.net beside it."
         )
-    found = _curves(history) + _useless(history, net, X)
-    if net is not None:
-        found += _gradients(net)
-        if X is not None:
-            found += _outputs(net, X)
-    hidden = {name for finding in found for name in _EXPLAINS.get(finding.name, ())}
-    return [finding for finding in found if finding.name not in hidden]
+    return judge(history, None if net is None else look_at(net, X))
 
 
-def _curves(history: History) -> list[Finding]:
-    loss = [float(v) for v in history["loss"]] if "loss" in history else []
-    if len(loss) < 5:
-        return []
-    found = _course(loss)
-    if "val_loss" in history and not history.restored:
-        found += _overfitting(loss, [float(v) for v in history["val_loss"]])
+def judge(history: History, look: Look | None = None) -> list[Finding]:
+    """Return what a history, and a look at its network, show; `diagnose` for those who kept no network."""
+    run, found = _Run.of(history), []
+    if run is not None:
+        found = _curves(run, look)
+        found += _useless(run, look, any(f.name == "still improving" for f in found))
+    return found if look is None else found + _gradients(look) + _outputs(look)
+
+
+class _Run(NamedTuple):
+    """The columns of a history that are judged, of at least five epochs; None for what it does not hold."""
+
+    loss: list[float]
+    watched: list[float]  # the loss of validation rows where there are any, of training rows if not
+    score: str | None  # accuracy or r2
+    train: float  # that score at the end
+    held_out: float  # and of validation rows, where there are any
+    steepness: float  # the last gradients' norms over the first ones'
+    restored: bool
+
+    @classmethod
+    def of(cls, history: History) -> _Run | None:
+        loss = [float(v) for v in history["loss"]] if "loss" in history else []
+        if len(loss) < _FEWEST:
+            return None
+        watched = [float(v) for v in history["val_loss"]] if "val_loss" in history else loss
+        score = next((name for name in ("accuracy", "r2") if name in history), None)
+        train = held_out = math.nan
+        if score is not None:
+            train = float(history[score][-1])
+            held_out = float(history[f"val_{score}"][-1]) if f"val_{score}" in history else train
+        norms = [float(v) for v in history["grad_norm"]] if "grad_norm" in history else [1.0]
+        k = _last(norms)
+        steepness = sum(norms[-k:]) / sum(norms[:k]) if sum(norms[:k]) > 0 else 0.0
+        return cls(loss, watched, score, train, held_out, steepness, history.restored)
+
+    @property
+    def validated(self) -> bool:
+        return self.watched is not self.loss
+
+    def done(self, look: Look | None) -> bool:
+        """Whether there is next to nothing left to learn; where one class is common, accuracy does not say it."""
+        common = look is not None and look.rows > 0 and max(look.answers) > 0.9 * look.rows
+        return self.held_out >= 0.98 and not (self.score == "accuracy" and common)
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether the mean loss of the last epochs is hardly below that of the ones before."""
+        k = _last(self.loss)
+        before, after = float(np.mean(self.loss[-2 * k : -k])), float(np.mean(self.loss[-k:]))
+        return before - after < _STANDS * abs(before)
+
+    def guessing(self, look: Look | None) -> float:
+        """Return the loss of one who does not look at the inputs, as far as it is known; else that of the start."""
+        if self.score == "r2" and self.train < 1:
+            return self.loss[-1] / (1 - self.train)
+        known = self.score == "accuracy" and look is not None
+        return math.log(max(look.n_out, 2)) if known and look is not None else abs(self.loss[0])
+
+
+#: Curves are judged from so many epochs on.
+_FEWEST = 5
+#: A loss that fell by no more than this share stands still.
+_STANDS = 0.02
+#: A curve that moves at so much of its mean pace has not come to its end.
+_STEADY = 0.55
+
+
+def _last(curve: list[float]) -> int:
+    """Return how many epochs the end of a run is: a fifth, and no fewer than two."""
+    return max(len(curve) // 5, 2)
+
+
+def _curves(run: _Run, look: Look | None) -> list[Finding]:
+    course = _course(run, look)
+    if course and course[0].name != "too slow":
+        return course  # while the rate is too large, the rest is chance
+    found = course or _unfinished(run, look)
+    if run.validated and not run.restored and not run.done(look):
+        found = found + _overfitting(run.loss, run.watched)
     # A loss that has not begun to fall, on a slope as steep as at first, says nothing of what the network could learn.
-    not_begun = any(f.name == "too slow" for f in found)
-    if "grad_norm" in history:
-        not_begun &= history["grad_norm"][-1] > 0.5 * history["grad_norm"][0]
-    name = "val_accuracy" if "val_accuracy" in history else "accuracy"
-    if "accuracy" in history and not not_begun:
-        found += _underfitting(loss, history["accuracy"][-1], history[name][-1])
-    scores = [history[name][-1] for name in ("val_accuracy", "accuracy", "val_r2", "r2") if name in history]
-    if not found and not history.restored and not (scores and scores[0] >= 0.9):
-        found += _unfinished(loss, [float(v) for v in history["val_loss"]] if "val_loss" in history else loss)
-    return found
+    return found + _underfitting(run) if not course or run.steepness < 0.5 else found
 
 
-def _course(loss: list[float]) -> list[Finding]:
+def _course(run: _Run, look: Look | None) -> list[Finding]:
     """Whether the loss turns to and fro, hardly falls, or rises."""
+    loss = run.loss
     falls = loss[0] - loss[-1]
-    changes = np.diff(loss[-10:])
-    turns = int((changes[1:] * changes[:-1] < 0).sum())
-    swing = float(np.abs(changes).mean()) / max(abs(float(np.mean(loss[-10:]))), 1e-12)
-    # Waves that are large beside a loss next to nothing are small beside the way that it has come.
-    matters = float(np.abs(changes).mean()) > 0.05 * abs(loss[0])
-    if turns >= 0.6 * (len(changes) - 1) and swing > 0.1 and matters:
-        seen = f"the loss turned {turns} times in {len(changes)} epochs and moves by {swing:.0%} an epoch."
+    turns, step, swing = _waves(loss)
+    # A curve of pure noise turns in two epochs of three, so that the size of its waves decides: beside the loss, and
+    # beside what there is to learn, for waves that are large beside a loss next to nothing do no harm. Dropout
+    # makes waves too, which validation rows hardly see.
+    matters = step > 0.02 * min(abs(loss[0]), run.guessing(look)) and not run.done(look)
+    if turns >= 0.6 and swing > 0.15 and matters and _waves(run.watched)[2] > 0.05:
+        epochs = min(len(loss), 10) - 1
+        seen = (
+            f"the loss turned {round(turns * (epochs - 1))} times in {epochs} epochs and moves by {swing:.0%} an epoch."
+        )
         return [Finding("oscillating", seen, "Try a learning rate three times smaller, or a larger batch.")]
-    if 0 <= falls < 0.02 * abs(loss[0]):
+    if 0 <= falls < _STANDS * abs(loss[0]) and not _learnt_at_once(run, look):
         seen = f"the loss fell from {loss[0]:.4g} to {loss[-1]:.4g} in {len(loss)} epochs."
         return [Finding("too slow", seen, "Try a learning rate ten times larger; check that inputs are scaled.")]
-    if falls < -0.1 * abs(loss[0]):
+    # One that rose and comes to rest below twice its start is held there by something else, such as a penalty.
+    if falls < -0.1 * abs(loss[0]) and (falls < -abs(loss[0]) or _pace(loss) > _STEADY):
         seen = f"the loss rose from {loss[0]:.4g} to {loss[-1]:.4g} in {len(loss)} epochs."
         advice = "Try a learning rate ten times smaller; check that inputs and targets are scaled."
         return [Finding("diverging", seen, advice)]
     return []
 
 
+def _waves(curve: list[float]) -> tuple[float, float, float]:
+    """Return in which share of the last epochs a curve turned, how far it moved in each, and beside its mean."""
+    changes = np.diff(curve[-10:])
+    step = float(np.abs(changes).mean())
+    turns = float((changes[1:] * changes[:-1] < 0).mean())
+    return turns, step, step / max(abs(float(np.mean(curve[-10:]))), 1e-12)
+
+
+def _learnt_at_once(run: _Run, look: Look | None) -> bool:
+    """Whether the first epoch taught what there is, so that the loss need not fall any more."""
+    if run.score == "r2":
+        return run.train >= 0.5
+    return run.score == "accuracy" and (run.train >= 0.9 or run.loss[0] < 0.75 * run.guessing(look))
+
+
+def _pace(curve: list[float]) -> float:
+    """Return how fast a curve moves at its end beside its mean pace."""
+    k, way = _last(curve), curve[-1] - curve[0]
+    return (curve[-1] - curve[-1 - k]) / k / (way / (len(curve) - 1)) if way else 0.0
+
+
+def _unfinished(run: _Run, look: Look | None) -> list[Finding]:
+    """Whether the loss still falls about as fast as it did on average.
+
+    A loss that comes nearer to its end by the same share each epoch has a third of its way still to go where its pace
+    is 0.55 of the mean pace: x / (e^x - 1) = 0.55 at x = 1.1, and e^-1.1 = 0.33.
+    """
+    curve, k = run.watched, _last(run.watched)
+    fell = curve[0] - curve[-1] > _STANDS * abs(curve[0]) and curve[-1] <= min(curve)
+    if run.restored or run.done(look) or run.at_rest or not fell or _pace(curve) < _STEADY:
+        return []
+    before = curve[-1 - k]
+    name = "val_loss" if run.validated else "loss"
+    seen = (
+        f"{name} fell from {before:.4g} to {curve[-1]:.4g} in the last {k} of {len(curve)} epochs and is at its best."
+    )
+    return [Finding("still improving", seen, "Train longer.")]
+
+
 def _overfitting(loss: list[float], val: list[float]) -> list[Finding]:
-    best = int(np.argmin(val))
-    # A rise that is small beside the way down is a wave, and not the turn.
-    rose = val[-1] > 1.1 * val[best] and val[-1] - val[best] > 0.1 * (val[0] - val[best])
-    if not (len(val) - 1 - best >= 3 and rose and loss[-1] < loss[best]):
+    best, k = int(np.argmin(val)), _last(val)
+    risen = min(val[-1], float(np.mean(val[-k:]))) > 1.1 * val[best]  # the last epoch alone may be chance
+    if not (len(val) - 1 - best >= 3 and risen and loss[-1] < loss[best]):
         return []
     seen = (
         f"val_loss was best at epoch {best + 1} ({val[best]:.4g}) and is {val[-1]:.4g} now, "
         f"while the loss fell on to {loss[-1]:.4g}."
     )
-    return [Finding("overfitting", seen, "Try EarlyStopping, dropout, weight decay, a simpler model or more data.")]
+    return [Finding("overfitting", seen, "Try EarlyStopping, dropout, weight decay, a simpler network or more data.")]
 
 
-def _useless(history: History, net: Sequential | None, X: Any) -> list[Finding]:
+def _useless(run: _Run, look: Look | None, unfinished: bool) -> list[Finding]:
     """Whether the run ended no better than a guess that does not look at the inputs."""
     advice = "Check that each row has its own target, that inputs are scaled, and try a larger learning rate."
-    if len(history) < 5:
+    if unfinished:
+        advice = "Train longer before you judge it."
+    kind = "val_" if run.validated else ""
+    if run.score == "r2":
+        seen = f"{kind}r2 is {run.held_out:.3f}, and 0 is what always saying the mean reaches."
+        return [Finding("useless", seen, advice)] if run.held_out < 0.02 else []
+    if look is None or run.score is None:
         return []
-    for name in ("val_r2", "r2"):
-        if name in history:
-            score = float(history[name][-1])
-            seen = f"{name} is {score:.3f}, and 0 is what always saying the mean reaches."
-            if name == "val_r2" and "r2" in history and history["r2"][-1] > 0.5:
-                advice = (
-                    "Try a simpler model, fewer columns, weight decay or more data: it has learnt its rows by heart."
-                )
-            return [Finding("useless", seen, advice)] if score < 0.02 else []
-    if net is None or "accuracy" not in history or net.n_out < 2:
-        return []
-    kind = "val_" if "val_loss" in history and "val_accuracy" in history else ""
-    loss, right = float(history[f"{kind}loss"][-1]), float(history[f"{kind}accuracy"][-1])
-    guess = math.log(net.n_out)
-    if loss > 0.98 * guess and right < 1.0 / net.n_out + 0.02:
+    guessing, n_classes, loss, right = run.guessing(look), max(look.n_out, 2), run.watched[-1], run.held_out
+    # What chance gives to so few rows, in 97 of 100 runs.
+    chance = 1 / n_classes
+    luck = 2 * math.sqrt(chance * (1 - chance) / look.rows) if look.rows else 0.0
+    if loss > 0.98 * guessing and right < chance + min(max(luck, 0.02), 0.1):
         seen = f"{kind}accuracy is {right:.3f} and {kind}loss {loss:.4g}; "
-        seen += f"guessing among {net.n_out} classes has {guess:.4g}."
+        seen += f"guessing among {n_classes} classes has {guessing:.4g}."
         return [Finding("useless", seen, advice)]
-    said = np.argmax(to_numpy(net.predict(X)), axis=-1) if X is not None else np.asarray([0, 1])
-    if said.ndim == 1 and len(said) >= 20 and (said == said[0]).all():
-        seen = f"all {len(said)} rows are given class {int(said[0])}, so accuracy ({right:.3f}) is that class's share."
-        return [Finding("useless", seen, "Try class_weight='balanced', more epochs, or better features.")]
-    return []
+    return _one_class(look, loss, right, unfinished)
 
 
-def _underfitting(loss: list[float], train: float, held_out: float) -> list[Finding]:
-    """Whether both accuracies are low, of training rows and of others, and the loss has come to rest."""
-    if not (train < 0.8 and held_out < 0.8 and abs(loss[-4] - loss[-1]) < 0.01 * abs(loss[-1])):
+def _one_class(look: Look, loss: float, right: float, unfinished: bool) -> list[Finding]:
+    """Whether all rows are given one class, and whether probabilities tell them apart all the same."""
+    if look.rows < 20 or look.rows not in look.answers or not 0 < right < 1:
         return []
-    seen = f"accuracy is {train:.3f} on the training rows and the loss has stopped falling ({loss[-1]:.4g})."
+    said = look.answers.index(look.rows)
+    seen = f"all {look.rows} rows are given class {said}, so accuracy ({right:.3f}) is that class's share"
+    # One who always names the same shares has at least their entropy; rows of more than two classes have more.
+    entropy = -right * math.log(right) - (1 - right) * math.log1p(-right)
+    if loss < 0.95 * entropy:
+        advice = "Sort rows by probability, or lower the threshold of the rare class, or try class_weight='balanced'."
+        return [Finding("one class", f"{seen}; their probabilities differ, and tell something.", advice)]
+    advice = "Train longer." if unfinished else "Try class_weight='balanced', more epochs, or better features."
+    return [Finding("useless", f"{seen}.", advice)]
+
+
+def _underfitting(run: _Run) -> list[Finding]:
+    """Whether both scores are low, of training rows and of others, and the loss has come to rest."""
+    low = {"accuracy": 0.8, "r2": 0.5}.get(run.score or "", -math.inf)
+    if not (run.train < low and run.held_out < low and run.at_rest):
+        return []
+    seen = f"{run.score} is {run.train:.3f} on the training rows and the loss has stopped falling ({run.loss[-1]:.4g})."
     return [Finding("underfitting", seen, "Try a wider or deeper network, less regularization, or better features.")]
 
 
-def _unfinished(loss: list[float], held_out: list[float]) -> list[Finding]:
-    """Whether the training ended while the loss, of training rows and of others, fell as it had all along."""
-    fifth = len(loss) // 5
-    if fifth < 4 or loss[-1] < 0.1 * loss[0]:
-        return []
-    for curve in (held_out, loss):
-        before, last = float(np.mean(curve[-2 * fifth : -fifth])), float(np.mean(curve[-fifth:]))
-        if before - last <= 0.1 * (curve[0] - min(curve)):
-            return []
-    seen = f"in the last {fifth} epochs the loss still fell from {before:.4g} to {last:.4g}."
-    return [Finding("unfinished", seen, "Train longer, or try a learning rate three times larger.")]
-
-
-def _gradients(net: Sequential) -> list[Finding]:
-    sizes = {name: _root_mean_square(net.grads[name]) for name in net.store.matrices()}
+def _gradients(look: Look) -> list[Finding]:
+    sizes = look.gradients
     if len(sizes) < 3 or not any(sizes.values()):
         return []
     (first, low), (last, high) = next(iter(sizes.items())), list(sizes.items())[-1]
@@ -213,7 +302,7 @@ def _gradients(net: Sequential) -> list[Finding]:
         return [Finding("vanishing gradients", evidence, "Try ReLU with He initialization, norm layers or residual.")]
     # Where outputs grow from layer to layer as gradients do backwards, all gradients are alike, and too large.
     largest = max(sizes, key=lambda name: sizes[name])
-    weights = _root_mean_square(net.params[largest])
+    weights = look.weights[largest]
     if ratio <= 1e4 and sizes[largest] > 1e3 * max(weights, 1e-2):
         evidence = f"gradients of {largest} are {sizes[largest]:.1e}, its weights {weights:.1e} (root mean square)."
         ratio = math.inf
@@ -222,45 +311,23 @@ def _gradients(net: Sequential) -> list[Finding]:
     return []
 
 
-def _root_mean_square(array: Any) -> float:
-    return float(np.sqrt(np.mean(np.square(to_numpy(array).astype(np.float64)))))
+_IDLE = {
+    "dead units": "Try LeakyReLU, a smaller learning rate, or He initialization.",
+    "saturated units": "Scale the inputs, or start from smaller weights.",
+}
 
 
-def _outputs(net: Sequential, X: Any) -> list[Finding]:
-    found: list[Finding] = []
-    x = net.backend.asarray(X, dtype=net.backend.index_dtype if net.takes_integers else None)
-    for layer, y in _walk(net.layers, x):
-        rows = to_numpy(y).reshape(-1, y.shape[-1])
-        share, name, advice = _idle_units(layer, rows)
-        if share > 0.4:
-            found.append(Finding(name, f"{share:.0%} of the units of {layer.label}.", advice))
-    spread, size = float(rows.std(axis=0).max()), float(np.abs(rows).max())
-    if len(rows) > 1 and spread < 1e-3 * max(size, 1e-3):
-        seen = f"over {len(rows)} rows the outputs vary by {spread:.1e}."
+def _outputs(look: Look) -> list[Finding]:
+    found = [
+        Finding(name, f"{share:.0%} of the units of {label}.", _IDLE[name])
+        for label, name, share in look.idle
+        if share > 0.4
+    ]
+    if look.rows > 1 and look.spread < 1e-3 * max(look.size, 1e-3):
+        seen = f"over {look.rows} rows the outputs vary by {look.spread:.1e}."
         advice = "Check that inputs are scaled and not all alike; try a larger learning rate"
         found.append(Finding("constant prediction", seen, f"{advice}, and class_weight if one class is rare."))
     return found
-
-
-def _walk(layers: Sequence[Layer], x: Array) -> Iterator[tuple[Layer, Array]]:
-    """Yield every layer with its output, those inside a Residual before it; the network's own comes last."""
-    for layer in layers:
-        if isinstance(layer, Residual):
-            yield from _walk(layer.layers, x)
-        x, _ = layer.forward(x)
-        yield layer, x
-
-
-def _idle_units(layer: Layer, rows: np.ndarray) -> tuple[float, str, str]:
-    """Share of the units of an activation layer that do nothing on these rows."""
-    if isinstance(layer, ReLU):
-        dead = (rows <= 0).all(axis=0)
-        return float(dead.mean()), "dead units", "Try LeakyReLU, a smaller learning rate, or He initialization."
-    if isinstance(layer, Sigmoid | Tanh):
-        low = 0.0 if isinstance(layer, Sigmoid) else -1.0
-        saturated = ((rows < low + 0.01) | (rows > 0.99)).mean(axis=0) > 0.95
-        return float(saturated.mean()), "saturated units", "Scale the inputs, or start from smaller weights."
-    return 0.0, "", ""
 
 
 class Diagnose(Callback):
@@ -287,9 +354,8 @@ class Diagnose(Callback):
         if len(trainer.history) % self.every:
             return
         known = {finding.name for finding in self.findings}
-        # Whether a network is useless, or unfinished, is seen at the end; what EarlyStopping will bring back from
-        # needs no warning.
-        known |= {"useless", "unfinished"}
+        # What a network is worth is seen at the end; what EarlyStopping will bring back from needs no warning.
+        known |= {"useless", "one class", "still improving"}
         known |= {"overfitting" for c in trainer.callbacks if isinstance(c, EarlyStopping) and c.restore_best}
         for finding in diagnose(trainer.history, trainer.net, self.X):
             if finding.name not in known:
