@@ -9,7 +9,8 @@ cd "$(dirname "$0")/.."
 python=${PYTHON:-build/distributed/bin/python}
 if [[ -z ${PYTHON:-} && ! -f build/distributed/ok ]]; then
   python3 -m venv build/distributed
-  "$python" -m pip install --quiet --extra-index-url https://download.pytorch.org/whl/cpu --editable '.[test-distributed]'
+  "$python" -m pip install --quiet 'torch==2.13.0' # a version that has a CPU build
+  "$python" -m pip install --quiet --editable '.[test-distributed]'
   touch build/distributed/ok
 fi
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 XPNN_ENGINES=1

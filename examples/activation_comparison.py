@@ -41,10 +41,11 @@ def main() -> None:
     }
     figure = Figure(figsize=(11, 7.5), layout="constrained")
     reached, faded = {}, {}
-    for (problem, (X, y)), (curves, bars) in zip(problems.items(), figure.subplots(2, 2), strict=True):
+    for (problem, (X, y)), (curves, flow) in zip(problems.items(), figure.subplots(2, 2), strict=True):
         for k, name in enumerate(("sigmoid", "tanh", "relu")):
             net = xpnn.mlp([2, 16, 16, 16, 2], name, backend=args.backend, seed=0)
             at_start, _ = layer_gradients(net, X, y)
+            xpnn.plots.plot_gradient_flow(net, ax=flow, label=name)
             trainer = xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.Adam(lr=0.01))
             accuracy = trainer.fit(X, y, epochs=epochs, batch_size=50)["accuracy"]
             _, dead = layer_gradients(net, X, y)
@@ -59,12 +60,10 @@ def main() -> None:
             colour = xpnn.plots.OKABE_ITO[k]
             label = f"{name}, {dead} of 48 units dead" if name == "relu" else name
             curves.plot(range(1, epochs + 1), accuracy, color=colour, label=label)
-            bars.bar(np.arange(1, 5) + 0.27 * (k - 1), at_start, 0.27, color=colour, label=name)
         curves.axhline(0.95, color="black", linestyle=":", linewidth=1)
         curves.set(title=f"{problem}, 2-16-16-16-2", xlabel="epoch", ylabel="training accuracy", ylim=(0.4, 1.02))
         curves.legend(loc="lower right")
-        bars.set(title=f"{problem}: gradients at the start", xlabel="layer", ylabel="norm of the weights' gradient")
-        bars.set(yscale="log", xticks=range(1, 5))
+        flow.set_title(f"{problem}: gradients at the start")
         if not max(reached[problem, "tanh"], reached[problem, "relu"]) < reached[problem, "sigmoid"]:
             raise SystemExit(f"{problem}: expected the sigmoid to be the slowest, got epochs {reached}")
         if not faded[problem, "sigmoid"] < 0.2 * min(faded[problem, "tanh"], faded[problem, "relu"]):

@@ -38,7 +38,7 @@ def main() -> None:
     figure = Figure(figsize=(12, 8.5), layout="constrained")
     worst, h = 0.0, 1e-6
     for ax, kind in zip(figure.subplots(3, 4).ravel(), FUNCTIONS, strict=True):
-        y, slope = value_and_slope(kind, z, args.backend)
+        _, slope = value_and_slope(kind, z, args.backend)
         up, down = (value_and_slope(kind, z + d, args.backend)[0] for d in (h, -h))
         difference = np.abs((up - down) / (2 * h) - slope).max()
         worst = max(worst, difference)
@@ -49,11 +49,8 @@ def main() -> None:
         if flat[0] == (kind in NOWHERE_FLAT) or flat[-1] != (kind in (xpnn.Sigmoid, xpnn.Tanh)):
             raise SystemExit(f"{kind.__name__}: expected it to be flat elsewhere")
         print(f"{kind.__name__:10}: slope from {slope.min():+.2f} to {slope.max():+.2f}, flat on {flat.mean():4.0%}")
-        ax.fill_between(z, -1.9, 3, where=flat, color="0.88", label="slope below 0.05")
-        ax.plot(z, y, color=xpnn.plots.OKABE_ITO[0], label="function")
-        ax.plot(z, slope, color=xpnn.plots.OKABE_ITO[1], linestyle="--", label="derivative")
-        ax.set(title=kind.__name__, xlabel="z", ylim=(-1.9, 3))
-    figure.legend(*figure.axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        xpnn.plots.plot_activation(kind(), ax=ax, span=(-5, 5))
+        ax.set(title=kind.__name__, ylim=(-1.9, 3))
     if worst > 1e-8:
         raise SystemExit("expected every derivative to agree with the differences")
     print(f"{len(FUNCTIONS)} derivatives are within {worst:.0e} of central differences; all is finite at ±10,000.")

@@ -7,7 +7,6 @@ import argparse
 import math
 from pathlib import Path
 
-import numpy as np
 from matplotlib.figure import Figure
 
 import xpnn
@@ -38,11 +37,11 @@ def main() -> None:
 
     figure = Figure(figsize=(13, 4.4), layout="constrained")
     left, middle, right = figure.subplots(1, 3, width_ratios=(1, 1, 0.7))
-    t = np.linspace(0, epochs, 500, endpoint=False)
-    for (name, schedule), colour in zip(schedules.items(), xpnn.plots.OKABE_ITO, strict=True):
-        curve = schedule.resolve(epochs)
-        left.plot(t, [curve(s) for s in t], color=colour, label=name)
-    left.set(title="Factor on the learning rate", xlabel="epoch", ylabel="factor", ylim=(0, 1.05))
+    for name, schedule in schedules.items():
+        xpnn.plots.plot_schedule(schedule, epochs, ax=left, label=name)
+    left.set(title="Factor on the learning rate", ylim=(0, 1.05))
+    if left.get_legend():
+        left.get_legend().remove()  # one for all three pictures stands below
 
     # Rate 1.5 without momentum is quick at first and then too coarse to settle.
     X, y = xpnn.data.make_moons(300, noise=0.2, seed=0)

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 import xpnn
+from xpnn import model
+from xpnn import predictor as predictors
 from xpnn.checkpoint import read, write
 from xpnn.config import from_config, known_classes, to_config
 from xpnn.data.encoder import TableEncoder
@@ -239,3 +241,21 @@ def test_a_loss_that_a_file_cannot_hold_is_refused_before_it_is_written(tmp_path
     with pytest.raises(OptionError, match=r"MemberMean to come back as .*_Doubled"):
         Predictor(xpnn.mlp([2, 2]), xpnn.MemberMean(_Doubled(1.0), 2), predictor.target).save(tmp_path / "nested")
     assert not list(tmp_path.iterdir())
+
+
+def test_rows_of_an_array_are_scaled_a_slice_at_a_time(monkeypatch):
+    X = np.random.default_rng(0).normal(5.0, 3.0, size=(50, 4))
+    scaler = Standardizer().fit(X)
+    net = xpnn.mlp([4, 8, 1], seed=0)
+    predictor = Predictor(net, xpnn.MeanSquaredError(), NumberTarget().fit(X[:, 0]), scaler)
+    whole = net.predict(scaler.transform(X))
+    sizes = []
+    transform = scaler.transform
+    monkeypatch.setattr(scaler, "transform", lambda rows, **given: sizes.append(len(rows)) or transform(rows, **given))
+    monkeypatch.setattr(model, "_SLICE_ELEMENTS", 8 * 20)
+    monkeypatch.setattr(predictors, "_LARGE", 1)
+    np.testing.assert_allclose(predictor.predict_proba(X), whole, rtol=1e-5, atol=1e-6)
+    assert sizes == [20, 20, 10]
+    X[43, 2] = np.nan
+    with pytest.raises(DataError, match="got nan in row 43, column 2"):
+        predictor.predict(X)

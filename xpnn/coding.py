@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ._typing import Array, Device, Namespace
 
-__all__ = ["Code", "Group"]
+__all__ = ["Code", "Group", "Table"]
 
 
 class Group(NamedTuple):
@@ -102,3 +102,34 @@ class Code:
             at = packed[..., categories + j : categories + j + 1]
             rows[..., group.place] = xp.astype(numbers[: group.size] == at, packed.dtype)
         return rows
+
+
+class Table(NamedTuple):
+    """Packed rows in front of a matrix: which of its rows belong to what of theirs.
+
+    The first `skip` columns of an encoded row are somebody else's, who has made `lead` features of them; the matrix has
+    rows for these, and then for the other columns.
+    """
+
+    code: Code
+    skip: int = 0
+    lead: int = 0
+
+    @property
+    def plain(self) -> tuple[list[int], list[int]]:
+        """Of the plain columns, where they are in a packed row, and their rows of the matrix."""
+        kept = [(k, self._row(place)) for k, place in enumerate(self.code.plain) if place >= self.skip]
+        return [k for k, _ in kept], [row for _, row in kept]
+
+    @property
+    def steps(self) -> list[Group]:
+        """The rows of piecewise-linear codes."""
+        return [Group(self._row(group.start), group.size) for group in self.code.steps]
+
+    @property
+    def ones(self) -> list[Group]:
+        """The rows of one-hot codes."""
+        return [Group(self._row(group.start), group.size) for group in self.code.ones]
+
+    def _row(self, place: int) -> int:
+        return place - self.skip + self.lead

@@ -11,7 +11,8 @@ import numpy as np
 
 from ._typing import Array
 from .arguments import as_real, count, is_count, suggest
-from .backend import Backend, get_backend, like, on_device, to_numpy
+from .backend import Backend, by_slices, get_backend, like, on_device, to_numpy
+from .coding import Code
 from .config import to_config
 from .contract import foreign, what
 from .crossover import work_of
@@ -20,6 +21,7 @@ from .exports import Exports
 from .initializers import Initializer, LeCunNormal
 from .layers import BatchNorm, Dropout, Layer, LayerNorm, Linear, Residual, RMSNorm, get_activation
 from .layers.base import is_bound, walk
+from .layers.packed import PackedPlan
 from .layers.plan import Plan, chain_buffer_specs, chain_param_specs, unbound
 from .optional import needs
 from .params import ParamSpec, ParamStore, check_state
@@ -83,6 +85,8 @@ class Sequential(Exports, Recordable):
     >>> net.grads["2.bias"]
     array([5.], dtype=float32)
     """
+
+    code: Code | None = None  # of packed rows of a table, while a fit hands such to the network
 
     def __init__(
         self,
@@ -187,6 +191,8 @@ class Sequential(Exports, Recordable):
         named = (store.params, store.param_grads, store.named_buffers)
         rows = ({name: store.row_view(view) for name, view in views.items()} for views in named)
         self.plan = Plan.bind(self.layers, store.backend, *rows)
+        if self.code is not None:
+            self.plan = PackedPlan.of(self.layers, self.code) or self.plan
 
     # -- the two passes -------------------------------------------------------------------------------------
     @on_device
@@ -305,14 +311,7 @@ class Sequential(Exports, Recordable):
         n = x.shape[-2] if len(x.shape) >= 2 else 1
         if n <= rows:
             return like(self._predict_slice(x), x)
-        xp, device, out = self.backend.xp, self.backend.device, None
-        for a in range(0, n, rows):
-            b = min(a + rows, n)
-            part = self._predict_slice(x[..., a:b, :])
-            if out is None:
-                out = xp.empty((*part.shape[:-2], n, part.shape[-1]), dtype=part.dtype, device=device)
-            out[..., a:b, :] = part
-        return like(out, x)
+        return like(by_slices(self.backend, self._predict_slice, x, rows), x)
 
     def _predict_slice(self, x: Any) -> Array:
         return self.plan.output(self._bring(x))
@@ -320,7 +319,8 @@ class Sequential(Exports, Recordable):
     def _bring(self, x: Any) -> Array:
         """Bring input to the backend, check its shape; integers stay integers only for an Embedding."""
         x = self.backend.asarray(x, dtype=self.backend.index_dtype if self.takes_integers else None)
-        self.check_input(x)
+        if self.code is None or x.shape[-1] != self.code.packed_width:
+            self.check_input(x)
         replicas = self.store.replicas
         if replicas and len(x.shape) == 2 and not self._takes_shared_rows:
             # rows shared by all replicas become one set each where they meet the first weights; a layer

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from . import random
 from ._typing import Array, Device, DType, Namespace, Shape
+from .coding import Table
 
 __all__ = ["Affine", "Below", "Clip", "Decay", "Ops", "Places", "Update", "portable_ops"]
 
@@ -152,6 +153,45 @@ class Ops:
         if need_d_bias and d_bias is not None:
             d_bias[...] = self.xp.sum(dy, axis=-2, keepdims=True)
         return dy @ weight.mT if need_dx else None
+
+    # -- packed rows of a table -----------------------------------------------------------------------------
+    def takes_packed(self) -> bool:
+        """Whether `table_linear` is faster than its definition here, which encodes the rows."""
+        return False
+
+    def table_linear(self, y: Array, packed: Array, table: Table, weight: Array, scale: Array | None) -> None:
+        r"""Add to `y` (batch, n_out) the product of encoded rows, given packed, with a matrix.
+
+        .. math:: Y \leftarrow Y + X\, \mathrm{diag}(s)\, W
+
+        for the columns and rows of `weight` (n_in, n_out) that `table` names; :math:`s` is `scale` (1, n_in), None for
+        ones.
+        """
+        rows = table.code.expand(packed, self.xp, self.device)[..., table.skip :]
+        if scale is not None:
+            rows = rows * scale[..., table.lead :]
+        y += rows @ weight[table.lead :, :]
+
+    def table_linear_backward(
+        self,
+        dy: Array,
+        packed: Array,
+        table: Table,
+        matrix: tuple[Array, Array],
+        factors: tuple[Array | None, Array | None],
+    ) -> None:
+        r"""Gradients of `table_linear`, for :math:`G = X^\top \bar Y`.
+
+        :math:`\bar W = \mathrm{diag}(s)\, G`, :math:`\bar s_i = \sum_j W_{ij} G_{ij}`.  `matrix` and `factors` are
+        values with the places of their gradients; the rows of these that `table` names are assigned.
+        """
+        (weight, d_weight), (scale, d_scale) = matrix, factors
+        rows = table.code.expand(packed, self.xp, self.device)[..., table.skip :]
+        gradient = rows.mT @ dy
+        if scale is not None and d_scale is not None:
+            d_scale[..., table.lead :] = self.xp.sum(weight[table.lead :, :] * gradient, axis=-1)
+            gradient *= self.xp.reshape(scale[..., table.lead :], (-1, 1))
+        d_weight[table.lead :, :] = gradient
 
     def await_gradients(self) -> None:
         """Let what follows find all gradients that a backward pass has assigned; some may run beside it until then."""

@@ -45,6 +45,8 @@ Encoder = TableEncoder | Standardizer | MinMax
 _INTERVALS = "intervals/"
 #: Entries that files of older versions do not have.
 _LATER = {"temperature": (None, at_least(1e-6, float)), "threshold": (None, at_least(0, float))}
+#: Numbers in an array from which on its rows are scaled in slices: more than `Sequential.predict` takes at once.
+_LARGE = 1 << 22
 _LEAST = 1e-30  # of a probability before its logarithm is taken
 
 
@@ -156,7 +158,8 @@ class Predictor(Exports):
         encoder = self.encoder
         if isinstance(encoder, TableEncoder) or encoder is None:
             return self._linked(self.inputs(raw))
-        return self._linked(_ScaledRows(encoder, self._matrix(raw)))
+        X = self._matrix(raw)
+        return self._linked(_ScaledRows(encoder, X) if X.size > _LARGE else np.asarray(encoder.transform(X)))
 
     def _linked(self, X: np.ndarray | EncodedRows | _ScaledRows) -> np.ndarray:
         """Return what `predict_proba` does, for encoded rows."""
@@ -355,16 +358,16 @@ class _ScaledRows:
 
     ndim = 2
 
-    def __init__(self, scaler: Standardizer | MinMax, rows: np.ndarray, first: int = 0) -> None:
-        self._scaler, self._rows, self._first = scaler, rows, first
+    def __init__(self, scaler: Standardizer | MinMax, rows: np.ndarray) -> None:
+        self._scaler, self._rows = scaler, rows
         self.shape, self.dtype = rows.shape, rows.dtype
 
-    def __getitem__(self, place: tuple[Any, slice, slice]) -> _ScaledRows:
+    def __getitem__(self, place: tuple[Any, slice, slice]) -> np.ndarray:
         _, rows, _ = place
-        return _ScaledRows(self._scaler, self._rows[rows], self._first + rows.start)
+        return np.asarray(self._scaler.transform(self._rows[rows], first=rows.start))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        scaled = np.asarray(self._scaler.transform(self._rows, first=self._first))
+        scaled = self[..., slice(0, len(self._rows)), slice(None)]
         return scaled if dtype is None else scaled.astype(dtype, copy=False)
 
 

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 import xpnn
+from xpnn.accel.numpy_ops import NumpyOps
 from xpnn.data import EncodedRows, TableEncoder
 from xpnn.data import encoder as encoders
+from xpnn.errors import DataError
 from xpnn.tabular import TabularRegressor
 
 N = 240
@@ -80,6 +82,13 @@ def test_large_tables_stay_packed_and_others_do_not(table, monkeypatch):
     assert isinstance(plain.encode(table), np.ndarray)  # nothing is won
 
 
+@pytest.fixture(name="encoded_first")
+def fixture_encoded_first(monkeypatch):
+    """Steps encode packed rows, as without compiled loops; `tests/training/test_packed.py` has the others."""
+    monkeypatch.setattr(NumpyOps, "takes_packed", lambda ops: False)
+
+
+@pytest.mark.usefixtures("encoded_first")
 @pytest.mark.parametrize("options", [{}, {"validation_fraction": 0.25}, {"shuffle": False}])
 def test_training_on_packed_rows_is_training_on_the_matrix(table, backend, options):
     encoder = TableEncoder(bins=8).fit(table)
@@ -98,6 +107,7 @@ def test_training_on_packed_rows_is_training_on_the_matrix(table, backend, optio
     assert all(packed[1][name].tobytes() == matrix[1][name].tobytes() for name in matrix[1])
 
 
+@pytest.mark.usefixtures("encoded_first")
 @pytest.mark.parametrize("options", [{"validation_fraction": 0.2}, {"folds": 2, "ensemble": 2}])
 def test_an_estimator_learns_the_same_from_packed_rows(table, monkeypatch, options):
     y = np.nan_to_num(table["x"]) + (table["sex"] == "m")
@@ -111,3 +121,14 @@ def test_an_estimator_learns_the_same_from_packed_rows(table, monkeypatch, optio
     packed = fit()
     for a, b in zip(packed, matrix, strict=True):
         assert a.tobytes() == b.tobytes()
+
+
+def test_rows_are_named_where_they_lie(table):
+    some = np.array([5, 60, 61, 200, 7])
+    taken = {name: column[some] for name, column in table.items()}
+    by_number, by_copy = TableEncoder(bins=4), TableEncoder(bins=4)
+    assert by_number.fit(table, rows=some).to_dict() == by_copy.fit(taken).to_dict()
+    np.testing.assert_array_equal(by_number.rows(table, some).packed, by_copy.rows(taken).packed)
+    np.testing.assert_array_equal(by_number.encode(table, some), by_copy.transform(taken))
+    with pytest.raises(DataError, match="at least one column and one row"):
+        TableEncoder().fit(table, rows=some[:0])

@@ -123,7 +123,7 @@ def test_options_that_do_not_go_together(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     refused(run("train", "-", "--target", "y", "--processes", 2), "--processes: expected a file, got -")
     options = ("table.csv", "--target", "y", "--time-limit", 3, "--processes", 1)
-    refused(run("train", *options), "--time-limit: expected no --processes, got both")
+    refused(run("train", *options), "--time-limit: expected one process, got several")
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))

@@ -136,10 +136,13 @@ def test_estimators_of_tables(client, frame):
     here = model.fit(table, "b")
     expected = TabularRegressor(**model.get_params()).fit(whole, "b").predict(whole)
     assert here.predict(table).tobytes() == expected.tobytes()
-    there = engine.fit(TabularRegressor(**model.get_params()), table, target="b")
-    assert there.predict(whole).tobytes() == expected.tobytes()
-    pieces = [there.predict(piece[["a", "town", "b"]]) for piece in PIECES if len(piece)]
-    assert engine.predict(there, table).compute().tobytes() == np.concatenate(pieces).tobytes()
+    alike = [TabularRegressor(**model.get_params()).fit(whole, "b", shards=16)]
+    alike += [engine.fit(TabularRegressor(**model.get_params()), table, target="b", processes=n) for n in (1, 2)]
+    assert len({one.predict(whole).tobytes() for one in alike}) == 1
+    pieces = [alike[0].predict(piece[["a", "town", "b"]]) for piece in PIECES if len(piece)]
+    assert engine.predict(alike[1], table).compute().tobytes() == np.concatenate(pieces).tobytes()
+    with pytest.raises(OptionError, match=r"^dask\.fit: expected no checkpoint with an estimator"):
+        engine.fit(model, table, target="b", checkpoint="model.safetensors")
 
 
 # -- what goes wrong ----------------------------------------------------------------------------------------------
@@ -166,7 +169,7 @@ def test_a_killed_worker_changes_no_bit(doomed, frame, tmp_path, kept):
         target="y",
         features=["a", "b", "c"],
         client=doomed,
-        epochs=120,
+        epochs=60,
         batch_size=64,
         restarts=1,
         **options,
@@ -174,7 +177,7 @@ def test_a_killed_worker_changes_no_bit(doomed, frame, tmp_path, kept):
     ended.set()
     killer.join()
     assert time.monotonic() - began < WATCHDOG
-    assert bits(found) == alone(120)
+    assert bits(found) == alone(60)
 
 
 class Bad(xpnn.Callback):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import numpy as np
@@ -11,6 +12,7 @@ from thread_group import agreed, on_threads
 
 import xpnn
 from xpnn.distributed import Alone, ArrayShards, Part, ShardedRows, agree, together
+from xpnn.distributed.group import words_of
 from xpnn.errors import DataError, DivergenceError, OptionError, ProcessError
 
 
@@ -240,6 +242,56 @@ def test_other_weights_or_options_are_told_before_the_first_step():
             assert text in str(error)
 
 
+@pytest.mark.parametrize(
+    ("what", "options"),
+    [
+        ("loss", {"loss": xpnn.Focal()}),
+        ("seed", {"seed": 5}),
+        ("clip_norm", {"clip_norm": 0.1}),
+        ("schedule", {"schedule": xpnn.CosineDecay()}),
+        ("regularizer", {"regularizer": xpnn.L2(1e-3)}),
+        ("metrics", {"metrics": ()}),
+    ],
+)
+def test_another_way_to_train_is_told_before_the_first_step(what, options):
+    """Some of them would change no weight of this process alone: its gradients are those of all."""
+
+    def work(group):
+        given = {"loss": xpnn.CrossEntropy()} | (options if group.rank == 1 else {})
+        trainer = xpnn.Trainer(xpnn.mlp([4, 8, 2], seed=1), given.pop("loss"), xpnn.Adam(), **given)
+        return fit(trainer, group)
+
+    for error in on_threads(2, work):
+        assert isinstance(error, ProcessError)
+        assert re.search(rf"expected the same [\w ,]*\b{what}\b[\w ,]* on rank 1 as on rank 0", str(error))
+
+
+def test_other_rows_are_told_before_the_first_step():
+    """Of the same number, as where each process is given its own part."""
+
+    def work(group, which):
+        X, y = table()
+        given = {"X_val": X, "y_val": y, "validation_fraction": 0.0}
+        if group.rank == 1:
+            given |= {"X_val": X + 1} if which == "validation data" else {}
+            X, y = (X[::-1], y[::-1]) if which == "data" else (X, y)
+        trainer = make()
+        trainer.fit(X, y, epochs=1, shards=4, group=group, **given)
+
+    for which in ("data", "validation data"):
+        for error in on_threads(2, lambda group: work(group, which)):  # noqa: B023
+            assert isinstance(error, ProcessError)
+            assert f"expected the same {which} on rank 1 as on rank 0" in str(error)
+            assert "rows of its own alone go into xpnn.distributed.ShardedRows" in str(error)
+
+
+def test_more_processes_than_shards_of_data_are_told_what_to_change():
+    X, y = table()
+    for error in on_threads(3, lambda group: make().fit(ArrayShards([(X, y)]), group=group)):
+        assert isinstance(error, OptionError)
+        assert "got data in 1 for 3 processes. Start fewer, or cut the data into more shards" in str(error)
+
+
 def test_weights_that_drift_apart_are_told_after_the_epoch():
     def work(group):
         def drift(trainer):
@@ -271,7 +323,7 @@ def test_an_error_on_one_ends_on_all_and_training_goes_on_to_the_bit(error):
     assert "This is rank 1 of 3." in second.__notes__
     for other in (first, third):
         assert isinstance(other, ProcessError)
-        assert f"rank 1 of 3 has failed: {type(error).__name__}: {error}" in str(other)
+        assert f"rank 1 of 3 has failed: {words_of(error)}" in str(other)
 
     trainer = kept[0]  # where it stopped: no step is lost
     assert trainer.step in (6, 7)

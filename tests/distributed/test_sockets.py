@@ -122,6 +122,9 @@ if "die" in sys.argv:
 """
 
 
+engines = pytest.mark.skipif("XPNN_ENGINES" not in os.environ, reason="starts processes: ci/distributed.sh")
+
+
 def launch(size, *more):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -143,12 +146,13 @@ def launch(size, *more):
             process.kill()
 
 
+@engines
 def test_a_launcher_says_where_they_meet():
     for rank, (out, err, code) in enumerate(launch(2)):
         assert (out, err, code) == (f"{rank} 2 [0, 1]\n", "", 0)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+@engines
 def test_a_killed_process_is_named():
     found = launch(2, "die")
     assert found[1][2] == -signal.SIGKILL

@@ -10,6 +10,7 @@ import xpnn
 from xpnn.data import MinMax, Standardizer, TableEncoder
 from xpnn.distributed import FrameShards, encoded, fit_encoder, fit_target, npy, parquet
 from xpnn.errors import DataError, DTypeError, FileFormatError, OptionError
+from xpnn.tabular import TabularClassifier
 
 pa = pytest.importorskip("pyarrow", reason="needs pyarrow: pip install 'xpnn[files]'")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -157,3 +158,19 @@ def test_frames_that_a_process_does_not_hold_are_told():
     arrays = xpnn.distributed.ArrayShards([(np.ones((2, 1)), np.ones(2))])
     with pytest.raises(OptionError, match=r"^fit_encoder: expected rows with columns by name for a TableEncoder"):
         fit_encoder(TableEncoder(), arrays)
+
+
+@pytest.mark.parametrize("options", [{}, {"members": 2, "folds": 2}], ids=["one", "ensemble"])
+def test_an_estimator_of_tables_is_the_same_on_any_number_of_processes(options):
+    table = {name: TABLE[name] for name in ("size", "age", "town")}
+    small = {"preset": "quick", "hidden": (8,), "epochs": 3, "batch_size": 32, **options}
+
+    def work(group):
+        model = TabularClassifier(**small).fit(table, TABLE["label"], shards=4, group=group)
+        return model.predict_proba(table).tobytes(), model.validation_scores_
+
+    expected = TabularClassifier(**small).fit(table, TABLE["label"], shards=4)
+    for found in together(3, work):
+        assert found == (expected.predict_proba(table).tobytes(), expected.validation_scores_)
+    with pytest.raises(OptionError, match=r"^TabularClassifier: expected no time_limit with a group, got 9"):
+        TabularClassifier(time_limit=9).fit(table, TABLE["label"], shards=4, group=xpnn.distributed.Alone())

@@ -152,6 +152,7 @@ def test_commands_of_the_pages_exist(capsys):
 
 # Many trainings, which array-api-strict makes several times longer: there they run on request alone.
 LONG_ON_STRICT = {
+    "activation_borders",
     "activation_comparison",
     "dates",
     "diagnosis",
@@ -165,6 +166,7 @@ LONG_ON_STRICT = {
     "schedules",
     "search",
     "xor",
+    "xor_shapes",
 }
 
 

@@ -32,7 +32,7 @@ def make(folder, rank, scenario):
     path = Path(folder, "run.safetensors")
     callbacks = [xpnn.Checkpoint(path, None, trainer=True, every_steps=5)]
     callbacks += [Trouble(rank, scenario, folder)] if rank == 1 else []
-    if scenario == "goes on" and path.exists():
+    if scenario in ("goes on", "killed once") and path.exists():
         return xpnn.Trainer.load(path, callbacks=callbacks)
     net = xpnn.mlp([6, 64, 64, 2], norm="batch", dropout=0.2, seed=1)
     return xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.AdamW(0.01), callbacks=callbacks, clip_norm=0.5)
@@ -49,11 +49,14 @@ class Trouble(xpnn.Callback):
             time.sleep(0.005)
         if trainer.step == 17 and self.scenario == "error":
             raise ValueError("the disk is full")
+        if trainer.step == 17 and self.scenario == "killed once" and not Path(self.folder, "killed").exists():
+            Path(self.folder, "killed").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
         if trainer.step == 17 and self.scenario == "nan":
             trainer.net.store.values[3] = np.nan
 
     def on_fit_begin(self, trainer):
-        if self.scenario.startswith("kill"):
+        if self.scenario.startswith("kill:"):
             signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
             signal.setitimer(signal.ITIMER_REAL, float(self.scenario.split(":")[1]))
 
@@ -103,6 +106,10 @@ def sums(group):
 def main():
     engine, scenario, folder = sys.argv[1:4]
     group = {"mpi": xpnn.distributed.mpi, "torch": xpnn.distributed.torch, "alone": xpnn.distributed.Alone}[engine]()
+    if group.rank == 1 and scenario == "raises before":
+        raise ValueError("no such table")
+    if group.rank == 1 and scenario == "ends before":
+        return
     if scenario == "all":
         done = {"sums": sums(group), "whole": run(group, "whole", folder), "files": run(group, "files", folder)}
     else:

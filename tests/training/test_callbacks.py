@@ -594,7 +594,7 @@ def test_the_evidence_names_the_numbers():
     (finding,) = diagnose(CURVES["overfitting"][0])
     assert str(finding) == (
         "overfitting: val_loss was best at epoch 1 (0.5) and is 0.95 now, while the loss fell on to 0.1. "
-        "Try EarlyStopping, dropout, weight decay or more data."
+        "Try EarlyStopping, dropout, weight decay, a simpler model or more data."
     )
     (finding,) = diagnose(CURVES["oscillating"][0])
     assert finding.evidence == "the loss turned 8 times in 9 epochs and moves by 67% an epoch."

@@ -9,12 +9,15 @@ NumPy, do not tell of overflow and the like (`numpy.errstate`).
 from __future__ import annotations
 
 import copy
+import functools
+import importlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from .._typing import Array, Device, DType, Namespace, Shape
+from ..coding import Table
 from ..ops import Affine, MaskRate, Ops, Update
 from ..random import keep_threshold
 from .native.openblas import NO_POOL
@@ -125,6 +128,60 @@ class NumpyOps(Ops):
             else:
                 np.add.reduce(dy, axis=-2, keepdims=True, out=d_bias)
         return multiply(dy, weight.mT) if need_dx else None
+
+    # -- packed rows of a table -----------------------------------------------------------------------------
+    def takes_packed(self) -> bool:
+        """Whether there are compiled loops; they are loaded at once, so that it does not depend on what is to come."""
+        if self._loops is None and self.setting == "auto":
+            self._use(load_loops())
+        return self._loops is not None
+
+    def table_linear(self, y: Array, packed: Array, table: Table, weight: Array, scale: Array | None) -> None:
+        """Add a product with packed rows, by running sums."""
+        found = self._places(packed, table) if _plain(y) and all(map(_plain, (packed, weight))) else None
+        if found is None:
+            super().table_linear(y, packed, table, weight, scale)
+            return
+        loops, places, at = found
+        factors = np.ones(len(weight), weight.dtype) if scale is None else scale[0]
+        loops.forward(self._pool, y, packed, at, weight, np.empty_like(weight), factors, *places)
+
+    def table_linear_backward(
+        self,
+        dy: Array,
+        packed: Array,
+        table: Table,
+        matrix: tuple[Array, Array],
+        factors: tuple[Array | None, Array | None],
+    ) -> None:
+        """Gradients of `table_linear`, by sums for each bin."""
+        (weight, d_weight), (scale, d_scale) = matrix, factors
+        found = self._places(packed, table) if all(map(_plain, (dy, packed, weight, d_weight))) else None
+        if found is None:
+            super().table_linear_backward(dy, packed, table, matrix, factors)
+            return
+        loops, places, at = found
+        row = np.ones(len(weight), weight.dtype) if scale is None else scale[0]
+        d_row = row[:0] if d_scale is None else d_scale[0]
+        sums = np.empty_like(weight)
+        loops.backward(self._pool, d_weight, d_row, sums, packed, dy, at, weight, row, table.lead, *places)
+
+    def _places(self, packed: Array, table: Table) -> tuple[Any, tuple[Any, ...], Array] | None:
+        """Return loops over packed rows, where everything stands, and which rows of the matrix the codes pick.
+
+        None if there are no such loops, or a code is none.
+        """
+        if self._loops is None or packed.ndim != 2 or packed.dtype not in _FLOATS:
+            return None
+        if isinstance(self._loops, TracedLoops):
+            raise TraceError("packed rows of a table are not traced")
+        loops = importlib.import_module(".native.packed", __package__)
+        columns, rows, starts, sizes = _arrays_of(table)
+        n_steps, (fraction, first, _) = len(table.code.steps), table.code.starts
+        at = np.empty((len(packed), len(starts)), np.int64)
+        if not loops.find_rows(at, packed, first, starts, sizes, n_steps):
+            return None
+        return loops, (columns, rows, fraction, starts, sizes, n_steps), at
 
     # -- activations ----------------------------------------------------------------------------------------
     def relu(self, x: Array, *, overwrite: bool = False) -> Array:
@@ -330,6 +387,15 @@ def trace_objection(ops: Ops) -> str | None:
 def _single(scalar: Any) -> Any:
     """Return a number as a kernel takes it: a float, or what a trace takes as one."""
     return scalar if type(scalar) is Traced else float(scalar if isinstance(scalar, float) else scalar.reshape(()))
+
+
+@functools.lru_cache(maxsize=64)
+def _arrays_of(table: Table) -> tuple[Array, Array, Array, Array]:
+    """Return the columns and rows of what is plain in a table, and beginnings and sizes of its codes, as arrays."""
+    groups = [*table.steps, *table.ones]
+    found = *table.plain, [group.start for group in groups], [group.size for group in groups]
+    columns, rows, starts, sizes = (np.array(numbers, np.int64) for numbers in found)
+    return columns, rows, starts, sizes
 
 
 def _plain(a: Array) -> bool:

@@ -10,12 +10,13 @@ from typing import Any
 
 from .interop import namespace, on_device, on_its_device, ops_of, to_numpy
 from .probe import available_backends
-from .value import Backend, backend_of, get_backend, like
+from .value import Backend, backend_of, by_slices, get_backend, like
 
 __all__ = [
     "Backend",
     "available_backends",
     "backend_of",
+    "by_slices",
     "get_backend",
     "like",
     "namespace",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
@@ -23,7 +24,7 @@ from .interop import library_of, to_numpy
 from .operations import Options, make_ops, options_of
 from .probe import FORKED, NAMES, forked_from_cuda, state_of
 
-__all__ = ["Backend", "backend_of", "get_backend", "like", "make"]
+__all__ = ["Backend", "backend_of", "by_slices", "get_backend", "like", "make"]
 
 _DTYPES = ("float32", "float64")
 _LOG = logging.getLogger("xpnn")
@@ -376,6 +377,27 @@ def _spec(name: str, device: Device) -> str:
     if name == "cupy":
         return f"cupy:{device.id}"
     return f"strict:{str(device).split(chr(39))[1]}" if name == "strict" else f"torch:{device}"
+
+
+def by_slices(backend: Backend, make: Callable[[Any], Array], x: Any, rows: int) -> Array:
+    """Return what a function makes of `x` (..., n, n_in), (..., n, n_out), so many rows at a time.
+
+    Beside what is returned, no more than a slice and what is made of it is held.
+
+    Examples
+    --------
+    >>> by_slices(get_backend("numpy"), lambda part: part * 2.0, np.ones((3, 1), dtype=np.float32), 2).tolist()
+    [[2.0], [2.0], [2.0]]
+    """
+    n, out = x.shape[-2], None
+    for a in range(0, n, rows):
+        b = min(a + rows, n)
+        part = make(x[..., a:b, :])
+        if out is None:
+            shape = (*part.shape[:-2], n, part.shape[-1])
+            out = backend.xp.empty(shape, dtype=part.dtype, device=backend.device)
+        out[..., a:b, :] = part
+    return out
 
 
 def like(x: Array, given: Any) -> Array:

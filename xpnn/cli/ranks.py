@@ -49,14 +49,16 @@ def sharing_of(args: argparse.Namespace) -> dict[str, Any]:
 def run_on_ranks(args: argparse.Namespace, run: Callable[[argparse.Namespace], int]) -> int:
     """Run a command: here, on the processes of a launcher, or on those that it starts."""
     args.group = launched()
+    shared = args.group is not None or args.processes is not None
+    if shared and args.time_limit is not None:
+        if group_of(args).rank:
+            return 2
+        raise OptionError("--time-limit: expected one process, got several. Use --max-seconds or --epochs.")
     if args.group is None and args.processes is not None and args.processes > 1:
         return _start(args)
-    if args.group is not None or args.processes is not None:
-        if args.time_limit is not None:
-            raise OptionError("--time-limit: expected no --processes, got both. Use --max-seconds or --epochs.")
-        if args.shards is None:
-            args.shards = _SHARDS
-            args.argv = [*args.argv, "--shards", str(_SHARDS)]  # which a run goes on with
+    if shared and args.shards is None:
+        args.shards = _SHARDS
+        args.argv = [*args.argv, "--shards", str(_SHARDS)]  # which a run goes on with
     if args.group is None or args.group.rank == 0:
         return run(args)
     args.quiet = True

@@ -15,6 +15,7 @@ from ..arguments import printable
 from ..backend import Backend, get_backend
 from ..data.audit import leaks
 from ..distributed import Group, together
+from ..distributed.group import words_of
 from ..errors import XpnnError
 from ..report import check_requirements, collect_evidence, read_run, write_report
 from ..staging import Staging
@@ -66,7 +67,7 @@ def _train(job: Job, of_table: OfTable | None, group: Group) -> int:
             return ending.status if group.rank else _conclude(job, staging, course, problem, notes, ending)
         except BaseException as error:
             if not isinstance(error, XpnnError):  # which all have, or were told
-                group.fail(f"{type(error).__name__}: {error}")
+                group.fail(words_of(error))
             if not course.worth_keeping():
                 staging.discard()
             raise

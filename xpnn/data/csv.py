@@ -77,7 +77,8 @@ class Table:
     @property
     def n_rows(self) -> int:
         """Number of rows, the header not counted."""
-        return len(self.columns[self.names[0]])
+        columns, first = self.columns, self.names[0]
+        return len(columns.kept(first) if isinstance(columns, Columns) else columns[first])
 
     @property
     def features(self) -> list[str]:

@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..arguments import describe, suggest
-from ..coding import Code, Group
+from ..coding import Code
 from ..config import options_of, reading
 from ..errors import DataError, OptionError, ShapeError
 from ..schema import expect
@@ -47,6 +47,7 @@ from .fitted import COLUMN, column_from_dict, column_to_dict, edges_of, spread_o
 from .fitted import CategoryColumn as _Category
 from .fitted import NumberColumn as _Number
 from .kinds import read_numbers
+from .packing import code_of, kind_of, packed_places, understood
 from .spelling import PLAIN, Spelling, find_spelling
 from .summary import MOST_DISTINCT, Seen, TableSummary
 
@@ -198,7 +199,7 @@ class TableEncoder:
     @property
     def kinds(self) -> dict[str, Literal["number", "boolean", "date", "category"]]:
         """What each column is read as, by its name."""
-        return {column.name: _kind_of(column) for column in self._columns}
+        return {column.name: kind_of(column) for column in self._columns}
 
     @property
     def feature_names_out(self) -> list[str]:
@@ -377,11 +378,11 @@ class TableEncoder:
         >>> TableEncoder(bins=16).fit(table).rows(table)
         EncodedRows(100 rows of 17 columns, packed in 3)
         """
-        arrays, code, places = self._present(columns), self.code, self._packed_places()
+        arrays, code, places = self._present(columns), self.code, packed_places(self._columns, self._order)
         n = len(next(iter(arrays.values()))) if rows is None else len(rows)
         packed = np.empty((n, code.packed_width), dtype=np.float32)
         for column in self._columns:
-            own, read = places[column.name], _read(column, _some(arrays.pop(column.name), rows))
+            own, read = places[column.name], understood(column, _some(arrays.pop(column.name), rows))
             for start in range(0, len(packed), _SLICE):
                 some = slice(start, start + _SLICE)
                 parts = column.pack(read[some]) if isinstance(column, _Category) else column.pack(read[some], self.clip)
@@ -412,41 +413,7 @@ class TableEncoder:
     @property
     def code(self) -> Code:
         """How rows are packed."""
-        order = self._order
-        places = None if order is None else np.argsort(order)
-        plain: list[int] = []
-        groups: dict[str, list[Group]] = {"steps": [], "ones": []}
-        start = 0
-        for kind, size in (piece for column in self._columns for piece in column.pieces):
-            own = range(start, start + size) if places is None else places[start : start + size].tolist()
-            start += size
-            if kind == "plain":
-                plain += own
-            else:
-                groups[kind].append(Group(own[0], size))  # they stay side by side
-        return Code(tuple(sorted(plain)), tuple(groups["steps"]), tuple(groups["ones"]))
-
-    def _packed_places(self) -> dict[str, list[int]]:
-        """Return where in a packed row stands what `pack` returns of each column, by its name."""
-        code, order = self.code, self._order
-        fractions, bins, ones = code.starts
-        where = {place: k for k, place in enumerate(code.plain)}
-        places = np.arange(code.width) if order is None else np.argsort(order)
-        found: dict[str, list[int]] = {}
-        start = 0
-        for column in self._columns:
-            own = found[column.name] = []
-            for kind, size in column.pieces:
-                if kind == "plain":
-                    own += [where[place] for place in places[start : start + size].tolist()]
-                elif kind == "steps":
-                    own += [fractions, bins]
-                    fractions, bins = fractions + 1, bins + 1
-                else:
-                    own.append(ones)
-                    ones += 1
-                start += size
-        return found
+        return code_of(self._columns, self._order)
 
     def read(self, columns: Columns, only: Collection[str] | None = None) -> dict[str, npt.NDArray[Any]]:
         """Return the columns that are used as they are understood, before they are encoded.
@@ -474,7 +441,7 @@ class TableEncoder:
             if column.name not in arrays:
                 continue
             array = arrays[column.name]
-            read[column.name] = array if isinstance(column, _Category) else _read(column, array)
+            read[column.name] = array if isinstance(column, _Category) else understood(column, array)
         return read
 
     def remarks(self, columns: Columns) -> list[str]:
@@ -501,7 +468,7 @@ class TableEncoder:
             else:
                 codes = column.codes(array)
                 gaps, how = int((codes == -2).sum()), "encoded as zeros"
-                new = Counter(t for t, code in zip(as_texts(array), codes, strict=True) if code == -1)
+                new = Counter(as_texts(array[codes == -1]))
                 if new:
                     pool = "put with the rare ones" if column.pooled else "encoded as zeros"
                     what = f"categories that training did not keep ({quote(k for k, _ in new.most_common())})"
@@ -707,21 +674,6 @@ class TableEncoder:
         if gaps:
             self.notes.append(f"{name}: {plural(gaps, 'missing value')} encoded as zeros.")
         return _Category(name, tuple(kept), pooled)
-
-
-def _kind_of(column: _Number | _Category | DateColumn) -> Literal["number", "boolean", "date", "category"]:
-    if isinstance(column, _Category):
-        return "category"
-    if isinstance(column, DateColumn):
-        return "date"
-    return "boolean" if getattr(column, "boolean", False) else "number"  # pickles from before do not say
-
-
-def _read(column: _Number | _Category | DateColumn, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return a column as it is understood: numbers, codes of categories, or dates."""
-    if isinstance(column, _Number):
-        return column.numbers(array)
-    return column.codes(array) if isinstance(column, _Category) else column.times(array)
 
 
 def _some(array: npt.NDArray[Any], rows: npt.NDArray[np.integer] | None) -> npt.NDArray[Any]:

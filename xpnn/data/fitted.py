@@ -16,6 +16,7 @@ from .columns import Floats, as_texts, is_number_key, is_text, label_key, one_sp
 from .dates import DateColumn, date_texts
 from .kinds import read_numbers
 from .spelling import PLAIN, Spelling
+from .written import Written
 
 __all__ = [
     "COLUMN",
@@ -119,16 +120,19 @@ class CategoryColumn:
         rare = [f"{self.name}:rare"] if self.pooled else []
         return [f"{self.name}={c}" for c in self.categories] + rare
 
-    def codes(self, array: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    def codes(self, array: npt.NDArray[Any] | Written) -> npt.NDArray[np.int64]:
         """Return the position of each row's category, -1 for an unknown one and -2 for a missing one."""
-        array = date_texts(array) if array.dtype.kind == "M" else array
+        array = date_texts(array) if not isinstance(array, Written) and array.dtype.kind == "M" else array
         self._refuse_numbers(array)
-        texts, key = as_texts(array), one_spelling(self.categories)
-        where = {c: i for i, c in enumerate(self.categories)}
+        key, where = one_spelling(self.categories), {c: i for i, c in enumerate(self.categories)}
+        if isinstance(array, Written) and array.numbers is None:  # each word once
+            words = [where.get(key(word), -1) if word else -2 for word in array.words]
+            return np.array(words, dtype=np.int64)[array.codes]
+        texts = as_texts(array)
         found = {text: -2 if text is None else where.get(key(text), -1) for text in set(texts)}
         return np.fromiter((found[text] for text in texts), dtype=np.int64, count=len(texts))
 
-    def _refuse_numbers(self, array: npt.NDArray[Any]) -> None:
+    def _refuse_numbers(self, array: npt.NDArray[Any] | Written) -> None:
         """Refuse an array of numbers, whichever they are, where no category is one."""
         takes = {"b": lambda c: c in ("True", "False"), "O": lambda c: True}.get(array.dtype.kind, is_number_key)
         if any(map(takes, self.categories)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 import time
 from typing import Any, NamedTuple
 
@@ -13,10 +14,10 @@ from ..accel.native.openblas import openblas_kernel, openblas_version
 from .group import Group
 from .tree import Tree
 
-__all__ = ["GroupReport", "check_group"]
+__all__ = ["GroupReport", "check_group", "own_version"]
 
 #: What changes bits where it differs; the rest changes the time alone.
-_DECISIVE = ("numpy", "openblas", "kernels", "processor features", "a product", "a sum")
+_DECISIVE = ("xpnn", "numpy", "openblas", "kernels", "processor features", "a product", "a sum")
 _REPEATS, _LONG = 50, 1 << 20  # numbers of float32: 4 MiB
 
 
@@ -87,6 +88,11 @@ def check_group(group: Group) -> GroupReport:
     return GroupReport(ranks, differences, *measured)
 
 
+def own_version() -> str:
+    """Return the version of this package."""
+    return str(sys.modules["xpnn"].__version__)  # which is no package yet while this module is imported
+
+
 def _facts() -> dict[str, str]:
     """Return what this process computes with; products and sums by a digest of a few."""
     rng = np.random.default_rng(0)
@@ -95,6 +101,7 @@ def _facts() -> dict[str, str]:
         "host": platform.node(),
         "process": str(os.getpid()),
         "python": platform.python_version(),
+        "xpnn": own_version(),
         "numpy": np.__version__,
         "openblas": openblas_version() or "another BLAS",
         "kernels": openblas_kernel() or "not told",

@@ -14,7 +14,7 @@ from .. import errors
 from .._typing import Array
 from ..errors import ProcessError, XpnnError
 
-__all__ = ["Alone", "Group", "agree", "together"]
+__all__ = ["Alone", "Group", "agree", "together", "words_of"]
 
 
 class Group(ABC):
@@ -160,3 +160,14 @@ def agree(group: Group, facts: dict[str, str], where: str, hint: str) -> None:
                 f"{where}: expected the same {', '.join(other)} on rank {rank} as on rank 0, got others ({shown}). "
                 f"{hint}"
             )
+
+
+def words_of(error: BaseException) -> str:
+    """Return what the others are told of an error.
+
+    Examples
+    --------
+    >>> words_of(ValueError("the disk is full")), words_of(KeyboardInterrupt())
+    ('ValueError: the disk is full', 'KeyboardInterrupt')
+    """
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

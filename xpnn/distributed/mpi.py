@@ -7,7 +7,9 @@ import contextlib
 import logging
 import os
 import platform
+import sys
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -15,16 +17,19 @@ import numpy as np
 from .._typing import Array
 from ..errors import ProcessError
 from ..optional import needs
-from .group import Group
+from .group import Group, words_of
 
 __all__ = ["MPIGroup", "mpi"]
 
 _LOG = logging.getLogger("xpnn")
-_ALARM = 7  # the tag of the message that says that a rank has failed
+# Tags of the messages that say that a rank has failed, and that its script has ended.
+_ALARM, _ENDED = 7, 8
 # Looks for what has come: so many at once, so many that let others run, and then some that sleep between.
-_BUSY, _YIELDING, _NAP = 200, 2000, 5e-5
+_BUSY, _YIELDING, _NAP, _LONG_NAP = 200, 2000, 5e-5, 1e-3
 # Seconds from the end of a process that has failed to the end of all: the others say first what they were told.
 _LAST_WORDS = 0.5
+# Seconds for what is still on its way from a process whose script has ended.
+_ON_ITS_WAY = 5.0
 
 
 def mpi(comm: Any = None) -> Group:
@@ -48,8 +53,9 @@ def mpi(comm: Any = None) -> Group:
     Notes
     -----
     Who waits for another looks for news of a failure meanwhile: an error on one rank is raised on all, and names the
-    rank.  When a process ends after that, it ends them all (``MPI_Abort``).  Run scripts by ``python -m mpi4py``, so
-    that an error outside of `Trainer.fit` does so too.
+    rank.  When a process ends after that, or by an error elsewhere, it ends them all (``MPI_Abort``).  Who waits for a
+    process whose script has ended without an error, and so made fewer calls, raises ProcessError after some seconds.
+    Run scripts by ``python -m mpi4py``, so that an error before this function is called ends all, too.
     """
     with needs("mpi4py", "distributed.mpi"):
         from mpi4py import MPI
@@ -72,13 +78,13 @@ class MPIGroup(Group):
 
     def sendrecv(self, send: Array, to: int, receive: Array, source: int) -> None:
         came = self.comm.Irecv(receive, source)
-        self._wait([came, self.comm.Isend(send, to)], f"{source} or {to}")
+        self._wait([came, self.comm.Isend(send, to)], {source, to})
 
     def allgather(self, mine: Array, everyone: Array) -> None:
-        self._wait([self.comm.Iallgather(mine, everyone)], "any")
+        self._wait([self.comm.Iallgather(mine, everyone)], {self._mpi.ANY_SOURCE})
 
-    def _wait(self, requests: list[Any], whom: str) -> None:
-        looks = 0
+    def _wait(self, requests: list[Any], whom: Iterable[int]) -> None:
+        looks, began = 0, time.monotonic()
         try:
             while not self._mpi.Request.Testall(requests):
                 looks += 1
@@ -86,11 +92,26 @@ class MPIGroup(Group):
                     time.sleep(0.0 if looks < _YIELDING else _NAP)
                 if looks % 64 == 0:
                     self._look()
+                    began = self._look_for_the_ended(whom, began)
         except self._mpi.Exception as error:
             self._failed = self._failed or []
+            named = " or ".join("any" if rank == self._mpi.ANY_SOURCE else str(rank) for rank in sorted(whom))
             raise ProcessError(
-                f"MPI: expected to hear of rank {whom}, got: {error}. Go on from the last checkpoint."
+                f"MPI: expected to hear of rank {named}, got: {error}. Go on from the last checkpoint."
             ) from error
+
+    def _look_for_the_ended(self, whom: Iterable[int], began: float) -> float:
+        """Raise ProcessError if a process that is waited for has ended for some time; return since when none has."""
+        status = self._mpi.Status()
+        if not any(self._alarms.Iprobe(rank, _ENDED, status) for rank in whom):
+            return time.monotonic()
+        if time.monotonic() - began > _ON_ITS_WAY:
+            self._failed = self._failed or []
+            raise ProcessError(
+                f"MPI: rank {status.Get_source()} of {self.size} has ended, while rank {self.rank} waits for it. Let "
+                "all processes make the same calls, in the same order."
+            )
+        return began
 
     def _look(self) -> None:
         """Raise ProcessError if another process has said that it failed."""
@@ -114,8 +135,23 @@ class MPIGroup(Group):
 
     def _end(self) -> None:
         """End all processes, where one has failed: those that wait for it would wait for ever."""
-        if self._failed is not None and not self._mpi.Is_finalized():
-            with contextlib.suppress(self._mpi.Exception):
-                self._mpi.Request.Testall(self._failed[1:])
-                time.sleep(_LAST_WORDS)
-                self.comm.Abort(1)
+        if self._mpi.Is_finalized():
+            return
+        error = getattr(sys, "last_value", None)  # which nobody has caught
+        if error is not None:
+            self.fail(words_of(error))
+        with contextlib.suppress(self._mpi.Exception):
+            if self._failed is None:
+                self._leave()
+                return
+            self._mpi.Request.Testall(self._failed[1:])
+            time.sleep(_LAST_WORDS)
+            self.comm.Abort(1)
+
+    def _leave(self) -> None:
+        """Say that the script of this process has ended, and wait for those of the others, as MPI does at the end."""
+        others, nothing = set(range(self.size)) - {self.rank}, np.zeros(0, np.uint8)
+        messages = [self._alarms.Irecv([nothing, self._mpi.BYTE], rank, _ENDED) for rank in others]
+        messages += [self._alarms.Isend([nothing, self._mpi.BYTE], rank, _ENDED) for rank in others]
+        while not self._mpi.Request.Testall(messages):
+            time.sleep(_LONG_NAP)

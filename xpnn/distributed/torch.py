@@ -58,6 +58,8 @@ def torch() -> Group:
     if "RANK" not in os.environ:
         return TorchGroup(library, dist, None, 0, 1)
     store, rank, size = next(rendezvous("env://"))
+    # A store may outlive processes that are started anew; what those before them left there would be met again.
+    store = dist.PrefixStore(f"xpnn/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
     if size > 1:
         dist.init_process_group("gloo", store=store, rank=rank, world_size=size)
         atexit.register(_end, dist)
@@ -84,6 +86,9 @@ class TorchGroup(Group):
             _LOG.info("rank %d of %d is process %d on %s", rank, size, os.getpid(), platform.node())
 
     def sendrecv(self, send: Array, to: int, receive: Array, source: int) -> None:
+        if self.size == 1:
+            receive[...] = send
+            return
         as_tensor = self._torch.from_numpy
         try:
             sent = self._dist.isend(as_tensor(_writable(send)), to)
@@ -116,7 +121,7 @@ class TorchGroup(Group):
     def _say(self, key: str, text: str) -> None:
         if self._store is not None:
             with contextlib.suppress(Exception):  # the store is gone with rank 0
-                self._store.set(f"xpnn/{key}", text)
+                self._store.set(key, text)
 
     def _lost(self, error: RuntimeError, whom: list[int]) -> ProcessError:
         """Return the error that names the process that failed, or was lost; and close the connections to all."""
@@ -129,10 +134,10 @@ class TorchGroup(Group):
         while self._store is not None and silent and time.monotonic() < deadline:
             try:
                 for rank in others:
-                    if self._store.check([f"xpnn/failed/{rank}"]):
-                        reason = self._store.get(f"xpnn/failed/{rank}").decode(errors="replace")
+                    if self._store.check([f"failed/{rank}"]):
+                        reason = self._store.get(f"failed/{rank}").decode(errors="replace")
                         return ProcessError(f"gloo: rank {rank} of {self.size} has failed: {reason} {ends}")
-                silent = [rank for rank in silent if not self._store.check([f"xpnn/told/{rank}"])]
+                silent = [rank for rank in silent if not self._store.check([f"told/{rank}"])]
             except Exception:  # the store is gone with its process
                 silent = [0] if self.rank else silent
                 break

@@ -21,6 +21,7 @@ Examples
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
 import pickle
 import secrets
@@ -29,7 +30,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -38,6 +39,7 @@ from ..backend import to_numpy
 from ..data import TableEncoder, TableSummary
 from ..data.scaling import gather_moments
 from ..distributed import Alone, Group
+from ..distributed.group import words_of
 from ..distributed.sockets import SocketGroup, join, listen
 from ..distributed.tree import cuts
 from ..errors import DataError, DTypeError, OptionError, ProcessError
@@ -54,6 +56,7 @@ _LOG = logging.getLogger("xpnn")
 _WHERE = "dask.fit"
 # Seconds: between looks at the ranks, and at the workers; until a worker that is gone is known to be.
 _LOOK, _LOOK_AT_WORKERS, _SETTLED = 0.05, 1.0, 5.0
+_SHARDS = 16  # of an estimator, where nothing else is said
 # In a worker: where it waits for the others, and the group that it is in, by training.
 _DOORS: dict[tuple[str, str], socket.socket] = {}
 _GROUPS: dict[tuple[str, str], SocketGroup] = {}
@@ -106,6 +109,36 @@ class _Job:
         return trainer
 
 
+@dataclass
+class _EstimatorJob:
+    """The same for an estimator: each process has all pieces."""
+
+    model: Any
+    target: Any
+    column: str | None  # of the weights
+    paired: bool  # whether the targets are an array beside the rows
+    options: dict[str, Any]
+
+    def run(self, group: Group, held: dict[int, Any]) -> bytes | None:
+        """Fit; return the estimator, from rank 0."""
+        pieces, target, given = list(held.values()), self.target, dict(self.options)
+        if isinstance(pieces[0], tuple):
+            X, *rest = (np.concatenate(parts) for parts in zip(*pieces, strict=True))
+            target = rest.pop(0) if self.paired else target
+            given |= {"sample_weight": rest[0]} if rest else {}
+        else:
+            from dask.dataframe.dispatch import concat
+
+            X = concat(pieces)
+            if self.column is not None:
+                given["sample_weight"], X = X[self.column].to_numpy(), X.drop(columns=self.column)
+            if not isinstance(target, str):
+                target, X = X[list(target)], X.drop(columns=list(target))
+        given |= {} if group.size == 1 else {"group": group}
+        self.model.fit(X, target, **given)
+        return carried(self.model, _WHERE) if group.rank == 0 else None
+
+
 def _open(token: str, dask_worker: Any) -> tuple[str, int]:
     """Listen for the other processes of a training; return where."""
     listener = listen()
@@ -138,11 +171,11 @@ def _work(
         if key not in _DOORS:
             raise ProcessError(f"{_WHERE}: rank {rank} came after the training had ended.")
         group = _GROUPS[key] = join(_DOORS[key], rank, addresses, bytes.fromhex(token))
-    job: _Job = pickle.loads(payload)
     try:
+        job: _Job | _EstimatorJob = pickle.loads(payload)
         return job.run(group, held)
     except BaseException as error:
-        group.fail(f"{type(error).__name__}: {error}")
+        group.fail(words_of(error))
         raise
     finally:
         _close(token, worker)
@@ -177,8 +210,9 @@ def fit(
     Parameters
     ----------
     model : Trainer or estimator
-        Is copied to the workers; the one that is given does not change.  An estimator, such as
-        `xpnn.tabular.TabularClassifier`, is fitted by one worker, which has all the rows in its memory.
+        Is copied to the workers; the one that is given does not change.  An estimator of tables, such as
+        `xpnn.tabular.TabularClassifier`, needs the whole table in the memory of each worker; it is trained as its
+        ``fit(…, shards=16)`` does, whatever the number of workers.  One that takes no ``group`` is fitted by one.
     data : Dask frame, Dask array of shape (n, n_in), or ShardedRows
         The rows; or `xpnn.distributed.parquet` and the like, which the workers read by themselves.
     y : Dask array of shape (n,) or (n, n_targets)
@@ -209,7 +243,7 @@ def fit(
     custom : class or sequence of classes
         As in `Trainer.load`, to read the checkpoint.
     **options
-        Further arguments of `Trainer.fit`: ``batch_size``, ``X_val``, ``shuffle``, …
+        Further arguments of `Trainer.fit`, such as ``batch_size``, ``X_val`` and ``shuffle``; or of the estimator's.
 
     Returns
     -------
@@ -225,21 +259,28 @@ def fit(
         If workers are lost more often than `restarts` says.
     """
     client = client_of(client, _WHERE)
-    if not isinstance(model, Trainer):
-        return _fit_estimator(client, model, data, y, target, weight, restarts)
-    epochs, most = count(epochs, _WHERE, "epochs"), None if processes is None else count(processes, _WHERE, "processes")
+    most = None if processes is None else count(processes, _WHERE, "processes")
     if not number(restarts) >= 0:
         raise OptionError(f"{_WHERE}: expected restarts >= 0, got {restarts!r}. Try 3.")
-    encoders = {"encoder": encoder, "target_encoder": target_encoder}
-    given = read_pieces(client, data, y, target=target, features=features, weight=weight, **encoders)
     path = None if checkpoint is None else str(Path(checkpoint).expanduser().absolute())
-    shared = Pieces(given.lengths, [], given.rows, given.table, **encoders)
-    job = _Job(model, shared, model.epoch + epochs, options, path, float(checkpoint_seconds), custom)
-    payload = carried(job, _WHERE)
+    encoders = {"encoder": encoder, "target_encoder": target_encoder}
+    if isinstance(model, Trainer):
+        total = model.epoch + count(epochs, _WHERE, "epochs")
+        given = read_pieces(client, data, y, target=target, features=features, weight=weight, **encoders)
+        shared = Pieces(given.lengths, [], given.rows, given.table, **encoders)
+        job: Any = _Job(model, shared, total, options, path, float(checkpoint_seconds), custom)
+        work = _Work(carried(job, _WHERE), given.pieces, len(given.lengths), whole=False)
+    else:
+        own = {"checkpoint": path, "features": features, **encoders}
+        work = _estimator_work(client, model, data, y, target, weight, options, own)
     for left in range(restarts, -1, -1):
-        workers = _workers(client, len(given.lengths), most)
+        workers = _workers(client, work.shards, most)
         try:
-            trained: Trainer = pickle.loads(_attempt(client, workers, payload, given))
+            try:
+                return pickle.loads(_attempt(client, workers, work))
+            except (OSError, TimeoutError):  # a worker may be lost while it is talked to
+                _expect_there(client, workers)
+                raise
         except _WorkerLostError as lost:
             if not left:
                 raise ProcessError(
@@ -248,9 +289,39 @@ def fit(
                 ) from lost
             going = "goes on from the checkpoint" if path is not None and Path(path).exists() else "begins anew"
             _LOG.warning("%s: worker %s was lost; training %s, %d restarts are left.", _WHERE, lost, going, left)
-        else:
-            return trained
     raise AssertionError  # the last round returns or raises
+
+
+class _Work(NamedTuple):
+    """What workers are given: what they are to do, and all pieces (`whole`) or those of their shards."""
+
+    payload: bytes
+    pieces: list[Any]
+    shards: int
+    whole: bool
+
+
+def _estimator_work(
+    client: Any, model: Any, data: Any, y: Any, target: Any, weight: Any, options: dict[str, Any], own: dict[str, Any]
+) -> _Work:
+    """Return what workers are given of an estimator; refuse what only trainers take."""
+    if not is_collection(data):
+        raise DTypeError(
+            f"{_WHERE}: expected a Dask frame or array, got {type(data).__name__}. What is in memory, fit by "
+            f"{type(model).__name__}.fit."
+        )
+    alien = [name for name, value in own.items() if value is not None]
+    if alien:
+        raise OptionError(
+            f"{_WHERE}: expected no {' and '.join(alien)} with an estimator, got some. Select columns of the frame; "
+            "it encodes by itself."
+        )
+    shares = "group" in inspect.signature(model.fit).parameters
+    options = {"shards": _SHARDS, **options} if shares else options
+    column = weight if isinstance(weight, str) else None
+    pieces = pieces_of(client, data, y, None if column is not None else weight)
+    job = _EstimatorJob(model, target, column, y is not None, options)
+    return _Work(carried(job, _WHERE), pieces, int(options.get("shards", 1)), whole=True)
 
 
 def _workers(client: Any, shards: int, most: int | None) -> list[str]:
@@ -260,20 +331,21 @@ def _workers(client: Any, shards: int, most: int | None) -> list[str]:
     return found[: min(len(found), shards, most or len(found))]
 
 
-def _attempt(client: Any, workers: list[str], payload: bytes, given: Pieces) -> Any:
+def _attempt(client: Any, workers: list[str], work: _Work) -> Any:
     """Train on some workers; raise _WorkerLostError if one of them is gone."""
     import distributed
 
-    if given.pieces:
+    if work.pieces:
         # A process waits for the others: none may begin that still waits for a piece.
-        distributed.wait(given.pieces)
+        distributed.wait(work.pieces)
     token = secrets.token_hex(16)
-    edges = cuts(len(given.lengths), len(workers))
+    edges = cuts(work.shards, len(workers))
     addresses = [("", 0)] if len(workers) == 1 else _opened(client, token, workers)
-    [content] = client.scatter([payload], broadcast=True, hash=False)
+    [content] = client.scatter([work.payload], broadcast=True, hash=False)
     ranks = []
     for rank, worker in enumerate(workers):
-        held = {k: given.pieces[k] for k in range(edges[rank], edges[rank + 1])} if given.pieces else {}
+        own = range(len(work.pieces)) if work.whole else range(edges[rank], edges[rank + 1])
+        held = {k: work.pieces[k] for k in own} if work.pieces else {}
         at = {"workers": [worker], "allow_other_workers": False, "pure": False, "key": f"xpnn-rank-{rank}-{token}"}
         ranks.append(client.submit(_work, content, token, rank, addresses, held, **at))
     try:
@@ -325,42 +397,6 @@ def _expect_there(client: Any, workers: list[str]) -> None:
     gone = [worker for worker in workers if worker not in there]
     if gone:
         raise _WorkerLostError(", ".join(gone))
-
-
-def _fit_estimator(client: Any, model: Any, data: Any, y: Any, target: Any, weight: Any, restarts: int) -> Any:
-    """Fit an estimator on one worker."""
-    if not is_collection(data):
-        raise DTypeError(
-            f"{_WHERE}: expected a Dask frame or array, got {type(data).__name__}. What is in memory, fit by "
-            f"{type(model).__name__}.fit."
-        )
-    column = weight if isinstance(weight, str) else None
-    pieces = pieces_of(client, data, y, None if column is not None else weight)
-    options = {"pure": False, "retries": restarts}
-    future = client.submit(_fit_whole, carried(model, _WHERE), pieces, target, column, y is not None, **options)
-    try:
-        return pickle.loads(future.result())
-    finally:
-        future.cancel()
-
-
-def _fit_whole(content: bytes, pieces: list[Any], target: Any, column: str | None, paired: bool) -> bytes:
-    """Fit an estimator to all pieces, in one worker."""
-    model, given = pickle.loads(content), {}
-    if isinstance(pieces[0], tuple):
-        X, *rest = (np.concatenate(parts) for parts in zip(*pieces, strict=True))
-        target = rest.pop(0) if paired else target
-        given = {"sample_weight": rest[0]} if rest else {}
-    else:
-        from dask.dataframe.dispatch import concat
-
-        X = concat(pieces)
-        if column is not None:
-            given, X = {"sample_weight": X[column].to_numpy()}, X.drop(columns=column)
-        if not isinstance(target, str):
-            target, X = X[list(target)], X.drop(columns=list(target))
-    model.fit(X, target, **given)
-    return carried(model, _WHERE)
 
 
 def fit_encoder(encoder: Any, data: Any, *, client: Any = None, sample: int = 50_000, seed: int = 0) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,6 +15,7 @@ from ..backend import Backend
 from ..config import reading
 from ..data.csv import Table
 from ..data.targets import ClassTarget, NumberTargets
+from ..distributed import Group
 from ..errors import FileFormatError, OptionError, ShapeError
 from ..exports import Exports
 from ..files import PathLike
@@ -54,7 +56,16 @@ class TabularModel(Exports, Parameters):
     history_: History
 
     # -- fit --------------------------------------------------------------------------------------------------------
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None, eval_set: Any = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        eval_set: Any = None,
+        *,
+        shards: int | None = None,
+        group: Group | None = None,
+    ) -> Self:
         """Learn from a table.
 
         Parameters
@@ -68,6 +79,9 @@ class TabularModel(Exports, Parameters):
             Weights of the rows; those of weight 0 are left out.
         eval_set : (X, y), optional
             Rows of your own to hold out: they choose the best epoch and calibrate, instead of a share of `X`.
+        shards, group : int, Group, optional
+            As in `Trainer.fit`: each training is shared by the processes of a group, which all have the whole table and
+            call this alike; all come to the same model, whose bits depend on `shards` alone.
 
         Returns
         -------
@@ -97,7 +111,10 @@ class TabularModel(Exports, Parameters):
         validation = None
         if eval_set is not None:
             validation = self._validation(eval_set, where)
-        learned = learn(self._request(), kept, targets, where=where, weight=weight, validation=validation)
+        sharing = {name: value for name, value in (("shards", shards), ("group", group)) if value is not None}
+        learned = learn(
+            replace(self._request(), sharing=sharing), kept, targets, where=where, weight=weight, validation=validation
+        )
         self.adopt(learned, rows, targets, target_name)
         return self
 

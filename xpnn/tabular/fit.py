@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,10 +25,10 @@ from ..data.targets import ClassTarget, NumberTarget, NumberTargets, Task
 from ..errors import DataError, LabelError, OptionError
 from ..metrics import best_threshold, get_score
 from ..predictor import Predictor, Target
-from ..training import Callback
+from ..training import Callback, Trainer
 from ..training.checks import weights_by_label
 from .intervals import fit_intervals
-from .members import Fitted, HeldOut, Train, fit_members, make_encoder
+from .members import Fitted, Follows, HeldOut, Train, fit_members, make_encoder
 from .memory import check_memory
 from .recipe import Preset, Recipe, TableShape, choose_recipe
 from .rows import TrainingRows
@@ -78,6 +79,8 @@ class Request:
     callbacks: Callbacks = ()
     #: Processes that networks are trained in.
     n_jobs: int | None = 1
+    #: What `Trainer.fit` is told to share the work: shards, and a group.
+    sharing: Mapping[str, Any] = field(default_factory=dict)
     #: Ending to take off every label.
     strip: str = ""
     #: How the numbers of the target are written, where that is known.
@@ -223,10 +226,19 @@ def learn(
     limit = request.time_limit
     if limit is not None and not number(limit) > 0:
         raise OptionError(f"{where}: expected time_limit > 0 or None, got {limit!r}. Try 60.")
+    group = request.sharing.get("group")
+    if limit is not None and group is not None:
+        raise OptionError(f"{where}: expected no time_limit with a group, got {limit!r}. Choose the epochs.")
     prepared = prepare(request, rows, y, where=where, weight=weight, validation=validation)
     left = None if limit is None else max(float(limit) - (time.monotonic() - began), 1e-3)
-    learned = learn_from(prepared, time_limit=left, callbacks=request.callbacks)
+    train = functools.partial(_shared, request.sharing) if request.sharing else None
+    learned = learn_from(prepared, time_limit=left, callbacks=request.callbacks, train=train)
     return learned._replace(seconds=time.monotonic() - began)
+
+
+def _shared(sharing: Mapping[str, Any], k: int, trainer: Trainer, arguments: dict[str, Any]) -> Follows:
+    trainer.fit(**arguments, **sharing)
+    return "next"
 
 
 def learn_from(

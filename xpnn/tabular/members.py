@@ -23,7 +23,7 @@ from ..training import Callback, EarlyStopping, History, Trainer
 from .network import make_layers, make_loss, make_network, make_trainer
 from .recipe import Recipe
 
-__all__ = ["Fitted", "HeldOut", "Member", "Train", "fit_members", "make_encoder"]
+__all__ = ["Fitted", "Follows", "HeldOut", "Member", "Train", "fit_members", "make_encoder"]
 
 Rows: TypeAlias = "npt.NDArray[np.int64]"
 ClassWeight: TypeAlias = "Mapping[int, float] | Literal['balanced'] | None"

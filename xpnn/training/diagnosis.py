@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 __all__ = ["Diagnose", "DiagnosisWarning", "Finding", "diagnose"]
 
 
+# What is found is the cause of these too, and their advice would lead away from its own.
+_EXPLAINS = {
+    "dead units": ("underfitting",),
+    "diverging": ("useless",),
+    "exploding gradients": ("too slow", "useless"),
+    "useless": ("underfitting", "unfinished"),
+}
+
+
 class DiagnosisWarning(UserWarning):
     """Something about a run looks wrong."""
 
@@ -84,7 +93,8 @@ def diagnose(history: History, net: Sequential | None = None, X: Any = None) -> 
         found += _gradients(net)
         if X is not None:
             found += _outputs(net, X)
-    return found
+    hidden = {name for finding in found for name in _EXPLAINS.get(finding.name, ())}
+    return [finding for finding in found if finding.name not in hidden]
 
 
 def _curves(history: History) -> list[Finding]:
@@ -101,6 +111,9 @@ def _curves(history: History) -> list[Finding]:
     name = "val_accuracy" if "val_accuracy" in history else "accuracy"
     if "accuracy" in history and not not_begun:
         found += _underfitting(loss, history["accuracy"][-1], history[name][-1])
+    scores = [history[name][-1] for name in ("val_accuracy", "accuracy", "val_r2", "r2") if name in history]
+    if not found and not history.restored and not (scores and scores[0] >= 0.9):
+        found += _unfinished(loss, [float(v) for v in history["val_loss"]] if "val_loss" in history else loss)
     return found
 
 
@@ -111,7 +124,7 @@ def _course(loss: list[float]) -> list[Finding]:
     turns = int((changes[1:] * changes[:-1] < 0).sum())
     swing = float(np.abs(changes).mean()) / max(abs(float(np.mean(loss[-10:]))), 1e-12)
     # Waves that are large beside a loss next to nothing are small beside the way that it has come.
-    matters = float(np.abs(changes).mean()) > 0.01 * abs(loss[0])
+    matters = float(np.abs(changes).mean()) > 0.05 * abs(loss[0])
     if turns >= 0.6 * (len(changes) - 1) and swing > 0.1 and matters:
         seen = f"the loss turned {turns} times in {len(changes)} epochs and moves by {swing:.0%} an epoch."
         return [Finding("oscillating", seen, "Try a learning rate three times smaller, or a larger batch.")]
@@ -127,13 +140,15 @@ def _course(loss: list[float]) -> list[Finding]:
 
 def _overfitting(loss: list[float], val: list[float]) -> list[Finding]:
     best = int(np.argmin(val))
-    if not (len(val) - 1 - best >= 3 and val[-1] > 1.1 * val[best] and loss[-1] < loss[best]):
+    # A rise that is small beside the way down is a wave, and not the turn.
+    rose = val[-1] > 1.1 * val[best] and val[-1] - val[best] > 0.1 * (val[0] - val[best])
+    if not (len(val) - 1 - best >= 3 and rose and loss[-1] < loss[best]):
         return []
     seen = (
         f"val_loss was best at epoch {best + 1} ({val[best]:.4g}) and is {val[-1]:.4g} now, "
         f"while the loss fell on to {loss[-1]:.4g}."
     )
-    return [Finding("overfitting", seen, "Try EarlyStopping, dropout, weight decay or more data.")]
+    return [Finding("overfitting", seen, "Try EarlyStopping, dropout, weight decay, a simpler model or more data.")]
 
 
 def _useless(history: History, net: Sequential | None, X: Any) -> list[Finding]:
@@ -145,6 +160,10 @@ def _useless(history: History, net: Sequential | None, X: Any) -> list[Finding]:
         if name in history:
             score = float(history[name][-1])
             seen = f"{name} is {score:.3f}, and 0 is what always saying the mean reaches."
+            if name == "val_r2" and "r2" in history and history["r2"][-1] > 0.5:
+                advice = (
+                    "Try a simpler model, fewer columns, weight decay or more data: it has learnt its rows by heart."
+                )
             return [Finding("useless", seen, advice)] if score < 0.02 else []
     if net is None or "accuracy" not in history or net.n_out < 2:
         return []
@@ -164,10 +183,23 @@ def _useless(history: History, net: Sequential | None, X: Any) -> list[Finding]:
 
 def _underfitting(loss: list[float], train: float, held_out: float) -> list[Finding]:
     """Whether both accuracies are low, of training rows and of others, and the loss has come to rest."""
-    if not (train < 0.8 and held_out < 0.8 and 0 <= loss[-4] - loss[-1] < 0.01 * abs(loss[-1])):
+    if not (train < 0.8 and held_out < 0.8 and abs(loss[-4] - loss[-1]) < 0.01 * abs(loss[-1])):
         return []
     seen = f"accuracy is {train:.3f} on the training rows and the loss has stopped falling ({loss[-1]:.4g})."
     return [Finding("underfitting", seen, "Try a wider or deeper network, less regularization, or better features.")]
+
+
+def _unfinished(loss: list[float], held_out: list[float]) -> list[Finding]:
+    """Whether the training ended while the loss, of training rows and of others, fell as it had all along."""
+    fifth = len(loss) // 5
+    if fifth < 4 or loss[-1] < 0.1 * loss[0]:
+        return []
+    for curve in (held_out, loss):
+        before, last = float(np.mean(curve[-2 * fifth : -fifth])), float(np.mean(curve[-fifth:]))
+        if before - last <= 0.1 * (curve[0] - min(curve)):
+            return []
+    seen = f"in the last {fifth} epochs the loss still fell from {before:.4g} to {last:.4g}."
+    return [Finding("unfinished", seen, "Train longer, or try a learning rate three times larger.")]
 
 
 def _gradients(net: Sequential) -> list[Finding]:
@@ -255,8 +287,9 @@ class Diagnose(Callback):
         if len(trainer.history) % self.every:
             return
         known = {finding.name for finding in self.findings}
-        # Whether a network is useless is seen at the end; what EarlyStopping will bring back from needs no warning.
-        known.add("useless")
+        # Whether a network is useless, or unfinished, is seen at the end; what EarlyStopping will bring back from
+        # needs no warning.
+        known |= {"useless", "unfinished"}
         known |= {"overfitting" for c in trainer.callbacks if isinstance(c, EarlyStopping) and c.restore_best}
         for finding in diagnose(trainer.history, trainer.net, self.X):
             if finding.name not in known:

@@ -23,6 +23,7 @@ from numpy.lib.array_utils import byte_bounds
 from .._typing import Array, DType
 from ..accel.cuda.upload import PinnedSlots
 from ..backend import Backend, to_numpy
+from ..coding import Code
 from ..data.encoded import EncodedRows
 from ..errors import DataError
 
@@ -108,6 +109,18 @@ class Feed:
         if self._part is None:
             return order
         return self._part if order is None else self._part[order]
+
+    @property
+    def code(self) -> Code | None:
+        """How the rows are packed; None where they are not."""
+        x = self._columns[0]
+        return x.code if isinstance(x, _Packed) else None
+
+    def left_packed(self) -> Feed:
+        """Return a feed over the same memory whose batches are packed rows."""
+        feed = copy.copy(self)
+        feed._columns = [column.packed if isinstance(column, _Packed) else column for column in self._columns]
+        return feed
 
     def part(self, rows: Indices) -> Feed:
         """Return a feed of some rows, over the same memory."""
@@ -229,7 +242,8 @@ class _Packed(_Resident):
     def __init__(self, backend: Backend, rows: EncodedRows, where: str, name: str) -> None:
         # Narrower numbers do not tell all categories apart.
         packed = backend.asarray(rows.packed, dtype=getattr(backend.xp, backend.wide_name))
-        super().__init__(backend, packed, where, name)
+        self.packed = _Resident(backend, packed, where, name)
+        self.backend, self.values = backend, packed
         self.code, self.dtype = rows.code, backend.dtype
 
     @property

@@ -16,14 +16,15 @@ import numpy as np
 
 from .._typing import Array
 from ..accel.native.turns import ONE_THREAD
-from ..backend import Backend, to_numpy
+from ..backend import Backend
 from ..distributed.tree import Tree
 from ..layers import BatchNorm
 from ..layers.base import walk
 from ..model import Sequential
 from ..params import ParamStore
+from .layout import summed
 
-__all__ = ["Lockstep", "summed", "synchronized"]
+__all__ = ["Lockstep", "synchronized"]
 
 
 def synchronized(net: Sequential) -> list[BatchNorm]:
@@ -119,17 +120,6 @@ class Lockstep:
         if self._failed:
             raise _CancelledError
         return self._total
-
-
-def summed(
-    backend: Backend, tree: Tree, leaf: Callable[[int], Array], like: Array, spare: list[Array] | None = None
-) -> Array:
-    """Return the sum over the leaves on the backend's device; groups of CPUs exchange arrays of the host."""
-    free = None if spare is None else spare.append
-    if tree.group.size == 1 or tree.group.on_device or backend.xp is np:
-        return tree.sum(backend.xp, leaf, free)
-    nodes = [np.array(to_numpy(node)) for node in tree.nodes(leaf, free)]
-    return backend.asarray(tree.exchange(np, nodes), dtype=like.dtype)
 
 
 class _Turn:

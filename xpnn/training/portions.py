@@ -12,8 +12,9 @@ from .._typing import Array
 from ..distributed.shards import shard_order, shard_steps
 from ..distributed.tree import Tree, cuts
 from .feed import Batch, Feed, Indices
+from .step import Step
 
-__all__ = ["CutRows", "OwnRows", "Portion", "Rows", "ShardFeeds", "Slices", "slices_of"]
+__all__ = ["CutRows", "OwnRows", "Portion", "Rows", "ShardFeeds", "Slices", "of_shard", "slices_of"]
 
 
 class Portion(NamedTuple):
@@ -24,6 +25,11 @@ class Portion(NamedTuple):
     y: Array
     weight: Array | None
     numbers: Array  #: int32 numbers that pick the rows' dropout masks, on the device
+
+
+def of_shard(step: Step, portion: Portion, weight: float) -> Step:
+    """Return the numbers of a step for the rows of one of its shards, which weigh so much."""
+    return step._replace(weight=weight, rows=portion.numbers, note=None)
 
 
 class Rows(Protocol):

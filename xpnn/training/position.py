@@ -289,7 +289,7 @@ def states_of(callbacks: Sequence[Callback]) -> list[State]:
     return [(type(callback).__name__, callback.state_dict()) for callback in callbacks]
 
 
-def key_of(rows: Feed | ShardFeeds, batch_size: int, *, shuffle: bool, shards: int | None = None) -> str:
+def key_of(rows: Feed | ShardFeeds, batch_size: int, *, shuffle: bool, shards: Any = None) -> str:
     """Return what tells the steps over some rows apart from those over others: their numbers, weights and shards."""
     facts = len(rows), rows.width, batch_size, shuffle, *(() if shards is None else (shards,))
     return digest_of(facts, [a for a in (rows.numbers, rows.weight) if a is not None]).hex()

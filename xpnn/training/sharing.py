@@ -7,10 +7,10 @@ same bits on every process, is what the parameters move by.  All processes hold 
 from __future__ import annotations
 
 import functools
-import itertools
 import logging
+import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,8 @@ import numpy as np
 from .._typing import Array
 from ..arguments import count
 from ..backend import to_numpy
-from ..distributed.group import Alone, Group, agree, together
+from ..distributed.check import own_version
+from ..distributed.group import Alone, Group, agree, together, words_of
 from ..distributed.shards import ShardedRows
 from ..distributed.tree import Tree
 from ..errors import DivergenceError, OptionError, ProcessError
@@ -29,8 +30,11 @@ from .checks import Rows as GivenRows
 from .checks import expect, feeds_of_fit, feeds_of_shards
 from .epoch import Epoch, Pieces
 from .feed import Feed, Indices
-from .lockstep import Lockstep, summed, synchronized
-from .portions import CutRows, OwnRows, Portion, Rows, ShardFeeds, slices_of
+from .layout import Layout, summed
+from .local_steps import LocalSteps
+from .lockstep import Lockstep, synchronized
+from .packed import on_packed
+from .portions import CutRows, OwnRows, Portion, Rows, ShardFeeds, of_shard, slices_of
 from .position import Fitting
 from .recorded.runner import SlowWay, report
 from .state import digest_of
@@ -39,7 +43,14 @@ from .step import Step, Tally, Training
 __all__ = ["ShardedSteps", "Sharing"]
 
 _SLOW = SlowWay("steps are not recorded", logging.INFO)
-_HINT = "Make the network with the same seed everywhere, or load the same file, and pass the same data and options."
+_HINT = (
+    "Make the network with the same seed everywhere, or load the same file, and pass the same options and the same "
+    "rows, of which each process takes its share; rows of its own alone go into xpnn.distributed.ShardedRows."
+)
+# What a trainer computes with, beside the network and the optimizer; and of how many rows the numbers are compared.
+_COMPUTED_WITH = ("seed", "loss", "schedule", "dropout_schedule", "weight_decay_schedule", "regularizer", "clip_norm",
+                  "clip_value")  # fmt: skip
+_COMPARED_ROWS = 64
 
 
 class Sharing:
@@ -48,7 +59,7 @@ class Sharing:
     Raises OptionError if the options do not fit each other.
     """
 
-    def __init__(self, X: Any = None, shards: Any = None, group: Any = None) -> None:
+    def __init__(self, X: Any = None, shards: Any = None, group: Any = None, sync_every: Any = None) -> None:
         expect(group, Group | None, "group", "a group such as xpnn.distributed.mpi(), or None", where="fit")
         self.group: Group = Alone() if group is None else group
         self.tree: Tree | None = None
@@ -60,9 +71,19 @@ class Sharing:
                     f"fit: expected shards to be left out, or {n}, the number of shards of the data, got {shards!r}. "
                     "Leave it out."
                 )
+            if n < self.group.size:
+                raise OptionError(
+                    f"fit: expected at least as many shards as processes, got data in {n} for {self.group.size} "
+                    "processes. Start fewer, or cut the data into more shards: files, chunks or partitions."
+                )
             shards = n
+        self.sync_every = None if sync_every is None else count(sync_every, "fit", "sync_every")
         if shards is not None:
             self.tree = Tree(count(shards, "fit", "shards"), self.group)
+        elif sync_every is not None:
+            raise OptionError(
+                "fit: expected shards with sync_every, got none. Try shards=16: each moves alone for a while."
+            )
         elif group is not None:
             raise OptionError(
                 "fit: expected shards with a group, got none. Try shards=16: results depend on their number, and not "
@@ -73,6 +94,11 @@ class Sharing:
     def shards(self) -> int | None:
         """Into how many shards a batch is cut; None: into none."""
         return None if self.tree is None else self.tree.shards
+
+    @property
+    def key(self) -> Any:
+        """What tells steps with these shards from others."""
+        return self.shards if self.sync_every is None else (self.shards, self.sync_every)
 
     def feeds(self, training: Any, train: GivenRows, valid: GivenRows, **options: Any) -> tuple[Any, Any]:
         """Return the feeds of training and validation; see `feeds_of_fit`."""
@@ -101,18 +127,22 @@ class Sharing:
             if group.size > 1 and error is not self._common:
                 error.add_note(f"This is rank {group.rank} of {group.size}.")
                 if not isinstance(error, ProcessError | DivergenceError):
-                    group.fail(f"{type(error).__name__}: {error}")
+                    group.fail(words_of(error))
             raise
 
-    def begin(self, fit: Fitting, **options: Any) -> None:
+    def begin(self, fit: Fitting, train: Feed | ShardFeeds, valid: Feed | ShardFeeds | None, **options: Any) -> None:
         """Raise ProcessError unless all processes begin with the same weights, data and options."""
         if self.group.size == 1:
             return
+        options |= {name: getattr(fit, name) for name in _COMPUTED_WITH}
+        options |= {"metrics": [metric.name for metric in fit.metrics], "xpnn": own_version()}
+        options |= {"data": _rows_key(train), "validation data": _rows_key(valid)}
         optimizer = fit.optimizer
         state = digest_of(optimizer.t, [optimizer.state[name] for name in sorted(optimizer.state)])
         facts = {"weights": weights_key(fit), "optimizer": f"{optimizer} {state.hex()}", "rows": fit.rows_key}
         facts |= {name: str(value) for name, value in options.items()} | {"network": str(fit.net.config())}
-        facts |= {"shards": str(self.shards), "epochs made": str(fit.epoch), "steps made": str(fit.step)}
+        facts |= {"shards": str(self.key), "epochs made": str(fit.epoch), "steps made": str(fit.step)}
+        facts = {name: re.sub(r" at 0x[0-9a-f]+", "", text) for name, text in facts.items()}  # of `object.__repr__`
         short = {name: text if len(text) <= 60 else digest_of(text, []).hex()[:16] for name, text in facts.items()}
         try:
             agree(self.group, short, "fit", _HINT)
@@ -141,7 +171,7 @@ class Sharing:
         return [callback for callback in callbacks if self.group.rank == 0 or callback.on_every_rank]
 
     # -- the work of this process ---------------------------------------------------------------------------
-    def runner(self, training: Training, graph: Any) -> ShardedSteps | None:
+    def runner(self, training: Training, graph: Any) -> ShardedSteps | LocalSteps | None:
         """Return what makes the steps of a fit from shards; None where there are none.
 
         Raises OptionError if the trainer has methods of somebody's own that know nothing of them.
@@ -156,14 +186,21 @@ class Sharing:
             )
         if graph is True:
             report(_SLOW, "batches are cut into shards", loud=True)
-        return ShardedSteps(self.tree)
+        return self._steps(self.tree, training)
+
+    def _steps(self, tree: Tree, training: Training) -> ShardedSteps | LocalSteps:
+        """Return what makes steps of shards."""
+        return ShardedSteps(tree) if self.sync_every is None else LocalSteps(tree, self.sync_every, training)
 
     def repeated(self, epoch: Epoch) -> tuple[Any, ...]:
         """Return what `explain` needs to repeat an epoch of shards; nothing of other epochs."""
         if self.tree is None:
             return ()
-        again = ShardedSteps(self.tree)
-        return again.pieces(epoch), again.first_of
+        return self._steps(self.tree, epoch.training).pieces(epoch), self._first_of
+
+    def _first_of(self, found: str | None) -> str | None:
+        """Return what the first process has found that has found something."""
+        return next((text for text in self.group.share(found) if text is not None), None)
 
     def rows(self, training: Any, feed: Any, order: Indices | None, batch_size: int, *, shuffle: bool) -> Rows | None:
         """Return the rows of an epoch's steps that are this process's; None where there are no shards."""
@@ -173,11 +210,15 @@ class Sharing:
             return OwnRows(feed, batch_size, training.seed, training.epoch, shuffle=shuffle)
         return CutRows(feed, order, batch_size, self.tree, training.row_numbers(order))
 
+    def on_packed(self, net: Sequential, feed: Any) -> AbstractContextManager[Any]:
+        """Give a feed of packed rows where the network takes them, see `on_packed`; shards are encoded."""
+        return on_packed(net, feed) if self.tree is None else nullcontext(feed)
+
     def evaluate(self, training: Any, feed: Feed | ShardFeeds, batch_size: int, pause: Any) -> dict[str, float]:
         """Return loss and metrics on data, dropout off; each process computes some slices, `pause` is between them."""
-        weights, counts, batches = slices_of(feed, batch_size, self.tree)
-        tally = Tally(training, counts[self.group.rank])
-        with np.errstate(over="ignore", invalid="ignore"):  # a loss of inf tells it
+        with np.errstate(over="ignore", invalid="ignore"), self.on_packed(training.net, feed) as rows:  # inf tells it
+            weights, counts, batches = slices_of(rows, batch_size, self.tree)
+            tally = Tally(training, counts[self.group.rank])
             for slot, (x, y, weight) in enumerate(batches):
                 pred = training.net.predict(x)
                 value, _ = training.loss.value_and_grad(pred, y, weight)
@@ -192,6 +233,14 @@ class Sharing:
 def weights_key(fit: Fitting) -> str:
     """Return what tells weights and buffers of a network apart from others."""
     return digest_of((), [fit.net.store.values, fit.net.store.buffers]).hex()[:16]
+
+
+def _rows_key(feed: Feed | ShardFeeds | None) -> str:
+    """Return what tells rows that all processes hold apart from others: by some of them, as there may be many."""
+    if feed is None or isinstance(feed, ShardFeeds):
+        return "none"
+    some = np.unique(np.linspace(0, len(feed) - 1, min(len(feed), _COMPARED_ROWS)).astype(np.int64))
+    return digest_of((), [array for x, y, _ in feed.blocks(some, [0, len(some)]) for array in (x, y)]).hex()[:16]
 
 
 class ShardedSteps:
@@ -220,12 +269,8 @@ class ShardedSteps:
         steps = epoch.table.steps(epoch.first)
         for step, portions in zip(steps, epoch.rows.steps(epoch.first), strict=True):
             weights = epoch.rows.weights[step.slot].tolist()
-            own = [(p.x, p.y, p.weight, _of_shard(step, p, weights[p.shard])) for p in portions if weights[p.shard]]
+            own = [(p.x, p.y, p.weight, of_shard(step, p, weights[p.shard])) for p in portions if weights[p.shard]]
             yield step, own, functools.partial(self.make, epoch, step, portions)
-
-    def first_of(self, found: str | None) -> str | None:
-        """Return what the first process has found that has found something."""
-        return next((text for text in self.tree.group.share(found) if text is not None), None)
 
     def make(self, epoch: Epoch, step: Step, portions: list[Portion]) -> None:
         """Make one step; up to the move of the parameters nothing is torn."""
@@ -234,7 +279,7 @@ class ShardedSteps:
         weights = [] if epoch.rows is None else epoch.rows.weights[step.slot].tolist()
         mine = {portion.shard: portion for portion in portions}
         scratch = Tally(training, 1)
-        layout = _Layout([store.grads, store.buffers, *scratch.tables])
+        layout = Layout([store.grads, store.buffers, *scratch.tables])
 
         def leaf(shard: int) -> Array:
             vector = self._vector(xp, store.grads, layout.size)
@@ -243,7 +288,7 @@ class ShardedSteps:
                 vector[...] = 0.0
                 return vector
             store.buffers[...] = before
-            share, own = weight / step.weight, _of_shard(step, portion, weight)
+            share, own = weight / step.weight, of_shard(step, portion, weight)
             value, pred = training.data_gradients(portion.x, portion.y, portion.weight, own)
             scratch.add(0, value * share, pred, portion.y, portion.weight)
             store.buffers -= before
@@ -293,30 +338,3 @@ class ShardedSteps:
             if vector.shape == (size,):
                 return vector
         return xp.empty((size,), dtype=like.dtype, device=like.device)
-
-
-def _of_shard(step: Step, portion: Portion, weight: float) -> Step:
-    """Return the numbers of a step for the rows of one of its shards."""
-    return step._replace(weight=weight, rows=portion.numbers, note=None)
-
-
-class _Layout:
-    """Where arrays lie in one vector."""
-
-    def __init__(self, arrays: Sequence[Array]) -> None:
-        self._shapes = [tuple(array.shape) for array in arrays]
-        edges = np.cumsum([0, *(int(np.prod(shape)) for shape in self._shapes)]).tolist()
-        self._places = [slice(a, b) for a, b in itertools.pairwise(edges)]
-        self.size: int = edges[-1]
-
-    def write(self, xp: Any, vector: Array, arrays: Sequence[Array], factors: Sequence[float]) -> None:
-        """Fill a vector with arrays, the first of them times factors."""
-        for k, (array, place) in enumerate(zip(arrays, self._places, strict=True)):
-            part = vector[place]
-            part[...] = xp.reshape(array, (-1,))
-            if k < len(factors):
-                part *= factors[k]
-
-    def read(self, xp: Any, vector: Array) -> list[Array]:
-        """Return views of the arrays in a vector."""
-        return [xp.reshape(vector[place], shape) for place, shape in zip(self._places, self._shapes, strict=True)]

@@ -201,6 +201,7 @@ class Trainer(Recordable):
         graph: Literal["auto"] | bool = "auto",
         shards: int | None = None,
         group: Group | None = None,
+        sync_every: int | None = None,
     ) -> History:
         """Train for some epochs more.
 
@@ -258,9 +259,13 @@ class Trainer(Recordable):
             restored, then callbacks end.
         ProcessError
             If another process of the group has failed or was lost, or holds other weights or data.
+
+        References
+        ----------
+        .. [1] Stich, "Local SGD converges fast and communicates little", ICLR 2019.
         """
         going_on = self.suspended is not None and type(epochs) is int and epochs == 0  # to what callbacks do at the end
-        sharing = Sharing(X, shards, group)
+        sharing = Sharing(X, shards, group, sync_every)
         with sharing.telling():
             with sharing.together():
                 epochs = 0 if going_on else count(epochs, "fit", "epochs")
@@ -276,9 +281,9 @@ class Trainer(Recordable):
                 rehearse(self, train)
                 self.optimizer.bind(self.net.store)
                 self._sharing = sharing
-                self.rows_key = key_of(train, batch_size, shuffle=shuffle, shards=sharing.shards)
+                self.rows_key = key_of(train, batch_size, shuffle=shuffle, shards=sharing.key)
                 self._full_batch = plan_full_batch(self, train, batch_size, graph, sharing.shards)
-            sharing.begin(self, epochs=epochs, validated=valid is not None)
+            sharing.begin(self, train, valid, epochs=epochs, validated=valid is not None)
             return self._fit(train, valid, epochs, batch_size, shuffle, graph)
 
     def _fit(self, train: Feed, valid: Feed | None, epochs: int, batch_size: int, shuffle: bool, graph: Any) -> History:
@@ -421,10 +426,13 @@ class Trainer(Recordable):
         """Make the steps of an epoch that are not made yet."""
         begun = epoch.position.begin(self, epoch.begun)
         # NumPy would warn of overflow at every step; the losses tell it once, with the cause.
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        with (
+            np.errstate(over="ignore", invalid="ignore", divide="ignore"),
+            self._sharing.on_packed(self.net, epoch.feed) as rows,
+        ):
             self.pause()  # for the hooks after the last step that an earlier fit made
-            epoch.run(epoch.first if self._runner is None else self._runner.run(epoch))
-
+            given = epoch._replace(feed=rows)
+            given.run(given.first if self._runner is None else self._runner.run(given))
         losses = epoch.tally.losses()
         xp, values = self.net.backend.xp, self.net.store.values
         # The last step may spoil the weights after its loss was taken: no later loss of this epoch would tell.

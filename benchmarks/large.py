@@ -1,0 +1,179 @@
+"""Large tables: peak memory and time, of a table from file to answers, and of an array that is trained on.
+
+    python benchmarks/large.py [--rows 1500000] [--array 500]
+
+The table is made here: 12 columns of numbers, one of three words, and a target that is a function of them.  Every run
+has a process of its own; memory is the kernel's count of resident pages at their highest (VmHWM), all that is loaded
+included.  Of arrays it is what came on top of what was there before, as a share of the array.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from harness import PROJECT, begin, parser, write
+
+MIB = 1 << 20
+COLUMNS, WORDS, CHUNK = 12, ("red", "green", "blue"), 100_000
+
+MEASURED = """
+import json, sys, time
+
+def resident(name="VmHWM"):
+    with open("/proc/self/status") as lines:
+        return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024
+
+began = time.perf_counter()
+"""
+TOLD = """
+print("\\n" + json.dumps({"seconds": time.perf_counter() - began, "peak": resident()}))
+"""
+
+#: From a file to answers, each in a process of its own.
+TABLE = {
+    "pandas reads": "import pandas; pandas.read_csv(sys.argv[1])",
+    "xpnn reads": "import xpnn; xpnn.data.load_csv(sys.argv[1], target='target')",
+    "xpnn train --preset none": "from xpnn.cli import main; main(['train', *sys.argv[1:], '--preset', 'none'])",
+    "xpnn train --preset quick": "from xpnn.cli import main; main(['train', *sys.argv[1:], '--preset', 'quick'])",
+    "xpnn predict": "from xpnn.cli import main; main(['predict', sys.argv[-1], sys.argv[1], '--out', '/dev/null'])",
+}
+#: The array is there; the libraries are loaded and have trained on little of it.
+ARRAY = """
+import numpy as np
+shape = json.loads(sys.argv[1])
+X = np.random.default_rng(0).random(shape)
+X = np.asfortranarray(X) if sys.argv[2] == "F" else X
+y = X[:, 0] + X[:, 1]
+fit, predict = make(shape[1])
+fit(X[:256].copy(), y[:256])
+predict(X[:256].copy())
+found = {}
+for name, call in (("fit", lambda: fit(X, y)), ("predict", lambda: predict(X))):
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")  # the highest count begins anew
+    before, at = resident("VmRSS"), time.perf_counter()
+    call()
+    found[name] = {"seconds": time.perf_counter() - at, "more": (resident() - before) / X.nbytes}
+print("\\n" + json.dumps(found))
+"""
+MAKERS = {
+    "xpnn.Trainer": """
+def make(width):
+    import xpnn
+    trainer = xpnn.Trainer(xpnn.mlp([width, 8, 1]), xpnn.MeanSquaredError(), xpnn.Adam(), metrics=())
+    return lambda X, y: trainer.fit(X, y[:, None], epochs=1, batch_size=256), trainer.predict
+""",
+    "xpnn.estimators": """
+def make(width):
+    from xpnn.estimators import MLPRegressor
+    model = MLPRegressor(hidden_layer_sizes=(8,), max_iter=1, batch_size=256)
+    return model.fit, model.predict
+""",
+    "scikit-learn": """
+def make(width):
+    from sklearn.neural_network import MLPRegressor
+    model = MLPRegressor(hidden_layer_sizes=(8,), max_iter=1, batch_size=256)
+    return model.fit, model.predict
+""",
+    "torch": """
+def make(width):
+    import torch
+    net = torch.nn.Sequential(torch.nn.Linear(width, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
+    rule = torch.optim.Adam(net.parameters())
+    def fit(X, y):
+        rows, targets = torch.from_numpy(X.astype("float32")), torch.from_numpy(y.astype("float32"))
+        for part in torch.randperm(len(rows)).split(256):
+            rule.zero_grad()
+            torch.nn.functional.mse_loss(net(rows[part])[:, 0], targets[part]).backward()
+            rule.step()
+    def predict(X):
+        with torch.no_grad():
+            return net(torch.from_numpy(X.astype("float32"))).numpy()
+    return fit, predict
+""",
+}
+
+
+def table_of(path: Path, rows: int) -> None:
+    """Write the table, a chunk at a time."""
+    weights = np.random.default_rng(7).normal(size=COLUMNS)
+    rng = np.random.default_rng(0)
+    line = ",".join(["%.6f"] * COLUMNS) + ",%s,%.6f\n"
+    with path.open("w") as file:
+        file.write(",".join([f"n{k}" for k in range(COLUMNS)] + ["colour", "target"]) + "\n")
+        for start in range(0, rows, CHUNK):
+            n = min(CHUNK, rows - start)
+            x, word = rng.normal(size=(n, COLUMNS)), rng.integers(0, len(WORDS), n)
+            y = np.sin(2 * x[:, 0]) + x[:, 1] * x[:, 2] + x[:, 3] ** 2 + 0.3 * (x @ weights)
+            y += np.array([0.0, 1.0, -1.0])[word] + 0.1 * rng.normal(size=n)
+            cells = zip(x.tolist(), word.tolist(), y.tolist(), strict=True)
+            file.writelines(line % (*numbers, WORDS[k], target) for numbers, k, target in cells)
+
+
+def child(code: str, *arguments: str) -> Any:
+    """Run code in a process of its own, and return what it printed last, from JSON."""
+    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=PROJECT, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip().splitlines()[-1])
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def table(folder: Path, rows: int) -> Iterator[dict[str, Any]]:
+    """Yield time and peak memory of each way of the table."""
+    file, out = folder / "table.csv", folder / "run"
+    table_of(file, rows)
+    for name, code in TABLE.items():
+        arguments = [str(file)]
+        if "train" in name:
+            arguments += ["--target", "target", "--epochs", "1", "--quiet", "--out", str(out)]
+        if "predict" in name:
+            arguments.append(str(out / "model.safetensors"))
+        found = child(MEASURED + code + TOLD, *arguments)
+        yield {"what": name, "seconds": round(found["seconds"], 1), "peak_mib": round(found["peak"] / MIB)}
+
+
+def array(mib: int) -> Iterator[dict[str, Any]]:
+    """Yield time and memory of a fit on an array of so many MiB, rows in order or columns."""
+    shape = [mib * MIB // (8 * 500), 500]
+    for order in "CF":
+        for name, maker in MAKERS.items():
+            row: dict[str, Any] = {"what": name, "order": order}
+            try:
+                found = child(MEASURED + maker + ARRAY, json.dumps(shape), order)
+            except RuntimeError as error:
+                yield row | {"missing": str(error)}
+                continue
+            for call, result in found.items():
+                row[f"{call}_seconds"], row[f"{call}_memory"] = round(result["seconds"], 2), round(result["more"], 2)
+            yield row
+
+
+def main() -> None:
+    options = parser(__doc__, seconds=0.0)
+    options.add_argument("--rows", type=int, default=1_500_000, help="rows of the table")
+    options.add_argument("--array", type=int, default=500, help="MiB of the array")
+    args = options.parse_args()
+    path, results = begin("large", args)
+    rows, mib = (20_000, 8) if args.quick else (args.rows, args.array)
+    results["rows"], results["array_mib"], results["table"], results["arrays"] = rows, mib, [], []
+    with tempfile.TemporaryDirectory() as folder:
+        for row in table(Path(folder), rows):
+            results["table"].append(row)
+            print(f"{row['what']}: {row['seconds']} s, {row['peak_mib']:,} MiB at most", flush=True)
+            write(path, results)
+    for row in array(mib):
+        results["arrays"].append(row)
+        print(", ".join(f"{name} {value}" for name, value in row.items()), flush=True)
+        write(path, results)
+    print(f"\nin {path}")
+
+
+if __name__ == "__main__":
+    main()
