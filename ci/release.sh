@@ -68,7 +68,7 @@ step 'extras, one after the other'
 extras=$out/extras/bin
 "$extras/python" -m pip install --quiet "$wheel"
 sizes=$("$extras/python" -I "$root/ci/release_check.py" size)
-for extra in sklearn plots report fast files; do
+for extra in sklearn plots report fast files onnx; do
   "$extras/python" -m pip install --quiet "$wheel[$extra]"
   sizes+=" $extra=$("$extras/python" -I "$root/ci/release_check.py" size)"
 done

@@ -41,6 +41,7 @@ IMPORTS = {
         "report": "import xpnn.report, jinja2, matplotlib.figure",
         "fast": "import xpnn, numba",
         "files": "import xpnn, pyarrow.parquet, openpyxl",
+        "onnx": "import xpnn, onnx, onnxruntime",
     },
 }
 

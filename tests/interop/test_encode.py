@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from mixed import mixed_table
 
 from xpnn.data import TableEncoder, load_csv
+from xpnn.errors import OptionError
 from xpnn.interop.build import Builder
 from xpnn.interop.encode import encode_table, holds_numbers, inputs_of
 from xpnn.interop.graph import run
@@ -83,3 +84,12 @@ def test_text_of_a_file_is_read_as_in_training(tmp_path):
     assert given["kind"].tolist()[:4] == ["a", "b", "", "a"]
     assert given["price"].tolist()[:2] == [1.5, 2.25]
     assert given["day"][0] == 1703980800.0
+
+
+def test_a_category_of_spaces_alone_is_refused():
+    """It is the empty text, as a missing cell is in every format, and would be taken for one."""
+    cells = np.array(["a", " ", None, "b"] * 5, dtype=object)
+    encoder = TableEncoder().fit({"town": cells})
+    assert encoder.feature_names_out[:3].count("town=") == 1
+    with pytest.raises(OptionError, match="column 'town': expected categories other than spaces alone"):
+        encode_table(Builder(), encoder)

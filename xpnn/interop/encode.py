@@ -13,6 +13,7 @@ from ..data.columns import as_texts, label_key, number_key, one_spelling
 from ..data.dates import PERIODS, DateColumn, date_texts
 from ..data.encoder import TableEncoder
 from ..data.fitted import CategoryColumn, NumberColumn
+from ..errors import OptionError
 from .build import Builder
 
 __all__ = ["encode_table", "holds_numbers", "inputs_of", "scale_features"]
@@ -119,6 +120,11 @@ def _picked(builder: Builder, x: str, places: list[int]) -> str:
 # -- categories ------------------------------------------------------------------------------------------------
 def _text_code(builder: Builder, column: CategoryColumn) -> str:
     """Return the number of a category that is given as text."""
+    if "" in column.categories:
+        raise OptionError(
+            f"export: column {column.name!r}: expected categories other than spaces alone, which no file tells from a "
+            "missing cell. Make such cells None, and train again."
+        )
     known = len(column.categories)
     keys, values = (*column.categories, ""), (*range(known), _MISSING)
     value = builder.input(column.name, "text")
