@@ -109,6 +109,26 @@ def is_rank(pid, rank, out):
 
 
 @engines
+def test_a_signal_to_one_process_leaves_the_best_weights(home, tmp_path):
+    """Who was told to end waits until rank 0 has written."""
+    pytest.importorskip("mpi4py", reason="needs mpi4py: pip install 'xpnn[mpi]'")
+    with start(home, *PLAIN, "--epochs", "5000", "--processes", 2, "--out", tmp_path) as process:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / ".unfinished" / "history.csv").exists():
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.01)
+        time.sleep(0.5)
+        (victim,) = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if is_rank(pid, 1, tmp_path)]
+        os.kill(victim, signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "MPI: rank 1 of 2 has failed: Interrupted" in err
+    assert f"to go on: xpnn train --resume {tmp_path}" in out
+    assert (tmp_path / "model.safetensors").exists()
+
+
+@engines
 def test_what_is_wrong_is_said_once(home, tmp_path):
     pytest.importorskip("mpi4py", reason="needs mpi4py: pip install 'xpnn[mpi]'")
     out, err = done(home, "train", "table.csv", "--target", "z", "--processes", 2, "--out", tmp_path / "a", status=2)

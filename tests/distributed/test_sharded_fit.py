@@ -227,6 +227,38 @@ def test_a_bad_row_on_one_process_is_raised_by_all():
     assert "first nan in row 7, column 1" in agreed(3, work)
 
 
+def test_a_bad_row_in_a_shard_of_one_process_is_raised_by_all():
+    """Also where another one has shards that are good, and shares what it knows of them."""
+    X, y = table(60)
+    bad = X.copy()
+    bad[7, 1] = np.nan
+
+    def work(group):
+        trainer = make()
+        with pytest.raises(DataError) as caught:
+            trainer.fit(ArrayShards([(bad, y), (X, y), (X, y)]), group=group)
+        trainer.fit(ArrayShards([(X, y), (X, y), (X, y)]), group=group, epochs=1)  # the group goes on
+        return str(caught.value).removeprefix("rank 0 of 3: ")
+
+    assert "shard 0): expected finite" in agreed(3, work)
+
+
+def test_a_shard_may_weigh_nothing_but_not_all():
+    X, y = table(60)
+
+    def rows(*weights):
+        return ArrayShards([(X, y, np.full(60, weight)) for weight in weights])
+
+    def work(group):
+        trainer = make(norm="batch")
+        with pytest.raises(DataError, match="expected rows of weight above 0, got none in any shard"):
+            trainer.fit(rows(0.0, 0.0, 0.0), group=group)
+        trainer.fit(rows(0.0, 1.0, 2.0), X_val=rows(1.0, 0.0, 0.0), group=group, epochs=2)
+        return bits(trainer)
+
+    assert agreed(3, work) == work(Alone())
+
+
 def test_other_weights_or_options_are_told_before_the_first_step():
     def weights(group):
         trainer = make()

@@ -59,8 +59,15 @@ def run_on_ranks(args: argparse.Namespace, run: Callable[[argparse.Namespace], i
     if shared and args.shards is None:
         args.shards = _SHARDS
         args.argv = [*args.argv, "--shards", str(_SHARDS)]  # which a run goes on with
-    if args.group is None or args.group.rank == 0:
+    if args.group is None:
         return run(args)
+    status = run(args) if args.group.rank == 0 else _silently(args, run)
+    args.group.exit_status = status or 1
+    return status
+
+
+def _silently(args: argparse.Namespace, run: Callable[[argparse.Namespace], int]) -> int:
+    """Run a command on another process than that of rank 0, which speaks for all."""
     args.quiet = True
     nowhere = io.StringIO()
     with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):

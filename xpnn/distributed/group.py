@@ -33,12 +33,15 @@ class Group(ABC):
         What moves the bytes, for messages.
     on_device : bool
         Whether arrays are exchanged where the network's backend has them; False: NumPy's arrays are.
+    exit_status : int
+        With which the processes end after a failure, where it is the engine that ends them.
     """
 
     rank: int = 0
     size: int = 1
     engine: str = "one process"
     on_device: bool = False
+    exit_status: int = 1
 
     @abstractmethod
     def sendrecv(self, send: Array, to: int, receive: Array, source: int) -> None:

@@ -26,8 +26,9 @@ _LOG = logging.getLogger("xpnn")
 _ALARM, _ENDED = 7, 8
 # Looks for what has come: so many at once, so many that let others run, and then some that sleep between.
 _BUSY, _YIELDING, _NAP, _LONG_NAP = 200, 2000, 5e-5, 1e-3
-# Seconds from the end of a process that has failed to the end of all: the others say first what they were told.
-_LAST_WORDS = 0.5
+# Seconds, at most, from the end of a process that has failed to that of all: the others say what they were told, and
+# keep what they have.
+_LAST_WORDS = 20.0
 # Seconds for what is still on its way from a process whose script has ended.
 _ON_ITS_WAY = 5.0
 
@@ -142,16 +143,17 @@ class MPIGroup(Group):
             self.fail(words_of(error))
         with contextlib.suppress(self._mpi.Exception):
             if self._failed is None:
-                self._leave()
+                self._leave(float("inf"))  # as MPI does at the end
                 return
             self._mpi.Request.Testall(self._failed[1:])
-            time.sleep(_LAST_WORDS)
-            self.comm.Abort(1)
+            self._leave(_LAST_WORDS)
+            self.comm.Abort(self.exit_status)
 
-    def _leave(self) -> None:
-        """Say that the script of this process has ended, and wait for those of the others, as MPI does at the end."""
+    def _leave(self, seconds: float) -> None:
+        """Say that the script of this process has ended, and wait for those of the others."""
         others, nothing = set(range(self.size)) - {self.rank}, np.zeros(0, np.uint8)
         messages = [self._alarms.Irecv([nothing, self._mpi.BYTE], rank, _ENDED) for rank in others]
         messages += [self._alarms.Isend([nothing, self._mpi.BYTE], rank, _ENDED) for rank in others]
-        while not self._mpi.Request.Testall(messages):
+        end = time.monotonic() + seconds
+        while not self._mpi.Request.Testall(messages) and time.monotonic() < end:
             time.sleep(_LONG_NAP)

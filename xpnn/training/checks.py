@@ -13,6 +13,7 @@ import numpy as np
 from ..arguments import as_real, as_rows, class_for, constructor, number, same_length
 from ..backend import to_numpy
 from ..data.batching import split_off, stratified_indices
+from ..distributed.group import together
 from ..distributed.shards import ShardedRows
 from ..distributed.tree import Tree
 from ..errors import DataError, LabelError, OptionError, ShapeError
@@ -151,14 +152,14 @@ def _call(kind: type[Any]) -> str:
     return f"xpnn.{kind.__name__}({', '.join(needed)})"
 
 
-def check_weight(where: str, weight: Any, n: int) -> np.ndarray | None:
-    """Return sample weights (n,) on the host, if there are any; refuse what cannot weigh."""
+def check_weight(where: str, weight: Any, n: int, *, of_part: bool = False) -> np.ndarray | None:
+    """Return sample weights (n,) on the host, if there are any; refuse what cannot weigh: of a part, all may be 0."""
     if weight is None:
         return None
     host = to_numpy(as_real(weight, where, "sample_weight", objects=True)).astype(np.float64)
     if host.shape != (n,):
         raise ShapeError(f"{where}: expected sample_weight of shape ({n},), got {host.shape}. One weight a row.")
-    if not np.isfinite(host).all() or (host < 0).any() or not host.any():
+    if not np.isfinite(host).all() or (host < 0).any() or not (of_part or host.any()):
         raise DataError(
             f"{where}: expected sample weights that are finite, at least 0 and not all 0, got {host.min():g} to "
             f"{host.max():g}. Give a row that shall not count weight 0."
@@ -323,15 +324,21 @@ def _of_shards(
     where: str, trainer: Fitted, rows: ShardedRows, tree: Tree, class_weight: Any, names: Names
 ) -> ShardFeeds:
     """Return feeds of the shards of this process."""
-    net, loss, feeds, weighted = trainer.net, trainer.loss, {}, class_weight is not None
-    for shard in tree.own:
-        if not rows.lengths[shard]:
-            continue
-        part, targets = _checked(f"{where} (shard {shard})", net, loss, Rows(*rows.part(shard)), names)
-        feeds[shard] = _feed(where, net, loss, part, targets, _class_table(trainer, targets, class_weight))
-        weighted = weighted or part.weight is not None
-    every = tree.group.share(weighted)
-    return ShardFeeds(feeds, rows.checked(), tree, weighted=any(every), width=net.n_in)
+    net, loss, feeds, weighted = trainer.net, trainer.loss, dict[int, Feed](), class_weight is not None
+    with together(tree.group):  # before anything is shared: who has a bad row is not there to share
+        for shard in tree.own:
+            if not rows.lengths[shard]:
+                continue
+            given = Rows(*rows.part(shard))
+            here = f"{where} (shard {shard})"
+            part, targets = _checked(here, net, loss, given, names, of_part=True)
+            feeds[shard] = _feed(here, net, loss, part, targets, _class_table(trainer, targets, class_weight))
+            weighted = weighted or part.weight is not None
+    counted = any(feed.weight is None or bool(feed.weight.any()) for feed in feeds.values())
+    every = tree.group.share([weighted, counted])
+    if not any(some for _, some in every):
+        raise DataError(f"{where}: expected rows of weight above 0, got none in any shard. Look at their weights.")
+    return ShardFeeds(feeds, rows.checked(), tree, weighted=any(some for some, _ in every), width=net.n_in)
 
 
 def _class_table(trainer: Fitted, targets: np.ndarray, class_weight: Any) -> np.ndarray | None:
@@ -362,7 +369,7 @@ def checked_feed(where: str, net: Sequential, loss: Loss, rows: Rows, names: Nam
 
 
 def _checked(
-    where: str, net: Sequential, loss: Loss, rows: Rows, names: Names, suffix: str = ""
+    where: str, net: Sequential, loss: Loss, rows: Rows, names: Names, suffix: str = "", *, of_part: bool = False
 ) -> tuple[Rows, np.ndarray]:
     """Check rows against network and loss; return them as arrays, and the targets on the host."""
     X = as_rows(rows.X, where, f"X{suffix}", fitted=names.get("X"))
@@ -389,7 +396,7 @@ def _checked(
         net.check_categories(X)
     targets = to_numpy(y)
     loss.check_targets(targets, net.n_out)
-    return Rows(X, y, check_weight(where, rows.weight, len(targets))), targets
+    return Rows(X, y, check_weight(where, rows.weight, len(targets), of_part=of_part)), targets
 
 
 def _feed(
