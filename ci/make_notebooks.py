@@ -1,7 +1,7 @@
-"""Make the notebooks of examples/notebooks from the scripts of the same names.
+"""Make the notebooks of examples/notebooks and of examples/sliders from the scripts of the same names.
 
-The scripts hold cells in jupytext's percent format.  The cell that runs the script from the command line is left out;
-the one that runs it in a notebook is the last.
+The scripts hold cells in jupytext's percent format.  The cell that runs an example from the command line is left out;
+the one that runs it in a notebook is the last.  Those of examples/sliders are notebooks alone, with sliders.
 
 Run: python ci/make_notebooks.py
 """
@@ -13,6 +13,7 @@ import nbformat
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 LESSONS = ("xor", "backprop_by_hand", "initialization", "optimizers_valley", "mnist")
+SLIDERS = ("activation", "descent", "first_weights", "neuron", "overfitting", "width")
 
 
 def notebook(script: Path) -> str:
@@ -34,9 +35,10 @@ def main() -> None:
     """Write them all."""
     folder = EXAMPLES / "notebooks"
     folder.mkdir(exist_ok=True)
-    for name in LESSONS:
-        target = folder / f"{name}.ipynb"
-        target.write_text(notebook(EXAMPLES / f"{name}.py"), encoding="utf-8")
+    pairs = [(EXAMPLES / f"{name}.py", folder / f"{name}.ipynb") for name in LESSONS]
+    pairs += [(EXAMPLES / "sliders" / f"{name}.py", EXAMPLES / "sliders" / f"{name}.ipynb") for name in SLIDERS]
+    for script, target in pairs:
+        target.write_text(notebook(script), encoding="utf-8")
         print(f"wrote {target.relative_to(EXAMPLES.parent)}")
 
 

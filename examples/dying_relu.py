@@ -11,7 +11,16 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 import xpnn
-from xpnn.initializers import Constant, HeNormal
+from xpnn.initializers import Constant, HeNormal, Normal
+
+
+def dead_after(init, rate, epochs, X, y, backend):
+    """Train 2-16-2 with ReLU from ten starts; return the share of hidden units that no sample reaches any more."""
+    hidden = xpnn.Linear(16, init=init)
+    net = xpnn.Sequential(hidden, xpnn.ReLU(), xpnn.Linear(2), n_in=2, backend=backend, seed=range(10))
+    xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.SGD(lr=rate)).fit(X, y, epochs=epochs, batch_size=60)
+    z, _ = hidden.forward(net.backend.asarray(X))
+    return float((xpnn.to_numpy(z) <= 0).all(axis=-2).mean())
 
 
 def main() -> None:
@@ -25,8 +34,8 @@ def main() -> None:
     X, y = xpnn.data.make_moons(300, noise=0.1, seed=0)
     epochs = 60 if args.quick else 200
     kinds = {"ReLU": xpnn.ReLU(), "Leaky ReLU": xpnn.LeakyReLU(0.1), "PReLU": xpnn.PReLU(0.25), "ELU": xpnn.ELU()}
-    figure = Figure(figsize=(11, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure = Figure(figsize=(14, 4), layout="constrained")
+    left, right, rates = figure.subplots(1, 3)
     shares, alive = {}, {}
     for (name, activation), colour in zip(kinds.items(), xpnn.plots.OKABE_ITO, strict=False):
         hidden = xpnn.Linear(16, init=HeNormal(), bias_init=Constant(-4.0))
@@ -46,6 +55,15 @@ def main() -> None:
     left.set(title="Two moons from the dead state", xlabel="epoch", ylabel="cross-entropy", ylim=(0, None))
     left.legend(loc="center right")
     right.set(title="Units that some sample reaches, at the end", ylabel="units of 16", ylim=(0, 16))
+    ways = {"He, 0.1": (HeNormal(), 0.1), "N(0, 5²), 0.1": (Normal(5.0), 0.1)}
+    ways |= {"He, 10": (HeNormal(), 10.0), "N(0, 5²), 10": (Normal(5.0), 10.0)}
+    died = {name: dead_after(init, rate, 30, X, y, args.backend) for name, (init, rate) in ways.items()}
+    for name, colour in zip(died, xpnn.plots.OKABE_ITO, strict=False):
+        rates.bar_label(rates.bar(name, died[name], color=colour), fmt="{:.0%}")
+    rates.set(title="How they die: first weights and rate", ylabel="share of units dead after 30 epochs", ylim=(0, 1))
+    print("dead after 30 epochs: " + ", ".join(f"{name} {share:.0%}" for name, share in died.items()))
+    if not (died["He, 0.1"] < 0.05 and died["He, 10"] > 0.4 and died["N(0, 5²), 10"] > 0.3):
+        raise SystemExit(f"expected units to die of a rate of 10, and not from He at a rate of 0.1, got {died}")
     if alive["ReLU"] != 0 or shares["ReLU"] > 0.6:
         raise SystemExit("expected ReLU to stay dead and to guess")
     for name in list(kinds)[1:]:

@@ -57,6 +57,16 @@ def main() -> None:
     left.set(title="Loss for the target 1, behind a sigmoid", xlabel="score z", ylabel="loss")
     middle.set(title="Its gradient to the score", xlabel="score z", ylabel="gradient")
     left.legend(loc="upper right")
+    # Convex is what bends upwards everywhere: squared error behind a sigmoid does not, cross-entropy does.
+    bends = {name: np.diff(value, n=2).min() for name, (_, _, value, _) in cases.items()}
+    turn = z[1:-1][np.diff(cases["squared error"][2], n=2) < 0].max()
+    left.axvspan(z[0], turn, color="0.9", zorder=0)
+    left.text(z[0] + 0.3, 0.15, "here squared error\nbends down: not convex", fontsize=8)
+    print(f"least bend: squared error {bends['squared error']:.1e}, cross-entropy {bends['binary cross-entropy']:.1e}")
+    if not (bends["squared error"] < -1e-4 and bends["binary cross-entropy"] > 0):
+        raise SystemExit(
+            f"expected cross-entropy to be convex and squared error behind a sigmoid not to be, got {bends}"
+        )
     if not (abs(at_worst["squared error"]) < 1e-3 and abs(at_worst["binary cross-entropy"]) > 0.99):
         raise SystemExit(f"expected only the squared error's gradient to fade, got {at_worst}")
 

@@ -31,6 +31,11 @@ def main() -> None:
     if abs(s[label] - 0.874) > 5e-4:
         raise SystemExit("expected 0.874")
 
+    simple = xpnn.to_numpy(xpnn.Softmax().forward(backend.asarray([[1.0, 2.0, 3.0]]))[0])[0]
+    print("softmax of 1, 2, 3: " + ", ".join(f"{share:.4f}" for share in simple))
+    if np.abs(simple - [0.0900, 0.2447, 0.6652]).max() > 5e-5:
+        raise SystemExit(f"expected 0.0900, 0.2447 and 0.6652, got {simple}")
+
     # The Jacobian s_i (delta_ij - s_j), row by row from the layer's backward pass.
     formula = np.diag(s) - np.outer(s, s)
     rows = [xpnn.Softmax().backward(backend.asarray(np.eye(10)[i : i + 1]), a) for i in range(10)]

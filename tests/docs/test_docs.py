@@ -159,6 +159,7 @@ LONG_ON_STRICT = {
     "dropout",
     "dying_relu",
     "normalization",
+    "optimizer_race",
     "optimizers_valley",
     "penalties",
     "perceptron_gates",
