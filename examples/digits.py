@@ -57,7 +57,10 @@ def main() -> None:
         f"{accuracy:.1%} of {len(y_test)} test digits are right after {len(trainer.history)} epochs; "
         f"the surest mistake is a {first}."
     )
-    print(f"wrote {xpnn.plots.save_figure(figure, Path(args.out) / 'digits.png')}")
+    drawn = {"digits": figure, "digits_curves": xpnn.plots.history_figure(trainer.history)}
+    drawn["digits_weights"] = xpnn.plots.plot_weights(net, 0, kind="images").figure  # what each first unit looks for
+    for name, picture in drawn.items():
+        print(f"wrote {xpnn.plots.save_figure(picture, Path(args.out) / f'{name}.png')}")
 
 
 if __name__ == "__main__":
