@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pytest
 from commands import run
 from thread_group import agreed
 
-from xpnn.distributed import Alone, check, check_group
+from xpnn.distributed import Alone, Tree, check, check_group, torch
+from xpnn.errors import OptionError
 
 
 def test_one_process_is_like_itself():
@@ -55,3 +58,25 @@ def test_doctor():
     assert found["ok"] is True
     assert found["latency"] >= 0
     assert len(found["ranks"]) == 1
+
+
+def test_gloo_without_a_launcher_is_one_process(monkeypatch):
+    pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
+    monkeypatch.delenv("RANK", raising=False)
+    group = torch()
+    assert (group.rank, group.size) == (0, 1)
+    assert check_group(group).ok
+    assert Tree(4, group).sum(np, lambda shard: np.full(2, float(shard))).tolist() == [6.0, 6.0]
+    group.fail("nobody hears it")
+
+
+def test_gloo_takes_what_has_begun_unless_it_moves_no_arrays_of_the_host(monkeypatch):
+    dist = pytest.importorskip("torch", reason="needs PyTorch: pip install torch").distributed
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "get_backend", lambda: "nccl")
+    with pytest.raises(OptionError, match=r"expected torch\.distributed over gloo, got nccl"):
+        torch()
+    monkeypatch.setattr(dist, "get_backend", lambda: "gloo")
+    monkeypatch.setattr(dist, "get_rank", lambda: 2)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 3)
+    assert repr(torch()) == "TorchGroup(rank=2, size=3)"
