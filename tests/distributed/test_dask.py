@@ -169,7 +169,7 @@ def test_a_killed_worker_changes_no_bit(doomed, frame, tmp_path, kept):
         target="y",
         features=["a", "b", "c"],
         client=doomed,
-        epochs=120,
+        epochs=60,
         batch_size=64,
         restarts=1,
         **options,
