@@ -31,7 +31,7 @@ def add_commands(commands: Any) -> None:
     parser = commands.add_parser(
         "check",
         usage="xpnn check FILE [--target COLUMN] [options]\n       xpnn check FILE --model MODEL [options]",
-        help="look a table over before training: columns, labels, leaks; or beside what a model's training saw",
+        help="look a table over before training, or beside a model's",
         description="Look at the columns of a table, at its target, at rows that repeat, and at a test table "
         "beside it; print what is found, worst first, with one thing to try for each. With a model, tell instead what "
         "has moved since its training: missing values, ranges, categories, and the population stability index (PSI) of "

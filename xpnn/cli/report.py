@@ -21,7 +21,7 @@ def add_commands(commands: Any) -> None:
     parser = commands.add_parser(
         "report",
         usage="xpnn report RUN [RUN ...] [options]\n       xpnn report RUN --card [options]",
-        help="write one HTML page of a run, or compare several, or a model card",
+        help="write a page of a run or of several, or a model card",
         description="Write a page that holds all of itself, to read or to send: score, diagnosis, simple models beside "
         "the network, curves, probabilities, importance of columns, groups of rows, mistakes, settings. Of several "
         "runs it compares scores, settings and curves. With --card it is Markdown for those who are to use the model, "

@@ -224,11 +224,12 @@ class BatchNorm(_Norm):
         """Standardize by the moments of all parts of the batch: mean first, then squares of what differs from it."""
         xp, n = self.ops.xp, self.n_in
         if weight is None:
-            weight = xp.ones(x.shape[-2:-1], dtype=x.dtype, device=x.device)
+            weight = xp.zeros(x.shape[-2:-1], dtype=x.dtype, device=x.device)
+            weight += 1.0
         weight = xp.reshape(weight, (-1, 1))
-        counts = xp.stack([xp.sum(weight), xp.sum(xp.astype(weight > 0, x.dtype))])
+        counts = [xp.sum(part, axis=0) for part in (weight, xp.astype(weight > 0, x.dtype))]  # of shape (1,)
         plain = xp.sum(x * weight, axis=-2, keepdims=True)
-        counts = xp.broadcast_to(counts, (*plain.shape[:-1], 2))
+        counts = xp.broadcast_to(xp.concat(counts), (*plain.shape[:-1], 2))
         totals = sums.total(xp.concat([plain, counts], axis=-1))
         total = xp.maximum(totals[..., n : n + 1], float(xp.finfo(x.dtype).smallest_normal))
         mean = totals[..., :n] / total

@@ -44,7 +44,7 @@ class _Head:
     @classmethod
     def of(cls, layers: Sequence[Layer], code: Code) -> Self | None:
         """Return what the first layers are as one, None where they are others."""
-        rest = list(layers)
+        rest = [*layers]
         lead = rest.pop(0) if rest and type(rest[0]) is Columns else None
         scale = rest.pop(0) if rest and type(rest[0]) is Scale else None
         if not rest or type(rest[0]) is not Linear:

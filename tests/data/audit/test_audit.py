@@ -917,7 +917,7 @@ def test_help(monkeypatch):
     monkeypatch.setenv("COLUMNS", "110")
     ran = run("check", "--help")
     assert ran.status == 0
-    assert ran.out.startswith("usage: xpnn check FILE.csv ")
+    assert ran.out.startswith("usage: xpnn check FILE ")
     for option in ("--target", "--test-file", "--strip-target", "--strict", "--json", "--missing", "--categorical"):
         assert option in ran.out
 
