@@ -266,7 +266,10 @@ def _number_outputs(
         value = xp.minimum(xp.maximum(value, low), high)
         outputs = {"prediction": value}
         if coverage is not None and predictor.intervals is not None:
-            half = xp.zeros((1, len(targets)), dtype=xp.float64, device="cpu") + predictor.intervals.quantile(coverage) * std
+            half = (
+                xp.zeros((1, len(targets)), dtype=xp.float64, device="cpu")
+                + predictor.intervals.quantile(coverage) * std
+            )
             if predictor.intervals.scale is not None:
                 logs = xp.astype(trace_network(builder, _on_host(predictor.intervals.scale), x), xp.float64)
                 half = half * xp.exp(xp.minimum(xp.maximum(logs, predictor.intervals.low), predictor.intervals.high))

@@ -50,7 +50,10 @@ def trace_network(builder: Builder, net: Sequential, value: str) -> Traced:
         layers = copy.deepcopy(tuple(map(unbound, net.layers)))
         with net.backend.active():
             params, buffers = ({k: to_numpy(net.store.row_view(v)) for k, v in views.items()} for views in _views(net))
-        rows = [{k: xp.asarray(array, dtype=array.dtype, device="cpu") for k, array in views.items()} for views in (params, params, buffers)]
+        rows = [
+            {k: xp.asarray(array, dtype=array.dtype, device="cpu") for k, array in views.items()}
+            for views in (params, params, buffers)
+        ]
         try:
             plan = Plan.bind(layers, backend, *rows)
             if net.store.replicas and not layers[0].takes_shared_rows():
