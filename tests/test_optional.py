@@ -12,6 +12,8 @@ from xpnn.errors import BackendUnavailableError, MissingPackageError
 from xpnn.optional import PACKAGES, needs
 
 NET = "import xpnn; net = xpnn.mlp([2, 2]); "
+COLLECTION = "type('Frame', (), {'__dask_graph__': dict, 'to_delayed': list})()"
+UNBLOCK = "import __main__; __main__.BLOCKED -= {'sklearn', 'joblib'}; "
 #: By the missing module: what somebody does, and the place that the message names.
 USES = {
     "sklearn": ("from xpnn.estimators import MLPClassifier", "xpnn.estimators"),
@@ -30,6 +32,15 @@ USES = {
     "array_api_strict": ("import xpnn; xpnn.get_backend('strict')", "get_backend"),
     "numba": ("import xpnn; xpnn.get_backend('numpy', compiled=True)", "get_backend"),
     "onnx": (NET + "net.to_onnx('/dev/null')", "to_onnx"),
+    "keras": ("import xpnn; xpnn.from_keras(None)", "from_keras"),
+    "mpi4py": ("import xpnn; xpnn.distributed.mpi()", "distributed.mpi"),
+    "joblib": ("from xpnn.jobs import over_jobs; list(over_jobs(pow, [(2, 3)] * 2, 2, 'search.run'))", "search.run"),
+    "distributed": ("from xpnn.engines.pieces import client_of; client_of(None, 'dask.fit')", "dask.fit"),
+    "dask": (NET + f"xpnn.distributed.dask.predict(net, {COLLECTION})", "dask.predict"),
+    "pandas": (
+        UNBLOCK + "from xpnn.estimators._pipeline import write_encoder; write_encoder(None, None)",
+        "to_sklearn",
+    ),
 }
 BLOCK = """
 import importlib.abc, importlib.util, sys
