@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 
 import pytest
 from pages import SERVING, run, runnable
@@ -10,6 +11,15 @@ from places import PROJECT
 
 PAGE = PROJECT / "docs" / "serving.md"
 NEEDED = {"fastapi": ("httpx",), "dask": ("dask.dataframe",), "ray": ("ray.data",)}
+
+
+@pytest.fixture(autouse=True)
+def _handlers_as_they_were():
+    """Ray sets handlers of signals, which other tests would meet."""
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for each, handler in before.items():
+        signal.signal(each, handler)
 
 
 def test_every_package_has_a_recipe():
