@@ -13,7 +13,7 @@ import nbformat
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 LESSONS = ("xor", "backprop_by_hand", "initialization", "optimizers_valley", "mnist")
-SLIDERS = ("activation", "descent", "first_weights", "neuron", "overfitting", "width")
+SLIDERS = ("activation", "descent", "first_weights", "neuron", "overfitting", "two_layer_net", "width")
 
 
 def notebook(script: Path) -> str:

@@ -158,6 +158,10 @@ LONG_ON_STRICT = {
     "diagnosis",
     "dropout",
     "dying_relu",
+    "l2_sweep",
+    "layers_and_overfitting",
+    "mnist_ladder",
+    "moons_widths",
     "normalization",
     "optimizer_race",
     "optimizers_valley",
@@ -166,6 +170,7 @@ LONG_ON_STRICT = {
     "regularization",
     "schedules",
     "search",
+    "universal_approximation",
     "xor",
     "xor_shapes",
 }
