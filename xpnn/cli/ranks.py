@@ -67,13 +67,16 @@ def run_on_ranks(args: argparse.Namespace, run: Callable[[argparse.Namespace], i
 
 
 def _silently(args: argparse.Namespace, run: Callable[[argparse.Namespace], int]) -> int:
-    """Run a command on another process than that of rank 0, which speaks for all."""
+    """Run a command on another process than that of rank 0, which speaks for all.
+
+    A signal that came here alone is not the status of all: launchers join the statuses of the processes.
+    """
     args.quiet = True
     nowhere = io.StringIO()
     with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
         try:
-            return run(args)
-        except (XpnnError, OSError):  # which rank 0 is told, and tells
+            return 2 if run(args) else 0
+        except (XpnnError, OSError, KeyboardInterrupt):  # which rank 0 is told, and tells
             return 2
 
 
