@@ -179,8 +179,11 @@ LONG_ON_STRICT = {
 @pytest.mark.parametrize("backend", ["numpy", "strict"])
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_examples_run(example, backend, tmp_path, request):
-    if backend == "strict" and example.stem in LONG_ON_STRICT and "XPNN_LONG_TESTS" not in os.environ:
-        pytest.skip("long on array-api-strict: set XPNN_LONG_TESTS=1 to run it")
+    if backend == "strict" and "XPNN_LONG_TESTS" not in os.environ:
+        if example.stem in LONG_ON_STRICT:
+            pytest.skip("long on array-api-strict: set XPNN_LONG_TESTS=1 to run it")
+        if "XPNN_STRICT_EXAMPLES" not in os.environ:
+            pytest.skip("on array-api-strict .ci/run runs it: set XPNN_STRICT_EXAMPLES=1")
     environment = dict(os.environ)
     if example.stem == "mnist":
         environment["XPNN_DATA"] = str(request.getfixturevalue("mnist_dir"))
