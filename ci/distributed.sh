@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-build/distributed/bin/python}
-if [[ -z ${PYTHON:-} && ! -f build/distributed/ok ]]; then
+if [[ -z ${PYTHON:-} && ! build/distributed/ok -nt pyproject.toml ]]; then
   python3 -m venv build/distributed
   "$python" -m pip install --quiet 'torch==2.13.0' # a version that has a CPU build
   "$python" -m pip install --quiet --editable '.[test-distributed]'
