@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from ..errors import OptionError
 from ..layers import Embedding, Layer
 from ..model import Sequential
 
-__all__ = ["Chain", "Part", "State", "joined", "single_network"]
+__all__ = ["Chain", "ChainReader", "Part", "State", "joined", "single_network"]
 
 #: Values by name, as a `Sequential.state_dict` has them.
 State = Mapping[str, np.ndarray]
@@ -98,6 +98,28 @@ class Chain:
                 f"{self.where}: got n_in={n_in!r}, but the model takes {chosen} features. Leave n_in away."
             )
         return Sequential.from_state(layers, state, n_in=int(chosen or 0), backend=backend, dtype=dtype)
+
+
+class ChainReader:
+    """What reads layers of another library into a chain, and refuses those that have no counterpart."""
+
+    chain: Chain
+    #: What to do where the network will only predict.
+    to_predict: ClassVar[str]
+
+    def refusal(self, label: str, expected: str, got: Any, cure: str) -> OptionError:
+        """Return an error of a layer."""
+        return OptionError(f"{self.chain.where}: {label}: expected {expected}, got {got}. {cure}")
+
+    def require(
+        self, condition: bool, label: str, expected: str, got: Any, cure: str, *, training: bool = False
+    ) -> None:
+        """Raise unless a condition holds; of a condition for `training`, only where something is trained."""
+        if condition or (training and not self.chain.trains):
+            return
+        if training:
+            cure += f" If the network will only predict, {self.to_predict}."
+        raise self.refusal(label, expected, got, cure)
 
 
 def joined(parts: Iterable[Part]) -> tuple[tuple[Layer, ...], dict[str, Any]]:

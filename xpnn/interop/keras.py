@@ -14,7 +14,7 @@ from ..errors import BackendUnavailableError, OptionError
 from ..layers import Layer
 from ..model import Sequential
 from ..optional import needs
-from .chain import Chain, Part, single_network
+from .chain import Chain, ChainReader, Part, single_network
 
 __all__ = ["from_keras", "to_keras"]
 
@@ -201,8 +201,10 @@ class _Writer:
 
 
 # -- in ------------------------------------------------------------------------------------------------------------
-class _Reader:
+class _Reader(ChainReader):
     """Reads layers of Keras into a chain."""
+
+    to_predict = "set model.trainable = False"
 
     def __init__(self, keras: Any, model: Any) -> None:
         self.keras = keras
@@ -314,16 +316,6 @@ class _Reader:
             raise OptionError(
                 "from_keras: expected a model that ends in rows, got an Embedding at its end. Put a Flatten behind it."
             )
-
-    def require(
-        self, condition: bool, label: str, expected: str, got: Any, cure: str, *, training: bool = False
-    ) -> None:
-        """Raise unless a condition holds; of a condition for `training`, only where something is trained."""
-        if condition or (training and not self.chain.trains):
-            return
-        if training:
-            cure += " If the network will only predict, set model.trainable = False."
-        raise OptionError(f"from_keras: {label}: expected {expected}, got {got}. {cure}")
 
     def values(self, layer: Any) -> list[np.ndarray]:
         """Return a layer's values in its own order."""

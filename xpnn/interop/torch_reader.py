@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import layers as xpnn_layers
 from ..errors import OptionError
-from .chain import Chain, Part, joined
+from .chain import Chain, ChainReader, Part, joined
 
 __all__ = ["PLAIN", "SOFTPLUS_THRESHOLD", "Reader"]
 
@@ -19,7 +19,7 @@ PLAIN = ("Identity", "ReLU", "SELU", "SiLU", "Mish", "Sigmoid", "Tanh")
 SOFTPLUS_THRESHOLD = 20.0
 
 
-class Reader:
+class Reader(ChainReader):
     """Reads modules into a chain.
 
     Parameters
@@ -29,6 +29,8 @@ class Reader:
     root : torch.nn.Module
         Which will be read.
     """
+
+    to_predict = "call requires_grad_(False) on the whole module"
 
     def __init__(self, torch: Any, own: Any, root: Any) -> None:
         self.torch, self.own = torch, own
@@ -75,7 +77,7 @@ class Reader:
         label = f"{path}{type(module).__name__}"
         if type(module) is nn.Flatten:
             if (module.start_dim, module.end_dim) != (1, -1):
-                raise self._refusal(label, "start_dim=1 and end_dim=-1", module, "Rows are flat here.")
+                raise self.refusal(label, "start_dim=1 and end_dim=-1", module, "Rows are flat here.")
             self.chain.flatten()
             return
         self._check_shared(module, label)
@@ -113,18 +115,8 @@ class Reader:
         """Return the parts of a chain within a module."""
         return [part for j, inner in enumerate(modules) for part in self._parts(inner, f"{path}.{j}.")]
 
-    def _refusal(self, label: str, expected: str, got: Any, cure: str) -> OptionError:
-        return OptionError(f"from_torch: {label}: expected {expected}, got {got!r}. {cure}")
-
-    def require(
-        self, condition: bool, label: str, expected: str, got: Any, cure: str, *, training: bool = False
-    ) -> None:
-        """Raise unless a condition holds; of a condition for `training`, only where something is trained."""
-        if condition or (training and not self.chain.trains):
-            return
-        if training:
-            cure += " If the network will only predict, call requires_grad_(False) on the whole module."
-        raise self._refusal(label, expected, got, cure)
+    def refusal(self, label: str, expected: str, got: Any, cure: str) -> OptionError:
+        return super().refusal(label, expected, repr(got), cure)
 
     def array(self, tensor: Any) -> np.ndarray:
         """Return a tensor on the host; half precision as float32."""
