@@ -10,6 +10,7 @@ import warnings
 import numpy as np
 import onnx
 import pytest
+from any_networks import any_network
 from cases import LAYERS, LOSSES
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -79,13 +80,7 @@ def test_every_link(case, tmp_path):
 
 
 @settings(max_examples=12)
-@given(
-    st.lists(st.integers(1, 9), min_size=2, max_size=4),
-    st.sampled_from(["relu", "tanh", "gelu", "selu", "prelu", "mish"]),
-    st.sampled_from([None, "batch", "layer", "rms"]),
-    st.booleans(),
-    st.sampled_from([None, 1, 3]),
-)
+@any_network
 def test_networks_of_any_shape(tmp_path_factory, sizes, activation, norm, residual, replicas):
     net = xpnn.mlp(sizes, activation, norm=norm, residual=residual, dropout=0.1, replicas=replicas)
     rows = np.random.default_rng(1).standard_normal((7, sizes[0]))
