@@ -83,7 +83,7 @@ def test_any_number_of_processes_gives_one_model(home, options, tmp_path):
 def test_a_killed_run_goes_on_with_fewer(home, tmp_path):
     pytest.importorskip("mpi4py", reason="needs mpi4py: pip install 'xpnn[mpi]'")
     expected, cut = tmp_path / "whole", tmp_path / "cut"
-    often = ("--checkpoint-seconds", "0.01", "--epochs", "60")
+    often = ("--checkpoint-seconds", "0.01", "--epochs", "120", "--patience", "120")  # longer than the kill takes
     done(home, *PLAIN, *often, "--shards", 16, "--out", expected)
     with start(home, *PLAIN, *often, "--processes", 3, "--out", cut) as process:
         deadline = time.monotonic() + 60
@@ -112,7 +112,8 @@ def is_rank(pid, rank, out):
 def test_a_signal_to_one_process_leaves_the_best_weights(home, tmp_path):
     """Who was told to end waits until rank 0 has written."""
     pytest.importorskip("mpi4py", reason="needs mpi4py: pip install 'xpnn[mpi]'")
-    with start(home, *PLAIN, "--epochs", "5000", "--processes", 2, "--out", tmp_path) as process:
+    endless = ("--epochs", "50000", "--patience", "50000")
+    with start(home, *PLAIN, *endless, "--processes", 2, "--out", tmp_path) as process:
         deadline = time.monotonic() + 60
         while not (tmp_path / ".unfinished" / "history.csv").exists():
             assert time.monotonic() < deadline
