@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from .errors import OptionError
-
 __all__ = ["Exports"]
 
 
@@ -40,9 +38,4 @@ class Exports:
 
 def _export(module: str, name: str) -> Any:
     """Return a function of `xpnn.interop`, which stands above all that can be exported."""
-    try:
-        return getattr(importlib.import_module(f".interop.{module}", __package__), name)
-    except ModuleNotFoundError as error:
-        if error.name != f"{__package__}.interop.{module}":
-            raise
-        raise OptionError(f"{name}: this version of xpnn does not write that yet. Try to_onnx.") from None
+    return getattr(importlib.import_module(f".interop.{module}", __package__), name)

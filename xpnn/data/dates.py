@@ -28,7 +28,7 @@ __all__ = ["PERIODS", "DateColumn", "DateFormat", "Mixed", "Times", "date_texts"
 Times = npt.NDArray[np.datetime64]
 
 _DAY = np.timedelta64(1, "D") / np.timedelta64(1, "us")
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _NAME = r"(?P<name>jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
 _CLOCK = (
     r"(?:[T ]\s*(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,](?P<part>\d{1,9}))?)?"
@@ -120,7 +120,7 @@ def _read(cell: Any, order: str) -> np.datetime64 | None:
     if found is None:
         return None
     fields = found.groupdict()
-    month = _MONTHS.index(fields["name"].lower()) + 1 if fields.get("name") else int(fields["month"])
+    month = MONTHS.index(fields["name"].lower()) + 1 if fields.get("name") else int(fields["month"])
     hour = int(fields["hour"] or 0)
     if fields["half"]:
         hour = hour % 12 + (12 if fields["half"].lower().startswith("p") else 0)

@@ -36,7 +36,7 @@ _LONGEST = max(map(len, MISSING_WORDS))  # other cells, such as of free text, ne
 # One character for each that means the same.
 _MINUS = "\N{MINUS SIGN}\N{EN DASH}\N{SMALL HYPHEN-MINUS}\N{FULLWIDTH HYPHEN-MINUS}"
 _SPACES = "\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{THIN SPACE}\N{FIGURE SPACE}"
-_ALIKE = str.maketrans(
+ALIKE = str.maketrans(
     dict.fromkeys(_MINUS, "-") | dict.fromkeys(_SPACES, " ") | {"\N{RIGHT SINGLE QUOTATION MARK}": "'"}
 )
 # Cells of one shape are written alike; where zeros stand is a part of it.
@@ -253,7 +253,7 @@ def is_missing_word(cell: str) -> bool:
     [True, True, True, False, False]
     """
     word = cell.strip()
-    return len(word) <= _LONGEST and word.translate(_ALIKE).casefold() in MISSING_WORDS
+    return len(word) <= _LONGEST and word.translate(ALIKE).casefold() in MISSING_WORDS
 
 
 def find_spelling(
@@ -331,14 +331,14 @@ class _Parts(NamedTuple):
 
 
 def _tidied(cell: str) -> str:
-    return cell.strip().translate(_ALIKE)
+    return cell.strip().translate(ALIKE)
 
 
 def _shapes(cells: Sequence[str]) -> Iterator[str]:
     """Yield the shapes of cells, a thousand at a time."""
     for k in range(0, len(cells), _ATONCE):
         some = cells[k : k + _ATONCE]
-        shapes = "\n".join(map(str.strip, some)).translate(_ALIKE).translate(_SHAPE).split("\n")
+        shapes = "\n".join(map(str.strip, some)).translate(ALIKE).translate(_SHAPE).split("\n")
         yield from shapes if len(shapes) == len(some) else (_tidied(cell).translate(_SHAPE) for cell in some)
 
 

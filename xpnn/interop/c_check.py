@@ -157,12 +157,9 @@ def _rows(graph: Graph, columns: Mapping[str, npt.ArrayLike]) -> tuple[bytes, in
 def _answers(header: CHeader, records: HostArray) -> dict[str, HostArray]:
     """Return answers by the names of the graph's outputs."""
     told: dict[str, HostArray] = {}
-    start = 0
-    for name in header.numbers:
+    for name, start, size in header.places:
         shape = header.graph.values[header.graph.outputs[name]].shape
-        size = math.prod(shape)
         told[name] = records["out"][:, start : start + size].reshape(len(records), *shape)
-        start += size
     if header.label is not None:
         told["label"] = np.asarray(header.classes, dtype=object)[records["code"]]
     return told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 from .c_loops import total
@@ -70,7 +71,11 @@ class CHeader:
         self.numbers = [
             each for each, value in graph.outputs.items() if self.label is None or value != self.label.output
         ]
-        self.n_outputs = sum(math.prod(graph.values[graph.outputs[each]].shape) for each in self.numbers)
+        sizes = [math.prod(graph.values[graph.outputs[each]].shape) for each in self.numbers]
+        starts = itertools.accumulate(sizes, initial=0)
+        #: Name, start and size in ``out`` of each.
+        self.places = list(zip(self.numbers, starts, sizes, strict=False))
+        self.n_outputs = sum(sizes)
         self.text = self._text()
 
     def _label(self) -> Node | None:
@@ -112,12 +117,10 @@ class CHeader:
         return math.prod(self.graph.inputs[0].shape)
 
     def _layout(self) -> list[str]:
-        start, lines = 0, []
-        for name in self.numbers:
-            size = math.prod(self.graph.values[self.graph.outputs[name]].shape)
+        lines = []
+        for name, start, size in self.places:
             places = f"out[{start}]" if size == 1 else f"out[{start}] to out[{start + size - 1}]"
             lines.append(f"{places}: {name}.")
-            start += size
         if self.label is not None:
             lines.append(f"The result is the number of the class, whose name {self.prefix}_classes holds.")
         return lines
@@ -149,10 +152,9 @@ class CHeader:
         given = f"const {TYPES[self.graph.inputs[0].dtype]} *x" if self.features else f"const {self.prefix}_row *row"
         arrays = [f"{_ARRAYS[dtype]}[{size}];" for dtype, size in sorted(self.plan.sizes.items())]
         lines = [line for node in self.graph.nodes for line in self._written(node)]
-        start, outs = 0, []
-        for name in self.numbers:
+        outs = []
+        for name, start, size in self.places:
             value = self.graph.outputs[name]
-            size = math.prod(self.graph.values[value].shape)
             if size == 1:
                 outs.append(f"out[{start}] = (float){self.statements.at(value, '0')};")
             else:
@@ -160,7 +162,6 @@ class CHeader:
                     f"for (int i = 0; i < {size}; i++)",
                     f"    out[{total([], start, 'i')}] = (float){self.statements.at(value, 'i')};",
                 ]
-            start += size
         result = [] if self.label is None else [f"return (int){self.statements.at(self.label.inputs[1], '0')};"]
         kind = "void" if self.label is None else "int"
         inner = "\n".join(f"    {line}" for line in [*arrays, *lines, *outs, *result])

@@ -62,8 +62,7 @@ class Statements:
     # -- what is read and written ---------------------------------------------------------------------------
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a value for one row, or of a constant."""
-        constant = self.graph.constants.get(name)
-        return self.graph.values[name].shape if constant is None else constant.shape
+        return self.graph.shape(name)
 
     def dtype(self, name: str) -> str:
         """Return the dtype of a value or a constant."""
@@ -83,10 +82,6 @@ class Statements:
         array_name = self.inputs.get(where.base) or _ARRAYS[where.base]
         offset = f"{where.offset} + {place}" if where.offset and place != "0" else str(where.offset or place)
         return f"{array_name}[{offset}]"
-
-    def pointer(self, name: str) -> str:
-        """Return the expression of the address of a value's first element."""
-        return f"&{self.at(name, '0')}"
 
     def table(self, name: str, array: npt.NDArray[np.generic], form: str = "") -> str:
         """Return the name of a constant table, of an array as it is or in another `form`."""
@@ -199,7 +194,7 @@ class Statements:
         else:
             yield name
 
-    def _loop(self, out: str, formula: Callable[[Callable[[str], str]], str], target: str = "") -> Iterator[str]:
+    def _loop(self, out: str, formula: Callable[[Callable[[str], str]], str]) -> Iterator[str]:
         """Yield the loop over the elements of a shape, as one loop where all operands are whole."""
         shape = self.shape(out)
         size = math.prod(shape)
@@ -212,7 +207,7 @@ class Statements:
             whole = self.shape(name)
             return index.at((math.prod(whole),) if len(shape) == 1 else whole)
 
-        yield from nested(index.open(), [f"{target or self.at(out, index.at(shape))} = {formula(place)};"])
+        yield from nested(index.open(), [f"{self.at(out, index.at(shape))} = {formula(place)};"])
 
     def _moved(self, node: Node, source: Callable[[Index], str]) -> Iterator[str]:
         """Yield the loop that brings elements of the operand to other places."""

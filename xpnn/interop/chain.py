@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
@@ -18,6 +18,8 @@ __all__ = ["Chain", "ChainReader", "Part", "State", "joined", "single_network"]
 #: Values by name, as a `Sequential.state_dict` has them.
 State = Mapping[str, np.ndarray]
 _NONE: State = MappingProxyType({})
+#: Floating dtypes of other libraries, and what they become here.
+_DTYPES = {"float16": "float32", "bfloat16": "float32", "float32": "float32", "float64": "float64"}
 
 
 class Part(NamedTuple):
@@ -106,6 +108,14 @@ class ChainReader:
     chain: Chain
     #: What to do where the network will only predict.
     to_predict: ClassVar[str]
+
+    def common_dtype(self, given: Set[str], what: str, cure: str) -> str:
+        """Return the name of the dtype here for values of the dtypes that are `given`, which must be one."""
+        if len(given) > 1 or not given <= _DTYPES.keys():
+            raise OptionError(
+                f"{self.chain.where}: expected {what} of one floating dtype, got {', '.join(sorted(given))}. {cure}"
+            )
+        return _DTYPES[next(iter(given), "float32")]
 
     def refusal(self, label: str, expected: str, got: Any, cure: str) -> OptionError:
         """Return an error of a layer."""

@@ -26,7 +26,7 @@ import numpy.typing as npt
 from ..errors import DataError, ShapeError
 from ..special import erf, sigmoid, softmax
 
-__all__ = ["ELEMENTWISE", "OPS", "Graph", "Input", "Node", "Value", "compute", "dtype_name", "run"]
+__all__ = ["ELEMENTWISE", "OPS", "UNARY", "Graph", "Input", "Node", "Value", "compute", "dtype_name", "run"]
 
 HostArray = npt.NDArray[Any]
 DTypeName = Literal["float32", "float64", "int64", "bool", "text"]
@@ -131,6 +131,11 @@ class Graph:
     outputs: Mapping[str, str]
     info: Mapping[str, Any] = field(default_factory=dict)
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of a value for one row, or of a constant."""
+        constant = self.constants.get(name)
+        return self.values[name].shape if constant is None else constant.shape
+
     def __repr__(self) -> str:
         size = sum(array.size for array in self.constants.values())
         names = ", ".join(map(repr, self.outputs))
@@ -221,6 +226,8 @@ _PAIRS: dict[str, Callable[..., Any]] = {
 }
 #: Operations of several operands, element by element.
 ELEMENTWISE = frozenset({*_PAIRS, "where"})
+#: Operations of each element by itself.
+UNARY = frozenset(_UNARY)
 #: What each operation computes, with NumPy: operands of the rows have the axis of the rows first.
 OPS: dict[str, Callable[..., Any]] = {
     **_UNARY,

@@ -215,13 +215,8 @@ class _Reader(ChainReader):
             )
         self.chain = Chain("from_keras", bool(model.trainable_variables))
         dtypes = {keras.backend.standardize_dtype(v.dtype) for v in model.weights}
-        names = {"float16": "float32", "bfloat16": "float32", "float32": "float32", "float64": "float64"}
-        if len(dtypes) > 1 or not dtypes <= names.keys():
-            raise OptionError(
-                f"from_keras: expected variables of one floating dtype, got {', '.join(sorted(dtypes))}. Build the "
-                "model with one dtype, not quantized, and give it the weights."
-            )
-        self.dtype = names[next(iter(dtypes), "float32")]
+        cure = "Build the model with one dtype, not quantized, and give it the weights."
+        self.dtype = self.common_dtype(dtypes, "variables", cure)
         self.seen: set[int] = set()
         self.n_in: int | None = None
         self._rank = 2

@@ -11,15 +11,12 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .graph import ELEMENTWISE, Graph, Node
+from .graph import ELEMENTWISE, UNARY, Graph, Node
 
 __all__ = ["FORMULAS", "Place", "Plan", "plan"]
 
 #: Operations whose result is a formula of one element of each operand.
-FORMULAS = ELEMENTWISE | {
-    *("neg", "abs", "exp", "expm1", "log", "log1p", "sqrt", "sin", "cos", "tanh", "erf", "sigmoid"),
-    *("floor", "round", "isnan", "not", "cast", "lookup"),
-}
+FORMULAS = ELEMENTWISE | UNARY | {"cast", "lookup"}
 _LONGEST = 12  # operations in one formula
 _UNIT = 8  # elements to whose multiples places are rounded
 _SLACK = 8  # elements behind a product, which may be written over

@@ -14,7 +14,7 @@ import numpy as np
 from ..backend.interop import NAMESPACES
 from ..special import OF_TYPE, erf, sigmoid
 from .build import Builder
-from .traced import Traced, TracingError, combine, constant, in_full, made
+from .traced import Traced, TracingError, combine, constant, expanded, in_full, made
 
 __all__ = ["TracedNamespace", "traced_into"]
 
@@ -147,8 +147,7 @@ def _squeeze(x: Traced, /, axis: int | tuple[int, ...]) -> Traced:
 
 
 def _broadcast_to(x: Traced, /, shape: Shape) -> Traced:
-    full = x.builder.reshape(x.value, (1,) * (len(shape) - x.ndim) + x.shape)
-    return made(x, x.builder.op("expand", full, shape=tuple(shape)), tuple(shape))
+    return made(x, expanded(x, shape), tuple(shape))
 
 
 def _concat(arrays: Sequence[Any], /, *, axis: int = 0) -> Traced:

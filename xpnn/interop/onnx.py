@@ -289,9 +289,7 @@ class _Writer:
         return self.graph.values[value].dtype
 
     def _shape(self, value: str) -> tuple[int, ...]:
-        """Return the shape for one row."""
-        constants = self.graph.constants
-        return constants[value].shape if value in constants else self.graph.values[value].shape
+        return self.graph.shape(value)
 
     def _is_zero(self, value: str) -> bool:
         array = self.graph.constants.get(value)

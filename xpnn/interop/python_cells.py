@@ -6,7 +6,8 @@ import textwrap
 from collections.abc import Collection
 from typing import Any
 
-from ..data.spelling import MISSING_WORDS, PLAIN, Spelling
+from ..data.dates import MONTHS
+from ..data.spelling import ALIKE, MISSING_WORDS, PLAIN, Spelling
 
 __all__ = ["cell_readers", "number_options"]
 
@@ -137,12 +138,7 @@ def cell_readers(names: Collection[str]) -> str:
     """
     words = textwrap.wrap(", ".join(map(ascii, sorted(MISSING_WORDS))), 110, break_long_words=False)
     inner = "\n".join(f"    {line.rstrip()}" for line in words)
-    head = (
-        f"MISSING_WORDS = {{\n{inner},\n}}\n"
-        'ALIKE = str.maketrans("\\u2212\\u2013\\ufe63\\uff0d\\u00a0\\u202f\\u2009\\u2007\\u2019", "----    \'")\n'
-        'MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]\n'
-        f"NUMBER = {PLAIN.pattern!a}"
-    )
+    head = f"MISSING_WORDS = {{\n{inner},\n}}\nALIKE = {ALIKE!a}\nMONTHS = {list(MONTHS)!a}\nNUMBER = {PLAIN.pattern!a}"
     readers = (text for name, text in _READERS.items() if name in names)
     return "\n\n\n".join(text.strip("\n") for text in (head, _GONE, *readers, _COLUMNS))
 

@@ -114,11 +114,16 @@ def _on_host(net: Sequential) -> Sequential:
     return net.to("numpy", backend.wide_name)
 
 
+def _features(builder: Builder, net: Sequential) -> str:
+    """Return the row that a network takes, as an input that is added."""
+    dtype = "int64" if net.takes_integers else net.backend.wide_name
+    return builder.input("features", "features", shape=(net.n_in,), dtype=dtype)
+
+
 # -- networks ----------------------------------------------------------------------------------------------------------
 def _of_network(net: Sequential, loss: Loss | None) -> Subject:
     builder = Builder()
-    dtype = "int64" if net.takes_integers else net.backend.wide_name
-    x = builder.input("features", "features", shape=(net.n_in,), dtype=dtype)
+    x = _features(builder, net)
     y = trace_network(builder, net, x)
     outputs = {"outputs": _by_row(builder, y)}
     if loss is not None:
@@ -133,7 +138,7 @@ def _of_network(net: Sequential, loss: Loss | None) -> Subject:
         return told
 
     def columns(rows: Any) -> Mapping[str, HostArray]:
-        given = np.asarray(to_numpy(rows), dtype=dtype)
+        given = np.asarray(to_numpy(rows), dtype=builder.inputs[0].dtype)
         if given.shape[1:] != (net.n_in,):
             raise ShapeError(f"export: expected rows of shape (n, {net.n_in}) to compare on, got {given.shape}.")
         return {"features": given}
@@ -205,8 +210,7 @@ def _encoded(builder: Builder, predictor: Predictor) -> str:
     if isinstance(encoder, TableEncoder):
         return encode_table(builder, encoder)
     if encoder is None:
-        dtype = "int64" if net.takes_integers else net.backend.wide_name
-        return builder.input("features", "features", shape=(net.n_in,), dtype=dtype)
+        return _features(builder, net)
     if not isinstance(encoder, Standardizer | MinMax):
         raise OptionError(
             f"export: expected a TableEncoder, a Standardizer or a MinMax before the network, got {encoder!r:.100}. "

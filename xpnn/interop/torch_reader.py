@@ -37,9 +37,9 @@ class Reader(ChainReader):
         self.chain = Chain("from_torch", any(p.requires_grad for p in root.parameters()))
         self.seen: dict[int, str] = {}
         tensors = {name: t for name, t in (*root.named_parameters(), *root.named_buffers())}
-        self.dtype = self._common_dtype(tensors)
+        self.dtype = self._dtype_of(tensors)
 
-    def _common_dtype(self, tensors: Mapping[str, Any]) -> str:
+    def _dtype_of(self, tensors: Mapping[str, Any]) -> str:
         """Check that there are values, and return the name of their dtype here."""
         torch = self.torch
         for name, tensor in tensors.items():
@@ -53,14 +53,8 @@ class Reader(ChainReader):
                     f"from_torch: expected values, got {name} on the meta device, which has none. Call "
                     "to_empty(device='cpu') and load_state_dict first."
                 )
-        names = {"float16": "float32", "bfloat16": "float32", "float32": "float32", "float64": "float64"}
         given = {str(t.dtype).rpartition(".")[2] for n, t in tensors.items() if not n.endswith("num_batches_tracked")}
-        if len(given) > 1 or not given <= names.keys():
-            raise OptionError(
-                f"from_torch: expected parameters of one floating dtype, got {', '.join(sorted(given))}. Call "
-                "module.float()."
-            )
-        return names[next(iter(given), "float32")]
+        return self.common_dtype(given, "parameters", "Call module.float().")
 
     def read(self, module: Any, path: str) -> None:
         """Add a module, or what a Sequential holds."""

@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import OptionError
 from .build import Builder
 
-__all__ = ["Traced", "TracingError", "combine", "constant", "in_full", "made", "squeezed"]
+__all__ = ["Traced", "TracingError", "combine", "constant", "expanded", "in_full", "made", "squeezed"]
 
 Shape = tuple[int, ...]
 _READS = "{}, which only the numbers of a row could tell"
@@ -215,7 +215,7 @@ class Traced:
         ends = [_bounds(place, n) for place, n in zip(places, self.shape, strict=True)]
         seen = tuple(b - a for (a, b), place in zip(ends, places, strict=True) if isinstance(place, slice))
         given = constant(self.builder, value, self.dtype)
-        given = made(given, _expanded(given, np.broadcast_shapes(given.shape, seen)), seen)
+        given = made(given, expanded(given, np.broadcast_shapes(given.shape, seen)), seen)
         self.write(made(self, self._with_part(places, given), self.shape))
 
     def _with_part(self, places: Sequence[Any], new: Traced) -> str:
@@ -347,7 +347,7 @@ def _bounds(place: Any, n: int) -> tuple[int, int]:
     return k % n, k % n + 1
 
 
-def _expanded(x: Traced, shape: Shape) -> str:
+def expanded(x: Traced, shape: Shape) -> str:
     """Return a value repeated to a shape."""
     full = x.builder.reshape(x.value, (1,) * (len(shape) - x.ndim) + x.shape)
     return x.builder.op("expand", full, shape=tuple(shape))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from ..contract import what
+from ..special import softmax
 from .lesson import AnswerError, Lesson, compare, shown
 
 __all__ = ["LESSON"]
@@ -31,9 +33,7 @@ def loss_and_gradient(scores, labels):
 """
 
 
-def _softmax(scores: np.ndarray, axis: int = 1) -> np.ndarray:
-    e = np.exp(scores - scores.max(axis=axis, keepdims=True))
-    return np.asarray(e / e.sum(axis=axis, keepdims=True))
+_softmax = functools.partial(softmax, xp=np)
 
 
 def _both(function: Any, scores: np.ndarray, labels: np.ndarray) -> tuple[Any, Any]:
