@@ -50,10 +50,6 @@ def run_on_ranks(args: argparse.Namespace, run: Callable[[argparse.Namespace], i
     """Run a command: here, on the processes of a launcher, or on those that it starts."""
     args.group = launched()
     shared = args.group is not None or args.processes is not None
-    if shared and args.time_limit is not None:
-        if group_of(args).rank:
-            return 2
-        raise OptionError("--time-limit: expected one process, got several. Use --max-seconds or --epochs.")
     if args.group is None and args.processes is not None and args.processes > 1:
         return _start(args)
     if shared and args.shards is None:

@@ -14,7 +14,7 @@ from .. import errors
 from .._typing import Array
 from ..errors import ProcessError, XpnnError
 
-__all__ = ["Alone", "Group", "agree", "together", "words_of"]
+__all__ = ["Alone", "Group", "ToAll", "agree", "together", "words_of"]
 
 
 class Group(ABC):
@@ -86,6 +86,10 @@ class Group(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(rank={self.rank}, size={self.size})"
+
+
+class ToAll(Exception):  # noqa: N818
+    """Beside the class of an error: all processes raise it, at the same place, so none has to be told of it."""
 
 
 class Alone(Group):
