@@ -31,6 +31,8 @@ class Group(ABC):
         How many there are.
     engine : str
         What moves the bytes, for messages.
+    library : str
+        The library that does so, with its version.
     on_device : bool
         Whether arrays are exchanged where the network's backend has them; False: NumPy's arrays are.
     exit_status : int
@@ -40,6 +42,7 @@ class Group(ABC):
     rank: int = 0
     size: int = 1
     engine: str = "one process"
+    library: str = "none"
     on_device: bool = False
     exit_status: int = 1
 
