@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import platform
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -107,8 +109,58 @@ def test_dask(tmp_path):
     assert float(text.split("right ")[1]) > 0.9
 
 
-def test_what_was_not_run_is_at_least_well_formed():
+SRUN = """#!/bin/bash
+# Starts on this machine what SLURM would start on its nodes.
+tasks=$SLURM_NTASKS
+while [[ $1 == -* ]]; do
+  if [[ $1 == -n ]]; then tasks=$2; fi
+  case $1 in --*=*) shift ;; *) shift 2 ;; esac
+done
+for ((k = 0; k < tasks; k++)); do
+  SLURM_PROCID=$k SLURM_LOCALID=$k SLURM_NODEID=0 "$@" &
+done
+wait
+touch srun-was-here
+"""
+
+
+def test_the_script_for_slurm(tmp_path):
+    """With the variables that SLURM sets, by which MPICH calls srun, whose place something else takes."""
+    mpiexec(2)
     assert subprocess.run(["bash", "-n", str(FOLDER / "train.slurm")], check=False).returncode == 0
+    (tmp_path / "srun").write_text(SRUN)
+    (tmp_path / "srun").chmod(0o755)
+    shutil.copy(FOLDER / "train_resumed.py", tmp_path)
+    host = platform.node()
+    slurm = {"JOB_ID": "7", "JOBID": "7", "NTASKS": "2", "NPROCS": "2", "CPUS_PER_TASK": "1", "TASKS_PER_NODE": "2"}
+    slurm |= {"NNODES": "1", "JOB_NUM_NODES": "1", "NODELIST": host, "JOB_NODELIST": host}
+    path = os.pathsep.join([str(tmp_path), str(Path(sys.executable).parent), os.environ["PATH"]])
+    own = {f"SLURM_{name}": value for name, value in slurm.items()} | {"PATH": path}
+    found = result("train.slurm", tmp_path, ["bash"], **own)[0]
+    assert (tmp_path / "srun-was-here").exists()
+    (tmp_path / "run.safetensors").unlink()
+    assert result("train_resumed.py", tmp_path)[0] == found
+
+
+def test_the_manifest_for_kubernetes(tmp_path):
+    """Its command in two pods, with the variables that the training operator sets."""
     yaml = pytest.importorskip("yaml", reason="needs PyYAML: pip install pyyaml")
-    job = yaml.safe_load((FOLDER / "kubernetes.yaml").read_text())
-    assert job["spec"]["pytorchReplicaSpecs"]["Worker"]["replicas"] == 4
+    torchrun(2)
+    spec = yaml.safe_load((FOLDER / "kubernetes.yaml").read_text())["spec"]
+    assert spec["pytorchReplicaSpecs"]["Worker"]["replicas"] == 4
+    [pod] = spec["pytorchReplicaSpecs"]["Worker"]["template"]["spec"]["containers"]
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        endpoint = f"127.0.0.1:{door.getsockname()[1]}"
+    operator = {"NNODES": "2:2", "RDZV_BACKEND": "c10d", "RDZV_ENDPOINT": endpoint, "RDZV_ID": "moons"}
+    operator |= {"MAX_RESTARTS": str(spec["elasticPolicy"]["maxRestarts"])}
+    environment = os.environ | {f"PET_{name}": value for name, value in operator.items()}
+    environment |= {one["name"]: one["value"] for one in pod["env"]} | {"PYTHONPATH": str(PROJECT)}
+    environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # of few cores
+    shutil.copy(FOLDER / "train_resumed.py", tmp_path)
+    words = [str(Path(sys.executable).with_name(pod["command"][0])), *pod["command"][1:]]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    pods = [subprocess.Popen(words, cwd=tmp_path, env=environment, **pipes) for _ in range(2)]
+    said = [one.communicate(timeout=WATCHDOG)[0] for one in pods]
+    assert [one.returncode for one in pods] == [0, 0], said
+    (tmp_path / "run.safetensors").unlink()
+    assert f"loss {result('train_resumed.py', tmp_path)[0]}" in "".join(said)
