@@ -117,6 +117,7 @@ def fit_members(
     backend: str | Backend = "numpy",
     dtype: str = "float32",
     sample_weight: npt.NDArray[Any] | None = None,
+    sample_weight_val: npt.NDArray[Any] | None = None,
     class_weight: ClassWeight = None,
     time_limit: float | None = None,
     callbacks: Sequence[Callback] | Callable[[int], Sequence[Callback]] = (),
@@ -144,8 +145,8 @@ def fit_members(
         Draws folds, weights, shuffles and masks.
     backend, dtype : str or Backend, and str
         Where and in which precision the networks live; see `xpnn.get_backend`.
-    sample_weight : array of shape (n,), optional
-        Weights of the rows.
+    sample_weight, sample_weight_val : arrays of shape (n,) and (m,), optional
+        Weights of the rows, and of those of `X_val`; they count in the validation loss, which chooses the epoch.
     class_weight : dict of class to weight, or "balanced", optional
         As in `Trainer.fit`.
     time_limit : float, optional
@@ -191,7 +192,7 @@ def fit_members(
             f"fit_members: expected no X_val for a recipe with {recipe.folds} folds, got some. Pass all rows as X."
         )
     clock = _Clock(time_limit)
-    data = _Data(X, y, X_val, y_val, sample_weight, class_weight)
+    data = _Data(X, y, X_val, y_val, sample_weight, sample_weight_val, class_weight)
     fit = _Fit(recipe, data, n_out, n_values, get_backend(backend, dtype))
     plans = list(_plans(recipe, y, seed))
     if time_limit is not None:
@@ -287,6 +288,7 @@ class _Data(NamedTuple):
     X_val: npt.NDArray[Any] | EncodedRows | None
     y_val: npt.NDArray[Any] | None
     sample_weight: npt.NDArray[Any] | None
+    sample_weight_val: npt.NDArray[Any] | None
     class_weight: ClassWeight
 
     def arguments(self, left_out: Rows | None) -> dict[str, Any]:
@@ -294,7 +296,9 @@ class _Data(NamedTuple):
         given = {"X": self.X, "y": self.y, "sample_weight": self.sample_weight, "class_weight": self.class_weight}
         if left_out is not None:
             return given | {"validation_rows": left_out}
-        return given if self.X_val is None else given | {"X_val": self.X_val, "y_val": self.y_val}
+        if self.X_val is None:
+            return given
+        return given | {"X_val": self.X_val, "y_val": self.y_val, "sample_weight_val": self.sample_weight_val}
 
 
 class _Fit(NamedTuple):
