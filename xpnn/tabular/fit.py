@@ -28,7 +28,7 @@ from ..predictor import Predictor, Target
 from ..training import Callback, Trainer
 from ..training.checks import weights_by_label
 from .intervals import fit_intervals
-from .members import Fitted, Follows, HeldOut, Train, fit_members, make_encoder
+from .members import TOO_SHORT, Fitted, Follows, HeldOut, Train, fit_members, make_encoder
 from .memory import check_memory
 from .recipe import Preset, Recipe, TableShape, choose_recipe
 from .rows import TrainingRows
@@ -488,7 +488,7 @@ def _time_notes(fitted: Fitted, request: Request, recipe: Recipe) -> list[str]:
     if request.time_limit is None:
         return []
     notes = []
-    if not len(fitted.history):
+    if fitted.stopped == TOO_SHORT:
         notes.append(f"time limit: {request.time_limit:g} s ended within the first epoch; its weights so far are kept.")
     elif len(fitted.members) < recipe.members:
         notes.append(

@@ -23,7 +23,7 @@ from ..training import Callback, EarlyStopping, History, Trainer
 from .network import make_layers, make_loss, make_network, make_trainer
 from .recipe import Recipe
 
-__all__ = ["Fitted", "Follows", "HeldOut", "Member", "Train", "fit_members", "make_encoder"]
+__all__ = ["TOO_SHORT", "Fitted", "Follows", "HeldOut", "Member", "Train", "fit_members", "make_encoder"]
 
 Rows: TypeAlias = "npt.NDArray[np.int64]"
 ClassWeight: TypeAlias = "Mapping[int, float] | Literal['balanced'] | None"
@@ -31,6 +31,8 @@ ClassWeight: TypeAlias = "Mapping[int, float] | Literal['balanced'] | None"
 Follows: TypeAlias = Literal["next", "last", "none"]
 Train: TypeAlias = "Callable[[int, Trainer, dict[str, Any]], Follows]"
 
+#: Why a fit ended whose first epoch had no time to end.
+TOO_SHORT = "the time limit was over within the first epoch"
 # A trial of so many steps tells how long an epoch takes; the first of them find their memory.
 _TRIAL_STEPS = 20
 # A network in less than this share of its epochs is worth less than a network fewer.
@@ -273,7 +275,7 @@ class _Deadline(Callback):
     def between_steps(self, trainer: Trainer) -> None:
         """Leave, if time is over."""
         if time.monotonic() >= self._end:
-            raise _TimeIsOverError("the time limit is over")
+            raise _TimeIsOverError(TOO_SHORT)
 
     def on_epoch_end(self, trainer: Trainer) -> None:
         if time.monotonic() >= self._end:
@@ -322,14 +324,32 @@ class _Fit(NamedTuple):
         follows: Follows = "next"
         try:
             follows = train(k, trainer, given | {"epochs": recipe.epochs, "batch_size": self._batch_size(given)})
-        except (_TimeIsOverError, DivergenceError) as error:
-            if isinstance(error, DivergenceError) and not len(trainer.history):
+        except _TimeIsOverError as error:
+            why = str(error)
+            self._note_steps(trainer, plan)
+        except DivergenceError as error:
+            if not len(trainer.history):
                 raise
             why = str(error)
         best = keeper.best_epoch if keeper is not None else None
-        epoch = trainer.epoch if best is None else best
+        epoch = len(trainer.history) if best is None else best
         member = Member(trainer.history, epoch, why or trainer.stop_reason or self.shortened)
         return trainer.net, member, follows
+
+    def _note_steps(self, trainer: Trainer, plan: _Plan) -> None:
+        """Let the steps of a first epoch that had no time to end be told as one."""
+        data, left = self.data, trainer.suspended
+        if left is None:
+            return
+        X, y, weight = data.X_val, data.y_val, data.sample_weight_val
+        if plan.left_out is not None:
+            weight = None if data.sample_weight is None else data.sample_weight[plan.left_out]
+            X, y = data.X[plan.left_out], data.y[plan.left_out]
+        scores = {} if X is None else trainer.evaluate(X, y, sample_weight=weight)
+        few = slice(0, self._batch_size({}))
+        loss = left.tables[0].mean() if left.slot else trainer.evaluate(data.X[few], data.y[few])["loss"]
+        scored = {f"val_{name}": value for name, value in scores.items()}
+        trainer.history.append({"epoch": 1, "loss": float(loss), **scored, "seconds": left.seconds})
 
     def in_processes(self, plans: Sequence[_Plan], jobs: int) -> list[tuple[Sequential, Member]]:
         """Train all networks in other processes."""
