@@ -11,6 +11,9 @@ of one's own, and called again with its checkpoint: every history, score and sta
 With --command it is ``xpnn train`` (with --command search ``xpnn search``) that is killed, terminated and interrupted
 at any moment from its beginning to its exit, and ``xpnn train --resume`` that goes on; the folder must hold an older
 run, the new one, or one to go on with.
+
+With --ranks it is a random one of two, three or four processes (over MPI, or over plain connections) that is killed
+at a random moment of a training; the others must end within seconds, and fewer go on from the checkpoint.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "helpers")]
 
 import cut_search  # noqa: E402
 import cutoff  # noqa: E402
+import rank_runs  # noqa: E402
 
 
 def printed(script: str | Path, *args: object) -> str:
@@ -76,11 +80,16 @@ def main() -> int:
     text = "cut off xpnn train, or xpnn search, not a fit in Python"
     parser.add_argument("--command", nargs="?", const="train", choices=["train", "search"], help=text)
     parser.add_argument("--search", action="store_true", help="cut off xpnn.search.run, not a fit")
+    parser.add_argument("--ranks", action="store_true", help="kill one of several processes that train together")
     args = parser.parse_args()
     print(f"{'kind':<10} {'steps':<7} {'tries':>6} {'cut off':>8} {'equal':>6}")
     failed = 0
     if args.search:
         return int(searches(args.n, seed=args.seed) > 0)
+    if args.ranks:
+        found = cutoff.Tries(*map(int, printed(rank_runs.__file__, "tries", args.n, args.seed).split()))
+        print(f"{'kill -9':<10} {'ranks':<7} {found.made:>6} {found.cut_off:>8} {found.equal:>6}", flush=True)
+        return int(found.equal < found.made)
     if args.command:
         for kind in ("kill", "terminate", "interrupt", "call"):
             found = command(kind, args.n, seed=args.seed, name=args.command)

@@ -172,9 +172,10 @@ def test_a_time_limit_keeps_the_best_so_far(table, tmp_path):
 
 
 def test_a_time_limit_within_the_first_epoch_leaves_a_whole_run(table, tmp_path, monkeypatch):
+    from xpnn.distributed.group import Alone
     from xpnn.tabular import members
 
-    monkeypatch.setattr(members._Clock, "callbacks", lambda self, fits: [members._Deadline(0.0)])
+    monkeypatch.setattr(members._Clock, "callbacks", lambda self, fits: [members._Deadline(0.0, Alone())])
     for k, options in enumerate([(), ("--preset", "best"), ("--validation-size", 0)]):
         ran = train(table, tmp_path / str(k), "--time-limit", 60, "--report", *options)
         assert ran.status == 0, ran.err

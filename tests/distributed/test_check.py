@@ -7,6 +7,7 @@ import pytest
 from commands import run
 from thread_group import agreed
 
+import xpnn
 from xpnn.distributed import Alone, Tree, check, check_group, torch
 from xpnn.errors import OptionError
 
@@ -54,10 +55,15 @@ def test_doctor():
     assert ran.status == 0
     assert "1 process over one process" in ran.out
     assert "All compute alike" in ran.out
+    lines = [line.split() for line in ran.out.splitlines()]
+    assert ["xpnn", xpnn.__version__, "bits", "change"] in lines
+    assert ["numpy", np.__version__, "bits", "change"] in lines
+    assert ["library", "none", "only", "the", "time", "changes"] in lines
     found = run("doctor", "--distributed", "--json").json
     assert found["ok"] is True
     assert found["latency"] >= 0
     assert len(found["ranks"]) == 1
+    assert set(found["changes_bits"]) < found["ranks"][0].keys()
 
 
 def test_gloo_without_a_launcher_is_one_process(monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import random
@@ -91,7 +92,7 @@ def test_a_killed_run_goes_on_with_fewer(home, tmp_path):
             assert time.monotonic() < deadline
             assert process.poll() is None
             time.sleep(0.01)
-        victims = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if is_rank(pid, 2, cut)]
+        victims = [pid for pid in processes() if is_rank(pid, 2, cut)]
         os.kill(victims[0], signal.SIGKILL)
         process.communicate(timeout=60)
     assert process.returncode != 0
@@ -120,13 +121,55 @@ def test_a_signal_to_one_process_leaves_the_best_weights(home, tmp_path):
             assert process.poll() is None
             time.sleep(0.01)
         time.sleep(0.5)
-        (victim,) = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if is_rank(pid, 1, tmp_path)]
+        (victim,) = [pid for pid in processes() if is_rank(pid, 1, tmp_path)]
         os.kill(victim, signal.SIGTERM)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 2
     assert "MPI: rank 1 of 2 has failed: Interrupted" in err
     assert f"to go on: xpnn train --resume {tmp_path}" in out
     assert (tmp_path / "model.safetensors").exists()
+
+
+@engines
+def test_a_killed_command_ends_its_processes(home, tmp_path):
+    """The launcher between them notices nothing of it."""
+    pytest.importorskip("mpi4py", reason="needs mpi4py: pip install 'xpnn[mpi]'")
+    endless = ("--epochs", "50000", "--patience", "50000", "--checkpoint-seconds", "0.01")
+    with start(home, *PLAIN, *endless, "--processes", 2, "--out", tmp_path) as process:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / ".unfinished" / "checkpoint.safetensors").exists():
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.01)
+        there = {pid for pid in processes() if any(is_rank(pid, rank, tmp_path) for rank in (0, 1))}
+        assert len(there) == 2
+        process.kill()
+        process.wait()
+        killed = time.monotonic()
+        while there & set(processes()):
+            assert time.monotonic() - killed < 20.0
+            time.sleep(0.01)
+    assert (tmp_path / ".unfinished" / "checkpoint.safetensors").exists()
+
+
+def processes():
+    """The numbers of those that run, but for those that are over and wait to be asked."""
+    found = []
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+                found.append(pid)
+    return found
+
+
+@engines
+def test_a_time_limit_of_several_processes_is_that_of_one_clock(home, tmp_path):
+    pytest.importorskip("mpi4py", reason="needs mpi4py: pip install 'xpnn[mpi]'")
+    out, _ = done(home, "train", "table.csv", "--target", "y", "--epochs", "200000", "--time-limit", "1.5",
+                  "--processes", 2, "--out", tmp_path / "run")  # fmt: skip
+    assert "the time limit" in out
+    rows = (tmp_path / "run" / "history.csv").read_text().splitlines()
+    assert 1 < len(rows) < 200000
 
 
 @engines
@@ -143,8 +186,6 @@ def test_options_that_do_not_go_together(tmp_path, monkeypatch):
     write_table(tmp_path)
     monkeypatch.chdir(tmp_path)
     refused(run("train", "-", "--target", "y", "--processes", 2), "--processes: expected a file, got -")
-    options = ("table.csv", "--target", "y", "--time-limit", 3, "--processes", 1)
-    refused(run("train", *options), "--time-limit: expected one process, got several")
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))

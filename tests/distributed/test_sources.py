@@ -172,5 +172,3 @@ def test_an_estimator_of_tables_is_the_same_on_any_number_of_processes(options):
     expected = TabularClassifier(**small).fit(table, TABLE["label"], shards=4)
     for found in together(3, work):
         assert found == (expected.predict_proba(table).tobytes(), expected.validation_scores_)
-    with pytest.raises(OptionError, match=r"^TabularClassifier: expected no time_limit with a group, got 9"):
-        TabularClassifier(time_limit=9).fit(table, TABLE["label"], shards=4, group=xpnn.distributed.Alone())

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..distributed import Alone, Group, command, launched, together
+from ..distributed.lifeline import hold_on, lifeline
 from ..errors import OptionError, XpnnError
 from ..staging import STAGING
 from .options import add_number, whole
@@ -48,12 +49,9 @@ def sharing_of(args: argparse.Namespace) -> dict[str, Any]:
 
 def run_on_ranks(args: argparse.Namespace, run: Callable[[argparse.Namespace], int]) -> int:
     """Run a command: here, on the processes of a launcher, or on those that it starts."""
+    hold_on()
     args.group = launched()
     shared = args.group is not None or args.processes is not None
-    if shared and args.time_limit is not None:
-        if group_of(args).rank:
-            return 2
-        raise OptionError("--time-limit: expected one process, got several. Use --max-seconds or --epochs.")
     if args.group is None and args.processes is not None and args.processes > 1:
         return _start(args)
     if shared and args.shards is None:
@@ -86,7 +84,7 @@ def _start(args: argparse.Namespace) -> int:
         raise OptionError("--processes: expected a file, got - for standard input, which only one process can read.")
     words = command(args.processes, ["-m", "xpnn", *args.argv], "--processes")
     environment = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", **os.environ}
-    with subprocess.Popen(words, env=environment) as started:
+    with lifeline() as variables, subprocess.Popen(words, env=environment | variables) as started:
         while True:
             try:
                 status = started.wait()

@@ -18,6 +18,7 @@ from ..checkpoint import build, read
 from ..config import reading
 from ..data.input_schema import InputSchema
 from ..distributed import Alone, check_group, launched
+from ..distributed.check import DECISIVE
 from ..errors import FileFormatError
 from ..optional import PACKAGES, needs
 from ..predictor import model_file, network_tensors
@@ -125,14 +126,19 @@ def _check_processes(*, as_json: bool) -> int:
     if group.rank:
         return status
     if as_json:
-        print_json({"engine": group.engine, **report._asdict(), "ok": report.ok})
+        print_json({"engine": group.engine, **report._asdict(), "changes_bits": DECISIVE, "ok": report.ok})
         return status
     with needs("tabulate", "xpnn"):
         from tabulate import tabulate
 
-    columns = ("host", "process", "python", "numpy", "openblas", "kernels", "threads")
+    columns = ("host", "process", "threads", "kernels")
     rows = [[rank, *(found[name] for name in columns)] for rank, found in enumerate(report.ranks)]
+    facts = {name: value for name, value in report.ranks[0].items() if name not in ("host", "process")}
+    kinds = [(name, facts[name], "bits change") for name in DECISIVE]
+    kinds += [(name, value, "only the time changes") for name, value in facts.items() if name not in DECISIVE]
     print(f"{group.size} {'processes' if group.size > 1 else 'process'} over {group.engine}\n")
+    headers = ["rank 0 computes with", "", "if another rank has another"]
+    print(tabulate(kinds, headers=headers, maxcolwidths=[None, 60, None], disable_numparse=True), end="\n\n")
     print(tabulate(rows, headers=["rank", *columns], disable_numparse=True))
     print(
         f"\na number to the next rank: {report.latency * 1e6:.0f} µs; 4 MiB: {report.bandwidth / 1e6:,.0f} MB/s; "

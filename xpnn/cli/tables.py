@@ -116,6 +116,7 @@ def _request(args: argparse.Namespace, task: Any, spelling: Spelling | None, num
         dtype=args.dtype,
         strip=args.strip_target or "",
         spelling=spelling,
+        sharing=sharing_of(args),
     )
 
 

@@ -14,10 +14,10 @@ from ..accel.native.openblas import openblas_kernel, openblas_version
 from .group import Group
 from .tree import Tree
 
-__all__ = ["GroupReport", "check_group", "own_version"]
+__all__ = ["DECISIVE", "GroupReport", "check_group", "own_version"]
 
 #: What changes bits where it differs; the rest changes the time alone.
-_DECISIVE = ("xpnn", "numpy", "openblas", "kernels", "processor features", "a product", "a sum")
+DECISIVE = ("xpnn", "numpy", "openblas", "kernels", "processor features", "a product", "a sum")
 _REPEATS, _LONG = 50, 1 << 20  # numbers of float32: 4 MiB
 
 
@@ -27,7 +27,8 @@ class GroupReport(NamedTuple):
     Attributes
     ----------
     ranks : list of dict
-        Host, process, versions, threads and digests of each rank.
+        Host, process, versions, threads and digests of each rank.  Those that are in `DECISIVE` change bits where
+        they differ.
     differences : list of str
         What differs from rank 0, a sentence each; those that change bits say so.
     latency : float
@@ -71,12 +72,12 @@ def check_group(group: Group) -> GroupReport:
     >>> check_group(Alone()).ok
     True
     """
-    ranks = group.share(_facts())
+    ranks = group.share(_facts() | {"library": group.library})
     differences = []
     for rank, found in enumerate(ranks):
         for name, value in ranks[0].items():
             if found[name] != value and name not in ("host", "process"):
-                end = "bits change." if name in _DECISIVE else "only the time changes."
+                end = "bits change." if name in DECISIVE else "only the time changes."
                 differences.append(f"{name} of rank {rank} is {found[name]}, of rank 0 {value}: {end}")
     short, long = np.zeros(1, np.float32), np.zeros(_LONG, np.float32)
     latency, once = _around(group, short, _REPEATS), _around(group, long, 3)

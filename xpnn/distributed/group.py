@@ -14,7 +14,7 @@ from .. import errors
 from .._typing import Array
 from ..errors import ProcessError, XpnnError
 
-__all__ = ["Alone", "Group", "agree", "together", "words_of"]
+__all__ = ["Alone", "Group", "ToAll", "agree", "together", "words_of"]
 
 
 class Group(ABC):
@@ -31,6 +31,8 @@ class Group(ABC):
         How many there are.
     engine : str
         What moves the bytes, for messages.
+    library : str
+        The library that does so, with its version.
     on_device : bool
         Whether arrays are exchanged where the network's backend has them; False: NumPy's arrays are.
     exit_status : int
@@ -40,6 +42,7 @@ class Group(ABC):
     rank: int = 0
     size: int = 1
     engine: str = "one process"
+    library: str = "none"
     on_device: bool = False
     exit_status: int = 1
 
@@ -86,6 +89,10 @@ class Group(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(rank={self.rank}, size={self.size})"
+
+
+class ToAll(Exception):  # noqa: N818
+    """Beside the class of an error: all processes raise it, at the same place, so none has to be told of it."""
 
 
 class Alone(Group):

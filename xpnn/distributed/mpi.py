@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import importlib.metadata
 import logging
 import os
 import platform
@@ -70,6 +71,7 @@ class MPIGroup(Group):
 
     def __init__(self, module: Any, comm: Any) -> None:
         self._mpi, self.comm = module, comm
+        self.library = _name_of(module)
         self.rank, self.size = comm.Get_rank(), comm.Get_size()
         self._failed: list[Any] | None = None  # the messages that say so, which must live until they are sent
         if self.size > 1:
@@ -157,3 +159,9 @@ class MPIGroup(Group):
         end = time.monotonic() + seconds
         while not self._mpi.Request.Testall(messages) and time.monotonic() < end:
             time.sleep(_LONG_NAP)
+
+
+def _name_of(module: Any) -> str:
+    """Return the MPI library and the version of mpi4py."""
+    name, version = module.get_vendor()
+    return f"{name} {'.'.join(map(str, version))}, mpi4py {importlib.metadata.version('mpi4py')}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,10 +24,10 @@ from ..data.targets import ClassTarget, NumberTarget, NumberTargets, Task
 from ..errors import DataError, LabelError, OptionError
 from ..metrics import best_threshold, get_score
 from ..predictor import Predictor, Target
-from ..training import Callback, Trainer
+from ..training import Callback
 from ..training.checks import weights_by_label
 from .intervals import fit_intervals
-from .members import TOO_SHORT, Fitted, Follows, HeldOut, Train, fit_members, make_encoder
+from .members import TOO_SHORT, Fitted, HeldOut, Train, fit_members, make_encoder
 from .memory import check_memory
 from .recipe import Preset, Recipe, TableShape, choose_recipe
 from .rows import TrainingRows
@@ -227,19 +226,10 @@ def learn(
     limit = request.time_limit
     if limit is not None and not number(limit) > 0:
         raise OptionError(f"{where}: expected time_limit > 0 or None, got {limit!r}. Try 60.")
-    group = request.sharing.get("group")
-    if limit is not None and group is not None:
-        raise OptionError(f"{where}: expected no time_limit with a group, got {limit!r}. Choose the epochs.")
     prepared = prepare(request, rows, y, where=where, weight=weight, validation=validation)
     left = None if limit is None else max(float(limit) - (time.monotonic() - began), 1e-3)
-    train = functools.partial(_shared, request.sharing) if request.sharing else None
-    learned = learn_from(prepared, time_limit=left, callbacks=request.callbacks, train=train)
+    learned = learn_from(prepared, time_limit=left, callbacks=request.callbacks)
     return learned._replace(seconds=time.monotonic() - began)
-
-
-def _shared(sharing: Mapping[str, Any], k: int, trainer: Trainer, arguments: dict[str, Any]) -> Follows:
-    trainer.fit(**arguments, **sharing)
-    return "next"
 
 
 def learn_from(
@@ -274,6 +264,7 @@ def learn_from(
         callbacks=callbacks,
         train=train,
         n_jobs=request.n_jobs,
+        sharing=request.sharing,
     )
     schema = InputSchema.of(prepared.encoder, prepared.columns)
     predictor = Predictor(fitted.net, fitted.loss, prepared.target, prepared.encoder, schema=schema)

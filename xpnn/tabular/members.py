@@ -14,6 +14,8 @@ from ..backend import Backend, get_backend, to_numpy
 from ..data.batching import folds
 from ..data.encoded import EncodedRows
 from ..data.encoder import TableEncoder
+from ..distributed import Alone, Group
+from ..distributed.group import ToAll
 from ..errors import DivergenceError, OptionError, XpnnError
 from ..jobs import over_jobs, read_jobs
 from ..losses import Loss
@@ -31,10 +33,13 @@ ClassWeight: TypeAlias = "Mapping[int, float] | Literal['balanced'] | None"
 Follows: TypeAlias = Literal["next", "last", "none"]
 Train: TypeAlias = "Callable[[int, Trainer, dict[str, Any]], Follows]"
 
+_IS_OVER = "the time limit is over"
 #: Why a fit ended whose first epoch had no time to end.
 TOO_SHORT = "the time limit was over within the first epoch"
 # A trial of so many steps tells how long an epoch takes; the first of them find their memory.
 _TRIAL_STEPS = 20
+# Steps between looks at the clock.
+_LOOK_STEPS = 16
 # A network in less than this share of its epochs is worth less than a network fewer.
 _LEAST_SHARE = 0.4
 
@@ -125,6 +130,7 @@ def fit_members(
     callbacks: Sequence[Callback] | Callable[[int], Sequence[Callback]] = (),
     train: Train | None = None,
     n_jobs: int | None = 1,
+    sharing: Mapping[str, Any] | None = None,
 ) -> Fitted:
     """Train the networks of a recipe, one after the other or in several processes.
 
@@ -162,7 +168,10 @@ def fit_members(
         count, and those before it are all.
     n_jobs : int or None, default=1
         Processes to train in, a network at a time, as in `xpnn.search.run`; the result is that of one.  With a time
-        limit, callbacks or `train` all are trained here.
+        limit, callbacks, `train` or `sharing` all are trained here.
+    sharing : dict, optional
+        What `Trainer.fit` is told to share the work: ``"shards"``, and a ``"group"`` of processes that all call this
+        alike.  A time limit is then that of rank 0's clock.
 
     Returns
     -------
@@ -193,31 +202,27 @@ def fit_members(
         raise OptionError(
             f"fit_members: expected no X_val for a recipe with {recipe.folds} folds, got some. Pass all rows as X."
         )
-    clock = _Clock(time_limit)
+    sharing = sharing or {}
+    clock = _Clock(time_limit, sharing.get("group") or Alone())
     data = _Data(X, y, X_val, y_val, sample_weight, sample_weight_val, class_weight)
-    fit = _Fit(recipe, data, n_out, n_values, get_backend(backend, dtype))
+    fit = _Fit(recipe, data, n_out, n_values, get_backend(backend, dtype), sharing)
     plans = list(_plans(recipe, y, seed))
     if time_limit is not None:
         fit, plans = fit.within(clock, plans)
     jobs = read_jobs(n_jobs, "fit_members")
-    if jobs != 1 and len(plans) > 1 and time_limit is None and train is None and not callbacks:
+    if jobs != 1 and len(plans) > 1 and time_limit is None and train is None and not (callbacks or sharing):
         return fit.gathered(fit.in_processes(plans, jobs), plans)
     made: list[tuple[Sequential, Member]] = []
     for k, plan in enumerate(plans):
         if made and clock.over:
             break
         given = callbacks(k) if callable(callbacks) else callbacks
-        net, member, follows = fit.member(k, plan, [*given, *clock.callbacks(len(plans) - k)], train or _fit)
+        net, member, follows = fit.member(k, plan, [*given, *clock.callbacks(len(plans) - k)], train)
         if follows != "none" or not made:
             made.append((net, member))
         if follows != "next":
             break
     return fit.gathered(made, plans[: len(made)])
-
-
-def _fit(k: int, trainer: Trainer, arguments: dict[str, Any]) -> Follows:
-    trainer.fit(**arguments)
-    return "next"
 
 
 class _Plan(NamedTuple):
@@ -240,15 +245,16 @@ def _plans(recipe: Recipe, y: npt.NDArray[Any], seed: int) -> Iterator[_Plan]:
         yield _Plan(own, parts[k % recipe.folds])
 
 
-class _TimeIsOverError(XpnnError):
+class _TimeIsOverError(XpnnError, ToAll):
     """Ends a fit between two steps."""
 
 
 class _Clock:
-    """What is left of a time."""
+    """What is left of a time; of processes that share the work that of rank 0 counts, which all of them ask."""
 
-    def __init__(self, seconds: float | None) -> None:
+    def __init__(self, seconds: float | None, group: Group) -> None:
         self._end = None if seconds is None else time.monotonic() + float(seconds)
+        self.group = group
 
     @property
     def left(self) -> float:
@@ -256,30 +262,33 @@ class _Clock:
 
     @property
     def over(self) -> bool:
-        return self.left <= 0
+        return self._end is not None and bool(self.group.broadcast(self.left <= 0))
 
     def callbacks(self, fits: int) -> list[Callback]:
         """Return what ends the next of so many fits when its share is used up."""
-        return [] if self._end is None else [_Deadline(time.monotonic() + max(self.left, 0.0) / fits)]
+        return [] if self._end is None else [_Deadline(time.monotonic() + max(self.left, 0.0) / fits, self.group)]
 
 
 class _Deadline(Callback):
-    """Ends a fit at a moment: at the end of an epoch, or within the first one, where there is nothing to keep yet."""
+    """Ends a fit at a moment, within an epoch or at its end."""
 
-    def __init__(self, end: float) -> None:
-        self._end = end
+    def __init__(self, end: float, group: Group) -> None:
+        self._end, self._group, self._looks = end, group, 0
 
     def most_steps(self) -> int | None:
-        return 16
+        return _LOOK_STEPS
 
     def between_steps(self, trainer: Trainer) -> None:
         """Leave, if time is over."""
-        if time.monotonic() >= self._end:
-            raise _TimeIsOverError(TOO_SHORT)
+        self._looks += 1
+        if self._group.size > 1 and self._looks % _LOOK_STEPS:  # asking rank 0 at each step would take its time
+            return
+        if self._group.broadcast(time.monotonic() >= self._end):
+            raise _TimeIsOverError(_IS_OVER if len(trainer.history) else TOO_SHORT)
 
     def on_epoch_end(self, trainer: Trainer) -> None:
-        if time.monotonic() >= self._end:
-            trainer.stop("the time limit is over")
+        if time.monotonic() >= self._end:  # rank 0 decides for all, as of all that callbacks stop
+            trainer.stop(_IS_OVER)
 
 
 class _Data(NamedTuple):
@@ -311,10 +320,11 @@ class _Fit(NamedTuple):
     n_out: int
     n_values: int
     backend: Backend
+    sharing: Mapping[str, Any]
     shortened: str | None = None  # why there are fewer epochs than the recipe has
 
     def member(
-        self, k: int, plan: _Plan, callbacks: Sequence[Callback], train: Train
+        self, k: int, plan: _Plan, callbacks: Sequence[Callback], train: Train | None
     ) -> tuple[Sequential, Member, Follows]:
         """Train one network, and say what follows."""
         recipe, given = self.recipe, self.data.arguments(plan.left_out)
@@ -323,10 +333,15 @@ class _Fit(NamedTuple):
         why: str | None = None
         follows: Follows = "next"
         try:
-            follows = train(k, trainer, given | {"epochs": recipe.epochs, "batch_size": self._batch_size(given)})
+            given |= {"epochs": recipe.epochs, "batch_size": self._batch_size(given)}
+            if train is None:
+                trainer.fit(**given, **self.sharing)
+            else:
+                follows = train(k, trainer, given)
         except _TimeIsOverError as error:
             why = str(error)
-            self._note_steps(trainer, plan)
+            if not len(trainer.history):
+                self._note_steps(trainer, plan)
         except DivergenceError as error:
             if not len(trainer.history):
                 raise
@@ -376,7 +391,7 @@ class _Fit(NamedTuple):
         trial = self._trainer(0, [])
         for _ in range(2):  # the first fit loads and finds its memory
             began = time.monotonic()
-            trial.fit(self.data.X[few], self.data.y[few], epochs=1, batch_size=size)
+            trial.fit(self.data.X[few], self.data.y[few], epochs=1, batch_size=size, **self.sharing)
             seconds = time.monotonic() - began
             if clock.over:
                 break
@@ -385,6 +400,7 @@ class _Fit(NamedTuple):
         possible = max(clock.left, 0.0) / epoch  # epochs in all
         members = min(len(plans), max(1, int(possible / (_LEAST_SHARE * recipe.epochs))))
         epochs = min(recipe.epochs, max(1, int(possible / members)))
+        members, epochs = clock.group.broadcast([members, epochs])
         changes = recipe.replace(epochs=epochs) if epochs != recipe.epochs else recipe
         why = None if changes is recipe else f"the time limit leaves {epochs} of {recipe.epochs} epochs"
         return self._replace(recipe=changes, shortened=why), plans[:members]
@@ -429,7 +445,7 @@ def _member(fit: _Fit, on_disk: bool, k: int, plan: _Plan) -> tuple[Sequential, 
     if not on_disk:  # joblib shares arrays by maps of memory, which are rows at hand
         data: list[Any] = [np.asarray(a) if isinstance(a, np.memmap) else a for a in fit.data]
         fit = fit._replace(data=_Data(*data))
-    net, member, _ = fit.member(k, plan, [], _fit)
+    net, member, _ = fit.member(k, plan, [], None)
     return net, member
 
 

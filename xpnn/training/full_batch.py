@@ -16,6 +16,7 @@ import numpy as np
 
 from .._typing import Array
 from ..backend import to_numpy
+from ..distributed.tree import Tree
 from ..errors import DivergenceError, OptionError
 from ..layers import BatchNorm, Dropout
 from ..layers.base import walk
@@ -24,10 +25,12 @@ from ..optim.lbfgs import Descent
 from ..recordable import foreign_method
 from ..schedules import Constant
 from .feed import Batch, Feed
+from .layout import Layout, summed
+from .portions import ShardFeeds, shard_slices
 from .position import At, Fitting
 from .step import STEP_METHODS, Tally, Training
 
-__all__ = ["FullBatch", "Iterate", "Objective", "plan_full_batch"]
+__all__ = ["FullBatch", "Iterate", "Objective", "SharedObjective", "plan_full_batch"]
 
 
 class Objective:
@@ -37,15 +40,21 @@ class Objective:
     the two parts of the last value; the second is None without a regularizer.
     """
 
-    def __init__(self, training: Training, rows: Feed, batch_size: int) -> None:
+    def __init__(self, training: Training, rows: Any, batch_size: int) -> None:
         self.training, self.rows, self.batch_size = training, rows, batch_size
-        weight = rows.batch_weights(None, 1)
-        self._weights = np.asarray([weight[a : a + batch_size].sum() for a in range(0, len(weight), batch_size)])
-        self._shares: list[float] = (self._weights / weight.sum()).tolist()
-        self._tally = Tally(training, len(self._shares)) if training.metrics else None
+        self._weights, self._shares = np.zeros(0), np.zeros(0)
+        self._tally: Tally | None = None
         self._only: list[Batch] = []  # a single slice, brought once
         self.data: Array = None
         self.penalty: Array = None
+
+    def _weigh(self) -> None:
+        """Weigh the slices, before the first value; here processes may talk to each other."""
+        weight = self.rows.batch_weights(None, 1)
+        starts = range(0, len(weight), self.batch_size)
+        self._weights = np.asarray([weight[a : a + self.batch_size].sum() for a in starts])
+        self._shares = self._weights / weight.sum()
+        self._tally = Tally(self.training, len(self._shares)) if self.training.metrics else None
 
     def _slices(self) -> Iterable[Batch]:
         if len(self._shares) > 1:
@@ -61,27 +70,91 @@ class Objective:
 
     def __call__(self) -> Array:
         """Return the value, 0-d, and leave the gradient in ``net.store.grads``."""
+        training, store = self.training, self.training.net.store
+        if not len(self._shares):
+            self._weigh()
+        self.data = self._of_rows()
+        if training.regularizer is None:
+            return self.data
+        self.penalty = training.regularizer.add(store)
+        return self.data + self.penalty
+
+    def _of_rows(self) -> Array:
+        """Return the loss of all rows, and leave its gradient in ``net.store.grads``."""
+        return self._mean(self._shares.tolist(), self._slices(), self._tally)
+
+    def _mean(self, shares: list[float], slices: Iterable[Batch], tally: Tally | None) -> Array:
+        """Return the loss of some slices with these shares of it; leave its gradient in ``net.store.grads``."""
         training, net, store = self.training, self.training.net, self.training.net.store
         data, grads = 0.0, None
-        for slot, (x, y, weight) in enumerate(self._slices()):
-            share = self._shares[slot]
+        for slot, (share, (x, y, weight)) in enumerate(zip(shares, slices, strict=True)):
             if not share:  # no row of the slice counts: it has no mean
                 continue
             pred, caches = net.forward(x, train=True, step=0)
             value, d_pred = training.bound_loss.value_and_grad(pred, y, weight)
             net.backward(d_pred, caches)
-            if self._tally is not None:
-                self._tally.add(slot, value, pred, y, weight)
+            if tally is not None:
+                tally.add(slot, value, pred, y, weight)
             data = value * share + data
-            if len(self._shares) > 1:
+            if len(shares) > 1:
                 grads = store.grads * share if grads is None else grads + store.grads * share
         if grads is not None:
             store.grads[...] = grads
-        self.data = data
-        if training.regularizer is None:
-            return data
-        self.penalty = training.regularizer.add(store)
-        return data + self.penalty
+        return data
+
+
+class SharedObjective(Objective):
+    """The same of rows in shards: the mean over each shard, times its share, is a leaf of the tree over all of them."""
+
+    def __init__(self, training: Training, rows: Feed | ShardFeeds, batch_size: int, tree: Tree) -> None:
+        super().__init__(training, rows, batch_size)
+        self._tree = tree
+        self._edges: list[list[int]] = []  # of the slices of each shard
+        self._parts: list[np.ndarray] = []  # their weights
+        self._kept: dict[int, list[Batch]] | None = None
+
+    def _weigh(self) -> None:
+        """Weigh the slices of all shards."""
+        self._edges, self._parts = shard_slices(self.rows, self.batch_size, self._tree)
+        totals = np.asarray([part.sum() for part in self._parts])
+        self._shares = totals / totals.sum()
+        # Slices of one number are added up over the shards.
+        self._weights = np.ones(max(map(len, self._parts)))
+        self._tally = Tally(self.training, len(self._weights)) if self.training.metrics else None
+        own = self._tree.own
+        if sum(self._edges[shard][-1] - self._edges[shard][0] for shard in own) <= self.batch_size:
+            self._kept = {shard: list(self._slices_of(shard)) for shard in own}
+
+    def _slices_of(self, shard: int) -> Iterable[Batch]:
+        """Return the slices of a shard of this process: brought each time, unless they are few."""
+        if self._kept is not None:
+            return self._kept[shard]
+        rows = self.rows.feeds.get(shard) if isinstance(self.rows, ShardFeeds) else self.rows
+        return () if rows is None else rows.cut(None, self._edges[shard])
+
+    def _of_rows(self) -> Array:
+        backend, store, tally = self.training.net.backend, self.training.net.store, self._tally
+        tables = [] if tally is None else tally.tables[1:]  # without the losses
+        layout = Layout([store.grads, *tables, backend.zeros((1,))])
+
+        def leaf(shard: int) -> Array:
+            vector = backend.zeros((layout.size,), dtype=store.grads.dtype)
+            share = float(self._shares[shard])
+            if not share:
+                return vector
+            for table in tables:
+                table[...] = 0.0
+            parts = self._parts[shard]
+            data = self._mean((parts / parts.sum()).tolist(), self._slices_of(shard), tally)
+            data = backend.xp.reshape(data * share, (1,))
+            layout.write(backend.xp, vector, [store.grads, *tables, data], [share])
+            return vector
+
+        grads, *sums, data = layout.read(backend.xp, summed(backend, self._tree, leaf, store.grads))
+        store.grads[...] = grads
+        for table, total in zip(tables, sums, strict=True):
+            table[...] = total
+        return data[0, ...]
 
 
 class Iterate:
@@ -178,12 +251,17 @@ class FullBatch:
 
 
 def plan_full_batch(
-    fit: Fitting, rows: Feed, batch_size: int, graph: object, shards: int | None = None
+    fit: Fitting,
+    rows: Feed | ShardFeeds,
+    batch_size: int,
+    graph: object,
+    tree: Tree | None = None,
+    sync_every: int | None = None,
 ) -> FullBatch | None:
     """Return what makes the epochs of a fit whose optimizer takes all rows at once; None for other optimizers.
 
-    The optimizer is bound, `graph` as given to `fit`.  Raises OptionError if the fit has parts or options that a line
-    search over all rows has no use for.
+    The optimizer is bound, `graph` and `sync_every` as given to `fit`; `tree` is that of the shards.  Raises
+    OptionError if the fit has parts or options that a line search over all rows has no use for.
     """
     optimizer, net = fit.optimizer, fit.net
     if not isinstance(optimizer, LBFGS):
@@ -195,7 +273,7 @@ def plan_full_batch(
         "clip_norm": fit.clip_norm is not None,
         "clip_value": fit.clip_value is not None,
         "graph": graph not in ("auto", False),
-        "shards": shards is not None,
+        "sync_every": sync_every is not None,
         "lr_mult": net.store.lr_factors is not None,
     }
     found = [name for name, given in options.items() if given]
@@ -211,4 +289,5 @@ def plan_full_batch(
             f"fit: {type(optimizer).__name__} takes all rows at once by a line search and has no use for "
             f"{', '.join(found)}. Use xpnn.Adam(), or leave {'it' if len(found) == 1 else 'them'} out."
         )
-    return FullBatch(fit, optimizer, Objective(fit, rows, batch_size))
+    objective = Objective(fit, rows, batch_size) if tree is None else SharedObjective(fit, rows, batch_size, tree)
+    return FullBatch(fit, optimizer, objective)

@@ -14,7 +14,7 @@ from ..distributed.tree import Tree, cuts
 from .feed import Batch, Feed, Indices
 from .step import Step
 
-__all__ = ["CutRows", "OwnRows", "Portion", "Rows", "ShardFeeds", "Slices", "of_shard", "slices_of"]
+__all__ = ["CutRows", "OwnRows", "Portion", "Rows", "ShardFeeds", "Slices", "of_shard", "shard_slices", "slices_of"]
 
 
 class Portion(NamedTuple):
@@ -178,3 +178,16 @@ def slices_of(feed: Feed | ShardFeeds, size: int, tree: Tree | None) -> Slices:
         np.diff(own).tolist(),
         itertools.islice(feed.batches(None, size, first), last - first) if last > first else iter(()),
     )
+
+
+def shard_slices(feed: Feed | ShardFeeds, size: int, tree: Tree) -> tuple[list[list[int]], list[np.ndarray]]:
+    """Return where the rows of each shard are cut into slices of at most `size`, and the total weights of these.
+
+    Of one feed, shards are parts as equal as can be, whose edges count all rows; the edges of a shard of one's own
+    begin with 0.  Processes talk to each other here.
+    """
+    if isinstance(feed, ShardFeeds):
+        edges = [[*range(0, n, size), n] for n in feed.lengths]
+        return edges, feed.weights_of(edges, dict.fromkeys(feed.feeds))
+    edges = [[*range(a, b, size), b] for a, b in itertools.pairwise(cuts(len(feed), tree.shards))]
+    return edges, [feed.weights_between(None, np.asarray(own)) for own in edges]

@@ -19,7 +19,7 @@ from .._typing import Array
 from ..arguments import count
 from ..backend import to_numpy
 from ..distributed.check import own_version
-from ..distributed.group import Alone, Group, agree, together, words_of
+from ..distributed.group import Alone, Group, ToAll, agree, together, words_of
 from ..distributed.shards import ShardedRows
 from ..distributed.tree import Tree
 from ..errors import DivergenceError, OptionError, ProcessError
@@ -124,7 +124,7 @@ class Sharing:
             yield
         except BaseException as error:
             group = self.group
-            if group.size > 1 and error is not self._common:
+            if group.size > 1 and error is not self._common and not isinstance(error, ToAll):
                 error.add_note(f"This is rank {group.rank} of {group.size}.")
                 if not isinstance(error, ProcessError | DivergenceError):
                     group.fail(words_of(error))

@@ -282,7 +282,7 @@ class Trainer(Recordable):
                 self.optimizer.bind(self.net.store)
                 self._sharing = sharing
                 self.rows_key = key_of(train, batch_size, shuffle=shuffle, shards=sharing.key)
-                self._full_batch = plan_full_batch(self, train, batch_size, graph, sharing.shards)
+                self._full_batch = plan_full_batch(self, train, batch_size, graph, sharing.tree, sharing.sync_every)
             sharing.begin(self, train, valid, epochs=epochs, validated=valid is not None)
             return self._fit(train, valid, epochs, batch_size, shuffle, graph)
 
