@@ -16,6 +16,7 @@ from .._typing import Array, Device, DType, Namespace
 from ..accel.cuda.upload import SLICE_BYTES, upload
 from ..accel.half import HALVES, half_of
 from ..accel.native.support import Compiled, compiled_by_environment
+from ..accel.workers import together
 from ..arguments import as_array, real_hint
 from ..crossover import Crossover
 from ..errors import BackendUnavailableError, DTypeError, OptionError
@@ -379,24 +380,32 @@ def _spec(name: str, device: Device) -> str:
     return f"strict:{str(device).split(chr(39))[1]}" if name == "strict" else f"torch:{device}"
 
 
-def by_slices(backend: Backend, make: Callable[[Any], Array], x: Any, rows: int) -> Array:
+def by_slices(backend: Backend, make: Callable[[Any], Array], x: Any, rows: int, *, at_once: bool = False) -> Array:
     """Return what a function makes of `x` (..., n, n_in), (..., n, n_out), so many rows at a time.
 
-    Beside what is returned, no more than a slice and what is made of it is held.
+    Beside what is returned, no more than a slice and what is made of it is held; with `at_once`, on NumPy, one for each
+    thread.
 
     Examples
     --------
     >>> by_slices(get_backend("numpy"), lambda part: part * 2.0, np.ones((3, 1), dtype=np.float32), 2).tolist()
     [[2.0], [2.0], [2.0]]
     """
-    n, out = x.shape[-2], None
-    for a in range(0, n, rows):
-        b = min(a + rows, n)
-        part = make(x[..., a:b, :])
-        if out is None:
-            shape = (*part.shape[:-2], n, part.shape[-1])
-            out = backend.xp.empty(shape, dtype=part.dtype, device=backend.device)
-        out[..., a:b, :] = part
+    n = x.shape[-2]
+    first = make(x[..., : min(rows, n), :])
+    shape = (*first.shape[:-2], n, first.shape[-1])
+    out = backend.xp.empty(shape, dtype=first.dtype, device=backend.device)
+    out[..., : first.shape[-2], :] = first
+
+    def run(k: int) -> None:
+        a, b = rows * k, min(rows * (k + 1), n)
+        out[..., a:b, :] = make(x[..., a:b, :])
+
+    if at_once and backend.name == "numpy":
+        together(lambda k: run(k + 1), -(-n // rows) - 1)
+    else:
+        for k in range(1, -(-n // rows)):
+            run(k)
     return out
 
 
