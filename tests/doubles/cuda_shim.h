@@ -29,7 +29,7 @@
 #define PER_BLOCK static
 #endif
 #define __shared__ PER_BLOCK
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
 
 struct Dimensions {
   unsigned x, y, z;

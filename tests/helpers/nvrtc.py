@@ -1,10 +1,13 @@
-"""NVIDIA's compiler of kernels, which needs no GPU: found, and called as CuPy calls it."""
+"""NVIDIA's compilers of kernels, which need no GPU: found, and called as CuPy calls them."""
 
 from __future__ import annotations
 
 import ctypes
 import importlib.util
 import os
+import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -48,3 +51,20 @@ def nvrtc_compile(library, source, *options, result="CUBIN"):
         return status, read("ProgramLog").rstrip(b"\0").decode().strip(), b"" if status else read(result)
     finally:
         library.nvrtcDestroyProgram(ctypes.byref(program))
+
+
+def nvcc_resources(source, architecture, folder, options):
+    """What nvcc says of each kernel: its name, bytes of stack, of spilled stores and loads, and registers."""
+    nvcc = shutil.which("nvcc") or shutil.which("/usr/local/cuda/bin/nvcc")
+    if nvcc is None:
+        pytest.skip("needs nvcc, of a CUDA toolkit: NVRTC tells nothing of registers")
+    path = Path(folder, "kernels.cu")
+    path.write_text(source, encoding="utf-8")
+    command = [nvcc, f"-arch={architecture}", *options, FLUSH, "-Xptxas", "-v", "-cubin", "-o", str(path) + ".out"]
+    done = subprocess.run([*command, str(path)], capture_output=True, text=True, check=True)
+    return re.findall(
+        r"entry function '(\w+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads"
+        r".*?Used (\d+) registers",
+        done.stderr,
+        flags=re.DOTALL,
+    )

@@ -12,11 +12,9 @@ import functools
 import importlib
 import pickle
 import re
-import shutil
 import subprocess
 import sys
 import types
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,7 +28,7 @@ from fake_cupy import (
     guarded,
     run,
 )
-from nvrtc import ARCHITECTURES, FLUSH, find_nvrtc, nvrtc_compile
+from nvrtc import ARCHITECTURES, FLUSH, find_nvrtc, nvcc_resources, nvrtc_compile
 from places import PROJECT
 
 import xpnn
@@ -105,28 +103,7 @@ def test_nvrtc_tells_an_error():
 
 @pytest.mark.parametrize("architecture", ["sm_75", "sm_90", "sm_100"])
 def test_no_kernel_spills_registers(architecture, tmp_path):
-    nvcc = shutil.which("nvcc") or shutil.which("/usr/local/cuda/bin/nvcc")
-    if nvcc is None:
-        pytest.skip("needs nvcc, of a CUDA toolkit: NVRTC tells nothing of registers")
-    command = [
-        nvcc,
-        f"-arch={architecture}",
-        *kernels.OPTIONS,
-        FLUSH,
-        "-Xptxas",
-        "-v",
-        "-cubin",
-        "-o",
-        str(tmp_path / "out"),
-    ]
-    source = Path(kernels.__file__).with_name("kernels.cu")
-    done = subprocess.run([*command, str(source)], capture_output=True, text=True, check=True)
-    used = re.findall(
-        r"entry function '(\w+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads"
-        r".*?Used (\d+) registers",
-        done.stderr,
-        flags=re.DOTALL,
-    )
+    used = nvcc_resources(kernels.source(), architecture, tmp_path, kernels.OPTIONS)
     assert {name for name, *_ in used} == set(kernels.KERNELS)
     assert {name: numbers for name, *numbers, _ in used if any(map(int, numbers))} == {}
     assert max(int(registers) for *_, registers in used) <= 64  # 1024 threads at once on every multiprocessor

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fake_cupy import ORDERS, RawModule, bare, guarded, intact
-from nvrtc import ARCHITECTURES, FLUSH, find_nvrtc, nvrtc_compile
+from nvrtc import ARCHITECTURES, FLUSH, find_nvrtc, nvcc_resources, nvrtc_compile
 
 import xpnn
 from xpnn import Linear
@@ -45,6 +45,12 @@ def test_nvrtc_compiles_it(architecture):
         assert "fma.rn.ftz.f32" in body
         shared = [int(size) for size in re.findall(r"\.shared .*?\.b8 \w+\[(\d+)\]", text.decode())]
         assert sum(shared) <= 48 << 10
+
+
+def test_it_spills_no_registers(tmp_path):
+    """A block has a multiprocessor to itself: each of its 256 threads may have 255."""
+    used = nvcc_resources(persistent.source(), "sm_90", tmp_path, kernels.OPTIONS)
+    assert [numbers[:3] for name, *numbers in used if name == "train_steps"] == [["0", "0", "0"]]
 
 
 def test_the_source_keeps_its_rules():

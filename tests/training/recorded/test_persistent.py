@@ -7,10 +7,12 @@ import logging
 import numpy as np
 import pytest
 from fake_cupy import RawModule, bare
+from places import backend_or_skip
 from steps import BATCH, N_IN, N, data, mlp
 
 import xpnn
 from xpnn import Linear
+from xpnn.accel.cuda.persistent import Steps
 from xpnn.training.recorded import persistent
 
 STEPS = -(-N // BATCH)  # the last is short
@@ -48,7 +50,9 @@ def assert_alike(kernel, eager):
             assert mine[name] == pytest.approx(theirs[name], rel=2e-4, abs=1e-6), name
     assert (kernel.step, kernel.optimizer.t, kernel.epoch) == (eager.step, eager.optimizer.t, eager.epoch)
     scale = np.abs(eager.net.store.values).max()
-    np.testing.assert_allclose(bare(kernel.net.store.values), eager.net.store.values, rtol=0, atol=1e-3 * scale)
+    np.testing.assert_allclose(
+        xpnn.to_numpy(kernel.net.store.values), eager.net.store.values, rtol=0, atol=1e-3 * scale
+    )
 
 
 def launches(cupy):
@@ -147,6 +151,20 @@ def test_divergence_is_told_as_everywhere(on_kernels):
     trainer = simple(on_kernels, rule=lambda lr: xpnn.SGD(1e20))
     with pytest.raises(xpnn.errors.DivergenceError, match="First tensor that is not finite"):
         trainer.fit(x, y, epochs=3, batch_size=BATCH)
+
+
+@pytest.mark.parametrize("spec", ["cupy", "cupy:1"])
+def test_a_fit_on_cupy_itself(spec, monkeypatch):
+    """Where there is a GPU, or an emulation of one; without graphs in its place."""
+    backend = xpnn.get_backend(backend_or_skip(spec), persistent=True)
+    monkeypatch.setattr(persistent, "_STEPS", 5)
+    made = []
+    real = Steps.launch
+    monkeypatch.setattr(
+        Steps, "launch", lambda self, rows, first, count: made.append(count) or real(self, rows, first, count)
+    )
+    assert_alike(*both(lambda own: simple(own, clip_norm=1.0), backend))
+    assert made == [1, 1, 2, *[5, 5, 1] * 3]
 
 
 # -- who is not taken, and how that is told -----------------------------------------------------------------------

@@ -123,24 +123,17 @@ __device__ __forceinline__ int multiply(const Operand& a, int rows, const Operan
                                         Put put) {
   Panels& panels = shared_panels();
   int chunks = (depth + DEPTH - 1) / DEPTH, wide = (cols + TILE - 1) / TILE, tiles = wide * ((rows + TILE - 1) / TILE);
-  int tile = (blockIdx.x + gridDim.x - first) % gridDim.x, chunk = 0;
   int t = threadIdx.x, group = t / 64, x = t % 8 * 2, y = t / 8 % 8 * 2;
+  int tile = -1, chunk = 0;  // in the panels; none yet
+  int next = (blockIdx.x + gridDim.x - first) % gridDim.x, next_chunk = 0;
   float kept_a[TILE], kept_b[TILE], sum[4] = {0.0f, 0.0f, 0.0f, 0.0f};
-  if (tile < tiles) {
-    fetch<TURNED_A>(kept_a, a, tile / wide * TILE, 0, rows, depth);
-    fetch<TURNED_B>(kept_b, b, tile % wide * TILE, 0, cols, depth);
-  }
-  while (tile < tiles) {
-    store<TURNED_A>(panels.a, kept_a);
-    store<TURNED_B>(panels.b, kept_b);
-    __syncthreads();
-    bool whole = chunk == chunks - 1;
-    int next = whole ? tile + (int)gridDim.x : tile, next_chunk = whole ? 0 : chunk + 1;
-    if (next < tiles) {  // what comes next is on its way while this is being summed
+  while (tile >= 0 || next < tiles) {
+    bool more = next < tiles;
+    if (more) {  // what comes next is on its way while this is being summed
       fetch<TURNED_A>(kept_a, a, next / wide * TILE, next_chunk * DEPTH, rows, depth);
       fetch<TURNED_B>(kept_b, b, next % wide * TILE, next_chunk * DEPTH, cols, depth);
     }
-    int end = depth - chunk * DEPTH < DEPTH ? depth - chunk * DEPTH : DEPTH;
+    int end = tile < 0 ? 0 : depth - chunk * DEPTH < DEPTH ? depth - chunk * DEPTH : DEPTH;
 #pragma unroll 4
     for (int k = group; k < end; k += GROUPS) {
       float a0 = panels.a[k * PITCH + y], a1 = panels.a[k * PITCH + y + 1];
@@ -149,7 +142,7 @@ __device__ __forceinline__ int multiply(const Operand& a, int rows, const Operan
       sum[2] = fmaf(a1, b0, sum[2]), sum[3] = fmaf(a1, b1, sum[3]);
     }
     __syncthreads();
-    if (whole) {  // the sums of the groups, over the panels
+    if (tile >= 0 && chunk == chunks - 1) {  // the sums of the groups, over the panels
       float* part = panels.a;
       for (int j = 0; j < 4; j++) {
         part[(group * TILE + y + j / 2) * TILE + x + j % 2] = sum[j];
@@ -157,11 +150,16 @@ __device__ __forceinline__ int multiply(const Operand& a, int rows, const Operan
       }
       __syncthreads();
       int m = tile / wide * TILE + t / TILE, n = tile % wide * TILE + t % TILE;
-      float total = part[t] + part[t + 256] + part[t + 512] + part[t + 768];
+      float total = part[t] + part[t + THREADS] + part[t + 2 * THREADS] + part[t + 3 * THREADS];
       if (m < rows && n < cols) put(m, n, total);
       __syncthreads();
     }
-    tile = next, chunk = next_chunk;
+    tile = more ? next : -1, chunk = next_chunk;
+    if (!more) continue;
+    store<TURNED_A>(panels.a, kept_a);
+    store<TURNED_B>(panels.b, kept_b);
+    __syncthreads();
+    if (++next_chunk == chunks) next += gridDim.x, next_chunk = 0;
   }
   return (first + tiles) % gridDim.x;
 }
@@ -385,7 +383,7 @@ __device__ __forceinline__ void optimize(const Network& net, const Rows& rows) {
 }
 
 // `steps` steps from number `first` of an epoch on; losses, sums, numbers and keys are tables of the epoch's steps.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 1)
     train_steps(const int* plan, const float* constants, float* values, float* grads, float* first_state,
                 float* second_state, const float* lr_factors, const float* decay_factors, float* scratch, int* meeting,
                 const float* x, const long long* index, const long long* labels, const float* targets,
