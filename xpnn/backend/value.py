@@ -78,6 +78,8 @@ class Backend:
         options = options_of(self.ops)._asdict()
         if options["compiled"] == "auto":
             del options["compiled"]  # then it is for the environment to say, wherever it is read again
+        if not options["persistent"]:
+            del options["persistent"]  # older versions read such a backend too
         return {"spec": self.spec, "dtype": self.dtype_name, **options}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -193,7 +195,9 @@ class Backend:
         _check_dtype(dtype)
         ops = self.ops
         if half_of(ops) != (dtype if dtype in HALVES else None):
-            ops = make_ops(self.name, self.xp, self.device, dtype, options_of(ops)._replace(tf32=False))
+            ops = make_ops(
+                self.name, self.xp, self.device, dtype, options_of(ops)._replace(tf32=False, persistent=False)
+            )
         return replace(self, dtype=getattr(self.xp, _wide(dtype)), dtype_name=dtype, ops=ops)
 
     @property
@@ -214,6 +218,7 @@ def get_backend(
     *,
     ops: Literal["fast", "portable"] | None = None,
     tf32: bool | None = None,
+    persistent: bool | None = None,
     compiled: Compiled | None = None,
     work: float | None = None,
 ) -> Backend:
@@ -235,6 +240,9 @@ def get_backend(
     tf32 : bool, optional
         Whether products of float32 on CuPy may round their inputs to 10 bits of mantissa (TensorFloat-32), for speed.
         They do not, unless this is True.
+    persistent : bool, optional
+        Whether `Trainer.fit` on CuPy may make many steps of a small network by one launch of one kernel, equal to the
+        operations to rounding.  It does not, unless this is True: that it is faster has not been measured on a GPU yet.
     compiled : {"auto", True, False}, optional
         Whether NumPy's operations may run as native code, compiled loops and traces of whole steps (``xpnn[fast]``):
         in fits that are long enough to repay their loading, always, or never.  Results are the same to the last bit.
@@ -250,7 +258,8 @@ def get_backend(
     Raises
     ------
     OptionError
-        If the name or the dtype is unknown, or `tf32` or `compiled` is asked for where there is no such thing.
+        If the name or the dtype is unknown, or `tf32`, `persistent` or `compiled` is asked for where there is no such
+        thing.
     BackendUnavailableError
         If the library, the device or compiled loops cannot be used; the message names the mend.
 
@@ -263,7 +272,7 @@ def get_backend(
         raise OptionError(f"get_backend: expected ops to be 'fast' or 'portable', got {ops!r}. Leave it away.")
     if not (compiled is None or isinstance(compiled, bool) or compiled == "auto"):
         raise OptionError(f"get_backend: expected compiled to be 'auto', True or False, got {compiled!r}. Choose one.")
-    given: dict[str, Any] = {"ops": ops, "tf32": tf32, "compiled": compiled}
+    given: dict[str, Any] = {"ops": ops, "tf32": tf32, "persistent": persistent, "compiled": compiled}
     given = {name: value for name, value in given.items() if value is not None}
     if isinstance(spec, Backend):
         backend = spec if dtype is None else spec.with_dtype(dtype)
