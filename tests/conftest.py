@@ -9,7 +9,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 from browser import browser  # noqa: F401, a fixture
-from fake_cupy import fixture_cupy, fixture_host_kernels, fixture_on_gpu, fixture_order  # noqa: F401, fixtures
+from fake_cupy import fixture_cupy, fixture_host_kernels, fixture_on_gpu, fixture_order, fixture_together  # noqa: F401, fixtures
 from places import PLACES, PROJECT, backend_or_skip, strict_flags
 
 import xpnn

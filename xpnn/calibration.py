@@ -39,7 +39,7 @@ def fit_temperature(logits: Any, y: Any, *, prior_rows: float = 50.0, sample_wei
     prior_rows : float, default=50.0
         The number of rows :math:`m`; >= 0.
     sample_weight : array-like of shape (n,), optional
-        Weights of the rows; they are brought to a mean of 1.
+        Weights of the rows; they are brought to a mean of 1 over the rows whose weight is not 0: others do not count.
 
     Returns
     -------
@@ -75,6 +75,8 @@ def fit_temperature(logits: Any, y: Any, *, prior_rows: float = 50.0, sample_wei
     if isinstance(prior_rows, bool) or not 0.0 <= prior_rows < float("inf"):
         raise OptionError(f"{where}: expected prior_rows >= 0, got {prior_rows!r}. Try 50.")
     weight = row_weights(sample_weight, len(z), where)
+    counted = weight > 0.0
+    z, codes, weight = z[counted], codes[counted], weight[counted]
     weight *= len(z) / weight.sum()
     z -= z.max(axis=1, keepdims=True)
     said = _softmax(z)

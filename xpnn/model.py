@@ -16,12 +16,13 @@ from .coding import Code
 from .config import to_config
 from .contract import foreign, what
 from .crossover import work_of
+from .data.encoded import EncodedRows
 from .errors import OptionError, ShapeError
 from .exports import Exports
 from .initializers import Initializer, LeCunNormal
 from .layers import BatchNorm, Dropout, Layer, LayerNorm, Linear, Residual, RMSNorm, get_activation
 from .layers.base import is_bound, walk
-from .layers.packed import PackedPlan
+from .layers.packed import PackedPlan, packed_outputs
 from .layers.plan import Plan, chain_buffer_specs, chain_param_specs, unbound
 from .optional import needs
 from .params import ParamSpec, ParamStore, check_state
@@ -293,8 +294,9 @@ class Sequential(Exports, Recordable):
 
         Parameters
         ----------
-        x : array of shape (n, n_in), or (K, n, n_in) for replicas
-            Of any library.
+        x : array of shape (n, n_in), or (K, n, n_in) for replicas; or EncodedRows
+            Of any library.  Of very many packed rows the first layers compute with them as they are, where that is
+            faster (`xpnn.layers.packed`): equal to the product with their matrix to rounding.
         batch_size : int, optional
             Rows of one slice; by default what keeps a slice's activations within some megabytes.
 
@@ -305,6 +307,10 @@ class Sequential(Exports, Recordable):
         """
         fitting = max(_SLICE_ELEMENTS // self._widest, 1)
         rows = fitting if batch_size is None else count(batch_size, "predict", "batch_size")
+        if isinstance(x, EncodedRows) and not self.store.replicas and batch_size is None:
+            found = packed_outputs(self.layers, x, self.backend)
+            if found is not None:
+                return like(found, x)
         x = as_real(x, "predict", "X", lazy=True) if self.backend.name == "numpy" or not self.backend.owns(x) else x
         if self.layers[0].takes_categories:
             self.check_categories(x)

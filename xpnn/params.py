@@ -152,6 +152,11 @@ class ParamStore:
             host[self._slices[name]] = m
         return self.backend.copy(host)
 
+    def views_of_grads(self, flat: Array) -> dict[str, Array]:
+        """View another array of the size of `grads` as the parameters' gradients, under their names."""
+        shaped = self.backend.xp.reshape(flat, self.grads.shape, copy=False)
+        return self._views(shaped, self._slices, list(self.specs.values()))
+
     def row_view(self, array: Array) -> Array:
         """View a vector parameter as one row, (..., n) to (..., 1, n), so that it broadcasts over the batch."""
         shape = array.shape

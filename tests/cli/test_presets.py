@@ -171,6 +171,20 @@ def test_a_time_limit_keeps_the_best_so_far(table, tmp_path):
     assert any(note.startswith("time limit: ") for note in json.loads((tmp_path / "scores.json").read_text())["notes"])
 
 
+def test_a_time_limit_within_the_first_epoch_leaves_a_whole_run(table, tmp_path, monkeypatch):
+    from xpnn.distributed.group import Alone
+    from xpnn.tabular import members
+
+    monkeypatch.setattr(members._Clock, "callbacks", lambda self, fits: [members._Deadline(0.0, Alone())])
+    for k, options in enumerate([(), ("--preset", "best"), ("--validation-size", 0)]):
+        ran = train(table, tmp_path / str(k), "--time-limit", 60, "--report", *options)
+        assert ran.status == 0, ran.err
+        assert "\n1 epoch in " in ran.out
+        assert "time limit: 60 s ended within the first epoch" in ran.out
+        assert (tmp_path / str(k) / "history.csv").read_text().startswith("epoch,loss,")
+        assert run("evaluate", tmp_path / str(k), table).status == 0
+
+
 def test_intervals_and_kept_columns_of_predictions(table, tmp_path):
     assert train(table, tmp_path, target="z").status == 0
     out = tmp_path / "p.csv"

@@ -200,7 +200,7 @@ def test_options_that_do_not_fit():
     with pytest.raises(OptionError, match=r"LBFGS takes all rows at once .* shards"):
         make(optimizer=xpnn.LBFGS()).fit(X, y, shards=2)
     with pytest.warns(RuntimeWarning, match="steps are not recorded: batches are cut into shards"):
-        make().fit(X, y, shards=2, graph=True, epochs=1)
+        make().fit(X, y, shards=2, graph=True, epochs=1, sync_every=2)
 
     class Own(xpnn.Trainer):
         def gradients(self, x, y, weight, step):

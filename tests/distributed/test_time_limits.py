@@ -13,7 +13,7 @@ from thread_group import agreed, on_threads
 
 from xpnn.errors import ProcessError
 from xpnn.tabular import TabularClassifier, members
-from xpnn.tabular.members import fit_members
+from xpnn.tabular.members import TOO_SHORT, fit_members
 from xpnn.tabular.recipe import Recipe
 
 ENDLESS = Recipe("classification", hidden=(8,), epochs=10**6, batch_size=32, patience=None)
@@ -71,7 +71,7 @@ def test_a_time_limit_within_the_first_epoch_ends_it_at_the_same_step(clocks):
         return state(fitted), group.share("there"), group.world.failed
 
     (_, epochs, why), there, failed = agreed(2, work)
-    assert (epochs, why, there, failed) == ([0], ["the time limit is over"], ["there"] * 2, {})
+    assert (epochs, why, there, failed) == ([1], [TOO_SHORT], ["there"] * 2, {})
 
 
 def test_an_estimator_takes_a_time_limit_and_a_group(clocks):

@@ -4,26 +4,38 @@
 // exchange within their warp.  What a GPU leaves undefined is an error here: a barrier or an exchange that not all
 // threads reach, a lane that asks for another partner than the others, a warp that is not whole.  A kernel that
 // forgets a barrier gives other bits in another order.
+//
+// With TOGETHER, all blocks of a grid run at once, each in a thread of the system, so that they may wait for each other.
 
+#include <atomic>
 #include <csetjmp>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
+#include <sched.h>
 #include <ucontext.h>
 
 #define __global__
 #define __device__ static
 #define __forceinline__ inline
-#define __shared__ static
+#ifdef TOGETHER
+#define PER_BLOCK static thread_local
+#else
+#define PER_BLOCK static
+#endif
+#define __shared__ PER_BLOCK
+#define __launch_bounds__(...)
 
 struct Dimensions {
   unsigned x, y, z;
 };
-static Dimensions gridDim, blockDim, blockIdx, threadIdx;
+static Dimensions gridDim, blockDim;
+PER_BLOCK Dimensions blockIdx, threadIdx;
 
 namespace shim {
 
@@ -42,15 +54,26 @@ struct Fiber {
   unsigned mask;
 };
 
-static std::vector<Fiber> fibers;
-static Fiber* current;
-static jmp_buf scheduler;
+PER_BLOCK std::vector<Fiber> fibers;
+PER_BLOCK Fiber* current;
+PER_BLOCK jmp_buf scheduler;
 static void (*body)();
-static std::string problem;
+PER_BLOCK std::string problem;
 static bool direct;  // threads without fibers: for kernels in which no thread waits
 
 static void give_way() {
   if (!_setjmp(current->at)) _longjmp(scheduler, 1);
+}
+
+static std::atomic<bool> failed;  // in some block
+
+// What a thread does that waits for another block; where that has failed, it gives up.
+static void wait() {
+  sched_yield();
+  if (!failed) return;
+  problem = "another block has failed";
+  current->state = DONE;
+  _longjmp(scheduler, 1);
 }
 
 static void begin() {
@@ -157,25 +180,47 @@ template <auto kernel> void bound() {
   [&]<class... A>(void (*f)(A...)) { call(f, arguments, std::index_sequence_for<A...>()); }(kernel);
 }
 
+static void make_fibers(size_t count, Dimensions block) {
+  if (fibers.size() < count) fibers.resize(count);
+  for (size_t i = 0; i < count; i++) {
+    if (fibers[i].stack.empty()) fibers[i].stack.resize(1 << 15);
+    fibers[i].index = {(unsigned)(i % block.x), (unsigned)(i / block.x % block.y), (unsigned)(i / block.x / block.y)};
+  }
+}
+
 static bool launch(void (*thread)(), Dimensions grid, Dimensions block, void** args, int order) {
   size_t count = (size_t)block.x * block.y * block.z;
   problem.clear();
   if (count == 0 || count > 1024 || count % 32) return fail("a block that is not made of whole warps, or too large");
   if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535)
     return fail("a grid that no GPU takes");
-  if (fibers.size() < count) fibers.resize(count);
-  for (size_t i = 0; i < count; i++) {
-    if (fibers[i].stack.empty()) fibers[i].stack.resize(1 << 15);
-    fibers[i].index = {(unsigned)(i % block.x), (unsigned)(i / block.x % block.y), (unsigned)(i / block.x / block.y)};
-  }
   gridDim = grid, blockDim = block, body = thread, arguments = args;
   size_t total = (size_t)grid.x * grid.y * grid.z;
-  for (size_t k = 0; k < total; k++) {
+  auto run = [=](size_t k) {
     size_t b = order == FORWARD ? k : total - 1 - k;
     blockIdx = {(unsigned)(b % grid.x), (unsigned)(b / grid.x % grid.y), (unsigned)(b / grid.x / grid.y)};
-    if (!run_block(count, order)) return false;
-  }
+    return run_block(count, order);
+  };
+#ifdef TOGETHER
+  failed = false;
+  std::vector<std::string> problems(total);
+  std::vector<std::thread> blocks;
+  for (size_t k = 0; k < total; k++)
+    blocks.emplace_back([&, k] {
+      make_fibers(count, block);
+      problem.clear();
+      if (!run(k)) failed = true, problems[k] = problem;
+    });
+  for (auto& one : blocks) one.join();
+  for (auto& one : problems)
+    if (!one.empty()) problem = one;
+  return problem.empty();
+#else
+  make_fibers(count, block);
+  for (size_t k = 0; k < total; k++)
+    if (!run(k)) return false;
   return true;
+#endif
 }
 
 }  // namespace shim
@@ -199,6 +244,10 @@ static float __shfl_xor_sync(unsigned mask, float value, int partner) {
   shim::give_way();
   return shim::current->value;
 }
+
+#define WAITING shim::wait()
+static int atomicAdd(int* at, int x) { return __atomic_fetch_add(at, x, __ATOMIC_SEQ_CST); }
+static void __threadfence() { std::atomic_thread_fence(std::memory_order_seq_cst); }
 
 #define KERNEL(name)                                                   \
   if (!std::strcmp(which, #name)) {                                    \

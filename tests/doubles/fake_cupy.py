@@ -7,6 +7,7 @@ do not mix with its own, and the emulated cuBLAS checks what the real one checks
 from __future__ import annotations
 
 import ctypes
+import functools
 import platform
 import shutil
 import subprocess
@@ -17,12 +18,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xpnn.accel.cuda import cupy_ops, kernels
+from xpnn.accel.cuda import cupy_ops, kernels, persistent
 from xpnn.backend import interop, operations
 from xpnn.backend import value as backends
 
 SHIM = Path(__file__).with_name("cuda_shim.h")
 SOURCE = Path(kernels.__file__).with_name("kernels.cu")
+TOGETHER = "train_steps"  # whose blocks run at once
 # No thread of these waits for another: they run without fibers, which is faster.
 ALONE = {"gather_words", "add_bias", "keep_mask", "keep_mask_of_rows", "clip_norm", "adam", "descend"}
 ORDERS = {"forward": 0, "reverse": 1, "mixed": 2}
@@ -34,6 +36,7 @@ class Device:
 
     __hash__ = None
     compute_capability = "90"
+    attributes = {"MultiProcessorCount": 3, "CooperativeLaunch": 1}  # noqa: RUF012, of every device
 
     def __init__(self, number=0):
         self.id = number
@@ -126,8 +129,8 @@ class Namespace(types.ModuleType):
 
 
 # -- the module -------------------------------------------------------------------------------------------------
-def compiled(folder, names=kernels.KERNELS, source=SOURCE):
-    """Compile kernels for the host, and return the library."""
+def compiled(folder, names=kernels.KERNELS, source=SOURCE, *options):
+    """Compile kernels for the host, and return the library; more options are the compiler's."""
     compiler = shutil.which("g++")
     if compiler is None or sys.platform != "linux":
         pytest.skip("needs g++ on Linux: apt-get install g++")
@@ -150,7 +153,7 @@ def compiled(folder, names=kernels.KERNELS, source=SOURCE):
     path = Path(folder) / "kernels.cpp"
     path.write_text(code)
     library = path.with_suffix(".so")
-    options = ["-std=c++20", "-O1", "-fPIC", "-shared", "-ffp-contract=off", "-fno-strict-aliasing", "-w"]
+    options = [*options, "-std=c++20", "-O1", "-fPIC", "-shared", "-ffp-contract=off", "-fno-strict-aliasing", "-w"]
     options += ["-U_FORTIFY_SOURCE"] + (["-fcf-protection=none"] if platform.machine() == "x86_64" else [])
     subprocess.run([compiler, *options, str(path), "-o", str(library)], check=True, capture_output=True, text=True)
     loaded = ctypes.CDLL(str(library))
@@ -175,17 +178,19 @@ class RawModule:
     """The module of kernels; each launch is checked, noted in `launched` and run in the order `order`."""
 
     compiled = None
+    together = None  # returns the library of the kernel whose blocks run at once
     order = "forward"
     launched: list[str] = []  # noqa: RUF012, emptied by the fixture
 
-    def __init__(self, *, code, options):
-        assert code == SOURCE.read_text(encoding="utf-8")
+    def __init__(self, *, code, options, enable_cooperative_groups=False):
+        assert code == (persistent.source() if enable_cooperative_groups else SOURCE.read_text(encoding="utf-8"))
         assert "--fmad=false" in options
 
     def get_function(self, name):
         def launch(grid, block, args):
             self.launched.append(name)
-            problem = run(self.compiled, name, grid, block, args, self.order, alone=name in ALONE)
+            library = self.together() if name == TOGETHER else self.compiled
+            problem = run(library, name, grid, block, args, self.order, alone=name in ALONE)
             assert not problem, f"{name}: {problem}"
             assert all(intact(a) for a in args), f"{name} wrote beside an array"
 
@@ -340,8 +345,21 @@ def fixture_host_kernels(tmp_path_factory):
     return compiled(tmp_path_factory.mktemp("kernels"))
 
 
+@pytest.fixture(scope="session", name="together")
+def fixture_together(tmp_path_factory):
+    """The kernel whose blocks run at once, compiled for the host when it is launched first."""
+
+    @functools.cache
+    def found():
+        folder = tmp_path_factory.mktemp("together")
+        (folder / "together.cu").write_text(persistent.source(), encoding="utf-8")
+        return compiled(folder, [TOGETHER], folder / "together.cu", "-DTOGETHER", "-pthread")
+
+    return found
+
+
 @pytest.fixture(name="cupy")
-def fixture_cupy(monkeypatch, host_kernels):
+def fixture_cupy(monkeypatch, host_kernels, together):
     """A module in CuPy's place; `cupy.blas` is its cuBLAS, `cupy.launched` the names of all kernels run."""
     module, xp, blas = make_cupy(), Namespace("array_api_compat.cupy"), Cublas()
     module.blas, module.xp, xp.cuda = blas, xp, module.cuda
@@ -353,6 +371,7 @@ def fixture_cupy(monkeypatch, host_kernels):
     monkeypatch.setattr("xpnn.ops._MADE", {})
     monkeypatch.setattr(cupy_ops, "load_cublas", lambda cupy: blas)
     monkeypatch.setattr(RawModule, "compiled", host_kernels)
+    monkeypatch.setattr(RawModule, "together", staticmethod(together))
     monkeypatch.setattr(RawModule, "launched", [])
     module.launched = RawModule.launched
     return module

@@ -234,3 +234,5 @@ def test_a_time_that_is_shorter_than_an_epoch():
     assert time.monotonic() - began < 20
     assert model.predict(table).shape == (20_000,)
     assert "time limit" in model.summary()
+    assert (model.n_iter_, model.best_epoch_) == (1, 1)  # the steps that were made, told as an epoch
+    assert {"loss", "val_loss", "seconds"} <= set(model.history_.names)

@@ -13,9 +13,11 @@ import pytest
 
 import xpnn
 from xpnn.checkpoint import read
-from xpnn.errors import DataError, FileFormatError, OptionError
+from xpnn.errors import DataError, FileFormatError, OptionError, ShapeError
 from xpnn.predictor import Predictor
 from xpnn.tabular import TabularClassifier, TabularRegressor
+from xpnn.tabular.fit import Request, prepare
+from xpnn.tabular.rows import read_training_rows
 from xpnn.training import LambdaCallback
 
 FAST = {"preset": "quick", "hidden": (16,), "epochs": 6, "batch_size": 32}
@@ -196,6 +198,37 @@ def test_rows_of_ones_own_are_held_out():
         assert model.validation_scores_["rows"] == 40
     with pytest.raises(OptionError, match=r"expected eval_set=\(X, y\), got dict"):
         regressor().fit(columns(), PRICE, eval_set=X)
+
+
+def test_held_out_rows_count_by_their_weights():
+    """In the validation loss, calibration, threshold and metric: a row of weight 0 is none."""
+    rare = np.where(np.quantile(PRICE, 0.8) < PRICE, "dear", "cheap")
+    first = {name: column[:40] for name, column in columns().items()}, rare[:40]
+    weight = np.where(np.arange(80) < 40, 2.0, 0.0)
+    every = {name: column[:80] for name, column in columns().items()}, rare[:80], weight
+    models = [classifier(metric="f1", epochs=6).fit(columns(), rare, eval_set=given) for given in (first, every)]
+    plain, weighted = (model.predictor_ for model in models)
+    np.testing.assert_allclose(models[1].history_["val_loss"], models[0].history_["val_loss"], rtol=1e-5)
+    assert weighted.temperature == pytest.approx(plain.temperature, rel=1e-5)
+    assert plain.threshold is not None
+    assert weighted.threshold == pytest.approx(plain.threshold, rel=1e-4)
+    assert models[1].validation_scores_["f1"] == models[0].validation_scores_["f1"]
+    other = classifier(epochs=6).fit(columns(), rare, eval_set=every[:2])
+    assert not np.allclose(other.history_["val_loss"], models[0].history_["val_loss"], rtol=1e-3)
+    with pytest.raises(ShapeError, match=r"eval_set: expected sample_weight of shape \(40,\)"):
+        classifier().fit(columns(), rare, eval_set=(*first, weight))
+
+
+def test_rows_that_are_held_out_of_a_weighted_table_keep_their_weights():
+    weight = np.arange(1.0, N + 1)
+    labels, ones = LABEL[0] == LABEL, np.ones(N)
+    found = [classifier(epochs=3).fit(columns(), labels, w).history_["val_loss"] for w in (None, ones, weight)]
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-6)
+    request = Request("classification", preset="quick")
+    prepared = prepare(request, read_training_rows(columns(), "here"), labels, where="here", weight=weight)
+    given = prepared.arguments()
+    np.testing.assert_array_equal(given["sample_weight"], weight[prepared.train])
+    np.testing.assert_array_equal(given["sample_weight_val"], weight[prepared.valid])
 
 
 def test_weights():

@@ -7,6 +7,7 @@ import pytest
 
 import xpnn
 from xpnn.data import TableEncoder
+from xpnn.layers import packed as packed_layers
 
 pytest.importorskip("numba")
 
@@ -89,3 +90,19 @@ def test_replicas_take_encoded_rows(rows):
     trainer = xpnn.Trainer(net, xpnn.MeanSquaredError(), xpnn.Adam(0.01))
     other = xpnn.Trainer(net.copy(), xpnn.MeanSquaredError(), xpnn.Adam(0.01))
     assert fit(trainer, rows)["loss"] == fit(other, np.asarray(rows))["loss"]
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_predictions_of_very_many_rows_are_the_dense_ones_to_rounding(rows, monkeypatch, threads):
+    net = trainer_of(rows).net
+    dense = net.predict(rows)
+    monkeypatch.setattr(packed_layers, "_MANY", 1)
+    monkeypatch.setattr(packed_layers, "_SLICE", 64)
+    whole = net.predict(rows)
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    found = net.predict(rows)
+    np.testing.assert_allclose(found, dense, rtol=1e-5, atol=1e-6)
+    assert found.tobytes() == whole.tobytes()
+    assert (found != dense).any()  # or this compared nothing
+    plain = trainer_of(rows, compiled=False).net
+    assert plain.predict(rows).tobytes() == plain.predict(np.asarray(rows)).tobytes()

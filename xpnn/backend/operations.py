@@ -22,6 +22,7 @@ class Options(NamedTuple):
 
     ops: Literal["fast", "portable"] = "fast"
     tf32: bool = False
+    persistent: bool = False
     compiled: Compiled = "auto"
 
     def check(self, name: str, dtype: str) -> None:
@@ -30,6 +31,12 @@ class Options(NamedTuple):
             raise OptionError(
                 "get_backend: tf32=True rounds the products of float32 on an NVIDIA GPU: expected cupy, float32 and "
                 f"fast operations, got {name}, {dtype} and {self.ops} ones. Leave tf32 away."
+            )
+        if self.persistent and (name, dtype, self.ops, self.tf32) != ("cupy", "float32", "fast", False):
+            raise OptionError(
+                "get_backend: persistent=True trains by one float32 kernel on an NVIDIA GPU: expected cupy, float32 "
+                f"and fast operations without tf32, got {name}, {dtype} and {self.ops} ones"
+                f"{' with tf32' if self.tf32 else ''}. Leave persistent away."
             )
         if self.compiled is True and (name, self.ops) != ("numpy", "fast"):
             raise OptionError(
@@ -41,7 +48,8 @@ class Options(NamedTuple):
 def options_of(ops: Ops) -> Options:
     """Return the options that make operations like these."""
     kind: Literal["fast", "portable"] = "portable" if ops.name == "portable" else "fast"
-    return Options(kind, bool(getattr(ops, "tf32", False)), getattr(ops, "setting", "auto"))
+    of_cupy = (bool(getattr(ops, name, False)) for name in ("tf32", "persistent"))
+    return Options(kind, *of_cupy, getattr(ops, "setting", "auto"))
 
 
 def make_ops(name: str, xp: Namespace, device: Device, dtype: str, options: Options) -> Ops:
@@ -53,21 +61,22 @@ def make_ops(name: str, xp: Namespace, device: Device, dtype: str, options: Opti
     if options.ops == "fast" and xp is np:
         found = NumpyOps(xp, device, options.compiled)
     elif options.ops == "fast" and getattr(xp, "__name__", "") == "array_api_compat.cupy":
-        found = _cuda_ops(xp, device, options.tf32)
+        found = _cuda_ops(xp, device, options)
     return with_half_products(found, name, dtype) if dtype in HALVES else found
 
 
 #: The CUDA kernels of each device, which are compiled once.
-CUDA_OPS: dict[tuple[Namespace, str, bool], Any] = {}
+CUDA_OPS: dict[tuple[Namespace, str, bool, bool], Any] = {}
 
 
-def _cuda_ops(xp: Namespace, device: Device, tf32: bool) -> Ops:
+def _cuda_ops(xp: Namespace, device: Device, options: Options) -> Ops:
     """Return the CUDA kernels of a device; TF32 is tried at once, for it must not be left out silently."""
-    key = xp, str(device), tf32
+    key = xp, str(device), options.tf32, options.persistent
     if key not in CUDA_OPS:
         # imported here, for it takes a while and is of no use without a GPU
-        ops = importlib.import_module("..accel.cuda.cupy_ops", __package__).CupyOps(xp, device, tf32=tf32)
-        if tf32:
+        kind = importlib.import_module("..accel.cuda.cupy_ops", __package__).CupyOps
+        ops = kind(xp, device, tf32=options.tf32, persistent=options.persistent)
+        if options.tf32:
             with device:
                 ops.blas()
         CUDA_OPS.setdefault(key, ops)

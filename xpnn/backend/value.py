@@ -16,6 +16,7 @@ from .._typing import Array, Device, DType, Namespace
 from ..accel.cuda.upload import SLICE_BYTES, upload
 from ..accel.half import HALVES, half_of
 from ..accel.native.support import Compiled, compiled_by_environment
+from ..accel.workers import together
 from ..arguments import as_array, real_hint
 from ..crossover import Crossover
 from ..errors import BackendUnavailableError, DTypeError, OptionError
@@ -77,6 +78,8 @@ class Backend:
         options = options_of(self.ops)._asdict()
         if options["compiled"] == "auto":
             del options["compiled"]  # then it is for the environment to say, wherever it is read again
+        if not options["persistent"]:
+            del options["persistent"]  # older versions read such a backend too
         return {"spec": self.spec, "dtype": self.dtype_name, **options}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -192,7 +195,9 @@ class Backend:
         _check_dtype(dtype)
         ops = self.ops
         if half_of(ops) != (dtype if dtype in HALVES else None):
-            ops = make_ops(self.name, self.xp, self.device, dtype, options_of(ops)._replace(tf32=False))
+            ops = make_ops(
+                self.name, self.xp, self.device, dtype, options_of(ops)._replace(tf32=False, persistent=False)
+            )
         return replace(self, dtype=getattr(self.xp, _wide(dtype)), dtype_name=dtype, ops=ops)
 
     @property
@@ -213,6 +218,7 @@ def get_backend(
     *,
     ops: Literal["fast", "portable"] | None = None,
     tf32: bool | None = None,
+    persistent: bool | None = None,
     compiled: Compiled | None = None,
     work: float | None = None,
 ) -> Backend:
@@ -234,6 +240,9 @@ def get_backend(
     tf32 : bool, optional
         Whether products of float32 on CuPy may round their inputs to 10 bits of mantissa (TensorFloat-32), for speed.
         They do not, unless this is True.
+    persistent : bool, optional
+        Whether `Trainer.fit` on CuPy may make many steps of a small network by one launch of one kernel, equal to the
+        operations to rounding.  It does not, unless this is True: that it is faster has not been measured on a GPU yet.
     compiled : {"auto", True, False}, optional
         Whether NumPy's operations may run as native code, compiled loops and traces of whole steps (``xpnn[fast]``):
         in fits that are long enough to repay their loading, always, or never.  Results are the same to the last bit.
@@ -249,7 +258,8 @@ def get_backend(
     Raises
     ------
     OptionError
-        If the name or the dtype is unknown, or `tf32` or `compiled` is asked for where there is no such thing.
+        If the name or the dtype is unknown, or `tf32`, `persistent` or `compiled` is asked for where there is no such
+        thing.
     BackendUnavailableError
         If the library, the device or compiled loops cannot be used; the message names the mend.
 
@@ -262,7 +272,7 @@ def get_backend(
         raise OptionError(f"get_backend: expected ops to be 'fast' or 'portable', got {ops!r}. Leave it away.")
     if not (compiled is None or isinstance(compiled, bool) or compiled == "auto"):
         raise OptionError(f"get_backend: expected compiled to be 'auto', True or False, got {compiled!r}. Choose one.")
-    given: dict[str, Any] = {"ops": ops, "tf32": tf32, "compiled": compiled}
+    given: dict[str, Any] = {"ops": ops, "tf32": tf32, "persistent": persistent, "compiled": compiled}
     given = {name: value for name, value in given.items() if value is not None}
     if isinstance(spec, Backend):
         backend = spec if dtype is None else spec.with_dtype(dtype)
@@ -379,24 +389,32 @@ def _spec(name: str, device: Device) -> str:
     return f"strict:{str(device).split(chr(39))[1]}" if name == "strict" else f"torch:{device}"
 
 
-def by_slices(backend: Backend, make: Callable[[Any], Array], x: Any, rows: int) -> Array:
+def by_slices(backend: Backend, make: Callable[[Any], Array], x: Any, rows: int, *, at_once: bool = False) -> Array:
     """Return what a function makes of `x` (..., n, n_in), (..., n, n_out), so many rows at a time.
 
-    Beside what is returned, no more than a slice and what is made of it is held.
+    Beside what is returned, no more than a slice and what is made of it is held; with `at_once`, on NumPy, one for each
+    thread.
 
     Examples
     --------
     >>> by_slices(get_backend("numpy"), lambda part: part * 2.0, np.ones((3, 1), dtype=np.float32), 2).tolist()
     [[2.0], [2.0], [2.0]]
     """
-    n, out = x.shape[-2], None
-    for a in range(0, n, rows):
-        b = min(a + rows, n)
-        part = make(x[..., a:b, :])
-        if out is None:
-            shape = (*part.shape[:-2], n, part.shape[-1])
-            out = backend.xp.empty(shape, dtype=part.dtype, device=backend.device)
-        out[..., a:b, :] = part
+    n = x.shape[-2]
+    first = make(x[..., : min(rows, n), :])
+    shape = (*first.shape[:-2], n, first.shape[-1])
+    out = backend.xp.empty(shape, dtype=first.dtype, device=backend.device)
+    out[..., : first.shape[-2], :] = first
+
+    def run(k: int) -> None:
+        a, b = rows * k, min(rows * (k + 1), n)
+        out[..., a:b, :] = make(x[..., a:b, :])
+
+    if at_once and backend.name == "numpy":
+        together(lambda k: run(k + 1), -(-n // rows) - 1)
+    else:
+        for k in range(1, -(-n // rows)):
+            run(k)
     return out
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from ..arguments import printable
 from ..backend import Backend, get_backend
 from ..data.audit import leaks
+from ..data.columns import plural
 from ..distributed import Group, together
 from ..distributed.group import words_of
 from ..errors import XpnnError
@@ -214,7 +215,7 @@ def _finish(job: Job, staging: Staging, course: Course, problem: Problem, notes:
         print_json({**info, "parameters": predictor.net.n_params, "files": [str(path) for path in files]})
         return
     why = f": {ending.why}" if ending.why else ""
-    print(f"{len(course.history)} epochs in {ending.seconds:.1f} s{why}", end="\n\n")
+    print(f"{plural(len(course.history), 'epoch')} in {ending.seconds:.1f} s{why}", end="\n\n")
     for line in leaks(problem.findings or ()):
         print(line)
     report_scores(predictor, scores, scored.name, args.metric)

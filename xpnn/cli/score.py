@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import csv
 import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from ..data.targets import ClassTarget
 from ..errors import OptionError
 from ..files import atomic_path
 from ..predictor import Predictor
+from .answers import labels_in, numbers, predictions, probabilities, texts, write_rows
 from .options import add_backend, add_json, add_table, print_json, share
 from .recipe import refuse_idle
 from .results import report_scores
@@ -163,31 +163,32 @@ def run_predict(args: argparse.Namespace) -> int:
     if args.proba and not isinstance(predictor.target, ClassTarget):
         raise OptionError("--proba: expected a classifier, got a model of numbers. Leave the option out.")
     raw, _ = read_raw(args, predictor, targets=False)
-    out = predictor.predict_proba(raw)
-    header, columns = ["prediction"], [predictor.decode(out).tolist()]
-    if args.proba and isinstance(predictor.target, ClassTarget):
-        header += [f"p({label})" for label in predictor.target.classes]
-        columns += [[f"{p:.6g}" for p in column] for column in out.T]
+    kept = _kept(args, predictor, raw)
+    out, bounds = predictor.predict_proba(raw), None
     if args.interval is not None:
         bounds = predictor.predict_interval(raw, args.interval)
+    _warn_of_formulas(labels_in(predictor, out, kept))
+    alone = not (kept or args.proba or args.interval is not None)
+    header, columns = ["prediction"], [predictions(predictor, out, alone=alone)]
+    if args.proba and isinstance(predictor.target, ClassTarget):
+        header += [f"p({label})" for label in predictor.target.classes]
+        columns += [probabilities(column) for column in out.T]
+    if bounds is not None:
         header += ["lower", "upper"]
-        columns += [bounds[:, 0].tolist(), bounds[:, 1].tolist()]
-    kept = _kept(args, predictor, raw)
-    header, columns = [*kept, *header], [*(["" if v is None else v for v in c] for c in kept.values()), *columns]
-    rows = zip(*columns, strict=True)
-    _warn_of_formulas([label for column in columns for label in column])
+        columns += [numbers(side) if side.ndim == 1 else texts(side) for side in (bounds[:, 0], bounds[:, 1])]
+    header, columns = [*kept, *header], [*map(texts, kept.values()), *columns]
     if args.out == "-":
         with getattr(sys.stdout, "raw", contextlib.nullcontext)():
-            _write(sys.stdout, header, rows)
+            write_rows(lambda block: sys.stdout.write(block.decode()), header, columns, len(out))
         return 0
     path = Path(args.out or f"{stem_of(args.file)}-predictions.csv").expanduser()
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        _write(file, header, rows)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        write_rows(file.write, header, columns, len(out))
     print(f"{len(out):,} predictions written to {printable(str(path))}")
     return 0
 
 
-def _kept(args: argparse.Namespace, predictor: Predictor, raw: Any) -> dict[str, list[Any]]:
+def _kept(args: argparse.Namespace, predictor: Predictor, raw: Any) -> dict[str, Any]:
     """Return the columns to write beside the predictions, as they are written in the file."""
     if not isinstance(raw, Table):
         if args.keep:
@@ -198,23 +199,16 @@ def _kept(args: argparse.Namespace, predictor: Predictor, raw: Any) -> dict[str,
     found = names(given if isinstance(given, str) else None, raw.names)
     if asked:
         check_names("--keep", found, raw.names)
-    return {name: raw.written[name].tolist() for name in found if name in raw.names}
-
-
-def _write(file: TextIO, header: list[str], rows: Iterable[Any]) -> None:
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
+    return {name: raw.written[name] for name in found if name in raw.names}
 
 
 # What a spreadsheet takes for the beginning of a formula, the wide forms of East Asian texts too.
 _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 
 
-def _warn_of_formulas(predictions: list[Any]) -> None:
+def _warn_of_formulas(labels: Iterable[str]) -> None:
     """Say which labels a spreadsheet would run; they are written as they are, for a changed label is a wrong one."""
-    labels = {str(label): None for label in predictions if isinstance(label, str)}
-    run = [label for label in labels if label.startswith(_FORMULA) and not is_number(label)]
+    run = [label for label in dict.fromkeys(labels) if label.startswith(_FORMULA) and not is_number(label)]
     if run:
         text = (
             f"note: a spreadsheet would take {quote(run)} for a formula. Labels are written as they are: before you "

@@ -37,7 +37,7 @@ from .columns import as_columns, quote
 from .csv import Table
 from .dates import DateFormat, find_dates, read_column
 from .encoder import Columns, TableEncoder
-from .input_schema import InputColumn, InputSchema, as_floats, as_keyed, rows_looked_at
+from .input_schema import InputColumn, InputSchema, as_floats, as_keyed, drawn, rows_looked_at
 from .kinds import read_numbers
 from .spelling import PLAIN
 
@@ -246,13 +246,14 @@ def drift(
         try:
             if column.name not in given:
                 raise DataError("it is not there")
-            values = _read(column, given, encoder)
-            if len(values) != n:
-                raise ShapeError(f"it has {len(values)} rows of {n}")
+            if (length := _length(given[column.name])) != n:
+                raise ShapeError(f"it has {length} rows of {n}")
+            values = _read(column, {column.name: drawn(given[column.name], some)}, encoder)
+            values = values if len(values) == len(some) else values[some]
         except (DataError, DTypeError, ShapeError) as error:
             found.append(ColumnDrift(column.name, column.kind, problem=str(error)))
         else:
-            found.append(_compared(column, schema.rows, values[some], level))
+            found.append(_compared(column, schema.rows, values, level))
     found.sort(key=lambda each: -np.inf if each.psi is None else -each.psi)
     known = {column.name for column in schema}
     return Drift(len(some), schema.rows, found, [name for name in given if name not in known])

@@ -26,6 +26,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from ..accel.workers import together
 from ..arguments import describe, suggest
 from ..coding import Code
 from ..config import options_of, reading
@@ -47,7 +48,7 @@ from .fitted import COLUMN, column_from_dict, column_to_dict, edges_of, spread_o
 from .fitted import CategoryColumn as _Category
 from .fitted import NumberColumn as _Number
 from .kinds import read_numbers
-from .packing import code_of, kind_of, packed_places, understood
+from .packing import Understood, code_of, kind_of, packed_places, understood
 from .spelling import PLAIN, Spelling, find_spelling
 from .summary import MOST_DISTINCT, Seen, TableSummary
 
@@ -62,7 +63,7 @@ _ROWS_PER_BIN, _MOST_BINS = 30, 64
 # Elements of a matrix from which on rows stay packed: half a GiB or less is made at once.
 _LARGE = 1 << 25
 # Rows packed at once: what is worked with stays in cache.
-_SLICE = 1 << 14
+_SLICE = 1 << 12
 
 
 class TableEncoder:
@@ -381,13 +382,15 @@ class TableEncoder:
         arrays, code, places = self._present(columns), self.code, packed_places(self._columns, self._order)
         n = len(next(iter(arrays.values()))) if rows is None else len(rows)
         packed = np.empty((n, code.packed_width), dtype=np.float32)
-        for column in self._columns:
-            own, read = places[column.name], understood(column, _some(arrays.pop(column.name), rows))
-            for start in range(0, len(packed), _SLICE):
-                some = slice(start, start + _SLICE)
-                parts = column.pack(read[some]) if isinstance(column, _Category) else column.pack(read[some], self.clip)
-                for place, part in zip(own, parts, strict=True):
+        read = [Understood.of(column, arrays.pop(column.name), rows) for column in self._columns]
+
+        def pack(k: int) -> None:
+            some = slice(k * _SLICE, (k + 1) * _SLICE)
+            for own in read:
+                for place, part in zip(places[own.column.name], own.packed(some, self.clip), strict=True):
                     packed[some, place] = part
+
+        together(pack, -(-n // _SLICE))
         return EncodedRows(packed, code)
 
     def encode(

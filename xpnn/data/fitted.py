@@ -120,14 +120,14 @@ class CategoryColumn:
         rare = [f"{self.name}:rare"] if self.pooled else []
         return [f"{self.name}={c}" for c in self.categories] + rare
 
-    def codes(self, array: npt.NDArray[Any] | Written) -> npt.NDArray[np.int64]:
+    def codes(self, array: npt.NDArray[Any] | Written) -> npt.NDArray[np.signedinteger[Any]]:
         """Return the position of each row's category, -1 for an unknown one and -2 for a missing one."""
         array = date_texts(array) if not isinstance(array, Written) and array.dtype.kind == "M" else array
         self._refuse_numbers(array)
         key, where = one_spelling(self.categories), {c: i for i, c in enumerate(self.categories)}
         if isinstance(array, Written) and array.numbers is None:  # each word once
             words = [where.get(key(word), -1) if word else -2 for word in array.words]
-            return np.array(words, dtype=np.int64)[array.codes]
+            return np.array(words, dtype=np.int32)[array.codes]
         texts = as_texts(array)
         found = {text: -2 if text is None else where.get(key(text), -1) for text in set(texts)}
         return np.fromiter((found[text] for text in texts), dtype=np.int64, count=len(texts))
@@ -150,7 +150,7 @@ class CategoryColumn:
         """What `pack` makes of the column."""
         return [("plain", 1) if self.binary else ("ones", len(self.categories) + self.pooled)]
 
-    def pack(self, codes: npt.NDArray[np.int64]) -> list[npt.NDArray[Any]]:
+    def pack(self, codes: npt.NDArray[np.signedinteger[Any]]) -> list[npt.NDArray[Any]]:
         """Return which 0/1 column is 1, negative for none, or one column of -1 and +1; `codes` has what it says."""
         if self.binary:
             return [np.where(codes < 0, 0.0, 2.0 * codes - 1.0)]

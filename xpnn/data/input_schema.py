@@ -24,7 +24,7 @@ from .dates import date_texts
 from .encoder import Columns, TableEncoder
 from .written import Written
 
-__all__ = ["InputColumn", "InputSchema"]
+__all__ = ["InputColumn", "InputSchema", "as_floats", "as_keyed", "drawn", "rows_looked_at"]
 
 # So that a schema stays small, and is made in moments, whatever the table.
 _PARTS, _CATEGORIES, _ROWS = 10, 50, 100_000
@@ -226,10 +226,9 @@ class InputSchema:
         """
         given = as_columns(columns.written if isinstance(columns, Table) else columns, "InputSchema.of")
         some = rows_looked_at(max((len(values) for values in given.values()), default=0))
-        drawn = {name: _drawn(values, some) for name, values in given.items() if name in encoder.kinds}
-        found = []
-        for name, kind in encoder.kinds.items():  # one at a time: a table may be as large as memory
-            read = encoder.read(drawn, only=[name])[name]
+        kinds, found = encoder.kinds, []
+        for name, kind in kinds.items():  # one at a time: a table may be as large as memory
+            read = encoder.read({name: drawn(given[name], some)} if name in given else {}, only=[name])[name]
             found.append(InputColumn.of(name, kind, read if len(read) == len(some) else read[some]))
         return cls(len(some), tuple(found))
 
@@ -286,7 +285,7 @@ def rows_looked_at(n: int) -> npt.NDArray[np.int64]:
     return some_rows(n, _ROWS, stream(0, "schema"))
 
 
-def _drawn(values: Any, rows: npt.NDArray[np.int64]) -> Any:
+def drawn(values: Any, rows: npt.NDArray[np.int64]) -> Any:
     """Return some rows of a column as it comes, where that is less work than to read all of them."""
     if len(rows) == len(values):
         return values

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias
+from dataclasses import dataclass
+from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +12,9 @@ import numpy.typing as npt
 from ..coding import Code, Group
 from .dates import DateColumn
 from .fitted import CategoryColumn, NumberColumn
+from .written import Written
 
-__all__ = ["FittedColumn", "code_of", "kind_of", "packed_places", "understood"]
+__all__ = ["FittedColumn", "Understood", "code_of", "kind_of", "packed_places", "understood"]
 
 FittedColumn: TypeAlias = NumberColumn | CategoryColumn | DateColumn
 Order: TypeAlias = npt.NDArray[np.int64] | None
@@ -66,8 +68,29 @@ def kind_of(column: FittedColumn) -> Literal["number", "boolean", "date", "categ
     return "boolean" if getattr(column, "boolean", False) else "number"  # pickles from before do not say
 
 
-def understood(column: FittedColumn, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def understood(column: FittedColumn, array: Any) -> npt.NDArray[Any]:
     """Return a column as it is understood: numbers, codes of categories, or dates."""
     if isinstance(column, NumberColumn):
         return column.numbers(array)
     return column.codes(array) if isinstance(column, CategoryColumn) else column.times(array)
+
+
+@dataclass(frozen=True)
+class Understood:
+    """A column of which some rows are to be packed: read as a whole, or where that costs a copy, these rows alone."""
+
+    column: FittedColumn
+    values: npt.NDArray[Any]
+    rows: npt.NDArray[np.integer] | None  # of the values; None: all
+
+    @classmethod
+    def of(cls, column: FittedColumn, array: npt.NDArray[Any] | Written, rows: npt.NDArray[np.integer] | None) -> Self:
+        """Read a column as it comes, or some of its rows."""
+        if rows is not None and not isinstance(array, Written) and array.dtype != np.float64:
+            array, rows = np.asarray(array)[rows], None
+        return cls(column, understood(column, array), rows)
+
+    def packed(self, some: slice, clip: float | None) -> list[npt.NDArray[Any]]:
+        """Pack a slice of the rows."""
+        values = self.values[some if self.rows is None else self.rows[some]]
+        return self.column.pack(values) if isinstance(self.column, CategoryColumn) else self.column.pack(values, clip)

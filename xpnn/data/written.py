@@ -242,10 +242,21 @@ class Written:
         >>> Written.of(["a", "b"]).head(1)
         ['a']
         """
+        return self.between(0, n)
+
+    def between(self, start: int, stop: int) -> list[str | None]:
+        """Return the cells of the rows from one up to another.
+
+        Examples
+        --------
+        >>> Written.of(["a", "b", "c"]).between(1, 3)
+        ['b', 'c']
+        """
         if self.numbers is None:
-            return [self.words[code] for code in self.codes[:n].tolist()]
-        odd = self.numbers.odd[: int(np.searchsorted(self.numbers.odd, n))]
-        return Written(self.words, self.codes[: len(odd)], self.numbers.some(slice(n), odd)).tolist()
+            return [self.words[code] for code in self.codes[start:stop].tolist()]
+        first, last = np.searchsorted(self.numbers.odd, (start, stop)).tolist()
+        numbers = self.numbers.some(slice(start, stop), self.numbers.odd[first:last] - start)
+        return Written(self.words, self.codes[first:last], numbers).tolist()
 
     def at(self, rows: npt.NDArray[Any]) -> list[str | None]:
         """Return the cells of some rows, which rise.

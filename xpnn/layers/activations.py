@@ -168,7 +168,7 @@ class ELU(Layer):
     """
 
     suited_init: Initializer | None = HeNormal()
-    _scale = 1.0
+    scale = 1.0  #: of both sides
 
     def __init__(self, alpha: float = 1.0) -> None:
         self.alpha = float(alpha)
@@ -179,10 +179,10 @@ class ELU(Layer):
         """Return the output; the cache is ``x`` and ``e^min(x, 0) - 1``."""
         xp = namespace(x)
         e = xp.expm1(xp.minimum(x, 0.0))
-        y = e * (self._scale * self.alpha)
+        y = e * (self.scale * self.alpha)
         positive = xp.maximum(x, 0.0)
-        if self._scale != 1.0:
-            positive *= self._scale
+        if self.scale != 1.0:
+            positive *= self.scale
         y += positive
         return y, (x, e)
 
@@ -196,8 +196,8 @@ class ELU(Layer):
         factor *= self.alpha
         factor *= 1.0 - positive
         factor += positive
-        if self._scale != 1.0:
-            factor *= self._scale
+        if self.scale != 1.0:
+            factor *= self.scale
         factor *= dy
         return factor
 
@@ -214,7 +214,7 @@ class SELU(ELU):
     """
 
     suited_init: Initializer | None = LeCunNormal()
-    _scale = 1.0507009873554805
+    scale = 1.0507009873554805
 
     def __init__(self) -> None:
         super().__init__(1.6732632423543772)

@@ -6,15 +6,23 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
 from .._typing import Array
+from ..backend import Backend, by_slices
 from ..coding import Code, Table
+from ..contract import foreign
+from ..data.encoded import EncodedRows
 from ..random import StepKey
-from .base import Cache, Layer
+from .base import Cache, Layer, walk
 from .columns import Columns
 from .linear import Linear
 from .plan import Plan
 from .scale import Scale
 
-__all__ = ["PackedPlan"]
+__all__ = ["PackedPlan", "packed_outputs"]
+
+# Encoded numbers from which on a prediction computes with packed rows: it repays the loading of compiled loops.
+_MANY = 1 << 27
+# Rows of a slice of such a prediction: what layers make of them stays in cache.
+_SLICE = 1 << 11
 
 
 class _Led(NamedTuple):
@@ -129,3 +137,20 @@ class PackedPlan(Plan):
             return super().output(x)
         y, _ = self._head.forward(x, train=False, key=None)
         return y if self._rest is None else self._rest.output(y)
+
+
+def packed_outputs(layers: Sequence[Layer], rows: EncodedRows, backend: Backend) -> Array | None:
+    """Return what bound layers make of very many packed rows, a slice of them at a time, without encoding them.
+
+    None where they are fewer, the first layers are others, or the operations have none that is faster: whether this is
+    used follows from shapes alone.
+    """
+    plan = PackedPlan.of(layers, rows.code) if len(rows) * rows.code.width >= _MANY else None
+    if plan is None or not backend.ops.takes_packed():
+        return None
+    dtype = getattr(backend.xp, backend.wide_name)
+
+    def outputs(some: EncodedRows) -> Array:
+        return plan.output(backend.asarray(some.packed, dtype=dtype))
+
+    return by_slices(backend, outputs, rows, _SLICE, at_once=not any(map(foreign, walk(layers))))

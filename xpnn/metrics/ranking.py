@@ -221,7 +221,7 @@ def best_threshold(
         What to make high.  A function is given 0/1 labels and 0/1 answers, and returns a number of which more is
         better; it is tried at up to 500 cuts.
     sample_weight : array-like of shape (n,), optional
-        Weights of the rows, for the named metrics.
+        Weights of the rows, for the named metrics; rows of weight 0 do not count.
 
     Returns
     -------
@@ -249,6 +249,8 @@ def best_threshold(
         )
     positive, weight = positives(y_true, where), row_weights(sample_weight, len(scores), where)
     _same_rows(where, positive, scores)
+    counted = weight > 0.0
+    positive, scores, weight = positive[counted], scores[counted], weight[counted]
     cuts = _cuts(positive, scores, weight)
     between = np.concatenate([[1.0], cuts.scores, [0.0]])
     places = (between[1:] + between[:-1]) / 2.0  # above all of them, between two neighbours, below all

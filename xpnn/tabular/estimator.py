@@ -25,7 +25,7 @@ from ..metrics import get_score
 from ..predictor import MODEL, Predictor, load_predictor
 from ..schema import ANY, expect
 from ..training import History
-from .fit import Learned, Request, learn
+from .fit import Learned, Request, Validation, learn
 from .inputs import check_sizes, read_targets, read_weights, seed_of, without_target
 from .params import RECIPE, Parameters, not_fitted
 from .recipe import Recipe
@@ -76,8 +76,9 @@ class TabularModel(Exports, Parameters):
         y : array of shape (n_samples,), or name of a column of `X`
             The target; of several quantities of shape (n_samples, n_targets).
         sample_weight : array of shape (n_samples,), optional
-            Weights of the rows; those of weight 0 are left out.
-        eval_set : (X, y), optional
+            Weights of the rows; those of weight 0 are left out.  Those of held-out rows count in the validation loss,
+            which chooses the epoch, in calibration, threshold and metric.
+        eval_set : (X, y) or (X, y, sample_weight), optional
             Rows of your own to hold out: they choose the best epoch and calibrate, instead of a share of `X`.
         shards, group : int, Group, optional
             As in `Trainer.fit`: each training is shared by the processes of a group, which all have the whole table and
@@ -149,17 +150,17 @@ class TabularModel(Exports, Parameters):
         """Return the targets on the host, of shape (n,) or (n, k), gaps refused."""
         return read_targets(y, where)
 
-    def _validation(self, eval_set: Any, where: str) -> tuple[Mapping[str, Any], npt.NDArray[Any]]:
+    def _validation(self, eval_set: Any, where: str) -> Validation:
         if isinstance(eval_set, list) and len(eval_set) == 1:
             eval_set = eval_set[0]
-        if not isinstance(eval_set, tuple) or len(eval_set) != 2:
+        if not isinstance(eval_set, tuple) or len(eval_set) not in (2, 3):
             raise OptionError(f"{where}: expected eval_set=(X, y), got {type(eval_set).__name__}. Pass a pair.")
-        X, y = eval_set
+        X, y, weight = eval_set if len(eval_set) == 3 else (*eval_set, None)
         if isinstance(y, str):
             X, y = without_target(X, y, where)
         columns, targets = read_rows(X, where).columns, self._targets(y, where)
         check_sizes(len(next(iter(columns.values()))), targets, where)
-        return columns, targets
+        return Validation(columns, targets, read_weights(weight, len(targets), f"{where}: eval_set"))
 
     def adopt(self, learned: Learned, rows: TrainingRows, targets: npt.NDArray[Any], target_name: str | None) -> None:
         """Set the fitted attributes, as `fit` does, from what `learn` returned for these rows."""

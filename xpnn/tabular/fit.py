@@ -27,7 +27,7 @@ from ..predictor import Predictor, Target
 from ..training import Callback
 from ..training.checks import weights_by_label
 from .intervals import fit_intervals
-from .members import Fitted, HeldOut, Train, fit_members, make_encoder
+from .members import TOO_SHORT, Fitted, HeldOut, Train, fit_members, make_encoder
 from .memory import check_memory
 from .recipe import Preset, Recipe, TableShape, choose_recipe
 from .rows import TrainingRows
@@ -37,6 +37,7 @@ __all__ = [
     "Learned",
     "Prepared",
     "Request",
+    "Validation",
     "class_weights",
     "fit_target",
     "learn",
@@ -202,7 +203,7 @@ def learn(
     *,
     where: str,
     weight: npt.NDArray[np.float64] | None = None,
-    validation: tuple[Mapping[str, Any], npt.NDArray[Any]] | None = None,
+    validation: Validation | None = None,
 ) -> Learned:
     """Fit on all rows of a table, but for those that it holds out itself; return a predictor and what is known of it.
 
@@ -218,7 +219,7 @@ def learn(
         Who asks, for messages.
     weight : array of shape (n,), optional
         Weights of the rows, all above 0.
-    validation : (columns, y), optional
+    validation : Validation, optional
         Rows of one's own to hold out.
     """
     began = time.monotonic()
@@ -272,12 +273,21 @@ def learn_from(
     return Learned(predictor, prepared.recipe, fitted, scores, notes, time.monotonic() - began)
 
 
+class Validation(NamedTuple):
+    """Rows of one's own to hold out: columns, targets and weights."""
+
+    columns: Mapping[str, Any]
+    y: npt.NDArray[Any]
+    weight: npt.NDArray[np.float64] | None = None
+
+
 class Encoded(NamedTuple):
     """Rows as the network takes them, with targets as the loss takes them and in their own terms."""
 
     X: npt.NDArray[np.float32] | EncodedRows
     codes: npt.NDArray[Any]
     y: npt.NDArray[Any]
+    weight: npt.NDArray[np.float64] | None
 
 
 class Prepared(NamedTuple):
@@ -289,7 +299,6 @@ class Prepared(NamedTuple):
     target: Target
     learning: Encoded
     held: Encoded | None  # None where the recipe has folds, or the rows are too few
-    weight: npt.NDArray[np.float64] | None
     class_weight: Mapping[int, float] | Literal["balanced"] | None
     train: Indices  # numbers of the rows that were given
     valid: Indices
@@ -308,7 +317,8 @@ class Prepared(NamedTuple):
             "y_val": None if self.held is None else self.held.codes,
             "n_out": self.n_out,
             "n_values": self.encoder.n_values,
-            "sample_weight": self.weight,
+            "sample_weight": self.learning.weight,
+            "sample_weight_val": None if self.held is None else self.held.weight,
             "class_weight": self.class_weight,
         }
 
@@ -320,7 +330,7 @@ def prepare(
     *,
     where: str,
     weight: npt.NDArray[np.float64] | None = None,
-    validation: tuple[Mapping[str, Any], npt.NDArray[Any]] | None = None,
+    validation: Validation | None = None,
 ) -> Prepared:
     """Divide and encode the rows that `learn` is given, and settle the recipe."""
     train, valid, target, codes, recipe = _divide(request, rows, y, where, own=validation is not None)
@@ -329,18 +339,15 @@ def prepare(
     encoder.fit(rows.columns, spellings=rows.spellings, rows=train)
     width, stored = len(encoder.feature_names_out), encoder.stored_width(len(train))
     check_memory(recipe, rows.size, width, _outputs(target), where, stored=stored)
-    learning = Encoded(encoder.encode(rows.columns, train), codes[train], y[train])
+    learning = Encoded(encoder.encode(rows.columns, train), codes[train], y[train], _of(weight, train))
     held = None
     if validation is not None:
-        held = Encoded(encoder.encode(validation[0]), target.encode(validation[1]), validation[1])
+        held = Encoded(encoder.encode(validation.columns), target.encode(validation.y), validation.y, validation.weight)
     elif len(valid):
-        held = Encoded(encoder.encode(rows.columns, valid), codes[valid], y[valid])
+        held = Encoded(encoder.encode(rows.columns, valid), codes[valid], y[valid], _of(weight, valid))
     own = class_weights(request.class_weight, target, where) if isinstance(target, ClassTarget) else None
-    own_weight = None if weight is None else weight[train]
     notes = (*rows.notes, *rows.doubts, *_target_notes(target, y))
-    return Prepared(
-        request, recipe, encoder, target, learning, held, own_weight, own, train, valid, rows.columns, notes
-    )
+    return Prepared(request, recipe, encoder, target, learning, held, own, train, valid, rows.columns, notes)
 
 
 class _Divided(NamedTuple):
@@ -378,15 +385,15 @@ def _decide(prepared: Prepared, predictor: Predictor, held_out: HeldOut) -> dict
     request, recipe, learning, held = prepared.request, prepared.recipe, prepared.learning, prepared.held
     places, outputs = held_out
     judged = learning if held is None else held
-    judged = Encoded(judged.X[places], judged.codes[places], judged.y[places])
+    judged = Encoded(judged.X[places], judged.codes[places], judged.y[places], _of(judged.weight, places))
     if isinstance(predictor.target, ClassTarget):
         if recipe.calibrate:
             logs = np.log(np.maximum(predictor.link(outputs).astype(np.float64), _LEAST))
-            temperature = fit_temperature(logs, judged.codes)
+            temperature = fit_temperature(logs, judged.codes, sample_weight=judged.weight)
             predictor.temperature = None if temperature == 1.0 else temperature
         out = predictor.link(outputs)
-        predictor.threshold = _threshold(request.metric, judged.codes, out)
-        return predictor.score_outputs(out, judged.y) | own_score(request.metric, predictor, judged.y, out)
+        predictor.threshold = _threshold(request.metric, judged, out)
+        return _scores(request, predictor, judged, out)
     errors = _errors(predictor, predictor.link(outputs), judged.y)
     if held is None:  # of the folds: half of them teach the scale, the others vouch for the coverage
         teach, vouch = hold_out(np.arange(len(errors)), None, 0.5, request.seed)
@@ -396,21 +403,37 @@ def _decide(prepared: Prepared, predictor: Predictor, held_out: HeldOut) -> dict
         parts = learning.X, trained, judged.X, errors
     predictor.intervals = fit_intervals(*parts, seed=request.seed, backend=predictor.net.backend)
     out = predictor.link(outputs)
-    return predictor.score_outputs(out, judged.y) | own_score(request.metric, predictor, judged.y, out)
+    return _scores(request, predictor, judged, out)
 
 
-def _threshold(metric: str | None, codes: npt.NDArray[Any], out: npt.NDArray[Any]) -> float | None:
+def _scores(request: Request, predictor: Predictor, judged: Encoded, out: npt.NDArray[Any]) -> dict[str, Any]:
+    own = own_score(request.metric, predictor, judged.y, out, sample_weight=judged.weight)
+    return predictor.score_outputs(out, judged.y) | own
+
+
+def _of(weight: npt.NDArray[np.float64] | None, rows: Indices) -> npt.NDArray[np.float64] | None:
+    return None if weight is None else weight[rows]
+
+
+def _threshold(metric: str | None, judged: Encoded, out: npt.NDArray[Any]) -> float | None:
     """Return from which probability on the second of two classes is called; None where the metric asks for 1/2."""
-    if metric is None or out.shape[1] != 2 or len(set(codes.tolist())) < 2:
+    if metric is None or out.shape[1] != 2 or len(set(judged.codes.tolist())) < 2:
         return None
     score = get_score(metric, "classes")
     if score.takes != "labels" or score.name == "accuracy":
         return None
-    found = best_threshold(codes, out, score.name)
+    found = best_threshold(judged.codes, out, score.name, sample_weight=judged.weight)
     return None if found == 0.5 else found
 
 
-def own_score(metric: str | None, predictor: Predictor, y: npt.NDArray[Any], out: npt.NDArray[Any]) -> dict[str, float]:
+def own_score(
+    metric: str | None,
+    predictor: Predictor,
+    y: npt.NDArray[Any],
+    out: npt.NDArray[Any],
+    *,
+    sample_weight: npt.NDArray[np.float64] | None = None,
+) -> dict[str, float]:
     """Return the metric that was asked for, by its short name; nothing where these rows do not define it.
 
     `y` are answers in the target's own terms, `out` what `Predictor.predict_proba` returned for their rows.
@@ -423,9 +446,9 @@ def own_score(metric: str | None, predictor: Predictor, y: npt.NDArray[Any], out
             score = get_score(metric, "classes")
             binary = out.shape[1] == 2
             given = predictor.codes(out) if score.takes == "labels" else out[:, 1] if binary else out
-            return {score.name: score(target.encode(y), given)}
+            return {score.name: score(target.encode(y), given, sample_weight=sample_weight)}
         score = get_score(metric, "numbers")
-        return {score.name: score(target.numbers(y), target.decode(out, clip=True))}
+        return {score.name: score(target.numbers(y), target.decode(out, clip=True), sample_weight=sample_weight)}
     except (DataError, LabelError):  # of few rows a class may be absent
         return {}
 
@@ -456,7 +479,7 @@ def _time_notes(fitted: Fitted, request: Request, recipe: Recipe) -> list[str]:
     if request.time_limit is None:
         return []
     notes = []
-    if not len(fitted.history):
+    if fitted.stopped == TOO_SHORT:
         notes.append(f"time limit: {request.time_limit:g} s ended within the first epoch; its weights so far are kept.")
     elif len(fitted.members) < recipe.members:
         notes.append(

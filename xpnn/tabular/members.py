@@ -25,7 +25,7 @@ from ..training import Callback, EarlyStopping, History, Trainer
 from .network import make_layers, make_loss, make_network, make_trainer
 from .recipe import Recipe
 
-__all__ = ["Fitted", "Follows", "HeldOut", "Member", "Train", "fit_members", "make_encoder"]
+__all__ = ["TOO_SHORT", "Fitted", "Follows", "HeldOut", "Member", "Train", "fit_members", "make_encoder"]
 
 Rows: TypeAlias = "npt.NDArray[np.int64]"
 ClassWeight: TypeAlias = "Mapping[int, float] | Literal['balanced'] | None"
@@ -33,6 +33,9 @@ ClassWeight: TypeAlias = "Mapping[int, float] | Literal['balanced'] | None"
 Follows: TypeAlias = Literal["next", "last", "none"]
 Train: TypeAlias = "Callable[[int, Trainer, dict[str, Any]], Follows]"
 
+_IS_OVER = "the time limit is over"
+#: Why a fit ended whose first epoch had no time to end.
+TOO_SHORT = "the time limit was over within the first epoch"
 # A trial of so many steps tells how long an epoch takes; the first of them find their memory.
 _TRIAL_STEPS = 20
 # Steps between looks at the clock.
@@ -121,6 +124,7 @@ def fit_members(
     backend: str | Backend = "numpy",
     dtype: str = "float32",
     sample_weight: npt.NDArray[Any] | None = None,
+    sample_weight_val: npt.NDArray[Any] | None = None,
     class_weight: ClassWeight = None,
     time_limit: float | None = None,
     callbacks: Sequence[Callback] | Callable[[int], Sequence[Callback]] = (),
@@ -149,8 +153,8 @@ def fit_members(
         Draws folds, weights, shuffles and masks.
     backend, dtype : str or Backend, and str
         Where and in which precision the networks live; see `xpnn.get_backend`.
-    sample_weight : array of shape (n,), optional
-        Weights of the rows.
+    sample_weight, sample_weight_val : arrays of shape (n,) and (m,), optional
+        Weights of the rows, and of those of `X_val`; they count in the validation loss, which chooses the epoch.
     class_weight : dict of class to weight, or "balanced", optional
         As in `Trainer.fit`.
     time_limit : float, optional
@@ -200,7 +204,7 @@ def fit_members(
         )
     sharing = sharing or {}
     clock = _Clock(time_limit, sharing.get("group") or Alone())
-    data = _Data(X, y, X_val, y_val, sample_weight, class_weight)
+    data = _Data(X, y, X_val, y_val, sample_weight, sample_weight_val, class_weight)
     fit = _Fit(recipe, data, n_out, n_values, get_backend(backend, dtype), sharing)
     plans = list(_plans(recipe, y, seed))
     if time_limit is not None:
@@ -266,7 +270,7 @@ class _Clock:
 
 
 class _Deadline(Callback):
-    """Ends a fit at a moment: at the end of an epoch, or within the first one, where there is nothing to keep yet."""
+    """Ends a fit at a moment, within an epoch or at its end."""
 
     def __init__(self, end: float, group: Group) -> None:
         self._end, self._group, self._looks = end, group, 0
@@ -280,11 +284,11 @@ class _Deadline(Callback):
         if self._group.size > 1 and self._looks % _LOOK_STEPS:  # asking rank 0 at each step would take its time
             return
         if self._group.broadcast(time.monotonic() >= self._end):
-            raise _TimeIsOverError("the time limit is over")
+            raise _TimeIsOverError(_IS_OVER if len(trainer.history) else TOO_SHORT)
 
     def on_epoch_end(self, trainer: Trainer) -> None:
         if time.monotonic() >= self._end:  # rank 0 decides for all, as of all that callbacks stop
-            trainer.stop("the time limit is over")
+            trainer.stop(_IS_OVER)
 
 
 class _Data(NamedTuple):
@@ -295,6 +299,7 @@ class _Data(NamedTuple):
     X_val: npt.NDArray[Any] | EncodedRows | None
     y_val: npt.NDArray[Any] | None
     sample_weight: npt.NDArray[Any] | None
+    sample_weight_val: npt.NDArray[Any] | None
     class_weight: ClassWeight
 
     def arguments(self, left_out: Rows | None) -> dict[str, Any]:
@@ -302,7 +307,9 @@ class _Data(NamedTuple):
         given = {"X": self.X, "y": self.y, "sample_weight": self.sample_weight, "class_weight": self.class_weight}
         if left_out is not None:
             return given | {"validation_rows": left_out}
-        return given if self.X_val is None else given | {"X_val": self.X_val, "y_val": self.y_val}
+        if self.X_val is None:
+            return given
+        return given | {"X_val": self.X_val, "y_val": self.y_val, "sample_weight_val": self.sample_weight_val}
 
 
 class _Fit(NamedTuple):
@@ -331,14 +338,33 @@ class _Fit(NamedTuple):
                 trainer.fit(**given, **self.sharing)
             else:
                 follows = train(k, trainer, given)
-        except (_TimeIsOverError, DivergenceError) as error:
-            if isinstance(error, DivergenceError) and not len(trainer.history):
+        except _TimeIsOverError as error:
+            why = str(error)
+            if not len(trainer.history):
+                self._note_steps(trainer, plan)
+        except DivergenceError as error:
+            if not len(trainer.history):
                 raise
             why = str(error)
         best = keeper.best_epoch if keeper is not None else None
-        epoch = trainer.epoch if best is None else best
+        epoch = len(trainer.history) if best is None else best
         member = Member(trainer.history, epoch, why or trainer.stop_reason or self.shortened)
         return trainer.net, member, follows
+
+    def _note_steps(self, trainer: Trainer, plan: _Plan) -> None:
+        """Let the steps of a first epoch that had no time to end be told as one."""
+        data, left = self.data, trainer.suspended
+        if left is None:
+            return
+        X, y, weight = data.X_val, data.y_val, data.sample_weight_val
+        if plan.left_out is not None:
+            weight = None if data.sample_weight is None else data.sample_weight[plan.left_out]
+            X, y = data.X[plan.left_out], data.y[plan.left_out]
+        scores = {} if X is None else trainer.evaluate(X, y, sample_weight=weight)
+        few = slice(0, self._batch_size({}))
+        loss = left.tables[0].mean() if left.slot else trainer.evaluate(data.X[few], data.y[few])["loss"]
+        scored = {f"val_{name}": value for name, value in scores.items()}
+        trainer.history.append({"epoch": 1, "loss": float(loss), **scored, "seconds": left.seconds})
 
     def in_processes(self, plans: Sequence[_Plan], jobs: int) -> list[tuple[Sequential, Member]]:
         """Train all networks in other processes."""

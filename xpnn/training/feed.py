@@ -96,8 +96,11 @@ class Feed:
         None if they do not: then `blocks` brings them.  No order: as they lie.
         """
         columns = [column.values for column in self._columns if type(column) is _Resident]
-        if len(columns) < len(self._columns) or self.backend.name != "numpy":
+        if len(columns) < len(self._columns) or self.backend.name not in ("numpy", "cupy"):
             return None
+        if self.backend.name == "cupy":
+            whole = all(bool(values.flags.c_contiguous) for values in columns)
+            return (columns, self._columns[0].ready(self._index(order))) if whole else None
         if not all(values.flags.c_contiguous and values.flags.aligned for values in columns):
             return None
         if any(np.may_share_memory(a, b) for a, b in itertools.combinations(columns, 2)):

@@ -17,7 +17,7 @@ import numpy as np
 
 from .._typing import Array
 from ..arguments import count
-from ..backend import to_numpy
+from ..backend import Backend, to_numpy
 from ..distributed.check import own_version
 from ..distributed.group import Alone, Group, ToAll, agree, together, words_of
 from ..distributed.shards import ShardedRows
@@ -36,13 +36,14 @@ from .lockstep import Lockstep, synchronized
 from .packed import on_packed
 from .portions import CutRows, OwnRows, Portion, Rows, ShardFeeds, of_shard, slices_of
 from .position import Fitting
-from .recorded.runner import SlowWay, report
+from .recorded.leaves import LeafTraces, plan_leaves
+from .recorded.runner import Plan, SlowWay, report
 from .state import digest_of
 from .step import Step, Tally, Training
 
 __all__ = ["ShardedSteps", "Sharing"]
 
-_SLOW = SlowWay("steps are not recorded", logging.INFO)
+_SLOW = SlowWay("steps are not recorded", logging.DEBUG)
 _HINT = (
     "Make the network with the same seed everywhere, or load the same file, and pass the same options and the same "
     "rows, of which each process takes its share; rows of its own alone go into xpnn.distributed.ShardedRows."
@@ -94,6 +95,11 @@ class Sharing:
     def shards(self) -> int | None:
         """Into how many shards a batch is cut; None: into none."""
         return None if self.tree is None else self.tree.shards
+
+    @property
+    def passes(self) -> int:
+        """How often a step passes through the network on this process: once for each of its shards."""
+        return 1 if self.tree is None else len(self.tree.own)
 
     @property
     def key(self) -> Any:
@@ -171,8 +177,12 @@ class Sharing:
         return [callback for callback in callbacks if self.group.rank == 0 or callback.on_every_rank]
 
     # -- the work of this process ---------------------------------------------------------------------------
-    def runner(self, training: Training, graph: Any) -> ShardedSteps | LocalSteps | None:
+    def runner(
+        self, training: Training, feed: Any, epochs: int, batch_size: int, graph: Any
+    ) -> ShardedSteps | LocalSteps | None:
         """Return what makes the steps of a fit from shards; None where there are none.
+
+        On NumPy the passes of shards are traced, where `graph` lets them and it repays itself.
 
         Raises OptionError if the trainer has methods of somebody's own that know nothing of them.
         """
@@ -184,9 +194,19 @@ class Sharing:
                 f"fit: expected a trainer that leaves train_step and gradients as they are, with shards, got a {own} "
                 "of your own. Override data_gradients, penalize, exchange or move instead."
             )
-        if graph is True:
-            report(_SLOW, "batches are cut into shards", loud=True)
-        return self._steps(self.tree, training)
+        steps = self._steps(self.tree, training)
+        if graph is False:
+            return steps
+        found: LeafTraces | str = "batches are cut into shards"
+        if training.net.backend.xp is np and isinstance(steps, ShardedSteps) and not synchronized(training.net):
+            weighted = feed.weighted if isinstance(feed, ShardFeeds) else feed.weight is not None
+            plan = Plan(epochs, batch_size, len(feed), feed.width, weighted, graph is True)
+            found = plan_leaves(training, plan, len(self.tree.own))
+        if isinstance(found, LeafTraces) and isinstance(steps, ShardedSteps):
+            steps.traces = found
+        else:
+            report(_SLOW, str(found), loud=graph is True)
+        return steps
 
     def _steps(self, tree: Tree, training: Training) -> ShardedSteps | LocalSteps:
         """Return what makes steps of shards."""
@@ -244,11 +264,13 @@ def _rows_key(feed: Feed | ShardFeeds | None) -> str:
 
 
 class ShardedSteps:
-    """Makes the steps of an epoch from the gradients of its shards."""
+    """Makes the steps of an epoch from the gradients of its shards; `traces` replay those, where there are some."""
 
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
+        self.traces: LeafTraces | None = None
         self._spare: list[Array] = []
+        self._work: _Work | None = None
 
     def end(self) -> None:
         """Keep nothing for another fit."""
@@ -274,25 +296,23 @@ class ShardedSteps:
 
     def make(self, epoch: Epoch, step: Step, portions: list[Portion]) -> None:
         """Make one step; up to the move of the parameters nothing is torn."""
-        training, store, xp = epoch.training, epoch.training.net.store, epoch.training.net.backend.xp
-        before = training.net.backend.copy(store.buffers)
-        weights = [] if epoch.rows is None else epoch.rows.weights[step.slot].tolist()
+        if self._work is None or self._work.epoch is not epoch:
+            self._work = _Work(epoch, self.traces)
+        training, store, work = epoch.training, epoch.training.net.store, self._work
+        xp, weights = training.net.backend.xp, work.weights[step.slot]
+        work.before[...] = store.buffers
         mine = {portion.shard: portion for portion in portions}
-        scratch = Tally(training, 1)
-        layout = Layout([store.grads, store.buffers, *scratch.tables])
 
         def leaf(shard: int) -> Array:
-            vector = self._vector(xp, store.grads, layout.size)
+            vector = self._vector(training.net.backend, work.layout.size)
             portion, weight = mine.get(shard), weights[shard]
             if portion is None or not weight:
                 vector[...] = 0.0
-                return vector
-            store.buffers[...] = before
-            share, own = weight / step.weight, of_shard(step, portion, weight)
-            value, pred = training.data_gradients(portion.x, portion.y, portion.weight, own)
-            scratch.add(0, value * share, pred, portion.y, portion.weight)
-            store.buffers -= before
-            layout.write(xp, vector, [store.grads, store.buffers, *scratch.tables], [share, share])
+            elif self.traces is None:
+                work.fill(step, portion, weight, vector)
+            else:
+                eagerly = functools.partial(work.fill, step, portion, weight, vector)
+                self.traces.fill(step.slot, portion, work.before, vector, eagerly)
             return vector
 
         try:
@@ -301,8 +321,8 @@ class ShardedSteps:
             )
             total = summed(training.net.backend, self.tree, side_by_side, store.grads, self._spare)
         finally:
-            store.buffers[...] = before
-        parts = layout.read(xp, total)
+            store.buffers[...] = work.before
+        parts = work.layout.read(xp, total)
         epoch.position.torn = True
         store.grads[...] = parts[0]
         store.buffers += parts[1]
@@ -331,10 +351,36 @@ class ShardedSteps:
         Lockstep(net, layers, self.tree).run({shard: work(shard) for shard in shares}, shares)
         return lambda shard: made[shard] if shard in made else leaf(shard)
 
-    def _vector(self, xp: Any, like: Array, size: int) -> Array:
-        """Return a vector to be filled: one that is done with, or a new one."""
+    def _vector(self, backend: Backend, size: int) -> Array:
+        """Return a vector to be filled, zero between parameters: one that is done with, or a new one."""
         while self._spare:
             vector = self._spare.pop()
             if vector.shape == (size,):
                 return vector
-        return xp.empty((size,), dtype=like.dtype, device=like.device)
+        return backend.zeros((size,))
+
+
+class _Work:
+    """What the shards of an epoch's steps have in common."""
+
+    def __init__(self, epoch: Epoch, traces: LeafTraces | None) -> None:
+        self.epoch, store = epoch, epoch.training.net.store
+        self._scratch = Tally(epoch.training, 1)
+        self._parts = [store.grads, store.buffers, *self._scratch.tables]
+        self.layout = Layout(self._parts)
+        #: The running moments before a step, from which those of each shard begin.
+        self.before = epoch.training.net.backend.copy(store.buffers)
+        weights = np.zeros((0, 0)) if epoch.rows is None else epoch.rows.weights
+        self.weights: list[list[float]] = weights.tolist()
+        if traces is not None:
+            traces.begin(epoch, self.layout, weights)
+
+    def fill(self, step: Step, portion: Portion, weight: float, vector: Array) -> None:
+        """Fill the vector of a shard: its share of gradients, of changes of buffers, of the loss, and its sums."""
+        training, store = self.epoch.training, self.epoch.training.net.store
+        store.buffers[...] = self.before
+        share, own = weight / step.weight, of_shard(step, portion, weight)
+        value, pred = training.data_gradients(portion.x, portion.y, portion.weight, own)
+        self._scratch.add(0, value * share, pred, portion.y, portion.weight)
+        store.buffers -= self.before
+        self.layout.write(training.net.backend.xp, vector, self._parts, [share, share])

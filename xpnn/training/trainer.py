@@ -292,7 +292,7 @@ class Trainer(Recordable):
         self.stop_reason, self.epochs_planned = None, self.epoch + epochs
         steps, sharing = -(-len(train) // batch_size), self._sharing
         self.bound_loss = self.loss.using(self.net.backend.ops)
-        self.net.prepare(epochs * steps, max(batch_size // (sharing.shards or 1), 1))
+        self.net.prepare(epochs * steps * sharing.passes, max(batch_size // (sharing.shards or 1), 1))
         made = 0 if before is None else before.made
         course = self._course = Course.of(self, epochs=self.epochs_planned, steps=self.step - made + epochs * steps)
         self.columns = columns_of(self, validated=valid is not None)
@@ -306,7 +306,7 @@ class Trainer(Recordable):
                     begun.append(callback)
                 course.check(self.columns)
                 if self._full_batch is None:
-                    self._runner = sharing.runner(self, graph) or find_runner(
+                    self._runner = sharing.runner(self, train, epochs, batch_size, graph) or find_runner(
                         self, train, epochs, batch_size, graph, self._runner
                     )
                 self._run(before, functools.partial(self.run_epoch, train, valid, batch_size, course.lr, shuffle))

@@ -8,18 +8,13 @@ is for ``ci/gpu.sh``.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import importlib
-import importlib.util
-import os
 import pickle
 import re
-import shutil
 import subprocess
 import sys
 import types
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,6 +28,7 @@ from fake_cupy import (
     guarded,
     run,
 )
+from nvrtc import ARCHITECTURES, FLUSH, find_nvrtc, nvcc_resources, nvrtc_compile
 from places import PROJECT
 
 import xpnn
@@ -74,47 +70,6 @@ def same(actual, expected):
 
 
 # -- the compilers ----------------------------------------------------------------------------------------------
-FLUSH = "-ftz=true"  # CuPy adds it to the options of every kernel
-ARCHITECTURES = ["sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"]
-
-
-def find_nvrtc():
-    """The NVRTC library of the nvidia-cuda-nvrtc wheel, of a toolkit, or of the system."""
-    folders = []
-    spec = importlib.util.find_spec("nvidia")
-    for root in spec.submodule_search_locations or () if spec else ():
-        folders += [*Path(root).glob("cu*/lib"), Path(root, "cuda_nvrtc", "lib")]
-    for root in (os.environ.get("CUDA_PATH"), os.environ.get("CUDA_HOME"), "/usr/local/cuda"):
-        folders += [Path(root, "lib64")] if root else []
-    found = [path for folder in folders for path in sorted(folder.glob("libnvrtc.so*"))]
-    for name in [*map(str, found), "libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"]:
-        try:
-            return ctypes.CDLL(name)
-        except OSError:
-            continue
-    pytest.skip("needs NVRTC: pip install 'xpnn[cuda-compile]', or a CUDA toolkit")
-
-
-def nvrtc_compile(library, source, *options, result="CUBIN"):
-    """Compile with NVRTC; return its status, its log and the machine code, or assembly (PTX)."""
-    program = ctypes.c_void_p()
-    assert library.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"kernels.cu", 0, None, None) == 0
-    try:
-        given = [option.encode() for option in options]
-        status = library.nvrtcCompileProgram(program, len(given), (ctypes.c_char_p * len(given))(*given))
-
-        def read(what):
-            size = ctypes.c_size_t()
-            assert getattr(library, f"nvrtcGet{what}Size")(program, ctypes.byref(size)) == 0
-            text = ctypes.create_string_buffer(size.value)
-            assert getattr(library, f"nvrtcGet{what}")(program, text) == 0
-            return text.raw
-
-        return status, read("ProgramLog").rstrip(b"\0").decode().strip(), b"" if status else read(result)
-    finally:
-        library.nvrtcDestroyProgram(ctypes.byref(program))
-
-
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_nvrtc_compiles_every_kernel(architecture):
     """With the options that CuPy passes on; to machine code, as CuPy does."""
@@ -148,28 +103,7 @@ def test_nvrtc_tells_an_error():
 
 @pytest.mark.parametrize("architecture", ["sm_75", "sm_90", "sm_100"])
 def test_no_kernel_spills_registers(architecture, tmp_path):
-    nvcc = shutil.which("nvcc") or shutil.which("/usr/local/cuda/bin/nvcc")
-    if nvcc is None:
-        pytest.skip("needs nvcc, of a CUDA toolkit: NVRTC tells nothing of registers")
-    command = [
-        nvcc,
-        f"-arch={architecture}",
-        *kernels.OPTIONS,
-        FLUSH,
-        "-Xptxas",
-        "-v",
-        "-cubin",
-        "-o",
-        str(tmp_path / "out"),
-    ]
-    source = Path(kernels.__file__).with_name("kernels.cu")
-    done = subprocess.run([*command, str(source)], capture_output=True, text=True, check=True)
-    used = re.findall(
-        r"entry function '(\w+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads"
-        r".*?Used (\d+) registers",
-        done.stderr,
-        flags=re.DOTALL,
-    )
+    used = nvcc_resources(kernels.source(), architecture, tmp_path, kernels.OPTIONS)
     assert {name for name, *_ in used} == set(kernels.KERNELS)
     assert {name: numbers for name, *numbers, _ in used if any(map(int, numbers))} == {}
     assert max(int(registers) for *_, registers in used) <= 64  # 1024 threads at once on every multiprocessor

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from ..._typing import Array
-from ...ops import Places, Scalar, Update
+from ...ops import Decay, Places, Scalar, Update
 from .kernels import DECAYS
 
 __all__ = [
     "LARGEST",
     "MOST_REPLICAS",
+    "decay_kind",
     "gathers",
     "number",
     "one_or_each",
@@ -129,6 +130,15 @@ def gathers(x: Array, index: Array, width: int) -> bool:
     )
 
 
+def decay_kind(decay: Decay | None, lr_factors: Array | None) -> str:
+    """Return which kind of `DECAYS` a weight decay is, for a network with these factors on its learning rates."""
+    if decay is None:
+        return "keep"
+    if not decay.decoupled:
+        return "coupled"
+    return "shrink" if decay.factors is None and lr_factors is None else "reach"
+
+
 def update_arguments(
     update: Update, state: Sequence[Array], scalars: Sequence[Scalar]
 ) -> tuple[int, list[Any], list[Any]] | None:
@@ -141,7 +151,6 @@ def update_arguments(
     buffers = values, grads, *state
     replicas, n = replicas_of(values), values.shape[-1]
     strength: Scalar = 0.0 if decay is None else decay.strength
-    reach = decay is not None and decay.decoupled and (decay.factors is not None or lr_factors is not None)
     numbers = [number(s, replicas) for s in (*scalars, strength)]
     shared = [a for a in (lr_factors, None if decay is None else decay.factors) if a is not None]
     takes = (
@@ -156,11 +165,8 @@ def update_arguments(
     if not takes:
         return None
     flat = [part for found in numbers if found for part in found]
-    if decay is None:
-        rest: list[Any] = [DECAYS["keep"], 0, None]
-    else:
-        kind = "coupled" if not decay.decoupled else "reach" if reach else "shrink"
-        rest = [DECAYS[kind], decay.n, decay.factors]
+    rest: list[Any] = [DECAYS[decay_kind(decay, lr_factors)]]
+    rest += [0, None] if decay is None else [decay.n, decay.factors]
     rest += flat[-3:]
     rest += [None, 0, 0.0] if clip is None else [clip.norm, int(clip.norm.size > 1), float(clip.largest)]
     return n, flat[:-3], rest

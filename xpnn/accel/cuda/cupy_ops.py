@@ -20,6 +20,7 @@ from ..._typing import Array, Device, DType, Namespace, Shape
 from ...errors import BackendUnavailableError
 from ...ops import Affine, Below, MaskRate, Ops, Places, Scalar, Update
 from ...random import keep_threshold, keep_thresholds
+from . import persistent
 from .capture import Branch, Capturer
 from .checks import (
     LARGEST,
@@ -40,6 +41,7 @@ from .cublas import layout, load_cublas
 from .gemm import Blas
 from .gemm_lt import Epilogue, Epilogues
 from .kernels import Kernels, blocks
+from .persistent import Program, Steps
 
 __all__ = ["CupyOps"]
 
@@ -54,18 +56,26 @@ class CupyOps(Ops):
     """Operations on CuPy, behind array-api-compat, that run as one kernel each.
 
     The device must be current where a method is called.  With `tf32` products of float32 round their inputs to
-    TensorFloat-32.
+    TensorFloat-32.  With `persistent` a trainer may make many steps of a small network by one launch.
     """
 
     name = "fast"
     fills_places = True
 
-    def __init__(self, xp: Namespace, device: Device, *, tf32: bool = False) -> None:
+    def __init__(self, xp: Namespace, device: Device, *, tf32: bool = False, persistent: bool = False) -> None:
         super().__init__(xp, device)
-        self.tf32 = tf32
+        self.tf32, self.persistent = tf32, persistent
         self.cupy = importlib.import_module("cupy")
         self.kernels = Kernels(self.cupy)
         self._threads = threading.local()
+        self._together: Kernels | None = None
+
+    def persistent_steps(self, program: Program, arrays: Sequence[Array | None]) -> Steps:
+        """Return what makes the steps of a program by single launches, on the `arrays` of a network."""
+        if self._together is None:
+            together = bool(self.cupy.cuda.Device().attributes.get("CooperativeLaunch"))
+            self._together = Kernels(self.cupy, persistent.source(), together=together)
+        return Steps(self._together, self.cupy, program, arrays)
 
     # -- linear ---------------------------------------------------------------------------------------------
     def blas(self) -> Blas | None:

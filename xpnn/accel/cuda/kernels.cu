@@ -394,7 +394,16 @@ __device__ __forceinline__ float decayed(float p, float* g, int decay, float s, 
   return p;
 }
 
-// Adam with scaled moments, M = m / (1 - beta1) and V = v / (1 - beta2); see Ops.adam.
+// Adam with scaled moments, M = m / (1 - beta1) and V = v / (1 - beta2); see Ops.adam.  One parameter: its value after
+// decay, its gradient and its learning-rate factor.
+__device__ __forceinline__ float adam_value(float p, float g, float* m, float* v, float beta1, float beta2, float eps,
+                                            float rate, const float* lr_factor) {
+  float mean = *m * beta1 + g, square = *v * beta2 + g * g;
+  *m = mean, *v = square;
+  float move = mean / (sqrtf(square) + eps) * rate;
+  return p - (lr_factor ? move * *lr_factor : move);
+}
+
 extern "C" __global__ void adam(float* values, const float* grads, float* m, float* v, const float* lr_factors, int n,
                                 NUMBER(beta1), NUMBER(beta2), NUMBER(eps), NUMBER(rate), DECAY_ARGUMENTS,
                                 CLIP_ARGUMENTS) {
@@ -407,15 +416,24 @@ extern "C" __global__ void adam(float* values, const float* grads, float* m, flo
     float g = norm ? grads[i] * factor : grads[i], p = values[i];
     if (decay != KEEP && i < (unsigned)n_decay)
       p = decayed(p, &g, decay, strength, decay_factors, lr_factors, i);
-    float mean = m[i] * beta1 + g, square = v[i] * beta2 + g * g;
-    m[i] = mean, v[i] = square;
-    float move = mean / (sqrtf(square) + eps) * rate;
-    values[i] = p - (lr_factors ? move * lr_factors[i] : move);
+    values[i] = adam_value(p, g, m + i, v + i, beta1, beta2, eps, rate, lr_factors ? lr_factors + i : nullptr);
   }
 }
 
 // Descent with momentum: v = momentum v + gain g, then p -= lr v, or lr (momentum v + g) for Nesterov's; without a
 // velocity p -= lr g.
+__device__ __forceinline__ float descent_value(float p, float g, float* velocity, float momentum, float gain, float lr,
+                                               int nesterov, const float* lr_factor) {
+  float move = g;
+  if (velocity) {
+    move = *velocity * momentum + g * gain;
+    *velocity = move;
+    if (nesterov) move = move * momentum + g;
+  }
+  move *= lr;
+  return p - (lr_factor ? move * *lr_factor : move);
+}
+
 extern "C" __global__ void descend(float* values, const float* grads, float* velocity, const float* lr_factors, int n,
                                    NUMBER(momentum), NUMBER(gain), NUMBER(lr), int nesterov, DECAY_ARGUMENTS,
                                    CLIP_ARGUMENTS) {
@@ -428,13 +446,7 @@ extern "C" __global__ void descend(float* values, const float* grads, float* vel
     float g = norm ? grads[i] * factor : grads[i], p = values[i];
     if (decay != KEEP && i < (unsigned)n_decay)
       p = decayed(p, &g, decay, strength, decay_factors, lr_factors, i);
-    float move = g;
-    if (velocity) {
-      move = velocity[i] * momentum + g * gain;
-      velocity[i] = move;
-      if (nesterov) move = move * momentum + g;
-    }
-    move *= lr;
-    values[i] = p - (lr_factors ? move * lr_factors[i] : move);
+    values[i] = descent_value(p, g, velocity ? velocity + i : nullptr, momentum, gain, lr, nesterov,
+                              lr_factors ? lr_factors + i : nullptr);
   }
 }

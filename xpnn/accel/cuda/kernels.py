@@ -56,16 +56,20 @@ def blocks(n: int, threads: int = 256) -> int:
 
 
 class Kernels:
-    """The kernels on CuPy's current device: compiled at the first launch, once for each device, and kept on disk."""
+    """The kernels on CuPy's current device: compiled at the first launch, once for each device, and kept on disk.
 
-    def __init__(self, cupy: Any) -> None:
-        self._module = cupy.RawModule(code=source(), options=OPTIONS)
+    Other kernels than `KERNELS` have a `code` of their own; `together`, all blocks of a grid are on the device at once.
+    """
+
+    def __init__(self, cupy: Any, code: str | None = None, *, together: bool = False) -> None:
+        own = {"enable_cooperative_groups": True} if together else {}
+        self._module = cupy.RawModule(code=source() if code is None else code, options=OPTIONS, **own)
         self._functions: dict[str, Any] = {}
 
     def launch(
         self, name: str, grid: tuple[int, ...], block: tuple[int, ...], *args: Array | int | float | None
     ) -> None:
-        """Launch one of `KERNELS` on the current stream, on a grid of blocks, each a block of threads.
+        """Launch a kernel on the current stream, on a grid of blocks, each a block of threads.
 
         Arrays go as pointers and None as the null pointer, an int as 32 bits, a float as a float32; a NumPy scalar as
         it is.  Raises BackendUnavailableError if the kernels cannot be compiled here.

@@ -1,4 +1,4 @@
-"""Steps that are recorded once and repeated without Python: CUDA graphs on CuPy, traces on NumPy."""
+"""Steps that are recorded once and repeated without Python: CUDA graphs or one kernel on CuPy, traces on NumPy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from ...errors import OptionError
 from ..feed import Feed
 from ..step import Training
-from . import graphs, traces
+from . import graphs, persistent, traces
 from .runner import Plan, Runner, report
 
 __all__ = ["Runner", "find_runner"]
@@ -33,6 +33,12 @@ def find_runner(
         slow, found = traces.SLOW, traces.plan_traces(training, plan, last)
     else:
         slow, found = graphs.SLOW, graphs.plan_graphs(training, plan)
+        if getattr(training.net.backend.ops, "persistent", False):
+            made = persistent.plan_persistent(training, plan, found)
+            if isinstance(made, str):
+                report(persistent.SLOW, made, loud=plan.requested)
+            else:
+                slow, found = persistent.SLOW, made
     if isinstance(found, str):
         report(slow, found, loud=plan.requested)
         return None

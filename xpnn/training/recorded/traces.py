@@ -33,7 +33,7 @@ from ..step import StepArrays, Training
 from .guard import Guard
 from .runner import Plan, Runner, SlowWay, objection, report
 
-__all__ = ["SLOW", "TraceRunner", "plan_traces"]
+__all__ = ["SLOW", "TraceRunner", "over_same_memory", "plan_traces"]
 
 # Steps, below which trying would cost more than is won.
 _REPAID = 16
@@ -236,7 +236,7 @@ class TraceRunner:
 
         def eagerly() -> Training:
             ops, batch_size = training.net.backend.ops, self.batch_size
-            other = _over(training, ops)
+            other = over_same_memory(training, ops)
             for k, step in enumerate(epoch.table.steps(0, _TRIED)):
                 x, y, weight = rows.after(k * batch_size).batch(batch_size, ops)
                 value, pred = other.train_step(x, y, weight, step)
@@ -261,7 +261,7 @@ class TraceRunner:
         """Make the epoch's first step and trace it."""
         training, table = epoch.training, moving.table
         ops, trace = training.net.backend.ops.tracing(training.net.store.values.dtype)  # type: ignore[attr-defined]
-        other = _over(training, ops, trace)
+        other = over_same_memory(training, ops, trace)
         numbers, keys, *tables = (trace.moving(array[:n]) for array, n in moving.arrays)
         own = None if table.rows is None else tables.pop()
         x, y, weight = rows.batch(self.batch_size, ops, trace)
@@ -276,8 +276,11 @@ class TraceRunner:
         return _Replayed(trace, untraced(other.penalty))
 
 
-def _over(training: Training, ops: Ops, trace: Trace | None = None) -> Training:
-    """Return another over the same memory, with layers of its own; with a trace, all of its arrays are traced."""
+def over_same_memory(training: Training, ops: Ops, trace: Trace | None = None, grads: Array | None = None) -> Training:
+    """Return another over the same memory, with layers of its own; with a trace, all of its arrays are traced.
+
+    Its gradients go into `grads`, traced, where they are given.
+    """
     fixed: Callable[[Array], Array] = trace.fixed if trace is not None else lambda array: array
     other = _shallow(training)
     net = other.net = _shallow(training.net)
@@ -288,6 +291,8 @@ def _over(training: Training, ops: Ops, trace: Trace | None = None) -> Training:
         setattr(store, name, None if array is None else fixed(array))
     for name in ("params", "param_grads", "named_buffers"):
         setattr(store, name, {key: fixed(view) for key, view in getattr(store, name).items()})
+    if grads is not None:
+        store.grads, store.param_grads = grads, store.views_of_grads(grads)
     net.layers = copy.deepcopy(tuple(map(unbound, net.layers)))
     for layer in walk(net.layers):
         for array in vars(layer).values():

@@ -1,0 +1,264 @@
+"""Fits whose steps one kernel makes: history, schedules, dropout and short batches as step by step, to rounding."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+from fake_cupy import RawModule, bare
+from places import backend_or_skip
+from steps import BATCH, N_IN, N, data, mlp
+
+import xpnn
+from xpnn import Linear
+from xpnn.accel.cuda.persistent import Steps
+from xpnn.training.recorded import persistent
+
+STEPS = -(-N // BATCH)  # the last is short
+
+
+@pytest.fixture
+def on_kernels(on_gpu, monkeypatch):
+    """A backend whose fits may use the kernel, with launches of five steps, and without graphs."""
+    monkeypatch.setattr(persistent, "_STEPS", 5)
+    monkeypatch.setattr("xpnn.training.recorded.graphs.find_capturer", lambda name, ops: "there are none here")
+    return xpnn.get_backend(on_gpu, persistent=True)
+
+
+def simple(backend, rule=xpnn.Adam, **options):
+    net = mlp(backend, dropout=0.1)
+    return xpnn.Trainer(net, xpnn.CrossEntropy(), rule(0.01), **options)
+
+
+def both(make, backend, epochs=3, x_y=None, **fit):
+    """Train on the kernel and by portable NumPy; return both trainers."""
+    x, y = data() if x_y is None else x_y
+    trainers = []
+    for own in (backend, xpnn.get_backend("numpy", ops="portable")):
+        trainers.append(make(own))
+        graph = "auto" if own is backend else False
+        trainers[-1].fit(x, y, **{"epochs": epochs, "batch_size": BATCH, "graph": graph, **fit})
+    return trainers
+
+
+def assert_alike(kernel, eager):
+    """All columns of the history, counters and weights."""
+    assert kernel.history.rows[0].keys() == eager.history.rows[0].keys()
+    for mine, theirs in zip(kernel.history.rows, eager.history.rows, strict=True):
+        for name in mine.keys() - {"seconds"}:
+            assert mine[name] == pytest.approx(theirs[name], rel=2e-4, abs=1e-6), name
+    assert (kernel.step, kernel.optimizer.t, kernel.epoch) == (eager.step, eager.optimizer.t, eager.epoch)
+    scale = np.abs(eager.net.store.values).max()
+    np.testing.assert_allclose(
+        xpnn.to_numpy(kernel.net.store.values), eager.net.store.values, rtol=0, atol=1e-3 * scale
+    )
+
+
+def launches(cupy):
+    return cupy.launched.count("train_steps")
+
+
+OPTIONS = {
+    "plain": {},
+    "scheduled": {"schedule": xpnn.CosineDecay(), "dropout_schedule": xpnn.CosineDecay()},
+    "clipped": {"clip_norm": 0.1},
+    "momentum": {"rule": xpnn.Momentum},
+    "no metric": {"metrics": ()},
+}
+FITS = {
+    "weighted": {"sample_weight": np.linspace(0.5, 2.0, N)},
+    "validated": {"validation_fraction": 0.2},
+    "in order": {"shuffle": False},
+    "whole batches": {"batch_size": 9},
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_fits(name, on_kernels, cupy):
+    assert_alike(*both(lambda backend: simple(backend, **OPTIONS[name]), on_kernels))
+    # The trial takes two steps and both at once; then eleven steps in launches of five, in each epoch.
+    assert launches(cupy) == 3 + 3 * 3
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_rows_of_a_fit(name, on_kernels, cupy):
+    assert_alike(*both(simple, on_kernels, **FITS[name]))
+    assert launches(cupy) > 3
+
+
+@pytest.mark.parametrize("loss", [xpnn.MeanSquaredError(), xpnn.BinaryCrossEntropy(multilabel=True)], ids=str)
+def test_other_losses(loss, on_kernels, cupy):
+    x, labels = data()
+    y = (labels[:, None] >= np.arange(3)).astype(np.float32)
+    assert_alike(*both(lambda backend: xpnn.Trainer(mlp(backend), loss, xpnn.Adam(0.01)), on_kernels, x_y=(x, y)))
+    assert launches(cupy) == 3 + 3 * 3
+
+
+def test_a_second_run_gives_the_same_bits(on_kernels):
+    found = [both(simple, on_kernels)[0] for _ in range(2)]
+    assert bare(found[0].net.store.values).tobytes() == bare(found[1].net.store.values).tobytes()
+    assert found[0].history["loss"] == found[1].history["loss"]
+
+
+def test_fits_one_after_the_other_and_changes_between_epochs(on_kernels, cupy):
+    """An option that a callback changes needs another trial."""
+
+    class Clips(xpnn.Callback):
+        def on_epoch_end(self, trainer):
+            if trainer.epoch == 2:
+                trainer.clip_norm = 0.05
+
+    def make(backend):
+        trainer = simple(backend)
+        trainer.callbacks = [Clips()]
+        trainer.fit(*data(), epochs=1, batch_size=BATCH, graph="auto" if backend is on_kernels else False)
+        return trainer
+
+    assert_alike(*both(make, on_kernels))
+    assert launches(cupy) == (3 + 3) + (3 + 3) + (3 + 3 + 3)
+
+
+def test_a_fit_that_was_cut_off_goes_on(on_kernels):
+    """An interrupt is answered between launches, and the epoch goes on where it was."""
+
+    def make(backend):
+        return simple(backend)
+
+    whole = make(on_kernels)
+    whole.fit(*data(), epochs=2, batch_size=BATCH)
+    cut = make(on_kernels)
+    real, count = type(cut).pause, [0]
+
+    def pause(self):
+        count[0] += 1
+        if count[0] == 3:
+            raise KeyboardInterrupt
+        real(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(cut), "pause", pause)
+        with pytest.raises(KeyboardInterrupt):
+            cut.fit(*data(), epochs=2, batch_size=BATCH)
+    assert 0 < cut.step < STEPS
+    cut.fit(*data(), epochs=2, batch_size=BATCH)
+    np.testing.assert_allclose(bare(cut.net.store.values), bare(whole.net.store.values), rtol=0, atol=1e-4)
+    assert cut.history["loss"] == pytest.approx(whole.history["loss"], rel=1e-5)
+
+
+def test_divergence_is_told_as_everywhere(on_kernels):
+    x, y = data()
+    trainer = simple(on_kernels, rule=lambda lr: xpnn.SGD(1e20))
+    with pytest.raises(xpnn.errors.DivergenceError, match="First tensor that is not finite"):
+        trainer.fit(x, y, epochs=3, batch_size=BATCH)
+
+
+@pytest.mark.parametrize("spec", ["cupy", "cupy:1"])
+def test_a_fit_on_cupy_itself(spec, monkeypatch):
+    """Where there is a GPU, or an emulation of one; without graphs in its place."""
+    backend = xpnn.get_backend(backend_or_skip(spec), persistent=True)
+    monkeypatch.setattr(persistent, "_STEPS", 5)
+    made = []
+    real = Steps.launch
+    monkeypatch.setattr(
+        Steps, "launch", lambda self, rows, first, count: made.append(count) or real(self, rows, first, count)
+    )
+    assert_alike(*both(lambda own: simple(own, clip_norm=1.0), backend))
+    assert made == [1, 1, 2, *[5, 5, 1] * 3]
+
+
+# -- who is not taken, and how that is told -----------------------------------------------------------------------
+def of(*layers, loss=None, rule=None, **options):
+    def make(backend):
+        net = xpnn.Sequential(*(layer() for layer in layers), n_in=N_IN, backend=backend)
+        return xpnn.Trainer(net, loss or xpnn.CrossEntropy(), rule or xpnn.Adam(0.01), **options)
+
+    return make
+
+
+class Looks(xpnn.Callback):
+    def on_batch_end(self, trainer):
+        """Look at every step."""
+
+
+def end():
+    return Linear(3)
+
+
+REFUSED = {
+    "1.Tanh is not one of its layers": of(lambda: Linear(4), xpnn.Tanh, end),
+    "there is a penalty": of(end, regularizer=xpnn.L2(0.1)),
+    "clip_value is set": of(end, clip_value=0.1),
+    "the rule is RMSProp": of(end, rule=xpnn.RMSProp(0.01)),
+    "the loss is Focal": of(end, loss=xpnn.losses.Focal()),
+    "there are other metrics than accuracy": of(end, metrics=["accuracy", "top5"]),
+    "Looks looks at every step": of(end, callbacks=[Looks()]),
+    "there are replicas": lambda backend: xpnn.Trainer(
+        xpnn.mlp([N_IN, 5, 3], backend=backend, replicas=2), xpnn.CrossEntropy(), xpnn.Adam(0.01)
+    ),
+    "the network is not small": of(lambda: Linear(200_000), end),
+}
+
+
+@pytest.mark.parametrize("why", REFUSED)
+def test_what_is_not_taken_says_so(why, on_kernels, cupy, caplog):
+    with caplog.at_level(logging.INFO, "xpnn"):
+        found = persistent.plan_persistent(
+            REFUSED[why](on_kernels), persistent.Plan(1, BATCH, N, N_IN, weighted=False, requested=False), None
+        )
+    assert isinstance(found, str)
+    assert found.startswith(why)
+
+
+def test_a_method_of_somebody_is_not_passed_over(on_kernels, monkeypatch):
+    trainer = simple(on_kernels)
+    monkeypatch.setattr(trainer.net.layers[1], "forward", lambda x, *, train=False, key=None: (x, None))
+    plan = persistent.Plan(1, BATCH, N, N_IN, weighted=False, requested=False)
+    assert "has a forward of its own" in persistent.plan_persistent(trainer, plan, None)
+
+
+def test_rows_on_disk_are_trained_on_as_before(on_kernels, cupy, tmp_path):
+    x, y = data()
+    on_disk = np.memmap(tmp_path / "x", dtype=np.float32, mode="w+", shape=x.shape)
+    on_disk[...] = x
+    trainer = simple(on_kernels)
+    monkey = pytest.MonkeyPatch()
+    with monkey.context() as patch:
+        patch.setattr("xpnn.training.feed.PinnedSlots", None)
+        feed_of = xpnn.training.feed._Streamed.__init__
+
+        def unpinned(self, *args):
+            feed_of(self, *args)
+            self.pinned = False
+
+        patch.setattr("xpnn.training.feed._Streamed.__init__", unpinned)
+        trainer.fit(on_disk, y, epochs=1, batch_size=BATCH)
+    assert launches(cupy) == 0
+    assert len(trainer.history) == 1
+
+
+def test_a_kernel_that_is_wrong_is_found_and_not_used(on_kernels, cupy, caplog, monkeypatch):
+    """The fit is that of the operations, to the bit."""
+    expected = simple(on_kernels)
+    expected.fit(*data(), epochs=2, batch_size=BATCH, graph=False)
+    real = RawModule.get_function
+
+    def wrong(self, name):
+        launch = real(self, name)
+
+        def spoiled(grid, block, args):
+            launch(grid, block, args)
+            if name == "train_steps":
+                args[3][:] = args[3] * np.float32(1.01)  # gradients
+
+        return spoiled
+
+    monkeypatch.setattr(RawModule, "get_function", wrong)
+    on_kernels.ops._together = None
+    trainer = simple(on_kernels)
+    with caplog.at_level(logging.INFO, "xpnn"):
+        trainer.fit(*data(), epochs=2, batch_size=BATCH)
+    assert "not made by one persistent kernel: in step 1 it gives other gradients of" in caplog.text
+    assert launches(cupy) == 1
+    assert bare(trainer.net.store.values).tobytes() == bare(expected.net.store.values).tobytes()
+    assert trainer.history["loss"] == expected.history["loss"]

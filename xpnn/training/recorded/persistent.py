@@ -1,0 +1,330 @@
+"""Whole stages of steps as one kernel on CuPy, for small networks: `xpnn.accel.cuda.persistent`.
+
+The kernel knows what xpnn's own parts do: a chain of Linear layers with elementwise ones between them, three losses,
+accuracy, descent and Adam.  What it takes is told from types and options alone.  Rows are gathered within it, from the
+data as they lie on the device, and it writes losses and hits into the tables of the epoch.
+
+It sums in another order than the operations, so its results are equal to rounding and not to the bit.  Before it is
+trusted, it makes two steps on trial.  Each begins where the same step by operations begins, and must arrive at the same
+loss, hits and gradients; by its gradients the optimizer's operation must arrive at its weights.  Then it makes both at
+once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..._typing import Array
+from ...accel.cuda.checks import decay_kind
+from ...accel.cuda.kernels import DECAYS
+from ...accel.cuda.persistent import LOSSES, METRICS, RULES, Affine, Map, Program, Steps
+from ...accel.cuda.persistent import Epoch as Rows
+from ...backend import to_numpy
+from ...errors import BackendUnavailableError
+from ...layers import ELU, SELU, Dropout, Identity, LeakyReLU, Linear, ReLU
+from ...layers.base import Layer
+from ...losses import BinaryCrossEntropy, CrossEntropy, MeanSquaredError
+from ...metrics import Accuracy
+from ...ops import Decay
+from ...optim import SGD, Adam, AdamW, Momentum
+from ...recordable import RecordingMode, foreign_method
+from ..epoch import Epoch
+from ..feed import Batch
+from ..state import TrainState
+from ..step import STEP_METHODS, Step, Training
+from .guard import Guard
+from .runner import Plan, Runner, SlowWay, objection, report
+
+__all__ = ["SLOW", "PersistentRunner", "describe", "plan_persistent"]
+
+# Steps of one launch; between launches Python may have its turn.
+_STEPS = 32
+# Steps of the trial.
+_TRIED = 2
+# Parameters, multiply-adds of a step's forward pass, and layers, up to which a network counts as small: weights,
+# gradients and the state of Adam take 16 MiB then.  Estimates, not measured on a GPU yet.
+_MOST_PARAMETERS, _MOST_PRODUCTS, _MOST_LAYERS = 1 << 20, 1 << 27, 16
+# How far gradients of one parameter, as vectors, may be off by rounding: sums in another order, and a unit next to the
+# kink of its ReLU; and weights after one step by equal gradients.
+_OFF, _OFF_MOVED = 2e-3, 1e-5
+
+SLOW = SlowWay("steps are not made by one persistent kernel", logging.INFO)
+
+_FACTORS = {
+    ReLU: lambda layer: ("rectify", (0.0, 0.0)),
+    LeakyReLU: lambda layer: ("leak", (layer.slope, 0.0)),
+    ELU: lambda layer: ("exponential", (layer.alpha, 1.0)),
+    SELU: lambda layer: ("exponential", (layer.alpha, layer.scale)),
+    Dropout: lambda layer: ("drop", (0.0, 0.0)),
+}
+
+
+def plan_persistent(training: Training, plan: Plan, other: Runner | str | None) -> PersistentRunner | str:
+    """Return what makes a fit's steps by one kernel, or why nothing does; `other` takes over where it is a runner."""
+    why = objection(training, RecordingMode(plan.weighted, trusted=True, as_one=True))
+    found = why if why is not None else describe(training, plan.batch_size)
+    if isinstance(found, str):
+        return found
+    if plan.n < _TRIED * plan.batch_size:
+        return f"an epoch has fewer than {_TRIED} whole batches"
+    return PersistentRunner(plan.batch_size, None if isinstance(other, str) else other, loud=plan.requested)
+
+
+# -- what the kernel takes --------------------------------------------------------------------------------------
+def describe(training: Training, batch_size: int) -> Program | str:
+    """Return what a step is, as the kernel is told, or in a few words which part it does not know."""
+    store, optimizer, loss = training.net.store, training.optimizer, training.loss
+    why = _unknown(training)
+    if why is not None:
+        return why
+    chain = _chain(training.net.layers, {name: place.start for name, place in store.segments()})
+    if isinstance(chain, str):
+        return chain
+    linears, first_maps = chain
+    products = batch_size * sum(of.n_in * of.n_out for of in linears)
+    if store.n_params > _MOST_PARAMETERS or products > _MOST_PRODUCTS or len(linears) > _MOST_LAYERS:
+        return "the network is not small"
+    kind = {CrossEntropy: "softmax", BinaryCrossEntropy: "logistic", MeanSquaredError: "squares"}[type(loss)]
+    smoothing = loss.label_smoothing if isinstance(loss, CrossEntropy) else 0.0
+    adam, decays = isinstance(optimizer, Adam), bool(optimizer.weight_decay)
+    decay = Decay(optimizer.decoupled, store.n_decay, 0.0, store.decay_factors) if decays else None
+    momentum, gain = 0.0, 1.0
+    if isinstance(optimizer, Momentum):
+        momentum, gain = optimizer.beta, 1.0 - optimizer.beta
+    elif isinstance(optimizer, SGD):
+        momentum = optimizer.momentum
+    head = {
+        "parameters": int(store.values.shape[-1]),
+        "columns": 1 + len(optimizer.numbers(1)),
+        "keys": len(training.net.layers),
+        "loss": LOSSES[kind],
+        "accuracy": METRICS[_rule(training.metrics, linears[-1].n_out)],
+        "rule": RULES["adam" if adam else "descent"],
+        "nesterov": int(isinstance(optimizer, SGD) and optimizer.nesterov),
+        "decay": DECAYS[decay_kind(decay, store.lr_factors)],
+        "decayed": store.n_decay,
+    }
+    constants = {
+        "keep_share": 1.0 - smoothing,
+        "spread": smoothing / linears[-1].n_out,
+        "momentum": momentum,
+        "gain": gain,
+        "largest_norm": training.clip_norm or 0.0,
+    }
+    return Program(linears, first_maps, batch_size, head, constants)
+
+
+def _unknown(training: Training) -> str | None:
+    """Say which part beside the layers the kernel does not know."""
+    optimizer, loss, store = training.optimizer, training.loss, training.net.store
+    metrics = [type(metric) for metric in training.metrics]
+    exchanged = foreign_method(training, STEP_METHODS)
+    for bad, why in (
+        (exchanged is not None, f"{type(training).__name__} has a {exchanged} of its own"),
+        (store.backend.dtype_name != "float32", f"the dtype is {store.backend.dtype_name}"),
+        (bool(store.replicas), "there are replicas"),
+        (training.regularizer is not None, "there is a penalty"),
+        (training.clip_value is not None, "clip_value is set"),
+        (type(loss) not in (CrossEntropy, BinaryCrossEntropy, MeanSquaredError), f"the loss is {loss}"),
+        (type(optimizer) not in (SGD, Momentum, Adam, AdamW), f"the rule is {type(optimizer).__name__}"),
+        (metrics not in ([], [Accuracy]), "there are other metrics than accuracy"),
+    ):
+        if bad:
+            return why
+    return _exchanged([training.net, loss, optimizer, *training.metrics, *training.net.layers])
+
+
+def _exchanged(parts: Sequence[Any]) -> str | None:
+    """Say which part computes by a method that is not xpnn's."""
+    found = ((part, foreign_method(part)) for part in parts)
+    return next((f"{type(part).__name__} has a {name} of its own" for part, name in found if name is not None), None)
+
+
+def _rule(metrics: Sequence[Any], n_out: int) -> str:
+    if not metrics:
+        return "no_metric"
+    rule = metrics[0].rule
+    return "by_outputs" if rule == "outputs" or (rule == "auto" and n_out == 1) else "by_classes"
+
+
+def _chain(layers: Sequence[Layer], places: dict[str, int]) -> tuple[list[Affine], list[Map]] | str:
+    """Return the linear layers, each with the maps behind it, and the maps before the first."""
+    linears: list[Affine] = []
+    first_maps: list[Map] = []
+    for number, layer in enumerate(layers):
+        maps = linears[-1].maps if linears else first_maps
+        if type(layer) is Linear:
+            places_of = places[f"{number}.weight"], places.get(f"{number}.bias", -1)
+            linears.append(Affine(layer.n_in, layer.n_out, *places_of, []))
+        elif type(layer) in _FACTORS and isinstance(maps, list):
+            kind, numbers = _FACTORS[type(layer)](layer)
+            maps.append(Map(kind, number, numbers))
+        elif type(layer) is not Identity:
+            return f"{layer.label} is not one of its layers"
+    return (linears, first_maps) if linears else "there is no Linear"
+
+
+# -- the runner -------------------------------------------------------------------------------------------------
+class _Fit(NamedTuple):
+    """A program on the device, for options as they are at one moment."""
+
+    guard: Guard
+    steps: Steps
+
+
+class PersistentRunner:
+    """Makes the whole batches of each epoch by launches of many steps; if `loud`, warns where that fails.
+
+    The last, shorter batch of an epoch is left; so is everything to the `other` runner, if there is one, where a trial
+    has failed.
+    """
+
+    def __init__(self, batch_size: int, other: Runner | None, *, loud: bool) -> None:
+        self._batch_size, self._other, self._loud = batch_size, other, loud
+        self._fit: _Fit | None = None
+        self._failed = False
+
+    def end(self) -> None:
+        """Let go of everything: none serves another fit."""
+        self._fit = None
+        if self._other is not None:
+            self._other.end()
+
+    def run(self, epoch: Epoch) -> int:
+        """Make the steps of an epoch from the first on, but a shorter last one."""
+        training, made, whole = epoch.training, epoch.first, len(epoch.feed) // self._batch_size
+        rows = None if self._failed else _rows(epoch)
+        if rows is not None:
+            guard = Guard(training)
+            if self._fit is None or self._fit.guard != guard:
+                if whole - made < _TRIED:
+                    return made
+                self._fit = self._prepare(epoch, rows, guard)
+        if rows is None or self._fit is None:
+            return made if self._other is None else self._other.run(epoch)
+        while made < whole:
+            count = min(_STEPS, whole - made)
+            epoch.position.torn = True
+            self._fit.steps.launch(rows, made, count)
+            training.step += count
+            training.optimizer.t += count
+            made += count
+            if made == len(epoch.table):
+                training.grad_norm = training.net.backend.ops.global_norm(training.net.store.grads)
+            epoch.whole(made)
+            training.pause()
+        return made
+
+    def _prepare(self, epoch: Epoch, rows: Rows, guard: Guard) -> _Fit | None:
+        """Put the program on the device and try it; None where it cannot be trusted."""
+        training = epoch.training
+        program = describe(training, self._batch_size)
+        why = program if isinstance(program, str) else None
+        if not isinstance(program, str):
+            try:
+                steps: Steps = training.net.backend.ops.persistent_steps(program, _arrays(training))  # type: ignore[attr-defined]
+                why = _Trial(epoch, rows, steps).objection()
+                if why is None:
+                    return _Fit(guard, steps)
+            except BackendUnavailableError as error:
+                why = str(error).rstrip(".")
+        self._failed = True
+        report(SLOW, str(why), loud=self._loud)
+        return None
+
+
+def _arrays(training: Training) -> list[Array | None]:
+    """The network's and the optimizer's arrays, in the kernel's order."""
+    store, state = training.net.store, list(training.optimizer.state.values())
+    states = [*state, None, None][:2]
+    return [store.values, store.grads, *states, store.lr_factors, store.decay_factors]
+
+
+def _rows(epoch: Epoch) -> Rows | None:
+    """Return rows and tables as the kernel takes them; None where rows do not lie on the device, or have numbers."""
+    training, held = epoch.training, epoch.feed.held(epoch.order)
+    if held is None or epoch.table.rows is not None:
+        return None
+    (x, y, *rest), index = held
+    labels = y if len(y.shape) == 1 else None
+    backend = training.net.backend
+    if x.dtype != backend.dtype or (labels is not None and labels.dtype != backend.index_dtype):
+        return None
+    table = epoch.table.lay_out(training.net, 0, len(epoch.table))
+    losses, *sums = epoch.tally.tables
+    weights = rest[0] if rest else None
+    targets = y if labels is None else None
+    return Rows(x, index, labels, targets, weights, table.numbers, table.keys, losses, sums[0] if sums else None)
+
+
+# -- the trial --------------------------------------------------------------------------------------------------
+class _Trial:
+    """The first steps of an epoch by operations and by the kernel; everything is left as it was."""
+
+    def __init__(self, epoch: Epoch, rows: Rows, steps: Steps) -> None:
+        self._epoch, self._rows, self._steps = epoch, rows, steps
+
+    def objection(self) -> str | None:
+        """Return what differs by more than rounding; None if nothing does."""
+        epoch, training = self._epoch, self._epoch.training
+        begun, first = TrainState(training, whole=True), epoch.first
+        try:
+            for step, batch in zip(epoch.table.steps(first, first + _TRIED), epoch.batches(first), strict=False):
+                why = self._differs(step, batch)
+                if why is not None:
+                    return why
+            one_by_one = self._state()
+            begun.restore(training)
+            self._steps.launch(self._rows, first, _TRIED)
+            off = _off(self._state(), one_by_one, _OFF)
+            return None if off is None else f"in {_TRIED} steps at once {off} differ from those of one after the other"
+        finally:
+            begun.restore(training)
+
+    def _differs(self, step: Step, batch: Batch) -> str | None:
+        """Make one step both ways, and tell what differs; the kernel's gradients move the parameters."""
+        epoch, training = self._epoch, self._epoch.training
+        store, before = training.net.store, TrainState(training, whole=True)
+        x, y, weight = batch
+        self._steps.launch(self._rows, step.slot, 1)
+        grads, moved = store.backend.copy(store.grads), self._state()
+        found = self._gradients(step.slot)
+        before.restore(training)
+        value, pred = training.gradients(x, y, weight, step)
+        epoch.tally.add(step.slot, value, pred, y, weight)
+        off = _off(found, self._gradients(step.slot), _OFF)
+        if off is None:
+            store.grads[...] = grads
+            training.move(step)
+            off = _off(moved, self._state(), _OFF_MOVED)
+        return None if off is None else f"in step {step.slot + 1} it gives other {off}"
+
+    def _state(self) -> dict[str, np.ndarray]:
+        """Parameters and the optimizer's state, on the host."""
+        training = self._epoch.training
+        arrays = {"values": training.net.store.values, **training.optimizer.state}
+        return {name: np.array(to_numpy(array), np.float64) for name, array in arrays.items()}
+
+    def _gradients(self, slot: int) -> dict[str, np.ndarray]:
+        """The gradient of each parameter, and what the tally has of a step, on the host."""
+        store, found = self._epoch.training.net.store, {}
+        grads = to_numpy(store.grads).astype(np.float64)
+        for name, place in store.segments():
+            found[f"gradients of {name}"] = grads[place]
+        found["losses"], *sums = (to_numpy(table)[slot].astype(np.float64) for table in self._epoch.tally.tables)
+        if sums:  # a row between two classes may be right in one of them
+            found["hits"] = sums[0] + sums[0][0]
+        return found
+
+
+def _off(found: dict[str, np.ndarray], expected: dict[str, np.ndarray], tolerance: float) -> str | None:
+    """Return the name of the first array that is off by more than a tolerance, as a vector; NaN always is."""
+    least = 1e-3 * max(float(np.linalg.norm(array)) for array in expected.values())
+    for name, array in expected.items():
+        if not np.linalg.norm(found[name] - array) <= tolerance * max(float(np.linalg.norm(array)), least):
+            return name
+    return None
