@@ -11,7 +11,7 @@ from .arguments import is_count
 from .errors import OptionError, ProcessError
 from .optional import needs
 
-__all__ = ["JOBS", "carried", "over_jobs", "read_jobs"]
+__all__ = ["JOBS", "carried", "in_order", "over_jobs", "read_jobs"]
 
 #: What `n_jobs` may be, for messages.
 JOBS = "a number of processes, -1 for all cores, or None"
@@ -82,6 +82,18 @@ def over_jobs(
                 "ran out of memory. Call again with fewer n_jobs."
             ) from error
         raise
+
+
+def in_order(function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], n_jobs: int, where: str) -> list[Any]:
+    """Return what `over_jobs` comes to, in the order of the tasks.
+
+    Examples
+    --------
+    >>> in_order(pow, [(2, 3), (3, 2)], 1, "example")
+    [8, 9]
+    """
+    found = dict(over_jobs(function, tasks, n_jobs, where))
+    return [found[place] for place in range(len(tasks))]
 
 
 def carried(thing: Any, where: str) -> bytes:

@@ -197,8 +197,6 @@ def test_options_that_do_not_fit():
         make().fit(X, y, shards=0)
     with pytest.raises(OptionError, match=r"expected group to be a group such as xpnn.distributed.mpi\(\)"):
         make().fit(X, y, shards=2, group="mpi")
-    with pytest.raises(OptionError, match=r"LBFGS takes all rows at once .* shards"):
-        make(optimizer=xpnn.LBFGS()).fit(X, y, shards=2)
     with pytest.warns(RuntimeWarning, match="steps are not recorded: batches are cut into shards"):
         make().fit(X, y, shards=2, graph=True, epochs=1, sync_every=2)
 

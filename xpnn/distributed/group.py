@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
+import platform
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +17,11 @@ from .. import errors
 from .._typing import Array
 from ..errors import ProcessError, XpnnError
 
-__all__ = ["Alone", "Group", "ToAll", "agree", "together", "words_of"]
+__all__ = ["GO_ON", "Alone", "Group", "ToAll", "agree", "together", "words_of"]
+
+#: What ends the message of a failure.
+GO_ON = "(All end; go on from the last checkpoint.)"
+_LOG = logging.getLogger("xpnn")
 
 
 class Group(ABC):
@@ -64,6 +71,11 @@ class Group(ABC):
     def allgather_host(self, mine: np.ndarray, everyone: np.ndarray) -> None:
         """Do what `allgather` does with NumPy's arrays, whatever is exchanged else."""
         self.allgather(mine, everyone)
+
+    def announce(self) -> None:
+        """Say in the log which process this is, at the beginning: a launcher's messages have its number alone."""
+        if self.size > 1:
+            _LOG.info("rank %d of %d is process %d on %s", self.rank, self.size, os.getpid(), platform.node())
 
     # -- what is said ---------------------------------------------------------------------------------------
     def share(self, value: Any) -> list[Any]:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import importlib.metadata
-import logging
-import os
-import platform
 import sys
 import time
 from collections.abc import Iterable
@@ -18,11 +15,10 @@ import numpy as np
 from .._typing import Array
 from ..errors import ProcessError
 from ..optional import needs
-from .group import Group, words_of
+from .group import GO_ON, Group, words_of
 
 __all__ = ["MPIGroup", "mpi"]
 
-_LOG = logging.getLogger("xpnn")
 # Tags of the messages that say that a rank has failed, and that its script has ended.
 _ALARM, _ENDED = 7, 8
 # Looks for what has come: so many at once, so many that let others run, and then some that sleep between.
@@ -77,7 +73,7 @@ class MPIGroup(Group):
         if self.size > 1:
             self._alarms = comm.Dup()
             atexit.register(self._end)
-            _LOG.info("rank %d of %d is process %d on %s", self.rank, self.size, os.getpid(), platform.node())
+            self.announce()
 
     def sendrecv(self, send: Array, to: int, receive: Array, source: int) -> None:
         came = self.comm.Irecv(receive, source)
@@ -123,10 +119,8 @@ class MPIGroup(Group):
             text = np.zeros(status.Get_count(self._mpi.BYTE), np.uint8)
             self._alarms.Recv([text, self._mpi.BYTE], status.Get_source(), _ALARM)
             self._failed = self._failed or []
-            raise ProcessError(
-                f"MPI: rank {status.Get_source()} of {self.size} has failed: {text.tobytes().decode(errors='replace')} "
-                "(All end; go on from the last checkpoint.)"
-            )
+            reason = text.tobytes().decode(errors="replace")
+            raise ProcessError(f"MPI: rank {status.Get_source()} of {self.size} has failed: {reason} {GO_ON}")
 
     def fail(self, reason: str) -> None:
         if self._failed is not None or self.size == 1:

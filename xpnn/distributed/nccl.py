@@ -9,7 +9,7 @@ import numpy as np
 from .._typing import Array
 from ..errors import BackendUnavailableError, OptionError, ProcessError
 from ..optional import needs
-from .group import Group
+from .group import GO_ON, Group
 
 __all__ = ["NCCLGroup", "nccl"]
 
@@ -92,14 +92,14 @@ class NCCLGroup(Group):
             self._communicator.recv(*came[:3], source, came[3])
             self._nccl.groupEnd()
         except self._nccl.NcclError as error:
-            raise ProcessError(f"NCCL: expected to hear of rank {source}, got: {error}. {_GO_ON}") from error
+            raise ProcessError(f"NCCL: expected to hear of rank {source}, got: {error}. {GO_ON}") from error
 
     def allgather(self, mine: Array, everyone: Array) -> None:
         address, n, kind, stream = self._of(mine)
         try:
             self._communicator.allGather(address, self._of(everyone)[0], n, kind, stream)
         except self._nccl.NcclError as error:
-            raise ProcessError(f"NCCL: expected to hear of all ranks, got: {error}. {_GO_ON}") from error
+            raise ProcessError(f"NCCL: expected to hear of all ranks, got: {error}. {GO_ON}") from error
 
     def allgather_host(self, mine: np.ndarray, everyone: np.ndarray) -> None:
         self._via.allgather_host(mine, everyone)
@@ -108,6 +108,3 @@ class NCCLGroup(Group):
         """Tell the others, and give up what NCCL waits for."""
         self._via.fail(reason)
         self._communicator.abort()
-
-
-_GO_ON = "All end; go on from the last checkpoint."

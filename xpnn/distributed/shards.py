@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from ..errors import DataError, OptionError
 from ..random import stream
 from .tree import cuts
 
-__all__ = ["ArrayShards", "Part", "ShardedRows", "batch_edges", "shard_order", "shard_steps"]
+__all__ = ["ArrayShards", "Part", "ShardedRows", "shard_order", "shard_steps"]
 
 
 class Part(NamedTuple):
@@ -102,18 +102,6 @@ class ArrayShards(ShardedRows):
     def read(self, number: int) -> Part:
         """Return a shard."""
         return self._parts[number]
-
-
-def batch_edges(n: int, batch_size: int, shards: int) -> Iterator[list[int]]:
-    """Yield, for each batch of `n` rows, where it is cut into shards: shards + 1 edges, counted in all rows.
-
-    Examples
-    --------
-    >>> list(batch_edges(5, 3, 2))
-    [[0, 1, 3], [3, 4, 5]]
-    """
-    for start in range(0, n, batch_size):
-        yield [start + edge for edge in cuts(min(batch_size, n - start), shards)]
 
 
 def shard_steps(lengths: Sequence[int], batch_size: int) -> list[list[int]]:

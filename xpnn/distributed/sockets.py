@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
-import platform
 import secrets
 import selectors
 import socket
@@ -19,18 +17,16 @@ import numpy as np
 
 from .._typing import Array
 from ..errors import OptionError, ProcessError
-from .group import Group
+from .group import GO_ON, Group
 
 __all__ = ["SocketGroup", "join", "listen", "sockets"]
 
-_LOG = logging.getLogger("xpnn")
 # Before each message, its length in bytes; before a reason to fail, this less the length.
 _LENGTH, _FAILED = struct.Struct("<q"), -1
 _GREETING = struct.Struct("<16sq")
 # Seconds: from the first sign of a process to the last; and to look for the reason why one is lost.
 _PATIENCE, _LAST_WORDS = 60.0, 1.0
 _MOST_WORDS = 2000
-_ENDS = "(All end; go on from the last checkpoint.)"
 
 
 def listen(host: str = "") -> socket.socket:
@@ -184,8 +180,7 @@ class SocketGroup(Group):
             connection.setblocking(False)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        if size > 1:
-            _LOG.info("rank %d of %d is process %d on %s", rank, size, os.getpid(), platform.node())
+        self.announce()
 
     def sendrecv(self, send: Array, to: int, receive: Array, source: int) -> None:
         """Send an array to the process `to` while another one comes, in place, from `source`."""
@@ -206,7 +201,7 @@ class SocketGroup(Group):
         """Send pieces while a message comes: neither waits for the other."""
         with self._closing:
             if self._closed:
-                raise ProcessError(f"TCP: rank {self.rank} of {self.size} was told to end. {_ENDS}")
+                raise ProcessError(f"TCP: rank {self.rank} of {self.size} was told to end. {GO_ON}")
             self._using = True
         try:
             self._move(out, to, into, source)
@@ -277,7 +272,7 @@ class SocketGroup(Group):
         reason = "?"
         with contextlib.suppress(OSError):
             reason = _read(connection, length).decode(errors="replace")
-        return ProcessError(f"TCP: rank {who} of {self.size} has failed: {reason} {_ENDS}")
+        return ProcessError(f"TCP: rank {who} of {self.size} has failed: {reason} {GO_ON}")
 
     def _lost(self, who: int, error: Exception | None) -> ProcessError:
         """Return the error for a connection that broke: with the reason, where somebody has told one."""
@@ -290,7 +285,7 @@ class SocketGroup(Group):
                     _read(connection, _LENGTH.size)
                     return self._told(other, _FAILED - length)
         said = "its connection ended" if error is None else str(error)
-        return ProcessError(f"TCP: rank {who} of {self.size} was lost ({said}). {_ENDS}")
+        return ProcessError(f"TCP: rank {who} of {self.size} was lost ({said}). {GO_ON}")
 
     def fail(self, reason: str) -> None:
         """Tell the others that this process cannot go on."""

@@ -27,7 +27,7 @@ from ..errors import DataError, DTypeError, FileFormatError, OptionError
 from ..files import PathLike
 from .group import Alone, Group, together
 from .shards import ArrayShards, Part, ShardedRows
-from .tree import cuts
+from .tree import ranges
 
 __all__ = ["FrameShards", "TableShards", "encoded", "fit_encoder", "fit_target", "npy", "parquet"]
 
@@ -55,6 +55,8 @@ class TableShards(ShardedRows):
         Those to predict them from.
     weight : str or None
         The column of the rows' weights.
+    apart : list of str
+        Targets and weights: what is not a feature.
     """
 
     where = "distributed"
@@ -66,9 +68,9 @@ class TableShards(ShardedRows):
         self.single = isinstance(target, str)
         self.target = [target] if isinstance(target, str) else list(target)
         self.weight = weight
-        apart = [*self.target, *([] if weight is None else [weight])]
-        self.features = [name for name in columns if name not in apart] if features is None else list(features)
-        for name in (*apart, *self.features):
+        self.apart = [*self.target, *([] if weight is None else [weight])]
+        self.features = [name for name in columns if name not in self.apart] if features is None else list(features)
+        for name in (*self.apart, *self.features):
             if name not in columns:
                 raise DataError(
                     f"{self.where}: expected a column named {name!r}, got {quote(columns, 20)}. Give the name of one "
@@ -87,7 +89,7 @@ class TableShards(ShardedRows):
 
     def targets(self, number: int) -> tuple[Any, Any]:
         """Return the targets of a shard as they are, and the weights, if there are any."""
-        frame = self.frame(number, [*self.target, *([] if self.weight is None else [self.weight])])
+        frame = self.frame(number, self.apart)
         found = [read_column(name, frame[name]) for name in self.target]
         weight = None if self.weight is None else np.asarray(read_column(self.weight, frame[self.weight]))
         return found[0] if self.single else np.stack(found, axis=1), weight
@@ -172,7 +174,7 @@ class _ParquetShards(TableShards):
     def __init__(self, files: Sequence[Path], facts: Sequence[tuple[dict[str, str], int]], **options: Any) -> None:
         super().__init__(facts[0][0], **options)
         self.files, self.lengths = list(files), [rows for _, rows in facts]
-        own = [*self.features, *self.target, *([] if self.weight is None else [self.weight])]
+        own = [*self.features, *self.apart]
         known: dict[str, tuple[str, Path]] = {}  # types, and the files that have them
         for file, (columns, rows) in zip(files, facts, strict=True):
             for name in own:
@@ -387,8 +389,7 @@ def fit_encoder(encoder: E, rows: ShardedRows, group: Group | None = None, *, sa
     """
     group = Alone() if group is None else group
     lengths = rows.checked()
-    own = range(*(cuts(len(lengths), group.size)[k] for k in (group.rank, group.rank + 1)))
-    mine = [shard for shard in own if lengths[shard]]
+    mine = [shard for shard in ranges(len(lengths), group.size)[group.rank] if lengths[shard]]
     if isinstance(encoder, TableEncoder):
         if not isinstance(rows, TableShards):
             raise OptionError(
@@ -445,9 +446,8 @@ def fit_target(rows: TableShards, group: Group | None = None) -> ClassTarget:
     """
     group = Alone() if group is None else group
     lengths, labels = rows.checked(), set[Any]()
-    edges = cuts(len(lengths), group.size)
     with together(group):
-        for shard in range(edges[group.rank], edges[group.rank + 1]):
+        for shard in ranges(len(lengths), group.size)[group.rank]:
             if lengths[shard]:
                 y, _ = rows.targets(shard)
                 labels |= set(as_texts(y) if is_text(y) else np.unique(y).tolist())

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import logging
 import os
-import platform
 import time
 from typing import Any
 
@@ -15,11 +13,10 @@ import numpy as np
 from .._typing import Array
 from ..errors import OptionError, ProcessError
 from ..optional import needs
-from .group import Group
+from .group import GO_ON, Group
 
 __all__ = ["TorchGroup", "torch"]
 
-_LOG = logging.getLogger("xpnn")
 # Seconds to wait for what others say of a failure.
 _PATIENCE = 2.0
 
@@ -83,8 +80,7 @@ class TorchGroup(Group):
         self.rank, self.size = rank, size
         self.library = f"PyTorch {library.__version__}"
         self._failed = False
-        if size > 1:
-            _LOG.info("rank %d of %d is process %d on %s", rank, size, os.getpid(), platform.node())
+        self.announce()
 
     def sendrecv(self, send: Array, to: int, receive: Array, source: int) -> None:
         if self.size == 1:
@@ -128,7 +124,6 @@ class TorchGroup(Group):
         """Return the error that names the process that failed, or was lost; and close the connections to all."""
         self._say(f"told/{self.rank}", "yes")
         self._close()
-        ends = "(All end; go on from the last checkpoint.)"
         others = [rank for rank in range(self.size) if rank != self.rank]
         deadline = time.monotonic() + _PATIENCE
         silent = others
@@ -137,7 +132,7 @@ class TorchGroup(Group):
                 for rank in others:
                     if self._store.check([f"failed/{rank}"]):
                         reason = self._store.get(f"failed/{rank}").decode(errors="replace")
-                        return ProcessError(f"gloo: rank {rank} of {self.size} has failed: {reason} {ends}")
+                        return ProcessError(f"gloo: rank {rank} of {self.size} has failed: {reason} {GO_ON}")
                 silent = [rank for rank in silent if not self._store.check([f"told/{rank}"])]
             except Exception:  # the store is gone with its process
                 silent = [0] if self.rank else silent
@@ -145,7 +140,7 @@ class TorchGroup(Group):
             time.sleep(0.02)
         whom = silent or whom
         named = f"rank {' or '.join(map(str, whom))}" if whom else "a rank"
-        return ProcessError(f"gloo: {named} of {self.size} was lost ({error}). {ends}")
+        return ProcessError(f"gloo: {named} of {self.size} was lost ({error}). {GO_ON}")
 
 
 def _writable(array: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from .._typing import Array, Namespace
 from ..errors import OptionError
 from .group import Group
 
-__all__ = ["Node", "Tree", "cuts", "subtrees"]
+__all__ = ["Node", "Tree", "cuts", "ranges", "subtrees"]
 
 #: A subtree, by the range of its shards.
 Node: TypeAlias = tuple[int, int]
@@ -36,6 +36,17 @@ def cuts(n: int, parts: int) -> list[int]:
     [0, 1, 2, 3, 5]
     """
     return [n * k // parts for k in range(parts + 1)]
+
+
+def ranges(n: int, parts: int) -> list[range]:
+    """Return the parts into which `n` things are cut, as equal as can be.
+
+    Examples
+    --------
+    >>> ranges(5, 2)
+    [range(0, 2), range(2, 5)]
+    """
+    return [range(a, b) for a, b in itertools.pairwise(cuts(n, parts))]
 
 
 def subtrees(low: int, high: int, a: int, b: int) -> list[Node]:
@@ -76,8 +87,10 @@ class Tree:
 
     Attributes
     ----------
+    ranks : list of range
+        The shards of each process.
     own : range
-        The shards of this process.
+        Those of this one.
 
     Raises
     ------
@@ -99,9 +112,9 @@ class Tree:
                 f"Try shards={1 << (group.size - 1).bit_length()}: results depend on it, and not on the processes."
             )
         self.shards, self.group = shards, group
-        edges = cuts(shards, group.size)
-        self.own = range(edges[group.rank], edges[group.rank + 1])
-        self._nodes = [subtrees(a, b, 0, shards) for a, b in itertools.pairwise(edges)]
+        self.ranks = ranges(shards, group.size)
+        self.own = self.ranks[group.rank]
+        self._nodes = [subtrees(own.start, own.stop, 0, shards) for own in self.ranks]
         self._most = max(map(len, self._nodes))
         # Whether the tree above the processes is that of recursive halving: a node each, halves of halves.
         self._halves = self._most == 1 and _is_balanced([first for ((first, _),) in self._nodes], 0, shards)

@@ -28,7 +28,7 @@ import secrets
 import socket
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,7 +41,7 @@ from ..data.scaling import gather_moments
 from ..distributed import Alone, Group
 from ..distributed.group import words_of
 from ..distributed.sockets import SocketGroup, join, listen
-from ..distributed.tree import cuts
+from ..distributed.tree import ranges
 from ..errors import DataError, DTypeError, OptionError, ProcessError
 from ..files import PathLike
 from ..frames import is_collection, table_names
@@ -267,7 +267,7 @@ def fit(
     if isinstance(model, Trainer):
         total = model.epoch + count(epochs, _WHERE, "epochs")
         given = read_pieces(client, data, y, target=target, features=features, weight=weight, **encoders)
-        shared = Pieces(given.lengths, [], given.rows, given.table, **encoders)
+        shared = replace(given, pieces=[])
         job: Any = _Job(model, shared, total, options, path, float(checkpoint_seconds), custom)
         work = _Work(carried(job, _WHERE), given.pieces, len(given.lengths), whole=False)
     else:
@@ -339,12 +339,12 @@ def _attempt(client: Any, workers: list[str], work: _Work) -> Any:
         # A process waits for the others: none may begin that still waits for a piece.
         distributed.wait(work.pieces)
     token = secrets.token_hex(16)
-    edges = cuts(work.shards, len(workers))
+    parts = ranges(work.shards, len(workers))
     addresses = [("", 0)] if len(workers) == 1 else _opened(client, token, workers)
     [content] = client.scatter([work.payload], broadcast=True, hash=False)
     ranks = []
     for rank, worker in enumerate(workers):
-        own = range(len(work.pieces)) if work.whole else range(edges[rank], edges[rank + 1])
+        own = range(len(work.pieces)) if work.whole else parts[rank]
         held = {k: work.pieces[k] for k in own} if work.pieces else {}
         at = {"workers": [worker], "allow_other_workers": False, "pure": False, "key": f"xpnn-rank-{rank}-{token}"}
         ranks.append(client.submit(_work, content, token, rank, addresses, held, **at))

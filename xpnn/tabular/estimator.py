@@ -20,7 +20,7 @@ from ..errors import FileFormatError, OptionError, ShapeError
 from ..exports import Exports
 from ..files import PathLike
 from ..inspection import Importance, permutation_importance
-from ..jobs import over_jobs, read_jobs
+from ..jobs import in_order, read_jobs
 from ..metrics import get_score
 from ..predictor import MODEL, Predictor, load_predictor
 from ..schema import ANY, expect
@@ -386,13 +386,13 @@ class TabularModel(Exports, Parameters):
             if hasattr(self.random_state, "bit_generator") or hasattr(self.random_state, "randint"):
                 given["random_state"] = seed_of(self.random_state, where)  # each process would have a copy of it
             tasks.append((type(self)(**given), table, targets, weight, train, test))
-        found: dict[int, Any] = dict(over_jobs(type(self).judged, tasks, read_jobs(n_jobs, where), where))
+        found = in_order(type(self).judged, tasks, read_jobs(n_jobs, where), where)
         fold = np.full(columns.size, -1, dtype=np.int64)
         answers = []
         for k, (_, test) in enumerate(parts):
             answers.append((test, *found[k][1:]))
             fold[test] = k
-        return _gathered([found[k][0] for k in range(len(parts))], answers, fold, probable=self._kind == "classifier")
+        return _gathered([scores for scores, *_ in found], answers, fold, probable=self._kind == "classifier")
 
     def judged(
         self, table: Any, targets: npt.NDArray[Any], weight: npt.NDArray[Any] | None, train: Indices, test: Indices

@@ -17,7 +17,7 @@ from ..data.encoder import TableEncoder
 from ..distributed import Alone, Group
 from ..distributed.group import ToAll
 from ..errors import DivergenceError, OptionError, XpnnError
-from ..jobs import over_jobs, read_jobs
+from ..jobs import in_order, read_jobs
 from ..losses import Loss
 from ..model import Sequential
 from ..random import stream
@@ -370,8 +370,7 @@ class _Fit(NamedTuple):
         """Train all networks in other processes."""
         on_disk = isinstance(self.data.X, np.memmap)
         tasks = [(self, on_disk, k, plan) for k, plan in enumerate(plans)]
-        found: dict[int, Any] = dict(over_jobs(_member, tasks, jobs, "fit"))
-        return [found[k] for k in range(len(plans))]
+        return in_order(_member, tasks, jobs, "fit")
 
     def _trainer(self, seed: int, callbacks: Sequence[Callback]) -> Trainer:
         net = make_network(

@@ -140,8 +140,9 @@ class _Run(NamedTuple):
         """Return the loss of one who does not look at the inputs, as far as it is known; else that of the start."""
         if self.score == "r2" and self.train < 1:
             return self.loss[-1] / (1 - self.train)
-        known = self.score == "accuracy" and look is not None
-        return math.log(max(look.n_out, 2)) if known and look is not None else abs(self.loss[0])
+        if self.score == "accuracy" and look is not None:
+            return math.log(max(look.n_out, 2))
+        return abs(self.loss[0])
 
 
 #: Curves are judged from so many epochs on.

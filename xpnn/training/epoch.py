@@ -14,7 +14,7 @@ from ..backend import to_numpy
 from ..random import StepKey
 from .callbacks import Callback
 from .feed import Batch, Feed, Indices
-from .portions import Rows
+from .portions import Portion, Rows
 from .position import At, Position
 from .signals import DeferredSignals
 from .state import TrainState
@@ -75,6 +75,16 @@ class Epoch(NamedTuple):
     def batches(self, first: int = 0) -> Iterator[Batch]:
         """Yield (x, y, weight) of each batch, from number `first` on."""
         return self.feed.batches(self.order, self.table.batch_size, first)
+
+    def portions(self) -> Iterator[tuple[Step, list[Portion]]]:
+        """Yield the steps that are to be made, each with what falls to this process; none where batches are whole."""
+        if self.rows is not None:
+            yield from zip(self.table.steps(self.first), self.rows.steps(self.first), strict=True)
+
+    @property
+    def shard_weights(self) -> np.ndarray:
+        """The total weight of each shard in each step, of shape (steps, shards); no shards where batches are whole."""
+        return np.zeros((len(self.table), 0)) if self.rows is None else self.rows.weights
 
     def run(self, first: int = 0) -> None:
         """Make the steps from number `first` on, one by one."""

@@ -57,10 +57,11 @@ class Objective:
         self._tally = Tally(self.training, len(self._shares)) if self.training.metrics else None
 
     def _slices(self) -> Iterable[Batch]:
-        if len(self._shares) > 1:
-            return self.rows.batches(None, self.batch_size)
-        self._only = self._only or list(self.rows.batches(None, self.batch_size))
-        return self._only
+        if len(self._shares) == 1:
+            self._only = self._only or list(self.rows.batches(None, self.batch_size))
+            return self._only
+        slices: Iterable[Batch] = self.rows.batches(None, self.batch_size)
+        return slices
 
     def columns(self) -> dict[str, Any]:
         """Return loss, metrics and penalty of the last evaluation as columns of the history."""

@@ -56,10 +56,7 @@ class LocalSteps:
 
     def _periods(self, epoch: Epoch) -> Iterator[Period]:
         """Yield the steps up to the next meeting, with the portions of this process."""
-        if epoch.rows is None:
-            return
-        pairs = zip(epoch.table.steps(epoch.first), epoch.rows.steps(epoch.first), strict=True)
-        most = self.every - epoch.first % self.every
+        pairs, most = epoch.portions(), self.every - epoch.first % self.every
         while period := list(itertools.islice(pairs, most)):
             yield period
             most = self.every
@@ -78,7 +75,7 @@ class LocalSteps:
         before, t, made = [backend.copy(array, dtype=array.dtype) for array in moved], optimizer.t, training.step
         steps, scratch = [step for step, _ in period], Tally(training, len(period))
         layout = Layout([*moved, scratch.tables[0][:1, ...], *scratch.tables])
-        weights = [] if epoch.rows is None else epoch.rows.weights[steps[0].slot : steps[-1].slot + 1].tolist()
+        weights = epoch.shard_weights[steps[0].slot : steps[-1].slot + 1].tolist()
         whole = sum(map(sum, weights))
 
         def leaf(shard: int) -> Array:

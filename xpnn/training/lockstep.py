@@ -44,6 +44,7 @@ class Lockstep:
         self._parts: dict[int, Array] = {}  # what each waiting shard gives to the next sum
         self._total: Array = None
         self._failed = False
+        self._turn: _Turn | None = None  # the shard that runs
 
     def run(self, works: Mapping[int, Callable[[], None]], shares: Mapping[int, float]) -> None:
         """Call the passes of each shard, by its number; `shares` are the shards' shares of the batch's weight."""
@@ -51,10 +52,11 @@ class Lockstep:
             self._idle()
             return
         turns = {shard: _Turn(self, work, shard, shares[shard]) for shard, work in works.items()}
-        with self._sharing(turns):
+        with self._sharing():
             try:
                 while running := [turn for turn in turns.values() if not turn.ended]:
                     for turn in running:
+                        self._turn = turn
                         turn.go()
                     if self._parts:
                         self._total, self._parts = self._sum(self._parts), {}
@@ -62,14 +64,13 @@ class Lockstep:
                 self._failed = True
                 for turn in turns.values():
                     turn.leave()
-                self._failed, self._parts = False, {}
+                self._failed, self._parts, self._turn = False, {}, None
 
     @contextmanager
-    def _sharing(self, turns: Mapping[int, _Turn]) -> Iterator[None]:
-        """Let the layers ask the shard whose turn it is."""
-        current = _Current(turns)
+    def _sharing(self) -> Iterator[None]:
+        """Let the layers ask for sums, for the shard that runs."""
         for layer in self._layers:
-            layer.share(current)
+            layer.share(self)
         try:
             yield
         finally:
@@ -96,6 +97,20 @@ class Lockstep:
         return backend.xp.reshape(summed(backend, tree, leaf, like), shape)
 
     # What the threads of the shards call.
+    def total(self, part: Array) -> Array:
+        """Return the sum of what all shards give."""
+        return self._running.total(part)
+
+    def mean(self, part: Array) -> Array:
+        """Return the sum of gradients, scaled as the running shard's are."""
+        return self._running.mean(part)
+
+    @property
+    def _running(self) -> _Turn:
+        if self._turn is None:
+            raise RuntimeError("sums are asked for within run alone")
+        return self._turn
+
     @property
     def backend(self) -> Backend:
         """The network's backend."""
@@ -180,21 +195,3 @@ class _Turn:
         for array, own in zip(shared, kept, strict=True):
             array[...] = own
         return self._lockstep.taken()
-
-
-class _Current:
-    """The sums that layers ask for, answered by the shard that runs."""
-
-    def __init__(self, turns: Mapping[int, _Turn]) -> None:
-        self._turns = {f"xpnn-shard-{shard}": turn for shard, turn in turns.items()}
-
-    def _turn(self) -> _Turn:
-        return self._turns[threading.current_thread().name]
-
-    def total(self, part: Array) -> Array:
-        """Return the sum of what all shards give."""
-        return self._turn().total(part)
-
-    def mean(self, part: Array) -> Array:
-        """Return the sum of gradients, scaled as the running shard's are."""
-        return self._turn().mean(part)

@@ -10,7 +10,7 @@ import numpy as np
 
 from .._typing import Array
 from ..distributed.shards import shard_order, shard_steps
-from ..distributed.tree import Tree, cuts
+from ..distributed.tree import Tree, ranges
 from .feed import Batch, Feed, Indices
 from .step import Step
 
@@ -59,17 +59,16 @@ class CutRows:
         counts = np.diff(edges)
         # Where each portion begins among the rows that are this process's own.
         places = np.concatenate([[0], np.cumsum(counts)]).tolist()
-        order = self._order
+        order, numbers, own = self._order, self._numbers, self._tree.own
         if self._tree.group.size > 1 or first:
-            order = _of_ranges(edges[:, 0], edges[:, -1])
-            order = order if self._order is None else self._order[order]
-        batches = self._feed.cut(order, places)
-        numbers, own = self._numbers, self._tree.own
+            mine = _of_ranges(edges[:, 0], edges[:, -1])
+            order = mine if order is None else order[mine]
+            if numbers is not None:
+                numbers = numbers[backend.asarray(mine, dtype=backend.index_dtype)]
         if numbers is None:
             rows = np.arange(places[-1]) if order is None else order
             numbers = backend.asarray(rows.astype(np.int32), dtype=backend.xp.int32)
-        elif self._tree.group.size > 1 or first:
-            numbers = numbers[backend.asarray(_of_ranges(edges[:, 0], edges[:, -1]), dtype=backend.index_dtype)]
+        batches = self._feed.cut(order, places)
         for step, row in enumerate(counts.tolist()):
             found = []
             for k, n in enumerate(row):
@@ -116,8 +115,7 @@ class ShardFeeds:
             self.feeds[s].weights_between(orders[s], np.asarray(edges[s])) if s in self.feeds else np.zeros(counts[s])
             for s in tree.own
         ]
-        ranks = [range(a, b) for a, b in itertools.pairwise(cuts(tree.shards, tree.group.size))]
-        every = tree.gather(np.concatenate([*mine, np.zeros(0)]), [sum(counts[s] for s in own) for own in ranks])
+        every = tree.gather(np.concatenate([*mine, np.zeros(0)]), [sum(counts[s] for s in own) for own in tree.ranks])
         return np.split(every, np.cumsum(counts)[:-1])
 
 
@@ -164,20 +162,15 @@ def slices_of(feed: Feed | ShardFeeds, size: int, tree: Tree | None) -> Slices:
     if isinstance(feed, ShardFeeds):
         edges = [[*range(0, n, size), n] for n in feed.lengths]
         totals = feed.weights_of(edges, dict.fromkeys(feed.feeds))
-        ranks = [range(a, b) for a, b in itertools.pairwise(cuts(feed.tree.shards, feed.tree.group.size))]
-        return Slices(
-            np.concatenate(totals), [sum(len(totals[s]) for s in own) for own in ranks], feed.batches(None, size)
-        )
+        counts = [sum(len(totals[s]) for s in own) for own in feed.tree.ranks]
+        return Slices(np.concatenate(totals), counts, feed.batches(None, size))
     weights = feed.batch_weights(None, size)
     if tree is None or tree.group.size == 1:
         return Slices(weights, [len(weights)], feed.batches(None, size))
-    own = cuts(len(weights), tree.group.size)
-    first, last = own[tree.group.rank], own[tree.group.rank + 1]
-    return Slices(
-        weights,
-        np.diff(own).tolist(),
-        itertools.islice(feed.batches(None, size, first), last - first) if last > first else iter(()),
-    )
+    parts = ranges(len(weights), tree.group.size)
+    own = parts[tree.group.rank]
+    batches = itertools.islice(feed.batches(None, size, own.start), len(own)) if own else iter(())
+    return Slices(weights, [len(part) for part in parts], batches)
 
 
 def shard_slices(feed: Feed | ShardFeeds, size: int, tree: Tree) -> tuple[list[list[int]], list[np.ndarray]]:
@@ -189,5 +182,5 @@ def shard_slices(feed: Feed | ShardFeeds, size: int, tree: Tree) -> tuple[list[l
     if isinstance(feed, ShardFeeds):
         edges = [[*range(0, n, size), n] for n in feed.lengths]
         return edges, feed.weights_of(edges, dict.fromkeys(feed.feeds))
-    edges = [[*range(a, b, size), b] for a, b in itertools.pairwise(cuts(len(feed), tree.shards))]
+    edges = [[*range(own.start, own.stop, size), own.stop] for own in ranges(len(feed), tree.shards)]
     return edges, [feed.weights_between(None, np.asarray(own)) for own in edges]

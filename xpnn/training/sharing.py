@@ -277,20 +277,15 @@ class ShardedSteps:
 
     def run(self, epoch: Epoch) -> int:
         """Make all steps, and return how many there are."""
-        if epoch.rows is not None:
-            steps = epoch.table.steps(epoch.first)
-            for step, portions in zip(steps, epoch.rows.steps(epoch.first), strict=True):
-                self.make(epoch, step, portions)
-                epoch.made(step.slot + 1)
+        for step, portions in epoch.portions():
+            self.make(epoch, step, portions)
+            epoch.made(step.slot + 1)
         return len(epoch.table)
 
     def pieces(self, epoch: Epoch) -> Iterator[Pieces]:
         """Yield the steps of an epoch, to be looked at one by one; see `explain`."""
-        if epoch.rows is None:
-            return
-        steps = epoch.table.steps(epoch.first)
-        for step, portions in zip(steps, epoch.rows.steps(epoch.first), strict=True):
-            weights = epoch.rows.weights[step.slot].tolist()
+        for step, portions in epoch.portions():
+            weights = epoch.shard_weights[step.slot].tolist()
             own = [(p.x, p.y, p.weight, of_shard(step, p, weights[p.shard])) for p in portions if weights[p.shard]]
             yield step, own, functools.partial(self.make, epoch, step, portions)
 
@@ -370,10 +365,9 @@ class _Work:
         self.layout = Layout(self._parts)
         #: The running moments before a step, from which those of each shard begin.
         self.before = epoch.training.net.backend.copy(store.buffers)
-        weights = np.zeros((0, 0)) if epoch.rows is None else epoch.rows.weights
-        self.weights: list[list[float]] = weights.tolist()
+        self.weights: list[list[float]] = epoch.shard_weights.tolist()
         if traces is not None:
-            traces.begin(epoch, self.layout, weights)
+            traces.begin(epoch, self.layout, epoch.shard_weights)
 
     def fill(self, step: Step, portion: Portion, weight: float, vector: Array) -> None:
         """Fill the vector of a shard: its share of gradients, of changes of buffers, of the loss, and its sums."""
