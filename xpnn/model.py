@@ -184,6 +184,7 @@ class Sequential(Exports, Recordable):
         self._first_trained = trained[0] if trained else len(self.layers)
         self.takes_integers = self.layers[0].takes_integers
         self._takes_shared_rows = self.layers[0].takes_shared_rows()
+        self._takes_categories = self.layers[0].takes_categories
         self._widest = max(self.n_in, *(layer.n_out for layer in leaves))
 
     def bind(self, store: ParamStore) -> None:
@@ -305,8 +306,10 @@ class Sequential(Exports, Recordable):
         """
         fitting = max(_SLICE_ELEMENTS // self._widest, 1)
         rows = fitting if batch_size is None else count(batch_size, "predict", "batch_size")
-        x = as_real(x, "predict", "X", lazy=True) if self.backend.name == "numpy" or not self.backend.owns(x) else x
-        if self.layers[0].takes_categories:
+        own = self.backend.name == "numpy" and type(x) is np.ndarray and x.dtype == self.backend.dtype
+        if not own and (self.backend.name == "numpy" or not self.backend.owns(x)):
+            x = as_real(x, "predict", "X", lazy=True)
+        if self._takes_categories:
             self.check_categories(x)
         n = x.shape[-2] if len(x.shape) >= 2 else 1
         if n <= rows:
