@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from places import PROJECT
@@ -14,11 +15,15 @@ from xpnn.training.look import Look
 FILE, PAGE = PROJECT / "tests" / "files" / "runs.json", PROJECT / "docs" / "diagnosis.md"
 
 
+#: One run of each kind was looked at while `diagnose` was mended, one kept aside, and a third made after that.
+PARTS = ("seen", "aside", "third")
+
+
 class Recorded(NamedTuple):
     """A run, what must be found in it, what may be, and what is."""
 
     condition: str
-    aside: bool
+    part: str
     must: frozenset[str]
     may: frozenset[str]
     epochs: int
@@ -37,9 +42,9 @@ class Recorded(NamedTuple):
         return self.found - self.must - self.may
 
 
-def load() -> list[Recorded]:
-    """Return the runs that are kept, diagnosed now."""
-    return [recorded(kept) for kept in json.loads(FILE.read_text(encoding="utf-8"))]
+def load(parts: Sequence[str] = PARTS[:2]) -> list[Recorded]:
+    """Return the runs of some parts that are kept, diagnosed now."""
+    return [recorded(kept) for kept in json.loads(FILE.read_text(encoding="utf-8")) if kept["part"] in parts]
 
 
 def recorded(kept: dict[str, Any]) -> Recorded:
@@ -49,12 +54,12 @@ def recorded(kept: dict[str, Any]) -> Recorded:
     history.restored = kept["restored"]
     look = Look(**kept["look"])
     must, may = frozenset(kept["must"]), frozenset(kept["may"])
-    return Recorded(kept["condition"], kept["aside"], must, may, len(history), judge(history, look))
+    return Recorded(kept["condition"], kept["part"], must, may, len(history), judge(history, look))
 
 
 #: What was right of the runs looked at, and of those kept aside, before anything was mended; and of the latter when
 #: they were looked at for the first time.
-BEFORE, FIRST = {False: 36, True: 32}, 38
+BEFORE, FIRST = {"seen": 36, "aside": 32}, 38
 
 _HEAD = """# What `diagnose` finds
 
@@ -111,12 +116,12 @@ def render(runs: list[Recorded]) -> str:
     """Return the page of the runs."""
     pairs = list(zip(runs[::2], runs[1::2], strict=True))
     text = _HEAD.format(runs=len(runs), kinds=len(pairs))
-    for aside, name in ((False, "looked at"), (True, "kept aside")):
-        own = [run for run in runs if run.aside is aside]
+    for part, name in (("seen", "looked at"), ("aside", "kept aside")):
+        own = [run for run in runs if run.part == part]
         right = sum(not run.missed and not run.false for run in own)
-        first = FIRST if aside else ""
+        first = FIRST if part == "aside" else ""
         wrong = f"{sum(bool(run.false) for run in own)} | {sum(bool(run.missed) for run in own)}"
-        text += f"| {name} | {len(own)} | {BEFORE[aside]} | {first} | {right} | {wrong} |\n"
+        text += f"| {name} | {len(own)} | {BEFORE[part]} | {first} | {right} | {wrong} |\n"
     text += _BETWEEN.format(first=FIRST, aside=len(pairs))
     for seen, aside in pairs:
         must, may = (", ".join(sorted(names)) or "nothing" for names in (seen.must, seen.may))
