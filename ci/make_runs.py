@@ -362,7 +362,7 @@ KINDS = [
          lambda: classes(flipped(table("wine", 120), 0.2), [8], sgd(10.0), epochs=40, batch=120, activation="tanh",
                          seed=1),
          lambda: classes(flipped(table("iris", 100, seed=1), 0.2), [], sgd(8.0), epochs=40, batch=100)),
-    Kind("a rate too large: to and fro, regression", ("oscillating",), ("useless",),
+    Kind("a rate too large: to and fro, regression", ("oscillating",), ("useless", "saturated units"),
          lambda: numbers(scaled(waves()), [16], adam(2.0), epochs=30, activation="tanh"),
          lambda: numbers(scaled(table("diabetes", 300)), [16], adam(0.5), epochs=40, activation="tanh"),
          lambda: numbers(scaled(friedman(300, seed=6)), [16], adam(1.0), epochs=40, activation="tanh")),
