@@ -185,6 +185,7 @@ class Sequential(Exports, Recordable):
         self._first_trained = trained[0] if trained else len(self.layers)
         self.takes_integers = self.layers[0].takes_integers
         self._takes_shared_rows = self.layers[0].takes_shared_rows()
+        self._takes_categories = self.layers[0].takes_categories
         self._widest = max(self.n_in, *(layer.n_out for layer in leaves))
 
     def bind(self, store: ParamStore) -> None:
@@ -311,8 +312,10 @@ class Sequential(Exports, Recordable):
             found = packed_outputs(self.layers, x, self.backend)
             if found is not None:
                 return like(found, x)
-        x = as_real(x, "predict", "X", lazy=True) if self.backend.name == "numpy" or not self.backend.owns(x) else x
-        if self.layers[0].takes_categories:
+        own = self.backend.name == "numpy" and type(x) is np.ndarray and x.dtype == self.backend.dtype
+        if not own and (self.backend.name == "numpy" or not self.backend.owns(x)):
+            x = as_real(x, "predict", "X", lazy=True)
+        if self._takes_categories:
             self.check_categories(x)
         n = x.shape[-2] if len(x.shape) >= 2 else 1
         if n <= rows:

@@ -47,6 +47,7 @@ _INTERVALS = "intervals/"
 _LATER = {"temperature": (None, at_least(1e-6, float)), "threshold": (None, at_least(0, float))}
 #: Numbers in an array from which on its rows are scaled in slices: more than `Sequential.predict` takes at once.
 _LARGE = 1 << 22
+_FEW = 64  # rows in lists that are worth a look whether they are plain numbers
 _LEAST = 1e-30  # of a probability before its logarithm is taken
 
 
@@ -90,9 +91,25 @@ class Predictor(Exports):
         Of a large table the rows stay packed, see `TableEncoder.encode`.
         """
         if isinstance(self.encoder, TableEncoder):
-            return self.encoder.encode(self.columns(raw))
+            few = self.few_rows(raw)
+            return self.encoder.encode(self.columns(raw)) if few is None else few
         X = self._matrix(raw)
         return X if self.encoder is None else np.asarray(self.encoder.transform(X))
+
+    def few_rows(self, raw: Any) -> np.ndarray | None:
+        """Encode a few rows of a table at once (see `xpnn.data.row_encoder`); None where they ask for a closer look.
+
+        They are plain numbers by place, where the training had an array; else a dict of lists or arrays by name.
+        """
+        names = self.info.get("features")
+        few = self.encoder.few_rows(names) if names and isinstance(self.encoder, TableEncoder) else None
+        if few is None:
+            return None
+        if not self.info.get("by_position"):
+            return few.by_name(raw) if type(raw) is dict else None
+        if type(raw) is list and len(raw) <= _FEW and all(type(row) is list for row in raw):
+            raw = np.asarray(raw) if len(set(map(len, raw))) == 1 else raw
+        return few.by_place(raw) if few.takes(raw) else None
 
     def _matrix(self, raw: Any) -> np.ndarray:
         """Return rows as an array of two axes, not scaled yet."""
@@ -157,18 +174,19 @@ class Predictor(Exports):
         """Return what the loss's link makes of the outputs, (n, n_out), on the host; of replicas the mean."""
         encoder = self.encoder
         if isinstance(encoder, TableEncoder) or encoder is None:
-            return self._linked(self.inputs(raw))
+            return self.linked(self.inputs(raw))
         X = self._matrix(raw)
-        return self._linked(_ScaledRows(encoder, X) if X.size > _LARGE else np.asarray(encoder.transform(X)))
+        return self.linked(_ScaledRows(encoder, X) if X.size > _LARGE else np.asarray(encoder.transform(X)))
 
-    def _linked(self, X: np.ndarray | EncodedRows | _ScaledRows) -> np.ndarray:
+    def linked(self, X: np.ndarray | EncodedRows | _ScaledRows) -> np.ndarray:
         """Return what `predict_proba` does, for encoded rows."""
         return self.link(self.net.predict(X))
 
     def link(self, outputs: Any) -> np.ndarray:
         """Turn raw outputs (n, n_out), or (K, n, n_out) of replicas, into what `predict_proba` returns, on the host."""
         out = to_numpy(self.loss.link(outputs))
-        out = out.mean(axis=0) if out.ndim == 3 else out
+        if out.ndim == 3:
+            out = np.add.reduce(out, axis=0) / len(out)
         if self.temperature is None or not isinstance(self.target, ClassTarget):
             return out
         logs = np.log(np.maximum(out.astype(np.float64), _LEAST)) / self.temperature
@@ -199,7 +217,7 @@ class Predictor(Exports):
             )
         X = self.inputs(raw)
         half = self.intervals.half_widths(X, coverage) * np.reshape(self.target.std, (1, -1))
-        values = self.decode(self._linked(X))
+        values = self.decode(self.linked(X))
         half = half.reshape(values.shape)
         return np.stack([values - half, values + half], axis=-1)
 

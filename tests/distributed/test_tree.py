@@ -105,3 +105,20 @@ def test_a_group_alone_copies():
     group.allgather(out, every)
     group.fail("nobody hears it")
     assert every.tolist() == [[1.0, 1.0]]
+
+
+@pytest.mark.parametrize(("size", "short"), [(2, 0), (2, 1 << 16), (3, 0), (3, 1 << 16), (4, 0)])
+def test_what_comes_lies_in_the_same_memory_each_time(size, short, monkeypatch):
+    """The sum is written over the first of a process's own vectors: a step keeps no memory for the next."""
+    monkeypatch.setattr(tree, "_SHORT", short)
+
+    def work(group):
+        made = Tree(6, group)
+        for _ in range(3):
+            nodes = made.nodes(lambda shard: np.full(5, float(shard)))
+            first, kept = nodes[0], len(made._kept)
+            assert made.exchange(np, nodes) is first
+            assert first.tolist() == [15.0] * 5
+        return kept == len(made._kept)
+
+    assert agreed(size, work)

@@ -182,18 +182,23 @@ class RawModule:
     order = "forward"
     launched: list[str] = []  # noqa: RUF012, emptied by the fixture
 
-    def __init__(self, *, code, options, enable_cooperative_groups=False):
-        assert code == (persistent.source() if enable_cooperative_groups else SOURCE.read_text(encoding="utf-8"))
+    def __init__(self, *, code, options):
+        assert code in (SOURCE.read_text(encoding="utf-8"), persistent.source())
         assert "--fmad=false" in options
 
     def get_function(self, name):
-        def launch(grid, block, args):
+        def kernel(grid, block, args, *, enable_cooperative_groups=False):
+            assert enable_cooperative_groups == (name == TOGETHER), f"{name}: blocks at once, or not"
             self.launched.append(name)
             library = self.together() if name == TOGETHER else self.compiled
             problem = run(library, name, grid, block, args, self.order, alone=name in ALONE)
             assert not problem, f"{name}: {problem}"
             assert all(intact(a) for a in args), f"{name} wrote beside an array"
 
+        def launch(grid, block, args):
+            kernel(grid, block, args)
+
+        launch.kernel = kernel
         return launch
 
 

@@ -106,3 +106,22 @@ def test_predictions_of_very_many_rows_are_the_dense_ones_to_rounding(rows, monk
     assert (found != dense).any()  # or this compared nothing
     plain = trainer_of(rows, compiled=False).net
     assert plain.predict(rows).tobytes() == plain.predict(np.asarray(rows)).tobytes()
+
+
+def test_steps_on_packed_rows_are_traced(rows, caplog):
+    trainer = trainer_of(rows)
+    with caplog.at_level("DEBUG", logger="xpnn"):
+        fit(trainer, rows, epochs=3)
+    assert "each step is made in Python" not in caplog.text
+    watched = trainer_of(rows, callbacks=[Widths(np.asarray(rows)[:5])])
+    fit(watched, rows, epochs=3)
+    assert fit(trainer_of(rows), rows, epochs=3)["loss"] == watched.history["loss"] == trainer.history["loss"]
+
+
+@pytest.mark.parametrize("wrong", [-1.0, 8.0])
+def test_rows_with_codes_that_are_none_are_encoded(rows, wrong):
+    packed = rows.packed.copy()
+    packed[7, rows.code.starts[1]] = wrong
+    odd = type(rows)(packed, rows.code)
+    a, b = trainer_of(rows), trainer_of(rows)
+    assert fit(a, odd)["loss"] == fit(b, np.asarray(odd))["loss"]

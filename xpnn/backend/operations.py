@@ -48,8 +48,8 @@ class Options(NamedTuple):
 def options_of(ops: Ops) -> Options:
     """Return the options that make operations like these."""
     kind: Literal["fast", "portable"] = "portable" if ops.name == "portable" else "fast"
-    of_cupy = (bool(getattr(ops, name, False)) for name in ("tf32", "persistent"))
-    return Options(kind, *of_cupy, getattr(ops, "setting", "auto"))
+    tf32, persistent = (bool(getattr(ops, name, False)) for name in ("tf32", "persistent"))
+    return Options(kind, tf32, persistent, getattr(ops, "setting", "auto"))
 
 
 def make_ops(name: str, xp: Namespace, device: Device, dtype: str, options: Options) -> Ops:

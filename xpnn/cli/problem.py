@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -24,6 +25,9 @@ from .recipe import check_task
 from .sources import Source, names, open_source
 
 __all__ = ["Problem", "Scored", "check_test_file", "findings_in", "open_data", "read_problem", "told_findings"]
+
+# Rows of a table that are looked over before training: of more, so many drawn at random.
+_LOOKED_AT = 300_000
 
 
 class Problem(NamedTuple):
@@ -103,11 +107,21 @@ def open_data(settings: argparse.Namespace, note: Callable[..., None]) -> tuple[
     return source, task
 
 
-def findings_in(settings: argparse.Namespace, source: Source, tested: np.ndarray) -> Audit | None:
-    """Look a table over; None of arrays.  This takes memory: do it before rows are encoded."""
+def findings_in(
+    settings: argparse.Namespace, source: Source, tested: np.ndarray, note: Callable[..., None]
+) -> Audit | None:
+    """Look a table over, of a very large one some rows; None of arrays.  This takes memory: do it before encoding."""
     if source.table is None:
         return None
-    return look_over(settings, source.table, source.test_table, held_out=tested)
+    table, test, n = source.table, source.test_table, source.table.n_rows
+    some = some_rows(n, _LOOKED_AT, stream(settings.seed, "audit"))
+    if len(some) < n:
+        table, tested = table.take(some), np.flatnonzero(np.isin(some, tested))
+        asked = f"xpnn check {shlex.quote(settings.source)}"
+        note(f"{len(some):,} of {n:,} rows, drawn at random, are looked over; {asked} looks at all of them")
+    if test is not None and test.n_rows > _LOOKED_AT:
+        test = test.take(some_rows(test.n_rows, _LOOKED_AT, stream(settings.seed, "audit of the test file")))
+    return look_over(settings, table, test, held_out=tested)
 
 
 def told_findings(
@@ -139,7 +153,7 @@ def read_problem(settings: argparse.Namespace, note: Callable[..., None]) -> Pro
             parts = source.split(None, *sizes)
             target = NumberTarget().fit(source.y[parts["train"]], spelling=source.spelling)
             y = target.encode(source.y)
-        found = findings_in(settings, source, parts["test"])
+        found = findings_in(settings, source, parts["test"], note)
         encoder = fit_encoder(source, parts["train"], settings)
         note(*getattr(encoder, "notes", []), *check_test_file(source, encoder, target))
     findings = told_findings(found, encoder, target, note)

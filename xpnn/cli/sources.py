@@ -248,12 +248,8 @@ def without_gaps(table: Table, target: str, path: str, notes: list[str]) -> Tabl
     notes.append(f"{path}: {int((~there).sum()):,} of {table.n_rows:,} rows have no {target} and are left out")
     if not there.any():
         raise DataError(f"--target {target}: expected a value in some row of {path}, got none. Name another column.")
-    return replace(
-        table,
-        columns={name: table.columns[name][there] for name in table.names},
-        cells={name: cells[there] for name, cells in table.cells.items()},
-        gaps={name: gaps for name, gaps in table.gaps.items() if name != target},
-    )
+    gaps = {name: gaps for name, gaps in table.gaps.items() if name != target}
+    return replace(table.take(np.flatnonzero(there)), gaps=gaps)
 
 
 def open_source(args: argparse.Namespace) -> Source:

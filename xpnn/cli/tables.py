@@ -89,7 +89,7 @@ def read_table_problem(settings: argparse.Namespace, note: Callable[..., None]) 
             source.y = source.labels
             labels = ClassTarget(strip=settings.strip_target or "").fit(source.y).encode(source.y)
         parts = source.split(labels, settings.test_size, 0.0, settings.seed)
-        found, learned_from = findings_in(settings, source, parts["test"]), parts["train"]
+        found, learned_from = findings_in(settings, source, parts["test"], note), parts["train"]
         rows = _rows(settings, source, learned_from)
         y = source.y[learned_from]
         numeric = [name for name in names(settings.numeric, source.raw) if name != source.target_name]

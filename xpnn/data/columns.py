@@ -136,7 +136,7 @@ def bounded(name: str, numbers: Floats) -> Floats:
 
 def _within(numbers: Floats) -> bool:
     """Whether the numbers that are there, if there are any, are not too large."""
-    return bool(-LARGEST <= np.fmin.reduce(numbers) and np.fmax.reduce(numbers) <= LARGEST)
+    return bool(np.fmin.reduce(numbers) >= -LARGEST and np.fmax.reduce(numbers) <= LARGEST)
 
 
 def fast_numbers(array: npt.NDArray[Any] | Written) -> Floats | None:

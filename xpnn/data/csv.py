@@ -6,7 +6,7 @@ import contextlib
 import difflib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -101,6 +101,17 @@ class Table:
     def _kept(self, name: str) -> npt.NDArray[Any] | Written:
         """Return the cells of a column in the form in which they are kept."""
         return self.cells.kept(name) if isinstance(self.cells, Columns) else self.cells[name]
+
+    def take(self, rows: npt.NDArray[np.integer]) -> Table:
+        """Return the table with some rows alone, which rise."""
+
+        def some(columns: Mapping[str, npt.NDArray[Any]]) -> Columns:
+            kept = columns.kept if isinstance(columns, Columns) else columns.__getitem__
+            return Columns(
+                {name: c.take(rows) if isinstance(c := kept(name), Written) else c[rows] for name in columns}
+            )
+
+        return replace(self, columns=some(self.columns), cells=some(self.cells))
 
     def read(self, categorical: Collection[str] = ()) -> dict[str, npt.NDArray[Any]]:
         """Return the columns with the categories among them as text, in which each number has one form."""

@@ -48,7 +48,8 @@ from .fitted import COLUMN, column_from_dict, column_to_dict, edges_of, spread_o
 from .fitted import CategoryColumn as _Category
 from .fitted import NumberColumn as _Number
 from .kinds import read_numbers
-from .packing import Understood, code_of, kind_of, packed_places, understood
+from .packing import Layout, Understood, kind_of, understood
+from .row_encoder import RowEncoder
 from .spelling import PLAIN, Spelling, find_spelling
 from .summary import MOST_DISTINCT, Seen, TableSummary
 
@@ -146,6 +147,8 @@ class TableEncoder:
 
     dayfirst: bool | None = None  # pickles from before have neither
     values_first: bool = False
+    _made: Layout | None = None
+    _few: tuple[tuple[Layout, list[str], float | None], RowEncoder | None] | None = None
 
     def __init__(
         self,
@@ -205,8 +208,7 @@ class TableEncoder:
     @property
     def feature_names_out(self) -> list[str]:
         """Names of the columns of the matrix."""
-        names = [name for column in self._columns for name in column.feature_names]
-        return names if self._order is None else [names[k] for k in self._order]
+        return list(self._layout.names)
 
     @property
     def fitted_columns(self) -> tuple[_Number | _Category | DateColumn, ...]:
@@ -216,27 +218,31 @@ class TableEncoder:
     @property
     def n_values(self) -> int:
         """Number of columns of the matrix that are scaled values."""
-        return sum(isinstance(column, _Number) and column.spread > 0 for column in self._columns)
+        return self._layout.n_values
 
     @property
-    def _order(self) -> npt.NDArray[np.int64] | None:
-        """The places, column by column of the table, of what stands in each column of the matrix."""
-        if not self.values_first:
-            return None
-        starts = np.cumsum([0, *(len(column.feature_names) for column in self._columns)])
-        values = [
-            start
-            for start, column in zip(starts.tolist(), self._columns, strict=False)
-            if isinstance(column, _Number) and column.spread > 0
-        ]
-        return np.concatenate([np.array(values, np.int64), np.setdiff1d(np.arange(starts[-1]), values)])
+    def _layout(self) -> Layout:
+        """Where everything stands, found out once for each fit."""
+        made = self._made
+        if made is None or made.columns is not self._columns or made.values_first != self.values_first:
+            made = self._made = Layout(self._columns, self.values_first)
+        return made
 
     @property
     def feature_places(self) -> dict[str, npt.NDArray[np.int64]]:
         """Which columns of the matrix come of each column of the table, by its name."""
-        ends = np.cumsum([0, *(len(column.feature_names) for column in self._columns)])
-        places = np.arange(ends[-1]) if self._order is None else np.argsort(self._order)
-        return {column.name: places[ends[i] : ends[i + 1]] for i, column in enumerate(self._columns)}
+        return dict(self._layout.places)
+
+    def few_rows(self, names: Sequence[str]) -> RowEncoder | None:
+        """Return what encodes a few rows at once, of tables with columns of these names; None where it cannot."""
+        kept, key = self._few, (self._layout, list(names), self.clip)
+        if kept is None or kept[0] != key:
+            made = RowEncoder.of(self._columns, self._layout.places, names, self.clip)
+            kept = self._few = key, made
+        return kept[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("_made", "_few")}
 
     def fit(
         self,
@@ -379,7 +385,7 @@ class TableEncoder:
         >>> TableEncoder(bins=16).fit(table).rows(table)
         EncodedRows(100 rows of 17 columns, packed in 3)
         """
-        arrays, code, places = self._present(columns), self.code, packed_places(self._columns, self._order)
+        arrays, code, places = self._present(columns), self._layout.code, self._layout.packed
         n = len(next(iter(arrays.values()))) if rows is None else len(rows)
         packed = np.empty((n, code.packed_width), dtype=np.float32)
         read = [Understood.of(column, arrays.pop(column.name), rows) for column in self._columns]
@@ -410,13 +416,14 @@ class TableEncoder:
 
     def stored_width(self, n: int) -> int:
         """Return how many numbers `encode` keeps of each row of a table of `n` rows."""
-        width, packed = self.code.width, self.code.packed_width
+        code = self._layout.code
+        width, packed = code.width, code.packed_width
         return packed if n * width >= _LARGE and 2 * packed <= width else width
 
     @property
     def code(self) -> Code:
         """How rows are packed."""
-        return code_of(self._columns, self._order)
+        return self._layout.code
 
     def read(self, columns: Columns, only: Collection[str] | None = None) -> dict[str, npt.NDArray[Any]]:
         """Return the columns that are used as they are understood, before they are encoded.

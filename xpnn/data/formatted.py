@@ -1,4 +1,4 @@
-r"""Numbers and words as the cells of a file, many at once: the bytes that Python's `repr`, `format` and `csv` would write.
+r"""Numbers and words as cells of a file, many at once: bytes as Python's `repr`, `format` and `csv` would write.
 
 A number :math:`x` is scaled by a power of ten to 17 digits before the point, without rounding [2]_.  The shortest text
 that reads as the same number has 15 digits or fewer if the nearest 15 are closer to it than half the gap to the next

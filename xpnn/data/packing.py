@@ -14,10 +14,46 @@ from .dates import DateColumn
 from .fitted import CategoryColumn, NumberColumn
 from .written import Written
 
-__all__ = ["FittedColumn", "Understood", "code_of", "kind_of", "packed_places", "understood"]
+__all__ = ["FittedColumn", "Layout", "Understood", "code_of", "kind_of", "packed_places", "understood"]
 
 FittedColumn: TypeAlias = NumberColumn | CategoryColumn | DateColumn
 Order: TypeAlias = npt.NDArray[np.int64] | None
+
+
+class Layout:
+    """Where everything stands that is made of fitted columns, found out once.
+
+    Attributes
+    ----------
+    columns, values_first
+        As given: the columns, and whether scaled values stand before everything else.
+    n_values : int
+        Number of columns of the matrix that are scaled values.
+    names : list of str
+        Of the columns of the matrix.
+    places : dict of str to array of int
+        Which columns of the matrix come of each column, by its name.
+    code : Code
+        How rows are packed.
+    packed : dict of str to list of int
+        Where in a packed row stands what `pack` returns of each column, by its name.
+    """
+
+    def __init__(self, columns: Sequence[FittedColumn], values_first: bool) -> None:
+        self.columns, self.values_first = columns, values_first
+        names = [column.feature_names for column in columns]
+        ends = np.cumsum([0, *map(len, names)])
+        firsts = zip(ends.tolist(), columns, strict=False)
+        values = [first for first, column in firsts if isinstance(column, NumberColumn) and column.spread > 0]
+        self.n_values = len(values)
+        flat = [name for own in names for name in own]
+        order: Order = None  # the places, column by column of the table, of what stands in each column of the matrix
+        if values_first:
+            order = np.concatenate([np.array(values, np.int64), np.setdiff1d(np.arange(ends[-1]), values)])
+        self.names = flat if order is None else [flat[k] for k in order]
+        places = np.arange(ends[-1]) if order is None else np.argsort(order)
+        self.places = {column.name: places[ends[i] : ends[i + 1]] for i, column in enumerate(columns)}
+        self.code, self.packed = code_of(columns, order), packed_places(columns, order)
 
 
 def code_of(columns: Sequence[FittedColumn], order: Order) -> Code:

@@ -373,7 +373,7 @@ class NumberTarget:
             Values in the target's own units.
         """
         y = np.asarray(z, dtype=np.float64).reshape(-1) * self.std + self.mean
-        return np.clip(y, self.low, self.high) if clip else y
+        return np.minimum(np.maximum(y, self.low), self.high) if clip else y  # `clip` takes longer to begin
 
     def to_dict(self) -> dict[str, Any]:
         """Return the state as JSON-able values."""

@@ -102,13 +102,49 @@ def _coded(cells: Iterable[Any]) -> tuple[Codes, list[Any]]:
     return np.array(codes, dtype=np.min_scalar_type(max(len(place) - 1, 0))), list(place)
 
 
+class _Growing:
+    """An array that grows at its end: large ones are moved by the system, not copied, and take no room twice."""
+
+    def __init__(self, dtype: npt.DTypeLike) -> None:
+        self._array: npt.NDArray[Any] = np.empty(0, dtype)
+        self.n = 0
+
+    def add(self, values: npt.NDArray[Any]) -> None:
+        """Add values; codes that are larger than before make all of them wider."""
+        stop = self.n + len(values)
+        wider = values.dtype.itemsize > self._array.dtype.itemsize
+        if wider:
+            self._array = self._array[: self.n].astype(values.dtype)
+        if wider or stop > len(self._array):
+            self._array.resize(max(stop, self.n + (self.n >> 3)), refcheck=False)
+        self._array[self.n : stop] = values
+        self.n = stop
+
+    def fill(self, value: float, many: int) -> None:
+        """Add one value many times."""
+        self.add(np.full(many, value, self._array.dtype))
+
+    def view(self) -> npt.NDArray[Any]:
+        """Return what there is, until more is added."""
+        return self._array[: self.n]
+
+    def taken(self) -> npt.NDArray[Any]:
+        """Return the array; nothing is left here."""
+        array, self._array = self._array, self._array[:0].copy()
+        array.resize(self.n, refcheck=False)
+        return array
+
+
 class WrittenBuilder:
     """A column put together from its parts."""
 
     def __init__(self) -> None:
         self._places: dict[str, int] = {}  # of the words
-        self._parts: list[Part] = []
         self._mark: Literal[".", ","] | None = None
+        self._codes, self._odd = _Growing(np.uint8), _Growing(np.intp)
+        self._values, self._counts = _Growing(np.float64), _Growing(np.uint8)
+        self._digits: _Growing | None = None
+        self._n, self._plain = 0, False
 
     def add(self, part: Part) -> None:
         """Add the next rows."""
@@ -117,8 +153,38 @@ class WrittenBuilder:
             if part.numbers.mark != self._mark:
                 part = Part.of(Written(list(part.words), part.codes, part.numbers).text().tolist())
         known = self._known(part.words)
-        codes = np.array(known, dtype=np.min_scalar_type(max(len(self._places) - 1, 0)))[part.codes]
-        self._parts.append(Part(codes, (), part.numbers))
+        self._codes.add(np.array(known, dtype=np.min_scalar_type(max(len(self._places) - 1, 0)))[part.codes])
+        self._add_numbers(part)
+        self._n += len(part)
+
+    def _add_numbers(self, part: Part) -> None:
+        """Add plain numbers; before the first of them all rows are words."""
+        numbers = part.numbers
+        if numbers is not None and not self._plain:
+            self._plain = True
+            self._add_words(0, self._n)
+        if not self._plain:
+            return
+        if numbers is None:
+            self._add_words(self._n, len(part))
+            return
+        if numbers.digits is not None and self._digits is None:
+            so_far = Numbers(*(growing.view() for growing in (self._odd, self._values, self._counts)))
+            self._digits = _Growing(np.uint64)
+            self._digits.add(so_far.all_digits())
+        self._values.add(numbers.values)
+        self._counts.add(numbers.places)
+        self._odd.add(self._n + numbers.odd)
+        if self._digits is not None:
+            self._digits.add(numbers.all_digits())
+
+    def _add_words(self, start: int, many: int) -> None:
+        """Add rows without a plain number."""
+        self._values.fill(np.nan, many)
+        self._counts.fill(0, many)
+        self._odd.add(np.arange(start, start + many))
+        if self._digits is not None:
+            self._digits.fill(0, many)
 
     def _known(self, words: Sequence[str]) -> Sequence[int]:
         """Return the places of words, new ones behind the others."""
@@ -134,29 +200,12 @@ class WrittenBuilder:
 
     def build(self) -> Written:
         """Return the column; nothing is left here."""
-        parts = self._parts
         words: list[str | None] = list(self._places)
-        codes = np.concatenate([part.codes for part in parts])
-        if all(part.numbers is None for part in parts):
+        codes = self._codes.taken()
+        if not self._plain:
             return Written(words, codes).compact()
-        n = sum(map(len, parts))
-        values, places = np.empty(n), np.zeros(n, dtype=np.uint8)
-        large = any(part.numbers is not None and part.numbers.digits is not None for part in parts)
-        digits = np.zeros(n, dtype=np.uint64) if large else None
-        odd, start = [], 0
-        for k, part in enumerate(parts):
-            numbers, rows = part.numbers, slice(start, start + len(part))
-            if numbers is None:
-                values[rows] = np.nan
-                odd.append(np.arange(rows.start, rows.stop))
-            else:
-                values[rows], places[rows] = numbers.values, numbers.places
-                odd.append(start + numbers.odd)
-                if digits is not None:
-                    digits[rows] = numbers.all_digits()
-            start = rows.stop
-            parts[k] = Part(codes[:0], ())  # frees it
-        numbers = Numbers(np.concatenate(odd), values, places, digits, self._mark or ".")
+        digits = None if self._digits is None else self._digits.taken()
+        numbers = Numbers(self._odd.taken(), self._values.taken(), self._counts.taken(), digits, self._mark or ".")
         return Written(words, codes, numbers).compact()
 
 
@@ -210,6 +259,10 @@ class Written:
         return text.copy() if copy and text is self._text else text
 
     def __getitem__(self, index: Any) -> Any:
+        if self.numbers is None and self._text is None:
+            table = np.empty(len(self.words), dtype=object)
+            table[:] = self.words
+            return table[self.codes[index]]
         return self.text()[index]
 
     def __iter__(self) -> Iterator[Any]:
@@ -268,9 +321,24 @@ class Written:
         """
         if self.numbers is None:
             return [self.words[code] for code in self.codes[rows].tolist()]
+        return self._some(rows).tolist()
+
+    def take(self, rows: npt.NDArray[Any]) -> Written:
+        """Return the column with some rows alone, which rise.
+
+        Examples
+        --------
+        >>> Written.of(["a", "b", "c"]).take(np.array([0, 2])).words
+        ['a', 'c']
+        """
+        return self._some(rows).compact()
+
+    def _some(self, rows: npt.NDArray[Any]) -> Written:
+        if self.numbers is None:
+            return Written(self.words, self.codes[rows])
         odd = np.flatnonzero(np.isin(rows, self.numbers.odd))
         codes = self.codes[np.searchsorted(self.numbers.odd, rows[odd])]
-        return Written(self.words, codes, self.numbers.some(rows, odd)).tolist()
+        return Written(self.words, codes, self.numbers.some(rows, odd))
 
     def rest(self) -> Written:
         """Return the column without its first row.

@@ -118,6 +118,7 @@ class Tree:
         self._most = max(map(len, self._nodes))
         # Whether the tree above the processes is that of recursive halving: a node each, halves of halves.
         self._halves = self._most == 1 and _is_balanced([first for ((first, _),) in self._nodes], 0, shards)
+        self._kept: dict[tuple[str, int, str], Array] = {}  # memory for what comes, the same in each step
 
     def sum(self, xp: Namespace, leaf: Callable[[int], Array], free: Callable[[Array], None] | None = None) -> Array:
         """Return the sum of all shards' vectors, of shape (n,) and the same on all processes.
@@ -152,19 +153,36 @@ class Tree:
         return [total(*node) for node in self._nodes[self.group.rank]]
 
     def exchange(self, xp: Namespace, mine: list[Array]) -> Array:
-        """Return the sum of all processes' nodes; `mine` are the sums of this process's, and may be written over."""
-        n = mine[0].shape[0]
-        if n * self._most * self.group.size <= _SHORT:
-            return self._gathered(xp, mine)
-        return self._halved(xp, mine[0]) if self._halves else self._in_segments(xp, mine)
+        """Return the sum of all processes' nodes, in the first of `mine`, the sums of this process's.
+
+        The others of `mine` may be written over.
+        """
+        n, size = mine[0].shape[0], self.group.size
+        if n * self._most * size <= _SHORT:
+            total = self._gathered(xp, mine)
+        elif size == 2:
+            total = self._swapped(xp, mine[0])
+        else:
+            total = self._halved(xp, mine[0]) if self._halves else self._in_segments(xp, mine)
+        if total is not mine[0]:
+            mine[0][...] = total
+        return mine[0]
+
+    def _space(self, xp: Namespace, name: str, like: Array, n: int) -> Array:
+        """Return an array of `n` numbers to be filled, the one of the last call where it is like it."""
+        key = name, n, str(like.dtype)
+        if key not in self._kept:
+            self._kept[key] = xp.empty((n,), dtype=like.dtype, device=like.device)
+        return self._kept[key]
 
     def _gathered(self, xp: Namespace, mine: list[Array]) -> Array:
         """Send all nodes to everybody, who adds them up."""
         n, group = mine[0].shape[0], self.group
-        padded = _like(xp, mine[0], self._most * n)
+        padded = self._space(xp, "sent", mine[0], self._most * n)
         for k, vector in enumerate(mine):
             padded[k * n : (k + 1) * n] = vector
-        every = xp.reshape(_like(xp, mine[0], group.size * self._most * n), (group.size, -1))
+        padded[len(mine) * n :] = 0.0
+        every = xp.reshape(self._space(xp, "came", mine[0], group.size * self._most * n), (group.size, -1))
         group.allgather(padded, every)
         have = {
             node: every[rank, k * n : (k + 1) * n]
@@ -173,11 +191,21 @@ class Tree:
         }
         return _combined(have, 0, self.shards)
 
+    def _swapped(self, xp: Namespace, vector: Array) -> Array:
+        """Send a vector to the one other, who has one, too: as many bytes as by halving, in one message."""
+        rank, came = self.group.rank, self._space(xp, "came", vector, vector.shape[0])
+        self.group.sendrecv(vector, 1 - rank, came, 1 - rank)
+        if rank:
+            came += vector  # left + right
+            return came
+        vector += came
+        return vector
+
     def _halved(self, xp: Namespace, vector: Array) -> Array:
         """Add by recursive halving, siblings first, and gather by doubling: 2 log2 P messages, 2n (P-1)/P numbers."""
         group, rank = self.group, self.group.rank
         low, high, distance = 0, vector.shape[0], 1
-        spare, edges = _like(xp, vector, high), []
+        spare, edges = self._space(xp, "came", vector, high), []
         while distance < group.size:
             middle, peer, is_left = (low + high) // 2, rank ^ distance, not rank & distance
             mine, theirs = ((low, middle), (middle, high)) if is_left else ((middle, high), (low, middle))
@@ -210,12 +238,13 @@ class Tree:
             nodes, length = self._nodes[source], edges[rank + 1] - edges[rank]
             came = sent
             if step:
-                came = _like(xp, mine[0], len(nodes) * length)
+                came = self._space(xp, f"came of {step}", mine[0], len(nodes) * length)
                 group.sendrecv(sent, to, came, source)
             have |= {node: came[k * length : (k + 1) * length] for k, node in enumerate(nodes)}
-        total = _like(xp, mine[0], width)
+        total = self._space(xp, "sum", mine[0], width)
         total[: edges[rank + 1] - edges[rank]] = _combined(have, 0, self.shards)
-        every = xp.reshape(_like(xp, mine[0], group.size * width), (group.size, width))
+        total[edges[rank + 1] - edges[rank] :] = 0.0
+        every = xp.reshape(self._space(xp, "sums", mine[0], group.size * width), (group.size, width))
         group.allgather(total, every)
         return xp.reshape(every, (-1,))[:n]
 
@@ -244,11 +273,6 @@ def _is_balanced(starts: list[int], a: int, b: int) -> bool:
     if len(starts) % 2 or not starts[half - 1] < m <= starts[half]:
         return False
     return _is_balanced(starts[:half], a, m) and _is_balanced(starts[half:], m, b)
-
-
-def _like(xp: Namespace, vector: Array, n: int) -> Array:
-    """Return an array of `n` numbers to be filled, of the dtype and on the device of another one."""
-    return xp.empty((n,), dtype=vector.dtype, device=vector.device)
 
 
 def _joined(xp: Namespace, parts: list[Array]) -> Array:

@@ -111,29 +111,31 @@ class Columns(Layer):
                 layer.check_categories(rows[..., place])
 
     def takes_shared_rows(self) -> bool:
-        return self._n_grouped == self.n_in and all(layer.takes_shared_rows() for layer in self.layers)
+        return all(layer.takes_shared_rows() for layer in self.layers)  # columns that pass are joined to each replica's
 
     def bind(
         self, backend: Backend, params: Mapping[str, Array], grads: Mapping[str, Array], buffers: Mapping[str, Array]
     ) -> None:
         super().bind(backend, params, grads, buffers)
         Plan.bind(self.layers, backend, params, grads, buffers)
-        self._plans = [Plan([layer]) for layer in self.layers]
+        plans = [Plan([layer]) for layer in self.layers]
+        self._plans = list(zip(_places(self.groups), self.layers, plans, strict=True))
         self._index_dtype = backend.index_dtype
 
     def forward(self, x: Array, *, train: bool = False, key: StepKey | None = None) -> tuple[Array, list[list[Cache]]]:
         """Return the groups' outputs and the rest of the columns; the cache holds the groups' own."""
         self.check_input(x)
         ops, parts, caches = self.ops, [], []
-        for place, layer, plan in zip(_places(self.groups), self.layers, self._plans, strict=True):
+        for place, layer, plan in self._plans:
             part = ops.join((x[..., place],))  # in one piece, as other layers are given theirs
             if layer.takes_integers:
                 part = ops.whole_numbers(part, self._index_dtype)
             y, cache = plan.forward(part, train=train, key=key)
             parts.append(y)
             caches.append(cache)
-        if self._n_grouped < self.n_in:
-            parts.append(x[..., self._n_grouped :])
+        grouped = self._plans[-1][0].stop
+        if grouped < self.n_in:
+            parts.append(x[..., grouped:])
         return ops.join(parts), caches
 
     def backward(self, dy: Array, cache: list[list[Cache]], *, need_dx: bool = True) -> Array | None:
@@ -141,7 +143,7 @@ class Columns(Layer):
         ops = self.ops
         dx = ops.empty(dy, (*dy.shape[:-1], self.n_in)) if need_dx else None
         start = 0
-        for place, layer, plan, own in zip(_places(self.groups), self.layers, self._plans, cache, strict=True):
+        for (place, layer, plan), own in zip(self._plans, cache, strict=True):
             stop = start + layer.n_out
             wanted = need_dx and not layer.takes_integers
             d_part = plan.backward(ops.join((dy[..., start:stop],)), own, need_dx=wanted)

@@ -149,11 +149,16 @@ class NumericalEmbedding(Layer):
         if self.kind == "plr":
             learned = ops.relu(learned, overwrite=True)
         y = ops.empty(x, (*learned.shape[:-3], x.shape[-2], self.n_in, self.dim))
-        y[..., :k] = xp.moveaxis(learned, -3, -2)
+        y[..., :k] = self._exchanged(learned)
         if self.kind == "pbld":
             y[..., k] = x
         y = xp.reshape(y, (*y.shape[:-2], self.n_out), copy=False)
         return y, Waves(lines, angle, waves, learned if self.kind == "plr" else None)
+
+    def _exchanged(self, x: Array) -> Array:
+        """View (..., n_in, batch, k) as (..., batch, n_in, k), or the other way; `moveaxis` takes NumPy longer."""
+        n = len(x.shape)
+        return self.ops.xp.permute_dims(x, (*range(n - 3), n - 2, n - 3, n - 1))
 
     def _slopes(self) -> Array:
         """Return what lines are multiplied by: the angular frequencies, and the phases below them if there are some."""
@@ -171,7 +176,7 @@ class NumericalEmbedding(Layer):
         xp, h, k = ops.xp, self.n_frequencies, self._n_learned
         dy = xp.reshape(dy, (*dy.shape[:-1], self.n_in, self.dim))
         d_learned = ops.empty(dy, (*dy.shape[:-3], self.n_in, dy.shape[-3], k))
-        d_learned[...] = xp.moveaxis(dy[..., :k], -3, -2)
+        d_learned[...] = self._exchanged(dy[..., :k])
         if cache.embedded is not None:
             d_learned = ops.relu_backward(d_learned, cache.embedded, overwrite=True)
         grads["bias"][...] = ops.product(cache.lines[..., 1:, :], d_learned)  # sums over the batch

@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from ..data.targets import ClassTarget
 from ..errors import LabelError, OptionError
-from ..predictor import Predictor
 from .estimator import TabularModel
 from .inputs import read_weights
 
@@ -146,7 +145,7 @@ class TabularClassifier(TabularModel):
         -------
         array of shape (n_samples,)
         """
-        return self._answers(self._fitted("predict").predict_proba(self._columns(X, "predict")))
+        return self._answers(self._outputs(X, "predict"))
 
     def _answers(self, out: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return np.asarray(self.classes_[self.predictor_.codes(out)])
@@ -164,8 +163,7 @@ class TabularClassifier(TabularModel):
         array of shape (n_samples, n_classes)
             In the order of `classes_`; rows sum to 1.
         """
-        predictor: Predictor = self._fitted("predict_proba")
-        return predictor.predict_proba(self._columns(X, "predict_proba"))
+        return self._outputs(X, "predict_proba")
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the accuracy, the weighted share of rows with the right label."""

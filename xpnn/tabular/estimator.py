@@ -271,8 +271,13 @@ class TabularModel(Exports, Parameters):
         -------
         array of shape (n_samples,), of several targets (n_samples, n_targets)
         """
-        predictor = self._fitted("predict")
-        return predictor.predict(self._columns(X, "predict"))
+        return self._fitted("predict").decode(self._outputs(X, "predict"))
+
+    def _outputs(self, X: Any, method: str) -> npt.NDArray[Any]:
+        """Return what the predictor's `predict_proba` does, for rows as people hold them."""
+        predictor = self._fitted(method)
+        few = predictor.few_rows(X)
+        return predictor.predict_proba(self._columns(X, method)) if few is None else predictor.linked(few)
 
     def remarks(self, X: Any) -> list[str]:
         """Say in sentences what predictions make of missing values and unknown categories in rows.
@@ -412,7 +417,7 @@ class TabularModel(Exports, Parameters):
         """
         parts = [selected(table, part) if isinstance(table, dict) else table[part] for part in (train, test)]
         self.fit(parts[0], targets[train], None if weight is None else weight[train])
-        out = self.predictor_.predict_proba(self._columns(parts[1], "predict"))
+        out = self._outputs(parts[1], "predict")
         return self.predictor_.score_outputs(out, targets[test]), self._answers(out), out
 
     def _answers(self, out: npt.NDArray[Any]) -> npt.NDArray[Any]:

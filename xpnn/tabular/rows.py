@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..arguments import suggest
+from ..arguments import shown, suggest
 from ..backend import to_numpy
 from ..backend.interop import library_of
 from ..data.columns import as_columns, as_texts, is_text, quote
@@ -103,6 +103,12 @@ def _by_text(columns: Mapping[Any, Any], where: str) -> dict[str, Any]:
     if not named or len(named) < len(columns):
         got = "none" if not named else "two of one name"
         raise DataError(f"{where}: expected columns of different names in X, got {got}. Name each of them.")
+    for name, column in named.items():
+        if isinstance(column, str) or not hasattr(column, "__len__"):
+            raise ShapeError(
+                f"{where}: expected a column of cells in {name!r} of X, got a single value, {shown(column)}. Of one "
+                f"row pass lists of one cell: {{{name!r}: [{shown(column)}]}}."
+            )
     sizes = {len(column): name for name, column in named.items()}
     if len(sizes) > 1:
         (a, first), (b, second) = list(sizes.items())[:2]

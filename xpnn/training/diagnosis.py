@@ -90,7 +90,13 @@ def judge(history: History, look: Look | None = None) -> list[Finding]:
     if run is not None:
         found = _curves(run, look)
         found += _useless(run, look, any(f.name == "still improving" for f in found))
-    return found if look is None else found + _gradients(look) + _outputs(look)
+    if look is None:
+        return found
+    found += _gradients(look)
+    if run is not None and run.done(look):
+        return found + _constant(look)  # units that it does without do no harm
+    constant = _constant(look)
+    return found + _idle(look, {finding.name for finding in found + constant}) + constant
 
 
 class _Run(NamedTuple):
@@ -129,6 +135,21 @@ class _Run(NamedTuple):
         common = look is not None and look.rows > 0 and max(look.answers) > 0.9 * look.rows
         return self.held_out >= 0.98 and not (self.score == "accuracy" and common)
 
+    def left(self, look: Look | None) -> float:
+        """Return which share of what there was to learn is not learnt yet."""
+        if self.score is not None:
+            return 1.0 - self.held_out
+        return self.watched[-1] / max(min(abs(self.loss[0]), self.guessing(look)), 1e-12)
+
+    @property
+    def wanders(self) -> bool:
+        """Whether the losses go up and down far more than they come down.
+
+        At a rate too small the weights stay all but where they are, so that each epoch's loss is a little below that of
+        the one before.  A network that has found the little it can has losses that move with every epoch.
+        """
+        return all(_path(c) > max(3 * abs(c[-1] - c[0]), 1e-3 * abs(c[0]) * len(c)) for c in (self.loss, self.watched))
+
     @property
     def at_rest(self) -> bool:
         """Whether the mean loss of the last epochs is hardly below that of the ones before."""
@@ -153,6 +174,11 @@ _STANDS = 0.02
 _STEADY = 0.55
 
 
+def _path(curve: list[float]) -> float:
+    """Return how far a curve goes up and down, all together."""
+    return float(np.abs(np.diff(curve)).sum())
+
+
 def _last(curve: list[float]) -> int:
     """Return how many epochs the end of a run is: a fifth, and no fewer than two."""
     return max(len(curve) // 5, 2)
@@ -173,18 +199,10 @@ def _course(run: _Run, look: Look | None) -> list[Finding]:
     """Whether the loss turns to and fro, hardly falls, or rises."""
     loss = run.loss
     falls = loss[0] - loss[-1]
-    turns, step, swing = _waves(loss)
-    # A curve of pure noise turns in two epochs of three, so that the size of its waves decides: beside the loss, and
-    # beside what there is to learn, for waves that are large beside a loss next to nothing do no harm. Dropout
-    # makes waves too, which validation rows hardly see.
-    matters = step > 0.02 * min(abs(loss[0]), run.guessing(look)) and not run.done(look)
-    if turns >= 0.6 and swing > 0.15 and matters and _waves(run.watched)[2] > 0.05:
-        epochs = min(len(loss), 10) - 1
-        seen = (
-            f"the loss turned {round(turns * (epochs - 1))} times in {epochs} epochs and moves by {swing:.0%} an epoch."
-        )
-        return [Finding("oscillating", seen, "Try a learning rate three times smaller, or a larger batch.")]
-    if 0 <= falls < _STANDS * abs(loss[0]) and not _learnt_at_once(run, look):
+    waves = _oscillating(run, look)
+    if waves:
+        return waves
+    if 0 <= falls < _STANDS * abs(loss[0]) and not (_learnt_at_once(run, look) or run.wanders):
         seen = f"the loss fell from {loss[0]:.4g} to {loss[-1]:.4g} in {len(loss)} epochs."
         return [Finding("too slow", seen, "Try a learning rate ten times larger; check that inputs are scaled.")]
     # One that rose and comes to rest below twice its start is held there by something else, such as a penalty.
@@ -195,12 +213,50 @@ def _course(run: _Run, look: Look | None) -> list[Finding]:
     return []
 
 
-def _waves(curve: list[float]) -> tuple[float, float, float]:
-    """Return in which share of the last epochs a curve turned, how far it moved in each, and beside its mean."""
-    changes = np.diff(curve[-10:])
-    step = float(np.abs(changes).mean())
+def _oscillating(run: _Run, look: Look | None) -> list[Finding]:
+    """Whether the loss goes to and fro, from one epoch to the next or in waves of several.
+
+    A curve of pure noise turns in two epochs of three, so that the size of its waves decides: beside the loss, and
+    beside what there is to learn, for waves that are large beside a loss next to nothing do no harm.  Dropout makes
+    waves too, which validation rows hardly see.  Slow waves turn no more often than any curve does: they are told only
+    where validation rows see them as well, for then it is the weights that go to and fro, and where more than a tenth
+    is left to learn.
+    """
+    loss, watched = _waves(run.loss), _waves(run.watched)
+    to_learn = min(abs(run.loss[0]), run.guessing(look))
+    epochs = min(len(run.loss), 10)
+    if run.done(look):
+        return []
+    if loss.turns >= 0.6 and loss.swing > 0.15 and loss.step > 0.02 * to_learn and watched.swing > 0.05:
+        turns = round(loss.turns * (epochs - 2))
+        seen = f"the loss turned {turns} times in {epochs - 1} epochs and moves by {loss.swing:.0%} an epoch."
+    elif (
+        run.validated
+        and run.left(look) > 0.1
+        and loss.step > 0.01 * to_learn
+        and all(w.turns > 0.2 and w.climb > 0.04 for w in (loss, watched))
+    ):
+        seen = f"in the last {epochs} epochs the rises of the loss make {loss.climb:.0%} of it an epoch, "
+        seen += f"and those of val_loss {watched.climb:.0%}."
+    else:
+        return []
+    return [Finding("oscillating", seen, "Try a learning rate three times smaller, or a larger batch.")]
+
+
+class _Waves(NamedTuple):
+    """The last epochs of a curve: the share in which it turned, and how far it moved in each."""
+
+    turns: float
+    step: float
+    swing: float  # that step beside the mean
+    climb: float  # the steps upwards alone, beside the mean, over all epochs
+
+
+def _waves(curve: list[float]) -> _Waves:
+    changes, mean = np.diff(curve[-10:]), max(abs(float(np.mean(curve[-10:]))), 1e-12)
+    step, climb = float(np.abs(changes).mean()), float(np.maximum(changes, 0.0).mean())
     turns = float((changes[1:] * changes[:-1] < 0).mean())
-    return turns, step, step / max(abs(float(np.mean(curve[-10:]))), 1e-12)
+    return _Waves(turns, step, step / mean, climb / mean)
 
 
 def _learnt_at_once(run: _Run, look: Look | None) -> bool:
@@ -236,7 +292,9 @@ def _unfinished(run: _Run, look: Look | None) -> list[Finding]:
 
 def _overfitting(loss: list[float], val: list[float]) -> list[Finding]:
     best, k = int(np.argmin(val)), _last(val)
-    risen = min(val[-1], float(np.mean(val[-k:]))) > 1.1 * val[best]  # the last epoch alone may be chance
+    # The last epoch alone may be chance, and so may all of a rise no larger than what the curve moves anyway.
+    rise, step = min(val[-1], float(np.mean(val[-k:]))) - val[best], _path(val[best:]) / max(len(val) - 1 - best, 1)
+    risen = rise > max(0.1 * val[best], 2 * step)
     if not (len(val) - 1 - best >= 3 and risen and loss[-1] < loss[best]):
         return []
     seen = (
@@ -318,17 +376,31 @@ _IDLE = {
 }
 
 
-def _outputs(look: Look) -> list[Finding]:
-    found = [
+#: What units that do nothing would explain.
+_SYMPTOMS = {"too slow", "useless", "constant prediction", "vanishing gradients"}
+
+
+def _idle(look: Look, found: set[str]) -> list[Finding]:
+    """Name idle units where they are many and something is wrong that they would explain.
+
+    A layer that has learnt does without many of its units, which stay off, and makes steps of others: those are at
+    their ends, and right there.  Where most of a layer is off, that alone is told.
+    """
+    explained = bool(found & _SYMPTOMS)
+    least = {"dead units": 0.4 if explained else 0.5, "saturated units": 0.4 if explained else math.inf}
+    return [
         Finding(name, f"{share:.0%} of the units of {label}.", _IDLE[name])
         for label, name, share in look.idle
-        if share > 0.4
+        if share > least[name]
     ]
-    if look.rows > 1 and look.spread < 1e-3 * max(look.size, 1e-3):
-        seen = f"over {look.rows} rows the outputs vary by {look.spread:.1e}."
-        advice = "Check that inputs are scaled and not all alike; try a larger learning rate"
-        found.append(Finding("constant prediction", seen, f"{advice}, and class_weight if one class is rare."))
-    return found
+
+
+def _constant(look: Look) -> list[Finding]:
+    if not (look.rows > 1 and look.spread < 1e-3 * max(look.size, 1e-3)):
+        return []
+    seen = f"over {look.rows} rows the outputs vary by {look.spread:.1e}."
+    advice = "Check that inputs are scaled and not all alike; try a larger learning rate"
+    return [Finding("constant prediction", seen, f"{advice}, and class_weight if one class is rare.")]
 
 
 class Diagnose(Callback):

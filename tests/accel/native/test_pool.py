@@ -42,7 +42,8 @@ def test_it_tells_when_other_code_changes(module):
     """numba would go on with what it compiled before."""
     folder = Path(module.__file__).parent
     found = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest()[:8] for name in module._COMPILED}
-    assert found == module._COMPILED == {"atomics.py": found["atomics.py"]}
+    assert found == module._COMPILED
+    assert set(found) == {"atomics.py", "places.py"}
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 64])
@@ -96,6 +97,27 @@ def test_a_thread_takes_part_and_one_that_is_late_is_left_out(job, module):
     module._number(module._OUT_UNTIL).value = 1 << 62
     job(part, 4)
     assert others == [], "left out"
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="cores of Linux")
+def test_cores_are_lent_and_nobody_else_is_moved(job, module):
+    """The caller sleeps while the other has a part: that one may work on its core, then on all others."""
+    own, before = threading.get_ident(), os.sched_getaffinity(0)
+    lent, end = [], time.monotonic() + 20
+
+    def part(number):
+        time.sleep(0.002)
+        if threading.get_ident() != own:
+            time.sleep(0.02)
+            lent.append(os.sched_getaffinity(0))
+
+    while not lent and time.monotonic() < end:
+        job(part, 4)
+    assert lent
+    assert len(lent[0]) == 1 if len(before) > 1 else lent[0] == before
+    assert os.sched_getaffinity(0) == before
+    left = os.sched_getaffinity(module._threads[0].native_id)
+    assert left == before - lent[0] or len(before) == 1
 
 
 def test_a_limit_keeps_threads_from_parts(job):

@@ -6,6 +6,7 @@ So every number goes through `Kernels.launch`, which makes it what the kernels t
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,8 @@ class Kernels:
     """
 
     def __init__(self, cupy: Any, code: str | None = None, *, together: bool = False) -> None:
-        own = {"enable_cooperative_groups": True} if together else {}
-        self._module = cupy.RawModule(code=source() if code is None else code, options=OPTIONS, **own)
+        self._module = cupy.RawModule(code=source() if code is None else code, options=OPTIONS)
+        self._together = together
         self._functions: dict[str, Any] = {}
 
     def launch(
@@ -80,6 +81,10 @@ class Kernels:
     def _load(self, name: str) -> Any:
         try:
             function = self._module.get_function(name)
+            if self._together:
+                # Asked of the function, not of the module: for that, CuPy before 14.2 compiles in a way that needs a
+                # library of CUDA's which its wheels do not bring.
+                function = functools.partial(function.kernel, enable_cooperative_groups=True)
         except Exception as error:  # a compiler's error is of no common kind
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise BackendUnavailableError(

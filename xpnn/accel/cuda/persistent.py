@@ -23,7 +23,7 @@ __all__ = [
     "MAPS",
     "PART",
     "TILE",
-    "Affine",
+    "Dense",
     "Epoch",
     "Map",
     "Program",
@@ -62,7 +62,7 @@ class Map(NamedTuple):
     numbers: tuple[float, float] = (0.0, 0.0)
 
 
-class Affine(NamedTuple):
+class Dense(NamedTuple):
     """A linear layer: sizes, where its parameters are in the flat buffers, and the maps behind it."""
 
     n_in: int
@@ -75,7 +75,7 @@ class Affine(NamedTuple):
 class Program(NamedTuple):
     """What a step is; names are those of `HEAD` and `CONSTANTS`."""
 
-    linears: Sequence[Affine]
+    linears: Sequence[Dense]
     first_maps: Sequence[Map]  #: before the first linear layer
     batch: int
     head: dict[str, int]  #: all of the head but what the fields above say, and places
@@ -139,7 +139,7 @@ class Epoch(NamedTuple):
     """The rows of an epoch and the tables of its steps, on the device."""
 
     x: Array
-    index: Array | None  #: in which order to take the rows; None: as they lie
+    order: Array | None  #: in which to take the rows, by number; None: as they lie
     labels: Array | None
     targets: Array | None  #: where there are no labels
     weights: Array | None

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..._typing import Array
 from .openblas import Pool
+from .packed import table_backward, table_forward
 from .threads import compiled, prefetch, spread
 
 __all__ = [
@@ -36,6 +37,8 @@ __all__ = [
     "relu_over",
     "shifted",
     "sum_rows",
+    "table_backward",
+    "table_forward",
     "take_rows",
     "whole",
 ]

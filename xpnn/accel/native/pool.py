@@ -1,9 +1,10 @@
 """Threads for compiled loops and for the pieces of products, which nobody has to wait for.
 
 A job is divided into parts, and whoever is free takes the next: the caller, too.  A thread that has nothing to do looks
-for work for some microseconds, then sleeps.  If no thread comes, because others need the cores, the caller does all;
-and when it has waited long for a part that a thread had begun, it leaves the threads out for a while, longer each time.
-So a busy machine costs little, and as the parts are the same whoever does them, no result depends on it.
+for work for some microseconds, then sleeps.  If no thread comes, because others need the cores, the caller does all.
+When it has to wait for a part that a thread had begun, it sleeps, and meanwhile lends that thread its core; and when
+that has taken long, it leaves the threads out for a while, longer each time.  So a busy machine costs little, and no
+result depends on it, as the parts are the same whoever does them.
 
 The threads are Python's, each in a compiled loop without Python's lock, and end before Python does.  A forked child has
 none of them, and makes its own when it next asks for them.
@@ -20,6 +21,7 @@ from typing import Any
 
 from .atomics import FUTEX, WAKE, add, call, load, nap, now, pause, sleep_while, store, swap, wake
 from .openblas import NO_POOL, Pool, find_openblas
+from .places import CARD, ID, core, go_elsewhere, lend_core
 from .threads import compiled
 from .turns import ALLOWED, Fork, at_fork
 
@@ -41,7 +43,7 @@ __all__ = ["begin_step", "end_step", "let_fork", "make_pool"]
 # Nanoseconds: how long a thread looks for work before it sleeps, and the caller for the end of the last part; how much
 # longer than a part of its own the caller may have to wait; and for how long it then leaves the threads out.
 _IDLE, _LOOK, _LATE = 50_000, 150_000, 400_000
-_OUT, _OUT_MOST = 5_000_000, 200_000_000
+_OUT, _OUT_MOST = 2_000_000, 10_000_000
 _MOST_THREADS = 64
 _LOOKS = 5e-5  # seconds between two looks whether all steps have paused for a fork
 
@@ -50,12 +52,13 @@ _JOB, _TICKET, _DONE, _ASLEEP, _BUSY = 0, 128, 256, 384, 512
 _FUNCTION, _FIRST, _SIZE, _PARTS, _THREADS = 640, 648, 656, 664, 672
 _OUT_UNTIL, _OUT_FOR, _WAITING = 680, 688, 696
 _STEPS, _FORKING, _STOP = 768, 896, 904
-_WORKERS, _COUNT, _ALLOWED, _TIMES = 912, 920, 928, 936
-_CLOCKS = 1024  # two numbers for each thread, the caller first
-_BYTES = _CLOCKS + 128 * _MOST_THREADS
+_WORKERS, _COUNT, _ALLOWED, _TIMES, _CORE = 912, 920, 928, 936, 944
+_CARDS = 1024  # what is written down of each thread, the caller first: two numbers of its clock, ...
+_HOLDS = 16  # ... whether it has a part in its hands, and what `places` needs
+_BYTES = _CARDS + CARD * _MOST_THREADS
 _SYMBOL = "xpnn_pool"
-# numba keeps what it compiled by the content of this file.  This is the hash of what else it compiled.
-_COMPILED = {"atomics.py": "a6928fba"}
+# numba keeps what it compiled by the content of this file.  These are the hashes of what else it compiled.
+_COMPILED = {"atomics.py": "a6928fba", "places.py": "6a92c250"}
 _NUMBER = 0x7FFFFFFF  # of a job, and of the next part of it, which is `_NUMBER` when all are given out
 
 
@@ -98,7 +101,7 @@ def _claim(memory: int, job: int) -> int:  # pragma: no cover (compiled)
 @compiled
 def _serve(memory: int, number: int) -> None:  # pragma: no cover (compiled)
     """Do parts of jobs until the pool ends: what thread number 1, 2, ... does."""
-    clock = memory + _CLOCKS + 128 * number
+    clock = card = memory + _CARDS + CARD * number
     seen, began = load(memory + _JOB), now(clock)
     while load(memory + _STOP) == 0:
         job = load(memory + _JOB)
@@ -112,11 +115,15 @@ def _serve(memory: int, number: int) -> None:  # pragma: no cover (compiled)
                 began = now(clock)
             continue
         seen = job
+        if core() == load(memory + _CORE):
+            go_elsewhere(card, core())
         while number < load(memory + _THREADS):
             part = _claim(memory, job)
             if part < 0:
                 break
+            store(card + _HOLDS, 1)
             call(load(memory + _FUNCTION), load(memory + _FIRST) + part * load(memory + _SIZE))
+            store(card + _HOLDS, 0)
             add(memory + _DONE, 1)
             if load(memory + _WAITING):
                 wake(memory + _DONE, 1)
@@ -135,7 +142,7 @@ def _run(memory: int, threads: int, parts: int, function: int, first: int, size:
     if threads < 2 or parts < 2 or not swap(memory + _BUSY, 0, 1):  # of several callers one has the threads
         _run_alone(parts, function, first, size)
         return
-    clock = memory + _CLOCKS
+    clock = memory + _CARDS
     began = now(clock)
     if began < load(memory + _OUT_UNTIL):
         store(memory + _BUSY, 0)
@@ -148,6 +155,7 @@ def _run(memory: int, threads: int, parts: int, function: int, first: int, size:
     store(memory + _SIZE, size)
     store(memory + _PARTS, parts)
     store(memory + _THREADS, threads)
+    store(memory + _CORE, core())
     store(memory + _DONE, 0)
     store(memory + _TICKET, job << 32)
     store(memory + _JOB, job)
@@ -168,7 +176,7 @@ def _run(memory: int, threads: int, parts: int, function: int, first: int, size:
 @compiled
 def _wait(memory: int, parts: int, began: int, longest: int) -> None:  # pragma: no cover (compiled)
     """Wait for parts that threads have begun; where that takes long, leave the threads out for a while."""
-    clock = memory + _CLOCKS
+    clock = memory + _CARDS
     waited, looks = 0, 0
     done = load(memory + _DONE)
     while done < parts:
@@ -180,7 +188,7 @@ def _wait(memory: int, parts: int, began: int, longest: int) -> None:  # pragma:
                 store(memory + _WAITING, 1)
                 done = load(memory + _DONE)
                 if done < parts:
-                    sleep_while(memory + _DONE, done)
+                    _sleep(memory, done)
                 store(memory + _WAITING, 0)
         done = load(memory + _DONE)
     waited, out = now(clock) - began, load(memory + _OUT_FOR)
@@ -191,6 +199,21 @@ def _wait(memory: int, parts: int, began: int, longest: int) -> None:  # pragma:
         add(memory + _TIMES, 1)
     elif out:
         store(memory + _OUT_FOR, out - (out >> 6) - 1)
+
+
+@compiled
+def _sleep(memory: int, done: int) -> None:  # pragma: no cover (compiled)
+    """Sleep until one more part is done, and meanwhile lend this core to a thread that has one in its hands."""
+    late, here = 0, core()
+    for number in range(1, load(memory + _WORKERS) + 1):
+        card = memory + _CARDS + CARD * number
+        if load(card + _HOLDS):
+            late = card
+            lend_core(late, here)
+            break
+    sleep_while(memory + _DONE, done)
+    if late:
+        go_elsewhere(late, here)
 
 
 def count() -> int:  # pragma: no cover (compiled)
@@ -262,6 +285,11 @@ def _begin() -> None:
     _lock = threading.Lock()
 
 
+def _be_thread(number: int) -> None:
+    _number(_CARDS + CARD * number + ID).value = threading.get_native_id()
+    _serve(_address, number)
+
+
 @functools.cache
 def _functions() -> tuple[Any, Any]:
     """Compile, or load, the two functions of the pool: they lie in memory as long as the process lives."""
@@ -279,7 +307,7 @@ def make_pool(threads: int) -> Pool:
     running, counting = _functions()
     with _lock:
         for number in range(len(_threads) + 1, min(threads, _MOST_THREADS)):
-            thread = threading.Thread(target=_serve, args=(_address, number), name=f"xpnn-{number}", daemon=True)
+            thread = threading.Thread(target=_be_thread, args=(number,), name=f"xpnn-{number}", daemon=True)
             thread.start()
             _threads.append(thread)
             _number(_WORKERS).value = number

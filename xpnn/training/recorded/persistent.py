@@ -13,7 +13,7 @@ once.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +21,7 @@ import numpy as np
 from ..._typing import Array
 from ...accel.cuda.checks import decay_kind
 from ...accel.cuda.kernels import DECAYS
-from ...accel.cuda.persistent import LOSSES, METRICS, RULES, Affine, Map, Program, Steps
+from ...accel.cuda.persistent import LOSSES, METRICS, RULES, Dense, Map, Program, Steps
 from ...accel.cuda.persistent import Epoch as Rows
 from ...backend import to_numpy
 from ...errors import BackendUnavailableError
@@ -54,7 +54,8 @@ _OFF, _OFF_MOVED = 2e-3, 1e-5
 
 SLOW = SlowWay("steps are not made by one persistent kernel", logging.INFO)
 
-_FACTORS = {
+# The map that a layer is, and its numbers.
+_MAPS: dict[type[Layer], Callable[[Any], tuple[str, tuple[float, float]]]] = {
     ReLU: lambda layer: ("rectify", (0.0, 0.0)),
     LeakyReLU: lambda layer: ("leak", (layer.slope, 0.0)),
     ELU: lambda layer: ("exponential", (layer.alpha, 1.0)),
@@ -151,17 +152,17 @@ def _rule(metrics: Sequence[Any], n_out: int) -> str:
     return "by_outputs" if rule == "outputs" or (rule == "auto" and n_out == 1) else "by_classes"
 
 
-def _chain(layers: Sequence[Layer], places: dict[str, int]) -> tuple[list[Affine], list[Map]] | str:
+def _chain(layers: Sequence[Layer], places: dict[str, int]) -> tuple[list[Dense], list[Map]] | str:
     """Return the linear layers, each with the maps behind it, and the maps before the first."""
-    linears: list[Affine] = []
+    linears: list[Dense] = []
     first_maps: list[Map] = []
     for number, layer in enumerate(layers):
         maps = linears[-1].maps if linears else first_maps
         if type(layer) is Linear:
             places_of = places[f"{number}.weight"], places.get(f"{number}.bias", -1)
-            linears.append(Affine(layer.n_in, layer.n_out, *places_of, []))
-        elif type(layer) in _FACTORS and isinstance(maps, list):
-            kind, numbers = _FACTORS[type(layer)](layer)
+            linears.append(Dense(layer.n_in, layer.n_out, *places_of, []))
+        elif type(layer) in _MAPS and isinstance(maps, list):
+            kind, numbers = _MAPS[type(layer)](layer)
             maps.append(Map(kind, number, numbers))
         elif type(layer) is not Identity:
             return f"{layer.label} is not one of its layers"
@@ -294,7 +295,7 @@ class _Trial:
         grads, moved = store.backend.copy(store.grads), self._state()
         found = self._gradients(step.slot)
         before.restore(training)
-        value, pred = training.gradients(x, y, weight, step)
+        value, pred = training.data_gradients(x, y, weight, step)
         epoch.tally.add(step.slot, value, pred, y, weight)
         off = _off(found, self._gradients(step.slot), _OFF)
         if off is None:
