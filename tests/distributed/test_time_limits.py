@@ -53,10 +53,8 @@ def test_a_time_limit_gives_all_the_same_networks(clocks, networks):
         sharing = {"shards": 4, "group": clocks(group)}
         return state(fit_members(recipe, X, y, **held, n_out=2, n_values=4, time_limit=1.0, sharing=sharing))
 
-    began = time.monotonic()
     _, epochs, why = agreed(3, work)
-    assert time.monotonic() - began < 15.0
-    assert epochs[0] >= 1
+    assert 1 <= epochs[0] < 10**6
     assert "the time limit" in why[0]
 
 
