@@ -326,7 +326,7 @@ def of_links(alone: float, steps: int, epochs: int, *, quick: bool) -> dict[str,
     if why is not None:
         print(f"\nno slow links: {why}")
         return {"missing": why}
-    found: dict[str, Any] = {"vector_bytes": numbers_of(), "alone_us": alone * 1e6, "links": {}}
+    found: dict[str, Any] = {"rows": BATCH_SIZE, "vector_bytes": numbers_of(), "alone_us": alone * 1e6, "links": {}}
     for number, (name, link) in enumerate(LINKS.items()):
         port = 29600 + 10 * number
         two = measured_on(link, "sockets", 2, ["link", "xpnn", "local"], steps, epochs, port)
