@@ -12,6 +12,7 @@ labelled so, and was not run.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import itertools
 import json
 import math
@@ -167,6 +168,8 @@ def serve(engine: str, parts: list[str], steps: int, epochs: int) -> None:
 
 # -- starting them ------------------------------------------------------------------------------------------------
 ONE = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+if importlib.util.find_spec("numba") is not None:
+    ONE["XPNN_COMPILED"] = "1"  # as in a fit long enough to repay their loading: those here are short
 
 
 def answer(done: list[tuple[int, str, str]]) -> dict[str, Any]:

@@ -63,7 +63,7 @@ One training shared by processes of this machine, each on one thread ([More than
 processes than cores say nothing about speed. Engines take turns in rounds, with processes of their own. PyTorch's
 DistributedDataParallel is given the same network, rows, batches and rule; it averages gradients, and its results depend
 on the number of processes. *Exchange* is the time of that process which comes last, so that it waits for nobody; what
-the others spend beyond is their *waiting*.
+the others spend beyond is their *waiting*. xpnn has its compiled loops, as in fits of more steps than these.
 """
 SLOW = """\
 Two processes in network namespaces, a wire between them that holds packets back as a network of this rate and this
