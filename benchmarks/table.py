@@ -17,7 +17,7 @@ from typing import Any
 
 from harness import PROJECT
 
-FIRST = ("training", "busy", "prediction", "replicas", "startup_memory")  # in this order on the page
+FIRST = ("training", "busy", "prediction", "replicas", "distributed", "startup_memory")  # in this order on the page
 HOW = """\
 Made by `python benchmarks/table.py` from `benchmarks/results/`; not edited by hand.
 
@@ -58,6 +58,23 @@ operations: NumPy's passes, or the compiled loops of `xpnn[fast]` (*with numba*)
 no Python left that many could share, and many together lose where their parameters no longer fit the cache. NumPy's
 batched products were never slower than a loop over the networks, whatever the shape: there is no rule to choose.
 """
+PROCESSES = """\
+One training shared by processes of this machine, each on one thread ([More than one machine](distributed.md)); more
+processes than cores say nothing about speed. Engines take turns in rounds, with processes of their own. PyTorch's
+DistributedDataParallel is given the same network, rows, batches and rule; it averages gradients, and its results depend
+on the number of processes. *Exchange* is the time of that process which comes last, so that it waits for nobody; what
+the others spend beyond is their *waiting*. xpnn has its compiled loops, as in fits of more steps than these.
+"""
+SLOW = """\
+Two processes in network namespaces, a wire between them that holds packets back as a network of this rate and this
+delay would. Latency and rate are fitted to messages of 4 bytes to 1 MiB between two processes that wait for each other,
+in Python; the model is 1 message of all bytes for 2 processes, and 2 log2 P messages with 2 (P - 1) / P of the bytes
+for P.
+"""
+MODEL = """\
+**A model, not a measurement**: what share of its time a process computes, if P processes have {rows} rows each, in
+steps that take {alone} ms, on links like these between all of them.
+"""
 MEMORY = """\
 Activations are a batch of inputs and what each Linear layer makes of it. The peak counts resident pages beyond those
 that held the data and the libraries; the last column is the peak by parameters, state and activations together.
@@ -69,6 +86,7 @@ python benchmarks/training.py --threads 1          # then --threads 2
 python benchmarks/busy.py                          # makes its own load
 python benchmarks/prediction.py --threads 1        # then --threads 2
 python benchmarks/replicas.py --threads 1
+python benchmarks/distributed.py                   # as root, for links that are slow
 python benchmarks/startup_memory.py
 python benchmarks/table.py                         # this page
 bash ci/gpu.sh                                     # on a machine with an NVIDIA GPU
@@ -153,6 +171,59 @@ def replicas(run: dict[str, Any]) -> list[str]:
     return lines
 
 
+def processes(run: dict[str, Any]) -> list[str]:
+    lines: list[str] = []
+    for problem in run["problems"]:
+        lines += [f"#### {problem['problem']}", ""]
+        exchanged = any("exchange_us" in row for row in problem["rows"].values())
+        first = next(iter(problem["rows"]), "")
+        head = ["", f"{problem['unit']}, median", "least", f"ratio to {first}"]
+        rows = []
+        for name, row in problem["rows"].items():
+            cells = [name, number(row["us"]), number(row["us_min"]), f"{row['ratio']:.2f}"]
+            if exchanged:
+                waiting = ", ".join(f"{share:.0%}" for share in row.get("waiting", ()))
+                cells += [number(row["exchange_us"]) if "exchange_us" in row else "", waiting]
+            rows.append(cells)
+        lines += table([*head, *(["exchange, µs", "waiting of each rank"] if exchanged else [])], rows)
+        lines += [f"- not here: {name}: {why}" for name, why in problem["missing"].items()]
+        lines += [""] * bool(problem["missing"])
+    return [*lines, *slow_links(run.get("slow links", {"missing": "not asked for"}))]
+
+
+def slow_links(found: dict[str, Any]) -> list[str]:
+    """What was measured on links that are slow, and apart from it what a model says."""
+    lines = ["#### Links that are slow", ""]
+    if "missing" in found:
+        return [*lines, f"Not measured: {found['missing']}.", ""]
+    links = found["links"]
+    lines += [SLOW]
+    rows = []
+    for name, link in links.items():
+        cells = [name, number(link["latency"] * 1e3), number(link["rate"] / 1e6)]
+        for count in ("2", "4"):
+            one = link["measured"].get(count)
+            cells += ["", ""] if one is None else [number(one["exchange"] * 1e3), number(one["model"] * 1e3)]
+        rows.append(cells)
+    head = ["link", "latency, ms", "MB/s", "exchange of 2, ms", "model", "exchange of 4, ms", "model"]
+    lines += table(head, rows)
+    kinds = list(dict.fromkeys(kind for link in links.values() for kind in link["steps_us"]))
+    steps = [
+        [kind, *(number(link["steps_us"][kind] / 1e3) if kind in link["steps_us"] else "" for link in links.values())]
+        for kind in kinds
+    ]
+    lines += table(["ms/step, 2 processes", *links], steps)
+    lines += [MODEL.format(rows=f"{found['rows']:,}", alone=number(found["alone_us"] / 1e3))]
+    first: dict[str, Any] = next(iter(links.values()), {"model": {}})
+    shares = [
+        [f"{name}, exchange {how}", *(f"{share:.0%}" for share in link["model"][how].values())]
+        for name, link in links.items()
+        for how in link["model"]
+    ]
+    counts = [f"P = {p}" for one in list(first["model"].values())[:1] for p in one]
+    return lines + table(["model", *counts], shares)
+
+
 def imports_and_memory(run: dict[str, Any]) -> list[str]:
     (problem,) = run["problems"]
     rounds = problem["rows"]["xpnn"]["rounds"]
@@ -235,6 +306,13 @@ def render(runs: list[dict[str, Any]], folder: Path) -> str:
         lines += [REPLICAS]
         for run in by_name["replicas"]:
             lines += [f"### {threads(run).capitalize()}", "", *where(run), *replicas(run)]
+    else:
+        lines += ["Not measured yet.", ""]
+    lines += ["## Several processes", ""]
+    if by_name["distributed"]:
+        lines += [PROCESSES]
+        for run in by_name["distributed"]:
+            lines += [*where(run), *processes(run)]
     else:
         lines += ["Not measured yet.", ""]
     lines += ["## Import and memory", ""]

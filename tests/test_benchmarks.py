@@ -212,6 +212,38 @@ def test_two_versions_take_turns(tmp_path):
     assert "expected a checkout of xpnn with benchmarks" in refused.stderr
 
 
+def test_shards_and_processes(tmp_path):
+    """Here by one process: starting engines is for `tests/distributed`."""
+    for name in PEERS:
+        (tmp_path / f"{name}.py").write_text(f"raise ImportError('no {name} in this test')\n")
+    done = run("distributed", "--quick", "--no-links", "--processes", "", "--results", str(tmp_path), peers=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(next(tmp_path.glob("distributed-*.json")).read_text(encoding="utf-8"))
+    names = ["whole batches", "1 shard", "4 shards", "16 shards"]
+    assert [list(problem["rows"]) for problem in found["problems"]] == [names, names, ["xpnn, one process"]]
+    assert found["problems"][2]["missing"] == {"torch DDP, gloo": "ImportError: no torch in this test"}
+    found["slow links"] = {"rows": 2048, "alone_us": 1e4, "links": {"slow": a_link(module("distributed"))}}
+    page = "\n".join(module("table").processes({"problems": found["problems"], "slow links": found["slow links"]}))
+    assert "| slow | 1 | 10 |" in page
+    assert "**A model, not a measurement**" in page
+    assert "| slow, exchange every step |" in page
+
+
+def a_link(distributed):
+    """What is found of a link of 1 ms and 10 MB/s."""
+    points = [(n, 1e-3 + n / 1e7) for n in (4, 4096, 1 << 20)]
+    latency, rate = distributed.fitted(points)
+    assert latency == pytest.approx(1e-3)
+    assert rate == pytest.approx(1e7)
+    two, four = (distributed.exchange_time(p, 1e6, latency, rate) for p in (2, 4))
+    assert two == pytest.approx(0.101)
+    assert four == pytest.approx(4e-3 + 0.15)
+    model = distributed.modelled(0.1, latency, rate)
+    assert model["every step"]["8"] > model["every step"]["1024"]
+    measured = {"2": {"exchange": 0.11, "model": two}}
+    return {"latency": latency, "rate": rate, "measured": measured, "steps_us": {"xpnn, TCP": 2e5}, "model": model}
+
+
 def test_training_on_a_busy_machine(tmp_path):
     """Each in a process of its own, with nothing set and with one thread, while the load runs; the load ends."""
     options = ("--quick", "--only", "products", "--problem", "one other", "--results", str(tmp_path))
