@@ -9,6 +9,7 @@ import xpnn
 from xpnn.accel.numpy_ops import NumpyOps
 from xpnn.data import EncodedRows, TableEncoder
 from xpnn.data import encoder as encoders
+from xpnn.data.packing import PackedLater
 from xpnn.errors import DataError
 from xpnn.tabular import TabularRegressor
 
@@ -132,3 +133,25 @@ def test_rows_are_named_where_they_lie(table):
     np.testing.assert_array_equal(by_number.encode(table, some), by_copy.transform(taken))
     with pytest.raises(DataError, match="at least one column and one row"):
         TableEncoder().fit(table, rows=some[:0])
+
+
+def test_rows_of_very_large_tables_are_packed_when_they_are_asked_for(table, monkeypatch):
+    encoder = TableEncoder(bins=8).fit(table)
+    some = RNG.permutation(N)[: N // 2]
+    packed = encoder.rows(table, some)
+    monkeypatch.setattr(encoders, "_LATER", 1)
+    later = encoder.rows(table, some)
+    assert isinstance(later.packed, PackedLater)
+    assert (later.shape, len(later.packed)) == (packed.shape, N // 2)
+    np.testing.assert_array_equal(np.asarray(later), np.asarray(packed))
+    for place in (slice(3, 9), slice(None), np.array([5, 2, 2])):
+        np.testing.assert_array_equal(later[place].packed, packed[place].packed)
+
+    def train(X, **options):
+        net = xpnn.mlp([X.shape[1], 8, 1], dropout=0.1)
+        trainer = xpnn.Trainer(net, xpnn.MeanSquaredError(), xpnn.Adam(0.01))
+        history = trainer.fit(X, np.zeros((N // 2, 1), np.float32), epochs=2, batch_size=32, **options)
+        return history["loss"], trainer.evaluate(X, np.zeros((N // 2, 1), np.float32)), net.predict(X).tobytes()
+
+    for options in ({}, {"validation_fraction": 0.25}, {"shuffle": False}):
+        assert train(later, **options) == train(packed, **options)

@@ -21,6 +21,7 @@ from ..arguments import as_rows
 from ..data.batching import hold_out
 from ..data.csv import MISSING, Table
 from ..data.spelling import Spelling
+from ..data.written import Columns, Written
 from ..errors import DataError, OptionError
 from ..files import atomic_path
 
@@ -222,11 +223,12 @@ def names(text: str | None, known: Collection[str] | None = None) -> list[str]:
     return [name.strip() for name in parts if name.strip()]
 
 
-def _columns(table: Table, drop: list[str], keep: list[str]) -> dict[str, np.ndarray]:
+def _columns(table: Table, drop: list[str], keep: list[str]) -> dict[str, np.ndarray | Written]:
     """Return the feature columns but those to drop, and those to keep beside the predictions."""
     for option, given in (("--drop", drop), ("--keep", keep)):
         check_names(option, given, table.features)
-    return {name: table.columns[name] for name in table.features if name not in drop and name not in keep}
+    kept = table.columns.kept if isinstance(table.columns, Columns) else table.columns.__getitem__
+    return {name: kept(name) for name in table.features if name not in drop and name not in keep}
 
 
 def check_names(option: str, given: Collection[str], known: Collection[str]) -> None:

@@ -125,7 +125,7 @@ def _rows(args: argparse.Namespace, source: Source, among: np.ndarray) -> Traini
     words = [name for name in names(args.categorical, source.raw) if name != source.target_name]
     known = {} if source.table is None else source.table.spellings
     spellings = {name: spelling for name, spelling in known.items() if name in source.raw}
-    return TrainingRows(take_rows(source.raw, among), True, spellings, tuple(words), (), ())
+    return TrainingRows(source.raw, True, spellings, tuple(words), (), (), among)
 
 
 class Networks:
@@ -210,7 +210,7 @@ class Networks:
         model, rows = self._model(), self.given.rows
         try:
             with self.args.signals.released():
-                self._folds = model.cross_validate(rows.columns, self.given.y, cv=self.args.cv)
+                self._folds = model.cross_validate(take_rows(rows.columns, rows.among), self.given.y, cv=self.args.cv)
         except KeyboardInterrupt as error:
             print(f"{word_of(error)} within the cross-validation: the model is kept", file=sys.stderr)
             return ending._replace(status=status_of(error), why=word_of(error), resumable=True)

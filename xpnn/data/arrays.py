@@ -16,6 +16,7 @@ import numpy.typing as npt
 from ..backend import backend_of
 from ..errors import DataError, FileFormatError, ShapeError
 from ..files import PathLike, existing_file
+from .written import Written
 
 __all__ = ["load_arrays", "open_memmap", "some_rows", "take_rows"]
 
@@ -189,7 +190,7 @@ def take_rows(X: Any, index: npt.NDArray[np.int64]) -> Any:
     {'a': array([7, 5])}
     """
     if isinstance(X, Mapping):
-        return {name: np.asarray(column)[index] for name, column in X.items()}
+        return {name: (c if isinstance(c, Written) else np.asarray(c))[index] for name, c in X.items()}
     if isinstance(X, np.ndarray) or not array_api_compat.is_array_api_obj(X):
         return X[index]
     backend = backend_of(X)

@@ -139,7 +139,7 @@ class Mixed(NamedTuple):
     advice: str
 
 
-def find_dates(cells: npt.NDArray[Any], *, dayfirst: bool | None = None) -> DateFormat | Mixed | None:
+def find_dates(cells: npt.NDArray[Any] | Written, *, dayfirst: bool | None = None) -> DateFormat | Mixed | None:
     """Tell from all cells of a column of text whether it holds dates, and in which order they are written.
 
     Returns None where it holds something else, and what is the matter where nearly all cells are dates and not all of
@@ -159,7 +159,8 @@ def find_dates(cells: npt.NDArray[Any], *, dayfirst: bool | None = None) -> Date
     >>> find_dates(np.array(["1/2/2020", "2/1/2020", "3/1/2020"], dtype=object)).seen
     "Dates such as '1/2/2020' have the day or the month first."
     """
-    levels = list(dict.fromkeys(cell for cell in cells.tolist() if not _absent(cell)))
+    different = cells.words if isinstance(cells, Written) and cells.numbers is None else cells.tolist()
+    levels = list(dict.fromkeys(cell for cell in different if not _absent(cell)))
     some = levels[:: max(len(levels) // 50, 1)]
     if len(levels) < _LEAST or sum(bool(_orders(cell)) for cell in some) < _SHARE * len(some):
         return None

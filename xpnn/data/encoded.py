@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..coding import Code
+from .packing import PackedLater
 
 __all__ = ["EncodedRows"]
 
@@ -20,8 +21,8 @@ class EncodedRows:
 
     Parameters
     ----------
-    packed : array of shape (n, code.packed_width), float32
-        The rows, as `code` packs them.
+    packed : array of shape (n, code.packed_width), float32, or PackedLater
+        The rows, as `code` packs them; those of a very large table are packed when they are asked for.
     code : Code
         What belongs where.
 
@@ -47,7 +48,7 @@ class EncodedRows:
     ndim = 2
     dtype = np.dtype(np.float32)
 
-    def __init__(self, packed: npt.NDArray[np.float32], code: Code) -> None:
+    def __init__(self, packed: npt.NDArray[np.float32] | PackedLater, code: Code) -> None:
         self.packed, self.code = packed, code
 
     @property
@@ -67,7 +68,7 @@ class EncodedRows:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
         if copy is False:
             raise ValueError("encoded rows have no matrix that could be shared: each time it is made")
-        made: npt.NDArray[Any] = self.code.expand(self.packed, np, "cpu")
+        made: npt.NDArray[Any] = self.code.expand(self.packed[:], np, "cpu")
         return made if dtype is None else made.astype(dtype, copy=False)
 
     def __repr__(self) -> str:

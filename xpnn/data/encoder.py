@@ -26,7 +26,6 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ..accel.workers import together
 from ..arguments import describe, suggest
 from ..coding import Code
 from ..config import options_of, reading
@@ -48,10 +47,11 @@ from .fitted import COLUMN, column_from_dict, column_to_dict, edges_of, spread_o
 from .fitted import CategoryColumn as _Category
 from .fitted import NumberColumn as _Number
 from .kinds import read_numbers
-from .packing import Layout, Understood, kind_of, understood
+from .packing import Layout, PackedLater, Understood, kind_of, understood
 from .row_encoder import RowEncoder
 from .spelling import PLAIN, Spelling, find_spelling
 from .summary import MOST_DISTINCT, Seen, TableSummary
+from .written import Written
 
 __all__ = ["Columns", "TableEncoder"]
 
@@ -63,8 +63,8 @@ _SCHEMA = {"notes": [str], "columns": [COLUMN]}
 _ROWS_PER_BIN, _MOST_BINS = 30, 64
 # Elements of a matrix from which on rows stay packed: half a GiB or less is made at once.
 _LARGE = 1 << 25
-# Rows packed at once: what is worked with stays in cache.
-_SLICE = 1 << 12
+# Numbers of packed rows from which on they are made when they are asked for: a GiB.
+_LATER = 1 << 28
 
 
 class TableEncoder:
@@ -387,17 +387,9 @@ class TableEncoder:
         """
         arrays, code, places = self._present(columns), self._layout.code, self._layout.packed
         n = len(next(iter(arrays.values()))) if rows is None else len(rows)
-        packed = np.empty((n, code.packed_width), dtype=np.float32)
-        read = [Understood.of(column, arrays.pop(column.name), rows) for column in self._columns]
-
-        def pack(k: int) -> None:
-            some = slice(k * _SLICE, (k + 1) * _SLICE)
-            for own in read:
-                for place, part in zip(places[own.column.name], own.packed(some, self.clip), strict=True):
-                    packed[some, place] = part
-
-        together(pack, -(-n // _SLICE))
-        return EncodedRows(packed, code)
+        read = [Understood.of(c, arrays.pop(c.name), rows, places[c.name]) for c in self._columns]
+        later = PackedLater(read, self.clip, n, code.packed_width)
+        return EncodedRows(later if n * code.packed_width >= _LATER else later.all(), code)
 
     def encode(
         self, columns: Columns, rows: npt.NDArray[np.integer] | None = None
@@ -645,12 +637,15 @@ class TableEncoder:
                 f"{name}: left out, more than {MOST_DISTINCT:,} different values look like an identifier or free text."
             )
             return None
-        if seen is None or seen.counts is None:
+        if seen is not None:
+            counts, gaps = seen.counts, seen.gaps
+        elif isinstance(array, Written) and array.numbers is None:
+            counts = Counter({word: n for word, n in array.counts().items() if word})
+            gaps = len(array) - counts.total()
+        else:
             texts = as_texts(array)
             counts = Counter(t for t in texts if t is not None)
             gaps = len(texts) - counts.total()
-        else:
-            counts, gaps = seen.counts, seen.gaps
         if not counts:
             self.notes.append(f"{name}: left out, every value is missing.")
             return None
@@ -686,6 +681,10 @@ class TableEncoder:
         return _Category(name, tuple(kept), pooled)
 
 
-def _some(array: npt.NDArray[Any], rows: npt.NDArray[np.integer] | None) -> npt.NDArray[Any]:
+def _some(array: Any, rows: npt.NDArray[np.integer] | None) -> Any:
     """Return some rows of a column, by default all."""
-    return array if rows is None else np.asarray(array)[rows]
+    if rows is None:
+        return array
+    if isinstance(array, Written) and array.numbers is None:
+        return array.take(rows)
+    return np.asarray(array)[rows]

@@ -214,7 +214,7 @@ class InputSchema:
         return iter(self.columns)
 
     @classmethod
-    def of(cls, encoder: TableEncoder, columns: Columns) -> InputSchema:
+    def of(cls, encoder: TableEncoder, columns: Columns, *, rows: npt.NDArray[np.int64] | None = None) -> InputSchema:
         """Look at training rows.
 
         Parameters
@@ -223,9 +223,12 @@ class InputSchema:
             Fitted; it says which columns are used, and what they are.
         columns : Table, frame, or mapping of str to array of shape (n,)
             The rows, as for `TableEncoder.transform`.  Of more than 100,000 so many, drawn at random, are looked at.
+        rows : array of int, optional
+            Which of them to look at, by default all.
         """
         given = as_columns(columns.written if isinstance(columns, Table) else columns, "InputSchema.of")
-        some = rows_looked_at(max((len(values) for values in given.values()), default=0))
+        n = max((len(values) for values in given.values()), default=0)
+        some = rows_looked_at(n) if rows is None else rows[rows_looked_at(len(rows))]
         kinds, found = encoder.kinds, []
         for name, kind in kinds.items():  # one at a time: a table may be as large as memory
             read = encoder.read({name: drawn(given[name], some)} if name in given else {}, only=[name])[name]

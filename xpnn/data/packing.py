@@ -9,15 +9,19 @@ from typing import Any, Literal, Self, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from ..accel.workers import together
 from ..coding import Code, Group
 from .dates import DateColumn
 from .fitted import CategoryColumn, NumberColumn
 from .written import Written
 
-__all__ = ["FittedColumn", "Layout", "Understood", "code_of", "kind_of", "packed_places", "understood"]
+__all__ = ["FittedColumn", "Layout", "PackedLater", "Understood", "code_of", "kind_of", "packed_places", "understood"]
 
 FittedColumn: TypeAlias = NumberColumn | CategoryColumn | DateColumn
 Order: TypeAlias = npt.NDArray[np.int64] | None
+
+# Rows packed at once.
+_SLICE = 1 << 12
 
 
 class Layout:
@@ -118,15 +122,54 @@ class Understood:
     column: FittedColumn
     values: npt.NDArray[Any]
     rows: npt.NDArray[np.integer] | None  # of the values; None: all
+    places: list[int]  # in a packed row
 
     @classmethod
-    def of(cls, column: FittedColumn, array: npt.NDArray[Any] | Written, rows: npt.NDArray[np.integer] | None) -> Self:
+    def of(cls, column: FittedColumn, array: Any, rows: npt.NDArray[np.integer] | None, places: list[int]) -> Self:
         """Read a column as it comes, or some of its rows."""
         if rows is not None and not isinstance(array, Written) and array.dtype != np.float64:
             array, rows = np.asarray(array)[rows], None
-        return cls(column, understood(column, array), rows)
+        return cls(column, understood(column, array), rows, places)
 
-    def packed(self, some: slice, clip: float | None) -> list[npt.NDArray[Any]]:
-        """Pack a slice of the rows."""
+    def pack(self, packed: npt.NDArray[np.float32], some: Any, clip: float | None) -> None:
+        """Write some rows, a slice or numbers of them, to packed ones."""
         values = self.values[some if self.rows is None else self.rows[some]]
-        return self.column.pack(values) if isinstance(self.column, CategoryColumn) else self.column.pack(values, clip)
+        parts = self.column.pack(values) if isinstance(self.column, CategoryColumn) else self.column.pack(values, clip)
+        for place, part in zip(self.places, parts, strict=True):
+            packed[:, place] = part
+
+
+class PackedLater:
+    """Packed rows that are made of the columns of a table when they are asked for, and take no memory beside it.
+
+    They stand for an array of shape (n, width), some rows of which are taken by a slice or by numbers.
+    """
+
+    ndim = 2
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, columns: Sequence[Understood], clip: float | None, n: int, width: int) -> None:
+        self._columns, self._clip = columns, clip
+        self.shape = n, width
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any) -> npt.NDArray[np.float32]:
+        n = len(range(*rows.indices(len(self)))) if isinstance(rows, slice) else len(rows)
+        packed = np.empty((n, self.shape[1]), dtype=np.float32)
+        for column in self._columns:
+            column.pack(packed, rows, self._clip)
+        return packed
+
+    def all(self) -> npt.NDArray[np.float32]:
+        """Return all rows, a slice of them at a time: what is worked with stays in cache."""
+        packed = np.empty(self.shape, dtype=np.float32)
+
+        def pack(k: int) -> None:
+            some = slice(k * _SLICE, (k + 1) * _SLICE)
+            for column in self._columns:
+                column.pack(packed[some], some, self._clip)
+
+        together(pack, -(-len(self) // _SLICE))
+        return packed

@@ -135,6 +135,43 @@ class _Growing:
         return array
 
 
+class _Counts:
+    """Of each number the digits behind the mark; where all have as many, that is all that is kept."""
+
+    def __init__(self) -> None:
+        self._all: np.uint8 | None = None  # have as many
+        self._each: _Growing | None = None
+        self.n = 0
+
+    def add(self, places: npt.NDArray[np.uint8], odd: Places) -> None:
+        """Add those of some rows, of which `odd` ones hold no number."""
+        plain = np.delete(places, odd) if len(odd) else places
+        self.n += len(places)
+        if self._each is None and len(plain):
+            self._all = plain[0] if self._all is None else self._all
+            if (plain != self._all).any():
+                self._each = _Growing(np.uint8)
+                self._each.fill(float(self._all), self.n - len(places))
+        if self._each is not None:
+            self._each.add(places)
+
+    def skip(self, many: int) -> None:
+        """Add rows without a number."""
+        self.n += many
+        if self._each is not None:
+            self._each.fill(0, many)
+
+    def view(self) -> npt.NDArray[np.uint8]:
+        """Return them of all rows."""
+        if self._each is not None:
+            return self._each.view()
+        return np.broadcast_to(np.uint8(0) if self._all is None else self._all, (self.n,))
+
+    def taken(self) -> npt.NDArray[np.uint8]:
+        """Return them of all rows; nothing is left here."""
+        return self.view() if self._each is None else self._each.taken()
+
+
 class WrittenBuilder:
     """A column put together from its parts."""
 
@@ -142,7 +179,7 @@ class WrittenBuilder:
         self._places: dict[str, int] = {}  # of the words
         self._mark: Literal[".", ","] | None = None
         self._codes, self._odd = _Growing(np.uint8), _Growing(np.intp)
-        self._values, self._counts = _Growing(np.float64), _Growing(np.uint8)
+        self._values, self._counts = _Growing(np.float64), _Counts()
         self._digits: _Growing | None = None
         self._n, self._plain = 0, False
 
@@ -169,11 +206,11 @@ class WrittenBuilder:
             self._add_words(self._n, len(part))
             return
         if numbers.digits is not None and self._digits is None:
-            so_far = Numbers(*(growing.view() for growing in (self._odd, self._values, self._counts)))
+            so_far = Numbers(self._odd.view(), self._values.view(), self._counts.view())
             self._digits = _Growing(np.uint64)
             self._digits.add(so_far.all_digits())
         self._values.add(numbers.values)
-        self._counts.add(numbers.places)
+        self._counts.add(numbers.places, numbers.odd)
         self._odd.add(self._n + numbers.odd)
         if self._digits is not None:
             self._digits.add(numbers.all_digits())
@@ -181,7 +218,7 @@ class WrittenBuilder:
     def _add_words(self, start: int, many: int) -> None:
         """Add rows without a plain number."""
         self._values.fill(np.nan, many)
-        self._counts.fill(0, many)
+        self._counts.skip(many)
         self._odd.add(np.arange(start, start + many))
         if self._digits is not None:
             self._digits.fill(0, many)

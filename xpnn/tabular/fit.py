@@ -170,7 +170,7 @@ def shape_of(task: Task, rows: TrainingRows, size: int, target: Target) -> Table
         task,
         size,
         numbers=len(rows.columns) - len(words),
-        categories=tuple(len(set(as_texts(rows.columns[name])) - {None}) for name in words),
+        categories=tuple(map(rows.categories, words)),
         classes=len(target.classes) if isinstance(target, ClassTarget) else 0,
         outputs=len(target.targets) if isinstance(target, NumberTargets) else 1,
     )
@@ -266,7 +266,7 @@ def learn_from(
         n_jobs=request.n_jobs,
         sharing=request.sharing,
     )
-    schema = InputSchema.of(prepared.encoder, prepared.columns)
+    schema = InputSchema.of(prepared.encoder, prepared.rows.columns, rows=prepared.rows.among)
     predictor = Predictor(fitted.net, fitted.loss, prepared.target, prepared.encoder, schema=schema)
     scores = None if fitted.held_out is None else _decide(prepared, predictor, fitted.held_out)
     notes = (*prepared.notes, *prepared.encoder.notes, *_time_notes(fitted, request, prepared.recipe))
@@ -302,7 +302,7 @@ class Prepared(NamedTuple):
     class_weight: Mapping[int, float] | Literal["balanced"] | None
     train: Indices  # numbers of the rows that were given
     valid: Indices
-    columns: Mapping[str, Any]  # of all of these
+    rows: TrainingRows  # all of these
     notes: tuple[str, ...]  # of the columns
 
     @property
@@ -336,18 +336,18 @@ def prepare(
     train, valid, target, codes, recipe = _divide(request, rows, y, where, own=validation is not None)
     encoder = make_encoder(recipe, categorical=rows.categorical, numeric=request.numeric)
     encoder.dayfirst = request.dayfirst
-    encoder.fit(rows.columns, spellings=rows.spellings, rows=train)
+    encoder.fit(rows.columns, spellings=rows.spellings, rows=rows.numbers(train))
     width, stored = len(encoder.feature_names_out), encoder.stored_width(len(train))
     check_memory(recipe, rows.size, width, _outputs(target), where, stored=stored)
-    learning = Encoded(encoder.encode(rows.columns, train), codes[train], y[train], _of(weight, train))
+    learning = Encoded(encoder.encode(rows.columns, rows.numbers(train)), codes[train], y[train], _of(weight, train))
     held = None
     if validation is not None:
         held = Encoded(encoder.encode(validation.columns), target.encode(validation.y), validation.y, validation.weight)
     elif len(valid):
-        held = Encoded(encoder.encode(rows.columns, valid), codes[valid], y[valid], _of(weight, valid))
+        held = Encoded(encoder.encode(rows.columns, rows.numbers(valid)), codes[valid], y[valid], _of(weight, valid))
     own = class_weights(request.class_weight, target, where) if isinstance(target, ClassTarget) else None
     notes = (*rows.notes, *rows.doubts, *_target_notes(target, y))
-    return Prepared(request, recipe, encoder, target, learning, held, own, train, valid, rows.columns, notes)
+    return Prepared(request, recipe, encoder, target, learning, held, own, train, valid, rows, notes)
 
 
 class _Divided(NamedTuple):

@@ -49,11 +49,26 @@ class TrainingRows(NamedTuple):
     categorical: tuple[str, ...]
     notes: tuple[str, ...]
     doubts: tuple[str, ...]
+    #: Which rows of the columns these are; None: all.
+    among: npt.NDArray[np.int64] | None = None
 
     @property
     def size(self) -> int:
         """Number of rows."""
-        return len(next(iter(self.columns.values())))
+        return len(next(iter(self.columns.values()))) if self.among is None else len(self.among)
+
+    def numbers(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return where some of these rows lie in the columns."""
+        return rows if self.among is None else self.among[rows]
+
+    def categories(self, name: str) -> int:
+        """Return how many different words a column holds."""
+        column = self.columns[name]
+        if isinstance(column, Written) and column.numbers is None:
+            codes = column.codes if self.among is None else column.codes[self.among]
+            there = np.bincount(codes, minlength=len(column.words)).tolist()
+            return sum(n > 0 and bool(word) for word, n in zip(column.words, there, strict=True))
+        return len(set(as_texts(column if self.among is None else np.asarray(column)[self.among])) - {None})
 
 
 def read_rows(X: Any, where: str) -> Rows:

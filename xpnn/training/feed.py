@@ -25,6 +25,7 @@ from ..accel.cuda.upload import PinnedSlots
 from ..backend import Backend, to_numpy
 from ..coding import Code
 from ..data.encoded import EncodedRows
+from ..data.packing import PackedLater
 from ..errors import DataError
 
 __all__ = ["Batch", "Feed", "Indices"]
@@ -239,14 +240,35 @@ class _Resident:
         return self.backend.ops.take_rows(self.values, index[start:stop], out)
 
 
+class _Later(_Resident):
+    """Packed rows of a table that stays on the host as it is: they are packed when their turn comes."""
+
+    def __init__(self, backend: Backend, rows: PackedLater, dtype: DType) -> None:
+        self.backend, self.values, self.dtype = backend, rows, dtype
+
+    def ready(self, index: Indices | None) -> Indices | None:
+        return index
+
+    def rows(self, index: Indices | None, start: int, stop: int, out: Array | None = None) -> Array:
+        some = self.values[slice(start, stop) if index is None else index[start:stop]]
+        rows = self.backend.asarray(some, dtype=self.dtype)
+        if out is None:
+            return rows
+        out[...] = rows
+        return out
+
+
 class _Packed(_Resident):
     """Rows of a table that lie packed on the device, and are encoded where they are asked for."""
 
     def __init__(self, backend: Backend, rows: EncodedRows, where: str, name: str) -> None:
         # Narrower numbers do not tell all categories apart.
-        packed = backend.asarray(rows.packed, dtype=getattr(backend.xp, backend.wide_name))
-        self.packed = _Resident(backend, packed, where, name)
-        self.backend, self.values = backend, packed
+        wide = getattr(backend.xp, backend.wide_name)
+        if isinstance(rows.packed, PackedLater):
+            self.packed: _Resident = _Later(backend, rows.packed, wide)
+        else:
+            self.packed = _Resident(backend, backend.asarray(rows.packed, dtype=wide), where, name)
+        self.backend, self.values = backend, self.packed.values
         self.code, self.dtype = rows.code, backend.dtype
 
     @property
@@ -256,13 +278,18 @@ class _Packed(_Resident):
     @functools.cached_property
     def sound(self) -> bool:
         """Whether all codes are codes: loops that compute with them go where they say."""
+        if isinstance(self.packed, _Later):  # an encoder makes no others
+            return True
         rows = max(_CHECKED_ELEMENTS // self.code.packed_width, 1)
         parts = (self.values[a : a + rows, ...] for a in range(0, self.values.shape[0], rows))
         return all(self.code.holds(part, self.backend.xp) for part in parts)
 
+    def ready(self, index: Indices | None) -> Array | None:
+        return self.packed.ready(index)
+
     def rows(self, index: Array | None, start: int, stop: int, out: Array | None = None) -> Array:
         backend = self.backend
-        packed = super().rows(index, start, stop)
+        packed = self.packed.rows(index, start, stop)
         rows = backend.xp.astype(self.code.expand(packed, backend.xp, backend.device), self.dtype, copy=False)
         if out is None:
             return rows
