@@ -44,7 +44,9 @@ MAPS = {"rectify": 0, "leak": 1, "exponential": 2, "drop": 3}
 LOSSES = {"softmax": 0, "logistic": 1, "squares": 2}
 METRICS = {"no_metric": 0, "by_classes": 1, "by_outputs": 2}
 RULES = {"adam": 0, "descent": 1}
-TILE, PART = 16, 4096
+#: Rows and columns of the sums that a block makes at once, and gradients whose squares it sums at once.
+TILE = 16
+PART = 4096
 
 _THREADS = 256
 
