@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ..data.batching import epoch_order
-from .feed import Indices
 from .step import Training
 
 __all__ = ["Orders"]
@@ -13,9 +14,9 @@ class Orders:
     """The orders of a trainer's rows, by the number of the epoch: `xpnn.data.epoch_order`."""
 
     def __init__(self) -> None:
-        self._ahead: tuple[tuple[int, int, int], Indices] | None = None
+        self._ahead: tuple[tuple[int, int, int], np.ndarray] | None = None
 
-    def of(self, n: int, seed: int, epoch: int) -> Indices:
+    def of(self, n: int, seed: int, epoch: int) -> np.ndarray:
         """Return the order of an epoch, which may have been drawn already."""
         key, (ahead, self._ahead) = (n, seed, epoch), (self._ahead, None)
         return ahead[1] if ahead is not None and ahead[0] == key else epoch_order(n, seed, epoch)

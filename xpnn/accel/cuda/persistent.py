@@ -18,6 +18,7 @@ from .kernels import Kernels
 
 __all__ = [
     "CONSTANTS",
+    "FLOAT",
     "HEAD",
     "LINEAR",
     "MAPS",
@@ -47,6 +48,10 @@ RULES = {"adam": 0, "descent": 1}
 #: Rows and columns of the sums that a block makes at once, and gradients whose squares it sums at once.
 TILE = 16
 PART = 4096
+
+#: Options of the compiler, for products in full float32, and on tensor cores (TensorFloat-32).
+FLOAT = kernels.OPTIONS
+TENSOR_FLOAT = (*kernels.OPTIONS, "-DTENSOR_FLOAT")
 
 _THREADS = 256
 
