@@ -103,16 +103,16 @@ probe() { # SECONDS PART...
     part "probe ${name}" "$limit" "$python" ci/gpu_probe.py --backend "$backend" --out "$work/probe.json" --part "$name"
   done
 }
-probe 45 kernels graphs fits
+probe 35 kernels graphs fits persistent 'persistent fits'
 probe 25 'product table'
 [[ $quick == 1 ]] && options=(--quick) || options=(--seconds 6)
 bench=("$python" ci/gpu_bench.py --backend "$backend" --out "$work/bench.json" "${options[@]}")
-for name in xpnn 'xpnn CUDA graph' 'torch eager' 'torch CUDA graph' 'torch max-autotune' 'jax scan' 'jax jit' MNIST; do
-  part "bench ${name}" 25 "${bench[@]}" --only "$name"
+for name in xpnn 'xpnn CUDA graph' 'xpnn persistent' 'torch eager' 'torch CUDA graph' 'torch max-autotune' 'jax scan' 'jax jit' MNIST; do
+  part "bench ${name}" 20 "${bench[@]}" --only "$name"
 done
 probe 10 epilogues 'with epilogues and without' products repeatable 'graph costs' 'host costs'
-part parity 30 "$python" -m xpnn parity --backends "$with" --json "${one[@]}"
-part gradcheck 30 "$python" -m xpnn gradcheck --backend "$backend" --json "${one[@]}"
+part parity 25 "$python" -m xpnn parity --backends "$with" --json "${one[@]}"
+part gradcheck 25 "$python" -m xpnn gradcheck --backend "$backend" --json "${one[@]}"
 if has pytest && has hypothesis; then
   tests=(tests)
   names=${backend%%:*}

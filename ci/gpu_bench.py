@@ -26,7 +26,10 @@ import numpy as np
 
 import xpnn
 from xpnn.accel.cuda.capture import find_capturer
+from xpnn.accel.cuda.persistent import Epoch
 from xpnn.backend import Backend
+from xpnn.training.recorded.persistent import describe
+from xpnn.training.step import StepTable
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -119,6 +122,43 @@ def with_xpnn_graph(problem: Problem, backend: Backend) -> Competitor:
             recording.launch()
 
     return Competitor(step, backend.synchronize, lambda: float(backend.to_numpy(last[0]).mean()))
+
+
+def with_xpnn_persistent(problem: Problem, backend: Backend) -> Competitor:
+    """Many steps as one kernel, rows gathered within it; what is timed is a step of it."""
+    if backend.name != "cupy":
+        raise MissingError(f"the persistent kernel is for CuPy, and the backend is {backend.name}")
+    chosen = xpnn.get_backend(backend, persistent=True)
+    rule = xpnn.Adam(peers.LR, peers.BETA1, peers.BETA2, eps=peers.EPS)
+    trainer = xpnn.Trainer(xpnn.mlp(problem.sizes, backend=chosen, seed=0), xpnn.CrossEntropy(), rule)
+    rule.bind(trainer.net.store)
+    program = describe(trainer, problem.batch_size)
+    if isinstance(program, str):
+        raise MissingError(program)
+    store, n = trainer.net.store, problem.batch_size
+    steps: Any = chosen.ops.persistent_steps(  # type: ignore[attr-defined]
+        program, [store.values, store.grads, *rule.state.values(), store.lr_factors, store.decay_factors]
+    )
+    x, y = (np.concatenate(columns) for columns in zip(*problem.batches, strict=True))
+    order = np.arange(SCANNED * n) % len(x)
+    numbers = [rule.numbers(t) for t in range(1, SCANNED + 1)]
+    table = StepTable(0, n, np.full(SCANNED, float(n)), numbers).lay_out(trainer.net, 0, SCANNED)
+    losses, hits = chosen.zeros(SCANNED), chosen.zeros((SCANNED, 2))
+    rows = Epoch(
+        *(chosen.asarray(x), chosen.asarray(order, dtype=chosen.index_dtype)),
+        *(chosen.asarray(y, dtype=chosen.index_dtype), None, None, table.numbers, table.keys, losses, hits),
+    )
+    last = [0]
+
+    def step(t: int) -> None:
+        if t < STEPS_COMPARED:  # one by one, so that the losses can be compared
+            steps.launch(rows, t, 1)
+            last[0] = t
+        elif t % SCANNED == 0:
+            steps.launch(rows, 0, SCANNED)
+            last[0] = SCANNED - 1
+
+    return Competitor(step, chosen.synchronize, lambda: float(chosen.to_numpy(losses)[last[0]]))
 
 
 def torch_parts(problem: Problem, device: str) -> tuple[Any, Any, Any, list[tuple[Any, Any]]]:
@@ -257,6 +297,7 @@ def makers(problem: Problem, backend: Backend) -> dict[str, Callable[[], Competi
     return {
         "xpnn": lambda: with_xpnn(problem, backend),
         "xpnn CUDA graph": lambda: with_xpnn_graph(problem, backend),
+        "xpnn persistent": lambda: with_xpnn_persistent(problem, backend),
         "torch eager": lambda: with_torch(problem, device),
         "torch CUDA graph": lambda: with_torch_graph(problem, device),
         "torch max-autotune": lambda: with_torch_compiled(problem, device),

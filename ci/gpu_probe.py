@@ -1,4 +1,4 @@
-"""What only a GPU can show, most telling first: kernels, CUDA graphs, the time of a fit, products, epilogues, costs.
+"""What only a GPU can show, most telling first: kernels, the persistent one, graphs, fits, products, epilogues, costs.
 
     python ci/gpu_probe.py --backend cupy --out probe.json [--part NAME]...
 
@@ -30,6 +30,7 @@ import xpnn
 from xpnn.accel.cuda.capture import Capturer, Recording, find_capturer
 from xpnn.accel.cuda.cupy_ops import CupyOps
 from xpnn.accel.cuda.gemm_lt import Epilogue
+from xpnn.accel.cuda.persistent import Steps
 from xpnn.backend import Backend
 from xpnn.ops import Affine, Clip, Decay, Ops, Update
 from xpnn.random import StepKey
@@ -292,7 +293,7 @@ class Litter(xpnn.Callback):
 
 
 def fit(
-    backend: Backend, graph: Any, callbacks: tuple[Any, ...] = (), *, norm: str | None = "layer"
+    backend: Backend, graph: Any, callbacks: tuple[Any, ...] = (), *, norm: str | None = "layer", epochs: int = 4
 ) -> tuple[Any, list[float]]:
     """Train a network with everything that changes from step to step; return its weights and losses."""
     net = xpnn.mlp([20, 64, 32, 5], norm=norm, dropout=0.2, backend=backend, seed=1)
@@ -305,7 +306,7 @@ def fit(
         callbacks=callbacks,
     )
     X, y = draw(1000, 20), np.arange(1000) % 5
-    history = trainer.fit(X, y, epochs=4, batch_size=32, graph=graph)
+    history = trainer.fit(X, y, epochs=epochs, batch_size=32, graph=graph)
     return net.state_dict(), history["loss"]
 
 
@@ -340,11 +341,62 @@ def graphs(backend: Backend) -> dict[str, Any]:
     return {"ok": not reasons and not unequal, "text": text, "equal": equal}
 
 
+# -- the persistent kernel --------------------------------------------------------------------------------------
+@contextlib.contextmanager
+def watched_launches(most_blocks: int | None = None) -> Iterator[list[tuple[int, int]]]:
+    """Fill a list with blocks and steps of each launch; with at most so many blocks, if that is given."""
+    launched: list[tuple[int, int]] = []
+    launch = Steps.launch
+
+    def watched(steps: Steps, rows: Any, first: int, count: int) -> None:
+        if most_blocks is not None:
+            steps.blocks = min(steps.blocks, most_blocks)
+        launched.append((steps.blocks, count))
+        launch(steps, rows, first, count)
+
+    Steps.launch = watched  # type: ignore[method-assign]
+    try:
+        yield launched
+    finally:
+        Steps.launch = launch  # type: ignore[method-assign]
+
+
+def persistent(backend: Backend, grids: tuple[int | None, ...] = (None, 1, 2, 7), epochs: int = 4) -> dict[str, Any]:
+    """Fits by one kernel: near NumPy's, and the same bits on any number of blocks."""
+    need_cupy(backend)
+    chosen = xpnn.get_backend(backend, persistent=True)
+    found: dict[int | None, Any] = {}
+    blocks: list[int] = []
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        for most in grids:
+            with watched_launches(most) as launched:
+                found[most] = fit(chosen, True, norm=None, epochs=epochs)
+            blocks.append(max((number for number, _ in launched), default=0))
+    reference = fit(xpnn.get_backend("numpy", ops="portable"), False, norm=None, epochs=epochs)
+    other = [most for most in found if not same(found[None], found[most])]
+    off = max(abs(a - b) / abs(b) for a, b in zip(found[None][1], reference[1], strict=True))
+    reasons = [str(w.message) for w in said if "persistent" in str(w.message)]
+    bits = f"OTHER bits on {other} blocks" if other else f"the same bits on {blocks} blocks"
+    text = "; ".join([*reasons, f"losses {off:.1e} from NumPy's", bits])
+    return {"ok": min(blocks) > 0 and not other and off < 1e-3 and not reasons, "text": text, "blocks": blocks}
+
+
+def persistent_fits(backend: Backend) -> dict[str, Any]:
+    """What `fits` measures, by one kernel."""
+    need_cupy(backend)
+    n = 4 * BATCH if os.environ.get("XPNN_GPU_QUICK") == "1" else 60_000
+    with watched_launches() as launched:
+        timed = fits(xpnn.get_backend(backend, persistent=True), n)
+    blocks = max((number for number, _ in launched), default=0)
+    return timed | {"ok": blocks > 0, "text": f"{blocks} blocks; {timed['text']}"}
+
+
 # -- fits and products, timed ----------------------------------------------------------------------------------
-def fits(backend: Backend) -> dict[str, Any]:
+def fits(backend: Backend, n: int | None = None) -> dict[str, Any]:
     """`Trainer.fit` itself on made rows of MNIST's size: µs a step, nodes a step, and the seconds of the first fit."""
     rows: dict[str, Any] = {}
-    n = 4_000 if os.environ.get("XPNN_GPU_QUICK") == "1" else 60_000
+    n = n or (4_000 if os.environ.get("XPNN_GPU_QUICK") == "1" else 60_000)
     X, y = backend.asarray(draw(n, SIZES[0])), np.arange(n) % SIZES[-1]
     for batch_size in (128, 1024):
         net = xpnn.mlp(SIZES, backend=backend, seed=0)
@@ -538,6 +590,8 @@ PARTS: dict[str, Callable[[Backend], dict[str, Any]]] = {
     "kernels": kernels,
     "graphs": graphs,
     "fits": fits,
+    "persistent": persistent,
+    "persistent fits": persistent_fits,
     "product table": product_table,
     "products": products,
     "repeatable": repeatable,

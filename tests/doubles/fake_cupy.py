@@ -185,12 +185,13 @@ class RawModule:
     def __init__(self, *, code, options):
         assert code in (SOURCE.read_text(encoding="utf-8"), persistent.source())
         assert "--fmad=false" in options
+        self.defined = [option for option in options if option.startswith("-D")]
 
     def get_function(self, name):
         def kernel(grid, block, args, *, enable_cooperative_groups=False):
             assert enable_cooperative_groups == (name == TOGETHER), f"{name}: blocks at once, or not"
             self.launched.append(name)
-            library = self.together() if name == TOGETHER else self.compiled
+            library = self.together(*self.defined) if name == TOGETHER else self.compiled
             problem = run(library, name, grid, block, args, self.order, alone=name in ALONE)
             assert not problem, f"{name}: {problem}"
             assert all(intact(a) for a in args), f"{name} wrote beside an array"
@@ -355,10 +356,10 @@ def fixture_together(tmp_path_factory):
     """The kernel whose blocks run at once, compiled for the host when it is launched first."""
 
     @functools.cache
-    def found():
+    def found(*options):
         folder = tmp_path_factory.mktemp("together")
         (folder / "together.cu").write_text(persistent.source(), encoding="utf-8")
-        return compiled(folder, [TOGETHER], folder / "together.cu", "-DTOGETHER", "-pthread")
+        return compiled(folder, [TOGETHER], folder / "together.cu", "-DTOGETHER", "-pthread", *options)
 
     return found
 

@@ -32,11 +32,10 @@ class Options(NamedTuple):
                 "get_backend: tf32=True rounds the products of float32 on an NVIDIA GPU: expected cupy, float32 and "
                 f"fast operations, got {name}, {dtype} and {self.ops} ones. Leave tf32 away."
             )
-        if self.persistent and (name, dtype, self.ops, self.tf32) != ("cupy", "float32", "fast", False):
+        if self.persistent and (name, dtype, self.ops) != ("cupy", "float32", "fast"):
             raise OptionError(
-                "get_backend: persistent=True trains by one float32 kernel on an NVIDIA GPU: expected cupy, float32 "
-                f"and fast operations without tf32, got {name}, {dtype} and {self.ops} ones"
-                f"{' with tf32' if self.tf32 else ''}. Leave persistent away."
+                "get_backend: persistent=True trains by one kernel on an NVIDIA GPU: expected cupy, float32 and fast "
+                f"operations, got {name}, {dtype} and {self.ops} ones. Leave persistent away."
             )
         if self.compiled is True and (name, self.ops) != ("numpy", "fast"):
             raise OptionError(

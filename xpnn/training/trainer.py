@@ -15,7 +15,6 @@ from ..arguments import as_real, count
 from ..backend import Backend, like, on_device, to_numpy
 from ..checkpoint import write
 from ..config import Custom
-from ..data.batching import epoch_order
 from ..distributed import Group
 from ..errors import DivergenceError, OptionError
 from ..files import PathLike
@@ -35,6 +34,7 @@ from .epoch import Between, Epoch, explain
 from .feed import Feed
 from .full_batch import FullBatch, plan_full_batch
 from .history import History
+from .orders import Orders
 from .position import At, Moment, Position, Suspended, is_stateful, key_of, suspend, what_goes_on
 from .recorded import Runner, find_runner
 from .rehearsal import rehearse
@@ -158,8 +158,7 @@ class Trainer(Recordable):
         self.bound_loss = self.loss  # with the backend's operations, once `fit` has begun
         self.position = Position(0, 0)
         self.rows_key = ""  # tells the rows of the present fit from others
-        self._between = Between((), DeferredSignals())
-        self._sharing = Sharing()
+        self._between, self._sharing, self._orders = Between((), DeferredSignals()), Sharing(), Orders()
         self._course = Course(self.schedule)
         self._fitting = False
         self._runner: Runner | None = None  # makes recorded steps; it may serve the next fit
@@ -172,7 +171,7 @@ class Trainer(Recordable):
 
     def __getstate__(self) -> dict[str, Any]:
         left: tuple[str, ...] = ("bound_loss", "position", "rows_key", "_between", "_course", "_fitting", "_runner")
-        left += ("_full_batch", "_sharing")
+        left += ("_full_batch", "_sharing", "_orders")
         return {n: v for n, v in vars(self).items() if n not in left} | {"suspended": self.standing()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -433,7 +432,9 @@ class Trainer(Recordable):
             self.pause()  # for the hooks after the last step that an earlier fit made
             given = epoch._replace(feed=rows)
             given.run(given.first if self._runner is None else self._runner.run(given))
-        losses = epoch.tally.losses()
+        if epoch.order is not None:
+            self._orders.draw_ahead(self, len(epoch.feed), self.seed, self.epochs_planned)
+        losses = epoch.tally.losses()  # the host waits for the device
         xp, values = self.net.backend.xp, self.net.store.values
         # The last step may spoil the weights after its loss was taken: no later loss of this epoch would tell.
         if not np.isfinite(losses).all() or not bool(xp.all(xp.isfinite(values))):
@@ -445,7 +446,7 @@ class Trainer(Recordable):
 
     def epoch_rows(self, n: int) -> np.ndarray:
         """Return the order in which the coming epoch takes the `n` training rows; override it for one of your own."""
-        return epoch_order(n, self.seed, self.epoch)
+        return self._orders.of(n, self.seed, self.epoch)
 
     def row_numbers(self, order: np.ndarray | None) -> Array | None:
         """Return int32 numbers that pick the rows' dropout masks, in the epoch's order and on the device.

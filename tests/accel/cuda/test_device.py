@@ -22,6 +22,7 @@ from xpnn.accel.cuda.capture import Branch, Capturer
 from xpnn.accel.cuda.cublas import Cublas
 from xpnn.accel.cuda.gemm_lt import Epilogues
 from xpnn.accel.cuda.kernels import Kernels
+from xpnn.data import epoch_order
 from xpnn.errors import DataError, DeviceMemoryError
 from xpnn.training.feed import Feed
 
@@ -179,21 +180,43 @@ class Reads(xpnn.Callback):
         self.found.append((counts["d2h"], counts["syncs"]))
 
 
-@pytest.mark.parametrize("graph", [True, False])
-def test_nothing_waits_for_the_device_within_an_epoch(graph, on_cupy, monkeypatch):
+@pytest.mark.parametrize("way", ["graph", "persistent", "eager"])
+def test_nothing_waits_for_the_device_within_an_epoch(way, on_cupy, monkeypatch):
     """However many steps it has: after the last, losses and one answer about the weights are read."""
     emulated_gpu()
     monkeypatch.setattr("xpnn.training.recorded.graphs._STEPS", 4)
+    monkeypatch.setattr("xpnn.training.recorded.persistent._STEPS", 4)
+    backend = xpnn.get_backend(on_cupy, persistent=way == "persistent")
     found = []
     for n in (10, 50):
         X, y = steps.data(n=8 * n)
         reads = Reads()
-        net = xpnn.mlp([steps.N_IN, 7, 3], dropout=0.1, backend=on_cupy)
+        net = xpnn.mlp([steps.N_IN, 7, 3], dropout=0.1, backend=backend)
         trainer = xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.Adam(), clip_norm=1.0, callbacks=[reads])
-        trainer.fit(X, y, epochs=3, batch_size=8, graph=graph)
+        trainer.fit(X, y, epochs=3, batch_size=8, graph=way != "eager")
         found.append(reads.found[1:])  # the first compiles and tries the recordings
     assert found[0] == found[1]
     assert [reads for reads, _ in found[0]] == [2, 2]
+
+
+def test_the_next_order_is_drawn_while_the_device_works(on_cupy, monkeypatch):
+    """Between the last launch of an epoch and the first value that the host reads of it."""
+    emulated, drawn = emulated_gpu(), []
+    backend = xpnn.get_backend(on_cupy, persistent=True)
+
+    def order(n, seed=0, epoch=0):
+        counts = emulated.counts()
+        drawn.append((epoch, counts.get("d2h", 0), counts.get("syncs", 0)))
+        return epoch_order(n, seed, epoch)
+
+    monkeypatch.setattr("xpnn.training.orders.epoch_order", order)
+    trainer = xpnn.Trainer(xpnn.mlp([steps.N_IN, 7, 3], backend=backend), xpnn.CrossEntropy(), xpnn.Adam())
+    reads = Reads()
+    trainer.callbacks = [reads]
+    trainer.fit(*steps.data(n=80), epochs=4, batch_size=8)
+    assert [epoch for epoch, *_ in drawn] == [0, 1, 2, 3]
+    assert [found for _, *found in drawn[2:]] == [[0, 0]] * 2  # in an epoch without a trial nothing was waited for
+    assert reads.found[1][0] > 0
 
 
 def test_too_little_memory_tells_what_would_fit(on_cupy):

@@ -37,6 +37,7 @@ from xpnn.accel.cuda.checks import gathers, number, plain, row_step
 from xpnn.accel.cuda.cublas import Layout, layout
 from xpnn.accel.cuda.cupy_ops import CupyOps
 from xpnn.accel.cuda.gemm import Blas
+from xpnn.accel.cuda.persistent import Steps
 from xpnn.backend import value as backends
 from xpnn.errors import BackendUnavailableError, OptionError
 from xpnn.ops import Affine, Clip, Decay, Ops, Places, Update
@@ -1080,6 +1081,32 @@ def test_the_script_measures_steps_in_a_graph(probe, on_gpu, cupy):
     assert (len(cupy.launched), len(cupy.blas.products) - products) == (8, 8)
     with pytest.raises(RuntimeError, match="cuBLAS cannot"):
         probe.graph_costs(on_gpu, capturer="cuBLAS cannot be called")
+
+
+def test_the_script_tries_the_persistent_kernel(probe, on_gpu, monkeypatch):
+    """On all blocks and on one, as often as the fake device has them."""
+    monkeypatch.setattr("xpnn.training.recorded.graphs.find_capturer", lambda name, ops: "no graphs today")
+    found = probe.persistent(on_gpu, (None, 1), 1)
+    assert found["ok"], found["text"]
+    assert found["blocks"] == [3, 1]
+    real = Steps.launch
+    monkeypatch.setattr(Steps, "launch", lambda steps, rows, first, count: real(steps, rows, first, count - count // 3))
+    assert not probe.persistent(on_gpu, (None,), 1)["ok"]
+
+
+def test_the_benchmark_by_the_persistent_kernel_makes_adams_steps(on_gpu):
+    bench = script("gpu_bench")
+    problem = bench.make_problem([20, 33, 16, 5], 32)
+    kernel = bench.with_xpnn_persistent(problem, on_gpu)
+    eager = bench.with_xpnn(problem, xpnn.get_backend("numpy"))
+    for t in range(5):
+        kernel.step(t)
+        eager.step(t)
+        assert kernel.loss() == pytest.approx(eager.loss(), rel=1e-4)
+    kernel.step(32)
+    assert np.isfinite(kernel.loss())
+    with pytest.raises(bench.MissingError, match="is for CuPy"):
+        bench.with_xpnn_persistent(problem, xpnn.get_backend("numpy"))
 
 
 def test_a_graph_that_does_something_else_is_found(probe, on_gpu):

@@ -16,7 +16,7 @@ from nvrtc import ARCHITECTURES, FLUSH, find_nvrtc, nvcc_resources, nvrtc_compil
 
 import xpnn
 from xpnn import Linear
-from xpnn.accel.cuda import kernels, persistent
+from xpnn.accel.cuda import persistent
 from xpnn.accel.cuda.kernels import Kernels
 from xpnn.accel.cuda.persistent import Epoch, Steps
 from xpnn.training.recorded.persistent import describe
@@ -26,11 +26,17 @@ CODE = Path(persistent.__file__).with_name("persistent.cu").read_text(encoding="
 
 
 # -- the source -------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("architecture", ["sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"])
-def test_nvrtc_compiles_it(architecture):
+@pytest.mark.parametrize(
+    ("architecture", "own"),
+    [
+        *((name, persistent.FLOAT) for name in ("sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")),
+        *((name, persistent.TENSOR_FLOAT) for name in ("sm_80", "sm_90")),
+    ],
+)
+def test_nvrtc_compiles_it(architecture, own):
     """With the options that CuPy passes on; its static shared memory fits where no kernel may ask for more."""
     assert architecture in ARCHITECTURES
-    options = (*kernels.OPTIONS, FLUSH, f"--gpu-architecture={architecture}")
+    options = (*own, FLUSH, f"--gpu-architecture={architecture}")
     status, log, code = nvrtc_compile(find_nvrtc(), persistent.source(), *options)
     assert (status, log) == (0, "")
     assert b".text.train_steps\0" in code
@@ -43,13 +49,15 @@ def test_nvrtc_compiles_it(architecture):
         assert "red.global.add.f" not in body
         assert "ld.global.nc" not in body  # what other blocks have written must not come from a cache of constants
         assert "fma.rn.ftz.f32" in body
+        assert ("mma.sync.aligned.m16n8k8" in body) == (own is persistent.TENSOR_FLOAT)
         shared = [int(size) for size in re.findall(r"\.shared .*?\.b8 \w+\[(\d+)\]", text.decode())]
         assert sum(shared) <= 48 << 10
 
 
-def test_it_spills_no_registers(tmp_path):
+@pytest.mark.parametrize("own", [persistent.FLOAT, persistent.TENSOR_FLOAT], ids=["float32", "tf32"])
+def test_it_spills_no_registers(own, tmp_path):
     """A block has a multiprocessor to itself: each of its 256 threads may have 255."""
-    used = nvcc_resources(persistent.source(), "sm_90", tmp_path, kernels.OPTIONS)
+    used = nvcc_resources(persistent.source(), "sm_90", tmp_path, own)
     assert [numbers[:3] for name, *numbers in used if name == "train_steps"] == [["0", "0", "0"]]
 
 
@@ -169,7 +177,8 @@ class Case:
         assert not isinstance(program, str), program
         store, state = trainer.net.store, [*trainer.optimizer.state.values(), None, None][:2]
         arrays = [store.values, store.grads, *state, store.lr_factors, store.decay_factors]
-        kernel = Kernels(backend.ops.cupy, persistent.source(), together=True)
+        options = persistent.TENSOR_FLOAT if backend.ops.tf32 else persistent.FLOAT
+        kernel = Kernels(backend.ops.cupy, persistent.source(), options, together=True)
         steps = Steps(kernel, backend.ops.cupy, program, arrays)
         steps.blocks = blocks
         table = self.table(trainer)[0].lay_out(trainer.net, 0, STEPS)
@@ -189,12 +198,15 @@ class Case:
         return trainer, bare(losses), None if sums is None else bare(sums)
 
 
-def assert_near(case, backend, blocks=2):
-    """Weights, state, gradients, losses and hits after some steps are those of portable NumPy, to rounding."""
+def assert_near(case, backend, blocks=2, off=1.0):
+    """Weights, state, gradients, losses and hits after some steps are those of portable NumPy, to rounding.
+
+    Products of rounded inputs are `off` by a factor more.
+    """
     eager, found = case.eagerly()
     trainer, losses, sums = case.by_kernel(backend, blocks)
     assert trainer.optimizer.state.keys() == eager.optimizer.state.keys()
-    np.testing.assert_allclose(losses, [value for value, _ in found], rtol=2e-6, atol=1e-7)
+    np.testing.assert_allclose(losses, [value for value, _ in found], rtol=2e-6 * off, atol=1e-7)
     if sums is not None:
         np.testing.assert_allclose(sums, [row for _, row in found], rtol=1e-6)
     pairs = [(trainer.net.store.values, eager.net.store.values)]
@@ -203,7 +215,7 @@ def assert_near(case, backend, blocks=2):
         pairs.append((trainer.net.store.grads, eager.net.store.grads))
     for mine, theirs in pairs:
         scale = np.abs(theirs).max()
-        np.testing.assert_allclose(bare(mine), theirs, rtol=0, atol=2e-5 * scale)
+        np.testing.assert_allclose(bare(mine), theirs, rtol=0, atol=2e-5 * off * scale)
 
 
 @pytest.fixture
@@ -222,6 +234,17 @@ def test_rules(name, clipped, on_kernels):
     make = NETWORKS["factors" if clipped else "relu"]
     clip = 0.1 if clipped else None
     assert_near(Case(make, xpnn.CrossEntropy(), RULES[name], clip_norm=clip), on_kernels)
+
+
+@pytest.mark.parametrize("name", ["relu", "dropout", "of inputs", "deep sums"])
+def test_tensor_cores(name, on_kernels):
+    """Inputs of products are rounded to 10 bits of mantissa, and that shows."""
+    case = Case(NETWORKS[name], xpnn.CrossEntropy(), lambda: xpnn.SGD(0.05, 0.9))
+    rounds = xpnn.get_backend(on_kernels, tf32=True)
+    assert_near(case, rounds, off=500.0)
+    exact, rounded = (bare(case.by_kernel(backend, 2)[0].net.store.values) for backend in (on_kernels, rounds))
+    assert np.abs(exact - rounded).max() > 1e-6 * np.abs(exact).max()
+    assert bits(case, rounds, 3, (1, 2)) == bits(case, rounds, 1)
 
 
 WEIGHT = np.linspace(0.0, 2.0, N).astype(np.float32)
@@ -291,10 +314,10 @@ def test_the_option(on_gpu):
     chosen = xpnn.get_backend(on_gpu, persistent=True)
     assert chosen.ops.persistent
     assert xpnn.get_backend(chosen, persistent=False).ops is on_gpu.ops
-    with pytest.raises(xpnn.errors.OptionError, match=r"persistent=True trains by one float32 kernel.*got numpy"):
+    with pytest.raises(xpnn.errors.OptionError, match=r"persistent=True trains by one kernel.*got numpy"):
         xpnn.get_backend("numpy", persistent=True)
-    with pytest.raises(xpnn.errors.OptionError, match=r"with tf32\. Leave persistent away"):
-        xpnn.get_backend(chosen, tf32=True)
+    rounds = xpnn.get_backend(chosen, tf32=True)
+    assert (rounds.ops.persistent, rounds.ops.tf32) == (True, True)
     case = Case(RELU, xpnn.CrossEntropy(), RULES["sgd"])
     assert describe(case.make(chosen.with_dtype("float64")), BATCH) == "the dtype is float64"
     assert chosen.__getstate__()["persistent"]

@@ -703,6 +703,7 @@ def test_the_script_runs_where_there_is_no_gpu(tmp_path):
     assert {name: part["ok"] for name, part in probe["parts"].items()} == {
         **dict.fromkeys(("kernels", "fits", "products", "repeatable", "host costs"), True),
         **dict.fromkeys(("epilogues", "with epilogues and without", "graphs", "graph costs", "product table"), None),
+        **dict.fromkeys(("persistent", "persistent fits"), None),
     }
     assert len(list(tmp_path.iterdir())) == 8
     last = done.stdout.splitlines()

@@ -74,7 +74,8 @@ class CupyOps(Ops):
         """Return what makes the steps of a program by single launches, on the `arrays` of a network."""
         if self._together is None:
             together = bool(self.cupy.cuda.Device().attributes.get("CooperativeLaunch"))
-            self._together = Kernels(self.cupy, persistent.source(), together=together)
+            options = persistent.TENSOR_FLOAT if self.tf32 else persistent.FLOAT
+            self._together = Kernels(self.cupy, persistent.source(), options, together=together)
         return Steps(self._together, self.cupy, program, arrays)
 
     # -- linear ---------------------------------------------------------------------------------------------

@@ -59,11 +59,14 @@ def blocks(n: int, threads: int = 256) -> int:
 class Kernels:
     """The kernels on CuPy's current device: compiled at the first launch, once for each device, and kept on disk.
 
-    Other kernels than `KERNELS` have a `code` of their own; `together`, all blocks of a grid are on the device at once.
+    Other kernels than `KERNELS` have a `code` and `options` of their own; `together`, all blocks of a grid are on the
+    device at once.
     """
 
-    def __init__(self, cupy: Any, code: str | None = None, *, together: bool = False) -> None:
-        self._module = cupy.RawModule(code=source() if code is None else code, options=OPTIONS)
+    def __init__(
+        self, cupy: Any, code: str | None = None, options: tuple[str, ...] = OPTIONS, *, together: bool = False
+    ) -> None:
+        self._module = cupy.RawModule(code=source() if code is None else code, options=options)
         self._together = together
         self._functions: dict[str, Any] = {}
 

@@ -82,12 +82,11 @@ struct Operand {
   int cols;
 };
 
-// A block makes TILE x TILE sums, over DEPTH terms at a time; each of its four groups of 64 threads takes every fourth
-// term, four sums a thread.
-enum { TILE = 16, DEPTH = 256, PITCH = TILE + 2, THREADS = 256, GROUPS = 4 };
+// A block makes TILE x TILE sums, over DEPTH terms at a time, which its groups of threads share.
+enum { TILE = 16, DEPTH = 256, PITCH = TILE + 2, THREADS = 256 };
 
 struct Panels {
-  float a[DEPTH * PITCH], b[DEPTH * PITCH];
+  float a[DEPTH * PITCH], b[DEPTH * PITCH];  // where there are fewer terms, zeros
 };
 
 __device__ __forceinline__ Panels& shared_panels() {  // the same for all products
@@ -116,6 +115,79 @@ template <bool TURNED> __device__ __forceinline__ void store(float* panel, const
   for (int j = 0; j < TILE; j++) panel[at + (TURNED ? j * TILE * PITCH : j)] = kept[j];
 }
 
+#ifndef TENSOR_FLOAT
+// Four groups of 64 threads take every fourth term each; four sums a thread, of two rows and two columns.
+enum { GROUPS = 4, SUMS = 4 };
+
+__device__ __forceinline__ void accumulate(float* sum, const Panels& panels, int end) {
+  int t = threadIdx.x, x = t % 8 * 2, y = t / 8 % 8 * 2;
+#pragma unroll 4
+  for (int k = t / 64; k < end; k += GROUPS) {
+    float a0 = panels.a[k * PITCH + y], a1 = panels.a[k * PITCH + y + 1];
+    float b0 = panels.b[k * PITCH + x], b1 = panels.b[k * PITCH + x + 1];
+    sum[0] = fmaf(a0, b0, sum[0]), sum[1] = fmaf(a0, b1, sum[1]);
+    sum[2] = fmaf(a1, b0, sum[2]), sum[3] = fmaf(a1, b1, sum[3]);
+  }
+}
+
+// Where sum number j of a thread belongs, among those of all groups.
+__device__ __forceinline__ int place_of(int j) {
+  int t = threadIdx.x;
+  return (t / 64 * TILE + t / 8 % 8 * 2 + j / 2) * TILE + t % 8 * 2 + j % 2;
+}
+
+#else
+// Tensor cores: each of the eight warps takes every eighth of eight terms, rounded to TensorFloat-32, and makes all sums,
+// eight a thread: of rows lane / 4 and 8 more, and of two neighbouring columns, in both halves of the tile.
+enum { GROUPS = 8, SUMS = 8 };
+
+#ifdef __CUDA_ARCH__
+__device__ __forceinline__ unsigned rounded(float x) {
+  unsigned bits;
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
+  return bits;
+}
+
+__device__ __forceinline__ void eight_terms(float* sum, const float* a, const float* b) {
+  int row = threadIdx.x % 32 / 4, k = threadIdx.x % 4 * PITCH;
+  unsigned a0 = rounded(a[k + row]), a1 = rounded(a[k + row + 8]);
+  unsigned a2 = rounded(a[k + 4 * PITCH + row]), a3 = rounded(a[k + 4 * PITCH + row + 8]);
+  unsigned b0 = rounded(b[k + row]), b1 = rounded(b[k + 4 * PITCH + row]);
+  asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+#else  // the same on a host, which has no tensor cores
+__device__ __forceinline__ float rounded(float x) {
+  union {
+    float value;
+    unsigned bits;
+  } of = {x};
+  of.bits = (of.bits + 0x1000u) & 0xFFFFE000u;
+  return of.value;
+}
+
+__device__ __forceinline__ void eight_terms(float* sum, const float* a, const float* b) {
+  for (int j = 0; j < 4; j++)
+    for (int k = 0; k < 8; k++)
+      sum[j] += rounded(a[k * PITCH + threadIdx.x % 32 / 4 + j / 2 * 8]) *
+                rounded(b[k * PITCH + threadIdx.x % 4 * 2 + j % 2]);
+}
+#endif
+
+__device__ __forceinline__ void accumulate(float* sum, const Panels& panels, int end) {
+  for (int k = threadIdx.x / 32 * 8; k < end; k += GROUPS * 8) {
+    eight_terms(sum, panels.a + k * PITCH, panels.b + k * PITCH);
+    eight_terms(sum + 4, panels.a + k * PITCH, panels.b + k * PITCH + 8);
+  }
+}
+
+__device__ __forceinline__ int place_of(int j) {
+  int t = threadIdx.x;
+  return (t / 32 * TILE + t % 32 / 4 + j / 2 % 2 * 8) * TILE + t % 4 * 2 + j % 2 + j / 4 * 8;
+}
+#endif
+
 // Calls put(m, n, sum over k of a(m, k) b(n, k)) for all m and n.  The grid's blocks take tiles in turn, beginning with
 // block `first`; returns with which block the next product had better begin.
 template <bool TURNED_A, bool TURNED_B, class Put>
@@ -123,10 +195,10 @@ __device__ __forceinline__ int multiply(const Operand& a, int rows, const Operan
                                         Put put) {
   Panels& panels = shared_panels();
   int chunks = (depth + DEPTH - 1) / DEPTH, wide = (cols + TILE - 1) / TILE, tiles = wide * ((rows + TILE - 1) / TILE);
-  int t = threadIdx.x, group = t / 64, x = t % 8 * 2, y = t / 8 % 8 * 2;
+  int t = threadIdx.x;
   int tile = -1, chunk = 0;  // in the panels; none yet
   int next = (blockIdx.x + gridDim.x - first) % gridDim.x, next_chunk = 0;
-  float kept_a[TILE], kept_b[TILE], sum[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+  float kept_a[TILE], kept_b[TILE], sum[SUMS] = {0.0f};
   while (tile >= 0 || next < tiles) {
     bool more = next < tiles;
     if (more) {  // what comes next is on its way while this is being summed
@@ -134,23 +206,19 @@ __device__ __forceinline__ int multiply(const Operand& a, int rows, const Operan
       fetch<TURNED_B>(kept_b, b, next % wide * TILE, next_chunk * DEPTH, cols, depth);
     }
     int end = tile < 0 ? 0 : depth - chunk * DEPTH < DEPTH ? depth - chunk * DEPTH : DEPTH;
-#pragma unroll 4
-    for (int k = group; k < end; k += GROUPS) {
-      float a0 = panels.a[k * PITCH + y], a1 = panels.a[k * PITCH + y + 1];
-      float b0 = panels.b[k * PITCH + x], b1 = panels.b[k * PITCH + x + 1];
-      sum[0] = fmaf(a0, b0, sum[0]), sum[1] = fmaf(a0, b1, sum[1]);
-      sum[2] = fmaf(a1, b0, sum[2]), sum[3] = fmaf(a1, b1, sum[3]);
-    }
+    accumulate(sum, panels, end);
     __syncthreads();
     if (tile >= 0 && chunk == chunks - 1) {  // the sums of the groups, over the panels
       float* part = panels.a;
-      for (int j = 0; j < 4; j++) {
-        part[(group * TILE + y + j / 2) * TILE + x + j % 2] = sum[j];
+#pragma unroll
+      for (int j = 0; j < SUMS; j++) {
+        part[place_of(j)] = sum[j];
         sum[j] = 0.0f;
       }
       __syncthreads();
       int m = tile / wide * TILE + t / TILE, n = tile % wide * TILE + t % TILE;
-      float total = part[t] + part[t + THREADS] + part[t + 2 * THREADS] + part[t + 3 * THREADS];
+      float total = part[t];
+      for (int group = 1; group < GROUPS; group++) total += part[t + group * THREADS];
       if (m < rows && n < cols) put(m, n, total);
       __syncthreads();
     }

@@ -18,6 +18,7 @@ from .kernels import Kernels
 
 __all__ = [
     "CONSTANTS",
+    "FLOAT",
     "HEAD",
     "LINEAR",
     "MAPS",
@@ -44,7 +45,13 @@ MAPS = {"rectify": 0, "leak": 1, "exponential": 2, "drop": 3}
 LOSSES = {"softmax": 0, "logistic": 1, "squares": 2}
 METRICS = {"no_metric": 0, "by_classes": 1, "by_outputs": 2}
 RULES = {"adam": 0, "descent": 1}
-TILE, PART = 16, 4096
+#: Rows and columns of the sums that a block makes at once, and gradients whose squares it sums at once.
+TILE = 16
+PART = 4096
+
+#: Options of the compiler, for products in full float32, and on tensor cores (TensorFloat-32).
+FLOAT = kernels.OPTIONS
+TENSOR_FLOAT = (*kernels.OPTIONS, "-DTENSOR_FLOAT")
 
 _THREADS = 256
 

@@ -51,6 +51,8 @@ _MOST_PARAMETERS, _MOST_PRODUCTS, _MOST_LAYERS = 1 << 20, 1 << 27, 16
 # How far gradients of one parameter, as vectors, may be off by rounding: sums in another order, and a unit next to the
 # kink of its ReLU; and weights after one step by equal gradients.
 _OFF, _OFF_MOVED = 2e-3, 1e-5
+# The same where products round their inputs to TensorFloat-32.
+_OFF_TF32 = 2e-2
 
 SLOW = SlowWay("steps are not made by one persistent kernel", logging.INFO)
 
@@ -268,6 +270,7 @@ class _Trial:
 
     def __init__(self, epoch: Epoch, rows: Rows, steps: Steps) -> None:
         self._epoch, self._rows, self._steps = epoch, rows, steps
+        self._most = _OFF_TF32 if getattr(epoch.training.net.backend.ops, "tf32", False) else _OFF
 
     def objection(self) -> str | None:
         """Return what differs by more than rounding; None if nothing does."""
@@ -281,7 +284,7 @@ class _Trial:
             one_by_one = self._state()
             begun.restore(training)
             self._steps.launch(self._rows, first, _TRIED)
-            off = _off(self._state(), one_by_one, _OFF)
+            off = _off(self._state(), one_by_one, self._most)
             return None if off is None else f"in {_TRIED} steps at once {off} differ from those of one after the other"
         finally:
             begun.restore(training)
@@ -297,7 +300,7 @@ class _Trial:
         before.restore(training)
         value, pred = training.data_gradients(x, y, weight, step)
         epoch.tally.add(step.slot, value, pred, y, weight)
-        off = _off(found, self._gradients(step.slot), _OFF)
+        off = _off(found, self._gradients(step.slot), self._most)
         if off is None:
             store.grads[...] = grads
             training.move(step)
