@@ -129,6 +129,16 @@ def main(argv=None):
 if __name__ == "__main__":
     main()
 
+# %% [markdown] tags=["active-ipynb"]
+# ## Change something
+#
+# The cells above are yours to change. The one below runs them all together, and stops where what is claimed no longer
+# holds: that is an answer too.
+#
+# - Call `by_hand(2.0, 1.0, -0.5, 0.0, 1.0, 0.0)` in a cell of your own: $w_1$ is -0.5. Which gradients are 0, and why?
+# - Call it with $y = 0$. Which signs change?
+# - Put an error into `by_hand`, such as `dz2 = y - p`. What are you told?
+
 # %% tags=["active-ipynb"]
 # %matplotlib inline
 # main([])

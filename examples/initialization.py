@@ -145,6 +145,16 @@ def main(argv=None):
 if __name__ == "__main__":
     main()
 
+# %% [markdown] tags=["active-ipynb"]
+# ## Change something
+#
+# The cells above are yours to change. The one below runs them all together, and stops where what is claimed no longer
+# holds: that is an answer too.
+#
+# - Make `DEPTH` 50. What is left of Xavier's signal behind ReLU?
+# - Draw the tanh panel for `"sigmoid"`. Which start holds the signal now?
+# - Train from `"N(0, 5²)"` too, at the end of `main`. What is the loss of the first epoch?
+
 # %% tags=["active-ipynb"]
 # %matplotlib inline
 # main([])

@@ -117,6 +117,16 @@ def main(argv=None):
 if __name__ == "__main__":
     main()
 
+# %% [markdown] tags=["active-ipynb"]
+# ## Change something
+#
+# The cells above are yours to change. The one below runs them all together, and stops where what is claimed no longer
+# holds: that is an answer too.
+#
+# - Leave out the dropout. Which of the two curves changes more, the one of training rows or the one of validation rows?
+# - Which pair is confused most if you train on 1,000 images alone? (`X_train[:1000], y_train[:1000]`)
+# - Take `xpnn.SGD(lr=0.1)` for Adam. How many epochs does it want?
+
 # %% tags=["active-ipynb"]
 # %matplotlib inline
 # main([])

@@ -141,6 +141,16 @@ def main(argv=None):
 if __name__ == "__main__":
     main()
 
+# %% [markdown] tags=["active-ipynb"]
+# ## Change something
+#
+# The cells above are yours to change. The one below runs them all together, and stops where what is claimed no longer
+# holds: that is an answer too.
+#
+# - Start from another place, or make the valley narrower, in `LANDSCAPES`. Who is ahead now?
+# - Give Adam ten times the rate. Where does it end in the valley?
+# - Which rule would you take for a hill of which you know nothing?
+
 # %% tags=["active-ipynb"]
 # %matplotlib inline
 # main([])

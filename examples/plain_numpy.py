@@ -90,6 +90,11 @@ def main() -> None:
         trainer, ours, theirs, apart = side_by_side(widths, activation, X, y, rate, epochs, args.backend)
         worst = max(worst, apart, float(np.abs(ours - theirs).max()))
         print(f"{name}: cost {ours[0]:.4f} to {ours[-1]:.4f} in {epochs} epochs; weights end {apart:.1e} apart")
+        at = min(epochs, 500)
+        if name.startswith("XOR"):
+            print(f"after {at} epochs it is {theirs[at - 1]:.4f}, where a printed trace has 0.0865 after 500")
+            if not theirs[at - 1] < 0.5 * 0.0865:
+                raise SystemExit(f"expected less than half of the printed 0.0865, got {theirs[at - 1]:.4f}")
         (line,) = curve.plot(ours, label=name)
         marks = np.unique(np.geomspace(1, epochs, 12).astype(int)) - 1
         curve.plot(marks, theirs[marks], "o", color=line.get_color(), fillstyle="none")

@@ -113,6 +113,16 @@ def main(argv=None):
 if __name__ == "__main__":
     main()
 
+# %% [markdown] tags=["active-ipynb"]
+# ## Change something
+#
+# The cells above are yours to change. The one below runs them all together, and stops where what is claimed no longer
+# holds: that is an answer too.
+#
+# - Take a rate of 5 in place of 0.5 in `from_many_starts`, then of 0.05. How many starts solve it now?
+# - Give it three hidden units: put `(3, "green")` beside the 2 and the 4. Is that enough from every start?
+# - Put `"relu"` for `"tanh"` in both functions. Where do the starts that fail end?
+
 # %% tags=["active-ipynb"]
 # %matplotlib inline
 # main([])

@@ -7,6 +7,7 @@ not count, ``...`` stands for anything, fractions may differ by 1 %, and numbers
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -176,6 +177,24 @@ LONG_ON_STRICT = {
 }
 
 
+# What `xpnn.diagnose` may say of the trainings of an example. Some are made to go wrong, and --quick cuts others short.
+# All other trainings end well, and get no alarm.
+MADE_TO_GO_WRONG = {
+    "activation_comparison": {"underfitting"},  # sigmoid on circles, in few epochs
+    "batch_sizes": {"still improving"},  # one step an epoch
+    "diagnosis": {"too slow", "oscillating", "overfitting", "underfitting", "still improving", "diverging"}
+    | {"useless", "dead units", "vanishing gradients", "saturated units", "constant prediction"},
+    "dying_relu": {"too slow", "useless", "dead units", "constant prediction", "underfitting", "oscillating"},
+    "extreme_starts": {"too slow", "useless", "dead units", "constant prediction", "underfitting"},
+    "gradient_clipping": {"oscillating"},  # without it
+    "initialization": {"too slow", "useless", "constant prediction", "underfitting"},
+    "layers_and_overfitting": {"overfitting"},
+    "normalization": {"too slow", "useless", "dead units"},  # deep, without it
+    "schedules": {"oscillating"},  # a constant rate, and a large one
+    "search": {"still improving", "overfitting"},  # trials that halving ends
+}
+
+
 @pytest.mark.parametrize("backend", ["numpy", "strict"])
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_examples_run(example, backend, tmp_path, request):
@@ -187,8 +206,9 @@ def test_examples_run(example, backend, tmp_path, request):
     environment = dict(os.environ)
     if example.stem == "mnist":
         environment["XPNN_DATA"] = str(request.getfixturevalue("mnist_dir"))
+    kept, helper = tmp_path / "diagnosed.jsonl", PROJECT / "tests" / "helpers" / "diagnosed.py"
     done = subprocess.run(
-        [sys.executable, "-W", "error", str(example), "--quick", "--backend", backend],
+        [sys.executable, "-W", "error", str(helper), str(kept), str(example), "--quick", "--backend", backend],
         cwd=tmp_path,
         env=environment,
         capture_output=True,
@@ -202,6 +222,10 @@ def test_examples_run(example, backend, tmp_path, request):
     assert figures, "no figure"
     for figure in figures:
         assert not gallery.is_empty(tmp_path / figure), f"{figure} shows nothing"
+    for line in kept.read_text(encoding="utf-8").splitlines() if kept.exists() else []:
+        epochs, found = json.loads(line)
+        alarms = {name: seen for name, seen in found.items() if name not in MADE_TO_GO_WRONG.get(example.stem, ())}
+        assert not alarms, f"after {epochs} epochs"
 
 
 def test_mnist_example_skips_where_there_is_none(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from places import PROJECT
@@ -31,7 +32,24 @@ def test_notebook_tells_a_story_and_holds_no_output(name):
     assert "".join(cells[0]["source"]).startswith("# ")
     code = [cell for cell in cells if cell["cell_type"] == "code"]
     assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
-    assert "".join(code[-1]["source"]) == "%matplotlib inline\nmain([])"
+    last = "".join(code[-1]["source"]).splitlines()
+    assert [re.sub(r"  # .+", "  #", line) for line in last] == [
+        "%matplotlib inline",
+        'backend = "numpy"  #',
+        "quick = False  #",
+        f'out = "runs/{name}"  #',
+        "main(backend, quick, out)",
+    ]
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_notebook_is_to_be_changed_and_has_no_command_line(name):
+    text = (NOTEBOOKS / f"{name}.ipynb").read_text(encoding="utf-8")
+    for word in ("argparse", "argv", "parser", "args.", "--backend", "--quick", "__main__"):
+        assert word not in text, word
+    before = "".join(json.loads(text)["cells"][-2]["source"])
+    assert before.startswith("## Change something\n")
+    assert before.count("\n- ") == 3
 
 
 @pytest.mark.parametrize("name", LESSONS)
@@ -44,7 +62,7 @@ def test_notebook_runs(name, tmp_path, monkeypatch, request):
     for variable in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
         monkeypatch.setenv(variable, str(tmp_path / variable.lower()))  # no file outside of the test's folder
     book = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
-    book.cells[-1].source = book.cells[-1].source.replace("main([])", 'main(["--quick"])')
+    book.cells[-1].source = book.cells[-1].source.replace("quick = False", "quick = True")
     nbclient.NotebookClient(
         book, timeout=80, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
     ).execute()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..contract import what
+from ..differences import verdict
 from ..layers import Layer, Linear, ReLU, Sigmoid, Tanh
 from ..losses import CrossEntropy
 from ..model import Sequential
@@ -205,7 +206,10 @@ def _check_back(answer: Mapping[str, Any]) -> Iterator[str]:
     net = Sequential(kind(4), Tanh(), kind(4), Tanh(), Linear(2), n_in=3, dtype="float64", seed=0)
     report = check_gradients(net, CrossEntropy(), x, y, check_input=True)
     if report.faulty or report.verdict not in ("excellent", "good"):
-        faults = [str(part) for part in report.parts if part.part in report.faulty]
+        wrong = [part for part in report.parts if verdict(part.rel_error) == "bug"]
+        faults = [f"{part}." for part in wrong] or [f"a largest error of {report.max_rel_error:.0e}: {report.verdict}."]
+        if len({part.mode for part in wrong}) == 1:
+            faults.append("Do the same in training and in evaluation, or tell the way back by the cache.")
         raise AnswerError(
             "\n".join(["check_gradients: expected all gradients to agree with differences, got", *faults])
         )
