@@ -4,6 +4,7 @@
 
 The load is made here: processes that count, or that multiply matrices on all threads of their BLAS.  Each competitor
 has a process of its own with nothing set, so that each library chooses its threads; and once more with one thread.
+Then eight fits: one after the other, in a pool of threads, and each in a process of its own at once.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,9 @@ from harness import PAUSE, begin, interleave, parser, reason, show, summary, wri
 SIZES, BATCH_SIZE, STEPS = [784, 256, 128, 10], 128, 80
 MAKERS = ("xpnn", "xpnn with numba", "products alone", "scikit-learn", "torch eager, Adam", "jax jit, a call a step")
 ALONE = ", one thread"
+FITS, STEPS_TOGETHER = 8, 20
+TOGETHER = "eight fits"
+WAYS = ("one after the other", "in a pool of threads", "in processes at once")
 
 COUNT = "while True: pass"
 MULTIPLY = "import numpy; a = numpy.ones((1000, 1000), 'f')\nwhile True: a @ a"
@@ -57,12 +62,32 @@ def serve(name: str, steps: int) -> None:
         print(competitor.epoch(BATCH_SIZE * steps, shuffle=True) / steps, flush=True)
 
 
+def serve_several(name: str, steps: int) -> None:
+    """Make several fits for each line: one after the other, or, where it says so, in a pool of threads."""
+    try:
+        training = importlib.import_module("training")
+        problem = training.make_problem(SIZES, BATCH_SIZE, steps)
+        fits = [training.MAKERS[name](problem) for _ in range(FITS)]
+        for fit in fits:
+            fit.epoch(BATCH_SIZE * steps, shuffle=True)  # warm up
+    except Exception as error:
+        print(json.dumps(reason(error)), flush=True)
+        return
+    print("null", flush=True)
+    with ThreadPoolExecutor(FITS) as pool:
+        for line in sys.stdin:
+            began = time.perf_counter()
+            each = pool.map if line.strip() == "pool" else map
+            list(each(lambda fit: fit.epoch(BATCH_SIZE * steps, shuffle=True), fits))
+            print((time.perf_counter() - began) / (FITS * steps), flush=True)
+
+
 class Competitor:
     """A process that trains when asked."""
 
-    def __init__(self, name: str, steps: int) -> None:
+    def __init__(self, name: str, steps: int, serve: str = "serve") -> None:
         alone = name.endswith(ALONE)
-        code = f"import busy; busy.serve({name.removesuffix(ALONE)!r}, {steps})"
+        code = f"import busy; busy.{serve}({name.removesuffix(ALONE)!r}, {steps})"
         self.process = subprocess.Popen(
             [sys.executable, "-c", code],
             env=environment(alone),
@@ -76,10 +101,20 @@ class Competitor:
     def _read(self) -> Any:
         return json.loads(self.process.stdout.readline() or '"its process ended"')
 
-    def turn(self) -> float:
-        self.process.stdin.write("\n")
+    def ask(self, what: str = "") -> None:
+        self.process.stdin.write(f"{what}\n")
         self.process.stdin.flush()
+
+    def answer(self) -> float:
         return float(self._read())
+
+    def turn(self, what: str = "") -> float:
+        self.ask(what)
+        return self.answer()
+
+    def end(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
 
 
 @contextlib.contextmanager
@@ -93,6 +128,30 @@ def beside(programs: list[str]) -> Iterator[None]:
         for process in running:
             process.kill()
             process.wait()
+
+
+def together(name: str, steps: int, seconds: float) -> dict[str, Any]:
+    """Time eight fits in three ways, by the steps of all."""
+    found: dict[str, Any] = {"problem": f"{name}, {FITS} fits", "unit": "µs/step of all", "rows": {}, "missing": {}}
+    several = Competitor(name, steps, "serve_several")
+    if several.objection is not None:
+        several.end()
+        return found | {"missing": {name: several.objection}}
+    each = [Competitor(name, steps) for _ in range(FITS)]
+
+    def at_once() -> float:
+        began = time.perf_counter()
+        for own in each:
+            own.ask()
+        for own in each:
+            own.answer()
+        return (time.perf_counter() - began) / (FITS * steps)
+
+    turns = dict(zip(WAYS, (several.turn, lambda: several.turn("pool"), at_once), strict=True))
+    times = interleave(turns, seconds, least=1 if not seconds else 3, pause=PAUSE)
+    for own in (several, *each):
+        own.end()
+    return found | {"rows": summary(times, WAYS[0])}
 
 
 def main() -> None:
@@ -118,8 +177,14 @@ def main() -> None:
             show(found)
             write(path, results)
     for own in competitors.values():
-        own.process.stdin.close()
-        own.process.wait()
+        own.end()
+    results["together"] = []
+    for name in chosen:
+        if args.problem in TOGETHER and name != "products alone" and not name.endswith(ALONE):
+            found = together(name, 2 if args.quick else STEPS_TOGETHER, 0.0 if args.quick else args.seconds / 5)
+            results["together"].append(found)
+            show(found)
+            write(path, results)
     print(f"\nin {path}")
 
 

@@ -49,7 +49,15 @@ threads; *one thread* is the same with the variables that limit them. Threads th
 those of OpenBLAS and OpenMP do in every product, lose whole time slices when one of them has no core. xpnn sets
 OpenBLAS to one thread while it computes, cuts large products into pieces that depend on shapes alone, and shares these
 among threads of its own: who is late gets no piece, so results do not depend on who else is there, and times far less.
-A fit on one thread pays some percent for pieces that are packed anew.
+A fit on one thread pays some percent for pieces that are packed anew. A thread of the pool that wakes on the core of
+its caller goes to another; and a caller that must wait for a thread which others keep from its core lends it its own.
+
+Without numba NumPy's passes and Adam's stay on one thread: passes of 10 to 50 µs are over before Python's lock has
+been handed over, and shared they were slower. Of the products those from 20 million multiply-adds on are shared; for
+smaller ones the hand-over costs more than it saves. Two threads therefore stay above 1.5 times their products; compiled
+loops, which need no lock, reach them.
+
+Many fits at once, in a pool of threads or in processes, share the cores: the ratio is to one after the other.
 """
 REPLICAS = """\
 Networks of one shape trained together on the replica axis, on the same batches: the time of a step of one network,
@@ -156,6 +164,18 @@ def problems(run: dict[str, Any]) -> list[str]:
         lines += table(head, rows_of(problem, to_floor=to_floor))
         lines += [f"- not here: {name}: {why}" for name, why in problem["missing"].items()]
         lines += [""] * bool(problem["missing"])
+    return lines
+
+
+def fits(run: dict[str, Any]) -> list[str]:
+    """Several fits at once, where they were measured."""
+    lines: list[str] = []
+    for problem in run.get("together", []):
+        if not problem["rows"]:
+            continue
+        lines += [f"#### {problem['problem']}, {threads(run)}", ""]
+        rows = [[name, number(row["us"]), f"{row['ratio']:.2f}"] for name, row in problem["rows"].items()]
+        lines += table(["", f"{problem['unit']}, median", "ratio"], rows)
     return lines
 
 
@@ -291,7 +311,7 @@ def render(runs: list[dict[str, Any]], folder: Path) -> str:
     if by_name["busy"]:
         lines += [BUSY]
         for run in by_name["busy"]:
-            lines += [f"### {threads(run).capitalize()}, others beside", "", *where(run), *problems(run)]
+            lines += [f"### {threads(run).capitalize()}, others beside", "", *where(run), *problems(run), *fits(run)]
     else:
         lines += ["Not measured yet.", ""]
     lines += ["## Prediction", ""]

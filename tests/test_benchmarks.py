@@ -256,6 +256,20 @@ def test_training_on_a_busy_machine(tmp_path):
     assert problem["missing"] == {}
 
 
+def test_eight_fits_at_once(tmp_path):
+    """One after the other, in a pool of threads and in processes of their own; the page shows them."""
+    options = ("--quick", "--only", "none", "--problem", "eight", "--results", str(tmp_path))
+    done = run("busy", *options, peers=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = tmp_path.glob("busy-*.json")
+    (found,) = json.loads(path.read_text(encoding="utf-8"))["together"]
+    assert (found["problem"], found["missing"]) == ("xpnn, 8 fits", {})
+    assert list(found["rows"]) == ["one after the other", "in a pool of threads", "in processes at once"]
+    assert found["rows"]["one after the other"]["ratio"] == 1.0
+    lines = module("table").fits({"threads": 2, "together": [found, {"rows": {}}]})
+    assert sum("in processes at once" in line for line in lines) == 1
+
+
 def test_each_is_first_in_its_turn():
     order = []
     turns = {name: lambda name=name: order.append(name) or len(order) for name in "abc"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from xpnn.accel import cores
-from xpnn.accel.cores import VARIABLES, cgroup_quota, core_count, thread_limit
+from xpnn.accel.cores import VARIABLES, busy_elsewhere, cgroup_quota, core_count, load_sentence, thread_limit
 
 
 @pytest.fixture(autouse=True)
@@ -76,3 +76,34 @@ def test_quotas_of_control_groups(tmp_path, own, files, expected):
 
 def test_not_linux(tmp_path):
     assert cgroup_quota(tmp_path, tmp_path / "missing") is None
+
+
+# -- who else is there -------------------------------------------------------------------------------------------
+def test_what_others_work_is_what_all_work_less_this_process(monkeypatch, tmp_path):
+    """In one second the counters go on by 150 hundredths, of which 50 are this process's own; idle time is no work."""
+    stat, clock = tmp_path / "stat", {"now": 0.0, "own": 0.0}
+
+    def sleep(seconds):
+        clock["now"] += seconds
+        clock["own"] += 0.5 * seconds
+        stat.write_text("cpu  60 30 20 1900 70 10 15 15 0 0\ncpu0 0 0 0 0\n", encoding="ascii")
+
+    stat.write_text("cpu  0 0 0 1000 0 0 0 0 0 0\ncpu0 0 0 0 0\n", encoding="ascii")
+    monkeypatch.setattr(cores.os, "sysconf", lambda name: {"SC_CLK_TCK": 100}[name])
+    monkeypatch.setattr(cores.time, "sleep", sleep)
+    monkeypatch.setattr(cores.time, "perf_counter", lambda: clock["now"])
+    monkeypatch.setattr(cores.time, "process_time", lambda: clock["own"])
+    assert busy_elsewhere(1.0, stat) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("text", [None, "", "intr 1 2 3\n", "cpu 1 2\n", "cpu a b c d e f g h\n"])
+def test_where_nobody_tells(tmp_path, text):
+    if text is not None:
+        (tmp_path / "stat").write_text(text, encoding="ascii")
+    assert busy_elsewhere(0.0, tmp_path / "stat") is None
+
+
+def test_the_sentence(monkeypatch):
+    monkeypatch.setattr(cores.os, "cpu_count", lambda: 8)
+    assert load_sentence(None) == load_sentence(0.1) == ""
+    assert load_sentence(1.26).startswith("this machine is busy: other processes keep 1.3 of 8 cores at work. ")

@@ -484,6 +484,26 @@ def test_doctor():
     assert run("doctor").status == 0
 
 
+@pytest.mark.parametrize("busy", [None, 1.26])
+def test_doctor_and_bench_say_when_others_keep_cores_busy(monkeypatch, busy):
+    monkeypatch.setattr("xpnn.cli.system.busy_elsewhere", lambda: busy)
+    monkeypatch.setattr("xpnn.cli.bench.busy_elsewhere", lambda: busy)
+    bench = "bench", "--sizes", "4,3,2", "--backends", "numpy", "--seconds", "0.01", "--no-crossover"
+    for command in (("doctor",), bench):
+        assert ("other processes keep 1.3 of " in run(*command).out) == (busy == 1.26)
+        assert run(*command, "--json").json["cores_busy_elsewhere"] == busy
+
+
+def test_doctor_says_which_cores_may_be_used(monkeypatch):
+    monkeypatch.setattr("xpnn.cli.system.os.cpu_count", lambda: 64)
+    monkeypatch.setattr("xpnn.cli.system.core_count", lambda: 2)
+    monkeypatch.setattr("xpnn.cli.system.cgroup_quota", lambda: 2.5)
+    wanted = "64 cores, of which this process may use 2 (affinity, or a quota of 2.5 cores' time)"
+    assert wanted in run("doctor").out
+    facts = run("doctor", "--json").json
+    assert (facts["cores"], facts["usable_cores"], facts["quota"]) == (64, 2, 2.5)
+
+
 # -- trust ------------------------------------------------------------------------------------------------------
 NETWORKS = [
     *("mlp-relu", "mlp-tanh", "batch-norm", "layer-norm", "rms-norm", "dropout", "residual", "prelu", "embedding"),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import os
+import time
 from pathlib import Path
 
-__all__ = ["VARIABLES", "cgroup_quota", "core_count", "thread_limit"]
+__all__ = ["VARIABLES", "busy_elsewhere", "cgroup_quota", "core_count", "load_sentence", "thread_limit"]
 
 #: What limits the threads of matrix products, and of xpnn's own.
 VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -62,3 +63,40 @@ def _limit(group: Path) -> list[float]:
         return [int(quota) / int(period)] if quota.isdecimal() and int(period) > 0 else []  # others: max, or -1
     except (OSError, ValueError):
         return []
+
+
+# -- who else is there -------------------------------------------------------------------------------------------
+# Of the first line of /proc/stat: user, nice, system, interrupts of both kinds, and what other machines took.
+_WORKING = (0, 1, 2, 5, 6, 7)
+# Cores from which on others disturb.
+_DISTURBING = 0.2
+
+
+def busy_elsewhere(seconds: float = 0.2, stat: Path = Path("/proc/stat")) -> float | None:
+    """Look for some time how many cores other processes keep busy; None where Linux does not tell."""
+    try:
+        before, began = _worked(stat), time.perf_counter()
+        time.sleep(seconds)
+        worked, took = _worked(stat) - before, time.perf_counter() - began
+    except (OSError, ValueError, IndexError):
+        return None
+    return max(worked / took, 0.0)
+
+
+def _worked(stat: Path) -> float:
+    """Return the seconds that all cores have worked for others than this process."""
+    line = stat.read_text(encoding="ascii").splitlines()[0].split()
+    if line[0] != "cpu":
+        raise ValueError("not as Linux writes it")
+    ticks = [int(number) for number in line[1:]]
+    return sum(ticks[k] for k in _WORKING) / os.sysconf("SC_CLK_TCK") - time.process_time()
+
+
+def load_sentence(busy: float | None) -> str:
+    """Say how many cores others keep busy, if that disturbs measurements; else nothing."""
+    if busy is None or busy < _DISTURBING:
+        return ""
+    return (
+        f"this machine is busy: other processes keep {busy:.1f} of {os.cpu_count()} cores at work. "
+        "Times measured now are longer than on a quiet machine."
+    )

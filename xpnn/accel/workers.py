@@ -24,6 +24,7 @@ __all__ = ["forget", "share", "together", "worker_count"]
 # Seconds: how much longer than a part of its own the caller may have to wait, and for how long it then works alone.
 _LATE = 4e-4
 _OUT, _OUT_MOST = 5e-3, 0.2
+_LOOK = 5e-5  # seconds between two looks after Ctrl-C
 
 
 class _Job:
@@ -74,7 +75,8 @@ class _Job:
             try:
                 self._over.acquire()
             except BaseException:  # Ctrl-C: nobody may write to arrays any more when this has been raised
-                self._over.acquire()
+                while self._begun:  # not the lock, which may just have been had
+                    time.sleep(_LOOK)
                 raise
 
 

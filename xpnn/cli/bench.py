@@ -7,6 +7,7 @@ import datetime
 import os
 from typing import Any
 
+from ..accel.cores import busy_elsewhere, core_count, load_sentence
 from ..backend import available_backends, get_backend
 from ..bench import crossover_threshold, products_time, step_time
 from ..crossover import Crossover, mlp_params, work_of
@@ -48,6 +49,7 @@ def run_bench(args: argparse.Namespace) -> int:
     states = available_backends()
     names = args.backends.split(",") if args.backends else [n for n, s in states.items() if s == "ok" and n != "strict"]
     backends = {name.strip(): get_backend(name.strip()) for name in names}  # a wrong name ends it before measuring
+    busy = busy_elsewhere()
     try:
         floor = products_time(args.sizes, args.batch_size, seconds=args.seconds).median
         steps = {
@@ -65,7 +67,8 @@ def run_bench(args: argparse.Namespace) -> int:
         rule.save()
     found = {
         "versions": versions(),
-        "threads": os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count()),
+        "threads": os.environ.get("OMP_NUM_THREADS") or str(core_count()),
+        "cores_busy_elsewhere": busy,
         "sizes": args.sizes,
         "batch_size": args.batch_size,
         "work": work_of(mlp_params(args.sizes), args.batch_size),
@@ -93,7 +96,9 @@ def _print_steps(found: dict[str, Any]) -> None:
     shape, floor = "-".join(map(str, found["sizes"])), found["products_seconds"]
     size = f"{mlp_params(found['sizes']):,} parameters, {found['work']:.3g} multiply-adds a step"
     print(f"{shape}, batch {found['batch_size']}: {size}")
-    print(f"numpy {found['versions']['numpy']}, {found['versions']['blas']}; {found['threads']} threads\n")
+    print(f"numpy {found['versions']['numpy']}, {found['versions']['blas']}; {found['threads']} threads")
+    sentence = load_sentence(found["cores_busy_elsewhere"])
+    print(sentence, end="\n\n" if sentence else "\n")
     table = [("bare products, numpy", floor * 1e6, 1.0, 1 / floor)]
     table += [(f"xpnn on {name}", t * 1e6, t / floor, 1 / t) for name, t in found["step_seconds"].items()]
     heads = ["a training step", "µs", "by products", "steps/s"]

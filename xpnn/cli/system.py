@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
+from ..accel.cores import busy_elsewhere, cgroup_quota, core_count, load_sentence
 from ..accel.native.check import check_native
 from ..arguments import printable
 from ..backend import available_backends
@@ -86,6 +87,7 @@ def run_doctor(args: argparse.Namespace) -> int:
     """Print the state of every backend and optional part; or of the processes of a launcher."""
     if args.distributed:
         return _check_processes(as_json=args.json)
+    busy = busy_elsewhere()
     backends = available_backends()
     native = check_native()
     optional = [(name, use, _version(name), f"pip install {PACKAGES[module][1]}") for name, module, use in _OPTIONAL]
@@ -95,6 +97,9 @@ def run_doctor(args: argparse.Namespace) -> int:
             {
                 "versions": versions(),
                 "cores": os.cpu_count(),
+                "usable_cores": core_count(),
+                "quota": cgroup_quota(),
+                "cores_busy_elsewhere": busy,
                 "threads": threads,
                 "backends": backends,
                 "native": native,
@@ -106,9 +111,9 @@ def run_doctor(args: argparse.Namespace) -> int:
         from tabulate import tabulate
 
     print(tabulate(versions().items(), tablefmt="plain", disable_numparse=True))
-    print(
-        f"{os.cpu_count()} cores; threads of matrix products: {threads or 'all (set OMP_NUM_THREADS to limit them)'}\n"
-    )
+    print(f"{_cores()}; threads of matrix products: {threads or 'all (set OMP_NUM_THREADS to limit them)'}")
+    sentence = load_sentence(busy)
+    print(sentence, end="\n\n" if sentence else "\n")
     print(tabulate(backends.items(), headers=["backend", "state"], maxcolwidths=[None, 90]))
     print()
     print(tabulate(native.items(), headers=["native code for numpy", "state"], maxcolwidths=[None, 90]))
@@ -116,6 +121,15 @@ def run_doctor(args: argparse.Namespace) -> int:
     rows = [(name, use, version or f"not installed: {mend}") for name, use, version, mend in optional]
     print(tabulate(rows, headers=["optional part", "for", "version"], disable_numparse=True))
     return 0
+
+
+def _cores() -> str:
+    """Say how many cores there are, and how many of them this process may keep busy."""
+    usable, quota = core_count(), cgroup_quota()
+    if usable == os.cpu_count():
+        return f"{usable} cores"
+    why = "affinity" if quota is None else f"affinity, or a quota of {quota:g} cores' time"
+    return f"{os.cpu_count()} cores, of which this process may use {usable} ({why})"
 
 
 def _check_processes(*, as_json: bool) -> int:

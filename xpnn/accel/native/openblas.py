@@ -45,29 +45,27 @@ def _function(library: Any, name: str) -> Any:
     return next((library[full] for full in names if hasattr(library, full)), None)
 
 
+def _told(name: str) -> str:
+    """Return the text that a function without arguments tells; nothing where there is none such."""
+    try:
+        function = _function(_library(), name)
+    except (OSError, ImportError):
+        return ""
+    if function is None:
+        return ""
+    function.restype = ctypes.c_char_p
+    return (function() or b"").decode()
+
+
 def openblas_version() -> str | None:
     """Return the version of NumPy's OpenBLAS, such as ``"0.3.30"``; None where its products are another library's."""
-    try:
-        config = _function(_library(), "openblas_get_config")
-    except (OSError, ImportError):
-        return None
-    if config is None:
-        return None
-    config.restype = ctypes.c_char_p
-    words = (config() or b"").decode().split()  # OpenBLAS 0.3.30 DYNAMIC_ARCH ...
+    words = _told("openblas_get_config").split()  # OpenBLAS 0.3.30 DYNAMIC_ARCH ...
     return words[1] if len(words) > 1 else None
 
 
 def openblas_kernel() -> str | None:
     """Return the name of the kernels that OpenBLAS has chosen for this processor, such as ``"SkylakeX"``."""
-    try:
-        name = _function(_library(), "openblas_get_corename")
-    except (OSError, ImportError):
-        return None
-    if name is None:
-        return None
-    name.restype = ctypes.c_char_p
-    return (name() or b"").decode() or None
+    return _told("openblas_get_corename") or None
 
 
 @functools.cache
