@@ -81,6 +81,16 @@ class Code:
             if a < b:
                 yield slice(a, b), slice(plain[a], plain[a] + b - a)
 
+    def holds(self, packed: Array, xp: Namespace) -> bool:
+        """Whether all bins and categories of packed rows are of this code; the host waits for the answer."""
+        _, bins, categories = self.starts
+        for first, groups, least in ((bins, self.steps, 0.0), (categories, self.ones, -1.0)):
+            for j, group in enumerate(groups):
+                part = packed[..., first + j]
+                if not bool(xp.all((part >= least) & (part < group.size))):
+                    return False
+        return True
+
     def expand(self, packed: Array, xp: Namespace, device: Device) -> Array:
         r"""Return encoded rows (..., width) of packed ones (..., packed_width).
 

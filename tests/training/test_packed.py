@@ -89,3 +89,22 @@ def test_replicas_take_encoded_rows(rows):
     trainer = xpnn.Trainer(net, xpnn.MeanSquaredError(), xpnn.Adam(0.01))
     other = xpnn.Trainer(net.copy(), xpnn.MeanSquaredError(), xpnn.Adam(0.01))
     assert fit(trainer, rows)["loss"] == fit(other, np.asarray(rows))["loss"]
+
+
+def test_steps_on_packed_rows_are_traced(rows, caplog):
+    trainer = trainer_of(rows)
+    with caplog.at_level("DEBUG", logger="xpnn"):
+        fit(trainer, rows, epochs=3)
+    assert "each step is made in Python" not in caplog.text
+    watched = trainer_of(rows, callbacks=[Widths(np.asarray(rows)[:5])])
+    fit(watched, rows, epochs=3)
+    assert fit(trainer_of(rows), rows, epochs=3)["loss"] == watched.history["loss"] == trainer.history["loss"]
+
+
+@pytest.mark.parametrize("wrong", [-1.0, 8.0])
+def test_rows_with_codes_that_are_none_are_encoded(rows, wrong):
+    packed = rows.packed.copy()
+    packed[7, rows.code.starts[1]] = wrong
+    odd = type(rows)(packed, rows.code)
+    a, b = trainer_of(rows), trainer_of(rows)
+    assert fit(a, odd)["loss"] == fit(b, np.asarray(odd))["loss"]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import importlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +21,7 @@ from ..ops import Affine, MaskRate, Ops, Update
 from ..random import keep_threshold
 from .native.openblas import NO_POOL
 from .native.support import Compiled, find_pool, is_loaded, load_loops, numpy_objection
-from .native.trace import Trace, Traced, TracedLoops, TraceError
+from .native.trace import Trace, Traced, TracedLoops, TraceError, trace_of
 from .products import multiply
 from .workers import share
 
@@ -137,14 +136,13 @@ class NumpyOps(Ops):
         return self._loops is not None
 
     def table_linear(self, y: Array, packed: Array, table: Table, weight: Array, scale: Array | None) -> None:
-        """Add a product with packed rows, by running sums."""
-        found = self._places(packed, table) if _plain(y) and all(map(_plain, (packed, weight))) else None
-        if found is None:
-            super().table_linear(y, packed, table, weight, scale)
-            return
-        loops, places, at = found
-        factors = np.ones(len(weight), weight.dtype) if scale is None else scale[0]
-        loops.forward(self._pool, y, packed, at, weight, np.empty_like(weight), factors, *places)
+        """Add a product with packed rows, by running sums; codes that are none are left to the definition."""
+        if self._loops is not None and packed.ndim == 2 and all(map(_plain, (y, packed, weight))):
+            layout, factors = _layout_of(table, False), _factors(scale, weight)
+            arrays = y, packed, weight, np.empty_like(weight), factors, _known(layout, y)
+            if self._loops.table_forward(self._pool, *arrays):
+                return
+        super().table_linear(y, packed, table, weight, scale)
 
     def table_linear_backward(
         self,
@@ -156,32 +154,12 @@ class NumpyOps(Ops):
     ) -> None:
         """Gradients of `table_linear`, by sums for each bin."""
         (weight, d_weight), (scale, d_scale) = matrix, factors
-        found = self._places(packed, table) if all(map(_plain, (dy, packed, weight, d_weight))) else None
-        if found is None:
-            super().table_linear_backward(dy, packed, table, matrix, factors)
-            return
-        loops, places, at = found
-        row = np.ones(len(weight), weight.dtype) if scale is None else scale[0]
-        d_row = row[:0] if d_scale is None else d_scale[0]
-        sums = np.empty_like(weight)
-        loops.backward(self._pool, d_weight, d_row, sums, packed, dy, at, weight, row, table.lead, *places)
-
-    def _places(self, packed: Array, table: Table) -> tuple[Any, tuple[Any, ...], Array] | None:
-        """Return loops over packed rows, where everything stands, and which rows of the matrix the codes pick.
-
-        None if there are no such loops, or a code is none.
-        """
-        if self._loops is None or packed.ndim != 2 or packed.dtype not in _FLOATS:
-            return None
-        if isinstance(self._loops, TracedLoops):
-            raise TraceError("packed rows of a table are not traced")
-        loops = importlib.import_module(".native.packed", __package__)
-        columns, rows, starts, sizes = _arrays_of(table)
-        n_steps, (fraction, first, _) = len(table.code.steps), table.code.starts
-        at = np.empty((len(packed), len(starts)), np.int64)
-        if not loops.find_rows(at, packed, first, starts, sizes, n_steps):
-            return None
-        return loops, (columns, rows, fraction, starts, sizes, n_steps), at
+        if self._loops is not None and packed.ndim == 2 and all(map(_plain, (dy, packed, weight, d_weight))):
+            row, layout = _factors(scale, weight), _known(_layout_of(table, d_scale is not None), dy)
+            d_row = row if d_scale is None else d_scale[0]
+            if self._loops.table_backward(self._pool, dy, packed, weight, d_weight, row, d_row, layout):
+                return
+        super().table_linear_backward(dy, packed, table, matrix, factors)
 
     # -- activations ----------------------------------------------------------------------------------------
     def relu(self, x: Array, *, overwrite: bool = False) -> Array:
@@ -390,12 +368,28 @@ def _single(scalar: Any) -> Any:
 
 
 @functools.lru_cache(maxsize=64)
-def _arrays_of(table: Table) -> tuple[Array, Array, Array, Array]:
-    """Return the columns and rows of what is plain in a table, and beginnings and sizes of its codes, as arrays."""
-    groups = [*table.steps, *table.ones]
-    found = *table.plain, [group.start for group in groups], [group.size for group in groups]
-    columns, rows, starts, sizes = (np.array(numbers, np.int64) for numbers in found)
-    return columns, rows, starts, sizes
+def _layout_of(table: Table, scaled: bool) -> Array:
+    """Return a table as `xpnn.accel.native.packed` takes it; `scaled`: whether there are factors to learn."""
+    code, (columns, rows) = table.code, table.plain
+    groups, (fractions, bins, ones) = [*table.steps, *table.ones], code.starts
+    n_steps, n_ones = len(code.steps), len(code.ones)
+    values = [*range(fractions, fractions + n_steps), *[-1] * n_ones, *columns]
+    codes = [*range(bins, bins + n_steps), *range(ones, ones + n_ones), *[-1] * len(columns)]
+    starts = [*(group.start for group in groups), *rows]
+    sizes = [*(group.size for group in groups), *[1] * len(columns)]
+    n_in = code.width - table.skip + table.lead
+    head = [len(starts), n_steps, table.lead, code.packed_width, n_in, int(scaled)]
+    return np.array([*head, *starts, *sizes, *values, *codes], np.int64)
+
+
+def _factors(scale: Array | None, weight: Array) -> Array:
+    """Return a factor for each row of a matrix."""
+    return np.ones_like(weight, shape=(len(weight),)) if scale is None else scale[0]
+
+
+def _known(array: Array, other: Array) -> Array:
+    """Return an array that stays where it is, known to the trace of another, if that is traced."""
+    return trace_of(other).fixed(array) if type(other) is Traced else array
 
 
 def _plain(a: Array) -> bool:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Self
 
 from .._typing import Array
 from ..coding import Code, Table
+from ..ops import Affine
 from ..random import StepKey
 from .base import Cache, Layer
 from .columns import Columns
@@ -78,13 +79,14 @@ class _Head:
         scale = d_scale = None
         if self.scale is not None:
             scale, d_scale = self.scale.params["weight"], self.scale.grads["weight"]
-        if d_bias is not None:
-            d_bias[...] = ops.xp.sum(dy, axis=-2, keepdims=True)
-        if self.lead is not None and met.led is not None:
+        if self.lead is None or met.led is None:
+            if d_bias is not None:
+                d_bias[...] = ops.xp.sum(dy, axis=-2, keepdims=True)
+        else:
             features = met.led.features
             x = features if scale is None else features * scale[..., :m]
-            d_weight[:m, :] = ops.product(x.mT, dy)
-            dx = ops.product(dy, weight[:m, :].mT)
+            own = Affine(weight[:m, :], None, d_weight[:m, :], d_bias)
+            dx: Any = ops.linear_backward(x, dy, own, need_dx=True)
             if scale is not None and d_scale is not None:
                 d_scale[..., :m] = ops.xp.sum(dx * features, axis=-2, keepdims=True)
                 dx *= scale[..., :m]

@@ -112,9 +112,9 @@ class Feed:
 
     @property
     def code(self) -> Code | None:
-        """How the rows are packed; None where they are not."""
+        """How the rows are packed; None where they are not, or hold what is no code."""
         x = self._columns[0]
-        return x.code if isinstance(x, _Packed) else None
+        return x.code if isinstance(x, _Packed) and x.sound else None
 
     def left_packed(self) -> Feed:
         """Return a feed over the same memory whose batches are packed rows."""
@@ -249,6 +249,13 @@ class _Packed(_Resident):
     @property
     def row_shape(self) -> tuple[int, ...]:
         return (self.code.width,)
+
+    @functools.cached_property
+    def sound(self) -> bool:
+        """Whether all codes are codes: loops that compute with them go where they say."""
+        rows = max(_CHECKED_ELEMENTS // self.code.packed_width, 1)
+        parts = (self.values[a : a + rows, ...] for a in range(0, self.values.shape[0], rows))
+        return all(self.code.holds(part, self.backend.xp) for part in parts)
 
     def rows(self, index: Array | None, start: int, stop: int, out: Array | None = None) -> Array:
         backend = self.backend

@@ -19,9 +19,10 @@ def on_packed(net: Sequential, feed: Feed) -> Iterator[Feed]:
     It is the feed itself where its rows are not packed, the network begins with other layers, or the operations have
     none that is faster.  What is computed is equal to rounding, so this must not depend on how long a fit is.
     """
-    code, before = feed.code, (net.code, net.plan)
-    plan = None if code is None or net.store.replicas else PackedPlan.of(net.layers, code)
-    if code is None or plan is None or not net.backend.ops.takes_packed():
+    before = net.code, net.plan
+    code = feed.code if not net.store.replicas and net.backend.ops.takes_packed() else None
+    plan = None if code is None else PackedPlan.of(net.layers, code)
+    if code is None or plan is None:
         yield feed
         return
     net.code, net.plan = code, plan

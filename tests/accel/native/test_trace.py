@@ -1021,12 +1021,12 @@ def test_the_player_tells_when_other_code_changes(loops):
     assert {name: hashlib.sha256((folder / name).read_bytes()).hexdigest()[:8] for name in player._COMPILED} == (
         player._COMPILED
     )
-    assert sorted(player._COMPILED) == ["loops.py", "pool.py", "table.py", "threads.py"]
+    assert sorted(player._COMPILED) == ["loops.py", "packed.py", "pool.py", "table.py", "threads.py", "vectors.py"]
 
 
 def test_every_kernel_is_a_function(loops):
     for kind in Kernel:
-        assert kind.name.lower() in loops.__all__
+        assert kind.name.lower() in [*loops.__all__, *importlib.import_module("xpnn.accel.native.packed").__all__]
         assert callable(getattr(loops, kind.name.lower()))
 
 
@@ -1060,11 +1060,24 @@ def kernel_arrays(name, m, n, dtype, seed):
         Kernel.RELU_BACKWARD_SUMS: lambda: ([*matrix[:2], row], []),
         Kernel.RELU_OVER: lambda: (vectors[:1], []),
         Kernel.SHIFTED: lambda: (matrix[:2], []),
+        Kernel.TABLE_BACKWARD: lambda: (table_arrays(matrix[0], dtype, rng, back=True), []),
+        Kernel.TABLE_FORWARD: lambda: (table_arrays(matrix[0], dtype, rng, back=False), []),
         Kernel.TAKE_ROWS: lambda: (
             [*(a.view(np.uint8) for a in (matrix[0][: 2 * m // 3 + 1], matrix[1])), labels_of(rng, m)],
             [m],
         ),
     }[name]()
+
+
+def table_arrays(y, dtype, rng, *, back):
+    """Packed rows of a number, a code of three bins and three categories, behind two features; factors are learned."""
+    m, n = y.shape
+    head = [3, 1, 2, 4, 9, int(back)]
+    layout = np.array([*head, *(3, 6, 2), *(3, 3, 1), *(1, -1, 0), *(2, 3, -1)])
+    packed = np.stack([rng.normal(size=m), rng.random(m), rng.integers(0, 3, m), rng.integers(-1, 3, m)], axis=1)
+    weight, other = (rng.normal(size=(9, n)).astype(dtype) for _ in "ab")
+    scale, d_scale = (rng.normal(size=9).astype(dtype) for _ in "ab")
+    return [y, packed.astype(dtype), weight, other, scale, *([d_scale] if back else []), layout]
 
 
 def labels_of(rng, m):

@@ -1,10 +1,12 @@
 r"""Packed rows of a table times a matrix, and back: compiled by numba.
 
 Of a piecewise-linear code with bin b and fraction f the product is one row of the matrix's running sums and a share of
-another, :math:`\sum_{t<b} w_t + f\, w_b`; of a one-hot code it is one row.  Backward, gradients are summed by bin, and
-these sums from the end.  The sums are in another order than those of the dense product: equal to rounding.
+another, :math:`\sum_{t<b} w_t + f\, w_b`; of a one-hot code it is one row.  Backward, rows are sorted by their bins,
+which are gone through from the last: what was summed before is the running sum.  The sums are in another order than
+those of the dense product: equal to rounding.
 
-Threads share the rows forward and the columns backward, so no sum depends on how many there are.
+Both work on some columns of the output at a time, whose part of the matrix stays in cache.  Threads share these, and no
+sum depends on how many threads there are.
 """
 
 from __future__ import annotations
@@ -14,228 +16,195 @@ import numpy as np
 from ..._typing import Array
 from .openblas import Pool
 from .threads import compiled, spread
+from .vectors import add_rows, literally, running_sums, sum_bins
 
-__all__ = ["backward", "find_rows", "forward"]
+__all__ = ["HEAD", "table_backward", "table_forward"]
 
-# numba keeps what it compiled by the content of this file.  The loops contain `threads.py` too: this is its hash.
-_SPREAD = "049282e5"
-# Rows, and columns, that a thread should have at least.
-_ROWS, _COLUMNS = 32, 32
+#: Numbers before a layout: its entries, how many of them are piecewise-linear, rows of the matrix before theirs,
+#: columns of packed rows, rows of the matrix, and whether there are factors to learn.  Then of all entries, codes
+#: first: their first row of the matrix, how many rows, where in a packed row their factor stands, and where their bin
+#: or category; -1 for none.
+HEAD = 6
+# numba keeps what it compiled by the content of this file.  These are the hashes of what else it compiled.
+_COMPILED = {"threads.py": "049282e5", "vectors.py": "47239108"}
+# Columns of the output that are made at once, where there are so many; and entries, and rows of the matrix, that a
+# thread should have at least.
+_COLUMNS, _FEW, _ENTRIES, _ROWS = 64, 8, 4, 64
+_PARTIAL = 16  # sums of a row, before they are one
 
 
 @compiled
-def find_rows(
-    at: Array, packed: Array, first: int, starts: Array, sizes: Array, n_steps: int
-) -> bool:  # pragma: no cover (compiled)
-    """Write which row of the matrix each code of each packed row picks, -1 for none.
-
-    Bins and categories stand in `packed` from column `first` on.  False if a bin is none of its code's.
-    """
-    for i in range(packed.shape[0]):
-        for g in range(starts.size):
-            number = packed[i, first + g]
-            if not -1.0 <= number < sizes[g]:
-                return False
-            place = np.int64(number)
-            if number < 0.0:
-                if g < n_steps:
+def _sound(packed: Array, layout: Array) -> bool:  # pragma: no cover (compiled)
+    """Whether each code is one: a bin, a category, or of these none."""
+    n, n_steps = layout[0], layout[1]
+    sizes, codes = layout[HEAD + n :], layout[HEAD + 3 * n :]
+    for e in range(n):
+        if codes[e] >= 0:
+            least = 0.0 if e < n_steps else -1.0
+            for i in range(packed.shape[0]):
+                code = packed[i, codes[e]]
+                if not (least <= code and code < sizes[e]):
                     return False
-                at[i, g] = -1
-            else:
-                at[i, g] = starts[g] + place
     return True
 
 
-@spread
-def _running_sums(
-    a: int, b: int, sums: Array, weight: Array, scale: Array, starts: Array, sizes: Array, n_steps: int
+@compiled
+def _find(rows: Array, factors: Array, packed: Array, scale: Array, layout: Array) -> None:  # pragma: no cover
+    """Write which row of the matrix each entry of each packed row picks, and its factor: 0 where it is none."""
+    n = layout[0]
+    starts, values, codes = layout[HEAD:], layout[HEAD + 2 * n :], layout[HEAD + 3 * n :]
+    for i in range(packed.shape[0]):
+        for e in range(n):
+            row = starts[e]
+            factor = packed[i, values[e]] if values[e] >= 0 else packed.dtype.type(1)
+            if codes[e] >= 0:
+                code = packed[i, codes[e]]
+                row += np.int64(max(code, packed.dtype.type(0)))
+                factor = factor if code >= 0 else packed.dtype.type(0)
+            rows[i, e] = row
+            factors[i, e] = factor * scale[row]
+
+
+@compiled
+def _add(
+    width: int, low: int, y: Array, rows: Array, factors: Array, weight: Array, sums: Array, scale: Array, layout: Array
 ) -> None:  # pragma: no cover (compiled)
-    zero = weight.dtype.type(0)
-    for g in range(n_steps):
-        first, last = np.uintp(starts[g]), np.uintp(starts[g] + sizes[g] - 1)
-        for k in range(np.uintp(a), np.uintp(b)):
-            sums[first, k] = zero
-        for r in range(first, last):
-            for k in range(np.uintp(a), np.uintp(b)):
-                sums[r + np.uintp(1), k] = sums[r, k] + scale[r] * weight[r, k]
+    n, n_steps, n_out = layout[0], layout[1], y.shape[1]
+    width = literally(width)
+    for e in range(n_steps):
+        running_sums(width, sums, weight, scale, n_out, low, layout[HEAD + e], layout[HEAD + n + e])
+    for i in range(y.shape[0]):
+        a = i * n
+        add_rows(width, y, i * n_out + low, sums, weight, n_out, low, rows, factors, a, a + n_steps, a + n)
 
 
 @spread
 def _forward(
-    a: int,
-    b: int,
-    y: Array,
-    packed: Array,
-    at: Array,
-    weight: Array,
-    sums: Array,
-    scale: Array,
-    columns: Array,
-    rows: Array,
-    fraction: int,
-    n_steps: int,
+    a: int, b: int, y: Array, rows: Array, factors: Array, weight: Array, sums: Array, scale: Array, layout: Array
 ) -> None:  # pragma: no cover (compiled)
-    zero, width = np.uintp(0), np.uintp(y.shape[1])
-    for i in range(np.uintp(a), np.uintp(b)):
-        for j in range(0, columns.size - columns.size % 4, 4):
-            r0, r1, r2, r3 = np.uintp(rows[j]), np.uintp(rows[j + 1]), np.uintp(rows[j + 2]), np.uintp(rows[j + 3])
-            c0, c1 = packed[i, columns[j]] * scale[r0], packed[i, columns[j + 1]] * scale[r1]
-            c2, c3 = packed[i, columns[j + 2]] * scale[r2], packed[i, columns[j + 3]] * scale[r3]
-            for k in range(zero, width):
-                first = c0 * weight[r0, k] + c1 * weight[r1, k]
-                y[i, k] += first + (c2 * weight[r2, k] + c3 * weight[r3, k])
-        for j in range(columns.size - columns.size % 4, columns.size):
-            r = np.uintp(rows[j])
-            c = packed[i, columns[j]] * scale[r]
-            for k in range(zero, width):
-                y[i, k] += c * weight[r, k]
-        for g in range(0, n_steps - n_steps % 4, 4):
-            r0, r1, r2, r3 = np.uintp(at[i, g]), np.uintp(at[i, g + 1]), np.uintp(at[i, g + 2]), np.uintp(at[i, g + 3])
-            c0, c1 = packed[i, fraction + g] * scale[r0], packed[i, fraction + g + 1] * scale[r1]
-            c2, c3 = packed[i, fraction + g + 2] * scale[r2], packed[i, fraction + g + 3] * scale[r3]
-            for k in range(zero, width):
-                first = (sums[r0, k] + c0 * weight[r0, k]) + (sums[r1, k] + c1 * weight[r1, k])
-                y[i, k] += first + ((sums[r2, k] + c2 * weight[r2, k]) + (sums[r3, k] + c3 * weight[r3, k]))
-        for g in range(n_steps - n_steps % 4, n_steps):
-            r = np.uintp(at[i, g])
-            c = packed[i, fraction + g] * scale[r]
-            for k in range(zero, width):
-                y[i, k] += sums[r, k] + c * weight[r, k]
-        for g in range(n_steps, at.shape[1]):
-            if at[i, g] >= 0:
-                r = np.uintp(at[i, g])
-                for k in range(zero, width):
-                    y[i, k] += scale[r] * weight[r, k]
+    for block in range(int(a), int(b)):
+        low, high = block * _COLUMNS, min((block + 1) * _COLUMNS, y.shape[1])
+        while low < high:
+            if high - low == _COLUMNS:
+                _add(_COLUMNS, low, y, rows, factors, weight, sums, scale, layout)
+                low += _COLUMNS
+            elif high - low >= _FEW:
+                _add(_FEW, low, y, rows, factors, weight, sums, scale, layout)
+                low += _FEW
+            else:
+                _add(1, low, y, rows, factors, weight, sums, scale, layout)
+                low += 1
 
 
 @compiled
-def forward(
-    pool: Pool,
-    y: Array,
-    packed: Array,
-    at: Array,
-    weight: Array,
-    sums: Array,
-    scale: Array,
-    columns: Array,
-    rows: Array,
-    fraction: int,
-    starts: Array,
-    sizes: Array,
-    n_steps: int,
+def table_forward(
+    pool: Pool, y: Array, packed: Array, weight: Array, sums: Array, scale: Array, layout: Array
+) -> bool:  # pragma: no cover (compiled)
+    """Add the product to `y` (batch, n_out); False, and nothing done, if a code is none.
+
+    `sums` (n_in, n_out) is written over; `scale` (n_in,) are the factors.
+    """
+    if not _sound(packed, layout):
+        return False
+    rows = np.empty((packed.shape[0], layout[0]), np.int64)
+    factors = np.empty((packed.shape[0], layout[0]), packed.dtype)
+    _find(rows, factors, packed, scale, layout)
+    blocks = (y.shape[1] + _COLUMNS - 1) // _COLUMNS
+    _forward(pool, blocks, 0, (y, rows, factors, weight, sums, scale, layout))
+    return True
+
+
+@spread
+def _sort(
+    a: int, b: int, order: Array, shares: Array, ends: Array, packed: Array, layout: Array
 ) -> None:  # pragma: no cover (compiled)
-    """Add the product to `y` (batch, n_out); `sums` (n_in, n_out) is written over."""
-    _running_sums(pool, y.shape[1], _COLUMNS, (sums, weight, scale, starts, sizes, n_steps))
-    _forward(pool, y.shape[0], _ROWS, (y, packed, at, weight, sums, scale, columns, rows, fraction, n_steps))
+    """Write rows in the order of their bins, those of none first, their factors, and where each bin ends."""
+    n, batch = layout[0], packed.shape[0]
+    for e in range(int(a), int(b)):
+        size, value, code = layout[HEAD + n + e], layout[HEAD + 2 * n + e], layout[HEAD + 3 * n + e]
+        for t in range(size + 2):
+            ends[e, t] = 0
+        for i in range(batch):
+            t = 0 if code < 0 else np.int64(np.floor(packed[i, code]))
+            ends[e, t + 2] += 1
+        for t in range(size + 1):
+            ends[e, t + 1] += ends[e, t]
+        for i in range(batch):
+            t = 0 if code < 0 else np.int64(np.floor(packed[i, code]))
+            place = ends[e, t + 1]
+            order[e, place] = i
+            shares[e, place] = packed[i, value] if value >= 0 else packed.dtype.type(1)
+            ends[e, t + 1] += 1
+
+
+@compiled
+def _sum(
+    width: int, low: int, d_weight: Array, dy: Array, order: Array, shares: Array, ends: Array, layout: Array
+) -> None:  # pragma: no cover (compiled)
+    n, n_steps, n_out = layout[0], layout[1], dy.shape[1]
+    width = literally(width)
+    for e in range(n):
+        start, size, place, edge = layout[HEAD + e], layout[HEAD + n + e], e * order.shape[1], e * ends.shape[1]
+        carried = np.int64(e < n_steps)
+        sum_bins(width, d_weight, start, size, dy, n_out, low, order, shares, ends, place, edge, carried)
 
 
 @spread
 def _backward(
-    a: int,
-    b: int,
-    d_weight: Array,
-    sums: Array,
-    packed: Array,
-    dy: Array,
-    at: Array,
-    order: Array,
-    columns: Array,
-    rows: Array,
-    fraction: int,
-    starts: Array,
-    sizes: Array,
-    n_steps: int,
+    a: int, b: int, d_weight: Array, dy: Array, order: Array, shares: Array, ends: Array, layout: Array
 ) -> None:  # pragma: no cover (compiled)
-    zero, one = dy.dtype.type(0), np.uintp(1)
-    low, high, batch = np.uintp(a), np.uintp(b), np.uintp(dy.shape[0])
-    for j in range(columns.size):
-        r = np.uintp(rows[j])
-        for k in range(low, high):
-            d_weight[r, k] = zero
-        for n in range(np.uintp(0), batch):
-            c = packed[n, columns[j]]
-            for k in range(low, high):
-                d_weight[r, k] += c * dy[n, k]
-    for g in range(starts.size):
-        for own in range(np.uintp(starts[g]), np.uintp(starts[g] + sizes[g])):
-            for k in range(low, high):
-                d_weight[own, k] = zero
-                sums[own, k] = zero
-        for m in range(order.shape[1]):  # rows of one bin one after the other
-            i = np.uintp(order[g, m])
-            if at[i, g] < 0:
-                continue
-            r = np.uintp(at[i, g])
-            if g < n_steps:
-                c = packed[i, fraction + g]
-                for k in range(low, high):
-                    d_weight[r, k] += c * dy[i, k]
-                    sums[r, k] += dy[i, k]
+    for block in range(int(a), int(b)):
+        low, high = block * _COLUMNS, min((block + 1) * _COLUMNS, dy.shape[1])
+        while low < high:
+            if high - low == _COLUMNS:
+                _sum(_COLUMNS, low, d_weight, dy, order, shares, ends, layout)
+                low += _COLUMNS
+            elif high - low >= _FEW:
+                _sum(_FEW, low, d_weight, dy, order, shares, ends, layout)
+                low += _FEW
             else:
-                for k in range(low, high):
-                    d_weight[r, k] += dy[i, k]
-        if g < n_steps:
-            for t in range(1, sizes[g]):
-                up = np.uintp(starts[g] + sizes[g] - t)
-                for k in range(low, high):
-                    d_weight[up - one, k] += sums[up, k]
-                    sums[up - one, k] += sums[up, k]
-
-
-@spread
-def _sorted(
-    a: int, b: int, order: Array, counts: Array, at: Array, starts: Array, sizes: Array
-) -> None:  # pragma: no cover (compiled)
-    for g in range(np.uintp(a), np.uintp(b)):
-        for t in range(sizes[g] + 2):
-            counts[g, t] = 0
-        for i in range(at.shape[0]):
-            counts[g, max(at[i, g] - starts[g] + 1, 0) + 1] += 1
-        for t in range(sizes[g] + 1):
-            counts[g, t + 1] += counts[g, t]
-        for i in range(at.shape[0]):
-            bin_ = max(at[i, g] - starts[g] + 1, 0)
-            order[g, counts[g, bin_]] = i
-            counts[g, bin_] += 1
+                _sum(1, low, d_weight, dy, order, shares, ends, layout)
+                low += 1
 
 
 @spread
 def _unscale(
     a: int, b: int, d_weight: Array, d_scale: Array, weight: Array, scale: Array, lead: int
 ) -> None:  # pragma: no cover (compiled)
-    for r in range(np.intp(a) + lead, np.intp(b) + lead):
+    parts = np.empty(_PARTIAL, weight.dtype)
+    width = weight.shape[1]
+    whole = np.uintp(width - width % _PARTIAL)
+    for r in range(np.uintp(a) + np.uintp(lead), np.uintp(b) + np.uintp(lead)):
+        for k in range(_PARTIAL):
+            parts[k] = 0.0
+        for k in range(np.uintp(0), whole, np.uintp(_PARTIAL)):
+            for m in range(np.uintp(_PARTIAL)):
+                parts[m] += weight[r, k + m] * d_weight[r, k + m]
         total = weight.dtype.type(0)
-        for k in range(weight.shape[1]):
+        for k in range(whole, np.uintp(width)):
             total += weight[r, k] * d_weight[r, k]
-        for k in range(weight.shape[1]):
+        for k in range(_PARTIAL):
+            total += parts[k]
+        for k in range(np.uintp(width)):
             d_weight[r, k] *= scale[r]
         d_scale[r] = total
 
 
 @compiled
-def backward(
-    pool: Pool,
-    d_weight: Array,
-    d_scale: Array,
-    sums: Array,
-    packed: Array,
-    dy: Array,
-    at: Array,
-    weight: Array,
-    scale: Array,
-    lead: int,
-    columns: Array,
-    rows: Array,
-    fraction: int,
-    starts: Array,
-    sizes: Array,
-    n_steps: int,
-) -> None:  # pragma: no cover (compiled)
-    """Assign the gradients of the rows of the matrix from `lead` on, and of their factors unless `d_scale` is empty."""
-    order = np.empty((starts.size, at.shape[0]), np.int64)
-    counts = np.empty((starts.size, sizes.max() + 3 if sizes.size else 1), np.int64)
-    _sorted(pool, starts.size, 4, (order, counts, at, starts, sizes))
-    own = (d_weight, sums, packed, dy, at, order, columns, rows, fraction, starts, sizes, n_steps)
-    _backward(pool, dy.shape[1], _COLUMNS, own)
-    if d_scale.size:
+def table_backward(
+    pool: Pool, dy: Array, packed: Array, weight: Array, d_weight: Array, scale: Array, d_scale: Array, layout: Array
+) -> bool:  # pragma: no cover (compiled)
+    """Assign the gradients of the rows of the matrix that the layout names, and of their factors if it says so.
+
+    False, and nothing done, if a code is none.
+    """
+    if not _sound(packed, layout):
+        return False
+    n, lead, batch = layout[0], layout[2], packed.shape[0]
+    order, shares = np.empty((n, batch), np.int64), np.empty((n, batch), packed.dtype)
+    ends = np.empty((n, layout[HEAD + n : HEAD + 2 * n].max() + 2), np.int64)
+    _sort(pool, n, _ENTRIES, (order, shares, ends, packed, layout))
+    _backward(pool, (dy.shape[1] + _COLUMNS - 1) // _COLUMNS, 0, (d_weight, dy, order, shares, ends, layout))
+    if layout[5]:
         _unscale(pool, weight.shape[0] - lead, _ROWS, (d_weight, d_scale, weight, scale, lead))
+    return True

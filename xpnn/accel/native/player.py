@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..._typing import Array
-from . import loops
+from . import loops, packed
 from .openblas import Pool
 from .pool import begin_step, end_step, let_fork
 from .table import Column, Kernel
@@ -36,7 +36,14 @@ _BYTES = np.zeros(1, np.uint8)
 _KIND, _LOOP, _DATA, _COUNT, _ARGS = map(int, list(Column)[:5])
 _DIMS, _STEPS, _OUTER, _OUTER_STEPS, _SCRATCH, _TOGETHER = map(int, list(Column)[5:11])
 # numba keeps what it compiled by the content of this file.  These are the hashes of what else it compiled.
-_COMPILED = {"loops.py": "fa34b34b", "pool.py": "b7686689", "table.py": "eca42853", "threads.py": "049282e5"}
+_COMPILED = {
+    "loops.py": "c22e3b40",
+    "packed.py": "da11897d",
+    "pool.py": "b7686689",
+    "table.py": "bab1153e",
+    "threads.py": "049282e5",
+    "vectors.py": "47239108",
+}
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -88,6 +95,31 @@ def _play_loop(row: Array) -> None:  # pragma: no cover (compiled)
             _call(row[_LOOP], args, dims, steps, row[_DATA])
 
 
+@compiled
+def _play_adam(pool: Pool, n: int, given: Array, like: Array) -> None:  # pragma: no cover (compiled)
+    values, grads, first = _vector(given[0], n, like), _vector(given[1], n, like), _vector(given[2], n, like)
+    beta1, beta2, eps = _number(given[4], like), _number(given[5], like), _number(given[6], like)
+    loops.adam(pool, values, grads, first, _vector(given[3], n, like), beta1, beta2, eps, _number(given[7], like))
+
+
+@compiled
+def _play_table(pool: Pool, back: bool, m: int, n: int, given: Array, like: Array) -> None:  # pragma: no cover
+    layout_at = given[6] if back else given[5]
+    head = _vector(layout_at, packed.HEAD, _LABELS)
+    layout = _vector(layout_at, packed.HEAD + 4 * head[0], _LABELS)
+    n_in = head[4]
+    y, rows, weight = (
+        _matrix(given[0], m, n, like),
+        _matrix(given[1], m, head[3], like),
+        _matrix(given[2], n_in, n, like),
+    )
+    other, scale = _matrix(given[3], n_in, n, like), _vector(given[4], n_in, like)
+    if back:
+        packed.table_backward(pool, y, rows, weight, other, scale, _vector(given[5], n_in, like), layout)
+    else:
+        packed.table_forward(pool, y, rows, weight, other, scale, layout)
+
+
 @spread
 def _play_together(a: int, b: int, table: Array) -> None:  # pragma: no cover (compiled)
     for k in range(a, b):
@@ -116,10 +148,7 @@ def _play_once(pool: Pool, table: Array, like: Array) -> None:  # pragma: no cov
         given = row[_ARGS:]
         a, b, c, d, e = given[0], given[1], given[2], given[3], given[4]
         if kind == Kernel.ADAM:
-            values, grads, first = _vector(a, n, like), _vector(b, n, like), _vector(c, n, like)
-            beta1, beta2 = _number(given[4], like), _number(given[5], like)
-            eps, rate = _number(given[6], like), _number(given[7], like)
-            loops.adam(pool, values, grads, first, _vector(d, n, like), beta1, beta2, eps, rate)
+            _play_adam(pool, n, given, like)
         elif kind == Kernel.ADD_BIAS:
             loops.add_bias(_matrix(a, m, n, like), _vector(b, n, like))
         elif kind == Kernel.ARGMAX:
@@ -153,6 +182,8 @@ def _play_once(pool: Pool, table: Array, like: Array) -> None:  # pragma: no cov
             loops.take_rows(pool, _matrix(a, m, n, _BYTES), _matrix(b, count, n, _BYTES), _vector(c, m, _LABELS), count)
         elif kind == Kernel.SUM_ROWS:
             loops.sum_rows(_matrix(a, m, n, like), _matrix(b, count, n, like), _vector(c, count, _LABELS), count)
+        elif kind == Kernel.TABLE_FORWARD or kind == Kernel.TABLE_BACKWARD:
+            _play_table(pool, kind == Kernel.TABLE_BACKWARD, m, n, given, like)
         elif kind == Kernel.WHOLE:
             loops.whole(_vector(a, n, _LABELS), _vector(b, n, like))
 

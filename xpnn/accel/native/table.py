@@ -26,6 +26,8 @@ class Kernel(IntEnum):
     RELU_OVER = auto()
     SHIFTED = auto()
     SUM_ROWS = auto()
+    TABLE_BACKWARD = auto()
+    TABLE_FORWARD = auto()
     TAKE_ROWS = auto()
     WHOLE = auto()
 

@@ -27,7 +27,7 @@ class Guard:
         self._arrays = [store.values, store.grads, store.buffers, store.lr_factors, store.decay_factors]
         self._arrays += optimizer.state.values()
         parts = [*walk(training.net.layers), training.bound_loss, training.regularizer, *training.metrics]
-        self._options = [kind, training.clip_norm, training.clip_value, type(optimizer)]
+        self._options = [kind, training.net.code, training.clip_norm, training.clip_value, type(optimizer)]
         self._options += [
             (name, _value(value))
             for name, value in vars(optimizer).items()
