@@ -1026,7 +1026,7 @@ def test_the_player_tells_when_other_code_changes(loops):
 
 def test_every_kernel_is_a_function(loops):
     for kind in Kernel:
-        assert kind.name.lower() in loops.__all__
+        assert kind.name.lower() in [*loops.__all__, *importlib.import_module("xpnn.accel.native.packed").__all__]
         assert callable(getattr(loops, kind.name.lower()))
 
 

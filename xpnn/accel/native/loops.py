@@ -16,7 +16,8 @@ import numpy as np
 
 from ..._typing import Array
 from .openblas import Pool
-from .packed import table_backward, table_forward
+from .packed import table_backward as table_backward
+from .packed import table_forward as table_forward
 from .threads import compiled, prefetch, spread
 
 __all__ = [

@@ -82,7 +82,7 @@ def _add(
 def _forward(
     a: int, b: int, y: Array, rows: Array, factors: Array, weight: Array, sums: Array, scale: Array, layout: Array
 ) -> None:  # pragma: no cover (compiled)
-    for block in range(np.intp(a), np.intp(b)):
+    for block in range(int(a), int(b)):
         low, high = block * _COLUMNS, min((block + 1) * _COLUMNS, y.shape[1])
         while low < high:
             if high - low == _COLUMNS:
@@ -120,7 +120,7 @@ def _sort(
 ) -> None:  # pragma: no cover (compiled)
     """Write rows in the order of their bins, those of none first, their factors, and where each bin ends."""
     n, batch = layout[0], packed.shape[0]
-    for e in range(np.intp(a), np.intp(b)):
+    for e in range(int(a), int(b)):
         size, value, code = layout[HEAD + n + e], layout[HEAD + 2 * n + e], layout[HEAD + 3 * n + e]
         for t in range(size + 2):
             ends[e, t] = 0
@@ -153,7 +153,7 @@ def _sum(
 def _backward(
     a: int, b: int, d_weight: Array, dy: Array, order: Array, shares: Array, ends: Array, layout: Array
 ) -> None:  # pragma: no cover (compiled)
-    for block in range(np.intp(a), np.intp(b)):
+    for block in range(int(a), int(b)):
         low, high = block * _COLUMNS, min((block + 1) * _COLUMNS, dy.shape[1])
         while low < high:
             if high - low == _COLUMNS:

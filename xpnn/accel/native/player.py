@@ -37,8 +37,8 @@ _KIND, _LOOP, _DATA, _COUNT, _ARGS = map(int, list(Column)[:5])
 _DIMS, _STEPS, _OUTER, _OUTER_STEPS, _SCRATCH, _TOGETHER = map(int, list(Column)[5:11])
 # numba keeps what it compiled by the content of this file.  These are the hashes of what else it compiled.
 _COMPILED = {
-    "loops.py": "377bc4c0",
-    "packed.py": "a1ff1225",
+    "loops.py": "d4082ab5",
+    "packed.py": "da11897d",
     "pool.py": "e70a1c84",
     "table.py": "bab1153e",
     "threads.py": "049282e5",
