@@ -17,6 +17,7 @@ import scipy.sparse
 from sklearn import neural_network
 from sklearn.datasets import make_classification, make_multilabel_classification, make_regression
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import GridSearchCV
 
 import xpnn.estimators
 
@@ -581,3 +582,17 @@ def test_known_difference_partial_fit_of_a_regressor_with_lbfgs():
     assert told(lambda: theirs.partial_fit(XR, YR))[1] is None
     with pytest.raises(AttributeError, match="has no attribute 'partial_fit'"):
         ours.partial_fit(XR, YR)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_search_by_two_processes_finds_what_one_finds(monkeypatch):
+    """With no variable set that limits threads."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    net = xpnn.estimators.MLPClassifier((8,), max_iter=3, random_state=0)
+    one, two = (
+        GridSearchCV(net, {"alpha": [1e-4, 1.0]}, cv=2, n_jobs=jobs, error_score="raise").fit(X2, Y2)
+        for jobs in (None, 2)
+    )
+    np.testing.assert_array_equal(one.cv_results_["mean_test_score"], two.cv_results_["mean_test_score"])
+    np.testing.assert_array_equal(one.predict_proba(X2), two.predict_proba(X2))

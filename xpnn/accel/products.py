@@ -26,7 +26,7 @@ _SMALL, _SMALL_WITH_VECTOR = 1 << 18, 1 << 13
 _DIVIDED = 1 << 22, 1 << 27, 1 << 30, 1 << 32
 _MOST = 1 << len(_DIVIDED)
 # From so many on Python's threads are asked for help: below they come too late.  Those of traces are quicker.
-_SHARED = 20_000_000
+_SHARED = 30_000_000
 # Pieces begin at multiples of so many rows or columns, as tiles within OpenBLAS do.
 _TILE = 16
 
