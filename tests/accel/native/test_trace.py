@@ -26,7 +26,7 @@ from xpnn.accel import NumpyOps
 from xpnn.accel.native import inner_loops, support
 from xpnn.accel.native import trace as traces
 from xpnn.accel.native.inner_loops import inner_loop
-from xpnn.accel.native.table import Kernel
+from xpnn.accel.native.table import Column, Kernel
 from xpnn.accel.native.trace import Trace, Traced, TracedLoops, TraceError, untraced
 from xpnn.accel.native.turns import ONE_THREAD
 from xpnn.ops import Affine, Ops, Update
@@ -1293,3 +1293,25 @@ def test_untraced():
     assert untraced(x) is x
     assert untraced(3.0) == 3.0
     assert traced.astype(F4, copy=False) is traced
+
+
+@FLOATS
+@pytest.mark.parametrize("shape", [(300, 200), (1, 40_001), (7, 70_000)])
+def test_threads_share_large_loops(loops, dtype, shape):
+    """Elements, rows and sums are the same bits, whoever makes which part of them."""
+
+    def work(x, row):
+        y = np.exp(x) * row
+        y += x
+        return y, np.sum(y, axis=-1, keepdims=True), np.sum(y, axis=-2, keepdims=True), np.maximum(y, 0.5)
+
+    draws = [np.random.default_rng(seed).normal(size=shape).astype(dtype) for seed in range(3)]
+    row = draws[2][:1] * 0.5
+    made = make_trace(dtype, IMITATED)
+    results = [untraced(a) for a in work(made.moving(draws[0].copy()), made.fixed(row))]
+    made.finish()
+    assert made._table[:, Column.SHARED].any()
+    for x in draws[1:]:
+        made.play(1, [(x.ctypes.data, 0)])
+        for found, wanted in zip(results, work(x, row), strict=True):
+            assert_same(found, wanted)

@@ -34,13 +34,16 @@ _LABELS, _KEYS, _TRUTHS = np.zeros(1, np.int64), np.zeros(1, np.int32), np.zeros
 _BYTES = np.zeros(1, np.uint8)
 # Plain numbers: numba 0.61 and 0.62 index with no member of an enumeration.
 _KIND, _LOOP, _DATA, _COUNT, _ARGS = map(int, list(Column)[:5])
-_DIMS, _STEPS, _OUTER, _OUTER_STEPS, _SCRATCH, _TOGETHER = map(int, list(Column)[5:11])
+_DIMS, _STEPS, _OUTER, _OUTER_STEPS, _SCRATCH, _TOGETHER, _SHARED = map(int, list(Column)[5:12])
+# Elements that a thread should have at least of a loop, and whose multiples parts begin at: NumPy's loops take so many
+# or fewer at once, so all elements are computed as they would be undivided.
+_ELEMENTS, _UNIT = 1 << 14, 256
 # numba keeps what it compiled by the content of this file.  These are the hashes of what else it compiled.
 _COMPILED = {
     "loops.py": "d4082ab5",
-    "packed.py": "da11897d",
+    "packed.py": "4ddf2209",
     "pool.py": "e70a1c84",
-    "table.py": "bab1153e",
+    "table.py": "1ab2fc1a",
     "threads.py": "049282e5",
     "vectors.py": "47239108",
 }
@@ -121,6 +124,33 @@ def _play_table(pool: Pool, back: bool, m: int, n: int, given: Array, like: Arra
 
 
 @spread
+def _play_part(a: int, b: int, row: Array) -> None:  # pragma: no cover (compiled)
+    """Make some elements of a loop, or some of its rows."""
+    count, inner = row[_COUNT], row[_SHARED] == 1
+    own = np.empty(count + 1, np.int64)  # addresses, and how many elements
+    here, steps = own.ctypes.data, row.ctypes.data + 8 * _STEPS
+    first = np.int64(a) * _UNIT if inner else np.int64(a)
+    n = min(np.int64(b) * _UNIT, row[_DIMS]) - first if inner else row[_DIMS]
+    apart = row[_STEPS:] if inner else row[_OUTER_STEPS + 3 :]
+    for p in range(first, first + 1 if inner else np.int64(b)):
+        for j in range(count):
+            own[j] = row[_ARGS + j] + p * apart[j]
+        own[count] = n
+        _call(row[_LOOP], here, here + 8 * count, steps, row[_DATA])
+
+
+@compiled
+def _play_shared(pool: Pool, row: Array) -> None:  # pragma: no cover (compiled)
+    n = row[_DIMS]
+    if row[_SHARED] == 1:
+        _play_part(pool, (n + _UNIT - 1) // _UNIT, _ELEMENTS // _UNIT, (row,))
+    elif row[_SHARED] == 2:
+        _play_part(pool, row[_OUTER + 1], 1 + _ELEMENTS // n, (row,))
+    else:
+        _play_loop(row)
+
+
+@spread
 def _play_together(a: int, b: int, table: Array) -> None:  # pragma: no cover (compiled)
     for k in range(a, b):
         _play_loop(table[k])
@@ -142,7 +172,7 @@ def _play_once(pool: Pool, table: Array, like: Array) -> None:  # pragma: no cov
                 after = k + together
                 _play_together(pool, together, 0, (table[k:after],))
             else:
-                _play_loop(row)
+                _play_shared(pool, row)
             continue
         m, n, count = row[_DIMS], row[_DIMS + 1], row[_STEPS]
         given = row[_ARGS:]

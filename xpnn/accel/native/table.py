@@ -56,4 +56,6 @@ class Column(IntEnum):
     SCRATCH = 33
     #: Of a product: how many rows of the table, from this on, may be done at once; 0 of anything else.
     TOGETHER = 36
-    WIDTH = 37
+    #: Of a loop that threads may share: 1 along its own dimension, 2 along the last of `OUTER`; 0 of anything else.
+    SHARED = 37
+    WIDTH = 38

@@ -38,6 +38,7 @@ _SEEN = {
     *(np.sum, np.mean, np.max, np.min, np.reshape, np.ravel, np.squeeze, np.expand_dims, np.swapaxes, np.moveaxis),
     *(np.transpose, np.matrix_transpose, np.broadcast_to, np.astype, np.shape, np.ndim, np.size),
 }
+_LARGE = 1 << 15  # elements, from which on threads share a loop
 _EXACT = 1 << 24  # whole numbers up to this are float32 numbers
 
 
@@ -355,6 +356,11 @@ class Trace:
         none = 1, [0] * len(arrays)
         *outer, inner = [none, none, none, *dims][-3:]
         self._call(loop, arrays, inner[:1], inner[1], outer)
+        (far, _), (near, apart) = outer
+        apart = inner[1] if near == 1 else apart
+        # Where each element of the output is another: sums have one place for many.
+        if far == 1 and math.prod(shape) >= _LARGE and apart[-1]:
+            self._rows[-1][Column.SHARED] = 1 if near == 1 else 2
 
     def _call(
         self,
