@@ -90,7 +90,7 @@ class Predictor(Exports):
         Of a large table the rows stay packed, see `TableEncoder.encode`.
         """
         if isinstance(self.encoder, TableEncoder):
-            return self.encoder.encode(self.columns(raw))
+            return self.encoder.encode(self.columns(raw), later=True)
         X = self._matrix(raw)
         return X if self.encoder is None else np.asarray(self.encoder.transform(X))
 
