@@ -92,7 +92,7 @@ class Predictor(Exports):
         """
         if isinstance(self.encoder, TableEncoder):
             few = self.few_rows(raw)
-            return self.encoder.encode(self.columns(raw)) if few is None else few
+            return self.encoder.encode(self.columns(raw), later=True) if few is None else few
         X = self._matrix(raw)
         return X if self.encoder is None else np.asarray(self.encoder.transform(X))
 

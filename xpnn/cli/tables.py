@@ -17,7 +17,6 @@ from ..arguments import printable
 from ..backend import Backend
 from ..checkpoint import read, write
 from ..config import reading
-from ..data.arrays import take_rows
 from ..data.spelling import Spelling
 from ..data.targets import ClassTarget
 from ..errors import DataError, DivergenceError, ProcessError
@@ -210,7 +209,7 @@ class Networks:
         model, rows = self._model(), self.given.rows
         try:
             with self.args.signals.released():
-                self._folds = model.cross_validate(take_rows(rows.columns, rows.among), self.given.y, cv=self.args.cv)
+                self._folds = model.cross_validate(rows.taken(), self.given.y, cv=self.args.cv)
         except KeyboardInterrupt as error:
             print(f"{word_of(error)} within the cross-validation: the model is kept", file=sys.stderr)
             return ending._replace(status=status_of(error), why=word_of(error), resumable=True)

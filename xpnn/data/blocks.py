@@ -25,6 +25,7 @@ _BLOCK, _LARGEST = 1 << 20, 32 << 20  # bytes
 _ROWS = 8192  # in a block, of long rows as of short ones
 _SAMPLE = 64  # cells that tell whether a column holds numbers at all
 _FEW = 6  # words that are looked for one by one
+_SOME = 4096  # words of a column that are remembered from one block to the next
 _SPACES = 32  # around a cell that are taken off here; the rest is left to `str.strip`
 _SHORT = MARGIN - 8  # bytes of a cell that are compared eight at a time
 _CELL = re.compile(r'"((?:[^"]|"")*)"')
@@ -81,10 +82,10 @@ def cut_blocks(chunks: Iterable[bytes], delimiter: str, width: int, *, lines: in
     if not delimiter.isascii() or delimiter in ' "\r\n\0' or not comment.isascii() or comment in ('"', delimiter):
         raise IrregularError
     builders = [WrittenBuilder() for _ in range(width)]
-    cut, row = Cut([], []), 0
+    cut, row, known = Cut([], []), 0, [_Known() for _ in range(width)]
     blocks = _blocks(chunks)
     while batch := list(islice(blocks, 2 * worker_count())):
-        for found in _cut_all(batch, ord(delimiter), width, comment):
+        for found in _cut_all(batch, ord(delimiter), width, comment, known):
             if found.rows:
                 cut.lines.append(_Lines(row, lines, found.ends))
                 for builder, part in zip(builders, found.parts, strict=True):
@@ -162,19 +163,19 @@ class _Found(NamedTuple):
     parts: list[Part]
 
 
-def _cut_all(blocks: list[bytes], delimiter: int, width: int, comment: str) -> list[_Found]:
+def _cut_all(blocks: list[bytes], delimiter: int, width: int, comment: str, known: list[_Known]) -> list[_Found]:
     """Cut some blocks, at once."""
     found: list[_Found | None] = [None] * len(blocks)
 
     def cut(k: int) -> None:
-        found[k] = _cut_block(blocks[k], delimiter, width, comment)
+        found[k] = _cut_block(blocks[k], delimiter, width, comment, known)
 
     together(cut, len(blocks), min(worker_count(), len(blocks)))
     return [block for block in found if block is not None]
 
 
-def _cut_block(block: bytes, delimiter: int, width: int, comment: str) -> _Found:
-    """Cut one block of whole rows."""
+def _cut_block(block: bytes, delimiter: int, width: int, comment: str, known: list[_Known]) -> _Found:
+    """Cut one block of whole rows; of each column something is `known` from blocks before."""
     if b"\0" in block or (b"\r" in block and block.count(b"\r") != block.count(b"\r\n")):
         raise IrregularError
     if not block.isascii():
@@ -214,7 +215,7 @@ def _cut_block(block: bytes, delimiter: int, width: int, comment: str) -> _Found
     cells = _Cells(content, text, windows_of(text), spaced)
     columns = [(first[:, k].copy(), behind[:, k].copy()) for k in range(width)]
     doubled = [False] * width if quotes is None else _unquote(cells, columns, quotes)
-    parts = [cells.part(*column, within) for column, within in zip(columns, doubled, strict=True)]
+    parts = [cells.part(*column, within, own) for column, within, own in zip(columns, doubled, known, strict=True)]
     return _Found(len(first), lines, ends, parts)
 
 
@@ -250,7 +251,37 @@ def part_of(cells: Sequence[str]) -> Part:
     places = np.flatnonzero(text[MARGIN:] == _NEWLINE) + MARGIN
     if len(places) != len(cells) + 1 or 0 in content:  # line ends within
         return Part.of(cells)
-    return _Cells(bytes(text), text, windows_of(text), False).part(places[:-1] + 1, places[1:].copy(), False)
+    return _Cells(bytes(text), text, windows_of(text), False).part(places[:-1] + 1, places[1:].copy(), False, _Known())
+
+
+class _Known:
+    """The keys of the words of a column that blocks before held, so that they need not be sorted again."""
+
+    def __init__(self) -> None:
+        self._keys = np.empty(0, np.uint64)
+
+    def numbered(self, key: npt.NDArray[np.uint64]) -> tuple[Rows, Rows]:
+        """Do what `_numbered` does."""
+        keys = self._keys
+        if len(keys):
+            at = np.searchsorted(keys, key)
+            at[at == len(keys)] = 0
+            if (keys[at] == key).all():
+                return _by_rows(at, len(keys))
+        codes, firsts = _numbered(key)
+        if _FEW < len(firsts) <= _SOME:
+            self._keys = np.union1d(keys, key[firsts]) if len(keys) <= _SOME else keys
+        return codes, firsts
+
+
+def _by_rows(at: Rows, n: int) -> tuple[Rows, Rows]:
+    """Number places below n in the order of the first rows that have them; return these rows, too."""
+    firsts = np.full(n, len(at))
+    firsts[at[::-1]] = np.arange(len(at) - 1, -1, -1)  # the first row is written last
+    order = np.argsort(firsts)[: np.count_nonzero(firsts < len(at))]
+    rank = np.empty(n, np.intp)
+    rank[order] = np.arange(len(order))
+    return rank[at], firsts[order]
 
 
 # -- cells --------------------------------------------------------------------------------------------------------
@@ -262,16 +293,16 @@ class _Cells(NamedTuple):
     windows: npt.NDArray[np.uint64]
     spaced: bool  # whether spaces stand around some
 
-    def part(self, starts: Rows, ends: Rows, doubled: bool) -> Part:
+    def part(self, starts: Rows, ends: Rows, doubled: bool, known: _Known) -> Part:
         """Read the cells of one column, in which quotes may be `doubled`."""
         if self.spaced:
             _trim(self.text, starts, ends)
         mark = self._mark(starts, ends)
         if mark is None:
-            return Part(*self._words(starts, ends, doubled))
+            return Part(*self._words(starts, ends, doubled, known))
         found = read_decimals(self.text, self.windows, starts, ends, mark)
         odd = np.flatnonzero(~found.plain)
-        codes, words = self._words(starts[odd], ends[odd], doubled)
+        codes, words = self._words(starts[odd], ends[odd], doubled, known)
         return Part(codes, words, Numbers(odd, found.values, found.places, found.digits, mark))
 
     def _mark(self, starts: Rows, ends: Rows) -> Literal[".", ","] | None:
@@ -284,7 +315,7 @@ class _Cells(NamedTuple):
         comma = int(read_decimals(self.text, self.windows, starts, ends, ",").plain.sum())
         return "," if comma > point else "." if point else None
 
-    def _words(self, starts: Rows, ends: Rows, doubled: bool) -> tuple[Rows, list[str]]:
+    def _words(self, starts: Rows, ends: Rows, doubled: bool, known: _Known) -> tuple[Rows, list[str]]:
         """Return which of the different cells each is, and these."""
         if not len(starts):
             return starts, []
@@ -292,17 +323,17 @@ class _Cells(NamedTuple):
         longest = int(lengths.max())
         if doubled or longest > _SHORT:
             return self._long_words(starts, ends, doubled)
-        codes, firsts = self._alike(ends, lengths, longest)
+        codes, firsts = self._alike(ends, lengths, longest, known)
         found = zip(starts[firsts].tolist(), ends[firsts].tolist(), strict=True)
         return codes, _decoded([self.content[start:end] for start, end in found])
 
-    def _alike(self, ends: Rows, lengths: Rows, longest: int) -> tuple[Rows, Rows]:
+    def _alike(self, ends: Rows, lengths: Rows, longest: int, known: _Known) -> tuple[Rows, Rows]:
         """Return codes of cells of at most `_SHORT` bytes, and the first cell of each code."""
         words = [kept(self.windows, ends, lengths, k) for k in range(max(-(-longest // 8), 1))]
         key = words[0]
         for word in words[1:]:
             key = (key ^ (key >> np.uint64(29))) * np.uint64(0x9E3779B97F4A7C15) + word
-        codes, firsts = _numbered(key)
+        codes, firsts = known.numbered(key)
         for word in words[:-1] if len(words) > 1 else ():
             if (word != word[firsts][codes]).any():  # two texts of one key
                 raise IrregularError

@@ -159,7 +159,7 @@ def find_dates(cells: npt.NDArray[Any] | Written, *, dayfirst: bool | None = Non
     >>> find_dates(np.array(["1/2/2020", "2/1/2020", "3/1/2020"], dtype=object)).seen
     "Dates such as '1/2/2020' have the day or the month first."
     """
-    different = cells.words if isinstance(cells, Written) and cells.numbers is None else cells.tolist()
+    different: list[Any] = cells.words if isinstance(cells, Written) and cells.numbers is None else cells.tolist()
     levels = list(dict.fromkeys(cell for cell in different if not _absent(cell)))
     some = levels[:: max(len(levels) // 50, 1)]
     if len(levels) < _LEAST or sum(bool(_orders(cell)) for cell in some) < _SHARE * len(some):

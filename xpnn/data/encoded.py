@@ -68,7 +68,9 @@ class EncodedRows:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
         if copy is False:
             raise ValueError("encoded rows have no matrix that could be shared: each time it is made")
-        made: npt.NDArray[Any] = self.code.expand(self.packed[:], np, "cpu")
+        made: npt.NDArray[Any] = self.code.expand(
+            self.packed.all() if isinstance(self.packed, PackedLater) else self.packed, np, "cpu"
+        )
         return made if dtype is None else made.astype(dtype, copy=False)
 
     def __repr__(self) -> str:

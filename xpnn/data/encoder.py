@@ -359,7 +359,9 @@ class TableEncoder:
         """
         return np.asarray(self.rows(columns))
 
-    def rows(self, columns: Columns, rows: npt.NDArray[np.integer] | None = None) -> EncodedRows:
+    def rows(
+        self, columns: Columns, rows: npt.NDArray[np.integer] | None = None, *, later: bool = False
+    ) -> EncodedRows:
         """Return what `transform` does, but keep the rows packed: a batch is encoded when it is asked for.
 
         Parameters
@@ -368,6 +370,9 @@ class TableEncoder:
             As for `transform`.
         rows : array of int, optional
             Numbers of the rows to encode, by default all: a copy of one column at a time, not of the table.
+        later : bool, default=False
+            Pack rows when they are asked for, too: for rows that are asked for once.  Those of a table of a GiB when it
+            is packed are so always.
 
         Returns
         -------
@@ -388,11 +393,11 @@ class TableEncoder:
         arrays, code, places = self._present(columns), self._layout.code, self._layout.packed
         n = len(next(iter(arrays.values()))) if rows is None else len(rows)
         read = [Understood.of(c, arrays.pop(c.name), rows, places[c.name]) for c in self._columns]
-        later = PackedLater(read, self.clip, n, code.packed_width)
-        return EncodedRows(later if n * code.packed_width >= _LATER else later.all(), code)
+        packed = PackedLater(read, self.clip, n, code.packed_width)
+        return EncodedRows(packed if later or n * code.packed_width >= _LATER else packed.all(), code)
 
     def encode(
-        self, columns: Columns, rows: npt.NDArray[np.integer] | None = None
+        self, columns: Columns, rows: npt.NDArray[np.integer] | None = None, *, later: bool = False
     ) -> npt.NDArray[np.float32] | EncodedRows:
         """Return what `transform` does, or where that would be large and `rows` is not half as large, what that does.
 
@@ -400,10 +405,10 @@ class TableEncoder:
         ----------
         columns : Table, frame, or mapping of str to array of shape (n,)
             As for `transform`.
-        rows : array of int, optional
+        rows, later : array of int, bool, optional
             As for `rows`.
         """
-        made = self.rows(columns, rows)
+        made = self.rows(columns, rows, later=later)
         return np.asarray(made) if self.stored_width(len(made)) == made.code.width else made
 
     def stored_width(self, n: int) -> int:

@@ -35,7 +35,7 @@ _DIGITS = 17
 _CHUNKS = np.array([f"{k:04d}".encode() for k in range(10_000)], dtype="S4").view(np.uint32)
 # Powers of ten that float64 holds exactly.
 _MOST = 22
-_POWERS = 10.0 ** np.arange(_MOST + 1)
+_POWERS: _Floats = np.array([10.0**k for k in range(_MOST + 1)])
 _SPLIT = 2.0**27 + 1
 _REPR_LOW, _REPR_HIGH = -4, 16  # `repr` writes numbers from 1e-4 up to 1e16 without an exponent
 _G_LOW, _G_DIGITS = -5, 6  # and `%.6g` those from 1e-4 up to 1e6

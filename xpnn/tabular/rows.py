@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ..arguments import shown, suggest
 from ..backend import to_numpy
 from ..backend.interop import library_of
+from ..data.arrays import take_rows
 from ..data.columns import as_columns, as_texts, is_text, quote
 from ..data.csv import Table
 from ..data.dates import read_column
@@ -60,6 +61,10 @@ class TrainingRows(NamedTuple):
     def numbers(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return where some of these rows lie in the columns."""
         return rows if self.among is None else self.among[rows]
+
+    def taken(self) -> Mapping[str, Any]:
+        """Return the columns with these rows alone."""
+        return self.columns if self.among is None else take_rows(self.columns, self.among)
 
     def categories(self, name: str) -> int:
         """Return how many different words a column holds."""
