@@ -36,6 +36,7 @@ def small_ones_are_divided():
     patch.setattr(products, "_SMALL_WITH_VECTOR", 1 << 8)
     patch.setattr(products, "_SHARED", 1 << 11)
     patch.setattr(products, "_DIVIDED", (1 << 11, 1 << 14, 1 << 17, 1 << 20))
+    patch.setattr(products, "_HALVED", 1 << 10)
     piece_count.cache_clear()
     yield
     patch.undo()
@@ -173,6 +174,30 @@ def test_a_fit_is_the_same_on_any_number_of_threads(kind, limits):
         pytest.importorskip("numba")
     first, *others = (fitted(kind, threads, limits) for threads in (1, 2, 3))
     assert others == [first, first]
+
+
+@pytest.mark.parametrize("sizes", [[5, 4, 3], [20, 40, 16, 3]])
+def test_replicas_in_a_trace_have_the_bits_of_eager_ones(sizes, limits):
+    """Their biases, masks and sums are loops for each; their products are halves, or pieces of a stack."""
+    pytest.importorskip("numba")
+    rng = np.random.default_rng(5)
+    x, y = rng.normal(size=(165, sizes[0])), rng.integers(0, 3, 165)
+
+    def values(compiled, **which):
+        net = xpnn.mlp(sizes, backend=xpnn.get_backend("numpy", compiled=compiled), **which)
+        xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.Adam()).fit(x, y, epochs=3, batch_size=33, graph=compiled)
+        return net.store.values.tolist()
+
+    with limits(2, user_api="blas"):
+        together = values(True, seed=0, replicas=5)
+        assert together == values(False, seed=0, replicas=5)
+        if sizes[0] < 16:  # a large product of one network is divided otherwise than a stack
+            assert together == [values(True, seed=k) for k in range(5)]
+
+
+def test_a_stack_is_two_halves_before_it_is_more():
+    piece_count.cache_clear()
+    assert [piece_count((k, 4, 4), (k, 4, 4)) for k in (1, 8, 16, 24, 32, 64)] == [1, 1, 2, 2, 16, 16]
 
 
 def test_eager_and_compiled_fits_are_the_same(limits):

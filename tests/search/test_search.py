@@ -224,6 +224,18 @@ def test_how_many_are_trained_together_goes_by_their_size(monkeypatch):
     assert sizes[2] == [1, 1]
 
 
+def test_compiled_loops_gain_less_by_many_together(monkeypatch):
+    pytest.importorskip("numba")
+    monkeypatch.setattr(run_module, "_TOGETHER_COMPILED", 2)
+    space = {"lr": [0.1, 0.2, 0.3], "hidden": (4,)}
+    sizes = []
+    whole = run_module._groups
+    monkeypatch.setattr(run_module, "_groups", lambda *given: sizes.append(whole(*given)) or sizes[-1])
+    results = [search(space, epochs=1, backend=xpnn.get_backend("numpy", compiled=on)) for on in (False, True)]
+    assert sizes == [[[0, 1, 2]], [[0, 1], [2]]]
+    assert [trial.score for trial in results[0].trials] == [trial.score for trial in results[1].trials]
+
+
 def test_objects_whose_text_does_not_tell_them_apart_are_kept_apart():
     class Scaled(xpnn.regularizers.L2):
         def __init__(self, lam, factor):

@@ -109,8 +109,9 @@ class NumpyOps(Ops):
         """Affine map; the bias is added by a compiled loop where there is one."""
         y = multiply(x, weight)
         if bias is not None:
-            if self._loops is not None and y.ndim == 2 and _plain(y) and _fits(bias, y):
-                self._loops.add_bias(y, bias[0])
+            if self._loops is not None and _by_network(y) and _plain(y) and _fits(bias, y):
+                for own, row in _networks(y, bias):
+                    self._loops.add_bias(own, row[0])
             else:
                 y += bias
         return y
@@ -123,7 +124,8 @@ class NumpyOps(Ops):
         multiply(x.mT, dy, d_weight)
         if need_d_bias and d_bias is not None:
             if self._loops is not None and _by_rows(dy):
-                self._loops.column_sums(dy, d_bias[0])
+                for own, sums in _networks(dy, d_bias):
+                    self._loops.column_sums(own, sums[0])
             else:
                 np.add.reduce(dy, axis=-2, keepdims=True, out=d_bias)
         return multiply(dy, weight.mT) if need_dx else None
@@ -188,8 +190,9 @@ class NumpyOps(Ops):
     def linear_relu(self, x: Array, weight: Array, bias: Array | None) -> Array:
         """`linear` and `relu`; one pass over the product where there is a compiled loop."""
         y = multiply(x, weight)
-        if self._loops is not None and bias is not None and y.ndim == 2 and _plain(y) and _fits(bias, y):
-            self._loops.bias_relu(self._pool, y, bias[0])
+        if self._loops is not None and bias is not None and _by_network(y) and _plain(y) and _fits(bias, y):
+            for own, row in _networks(y, bias):
+                self._loops.bias_relu(self._pool, own, row[0])
             return y
         if bias is not None:
             y += bias
@@ -202,7 +205,8 @@ class NumpyOps(Ops):
         d_bias = affine.d_bias
         if self._loops is None or not overwrite or d_bias is None or not (_by_rows(dy) and _like(y, dy)):
             return super().linear_relu_backward(x, y, dy, affine, need_dx=need_dx, overwrite=overwrite)
-        self._loops.relu_backward_sums(self._pool, dy, y, d_bias[0])
+        for own, own_y, sums in _networks(dy, y, d_bias):
+            self._loops.relu_backward_sums(self._pool, own, own_y, sums[0])
         return self.linear_backward(x, dy, affine, need_dx=need_dx, need_d_bias=False)
 
     # -- dropout --------------------------------------------------------------------------------------------
@@ -413,7 +417,19 @@ def _fits(bias: Array, y: Array) -> bool:
 
 def _by_rows(dy: Array) -> bool:
     """Whether NumPy sums columns row by row: a single one, or columns in Fortran's order, it sums in pairs."""
-    return dy.ndim == 2 and dy.shape[1] > 1 and _plain(dy)
+    return _by_network(dy) and dy.shape[-1] > 1 and _plain(dy)
+
+
+def _by_network(y: Array) -> bool:
+    """Whether loops over matrices are called for each network: of several in a trace, where a call costs little."""
+    return y.ndim == 2 or (y.ndim == 3 and type(y) is Traced)
+
+
+def _networks(y: Array, *others: Array) -> Sequence[tuple[Array, ...]]:
+    """Return the matrices of one network, or those of each replica."""
+    if y.ndim == 2:
+        return [(y, *others)]
+    return [tuple(array[k] for array in (y, *others)) for k in range(len(y))]
 
 
 def _adam(arrays: Sequence[Array], scalars: Sequence[Any], t: Array) -> None:

@@ -25,6 +25,9 @@ _SMALL, _SMALL_WITH_VECTOR = 1 << 18, 1 << 13
 # to a tenth of the time of the smallest.
 _DIVIDED = 1 << 22, 1 << 27, 1 << 30, 1 << 32
 _MOST = 1 << len(_DIVIDED)
+# Matrices of a stack have nothing in common: from so many on they are two halves, and a thread keeps in its cache what
+# belongs to the replicas of one.
+_HALVED = 1 << 19
 # From so many on Python's threads are asked for help: below they come too late.  Those of traces are quicker.
 _SHARED = 30_000_000
 # Pieces begin at multiples of so many rows or columns, as tiles within OpenBLAS do.
@@ -73,7 +76,7 @@ def piece_count(a: tuple[int, ...], b: tuple[int, ...]) -> int:
     if find_openblas() is None or len(stack) > 1:
         return 1
     if matrices > 1:
-        return min(matrices, _MOST) if work >= _DIVIDED[0] else 1
+        return min(matrices, _MOST) if work >= _DIVIDED[0] else 1 + (work >= _HALVED)
     return max(min(1 << sum(work >= least for least in _DIVIDED), max(m, n) // _TILE), 1)
 
 

@@ -34,7 +34,7 @@ __all__ = ["run"]
 
 _WHERE = "search.run"
 # Parameters that are best trained together on a processor, and networks at most: measured (benchmarks/replicas.py).
-_TOGETHER_PARAMS, _TOGETHER = 1 << 17, 64
+_TOGETHER_PARAMS, _TOGETHER, _TOGETHER_COMPILED = 1 << 17, 64, 16
 
 Make = Callable[[dict[str, Any]], Trainer]
 
@@ -128,8 +128,9 @@ def run(
         The trainers'.
     together : int or "auto", default="auto"
         Most networks of one group; 1 trains each alone.  Memory grows with it, the results are the same.
-        ``"auto"`` takes as many as have about 130,000 parameters together, at most 64: beyond that a processor's
-        cache no longer holds them, and training together loses (docs/performance.md).  On a GPU it takes 32.
+        ``"auto"`` takes as many as have about 130,000 parameters together, at most 64, or 16 where compiled loops are
+        in use: beyond that a processor's cache no longer holds them, and training together loses
+        (docs/performance.md).  On a GPU it takes 32.
     max_seconds : float, optional
         Wall-clock time; at the end of the epoch in which it is over, the search ends.  With `checkpoint` that of all
         parts of the search together; called again with more, it goes on.
@@ -288,10 +289,12 @@ def _group_starts(
 
     def size(plan: Plan) -> int:
         """Return how many networks like that of `plan` are best trained together."""
-        if get_backend(common.backend).name == "cupy":
+        backend = get_backend(common.backend)
+        if backend.name == "cupy":
             return 32
         n_params = mlp_params([common.n_in, *plan.hidden, common.n_out])
-        return min(max(_TOGETHER_PARAMS // n_params, 1), _TOGETHER)
+        most = _TOGETHER_COMPILED if getattr(backend.ops, "compiled", False) else _TOGETHER
+        return min(max(_TOGETHER_PARAMS // n_params, 1), most)
 
     starts: list[Start] = []
     for places in _groups(plans, size if together == "auto" else int(together)):
