@@ -190,12 +190,13 @@ def test_a_wrong_gradient_is_found_and_its_layer_named(kind, place, penalty):
     assert label in str(wrong[0])
 
 
+@pytest.mark.parametrize("penalty", ["no penalty", "L2"])
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("kind", RAISED, ids=lambda kind: kind.__name__)
-def test_what_cannot_be_run_is_told_with_its_layer(kind, place):
+def test_what_cannot_be_run_is_told_with_its_layer(kind, place, penalty):
     words = RAISED[kind].format(width=5 if place in ("middle", "last") else 4)
     with pytest.raises(XpnnError, match=words) as caught:
-        check(kind, place)
+        check(kind, place, PENALTIES[penalty])
     assert str(caught.value).startswith(PLACES[place][0] + kind.__name__)
 
 
