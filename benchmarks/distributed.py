@@ -390,9 +390,10 @@ def main() -> None:
     args = options.parse_args()
     path, results = begin("distributed", args)
     if args.links_only:
-        results = json.loads(Path(path).read_text(encoding="utf-8"))
+        now, results = results, json.loads(Path(path).read_text(encoding="utf-8"))
         alone = results["problems"][2]["rows"][NAMES["alone"]]["us"] * 1e-6
         results["slow links"] = of_links(alone, EVERY, 2, quick=args.quick)
+        results["slow links"] |= {"date": now["date"], "commit": now["commit"]}
         write(Path(path), results)
         return
     steps, epochs, rounds = (2, 1, 1) if args.quick else (16, max(3, round(args.seconds)), args.rounds)

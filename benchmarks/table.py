@@ -201,6 +201,8 @@ def slow_links(found: dict[str, Any]) -> list[str]:
         return [*lines, f"Not measured: {found['missing']}.", ""]
     links = found["links"]
     lines += [SLOW]
+    if "commit" in found:
+        lines += [f"Measured at {found['date']}, commit `{found['commit']}`.", ""]
     rows = []
     for name, link in links.items():
         cells = [name, number(link["latency"] * 1e3), number(link["rate"] / 1e6)]
