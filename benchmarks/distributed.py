@@ -268,8 +268,11 @@ def summed_up(name: str, found: dict[str, list[dict[str, Any]]], missing: dict[s
         reference = next(iter(found.values()))
         pairs = zip(each, (statistics.median(one["steps"]) for one in reference), strict=False)
         row["ratio"] = statistics.median(own / other for own, other in pairs)
+        if "loss" in rounds[0]:
+            row["loss"] = rounds[0]["loss"]  # the same bits for any number of processes
         if "exchange" in rounds[0]:
             row["exchange_us"] = statistics.median(one["exchange"] for one in rounds) * 1e6
+            row["bytes_us"] = statistics.median(one["ideal"] for one in rounds) * 1e6
             shares = zip(*(one["waiting"] for one in rounds), strict=True)
             row["waiting"] = [statistics.median(share) for share in shares]
         table[who] = row
@@ -281,8 +284,9 @@ def shown(problem: dict[str, Any]) -> None:
     for name, row in problem["rows"].items():
         more = ""
         if "waiting" in row:
-            more = f"   exchange {row['exchange_us']:.0f} µs, waiting by rank " + ", ".join(
-                f"{share:.0%}" for share in row["waiting"]
+            more = (
+                f"   exchange {row['exchange_us']:.0f} µs, its bytes {row['bytes_us']:.0f} µs, waiting by rank "
+                + ", ".join(f"{share:.0%}" for share in row["waiting"])
             )
         print(f"  {name:<34}{row['us']:>12.1f}{row['us_min']:>12.1f}{row['ratio']:>8.2f}{more}")
     for name, why in problem["missing"].items():
@@ -308,17 +312,19 @@ def of_processes(processes: int, steps: int, epochs: int, rounds: int) -> dict[s
     """Time by the number of processes; engines take turns."""
     found: dict[str, list[dict[str, Any]]] = {}
     missing: dict[str, str] = {}
-    plan = {"mpi": ["xpnn"], "torch": ["xpnn", "ddp"]} if processes > 1 else {"alone": ["xpnn", "ddp"]}
+    plan = {"mpi": ["link", "xpnn"], "torch": ["link", "xpnn", "ddp"]} if processes > 1 else {"alone": ["xpnn", "ddp"]}
     for _ in range(rounds):
         for engine, parts in plan.items():
             got = measured(engine, processes, parts, steps, epochs)
-            for part in parts:
+            for part in [part for part in parts if part != "link"]:
                 name = NAMES[engine if part == "xpnn" else part]
                 one = got if "missing" in got else got[part]
                 if "missing" in one:
                     missing[name] = one["missing"]
                 else:
                     found.setdefault(name, []).append(one)
+                    if "exchange" in one:
+                        one["ideal"] = exchange_time(processes, numbers_of(), *fitted(got["link"]))
     size = f"{'-'.join(map(str, SIZES))}, batch {BATCH_SIZE}, {SHARDS} shards"
     return summed_up(f"{size}, {processes} process" + "es" * (processes > 1), found, missing)
 
@@ -380,14 +386,22 @@ def main() -> None:
     options.add_argument("--processes", default="2,4", help="how many, by commas, beside one (%(default)s)")
     options.add_argument("--rounds", type=int, default=3, help="how often engines take turns (%(default)s)")
     options.add_argument("--no-links", action="store_true", help="leave slow links out")
+    options.add_argument("--links-only", action="store_true", help="measure slow links anew, and add them to the file")
     args = options.parse_args()
     path, results = begin("distributed", args)
+    if args.links_only:
+        now, results = results, json.loads(Path(path).read_text(encoding="utf-8"))
+        alone = results["problems"][2]["rows"][NAMES["alone"]]["us"] * 1e-6
+        results["slow links"] = of_links(alone, EVERY, 2, quick=args.quick)
+        results["slow links"] |= {"date": now["date"], "commit": now["commit"]}
+        write(Path(path), results)
+        return
     steps, epochs, rounds = (2, 1, 1) if args.quick else (16, max(3, round(args.seconds)), args.rounds)
     found = of_shards(steps, 1 if args.quick else 3, rounds)
     for problem in found:
         shown(problem)
     alone = None
-    for processes in [1, *map(int, filter(None, args.processes.split(",")))]:
+    for processes in sorted({1, *map(int, filter(None, args.processes.split(",")))}):
         problem = of_processes(processes, steps, epochs, min(rounds, 1 if processes > 2 else rounds))
         shown(problem)
         found.append(problem)

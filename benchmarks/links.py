@@ -68,7 +68,7 @@ def slow_links(count: int, link: Link) -> Iterator[list[tuple[list[str], str]]]:
             _ip(*inside, "link", "set", name, "mtu", str(_MTU), "txqueuelen", "10000", "up")
             _ip(*inside, "link", "set", "lo", "up")
         own = [sys.executable, __file__, str(link.rate), str(link.delay), *map(str, devices)]
-        wire = subprocess.Popen(own, pass_fds=devices, stdin=subprocess.PIPE)
+        wire = subprocess.Popen(own, pass_fds=devices, stdin=subprocess.DEVNULL)
         stack.callback(wire.wait, 10)
         stack.callback(wire.terminate)
         yield [(["ip", "netns", "exec", _name(k)], f"{_NETWORK}.{k + 1}") for k in range(count)]

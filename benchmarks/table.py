@@ -69,16 +69,17 @@ batched products were never slower than a loop over the networks, whatever the s
 """
 PROCESSES = """\
 One training shared by processes of this machine, each on one thread ([More than one machine](distributed.md)); more
-processes than cores say nothing about speed. Engines take turns in rounds, with processes of their own. PyTorch's
-DistributedDataParallel is given the same network, rows, batches and rule; it averages gradients, and its results depend
-on the number of processes. *Exchange* is the time of that process which comes last, so that it waits for nobody; what
-the others spend beyond is their *waiting*. xpnn has its compiled loops, as in fits of more steps than these.
+processes than cores say nothing about speed. The network is 784-256-128-10. Engines take turns in rounds, with
+processes of their own. PyTorch's DistributedDataParallel is given the same network, rows, batches and rule; it averages
+gradients, and its results depend on the number of processes. *Exchange* is the time of that process which comes last,
+so that it waits for nobody; what the others spend beyond is their *waiting*. *Its bytes alone* is what latency and
+rate, fitted to messages between two processes that do nothing else, say of as many bytes and messages. xpnn has its
+compiled loops, as in fits of more steps than these.
 """
 SLOW = """\
 Two processes in network namespaces, a wire between them that holds packets back as a network of this rate and this
-delay would. Latency and rate are fitted to messages of 4 bytes to 1 MiB between two processes that wait for each other,
-in Python; the model is 1 message of all bytes for 2 processes, and 2 log2 P messages with 2 (P - 1) / P of the bytes
-for P.
+delay would. Latency and rate are fitted to messages of 4 bytes to 1 MiB, each way at once; the model is 1 message of
+all bytes for 2 processes, and 2 log2 P messages with 2 (P - 1) / P of the bytes for P.
 """
 MODEL = """\
 **A model, not a measurement**: what share of its time a process computes, if P processes have {rows} rows each, in
@@ -200,13 +201,15 @@ def processes(run: dict[str, Any]) -> list[str]:
         first = next(iter(problem["rows"]), "")
         head = ["", f"{problem['unit']}, median", "least", f"ratio to {first}"]
         rows = []
-        for name, row in problem["rows"].items():
-            cells = [name, number(row["us"]), number(row["us_min"]), f"{row['ratio']:.2f}"]
+        for who, row in problem["rows"].items():
+            cells = [who, number(row["us"]), number(row["us_min"]), f"{row['ratio']:.2f}"]
             if exchanged:
                 waiting = ", ".join(f"{share:.0%}" for share in row.get("waiting", ()))
-                cells += [number(row["exchange_us"]) if "exchange_us" in row else "", waiting]
+                cells += [number(row[name]) if name in row else "" for name in ("exchange_us", "bytes_us")] + [waiting]
             rows.append(cells)
-        lines += table([*head, *(["exchange, µs", "waiting of each rank"] if exchanged else [])], rows)
+        lines += table(
+            [*head, *(["exchange, µs", "its bytes alone", "waiting of each rank"] if exchanged else [])], rows
+        )
         lines += [f"- not here: {name}: {why}" for name, why in problem["missing"].items()]
         lines += [""] * bool(problem["missing"])
     return [*lines, *slow_links(run.get("slow links", {"missing": "not asked for"}))]
@@ -219,6 +222,8 @@ def slow_links(found: dict[str, Any]) -> list[str]:
         return [*lines, f"Not measured: {found['missing']}.", ""]
     links = found["links"]
     lines += [SLOW]
+    if "commit" in found:
+        lines += [f"Measured at {found['date']}, commit `{found['commit']}`.", ""]
     rows = []
     for name, link in links.items():
         cells = [name, number(link["latency"] * 1e3), number(link["rate"] / 1e6)]

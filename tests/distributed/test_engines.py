@@ -111,10 +111,14 @@ def test_the_benchmark_runs_and_says_who_is_missing(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     (path,) = tmp_path.glob("distributed-*.json")
-    one, two = json.loads(path.read_text())["problems"]
-    assert one["rows"].keys() == {"xpnn, alone", "xpnn, whole batches"}
-    assert two["rows"].keys() == {"xpnn, mpi"}
-    assert one["rows"]["xpnn, alone"]["loss"] == two["rows"]["xpnn, mpi"]["loss"]
-    assert two["rows"]["xpnn, mpi"]["bytes"] > 0
+    found = json.loads(path.read_text())
+    shards, _, one, two = found["problems"]
+    assert shards["rows"].keys() == {"whole batches", "1 shard", "4 shards", "16 shards"}
+    assert one["rows"].keys() == {"xpnn, one process"}
+    assert two["rows"].keys() == {"xpnn, MPI"}
+    assert one["rows"]["xpnn, one process"]["loss"] == two["rows"]["xpnn, MPI"]["loss"]
+    assert two["rows"]["xpnn, MPI"]["bytes_us"] > 0
     assert "torch" in one["missing"]["torch DDP, gloo"]
+    if "missing" in found["slow links"]:
+        pytest.skip(found["slow links"]["missing"])  # after all else was looked at
     assert "model, not run" in done.stdout

@@ -88,8 +88,9 @@ class TorchGroup(Group):
             return
         as_tensor = self._torch.from_numpy
         try:
+            came = self._dist.irecv(as_tensor(receive), source)  # first, so that the other can send at once
             sent = self._dist.isend(as_tensor(_writable(send)), to)
-            self._dist.recv(as_tensor(receive), source)
+            came.wait()
             sent.wait()
         except RuntimeError as error:
             raise self._lost(error, sorted({source, to})) from error
