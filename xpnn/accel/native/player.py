@@ -36,7 +36,7 @@ _BYTES = np.zeros(1, np.uint8)
 _KIND, _LOOP, _DATA, _COUNT, _ARGS = map(int, list(Column)[:5])
 _DIMS, _STEPS, _OUTER, _OUTER_STEPS, _SCRATCH, _TOGETHER = map(int, list(Column)[5:11])
 # numba keeps what it compiled by the content of this file.  These are the hashes of what else it compiled.
-_COMPILED = {"loops.py": "fa34b34b", "pool.py": "e70a1c84", "table.py": "eca42853", "threads.py": "049282e5"}
+_COMPILED = {"loops.py": "fa34b34b", "pool.py": "99ab9d57", "table.py": "eca42853", "threads.py": "049282e5"}
 
 
 @intrinsic  # type: ignore[untyped-decorator]
