@@ -266,7 +266,7 @@ def test_eight_fits_at_once(tmp_path):
     assert (found["problem"], found["missing"]) == ("xpnn, 8 fits", {})
     assert list(found["rows"]) == ["one after the other", "in a pool of threads", "in processes at once"]
     assert found["rows"]["one after the other"]["ratio"] == 1.0
-    lines = module("table").fits({"threads": 2, "together": [found, {"rows": {}}]})
+    lines = module("table").fits({"threads": 2, "label": "", "together": [found, {"rows": {}}]})
     assert sum("in processes at once" in line for line in lines) == 1
 
 

@@ -24,8 +24,10 @@ except ImportError:  # then these are not called: there are no threads of compil
 
 __all__ = ["CARD", "ID", "core", "go_elsewhere", "lend_core"]
 
-#: Bytes of what is written down of a thread, and where its number in the system stands there.
-CARD, ID = 512, 24
+#: Bytes of what is written down of a thread.
+CARD = 512
+#: Where its number in the system stands there.
+ID = 24
 # Sets of cores, a bit for each: those that it was given, what was last set here, and what was found.
 _GIVEN, _LAST, _NOW = 128, 256, 384
 _BYTES = 128  # of a set: 1,024 cores

@@ -42,7 +42,7 @@ _ELEMENTS, _UNIT = 1 << 14, 256
 _COMPILED = {
     "loops.py": "d4082ab5",
     "packed.py": "4ddf2209",
-    "pool.py": "e70a1c84",
+    "pool.py": "99ab9d57",
     "table.py": "1ab2fc1a",
     "threads.py": "049282e5",
     "vectors.py": "47239108",

@@ -58,7 +58,7 @@ _HOLDS = 16  # ... whether it has a part in its hands, and what `places` needs
 _BYTES = _CARDS + CARD * _MOST_THREADS
 _SYMBOL = "xpnn_pool"
 # numba keeps what it compiled by the content of this file.  These are the hashes of what else it compiled.
-_COMPILED = {"atomics.py": "a6928fba", "places.py": "6a92c250"}
+_COMPILED = {"atomics.py": "a6928fba", "places.py": "dc11285d"}
 _NUMBER = 0x7FFFFFFF  # of a job, and of the next part of it, which is `_NUMBER` when all are given out
 
 
