@@ -125,16 +125,16 @@ def _sort(
         for t in range(size + 2):
             ends[e, t] = 0
         for i in range(batch):
-            t = np.int64(0) if code < 0 else np.int64(np.floor(packed[i, code]))
-            ends[e, t + 2] += 1
+            own = np.int64(0) if code < 0 else np.int64(np.floor(packed[i, code]))
+            ends[e, own + 2] += 1
         for t in range(size + 1):
             ends[e, t + 1] += ends[e, t]
         for i in range(batch):
-            t = np.int64(0) if code < 0 else np.int64(np.floor(packed[i, code]))
-            place = ends[e, t + 1]
+            own = np.int64(0) if code < 0 else np.int64(np.floor(packed[i, code]))
+            place = ends[e, own + 1]
             order[e, place] = i
             shares[e, place] = packed[i, value] if value >= 0 else packed.dtype.type(1)
-            ends[e, t + 1] += 1
+            ends[e, own + 1] += 1
 
 
 @compiled

@@ -41,7 +41,7 @@ _ELEMENTS, _UNIT = 1 << 14, 256
 # numba keeps what it compiled by the content of this file.  These are the hashes of what else it compiled.
 _COMPILED = {
     "loops.py": "d4082ab5",
-    "packed.py": "4ddf2209",
+    "packed.py": "d1f3e563",
     "pool.py": "99ab9d57",
     "table.py": "1ab2fc1a",
     "threads.py": "049282e5",
