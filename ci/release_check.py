@@ -78,7 +78,8 @@ def check_files(*paths: str) -> None:
 def packaged() -> list[Path]:
     """The files that make the package: its modules, the mark that it is typed, kernels, and the templates of pages."""
     package = ROOT / "xpnn"
-    found = [*package.rglob("*.py"), package / "py.typed", package / "accel" / "cuda" / "kernels.cu"]
+    found = [*package.rglob("*.py"), package / "py.typed"]
+    found += [package / "accel" / "cuda" / name for name in ("kernels.cu", "persistent.cu")]
     found += (package / "report" / "templates").iterdir()
     return [path for path in found if "__pycache__" not in path.parts]
 

@@ -38,8 +38,6 @@ __all__ = [
     "relu_over",
     "shifted",
     "sum_rows",
-    "table_backward",
-    "table_forward",
     "take_rows",
     "whole",
 ]

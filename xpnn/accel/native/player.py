@@ -40,7 +40,7 @@ _DIMS, _STEPS, _OUTER, _OUTER_STEPS, _SCRATCH, _TOGETHER, _SHARED = map(int, lis
 _ELEMENTS, _UNIT = 1 << 14, 256
 # numba keeps what it compiled by the content of this file.  These are the hashes of what else it compiled.
 _COMPILED = {
-    "loops.py": "d4082ab5",
+    "loops.py": "c22e3b40",
     "packed.py": "d1f3e563",
     "pool.py": "99ab9d57",
     "table.py": "1ab2fc1a",
