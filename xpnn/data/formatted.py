@@ -61,12 +61,12 @@ class Cells(NamedTuple):
 
 
 def joined(columns: Sequence[Cells]) -> bytes:
-    """Return rows of cells as lines with commas.
+    r"""Return rows of cells as lines with commas.
 
     Examples
     --------
     >>> joined([shortest(np.array([0.5, -3.0])), words_as([b"a", b"bc"], np.array([1, 0]))])
-    b'0.5,bc\\n-3.0,a\\n'
+    b'0.5,bc\n-3.0,a\n'
     """
     n = len(columns[0].chars)
     chars: list[Bytes] = []
@@ -108,7 +108,7 @@ def words_as(words: Sequence[bytes], codes: npt.NDArray[Any]) -> Cells:
 
 
 def shortest(values: _Floats) -> Cells:
-    """Return numbers as `repr` writes them.
+    r"""Return numbers as `repr` writes them.
 
     Examples
     --------
@@ -141,7 +141,7 @@ def shortest(values: _Floats) -> Cells:
 
 
 def rounded(values: npt.NDArray[np.floating[Any]]) -> Cells:
-    """Return numbers of six digits, as ``format(value, ".6g")`` writes them.
+    r"""Return numbers of six digits, as ``format(value, ".6g")`` writes them.
 
     Examples
     --------
