@@ -43,14 +43,21 @@ PIECES = [FRAME[a:b] for a, b in itertools.pairwise(EDGES)]
 WATCHDOG = 60.0
 
 
-def cluster():
-    options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
+def cluster(n_workers):
+    options = {"n_workers": n_workers, "threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
     with distributed.LocalCluster(**options) as made, distributed.Client(made, timeout=WATCHDOG) as client:
         yield client
 
 
-client = pytest.fixture(cluster, scope="module")
-doomed = pytest.fixture(cluster)  # whose workers are killed
+@pytest.fixture(scope="module")
+def client():
+    yield from cluster(4)
+
+
+@pytest.fixture
+def doomed():
+    """A cluster whose workers are killed."""
+    yield from cluster(2)
 
 
 @pytest.fixture
@@ -78,7 +85,7 @@ def bits(made):
     return made.net.store.values.tobytes(), made.net.store.buffers.tobytes(), made.epoch, made.step, losses
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [1, 2, 3, 4])
 def test_a_frame_gives_the_bits_of_one_process(client, frame, processes):
     given = trainer()
     found = engine.fit(given, frame, target="y", features=["a", "b", "c"], epochs=3, batch_size=64, processes=processes)

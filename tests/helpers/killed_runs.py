@@ -194,7 +194,7 @@ def tries(kind: str, n: int, seed: int, command: str = "train") -> dict[str, obj
     wrong = []
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as home:
-        many = 12 if command == "train" else 5
+        many = 12 if command == "train" else 20
         trial = Trial(command, Path(home), epochs=2 if kind == "call" else many)
         plan = [(rng.random() * 1.1, bool(rng.getrandbits(1))) for _ in range(n)]
         if kind == "call":
