@@ -209,7 +209,7 @@ def test_an_error_is_told_and_the_cluster_stays(client, frame):
     with pytest.raises(DataError, match=r"NaN|nan"):
         engine.fit(trainer(), bad, **options)
     assert time.monotonic() - began < 20
-    assert len(client.nthreads()) == 2
+    assert len(client.nthreads()) == 4
     assert engine.fit(trainer(), frame, **options | {"epochs": 1}).epoch == 1
 
 
