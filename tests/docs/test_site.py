@@ -6,6 +6,7 @@ in a real browser, served by this machine.
 
 from __future__ import annotations
 
+import ast
 import functools
 import html.parser
 import importlib
@@ -223,6 +224,14 @@ def test_formulas_are_mathml(site):
             shown = re.sub(r"<[^>]*>", "", formula)
             assert "\\" not in shown, f"{path.name}: {shown}"
             assert shown.strip(), path.name
+
+
+def test_the_modules_for_pytorch_are_all_listed():
+    """By name: the site is built where PyTorch is not installed, too."""
+    body = ast.parse((PROJECT / "xpnn" / "interop" / "torch_modules.py").read_text(encoding="utf-8")).body
+    (names,) = (ast.literal_eval(n.value) for n in body if ast.unparse(n).startswith("__all__ ="))
+    page = (PROJECT / "docs" / "api" / "interop.md").read_text(encoding="utf-8")
+    assert re.findall(r"^::: xpnn\.interop\.torch_modules\.(\w+)$", page, flags=re.MULTILINE) == names
 
 
 @pytest.mark.parametrize("module", PUBLIC)
