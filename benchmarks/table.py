@@ -54,8 +54,8 @@ its caller goes to another; and a caller that must wait for a thread which other
 
 Without numba NumPy's passes and Adam's stay on one thread: passes of 10 to 50 µs are over before Python's lock has
 been handed over, and shared they were slower (Adam of 235,000 parameters 277 instead of 195 µs). Products are shared
-from 30 million multiply-adds on. From 20 million on, as in the run below, a step of this network took 1,214 instead of
-1,453 µs with OpenBLAS's kernels for Haswell, but more than on one thread with those for AVX-512, so they are not. Two
+from 30 million multiply-adds on. From 20 million on a step of this network took 1,214 instead of 1,453 µs with
+OpenBLAS's kernels for Haswell, but 1,159 instead of 1,011 with those for AVX-512, so they are not. Two
 threads therefore stay above 1.5 times their products; compiled loops, which need no lock, reach them.
 
 Many fits at once, in a pool of threads or in processes, share the cores: the ratio is to one after the other.
