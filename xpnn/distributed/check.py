@@ -72,7 +72,7 @@ def check_group(group: Group) -> GroupReport:
     >>> check_group(Alone()).ok
     True
     """
-    ranks = group.share(_facts() | {"library": group.library})
+    ranks = group.share(_facts() | {"library": group.engine_version})
     differences = []
     for rank, found in enumerate(ranks):
         for name, value in ranks[0].items():

@@ -38,7 +38,7 @@ class Group(ABC):
         How many there are.
     engine : str
         What moves the bytes, for messages.
-    library : str
+    engine_version : str
         The library that does so, with its version.
     on_device : bool
         Whether arrays are exchanged where the network's backend has them; False: NumPy's arrays are.
@@ -49,7 +49,7 @@ class Group(ABC):
     rank: int = 0
     size: int = 1
     engine: str = "one process"
-    library: str = "none"
+    engine_version: str = "none"
     on_device: bool = False
     exit_status: int = 1
 

@@ -67,7 +67,7 @@ class MPIGroup(Group):
 
     def __init__(self, module: Any, comm: Any) -> None:
         self._mpi, self.comm = module, comm
-        self.library = _name_of(module)
+        self.engine_version = _name_of(module)
         self.rank, self.size = comm.Get_rank(), comm.Get_size()
         self._failed: list[Any] | None = None  # the messages that say so, which must live until they are sent
         if self.size > 1:

@@ -78,7 +78,7 @@ class TorchGroup(Group):
     def __init__(self, library: Any, dist: Any, store: Any, rank: int, size: int) -> None:
         self._torch, self._dist, self._store = library, dist, store
         self.rank, self.size = rank, size
-        self.library = f"PyTorch {library.__version__}"
+        self.engine_version = f"PyTorch {library.__version__}"
         self._failed = False
         self.announce()
 
