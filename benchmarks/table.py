@@ -11,7 +11,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,7 @@ threads therefore stay above 1.5 times their products; compiled loops, which nee
 
 Many fits at once, in a pool of threads or in processes, share the cores: the ratio is to one after the other.
 """
+PREDICTION = "From NumPy array to NumPy array, float32; answers agree within 1e-4.\n"
 REPLICAS = """\
 Networks of one shape trained together on the replica axis, on the same batches: the time of a step of one network,
 that is of the common step divided by their number. The gain is what one network alone takes by that, with the same
@@ -299,6 +300,24 @@ def gpu(folder: Path) -> list[str]:
     return lines
 
 
+def section(
+    title: str,
+    intro: str,
+    runs: list[dict[str, Any]],
+    *tables: Callable[[dict[str, Any]], list[str]],
+    by_threads: bool = True,
+    beside: str = "",
+) -> list[str]:
+    """Return a section of the page: of each run where it was made, and its tables."""
+    lines = [f"## {title}", ""]
+    lines += [intro] if runs else ["Not measured yet.", ""]
+    for run in runs:
+        if by_threads:
+            lines += [f"### {threads(run).capitalize()}{beside}", ""]
+        lines += [*where(run), *(line for table in tables for line in table(run))]
+    return lines
+
+
 def render(runs: list[dict[str, Any]], folder: Path) -> str:
     """Return the page."""
     lines = ["# Performance", ""]
@@ -306,48 +325,12 @@ def render(runs: list[dict[str, Any]], folder: Path) -> str:
         lines += ["**From a quick or partial run: these figures measure nothing.**", ""]
     lines += [HOW]
     by_name = {name: [run for run in runs if run["benchmark"] == name] for name in FIRST}
-    lines += ["## Training", ""]
-    if by_name["training"]:
-        lines += [TRAINING]
-        for run in by_name["training"]:
-            lines += [f"### {threads(run).capitalize()}", "", *where(run), *problems(run)]
-    else:
-        lines += ["Not measured yet.", ""]
-    lines += ["## A busy machine", ""]
-    if by_name["busy"]:
-        lines += [BUSY]
-        for run in by_name["busy"]:
-            lines += [f"### {threads(run).capitalize()}, others beside", "", *where(run), *problems(run), *fits(run)]
-    else:
-        lines += ["Not measured yet.", ""]
-    lines += ["## Prediction", ""]
-    if by_name["prediction"]:
-        lines += ["From NumPy array to NumPy array, float32; answers agree within 1e-4.", ""]
-        for run in by_name["prediction"]:
-            lines += [f"### {threads(run).capitalize()}", "", *where(run), *problems(run)]
-    else:
-        lines += ["Not measured yet.", ""]
-    lines += ["## Many networks at once", ""]
-    if by_name["replicas"]:
-        lines += [REPLICAS]
-        for run in by_name["replicas"]:
-            lines += [f"### {threads(run).capitalize()}", "", *where(run), *replicas(run)]
-    else:
-        lines += ["Not measured yet.", ""]
-    lines += ["## Several processes", ""]
-    if by_name["distributed"]:
-        lines += [PROCESSES]
-        for run in by_name["distributed"]:
-            lines += [*where(run), *processes(run)]
-    else:
-        lines += ["Not measured yet.", ""]
-    lines += ["## Import and memory", ""]
-    if by_name["startup_memory"]:
-        lines += [MEMORY]
-        for run in by_name["startup_memory"]:
-            lines += [*where(run), *imports_and_memory(run)]
-    else:
-        lines += ["Not measured yet.", ""]
+    lines += section("Training", TRAINING, by_name["training"], problems)
+    lines += section("A busy machine", BUSY, by_name["busy"], problems, fits, beside=", others beside")
+    lines += section("Prediction", PREDICTION, by_name["prediction"], problems)
+    lines += section("Many networks at once", REPLICAS, by_name["replicas"], replicas)
+    lines += section("Several processes", PROCESSES, by_name["distributed"], processes, by_threads=False)
+    lines += section("Import and memory", MEMORY, by_name["startup_memory"], imports_and_memory, by_threads=False)
     lines += ["## On a GPU", "", *gpu(folder)]
     lines += ["## Once more, on your machine", "", COMMANDS]
     return "\n".join(lines)

@@ -258,13 +258,17 @@ def a_link(distributed):
     return {"latency": latency, "rate": rate, "measured": measured, "steps_us": {"xpnn, TCP": 2e5}, "model": model}
 
 
+def busy(folder, *options):
+    """Run a part of the benchmark, and return what it has written."""
+    done = run("busy", "--quick", *options, "--results", str(folder), peers=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = folder.glob("busy-*.json")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 def test_training_on_a_busy_machine(tmp_path):
     """Each in a process of its own, with nothing set and with one thread, while the load runs; the load ends."""
-    options = ("--quick", "--only", "products", "--problem", "one other", "--results", str(tmp_path))
-    done = run("busy", *options, peers=tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (path,) = tmp_path.glob("busy-*.json")
-    (problem,) = json.loads(path.read_text(encoding="utf-8"))["problems"]
+    (problem,) = busy(tmp_path, "--only", "products", "--problem", "one other")["problems"]
     assert problem["problem"] == "784-256-128-10, batch 128, one other process"
     assert problem["rows"].keys() == {"xpnn", "products alone", "products alone, one thread"}
     assert problem["missing"] == {}
@@ -272,11 +276,7 @@ def test_training_on_a_busy_machine(tmp_path):
 
 def test_eight_fits_at_once(tmp_path):
     """One after the other, in a pool of threads and in processes of their own; the page shows them."""
-    options = ("--quick", "--only", "none", "--problem", "eight", "--results", str(tmp_path))
-    done = run("busy", *options, peers=tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (path,) = tmp_path.glob("busy-*.json")
-    (found,) = json.loads(path.read_text(encoding="utf-8"))["together"]
+    (found,) = busy(tmp_path, "--only", "none", "--problem", "eight")["together"]
     assert (found["problem"], found["missing"]) == ("xpnn, 8 fits", {})
     assert list(found["rows"]) == ["one after the other", "in a pool of threads", "in processes at once"]
     assert found["rows"]["one after the other"]["ratio"] == 1.0

@@ -56,6 +56,15 @@ def done(home, *args, status=0):
     return out, err
 
 
+def await_file(path, process):
+    """Wait until a running command has written a file."""
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.01)
+
+
 def digest(folder):
     tensors, _ = read(Path(folder, "model.safetensors"))
     return hashlib.sha256(b"".join(tensors[name].tobytes() for name in sorted(tensors))).hexdigest()
@@ -87,11 +96,7 @@ def test_a_killed_run_goes_on_with_fewer(home, tmp_path):
     often = ("--checkpoint-seconds", "0.01", "--epochs", "120", "--patience", "120")  # longer than the kill takes
     done(home, *PLAIN, *often, "--shards", 16, "--out", expected)
     with start(home, *PLAIN, *often, "--processes", 3, "--out", cut) as process:
-        deadline = time.monotonic() + 60
-        while not (cut / ".unfinished" / "checkpoint.safetensors").exists():
-            assert time.monotonic() < deadline
-            assert process.poll() is None
-            time.sleep(0.01)
+        await_file(cut / ".unfinished" / "checkpoint.safetensors", process)
         victims = [pid for pid in processes() if is_rank(pid, 2, cut)]
         os.kill(victims[0], signal.SIGKILL)
         process.communicate(timeout=60)
@@ -115,11 +120,7 @@ def test_a_signal_to_one_process_leaves_the_best_weights(home, tmp_path):
     pytest.importorskip("mpi4py", reason="needs mpi4py: pip install 'xpnn[mpi]'")
     endless = ("--epochs", "50000", "--patience", "50000")
     with start(home, *PLAIN, *endless, "--processes", 2, "--out", tmp_path) as process:
-        deadline = time.monotonic() + 60
-        while not (tmp_path / ".unfinished" / "history.csv").exists():
-            assert time.monotonic() < deadline
-            assert process.poll() is None
-            time.sleep(0.01)
+        await_file(tmp_path / ".unfinished" / "history.csv", process)
         time.sleep(0.5)
         (victim,) = [pid for pid in processes() if is_rank(pid, 1, tmp_path)]
         os.kill(victim, signal.SIGTERM)
@@ -136,11 +137,7 @@ def test_a_killed_command_ends_its_processes(home, tmp_path):
     pytest.importorskip("mpi4py", reason="needs mpi4py: pip install 'xpnn[mpi]'")
     endless = ("--epochs", "50000", "--patience", "50000", "--checkpoint-seconds", "0.01")
     with start(home, *PLAIN, *endless, "--processes", 2, "--out", tmp_path) as process:
-        deadline = time.monotonic() + 60
-        while not (tmp_path / ".unfinished" / "checkpoint.safetensors").exists():
-            assert time.monotonic() < deadline
-            assert process.poll() is None
-            time.sleep(0.01)
+        await_file(tmp_path / ".unfinished" / "checkpoint.safetensors", process)
         there = {pid for pid in processes() if any(is_rank(pid, rank, tmp_path) for rank in (0, 1))}
         assert len(there) == 2
         process.kill()
