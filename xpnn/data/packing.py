@@ -57,7 +57,8 @@ class Layout:
         self.names = flat if order is None else [flat[k] for k in order]
         places = np.arange(ends[-1]) if order is None else np.argsort(order)
         self.places = {column.name: places[ends[i] : ends[i + 1]] for i, column in enumerate(columns)}
-        self.code, self.packed = code_of(columns, order), packed_places(columns, order)
+        self.code = code_of(columns, order)
+        self.packed = packed_places(columns, order, self.code)
 
 
 def code_of(columns: Sequence[FittedColumn], order: Order) -> Code:
@@ -76,9 +77,8 @@ def code_of(columns: Sequence[FittedColumn], order: Order) -> Code:
     return Code(tuple(sorted(plain)), tuple(groups["steps"]), tuple(groups["ones"]))
 
 
-def packed_places(columns: Sequence[FittedColumn], order: Order) -> dict[str, list[int]]:
+def packed_places(columns: Sequence[FittedColumn], order: Order, code: Code) -> dict[str, list[int]]:
     """Return where in a packed row stands what `pack` returns of each column, by its name."""
-    code = code_of(columns, order)
     fractions, bins, ones = code.starts
     where = {place: k for k, place in enumerate(code.plain)}
     places = np.arange(code.width) if order is None else np.argsort(order)
