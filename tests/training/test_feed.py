@@ -287,14 +287,14 @@ class NoWaitForTaken(PinnedSlots):
 
 
 class NoWaitForUpload(PinnedSlots):
-    def take(self, slot, n, xp, dtype):
+    def take(self, slot, n, xp, dtype, out=None):
         rows = xp.astype(self._device[slot][:n], dtype, copy=True)
         self._taken[slot].record(self._cupy.cuda.get_current_stream())
         return rows
 
 
 class TakenTooSoon(PinnedSlots):
-    def take(self, slot, n, xp, dtype):
+    def take(self, slot, n, xp, dtype, out=None):
         stream = self._cupy.cuda.get_current_stream()
         stream.wait_event(self._uploaded[slot])
         self._taken[slot].record(stream)
@@ -327,8 +327,8 @@ def use_slots(monkeypatch, seed, *, at_once):
     original, take = feeds._Streamed.__init__, PinnedSlots.take
     monkeypatch.setattr(feeds._Streamed, "__init__", pinned)
 
-    def taken(self, slot, n, xp, dtype):
-        rows = take(self, slot, n, sim, dtype)
+    def taken(self, slot, n, xp, dtype, out=None):
+        rows = take(self, slot, n, sim, dtype, out)
         if at_once:
             sim.until(lambda: not sim.train.queue)
         return rows

@@ -15,7 +15,15 @@ from ..schedules import Schedule
 from .history import missing_column, will_miss
 from .position import Fitting
 
-__all__ = ["Course"]
+__all__ = ["Course", "Start"]
+
+
+class Start(NamedTuple):
+    """Where an epoch begins: epochs and steps made before, and steps of the optimizer."""
+
+    epoch: int
+    step: int
+    t: int
 
 
 class Course(NamedTuple):
@@ -42,11 +50,13 @@ class Course(NamedTuple):
             if schedule is not None and schedule.watches is not None and will_miss(schedule.watches, columns):
                 raise missing_column(schedule, schedule.watches, columns)
 
-    def factors(self, fit: Fitting, steps: int) -> tuple[list[float], list[float] | None, list[float] | None]:
-        """Return what learning rate, dropout and weight decay are multiplied by in each step of the coming epoch."""
-        lr = _factors(fit, self.lr, steps)
-        dropout = None if self.dropout is None else _factors(fit, self.dropout, steps)
-        decay = None if self.weight_decay is None else _factors(fit, self.weight_decay, steps)
+    def factors(
+        self, fit: Fitting, steps: int, start: Start
+    ) -> tuple[list[float], list[float] | None, list[float] | None]:
+        """Return what learning rate, dropout and weight decay are multiplied by in each step of an epoch."""
+        lr = _factors(fit, self.lr, steps, start)
+        dropout = None if self.dropout is None else _factors(fit, self.dropout, steps, start)
+        decay = None if self.weight_decay is None else _factors(fit, self.weight_decay, steps, start)
         if dropout is not None:
             layers = [layer for layer in walk(fit.net.layers) if isinstance(layer, Dropout)]
             highest = max((float(np.max(layer.rate)) for layer in layers), default=0.0)
@@ -56,17 +66,16 @@ class Course(NamedTuple):
         return lr, dropout, decay
 
 
-def _factors(fit: Fitting, schedule: Schedule, steps: int) -> list[float]:
-    """The schedule's factor in each step of the coming epoch."""
+def _factors(fit: Fitting, schedule: Schedule, steps: int, start: Start) -> list[float]:
+    """The schedule's factor in each step of an epoch."""
     earned = 1.0
     if schedule.watches is not None and len(fit.history):
         if schedule.watches not in fit.history:
             raise missing_column(schedule, schedule.watches, fit.history.names)
         earned = schedule.after(fit.history[schedule.watches])
     if schedule.unit == "epoch":
-        return [schedule(fit.epoch + slot / steps) * earned for slot in range(steps)]
-    begun = fit.step - fit.position.slot
-    return [schedule(begun + slot) * earned for slot in range(steps)]
+        return [schedule(start.epoch + slot / steps) * earned for slot in range(steps)]
+    return [schedule(start.step + slot) * earned for slot in range(steps)]
 
 
 def _check(schedule: Schedule | None, factors: Sequence[float], highest: float, kept: str) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from ..backend import to_numpy
 from ..random import StepKey
 from .callbacks import Callback
+from .course import Course
 from .feed import Batch, Feed, Indices
 from .portions import Portion, Rows
 from .position import At, Position
@@ -65,6 +66,7 @@ class Epoch(NamedTuple):
     position: Position  #: where the fit stands
     between: Between  #: what comes between steps
     rate: Any  #: the learning rate of the last step
+    course: Course  #: the schedules that made the table
     rows: Rows | None = None  #: of the shards of this process, where batches are cut into some
 
     @property

@@ -179,17 +179,18 @@ class Feed:
         """Yield (x, y, weight) of the rows from each edge to the next, in one piece.
 
         `order` is a permutation of this feed's rows; None takes them as they lie.  Rows that are on disk are read
-        ahead: while one block is in use, a thread reads the next.  Rows on the device are gathered straight into the
-        arrays that `places` names for a block by its number, where there are some; then those are what is yielded.
+        ahead: while one block is in use, a thread reads the next.  Rows on a device go straight into the arrays that
+        `places` names for a block by its number, where there are some; then those are what is yielded.
         """
         index, columns = self._index(order), self._columns
         indices = [column.ready(index) for column in columns]
         ranges = list(itertools.pairwise(edges))
-        if len(ranges) > 1 and any(isinstance(column, _Streamed) for column in columns):
-            found = _read_ahead(columns, indices, ranges)
+        outs = functools.partial(self._outs, places)
+        if (len(ranges) > 1 or (ranges and places)) and any(isinstance(column, _Streamed) for column in columns):
+            found = _read_ahead(columns, indices, ranges, outs)
         else:
             found = (
-                [c.rows(i, *ranges[k], out) for c, i, out in zip(columns, indices, self._outs(places, k), strict=True)]
+                [c.rows(i, *ranges[k], out) for c, i, out in zip(columns, indices, outs(k), strict=True)]
                 for k in range(len(ranges))
             )
         for x, y, *w in found:
@@ -355,12 +356,12 @@ class _Streamed:
         self._slots.write(slot, self._checked(index, start, stop))
         return stop - start
 
-    def take(self, found: Any, slot: int) -> Array:
-        """Return on the device what was read; begin its upload where it is not there."""
+    def take(self, found: Any, slot: int, out: Array | None) -> Array:
+        """Return on the device what was read, in `out` if it is given; begin its upload where it is not there."""
         if self._slots is None:
             return found
         self._slots.send(slot, found)
-        return self._slots.take(slot, found, self.backend.xp, self.dtype)
+        return self._slots.take(slot, found, self.backend.xp, self.dtype, out)
 
     def finish(self) -> None:
         """Wait for what is on its way."""
@@ -381,9 +382,12 @@ class _Streamed:
 
 
 def _read_ahead(
-    columns: Sequence[_Resident | _Streamed], indices: Sequence[Any], ranges: Sequence[tuple[int, int]]
+    columns: Sequence[_Resident | _Streamed],
+    indices: Sequence[Any],
+    ranges: Sequence[tuple[int, int]],
+    outs: Callable[[int], Sequence[Array | None]],
 ) -> Iterator[list[Array]]:
-    """Yield the rows of each range of all columns, while a thread reads those of the next."""
+    """Yield the rows of each range of all columns, where `outs` has places there, while a thread reads the next."""
     streamed = [(c, i) for c, i in zip(columns, indices, strict=True) if isinstance(c, _Streamed)]
 
     def read(number: int) -> list[Any]:
@@ -412,8 +416,8 @@ def _read_ahead(
                 if number + 1 < len(ranges):
                     pending = begin(number + 1)
                 yield [
-                    c.take(next(found), number % 2) if isinstance(c, _Streamed) else c.rows(i, a, b)
-                    for c, i in zip(columns, indices, strict=True)
+                    c.take(next(found), number % 2, out) if isinstance(c, _Streamed) else c.rows(i, a, b, out)
+                    for c, i, out in zip(columns, indices, outs(number), strict=True)
                 ]
         finally:
             for column, _ in streamed:

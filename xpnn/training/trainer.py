@@ -26,15 +26,15 @@ from ..optim import Optimizer
 from ..recordable import Recordable, RecordingMode, foreign_method
 from ..regularizers import Regularizer
 from ..schedules import Constant, Schedule
+from .ahead import Ahead, Planned, table_of
 from .callbacks import Callback
 from .checks import Names, Rows, check_parts, checked_feed, metrics_of
-from .course import Course
+from .course import Course, Start
 from .device import note_step, tells_of_memory
 from .epoch import Between, Epoch, explain
 from .feed import Feed
 from .full_batch import FullBatch, plan_full_batch
 from .history import History
-from .orders import Orders
 from .position import At, Moment, Position, Suspended, is_stateful, key_of, suspend, what_goes_on
 from .recorded import Runner, find_runner
 from .rehearsal import rehearse
@@ -42,7 +42,7 @@ from .resume import Writer, load_trainer, save_trainer
 from .sharing import Sharing
 from .signals import DeferredSignals
 from .state import TrainState
-from .step import STEP_METHODS, Step, StepTable, Tally, columns_of
+from .step import STEP_METHODS, Step, Tally, columns_of
 
 __all__ = ["Trainer"]
 
@@ -158,7 +158,7 @@ class Trainer(Recordable):
         self.bound_loss = self.loss  # with the backend's operations, once `fit` has begun
         self.position = Position(0, 0)
         self.rows_key = ""  # tells the rows of the present fit from others
-        self._between, self._sharing, self._orders = Between((), DeferredSignals()), Sharing(), Orders()
+        self._between, self._sharing, self._ahead = Between((), DeferredSignals()), Sharing(), Ahead()
         self._course = Course(self.schedule)
         self._fitting = False
         self._runner: Runner | None = None  # makes recorded steps; it may serve the next fit
@@ -171,7 +171,7 @@ class Trainer(Recordable):
 
     def __getstate__(self) -> dict[str, Any]:
         left: tuple[str, ...] = ("bound_loss", "position", "rows_key", "_between", "_course", "_fitting", "_runner")
-        left += ("_full_batch", "_sharing", "_orders")
+        left += ("_full_batch", "_sharing", "_ahead")
         return {n: v for n, v in vars(self).items() if n not in left} | {"suspended": self.standing()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -312,6 +312,7 @@ class Trainer(Recordable):
                 ended = True
             finally:
                 self._full_batch = None
+                self._ahead.clear()
                 self._runner = None if self._runner is None else self._runner.end()
                 self._end(begun, keep=not ended)
         return self.history
@@ -404,22 +405,25 @@ class Trainer(Recordable):
     def _plan_epoch(self, train: Feed, batch_size: int, schedule: Schedule, *, shuffle: bool) -> Epoch:
         """Return the steps of the coming epoch, or of one that an earlier fit began."""
         position, first = self.position, self.position.slot
-        order = position.order if position.order is not None else self.epoch_rows(len(train)) if shuffle else None
-        if type(self).epoch_rows is not Trainer.epoch_rows:  # which need not give it a second time
-            position.order = order
-        rows = self._sharing.rows(self, train, order, batch_size, shuffle=shuffle)
-        weights = train.batch_weights(order, batch_size) if rows is None else rows.weights.sum(axis=-1)
-        factors, dropout, decay = self._course._replace(lr=schedule).factors(self, len(weights))
-        both = zip(factors) if decay is None else zip(factors, decay, strict=True)
-        numbers = [self.optimizer.numbers(t, *own) for t, own in enumerate(both, self.optimizer.t - first + 1)]
-        strengths = self.penalty_strengths(weights)
-        own = self.row_numbers(order) if rows is None else None
-        table = StepTable(self.step - first, batch_size, weights, numbers, own, strengths, dropout)
-        tally = Tally(self, len(weights))
+        course, start = (
+            self._course._replace(lr=schedule),
+            Start(self.epoch, self.step - first, self.optimizer.t - first),
+        )
+        planned = self._ahead.planned(self, train, batch_size, course, start, shuffle=shuffle)
+        if planned is None:
+            order = position.order if position.order is not None else self.epoch_rows(len(train)) if shuffle else None
+            if type(self).epoch_rows is not Trainer.epoch_rows:  # which need not give it a second time
+                position.order = order
+            rows = self._sharing.rows(self, train, order, batch_size, shuffle=shuffle)
+            weights = train.batch_weights(order, batch_size) if rows is None else rows.weights.sum(axis=-1)
+            table, rate = table_of(self, weights, batch_size, course, start, order, whole=rows is None)
+            planned = Planned(order, table, rate, rows)
+        tally = Tally(self, len(planned.table))
         tally.take(position.tables)
         position.tally = tally
-        begun, rate = TrainState(self, rows=len(train)), self.optimizer.rate(factors[-1])
-        return Epoch(self, train, order, table, tally, begun, position, self._between, rate, rows)
+        begun = TrainState(self, rows=len(train))
+        order, table, rate, rows = planned
+        return Epoch(self, train, order, table, tally, begun, position, self._between, rate, course, rows)
 
     def _make_steps(self, epoch: Epoch) -> None:
         """Make the steps of an epoch that are not made yet."""
@@ -432,8 +436,7 @@ class Trainer(Recordable):
             self.pause()  # for the hooks after the last step that an earlier fit made
             given = epoch._replace(feed=rows)
             given.run(given.first if self._runner is None else self._runner.run(given))
-        if epoch.order is not None:
-            self._orders.draw_ahead(self, len(epoch.feed), self.seed, self.epochs_planned)
+            self._ahead.make_ready(self, given, self._runner, self.epochs_planned, plain=self._plain())
         losses = epoch.tally.losses()  # the host waits for the device
         xp, values = self.net.backend.xp, self.net.store.values
         # The last step may spoil the weights after its loss was taken: no later loss of this epoch would tell.
@@ -446,7 +449,7 @@ class Trainer(Recordable):
 
     def epoch_rows(self, n: int) -> np.ndarray:
         """Return the order in which the coming epoch takes the `n` training rows; override it for one of your own."""
-        return self._orders.of(n, self.seed, self.epoch)
+        return self._ahead.order(n, self.seed, self.epoch)
 
     def row_numbers(self, order: np.ndarray | None) -> Array | None:
         """Return int32 numbers that pick the rows' dropout masks, in the epoch's order and on the device.
@@ -461,6 +464,12 @@ class Trainer(Recordable):
         None, as here, leaves it to the penalty.  Override it for a strength of your own.
         """
         return None
+
+    def _plain(self) -> bool:
+        """Whether rows and numbers of the steps are those of every trainer."""
+        kind = type(self)
+        own = (kind.epoch_rows, kind.row_numbers, kind.penalty_strengths)
+        return own == (Trainer.epoch_rows, Trainer.row_numbers, Trainer.penalty_strengths)
 
     def divergence(self, losses: np.ndarray, epoch: Epoch) -> DivergenceError | None:
         """Find out what is not finite, undo the epoch, and return the error that says it; None, to go on as it is."""

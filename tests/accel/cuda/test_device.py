@@ -18,13 +18,16 @@ from places import backend_or_skip
 from steps import outcome
 
 import xpnn
-from xpnn.accel.cuda.capture import Branch, Capturer
+from xpnn.accel.cuda.capture import Branch, Capturer, Recording
 from xpnn.accel.cuda.cublas import Cublas
 from xpnn.accel.cuda.gemm_lt import Epilogues
 from xpnn.accel.cuda.kernels import Kernels
+from xpnn.accel.cuda.persistent import Steps
 from xpnn.data import epoch_order
 from xpnn.errors import DataError, DeviceMemoryError
+from xpnn.training.ahead import Ahead
 from xpnn.training.feed import Feed
+from xpnn.training.step import Tally
 
 
 @pytest.fixture
@@ -209,7 +212,7 @@ def test_the_next_order_is_drawn_while_the_device_works(on_cupy, monkeypatch):
         drawn.append((epoch, counts.get("d2h", 0), counts.get("syncs", 0)))
         return epoch_order(n, seed, epoch)
 
-    monkeypatch.setattr("xpnn.training.orders.epoch_order", order)
+    monkeypatch.setattr("xpnn.training.ahead.epoch_order", order)
     trainer = xpnn.Trainer(xpnn.mlp([steps.N_IN, 7, 3], backend=backend), xpnn.CrossEntropy(), xpnn.Adam())
     reads = Reads()
     trainer.callbacks = [reads]
@@ -217,6 +220,44 @@ def test_the_next_order_is_drawn_while_the_device_works(on_cupy, monkeypatch):
     assert [epoch for epoch, *_ in drawn] == [0, 1, 2, 3]
     assert [found for _, *found in drawn[2:]] == [[0, 0]] * 2  # in an epoch without a trial nothing was waited for
     assert reads.found[1][0] > 0
+
+
+@pytest.mark.parametrize("ready", [True, False], ids=["ready", "not ready"])
+@pytest.mark.parametrize("place", ["host", "disk"])
+@pytest.mark.parametrize("way", ["graph", "persistent"])
+def test_nothing_is_brought_between_two_epochs(way, place, ready, on_cupy, monkeypatch, tmp_path):
+    """From the reading of the losses to the next launch: rows and numbers are there, but where that is taken away."""
+    emulated = emulated_gpu()
+    monkeypatch.setattr("xpnn.training.recorded.graphs._STEPS", 4)
+    monkeypatch.setattr("xpnn.training.recorded.persistent._STEPS", 4)
+    kind = Steps if way == "persistent" else Recording
+    launch, losses, found = kind.launch, Tally.losses, []
+
+    def read(tally):
+        host = losses(tally)
+        emulated.clear()
+        found.append(None)
+        return host
+
+    def launched(self, *args):
+        if found and found[-1] is None:
+            found[-1] = emulated.counts().get("h2d", 0)
+        return launch(self, *args)
+
+    monkeypatch.setattr(Tally, "losses", read)
+    monkeypatch.setattr(kind, "launch", launched)
+    if not ready:
+        monkeypatch.setattr(Ahead, "make_ready", lambda *args, **options: None)
+    x, y = steps.data(n=80)
+    if place == "disk":
+        rows = np.memmap(tmp_path / "x", dtype=np.float32, mode="w+", shape=x.shape)
+        rows[...] = x
+        x = rows
+    net = xpnn.mlp([steps.N_IN, 7, 3], dropout=0.1, backend=xpnn.get_backend(on_cupy, persistent=way == "persistent"))
+    trainer = xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.Adam(), schedule=xpnn.CosineDecay(unit="step"))
+    trainer.fit(x, y, epochs=4, batch_size=8, graph=True)
+    assert len(found) == 4
+    assert [brought > 0 for brought in found[:3]] == [not ready] * 3
 
 
 def test_too_little_memory_tells_what_would_fit(on_cupy):
@@ -274,8 +315,12 @@ def test_errors_that_come_late_are_told_with_their_steps(on_cupy):
     assert "belongs to a step from 1 to 11 of epoch 1" in "".join(told.value.__notes__)
 
 
-def test_rows_are_gathered_straight_into_a_stage(on_cupy, monkeypatch):
-    """With no copy of them on the way; what is copied is the step table, and the losses and hits of a stage."""
+@pytest.mark.parametrize("place", ["host", "device", "disk"])
+def test_rows_are_gathered_straight_into_a_stage(place, on_cupy, monkeypatch, tmp_path):
+    """With no copy of them on the way; what is copied is the step table, and the losses and hits of a stage.
+
+    Those on disk are copied once on the device, from where their upload went.
+    """
     emulated_gpu()
     monkeypatch.setattr("xpnn.training.recorded.graphs._STEPS", 4)
 
@@ -288,8 +333,13 @@ def test_rows_are_gathered_straight_into_a_stage(on_cupy, monkeypatch):
 
     copies = Copies()
     X, y = steps.data(n=8 * 20)
+    if place == "device":
+        X = on_cupy.asarray(X)
+    if place == "disk":
+        X = np.memmap(tmp_path / "x", dtype=np.float32, mode="w+", shape=X.shape)
+        X[...] = steps.data(n=8 * 20)[0]
     net = xpnn.mlp([steps.N_IN, 7, 3], backend=on_cupy)
     trainer = xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.Adam(), callbacks=[copies])
     trainer.fit(X, y, epochs=2, batch_size=8, graph=True)
     assert copies.found["graph launches"] == 5
-    assert copies.found["d2d"] <= 5 * 4
+    assert copies.found["d2d"] <= 5 * (4 + (place == "disk"))

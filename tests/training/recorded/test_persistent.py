@@ -13,6 +13,7 @@ from steps import BATCH, N_IN, N, data, mlp
 import xpnn
 from xpnn import Linear
 from xpnn.accel.cuda.persistent import Steps
+from xpnn.training.feed import _Streamed
 from xpnn.training.recorded import persistent
 
 STEPS = -(-N // BATCH)  # the last is short
@@ -217,24 +218,111 @@ def test_a_method_of_somebody_is_not_passed_over(on_kernels, monkeypatch):
     assert "has a forward of its own" in persistent.plan_persistent(trainer, plan, None)
 
 
-def test_rows_on_disk_are_trained_on_as_before(on_kernels, cupy, tmp_path):
+@pytest.fixture
+def unpinned(monkeypatch):
+    """Blocks of rows go to the device as they are read: the fake one has no page-locked memory."""
+    made = _Streamed.__init__
+
+    def init(self, *args):
+        made(self, *args)
+        self.pinned = False
+
+    monkeypatch.setattr(_Streamed, "__init__", init)
+
+
+ELSEWHERE = {
+    "on disk": lambda x, folder: on_disk(x, folder),
+    "sparse": lambda x, folder: scipy_sparse().csr_matrix(x),
+}
+
+
+def on_disk(x, folder):
+    found = np.memmap(folder / f"x{len(list(folder.iterdir()))}", dtype=np.float32, mode="w+", shape=x.shape)
+    found[...] = x
+    return found
+
+
+def scipy_sparse():
+    return pytest.importorskip("scipy.sparse", reason="needs SciPy: pip install scipy")
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
+@pytest.mark.parametrize("place", ELSEWHERE)
+def test_rows_that_are_elsewhere_come_in_stages(place, weighted, on_kernels, cupy, unpinned, tmp_path):
     x, y = data()
-    on_disk = np.memmap(tmp_path / "x", dtype=np.float32, mode="w+", shape=x.shape)
-    on_disk[...] = x
-    trainer = simple(on_kernels)
-    monkey = pytest.MonkeyPatch()
-    with monkey.context() as patch:
-        patch.setattr("xpnn.training.feed.PinnedSlots", None)
-        feed_of = xpnn.training.feed._Streamed.__init__
+    fit = {"sample_weight": np.linspace(0.5, 2.0, N)} if weighted else {}
+    rows = ELSEWHERE[place](x, tmp_path)
+    assert_alike(*both(simple, on_kernels, x_y=(rows, y), **fit))
+    # The trial takes two steps and both at once; then a launch for each stage of five steps or what is left of them.
+    assert launches(cupy) == 3 + 3 * 3
 
-        def unpinned(self, *args):
-            feed_of(self, *args)
-            self.pinned = False
 
-        patch.setattr("xpnn.training.feed._Streamed.__init__", unpinned)
-        trainer.fit(on_disk, y, epochs=1, batch_size=BATCH)
+def test_a_stage_has_at_least_the_steps_of_a_trial(on_kernels, cupy, unpinned, tmp_path, monkeypatch):
+    monkeypatch.setattr(persistent, "STAGE_ELEMENTS", 1)
+    x, y = data()
+    assert_alike(*both(simple, on_kernels, x_y=(on_disk(x, tmp_path), y), batch_size=9))
+    assert launches(cupy) == 3 + 3 * 5
+
+
+def test_a_fit_of_rows_on_disk_goes_on_within_a_stage(on_kernels, unpinned, tmp_path):
+    x, y = data()
+    rows, trainers = on_disk(x, tmp_path), [simple(on_kernels) for _ in range(2)]
+    for trainer in trainers[:1]:
+        trainer.fit(rows, y, epochs=2, batch_size=BATCH)
+    cut, real, count = trainers[1], xpnn.Trainer.pause, [0]
+
+    def pause(self):
+        count[0] += 1
+        if count[0] == 3:
+            raise KeyboardInterrupt
+        real(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(xpnn.Trainer, "pause", pause)
+        with pytest.raises(KeyboardInterrupt):
+            cut.fit(rows, y, epochs=2, batch_size=BATCH)
+    assert 0 < cut.step < STEPS
+    cut.fit(rows, y, epochs=2, batch_size=BATCH)
+    np.testing.assert_allclose(bare(cut.net.store.values), bare(trainers[0].net.store.values), rtol=0, atol=1e-4)
+    assert cut.history["loss"] == pytest.approx(trainers[0].history["loss"], rel=1e-5)
+
+
+class Numbered(xpnn.Trainer):
+    """Its rows carry numbers that pick their masks."""
+
+    def row_numbers(self, order):
+        return self.backend.asarray(np.arange(N) if order is None else order, dtype=self.backend.xp.int32)
+
+
+def test_rows_that_it_does_not_take_are_told(on_kernels, cupy, caplog):
+    """Which ones they are shows when they come; steps are made as without the option then."""
+    trainer = Numbered(mlp(on_kernels, dropout=0.1), xpnn.CrossEntropy(), xpnn.Adam(0.01))
+    with caplog.at_level(logging.INFO, "xpnn"):
+        trainer.fit(*data(), epochs=2, batch_size=BATCH)
+    said = "not made by one persistent kernel: rows have numbers of their own for their masks"
+    assert caplog.text.count(said) == 1
     assert launches(cupy) == 0
-    assert len(trainer.history) == 1
+
+
+@pytest.mark.parametrize("place", ["on disk", "on the device, apart"])
+def test_rows_from_elsewhere_on_cupy_itself(place, tmp_path, monkeypatch, caplog):
+    """Through page-locked memory; rows that lie apart on the device are not taken as they lie."""
+    backend = xpnn.get_backend(backend_or_skip("cupy"), persistent=True)
+    monkeypatch.setattr(persistent, "_STEPS", 5)
+    made, real = [], Steps.launch
+    monkeypatch.setattr(
+        Steps, "launch", lambda self, rows, first, count: made.append(count) or real(self, rows, first, count)
+    )
+    x, y = data()
+    with caplog.at_level(logging.INFO, "xpnn"):
+        if place == "on disk":
+            assert_alike(*both(simple, backend, x_y=(on_disk(x, tmp_path), y)))
+            assert made == [1, 1, 2, *[5, 5, 1] * 3]
+        else:
+            apart = backend.asarray(np.repeat(x, 2, axis=1))[:, ::2]
+            simple(backend).fit(apart, y, epochs=2, batch_size=BATCH, shuffle=False)
+            assert caplog.text.count("rows do not lie one after the other in memory") == 1
+            assert made == []
 
 
 def test_a_kernel_that_is_wrong_is_found_and_not_used(on_kernels, cupy, caplog, monkeypatch):

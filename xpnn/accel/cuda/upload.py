@@ -11,7 +11,7 @@ it against the stream that trains:
 * an upload begins after the slot's last rows were taken;
 * rows are taken after their upload.
 
-What is taken is a fresh array, so nobody sees a buffer being overwritten.
+What is taken is a copy, so nobody sees a buffer being overwritten.
 """
 
 from __future__ import annotations
@@ -76,11 +76,15 @@ class PinnedSlots:
         self._device[slot][:n].set(self._host[slot][:n], stream=self._stream)
         self._uploaded[slot].record(self._stream)
 
-    def take(self, slot: int, n: int, xp: Namespace, dtype: DType) -> Array:
-        """Return the rows sent last as a fresh array, ordered on the current stream behind their upload."""
+    def take(self, slot: int, n: int, xp: Namespace, dtype: DType, out: Array | None = None) -> Array:
+        """Return the rows sent last, in `out` or fresh, ordered on the current stream behind their upload."""
         stream = self._cupy.cuda.get_current_stream()
         stream.wait_event(self._uploaded[slot])
-        rows = xp.astype(self._device[slot][:n], dtype, copy=True)
+        if out is None:
+            rows = xp.astype(self._device[slot][:n], dtype, copy=True)
+        else:
+            out[...] = self._device[slot][:n]
+            rows = out
         self._taken[slot].record(stream)
         return rows
 

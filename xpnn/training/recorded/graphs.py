@@ -25,18 +25,16 @@ from ...contract import foreign
 from ...layers.base import walk
 from ...recordable import RecordingMode
 from ..epoch import Epoch
-from ..feed import Batch
+from ..feed import Batch, Indices
 from ..state import TrainState, same_bits
-from ..step import Step, Tally, Training
+from ..step import Step, StepTable, Tally, Training
 from .guard import Guard
-from .runner import Plan, SlowWay, objection, report
+from .runner import STAGE_ELEMENTS, Plan, SlowWay, objection, report
 
 __all__ = ["SLOW", "GraphRunner", "plan_graphs"]
 
 # Steps of one stage: at ten, launching costs next to nothing; more only save the host some work.
 _STEPS = 32
-# Elements of the inputs of one stage.
-_ELEMENTS = 1 << 24
 # Each recording costs about four times its steps: twice to warm up and to compare, once to record, once to launch.
 _REPAID = 8
 
@@ -55,7 +53,7 @@ def plan_graphs(training: Training, plan: Plan) -> GraphRunner | str | None:
     if why is not None:
         return why
     steps = -(-plan.n // plan.batch_size)
-    size = max(min(_STEPS, _ELEMENTS // (plan.batch_size * plan.width)), 1)
+    size = max(min(_STEPS, STAGE_ELEMENTS // (plan.batch_size * plan.width)), 1)
     if not plan.requested and plan.epochs * steps < _REPAID * min(3 * size, steps):
         return f"recording does not repay itself in {plan.epochs * steps} steps"
     return GraphRunner(capturer, size, loud=plan.requested)
@@ -68,10 +66,12 @@ class GraphRunner:
         self._capturer, self._size, self._loud = capturer, size, loud
         self._stages: dict[int, _Stage] = {}
         self._guard: Guard | None = None
+        self._ready: tuple[StepTable, _Stage] | None = None  # a table, and the stage that holds its first steps
         self._failed = False
 
     def end(self) -> None:
         """Give back what the graphs worked in: none serves another fit."""
+        self._ready = None
         self._stages.clear()
         self._capturer.release()
 
@@ -86,24 +86,25 @@ class GraphRunner:
         if guard != self._guard:
             self._stages, self._guard = {}, guard
         steps, size = len(epoch.table), self._size
-        last = (steps - 1) // size * size  # where the last stage begins
         edges = [*range(0, len(epoch.feed), size * epoch.table.batch_size), len(epoch.feed)]
-
-        def stage_of(a: int) -> int:
-            return 2 if a == last else a // size % 2
+        ready, self._ready = self._ready, None
+        brought = ready is not None and ready[0] is epoch.table and self._stages.get(self._place(0, steps)) is ready[1]
+        first = int(brought)  # of the stages whose rows are to be brought
 
         def places(number: int) -> list[Array | None] | None:
-            stage = self._stages.get(stage_of(number * size))
+            stage = self._stages.get(self._place((first + number) * size, steps))
             return None if stage is None else stage.columns
 
         with self._capturer.active():
-            blocks = epoch.feed.blocks(epoch.order, edges, places)
-            for a, rows in zip(range(0, steps, size), blocks, strict=True):
-                which = stage_of(a)
-                if which not in self._stages:
-                    self._stages[which] = _Stage(epoch, rows, a, min(a + size, steps))
+            blocks = epoch.feed.blocks(epoch.order, edges[first:], places)
+            for a in range(0, steps, size):
+                which = self._place(a, steps)
+                if a or not brought:
+                    rows = next(blocks)
+                    if which not in self._stages:
+                        self._stages[which] = _Stage(epoch, rows, a, min(a + size, steps))
+                    self._stages[which].fill(epoch.training, epoch.table, rows, a)
                 stage = self._stages[which]
-                stage.fill(epoch, rows, a)
                 epoch.position.torn = True
                 if stage.recording is None:
                     self._record(epoch, stage, a)
@@ -115,6 +116,21 @@ class GraphRunner:
                     self._stages.clear()
                     return a + stage.steps
         return steps
+
+    def make_ready(self, epoch: Epoch, order: Indices | None, table: StepTable) -> None:
+        """Put the first rows and numbers of the epoch to come in their stage, behind the work of the present one."""
+        stage, feed = self._stages.get(self._place(0, len(table))), epoch.feed
+        if stage is None or self._failed:
+            return
+        end = min(stage.steps * table.batch_size, len(feed))
+        with self._capturer.active():
+            for rows in feed.blocks(None if order is None else order[:end], [0, end], lambda number: stage.columns):
+                stage.fill(epoch.training, table, rows, 0)
+        self._ready = table, stage
+
+    def _place(self, start: int, steps: int) -> int:
+        """Return which stage an epoch's steps from `start` on are: two take turns, and the last is a third."""
+        return 2 if start + self._size >= steps else start // self._size % 2
 
     def _record(self, epoch: Epoch, stage: _Stage, start: int) -> None:
         """Make a stage's steps one by one, record them, and find out whether the recording does the same."""
@@ -178,12 +194,12 @@ class _Stage:
             self._batches.append((x, y, w))
             self.rows.append(self._arrays.step(k, k, place, last=start + k == len(table) - 1))
 
-    def fill(self, epoch: Epoch, rows: Batch, start: int) -> None:
-        """Put rows and numbers in their places."""
+    def fill(self, training: Training, table: StepTable, rows: Batch, start: int) -> None:
+        """Put rows, and the numbers of a table from `start` on, in their places."""
         for column, values in zip(self.columns, rows, strict=True):
             if column is not None and values is not column:
                 column[...] = values
-        epoch.table.fill(self._arrays, epoch.training.net, start)
+        table.fill(self._arrays, training.net, start)
 
     def run(self, training: Training, steps: Iterator[Step] | list[Step]) -> None:
         """Make the steps one by one, by the rows of an epoch's table or by those of this memory."""

@@ -2,7 +2,7 @@
 
 The kernel knows what xpnn's own parts do: a chain of Linear layers with elementwise ones between them, three losses,
 accuracy, descent and Adam.  What it takes is told from types and options alone.  Rows are gathered within it, from the
-data as they lie on the device, and it writes losses and hits into the tables of the epoch.
+data as they lie on the device, or come in stages; it writes losses and hits into the tables of the epoch.
 
 It sums in another order than the operations, so its results are equal to rounding and not to the bit.  Before it is
 trusted, it makes two steps on trial.  Each begins where the same step by operations begins, and must arrive at the same
@@ -12,8 +12,9 @@ once.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,11 +34,11 @@ from ...ops import Decay
 from ...optim import SGD, Adam, AdamW, Momentum
 from ...recordable import RecordingMode, foreign_method
 from ..epoch import Epoch
-from ..feed import Batch
+from ..feed import Batch, Feed, Indices
 from ..state import TrainState
-from ..step import STEP_METHODS, Step, Training
+from ..step import STEP_METHODS, Step, StepTable, Training
 from .guard import Guard
-from .runner import Plan, Runner, SlowWay, objection, report
+from .runner import STAGE_ELEMENTS, Plan, ReadyRunner, Runner, SlowWay, objection, report
 
 __all__ = ["SLOW", "PersistentRunner", "describe", "plan_persistent"]
 
@@ -179,40 +180,62 @@ class _Fit(NamedTuple):
     steps: Steps
 
 
+class _Stage(NamedTuple):
+    """Rows of some steps of an epoch on the device, and the numbers of these steps."""
+
+    columns: Sequence[Array | None]  #: inputs, targets and weights
+    index: Array | None  #: in which order to take their rows; None: as they lie
+    numbers: Array
+    keys: Array
+    first: int  #: the step whose rows and numbers are the first here
+    stop: int
+
+
 class PersistentRunner:
     """Makes the whole batches of each epoch by launches of many steps; if `loud`, warns where that fails.
 
-    The last, shorter batch of an epoch is left; so is everything to the `other` runner, if there is one, where a trial
-    has failed.
+    Rows that lie on the device are gathered within the kernel, by the epoch's order; others come in stages.  The last,
+    shorter batch of an epoch is left; so is all to the `other` runner, if there is one, where a trial has failed.
     """
 
     def __init__(self, batch_size: int, other: Runner | None, *, loud: bool) -> None:
         self._batch_size, self._other, self._loud = batch_size, other, loud
         self._fit: _Fit | None = None
+        self._ready: tuple[StepTable, _Stage] | None = None  # a table, and where its steps begin
         self._failed = False
 
     def end(self) -> None:
         """Let go of everything: none serves another fit."""
-        self._fit = None
+        self._fit = self._ready = None
         if self._other is not None:
             self._other.end()
 
     def run(self, epoch: Epoch) -> int:
         """Make the steps of an epoch from the first on, but a shorter last one."""
-        training, made, whole = epoch.training, epoch.first, len(epoch.feed) // self._batch_size
-        rows = None if self._failed else _rows(epoch)
-        if rows is not None:
-            guard = Guard(training)
-            if self._fit is None or self._fit.guard != guard:
-                if whole - made < _TRIED:
-                    return made
-                self._fit = self._prepare(epoch, rows, guard)
-        if rows is None or self._fit is None:
-            return made if self._other is None else self._other.run(epoch)
-        while made < whole:
-            count = min(_STEPS, whole - made)
+        made, whole = epoch.first, len(epoch.feed) // self._batch_size
+        guard = Guard(epoch.training)
+        if self._fit is None or self._fit.guard != guard:
+            if whole - made < _TRIED:
+                return made
+            self._fit = None
+        with contextlib.closing(self._stages(epoch, made, whole)) as stages:
+            for stage in () if self._failed else stages:
+                if self._fit is None:
+                    self._fit = self._prepare(epoch, stage, guard)
+                    if self._fit is None:
+                        break
+                made = self._launch(epoch, self._fit.steps, stage)
+        if self._failed and self._other is not None:
+            return self._other.run(epoch)
+        return made
+
+    def _launch(self, epoch: Epoch, steps: Steps, stage: _Stage) -> int:
+        """Make the steps of a stage, and return how many of the epoch are made."""
+        training, made, rows = epoch.training, max(stage.first, epoch.first), _rows(epoch, stage)
+        while made < stage.stop:
+            count = min(_STEPS, stage.stop - made)
             epoch.position.torn = True
-            self._fit.steps.launch(rows, made, count)
+            steps.launch(rows, made - stage.first, count)
             training.step += count
             training.optimizer.t += count
             made += count
@@ -222,7 +245,44 @@ class PersistentRunner:
             training.pause()
         return made
 
-    def _prepare(self, epoch: Epoch, rows: Rows, guard: Guard) -> _Fit | None:
+    def _stages(self, epoch: Epoch, made: int, whole: int) -> Iterator[_Stage]:
+        """Yield the steps of an epoch from number `made` on: one stage where the rows lie on the device."""
+        ready, self._ready = self._ready, None
+        first = ready[1] if ready is not None and ready[0] is epoch.table else None
+        if first is None:
+            first = self._first_stage(epoch, epoch.order, epoch.table, made, whole)
+        yield first
+        size = self._size(epoch.feed)
+        starts = [*range(first.stop, whole, size), whole]
+        blocks = epoch.feed.blocks(epoch.order, [start * self._batch_size for start in starts])
+        for columns, start, stop in zip(blocks, starts, starts[1:], strict=False):
+            numbers, keys = _numbers(epoch.training, epoch.table, start, stop)
+            yield _Stage(columns, None, numbers, keys, start, stop)
+
+    def _first_stage(self, epoch: Epoch, order: Indices | None, table: StepTable, made: int, whole: int) -> _Stage:
+        """Return the steps from number `made` on; all of them where the rows lie on the device."""
+        training, feed, held = epoch.training, epoch.feed, epoch.feed.held(order)
+        if held is not None:
+            (x, y, *rest), index = held
+            return _Stage((x, y, *rest, None)[:3], index, *_numbers(training, table, 0, len(table)), 0, whole)
+        stop = min(made + self._size(feed), whole)
+        edges = [made * self._batch_size, stop * self._batch_size]
+        (columns,) = feed.blocks(order, edges)
+        return _Stage(columns, None, *_numbers(training, table, made, stop), made, stop)
+
+    def _size(self, feed: Feed) -> int:
+        """Return the steps of a stage whose rows are brought."""
+        return max(min(_STEPS, STAGE_ELEMENTS // (self._batch_size * feed.width)), _TRIED)
+
+    def make_ready(self, epoch: Epoch, order: Indices | None, table: StepTable) -> None:
+        """Bring the order and the numbers of the epoch to come, or its first rows, behind the present work."""
+        if self._failed or self._fit is None:
+            if isinstance(self._other, ReadyRunner):
+                self._other.make_ready(epoch, order, table)
+            return
+        self._ready = table, self._first_stage(epoch, order, table, 0, len(epoch.feed) // self._batch_size)
+
+    def _prepare(self, epoch: Epoch, stage: _Stage, guard: Guard) -> _Fit | None:
         """Put the program on the device and try it; None where it cannot be trusted."""
         training = epoch.training
         program = describe(training, self._batch_size)
@@ -230,7 +290,7 @@ class PersistentRunner:
         if not isinstance(program, str):
             try:
                 steps: Steps = training.net.backend.ops.persistent_steps(program, _arrays(training))  # type: ignore[attr-defined]
-                why = _Trial(epoch, rows, steps).objection()
+                why = _unfit(epoch, stage) or _Trial(epoch, stage, steps).objection()
                 if why is None:
                     return _Fit(guard, steps)
             except BackendUnavailableError as error:
@@ -247,29 +307,52 @@ def _arrays(training: Training) -> list[Array | None]:
     return [store.values, store.grads, *states, store.lr_factors, store.decay_factors]
 
 
-def _rows(epoch: Epoch) -> Rows | None:
-    """Return rows and tables as the kernel takes them; None where rows do not lie on the device, or have numbers."""
-    training, held = epoch.training, epoch.feed.held(epoch.order)
-    if held is None or epoch.table.rows is not None:
-        return None
-    (x, y, *rest), index = held
-    labels = y if len(y.shape) == 1 else None
-    backend = training.net.backend
-    if x.dtype != backend.dtype or (labels is not None and labels.dtype != backend.index_dtype):
-        return None
-    table = epoch.table.lay_out(training.net, 0, len(epoch.table))
-    losses, *sums = epoch.tally.tables
-    weights = rest[0] if rest else None
-    targets = y if labels is None else None
-    return Rows(x, index, labels, targets, weights, table.numbers, table.keys, losses, sums[0] if sums else None)
+def _numbers(training: Training, table: StepTable, start: int, stop: int) -> tuple[Array, Array]:
+    """The numbers and mask keys of some steps, on the device."""
+    arrays = table.lay_out(training.net, start, stop)
+    return arrays.numbers, arrays.keys
+
+
+def _unfit(epoch: Epoch, stage: _Stage) -> str | None:
+    """Say what of the rows the kernel does not take."""
+    backend, (x, y, _) = epoch.training.net.backend, stage.columns
+    if epoch.table.rows is not None:
+        return "rows have numbers of their own for their masks"
+    if x.dtype != backend.dtype or (len(y.shape) == 1 and y.dtype != backend.index_dtype):
+        return f"the rows are of {x.dtype}, their targets of {y.dtype}"
+    if not all(column is None or column.flags.c_contiguous for column in stage.columns):
+        return "rows do not lie one after the other in memory"
+    return None
+
+
+def _rows(epoch: Epoch, stage: _Stage) -> Rows:
+    """Return a stage, and where its results go, as the kernel takes them."""
+    x, y, weights = stage.columns
+    labels, targets = (y, None) if len(y.shape) == 1 else (None, y)
+    losses, *sums = (table[stage.first : stage.stop, ...] for table in epoch.tally.tables)
+    hits = sums[0] if sums else None
+    return Rows(x, stage.index, labels, targets, weights, stage.numbers, stage.keys, losses, hits)
+
+
+def _batches(epoch: Epoch, stage: _Stage, first: int, batch_size: int) -> Iterator[Batch]:
+    """Yield the batches of a stage from step `first` of the epoch on, as operations take them."""
+    take = epoch.training.net.backend.ops.take_rows
+    for start in range((first - stage.first) * batch_size, (stage.stop - stage.first) * batch_size, batch_size):
+        place = slice(start, start + batch_size)
+        x, y, weight = (
+            None if c is None else c[place, ...] if stage.index is None else take(c, stage.index[place])
+            for c in stage.columns
+        )
+        yield x, y, weight
 
 
 # -- the trial --------------------------------------------------------------------------------------------------
 class _Trial:
     """The first steps of an epoch by operations and by the kernel; everything is left as it was."""
 
-    def __init__(self, epoch: Epoch, rows: Rows, steps: Steps) -> None:
-        self._epoch, self._rows, self._steps = epoch, rows, steps
+    def __init__(self, epoch: Epoch, stage: _Stage, steps: Steps) -> None:
+        self._epoch, self._stage, self._steps = epoch, stage, steps
+        self._rows = _rows(epoch, stage)
         self._most = _OFF_TF32 if getattr(epoch.training.net.backend.ops, "tf32", False) else _OFF
 
     def objection(self) -> str | None:
@@ -277,13 +360,14 @@ class _Trial:
         epoch, training = self._epoch, self._epoch.training
         begun, first = TrainState(training, whole=True), epoch.first
         try:
-            for step, batch in zip(epoch.table.steps(first, first + _TRIED), epoch.batches(first), strict=False):
+            batches = _batches(epoch, self._stage, first, epoch.table.batch_size)
+            for step, batch in zip(epoch.table.steps(first, first + _TRIED), batches, strict=False):
                 why = self._differs(step, batch)
                 if why is not None:
                     return why
             one_by_one = self._state()
             begun.restore(training)
-            self._steps.launch(self._rows, first, _TRIED)
+            self._steps.launch(self._rows, first - self._stage.first, _TRIED)
             off = _off(self._state(), one_by_one, self._most)
             return None if off is None else f"in {_TRIED} steps at once {off} differ from those of one after the other"
         finally:
@@ -294,7 +378,7 @@ class _Trial:
         epoch, training = self._epoch, self._epoch.training
         store, before = training.net.store, TrainState(training, whole=True)
         x, y, weight = batch
-        self._steps.launch(self._rows, step.slot, 1)
+        self._steps.launch(self._rows, step.slot - self._stage.first, 1)
         grads, moved = store.backend.copy(store.grads), self._state()
         found = self._gradients(step.slot)
         before.restore(training)

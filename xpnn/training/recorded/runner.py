@@ -5,14 +5,18 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from ...layers.base import walk
 from ...recordable import RecordingMode, is_own
 from ..epoch import Epoch
-from ..step import Training
+from ..feed import Indices
+from ..step import StepTable, Training
 
-__all__ = ["Plan", "Runner", "SlowWay", "objection", "report"]
+__all__ = ["STAGE_ELEMENTS", "Plan", "ReadyRunner", "Runner", "SlowWay", "objection", "report"]
+
+#: Elements of the inputs of one stage of steps.
+STAGE_ELEMENTS = 1 << 24
 
 _LOG = logging.getLogger("xpnn")
 
@@ -25,6 +29,14 @@ class Runner(Protocol):
 
     def run(self, epoch: Epoch) -> int:
         """Make the steps of an epoch from the first on, and return how many; the rest are to be made one by one."""
+
+
+@runtime_checkable
+class ReadyRunner(Runner, Protocol):
+    """One that can bring the first rows and numbers of an epoch while a device works on the epoch before."""
+
+    def make_ready(self, epoch: Epoch, order: Indices | None, table: StepTable) -> None:
+        """Make ready for what comes after an `epoch`; it counts if the next has this very `table`."""
 
 
 class Plan(NamedTuple):
