@@ -153,10 +153,27 @@ __device__ __forceinline__ int warp_first_largest(const float* x, int n, int lan
   return -odd < n ? (int)-odd : (int)-at;
 }
 
+// The loss of a row of logits, and d = (softmax - target) factor; by a warp, or by one thread for LANES = 1.  The sum over
+// z t includes the zeros of t, so a logit of minus infinity makes its row's loss infinite or NaN, as in the definition.
+template <int LANES>
+__device__ __forceinline__ float class_loss(const float* z, float* d, const Target& t, int cols, int lane, float factor) {
+  float top = z[0], total = 0.0f, picked = 0.0f;
+  for (int c = lane; c < cols; c += LANES) top = fmaxf(top, z[c]);
+  if (LANES > 1) top = warp_max(top);  // a NaN may be dropped here, but not from the sum
+  for (int c = lane; c < cols; c += LANES) {
+    float shifted = z[c] - top, e = expf(shifted);
+    d[c] = e;
+    total += e;
+    picked += shifted * wanted(t, c);
+  }
+  if (LANES > 1) total = warp_sum(total), picked = warp_sum(picked);
+  for (int c = lane; c < cols; c += LANES) d[c] = (d[c] / total - wanted(t, c)) * factor;
+  return logf(total) - picked;
+}
+
 // One warp for each row: its loss, times the row's weight, and d = (softmax - target) scale, times the weight.  The
 // target is a row of probabilities, row `row % target_rows`, or the one-hot row of a label; weights are those of row
-// `row % weight_rows`.  The sum over z t includes the zeros of t, so a logit of minus infinity makes its row's loss
-// infinite or NaN, as in the definition.  Where `hits` is there, it gets the weight of each row that is right.
+// `row % weight_rows`.  Where `hits` is there, it gets the weight of each row that is right.
 extern "C" __global__ void softmax_cross_entropy(const float* logits, const float* target, const long long* labels,
                                                  const float* weights, float* losses, float* d, float* hits, int rows,
                                                  int cols, int target_rows, int weight_rows, float keep, float spread,
@@ -169,21 +186,8 @@ extern "C" __global__ void softmax_cross_entropy(const float* logits, const floa
   Target t = {target ? target + (long long)t_row * cols : target, labels ? labels[t_row] : 0, keep, spread};
   float weight = weights ? weights[row % weight_rows] : 1.0f;
   float factor = weights ? weight * READ(scale, 0) : READ(scale, 0);
-
-  float top = z[0];
-  for (int c = lane; c < cols; c += 32) top = fmaxf(top, z[c]);
-  top = warp_max(top);  // a NaN may be dropped here, but not from the sum
-  float total = 0.0f, picked = 0.0f;
-  for (int c = lane; c < cols; c += 32) {
-    float shifted = z[c] - top, e = expf(shifted);
-    out[c] = e;
-    total += e;
-    picked += shifted * wanted(t, c);
-  }
-  total = warp_sum(total);
-  picked = warp_sum(picked);
-  for (int c = lane; c < cols; c += 32) out[c] = (out[c] / total - wanted(t, c)) * factor;
-  if (lane == 0) losses[row] = (logf(total) - picked) * weight;
+  float loss = class_loss<32>(z, out, t, cols, lane, factor);
+  if (lane == 0) losses[row] = loss * weight;
   if (!hits) return;  // all rows alike
   long long best = warp_first_largest(z, cols, lane);
   long long truth = target ? warp_first_largest(t.row, cols, lane) : t.label;
@@ -241,16 +245,7 @@ extern "C" __global__ void cross_entropy_step(const float* logits, const float* 
     long long t_row = at % target_rows;
     Target t = {target ? target + t_row * cols : target, labels ? labels[t_row] : 0, keep, spread};
     float weight = weights ? weights[row] : 1.0f, factor = weights ? weight * scale : scale;
-    float top = z[0], total = 0.0f, picked = 0.0f;
-    for (int c = 1; c < cols; c++) top = fmaxf(top, z[c]);
-    for (int c = 0; c < cols; c++) {
-      float shifted = z[c] - top, e = expf(shifted);
-      out[c] = e;
-      total += e;
-      picked += shifted * wanted(t, c);
-    }
-    for (int c = 0; c < cols; c++) out[c] = (out[c] / total - wanted(t, c)) * factor;
-    x.loss += (logf(total) - picked) * weight;
+    x.loss += class_loss<1>(z, out, t, cols, 0, factor) * weight;
     x.weight += weight;
     if (sums && first_largest(z, cols) == (target ? (long long)first_largest(t.row, cols) : t.label))
       x.hits += weight;

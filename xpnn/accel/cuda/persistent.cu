@@ -301,23 +301,6 @@ __device__ __forceinline__ float mean_factor(const Rows& rows) {
   return 1.0f / (rows.numbers[0] > 0.0f ? rows.numbers[0] : 1.0f);
 }
 
-// Softmax cross-entropy of a row by a warp, as `softmax_cross_entropy` does it.
-__device__ __forceinline__ float class_loss(const float* z, float* d, const Target& t, int cols, int lane, float factor) {
-  float top = z[0], total = 0.0f, picked = 0.0f;
-  for (int c = lane; c < cols; c += 32) top = fmaxf(top, z[c]);
-  top = warp_max(top);
-  for (int c = lane; c < cols; c += 32) {
-    float shifted = z[c] - top, e = expf(shifted);
-    d[c] = e;
-    total += e;
-    picked += shifted * wanted(t, c);
-  }
-  total = warp_sum(total);
-  picked = warp_sum(picked);
-  for (int c = lane; c < cols; c += 32) d[c] = (d[c] / total - wanted(t, c)) * factor;
-  return logf(total) - picked;
-}
-
 // The loss of a row over outputs that are by themselves, by a warp.
 __device__ __forceinline__ float value_loss(const float* z, float* d, const float* y, int cols, int lane, float factor,
                                             bool logistic) {
@@ -361,7 +344,7 @@ __device__ __forceinline__ void judge(const Network& net, const Rows& rows) {
     if (plan[LOSS] == SOFTMAX) {
       Target t = {rows.labels ? nullptr : rows.targets + at * cols, rows.labels ? rows.labels[at] : 0,
                   net.numbers[KEEP_SHARE], net.numbers[SPREAD]};
-      loss = class_loss(z, d, t, cols, lane, factor);
+      loss = class_loss<32>(z, d, t, cols, lane, factor);
     } else {
       loss = value_loss(z, d, rows.targets + at * cols, cols, lane, factor, plan[LOSS] == LOGISTIC);
     }
