@@ -385,27 +385,31 @@ def persistent(backend: Backend, grids: tuple[int | None, ...] = (None, 1, 2, 7)
 def persistent_fits(backend: Backend) -> dict[str, Any]:
     """What `fits` measures, by one kernel."""
     need_cupy(backend)
-    n = 4 * BATCH if os.environ.get("XPNN_GPU_QUICK") == "1" else 60_000
     with watched_launches() as launched:
-        timed = fits(xpnn.get_backend(backend, persistent=True), n)
+        timed = fits(xpnn.get_backend(backend, persistent=True), rows_of_a_short_look=2 * BATCH)
     blocks = max((number for number, _ in launched), default=0)
     return timed | {"ok": blocks > 0, "text": f"{blocks} blocks; {timed['text']}"}
 
 
 # -- fits and products, timed ----------------------------------------------------------------------------------
-def fits(backend: Backend, n: int | None = None) -> dict[str, Any]:
+def short_look() -> bool:
+    """Whether parts are only to be tried: on an emulated device a step takes some thousand times as long."""
+    return os.environ.get("XPNN_GPU_QUICK") == "1"
+
+
+def fits(backend: Backend, rows_of_a_short_look: int = 8 * BATCH) -> dict[str, Any]:
     """`Trainer.fit` itself on made rows of MNIST's size: µs a step, nodes a step, and the seconds of the first fit."""
     rows: dict[str, Any] = {}
-    n = n or (4_000 if os.environ.get("XPNN_GPU_QUICK") == "1" else 60_000)
+    n, epochs, sizes = (rows_of_a_short_look, 4, (BATCH,)) if short_look() else (60_000, 6, (BATCH, 1024))
     X, y = backend.asarray(draw(n, SIZES[0])), np.arange(n) % SIZES[-1]
-    for batch_size in (128, 1024):
+    for batch_size in sizes:
         net = xpnn.mlp(SIZES, backend=backend, seed=0)
         trainer = xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.Adam(1e-3))
         with counted_nodes(trainer) as nodes:
             began = time.perf_counter()
             trainer.fit(X, y, epochs=1, batch_size=batch_size, graph=True if backend.name == "cupy" else "auto")
             first = time.perf_counter() - began
-            history = trainer.fit(X, y, epochs=6, batch_size=batch_size)
+            history = trainer.fit(X, y, epochs=epochs, batch_size=batch_size)
         steps = -(-n // batch_size)
         us = statistics.median(history["seconds"][2:]) / steps * 1e6  # the second fit's first epoch records again
         row = {"us": round(us, 2), "steps": steps, "first_fit_seconds": round(first, 2), **nodes}
@@ -448,7 +452,7 @@ def product_table(backend: Backend, calls: int = 50) -> dict[str, Any]:
     if isinstance(capturer, str):
         raise RuntimeError(capturer)
     ops, rows = backend.ops, {}
-    shapes = TIMED[:2] if os.environ.get("XPNN_GPU_QUICK") == "1" else TIMED
+    shapes = TIMED[:2] if short_look() else TIMED
     with capturer.active():
         for m, k, n in shapes:
             x, w, b = (backend.asarray(draw(*shape)) for shape in ((m, k), (k, n), (1, n)))
@@ -528,7 +532,7 @@ def graph_costs(
 ) -> dict[str, Any]:
     """A whole step: µs one by one, and as one graph of 1, 32 and 469 steps."""
     need_cupy(backend)
-    if os.environ.get("XPNN_GPU_QUICK") == "1":
+    if short_look():
         counts, rounds = counts[:2], 1
     if capturer is None:
         capturer = find_capturer("cupy", backend.ops)
