@@ -1041,6 +1041,13 @@ def kernel_arrays(name, m, n, dtype, seed):
     numbers = [np.asarray(value, dtype).reshape(shape) for value, shape in scalars]
     return {
         Kernel.ADAM: lambda: ([*vectors, np.abs(draw((m * n,), dtype, seed + 7)), *numbers], []),
+        Kernel.ADAM_BY_PARAMETER: lambda: (
+            [
+                *(*vectors, np.abs(draw((m * n,), dtype, seed + 7)), draw((m * n,), dtype, seed + 8)),
+                *(vectors[1][: m * n // 2 + 1], *numbers, numbers[3]),
+            ],
+            [m * n // 2 + 1],
+        ),
         Kernel.ADD_BIAS: lambda: ([matrix[0], row], []),
         Kernel.ARGMAX: lambda: ([matrix[0], np.full(m, 7)], []),
         Kernel.BIAS_RELU: lambda: ([matrix[0], row], []),
@@ -1092,8 +1099,8 @@ def threads_for(loops, kind, pool):
 
 
 def call(loops, kind, pool, arrays, numbers):
-    if kind is Kernel.ADAM:
-        arrays = [*arrays[:4], *(float(a.reshape(())) for a in arrays[4:])]
+    whole = {Kernel.ADAM: 4, Kernel.ADAM_BY_PARAMETER: 6}.get(kind, len(arrays))
+    arrays = [*arrays[:whole], *(float(a.reshape(())) for a in arrays[whole:])]
     getattr(loops, kind.name.lower())(*threads_for(loops, kind, pool), *arrays, *numbers)
 
 

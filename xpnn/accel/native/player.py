@@ -40,10 +40,10 @@ _DIMS, _STEPS, _OUTER, _OUTER_STEPS, _SCRATCH, _TOGETHER, _SHARED = map(int, lis
 _ELEMENTS, _UNIT = 1 << 14, 256
 # numba keeps what it compiled by the content of this file.  These are the hashes of what else it compiled.
 _COMPILED = {
-    "loops.py": "c22e3b40",
+    "loops.py": "f7fd0cfd",
     "packed.py": "d1f3e563",
     "pool.py": "99ab9d57",
-    "table.py": "1ab2fc1a",
+    "table.py": "b9dccba3",
     "threads.py": "049282e5",
     "vectors.py": "47239108",
 }
@@ -103,6 +103,16 @@ def _play_adam(pool: Pool, n: int, given: Array, like: Array) -> None:  # pragma
     values, grads, first = _vector(given[0], n, like), _vector(given[1], n, like), _vector(given[2], n, like)
     beta1, beta2, eps = _number(given[4], like), _number(given[5], like), _number(given[6], like)
     loops.adam(pool, values, grads, first, _vector(given[3], n, like), beta1, beta2, eps, _number(given[7], like))
+
+
+@compiled
+def _play_adam_by_parameter(pool: Pool, n: int, count: int, given: Array, like: Array) -> None:  # pragma: no cover
+    values, grads, first = _vector(given[0], n, like), _vector(given[1], n, like), _vector(given[2], n, like)
+    second, rates, decay = _vector(given[3], n, like), _vector(given[4], n, like), _vector(given[5], count, like)
+    beta1, beta2, eps = _number(given[6], like), _number(given[7], like), _number(given[8], like)
+    rate, strength = _number(given[9], like), _number(given[10], like)
+    arrays = values, grads, first, second, rates, decay
+    loops.adam_by_parameter(pool, *arrays, beta1, beta2, eps, rate, strength, count)
 
 
 @compiled
@@ -179,6 +189,8 @@ def _play_once(pool: Pool, table: Array, like: Array) -> None:  # pragma: no cov
         a, b, c, d, e = given[0], given[1], given[2], given[3], given[4]
         if kind == Kernel.ADAM:
             _play_adam(pool, n, given, like)
+        elif kind == Kernel.ADAM_BY_PARAMETER:
+            _play_adam_by_parameter(pool, n, count, given, like)
         elif kind == Kernel.ADD_BIAS:
             loops.add_bias(_matrix(a, m, n, like), _vector(b, n, like))
         elif kind == Kernel.ARGMAX:

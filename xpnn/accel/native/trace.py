@@ -29,7 +29,8 @@ from .turns import ONE_THREAD
 
 __all__ = ["Trace", "TraceError", "Traced", "TracedLoops", "trace_of", "untraced"]
 
-_ADAMS_ARRAYS = 4  # what else it is given are numbers
+# Arrays of kernels that are given numbers, too, behind them.
+_ARRAYS_OF = {Kernel.ADAM: 4, Kernel.ADAM_BY_PARAMETER: 6}
 
 # Functions that make an array like another, and what they fill it with.
 _LIKE: dict[Any, float | None] = {np.empty_like: None, np.zeros_like: 0.0, np.ones_like: 1.0}
@@ -194,9 +195,8 @@ class Trace:
             raise TraceError(f"{name} of other than arrays in one piece")
         if any(a.dtype.kind == "f" and a.dtype != self._like.dtype for a in arrays):
             raise TraceError(f"{name} of another dtype than the trace's")
-        given = arrays
-        if kind is Kernel.ADAM:
-            given = [*arrays[:_ADAMS_ARRAYS], *(float(a.reshape(())) for a in arrays[_ADAMS_ARRAYS:])]
+        whole = _ARRAYS_OF.get(kind, len(arrays))
+        given = [*arrays[:whole], *(float(a.reshape(())) for a in arrays[whole:])]
         made = getattr(self._kernels, name)(*pools, *given, *numbers)
         if made is False:
             raise TraceError(f"{name}, which refuses its input")
