@@ -45,8 +45,11 @@ def compiled_adam(loops: Any, pool: Pool, update: Update, m: Array, v: Array, sc
 def fused(update: Update) -> bool:
     """Whether `compiled_adam` does the decay of an update: a decoupled one by factors of each parameter."""
     decay = update.decay
-    return decay is not None and decay.decoupled and decay.n > 0 and not (
-        decay.factors is None or update.lr_factors is None
+    return (
+        decay is not None
+        and decay.decoupled
+        and decay.n > 0
+        and not (decay.factors is None or update.lr_factors is None)
     )
 
 

@@ -19,6 +19,7 @@ from .._typing import Array, Device, DType, Namespace, Shape
 from ..coding import Table
 from ..ops import Affine, MaskRate, Ops, Update
 from ..random import keep_threshold
+from .native.gates import MASKED, MISH, MIXED, SILU
 from .native.openblas import NO_POOL
 from .native.support import Compiled, find_pool, is_loaded, load_loops, numpy_objection
 from .native.trace import Trace, Traced, TracedLoops, TraceError, trace_of
@@ -30,6 +31,7 @@ __all__ = ["NumpyOps", "trace_objection"]
 # Rows of fewer numbers NumPy copies as fast.
 _WIDE = 64
 _FLOATS = np.dtype(np.float32), np.dtype(np.float64)
+_GATES = {"silu": SILU, "mish": MISH}
 _ARRAYS = np.ndarray, Traced  # others may mean something else by an operation
 # What compiled loops save, in seconds for each parameter and each activation of a step, and for its Python, which a
 # trace does without; what loading costs; and what a fit should save before it looks if more threads are allowed now.
@@ -180,6 +182,38 @@ class NumpyOps(Ops):
             return dy
         dx = np.empty_like(dy)
         self._loops.relu_backward(dy.ravel(), y.ravel(), dx.ravel())
+        return dx
+
+    def gate(self, x: Array, kind: str, share: Array | None, mask: Array | None) -> tuple[Array, Array] | None:
+        """One pass before and one after the exponential."""
+        loops = self._loops
+        fits = share is None or (share.shape == (1, x.shape[-1]) and x.shape[-1] > 1 and share.dtype == x.dtype)
+        if loops is None or x.ndim != 2 or not (_plain(x) and fits) or (mask is not None and not _like(mask, x)):
+            return None
+        y, inner, row = np.empty_like(x), np.empty_like(x), x.reshape(-1)
+        loops.gate_inner(self._pool, inner.reshape(-1), row, _how(kind, share, mask))
+        np.exp(inner, out=inner)
+        given = row if share is None else share[0], x if mask is None else mask
+        loops.gate(self._pool, y, x, inner, *given, _how(kind, share, mask))
+        return y, inner
+
+    def gate_backward(
+        self,
+        dy: Array,
+        kept: tuple[Array, Array],
+        kind: str,
+        shares: tuple[Array, Array] | None,
+        mask: Array | None,
+    ) -> Array:
+        """One pass; sums of columns row by row."""
+        x, inner = kept
+        if not _like(dy, x):
+            given, dy = dy, np.empty_like(x)
+            dy[...] = given
+        dx = np.empty_like(x)
+        share, d_share = (x.reshape(-1), dx.reshape(-1)) if shares is None else (row[0] for row in shares)
+        how = _how(kind, shares, mask)
+        self._loops.gate_backward(self._pool, dx, dy, x, inner, share, x if mask is None else mask, d_share, how)
         return dx
 
     # -- linear and relu ------------------------------------------------------------------------------------
@@ -346,6 +380,11 @@ def _layout_of(table: Table, scaled: bool) -> Array:
 def _factors(scale: Array | None, weight: Array) -> Array:
     """Return a factor for each row of a matrix."""
     return np.ones_like(weight, shape=(len(weight),)) if scale is None else scale[0]
+
+
+def _how(kind: str, share: Any, mask: Any) -> int:
+    """Return which gate it is, as a number."""
+    return _GATES[kind] + MIXED * (share is not None) + MASKED * (mask is not None)
 
 
 def _known(array: Array, other: Array) -> Array:

@@ -15,6 +15,9 @@ from math import sqrt
 import numpy as np
 
 from ..._typing import Array
+from .gates import gate as gate
+from .gates import gate_backward as gate_backward
+from .gates import gate_inner as gate_inner
 from .openblas import Pool
 from .packed import table_backward as table_backward
 from .packed import table_forward as table_forward

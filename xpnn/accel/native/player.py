@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..._typing import Array
-from . import loops, packed
+from . import gates, loops, packed
 from .openblas import Pool
 from .pool import begin_step, end_step, let_fork
 from .table import Column, Kernel
@@ -40,10 +40,11 @@ _DIMS, _STEPS, _OUTER, _OUTER_STEPS, _SCRATCH, _TOGETHER, _SHARED = map(int, lis
 _ELEMENTS, _UNIT = 1 << 14, 256
 # numba keeps what it compiled by the content of this file.  These are the hashes of what else it compiled.
 _COMPILED = {
-    "loops.py": "f7fd0cfd",
+    "gates.py": "d13275a9",
+    "loops.py": "583943bb",
     "packed.py": "d1f3e563",
     "pool.py": "99ab9d57",
-    "table.py": "b9dccba3",
+    "table.py": "92ce023d",
     "threads.py": "049282e5",
     "vectors.py": "47239108",
 }
@@ -133,6 +134,19 @@ def _play_table(pool: Pool, back: bool, m: int, n: int, given: Array, like: Arra
         packed.table_forward(pool, y, rows, weight, other, scale, layout)
 
 
+@compiled
+def _play_gate(pool: Pool, kind: int, m: int, n: int, given: Array, like: Array, how: int) -> None:  # pragma: no cover
+    if kind == Kernel.GATE_INNER:
+        gates.gate_inner(pool, _vector(given[0], n, like), _vector(given[1], n, like), how)
+        return
+    first, second, third = _matrix(given[0], m, n, like), _matrix(given[1], m, n, like), _matrix(given[2], m, n, like)
+    if kind == Kernel.GATE:
+        gates.gate(pool, first, second, third, _vector(given[3], n, like), _matrix(given[4], m, n, like), how)
+    else:
+        kept, share, mask = _matrix(given[3], m, n, like), _vector(given[4], n, like), _matrix(given[5], m, n, like)
+        gates.gate_backward(pool, first, second, third, kept, share, mask, _vector(given[6], n, like), how)
+
+
 @spread
 def _play_part(a: int, b: int, row: Array) -> None:  # pragma: no cover (compiled)
     """Make some elements of a loop, or some of its rows."""
@@ -199,6 +213,8 @@ def _play_once(pool: Pool, table: Array, like: Array) -> None:  # pragma: no cov
             loops.bias_relu(pool, _matrix(a, m, n, like), _vector(b, n, like))
         elif kind == Kernel.COLUMN_SUMS:
             loops.column_sums(_matrix(a, m, n, like), _vector(b, n, like))
+        elif kind == Kernel.GATE or kind == Kernel.GATE_BACKWARD or kind == Kernel.GATE_INNER:
+            _play_gate(pool, kind, m, n, given, like, count)
         elif kind == Kernel.KEEP_MASK:
             loops.keep_mask(pool, _vector(a, n, like), _vector(b, 1, _KEYS), _vector(c, 1, _KEYS), _vector(d, 1, _KEYS))
         elif kind == Kernel.NUMBERS:
