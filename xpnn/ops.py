@@ -309,6 +309,31 @@ class Ops:
         dx *= dy
         return dx
 
+    def gate(self, x: Array, kind: str, share: Array | None, mask: Array | None) -> tuple[Array, Array] | None:
+        r"""Do an activation, the mixture with the identity and the mask behind it as one, where that is faster.
+
+        .. math:: y = m \odot (x + \alpha \odot (\sigma(x) - x))
+
+        for rows x (batch, n); `kind` is ``"silu"`` or ``"mish"``, `share` the row of :math:`\alpha`, None for ones, and
+        `mask` the :math:`m`, likewise.  Returns y and what `gate_backward` needs beside x, or None where nothing was
+        done: the layers of these names are the definition.
+        """
+        return None
+
+    def gate_backward(
+        self,
+        dy: Array,
+        kept: tuple[Array, Array],
+        kind: str,
+        shares: tuple[Array, Array] | None,
+        mask: Array | None,
+    ) -> Array:
+        """Gradients of `gate`, for its input and what it has kept, which has been used: the gradient to the input.
+
+        `shares` are values with the place of their gradient, which is assigned.
+        """
+        raise NotImplementedError
+
     # -- linear and relu ------------------------------------------------------------------------------------
     def linear_relu(self, x: Array, weight: Array, bias: Array | None) -> Array:
         r"""`linear` and `relu` as one, :math:`Y = \max(X W + \mathbf{1} b, 0)`: a fresh array."""

@@ -22,7 +22,7 @@ from xpnn.accel.native import support
 from xpnn.accel.native.openblas import NO_POOL
 from xpnn.accel.native.turns import ONE_THREAD
 from xpnn.errors import OptionError
-from xpnn.ops import Affine, Ops, Update
+from xpnn.ops import Affine, Decay, Ops, Update
 
 RNG = np.random.default_rng(0)
 FAST, PORTABLE = NumpyOps(), Ops(np, "cpu")
@@ -116,19 +116,22 @@ def test_bias_gradients_of_any_shape(fast, dtype, shape, order):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("shape", [(1,), (1000,), (65_536,), (1_100_003,), (3, 400_001), (40, 5000)])
-@pytest.mark.parametrize("factors", [False, True])
+@pytest.mark.parametrize("factors", ["", "rates", "decay", "decay by rates", "rates and decay"])
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_adam(monkeypatch, fast, dtype, shape, factors, threads):
     monkeypatch.setattr(workers, "worker_count", lambda: threads)
     monkeypatch.setattr(workers, "_pool", None)
     start = [draw(shape, dtype) for _ in range(3)] + [np.abs(draw(shape, dtype))]
-    lr_factors = np.abs(draw(shape[-1:], dtype)) if factors else None
+    lr_factors = np.abs(draw(shape[-1:], dtype)) if "rates" in factors else None
+    n = shape[-1] // 2 + 1
+    own = np.abs(draw((n,), dtype)) if "and" in factors else None
+    decay = Decay(True, n, 0.01 if "rates" in factors else 0.99, own) if "decay" in factors else None
     rate = np.linspace(0.1, 0.2, shape[0], dtype=dtype)[:, None] if len(shape) == 2 else 0.1
     results = []
     for ops in (fast, PORTABLE):
         values, grads, m, v = (a.copy() for a in start)
         for _ in range(3):
-            ops.adam(Update(values, grads, lr_factors), m, v, (0.9, 0.999, 1e-7, rate))
+            ops.adam(Update(values, grads, lr_factors, decay), m, v, (0.9, 0.999, 1e-7, rate))
         results.append((values, grads, m, v))
     for own, portable in zip(*results, strict=True):
         assert_same_bits(own, portable)

@@ -68,6 +68,17 @@ def on_threads(threads, work):
         return work()
 
 
+def test_a_column_times_a_row_has_the_bits_of_blas():
+    rng = np.random.default_rng(0)
+    for dtype in (np.float32, np.float64):
+        column, row = rng.normal(size=(300, 1)).astype(dtype), rng.normal(size=(70, 1)).astype(dtype).T
+        column[3], row[0, 5], column[7], column[8] = 0.0, -1.0, -np.inf, 1e-30
+        made = multiply(column, row)
+        assert made.flags.c_contiguous
+        assert made.tobytes() == (column @ row).tobytes()
+        assert multiply(np.stack([column] * 3), row).tobytes() == np.stack([made] * 3).tobytes()
+
+
 @settings(max_examples=60, deadline=None)
 @given(factors())
 def test_bits_depend_neither_on_threads_nor_on_where_the_result_goes(pair):

@@ -19,21 +19,19 @@ from .._typing import Array, Device, DType, Namespace, Shape
 from ..coding import Table
 from ..ops import Affine, MaskRate, Ops, Update
 from ..random import keep_threshold
+from .native.gates import MASKED, MISH, MIXED, SILU
 from .native.openblas import NO_POOL
 from .native.support import Compiled, find_pool, is_loaded, load_loops, numpy_objection
 from .native.trace import Trace, Traced, TracedLoops, TraceError, trace_of
+from .numpy_adam import adam, compiled_adam, fused
 from .products import multiply
-from .workers import share
 
 __all__ = ["NumpyOps", "trace_objection"]
 
-# Elements of one block: with its scratch and the four buffers it fits a core's L2 cache in float32.
-_BLOCK = 1 << 16
-# Below this many elements a second thread saves nothing: those of the matrix products are still spinning.
-_THREADED = 1 << 20
 # Rows of fewer numbers NumPy copies as fast.
 _WIDE = 64
 _FLOATS = np.dtype(np.float32), np.dtype(np.float64)
+_GATES = {"silu": SILU, "mish": MISH}
 _ARRAYS = np.ndarray, Traced  # others may mean something else by an operation
 # What compiled loops save, in seconds for each parameter and each activation of a step, and for its Python, which a
 # trace does without; what loading costs; and what a fit should save before it looks if more threads are allowed now.
@@ -186,6 +184,38 @@ class NumpyOps(Ops):
         self._loops.relu_backward(dy.ravel(), y.ravel(), dx.ravel())
         return dx
 
+    def gate(self, x: Array, kind: str, share: Array | None, mask: Array | None) -> tuple[Array, Array] | None:
+        """One pass before and one after the exponential."""
+        loops = self._loops
+        fits = share is None or (share.shape == (1, x.shape[-1]) and x.shape[-1] > 1 and share.dtype == x.dtype)
+        if loops is None or x.ndim != 2 or not (_plain(x) and fits) or (mask is not None and not _like(mask, x)):
+            return None
+        y, inner, row = np.empty_like(x), np.empty_like(x), x.reshape(-1)
+        loops.gate_inner(self._pool, inner.reshape(-1), row, _how(kind, share, mask))
+        np.exp(inner, out=inner)
+        given = row if share is None else share[0], x if mask is None else mask
+        loops.gate(self._pool, y, x, inner, *given, _how(kind, share, mask))
+        return y, inner
+
+    def gate_backward(
+        self,
+        dy: Array,
+        kept: tuple[Array, Array],
+        kind: str,
+        shares: tuple[Array, Array] | None,
+        mask: Array | None,
+    ) -> Array:
+        """One pass; sums of columns row by row."""
+        x, inner = kept
+        if not _like(dy, x):
+            given, dy = dy, np.empty_like(x)
+            dy[...] = given
+        dx = np.empty_like(x)
+        share, d_share = (x.reshape(-1), dx.reshape(-1)) if shares is None else (row[0] for row in shares)
+        how = _how(kind, shares, mask)
+        self._loops.gate_backward(self._pool, dx, dy, x, inner, share, x if mask is None else mask, d_share, how)
+        return dx
+
     # -- linear and relu ------------------------------------------------------------------------------------
     def linear_relu(self, x: Array, weight: Array, bias: Array | None) -> Array:
         """`linear` and `relu`; one pass over the product where there is a compiled loop."""
@@ -281,47 +311,13 @@ class NumpyOps(Ops):
     # -- the optimizer --------------------------------------------------------------------------------------
     def adam(self, update: Update, m: Array, v: Array, scalars: Sequence[Any]) -> None:
         """One Adam step, block by block: a whole pass over one block before the next leaves memory."""
-        self.clip_and_decay(update)
         values, grads, lr_factors, _, _ = update
-        if self._loops is not None and lr_factors is None:
-            self._compiled_adam((values, grads, m, v), scalars)
+        if self._loops is not None and (lr_factors is None or lr_factors.dtype == values.dtype):
+            self.clip_and_decay(update._replace(decay=None) if fused(update) else update)
+            compiled_adam(self._loops, self._pool, update, m, v, scalars)
             return
-        arrays = [values, grads, m, v] if lr_factors is None else [values, grads, m, v, lr_factors]
-        n = values.shape[-1]
-        block = max(_BLOCK // max(values.size // max(n, 1), 1), 1)  # replicas share the block
-        if n <= block:
-            _adam(arrays, scalars, np.empty_like(values))
-            return
-
-        def run(start: int, stop: int) -> None:
-            scratch = np.empty_like(values, shape=(*values.shape[:-1], min(block, stop - start)))
-            for a in range(start, stop, block):
-                b = min(a + block, stop)
-                _adam([array[..., a:b] for array in arrays], scalars, scratch[..., : b - a])
-
-        if values.size < _THREADED or type(values) is Traced:
-            run(0, n)
-        else:
-            share(run, n)
-
-    def _compiled_adam(self, arrays: Sequence[Array], scalars: Sequence[Any]) -> None:
-        """One pass over memory; replicas with numbers of their own one after the other."""
-        replicas = arrays[0].shape[:-1]
-        shared = all(isinstance(s, float) or s.size == 1 for s in scalars)
-        if replicas and shared and all(a.flags.c_contiguous for a in arrays):
-            replicas, arrays = (), [array.reshape(-1, copy=False) for array in arrays]
-        if replicas:
-            own = (*replicas, 1)
-            columns = [s if np.shape(s) == own else np.broadcast_to(s, own) for s in scalars]
-            for k in np.ndindex(replicas):
-                self._compiled_adam([array[k] for array in arrays], [column[k] for column in columns])
-        elif self._pool != NO_POOL or arrays[0].size < _THREADED or type(arrays[0]) is Traced:
-            self._loops.adam(self._pool, *arrays, *map(_single, scalars))
-        else:
-            share(
-                lambda a, b: self._loops.adam(NO_POOL, *(array[a:b] for array in arrays), *map(_single, scalars)),
-                arrays[0].size,
-            )
+        self.clip_and_decay(update)
+        adam([values, grads, m, v] if lr_factors is None else [values, grads, m, v, lr_factors], scalars)
 
     # -- data -----------------------------------------------------------------------------------------------
     def take_rows(self, x: Array, index: Array, out: Array | None = None) -> Array:
@@ -366,11 +362,6 @@ def trace_objection(ops: Ops) -> str | None:
     return numpy_objection()
 
 
-def _single(scalar: Any) -> Any:
-    """Return a number as a kernel takes it: a float, or what a trace takes as one."""
-    return scalar if type(scalar) is Traced else float(scalar if isinstance(scalar, float) else scalar.reshape(()))
-
-
 @functools.lru_cache(maxsize=64)
 def _layout_of(table: Table, scaled: bool) -> Array:
     """Return a table as `xpnn.accel.native.packed` takes it; `scaled`: whether there are factors to learn."""
@@ -389,6 +380,11 @@ def _layout_of(table: Table, scaled: bool) -> Array:
 def _factors(scale: Array | None, weight: Array) -> Array:
     """Return a factor for each row of a matrix."""
     return np.ones_like(weight, shape=(len(weight),)) if scale is None else scale[0]
+
+
+def _how(kind: str, share: Any, mask: Any) -> int:
+    """Return which gate it is, as a number."""
+    return _GATES[kind] + MIXED * (share is not None) + MASKED * (mask is not None)
 
 
 def _known(array: Array, other: Array) -> Array:
@@ -430,20 +426,3 @@ def _networks(y: Array, *others: Array) -> Sequence[tuple[Array, ...]]:
     if y.ndim == 2:
         return [(y, *others)]
     return [tuple(array[k] for array in (y, *others)) for k in range(len(y))]
-
-
-def _adam(arrays: Sequence[Array], scalars: Sequence[Any], t: Array) -> None:
-    values, grads, m, v, *factors = arrays
-    beta1, beta2, eps, rate = scalars
-    m *= beta1
-    m += grads
-    v *= beta2
-    np.multiply(grads, grads, out=t)
-    v += t
-    np.sqrt(v, out=t)
-    t += eps
-    np.divide(m, t, out=t)
-    t *= rate
-    for factor in factors:
-        t *= factor
-    values -= t

@@ -53,8 +53,13 @@ class Dropout(Layer):
 
     def forward(self, x: Array, *, train: bool = False, key: StepKey | None = None) -> tuple[Array, Array | None]:
         """Return ``x`` times the mask, which is the cache; outside training ``x`` itself."""
-        if not train or self.rate == 0.0:
-            return x, None
+        mask = self.mask(x, key) if train else None
+        return x if mask is None else x * mask, mask
+
+    def mask(self, x: Array, key: StepKey | None) -> Array | None:
+        """Return the mask of a step for features `x`, None where nothing is dropped."""
+        if self.rate == 0.0:
+            return None
         if key is None:
             raise OptionError(
                 f"{self.label or repr(self)}: expected a key when train=True, got None. "
@@ -70,12 +75,10 @@ class Dropout(Layer):
             shape = (replicas, *shape)  # rows shared by all replicas, a mask for each
         rate = key.rate(self.slot, self.rate)
         if isinstance(rate, float) and rate == 0.0:  # by a schedule: a mask of ones
-            return x, None
+            return None
         if key.rows is None:
-            mask = self.ops.keep_mask(shape, rate, pair, x.dtype)
-        else:
-            mask = self.ops.keep_mask_of_rows(shape, rate, pair, x.dtype, key.rows)
-        return x * mask, mask
+            return self.ops.keep_mask(shape, rate, pair, x.dtype)
+        return self.ops.keep_mask_of_rows(shape, rate, pair, x.dtype, key.rows)
 
     def backward(self, dy: Array, cache: Array | None, *, need_dx: bool = True) -> Array | None:
         """Return ``dy`` times the mask."""

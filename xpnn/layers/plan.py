@@ -26,9 +26,11 @@ from ..errors import MissingMethodError
 from ..ops import Below
 from ..params import BufferSpec, ParamSpec
 from ..random import StepKey
-from .activations import ReLU
+from .activations import Mish, ReLU, SiLU
 from .base import BOUND, Cache, Layer
+from .dropout import Dropout
 from .linear import Linear
+from .parametric import ParametricActivation
 
 __all__ = ["Plan", "chain_buffer_specs", "chain_param_specs", "unbound"]
 
@@ -180,6 +182,57 @@ class _LinearReLU(_Part):
         return [relu]
 
 
+class _Gated(NamedTuple):
+    """The input of an activation, and what else its operation has kept."""
+
+    x: Array
+    inner: Array
+
+
+class _Gate(_Part):
+    """SiLU or Mish, mixed with the identity perhaps, and the Dropout behind: one operation, where there is one."""
+
+    fresh_gradient = True
+
+    def __init__(self, start: int, layer: Layer, dropout: Dropout | None) -> None:
+        super().__init__(start, layer)
+        self.mixed = layer if isinstance(layer, ParametricActivation) else None
+        self.kind = _GATES[_passes(layer if self.mixed is None else self.mixed.activation)]
+        self.dropout = dropout
+
+    def forward(self, x: Array, train: bool, key: StepKey | None) -> tuple[Array, tuple[Cache, ...]]:
+        share = None
+        if self.mixed is not None:
+            self.mixed.check_input(x)
+            share = self.mixed.params["weight"]
+        mask = self.dropout.mask(x, key) if train and self.dropout is not None else None
+        found = self.layer.ops_for(x).gate(x, self.kind, share, mask)
+        cache: Cache
+        if found is None:
+            y, cache = self.layer.forward(x, train=train, key=key)
+            y = y if mask is None else y * mask
+        else:
+            y, inner = found
+            cache = _Gated(x, inner)
+        return y, (cache,) if self.dropout is None else (cache, mask)
+
+    def backward(self, dy: Array, caches: Sequence[Cache], need_dx: bool) -> Any:
+        cache, mask = caches[self.start], None if self.dropout is None else caches[self.start + 1]
+        if not isinstance(cache, _Gated):
+            dy = dy if mask is None else dy * mask
+            return self.layer.backward(dy, cache, need_dx=need_dx)
+        mixed = self.mixed
+        if mixed is None and not need_dx:
+            return None
+        shares = None if mixed is None else (mixed.params["weight"], mixed.grads["weight"])
+        return self.layer.ops_for(dy).gate_backward(dy, cache, self.kind, shares, mask)
+
+    def after(self, first: int) -> list[_Part]:
+        if first != self.start + 1 or self.dropout is None:
+            return super().after(first)
+        return [_Part(first, self.dropout)]
+
+
 def _input(cache: Cache) -> Array:
     return cache.x if isinstance(cache, _Kept) else cache
 
@@ -191,7 +244,14 @@ def _passes(layer: Layer | type[Layer]) -> tuple[object, ...]:
 
 
 # As they are when this module is loaded.
-_LINEAR, _RELU = _passes(Linear), _passes(ReLU)
+_LINEAR, _RELU, _DROPOUT, _MIXED = map(_passes, (Linear, ReLU, Dropout, ParametricActivation))
+_GATES = {_passes(SiLU): "silu", _passes(Mish): "mish"}
+
+
+def _is_gate(layer: Layer) -> bool:
+    if _passes(layer) == _MIXED and isinstance(layer, ParametricActivation):
+        layer = layer.activation
+    return _passes(layer) in _GATES
 
 
 def _parts(layers: Sequence[Layer]) -> list[_Part]:
@@ -203,6 +263,9 @@ def _parts(layers: Sequence[Layer]) -> list[_Part]:
         if isinstance(layer, Linear) and passes[i : i + 2] == [_LINEAR, _RELU]:
             _, relu = next(rest)
             parts.append(_LinearReLU(i, layer, relu))
+        elif _is_gate(layer):
+            behind = next(rest)[1] if passes[i + 1 : i + 2] == [_DROPOUT] else None
+            parts.append(_Gate(i, layer, behind if isinstance(behind, Dropout) else None))
         else:
             kind = {_LINEAR: _Linear, _RELU: _ReLU}.get(passes[i], _Own if foreign(layer) else _Part)
             parts.append(kind(i, layer))

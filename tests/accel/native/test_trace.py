@@ -1021,12 +1021,14 @@ def test_the_player_tells_when_other_code_changes(loops):
     assert {name: hashlib.sha256((folder / name).read_bytes()).hexdigest()[:8] for name in player._COMPILED} == (
         player._COMPILED
     )
-    assert sorted(player._COMPILED) == ["loops.py", "packed.py", "pool.py", "table.py", "threads.py", "vectors.py"]
+    others = ["gates.py", "loops.py", "packed.py", "pool.py", "table.py", "threads.py", "vectors.py"]
+    assert sorted(player._COMPILED) == others
 
 
 def test_every_kernel_is_a_function(loops):
     for kind in Kernel:
-        assert kind.name.lower() in [*loops.__all__, *importlib.import_module("xpnn.accel.native.packed").__all__]
+        others = [importlib.import_module(f"xpnn.accel.native.{name}") for name in ("gates", "packed")]
+        assert kind.name.lower() in [name for module in (loops, *others) for name in module.__all__]
         assert callable(getattr(loops, kind.name.lower()))
 
 
@@ -1041,10 +1043,20 @@ def kernel_arrays(name, m, n, dtype, seed):
     numbers = [np.asarray(value, dtype).reshape(shape) for value, shape in scalars]
     return {
         Kernel.ADAM: lambda: ([*vectors, np.abs(draw((m * n,), dtype, seed + 7)), *numbers], []),
+        Kernel.ADAM_BY_PARAMETER: lambda: (
+            [
+                *(*vectors, np.abs(draw((m * n,), dtype, seed + 7)), draw((m * n,), dtype, seed + 8)),
+                *(vectors[1][: m * n // 2 + 1], *numbers, numbers[3]),
+            ],
+            [m * n // 2 + 1],
+        ),
         Kernel.ADD_BIAS: lambda: ([matrix[0], row], []),
         Kernel.ARGMAX: lambda: ([matrix[0], np.full(m, 7)], []),
         Kernel.BIAS_RELU: lambda: ([matrix[0], row], []),
         Kernel.COLUMN_SUMS: lambda: ([matrix[0], row], []),
+        Kernel.GATE: lambda: ([*matrix, row, np.abs(matrix[0])], [seed % 8]),
+        Kernel.GATE_BACKWARD: lambda: ([*matrix, np.abs(matrix[0]), row, np.abs(matrix[1]), row * 2], [seed % 8]),
+        Kernel.GATE_INNER: lambda: (vectors[:2], [seed % 2]),
         Kernel.KEEP_MASK: lambda: ([vectors[0], *keys, np.asarray([10_000 * seed % 65536], np.int32)], []),
         Kernel.NUMBERS: lambda: ([vectors[0], vectors[1] > 0], []),
         Kernel.SUM_ROWS: lambda: ([matrix[0], matrix[1], rng.integers(0, m, m)], [m]),
@@ -1092,8 +1104,8 @@ def threads_for(loops, kind, pool):
 
 
 def call(loops, kind, pool, arrays, numbers):
-    if kind is Kernel.ADAM:
-        arrays = [*arrays[:4], *(float(a.reshape(())) for a in arrays[4:])]
+    whole = {Kernel.ADAM: 4, Kernel.ADAM_BY_PARAMETER: 6}.get(kind, len(arrays))
+    arrays = [*arrays[:whole], *(float(a.reshape(())) for a in arrays[whole:])]
     getattr(loops, kind.name.lower())(*threads_for(loops, kind, pool), *arrays, *numbers)
 
 

@@ -724,7 +724,7 @@ def test_an_estimator_with_weights(alpha, backend, monkeypatch):
 @pytest.mark.parametrize("own", [{}, {"lr_mult": 0.5}], ids=["", "factors"])
 def test_on_the_threads_of_the_products(own, backend, monkeypatch):
     """A network large enough for its loops to be shared, and for NumPy's passes to be, too."""
-    monkeypatch.setattr("xpnn.accel.numpy_ops._THREADED", 1 << 12)
+    monkeypatch.setattr("xpnn.accel.numpy_adam._THREADED", 1 << 12)
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     x, y = data(n=150)
     limits = pytest.importorskip("threadpoolctl").threadpool_limits

@@ -15,6 +15,9 @@ from math import sqrt
 import numpy as np
 
 from ..._typing import Array
+from .gates import gate as gate
+from .gates import gate_backward as gate_backward
+from .gates import gate_inner as gate_inner
 from .openblas import Pool
 from .packed import table_backward as table_backward
 from .packed import table_forward as table_forward
@@ -23,6 +26,7 @@ from .threads import compiled, prefetch, spread
 __all__ = [
     "MAX_CLASSES",
     "adam",
+    "adam_by_parameter",
     "add_bias",
     "argmax",
     "bias_relu",
@@ -71,6 +75,58 @@ def adam(
     cast = values.dtype.type
     numbers = cast(beta1), cast(beta2), cast(eps), cast(rate)
     _adam(pool, values.size, _ELEMENTS, (values, grads, m, v, *numbers))
+
+
+@spread
+def _adam_by_parameter(
+    a: int,
+    b: int,
+    values: Array,
+    grads: Array,
+    m: Array,
+    v: Array,
+    rates: Array,
+    decay: Array,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    rate: float,
+    strength: float,
+    n: int,
+) -> None:  # pragma: no cover (compiled)
+    one = values.dtype.type(1)
+    start, stop = np.uintp(a), np.uintp(b)
+    for i in range(start, min(stop, np.uintp(n))):
+        values[i] *= one - decay[i] * strength * rates[i]
+    for i in range(start, stop):
+        g = grads[i]
+        first = m[i] * beta1 + g
+        second = v[i] * beta2 + g * g
+        m[i] = first
+        v[i] = second
+        values[i] -= first / (sqrt(second) + eps) * rate * rates[i]
+
+
+@compiled
+def adam_by_parameter(
+    pool: Pool,
+    values: Array,
+    grads: Array,
+    m: Array,
+    v: Array,
+    rates: Array,
+    decay: Array,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    rate: float,
+    strength: float,
+    n: int,
+) -> None:  # pragma: no cover (compiled)
+    """Do `adam` with factors of each parameter on the rate, after a decoupled decay of the first `n` by theirs."""
+    cast = values.dtype.type
+    numbers = cast(beta1), cast(beta2), cast(eps), cast(rate), cast(strength)
+    _adam_by_parameter(pool, values.size, _ELEMENTS, (values, grads, m, v, rates, decay, *numbers, n))
 
 
 @compiled
@@ -169,6 +225,19 @@ def relu_backward_sums(pool: Pool, dy: Array, y: Array, sums: Array) -> None:  #
     column_sums(dy, sums)
 
 
+@compiled
+def _hashed(i: int, first: int, second: int) -> int:  # pragma: no cover (compiled)
+    """Return 32 bits that belong to place `i` of a mask with two keys."""
+    z = np.uint32(np.uint32(i + 1) * np.uint32(0x9E3779B9)) + first
+    z = np.uint32(z)
+    z = np.uint32(z ^ (z >> np.uint32(16)))
+    z = np.uint32(z * np.uint32(0x7FEB352D))
+    z = np.uint32(z ^ (z >> np.uint32(15)))
+    z = np.uint32(z + second)
+    z = np.uint32(z * np.uint32(0x846CA68B))
+    return np.uint32(z ^ (z >> np.uint32(16)))
+
+
 @spread
 def _keep_mask(
     a: int, b: int, mask: Array, key_a: Array, key_b: Array, threshold: Array
@@ -176,18 +245,15 @@ def _keep_mask(
     half = (mask.size + 1) // 2
     zero, scale = mask.dtype.type(0), mask.dtype.type(65536.0 / threshold[0])
     first, second, limit = np.uint32(key_a[0]), np.uint32(key_b[0]), np.uint32(threshold[0])
-    for i in range(a, b):
-        z = np.uint32(np.uint32(i + 1) * np.uint32(0x9E3779B9)) + first
-        z = np.uint32(z)
-        z = np.uint32(z ^ (z >> np.uint32(16)))
-        z = np.uint32(z * np.uint32(0x7FEB352D))
-        z = np.uint32(z ^ (z >> np.uint32(15)))
-        z = np.uint32(z + second)
-        z = np.uint32(z * np.uint32(0x846CA68B))
-        z = np.uint32(z ^ (z >> np.uint32(16)))
-        mask[i] = scale if (z & np.uint32(0xFFFF)) < limit else zero
-        if half + i < mask.size:
-            mask[half + i] = scale if (z >> np.uint32(16)) < limit else zero
+    low, high = mask[:half], mask[half:]
+    start, stop = np.uintp(a), np.uintp(b)
+    both = min(stop, np.uintp(high.size))
+    for i in range(start, both):
+        z = _hashed(i, first, second)
+        low[i] = scale if (z & np.uint32(0xFFFF)) < limit else zero
+        high[i] = scale if (z >> np.uint32(16)) < limit else zero
+    for i in range(max(start, both), stop):  # of an odd number the one in the middle has no other
+        low[i] = scale if (_hashed(i, first, second) & np.uint32(0xFFFF)) < limit else zero
 
 
 @compiled

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..._typing import Array
-from . import loops, packed
+from . import gates, loops, packed
 from .openblas import Pool
 from .pool import begin_step, end_step, let_fork
 from .table import Column, Kernel
@@ -40,10 +40,11 @@ _DIMS, _STEPS, _OUTER, _OUTER_STEPS, _SCRATCH, _TOGETHER, _SHARED = map(int, lis
 _ELEMENTS, _UNIT = 1 << 14, 256
 # numba keeps what it compiled by the content of this file.  These are the hashes of what else it compiled.
 _COMPILED = {
-    "loops.py": "c22e3b40",
+    "gates.py": "d13275a9",
+    "loops.py": "583943bb",
     "packed.py": "d1f3e563",
     "pool.py": "99ab9d57",
-    "table.py": "1ab2fc1a",
+    "table.py": "92ce023d",
     "threads.py": "049282e5",
     "vectors.py": "47239108",
 }
@@ -106,6 +107,16 @@ def _play_adam(pool: Pool, n: int, given: Array, like: Array) -> None:  # pragma
 
 
 @compiled
+def _play_adam_by_parameter(pool: Pool, n: int, count: int, given: Array, like: Array) -> None:  # pragma: no cover
+    values, grads, first = _vector(given[0], n, like), _vector(given[1], n, like), _vector(given[2], n, like)
+    second, rates, decay = _vector(given[3], n, like), _vector(given[4], n, like), _vector(given[5], count, like)
+    beta1, beta2, eps = _number(given[6], like), _number(given[7], like), _number(given[8], like)
+    rate, strength = _number(given[9], like), _number(given[10], like)
+    arrays = values, grads, first, second, rates, decay
+    loops.adam_by_parameter(pool, *arrays, beta1, beta2, eps, rate, strength, count)
+
+
+@compiled
 def _play_table(pool: Pool, back: bool, m: int, n: int, given: Array, like: Array) -> None:  # pragma: no cover
     layout_at = given[6] if back else given[5]
     head = _vector(layout_at, packed.HEAD, _LABELS)
@@ -121,6 +132,19 @@ def _play_table(pool: Pool, back: bool, m: int, n: int, given: Array, like: Arra
         packed.table_backward(pool, y, rows, weight, other, scale, _vector(given[5], n_in, like), layout)
     else:
         packed.table_forward(pool, y, rows, weight, other, scale, layout)
+
+
+@compiled
+def _play_gate(pool: Pool, kind: int, m: int, n: int, given: Array, like: Array, how: int) -> None:  # pragma: no cover
+    if kind == Kernel.GATE_INNER:
+        gates.gate_inner(pool, _vector(given[0], n, like), _vector(given[1], n, like), how)
+        return
+    first, second, third = _matrix(given[0], m, n, like), _matrix(given[1], m, n, like), _matrix(given[2], m, n, like)
+    if kind == Kernel.GATE:
+        gates.gate(pool, first, second, third, _vector(given[3], n, like), _matrix(given[4], m, n, like), how)
+    else:
+        kept, share, mask = _matrix(given[3], m, n, like), _vector(given[4], n, like), _matrix(given[5], m, n, like)
+        gates.gate_backward(pool, first, second, third, kept, share, mask, _vector(given[6], n, like), how)
 
 
 @spread
@@ -179,6 +203,8 @@ def _play_once(pool: Pool, table: Array, like: Array) -> None:  # pragma: no cov
         a, b, c, d, e = given[0], given[1], given[2], given[3], given[4]
         if kind == Kernel.ADAM:
             _play_adam(pool, n, given, like)
+        elif kind == Kernel.ADAM_BY_PARAMETER:
+            _play_adam_by_parameter(pool, n, count, given, like)
         elif kind == Kernel.ADD_BIAS:
             loops.add_bias(_matrix(a, m, n, like), _vector(b, n, like))
         elif kind == Kernel.ARGMAX:
@@ -187,6 +213,8 @@ def _play_once(pool: Pool, table: Array, like: Array) -> None:  # pragma: no cov
             loops.bias_relu(pool, _matrix(a, m, n, like), _vector(b, n, like))
         elif kind == Kernel.COLUMN_SUMS:
             loops.column_sums(_matrix(a, m, n, like), _vector(b, n, like))
+        elif kind == Kernel.GATE or kind == Kernel.GATE_BACKWARD or kind == Kernel.GATE_INNER:
+            _play_gate(pool, kind, m, n, given, like, count)
         elif kind == Kernel.KEEP_MASK:
             loops.keep_mask(pool, _vector(a, n, like), _vector(b, 1, _KEYS), _vector(c, 1, _KEYS), _vector(d, 1, _KEYS))
         elif kind == Kernel.NUMBERS:

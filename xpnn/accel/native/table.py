@@ -11,10 +11,14 @@ class Kernel(IntEnum):
     """The kernels that a trace can hold."""
 
     ADAM = auto()
+    ADAM_BY_PARAMETER = auto()
     ADD_BIAS = auto()
     ARGMAX = auto()
     BIAS_RELU = auto()
     COLUMN_SUMS = auto()
+    GATE = auto()
+    GATE_BACKWARD = auto()
+    GATE_INNER = auto()
     KEEP_MASK = auto()
     NUMBERS = auto()
     ONE_HOT = auto()
@@ -46,16 +50,16 @@ class Column(IntEnum):
     LOOP = 1
     DATA = 2
     COUNT = 3
-    #: Addresses, up to 8.
+    #: Addresses, up to 11.
     ARGS = 4
-    DIMS = 12
-    STEPS = 16
-    OUTER = 25
-    OUTER_STEPS = 27
+    DIMS = 15
+    STEPS = 19
+    OUTER = 28
+    OUTER_STEPS = 30
     #: The addresses of one call, for some loops change them.
-    SCRATCH = 33
+    SCRATCH = 36
     #: Of a product: how many rows of the table, from this on, may be done at once; 0 of anything else.
-    TOGETHER = 36
+    TOGETHER = 39
     #: Of a loop that threads may share: 1 along its own dimension, 2 along the last of `OUTER`; 0 of anything else.
-    SHARED = 37
-    WIDTH = 38
+    SHARED = 40
+    WIDTH = 41

@@ -17,6 +17,7 @@ from __future__ import annotations
 import functools
 import importlib
 import math
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -29,7 +30,8 @@ from .turns import ONE_THREAD
 
 __all__ = ["Trace", "TraceError", "Traced", "TracedLoops", "trace_of", "untraced"]
 
-_ADAMS_ARRAYS = 4  # what else it is given are numbers
+# Arrays of kernels that are given numbers, too, behind them.
+_ARRAYS_OF = {Kernel.ADAM: 4, Kernel.ADAM_BY_PARAMETER: 6}
 
 # Functions that make an array like another, and what they fill it with.
 _LIKE: dict[Any, float | None] = {np.empty_like: None, np.zeros_like: 0.0, np.ones_like: 1.0}
@@ -39,6 +41,7 @@ _SEEN = {
     *(np.transpose, np.matrix_transpose, np.broadcast_to, np.astype, np.shape, np.ndim, np.size),
 }
 _LARGE = 1 << 15  # elements, from which on threads share a loop
+_LINE = 64  # bytes of a line of cache, at which arrays begin
 _EXACT = 1 << 24  # whole numbers up to this are float32 numbers
 
 
@@ -144,6 +147,8 @@ class Trace:
         self._moving = 0
         # The memory that the trace knows, by the id of what owns it and is kept alive; a place if it moves.
         self._known: dict[int, tuple[Any, _Place | None]] = {}
+        self._memory: list[Any] = []  # of arrays that a step makes; the first piece is nobody's
+        self._more(0)
 
     # -- what the trace knows -------------------------------------------------------------------------------
     def fixed(self, array: Any) -> Traced:
@@ -165,8 +170,28 @@ class Trace:
         traced.own_trace = self
         return traced
 
-    def _fresh(self, shape: int | Sequence[int], dtype: Any) -> Any:
-        return untraced(self.fixed(np.empty(shape, dtype)))
+    def _fresh(self, shape: Sequence[int], dtype: Any) -> Any:
+        """Return an array to be filled, in memory that was another's which nobody has any more, if there is some.
+
+        A step works in as little memory as without a trace, and finds it in cache.  What the trace itself refers to is
+        counted with the first piece, which nobody else ever has.
+        """
+        dtype = np.dtype(dtype)
+        size = math.prod(shape) * dtype.itemsize
+        held = [sys.getrefcount(piece) for piece in self._memory]
+        for k in range(len(held) - 1, 0, -1):
+            if held[k] == held[0] and size <= self._memory[k].size - _LINE <= 2 * size:
+                self._memory.append(self._memory.pop(k))
+                break
+        else:
+            self._more(size + _LINE)
+        start = -self._memory[-1].ctypes.data % _LINE
+        return self._memory[-1][start : start + size].view(dtype).reshape(shape)
+
+    def _more(self, size: int) -> None:
+        piece = np.empty(size, np.uint8)
+        self._known[id(piece)] = piece, None
+        self._memory.append(piece)
 
     def _constant(self, value: float, dtype: Any) -> Any:
         return untraced(self.fixed(np.asarray(value, dtype)))
@@ -194,9 +219,8 @@ class Trace:
             raise TraceError(f"{name} of other than arrays in one piece")
         if any(a.dtype.kind == "f" and a.dtype != self._like.dtype for a in arrays):
             raise TraceError(f"{name} of another dtype than the trace's")
-        given = arrays
-        if kind is Kernel.ADAM:
-            given = [*arrays[:_ADAMS_ARRAYS], *(float(a.reshape(())) for a in arrays[_ADAMS_ARRAYS:])]
+        whole = _ARRAYS_OF.get(kind, len(arrays))
+        given = [*arrays[:whole], *(float(a.reshape(())) for a in arrays[whole:])]
         made = getattr(self._kernels, name)(*pools, *given, *numbers)
         if made is False:
             raise TraceError(f"{name}, which refuses its input")
@@ -212,7 +236,10 @@ class Trace:
 
     def like(self, other: Any, fill: float | None, dtype: Any = None, *, shape: Any = None, **options: Any) -> Traced:
         """Make an array like another, filled with a number if there is one."""
-        made = self.fixed(np.empty_like(other, dtype=dtype, shape=shape, **options))
+        if other.flags.c_contiguous or options.get("order") == "C":
+            made = self.fixed(self._fresh(other.shape if shape is None else _sizes(shape), dtype or other.dtype))
+        else:
+            made = self.fixed(np.empty_like(other, dtype=dtype, shape=shape, **options))
         if fill is not None:
             self.assign(untraced(made), fill)
         return made
@@ -221,7 +248,7 @@ class Trace:
         """Find the places of the largest in rows."""
         if axis != -1 or x.ndim < 2 or x.dtype != self._like.dtype or not x.flags.c_contiguous:
             raise TraceError("argmax of other than rows in one piece")
-        places = self.fixed(np.empty(x.shape[:-1], np.int64))
+        places = self.fixed(self._fresh(x.shape[:-1], np.int64))
         self.kernel("argmax", x.reshape(-1, x.shape[-1]), places.reshape(-1))
         return places
 
@@ -229,7 +256,7 @@ class Trace:
         """Turn truth values into zeros and ones."""
         if truths.dtype != np.bool_ or dtype != self._like.dtype or not truths.flags.c_contiguous:
             raise TraceError(f"a conversion of {truths.dtype} to {dtype}")
-        made = self.fixed(np.empty(truths.shape, dtype))
+        made = self.fixed(self._fresh(truths.shape, dtype))
         self.kernel("numbers", made.reshape(-1), truths.reshape(-1))
         return made
 
@@ -237,8 +264,10 @@ class Trace:
         """An elementwise function."""
         inputs, loop = self._resolved(ufunc, inputs, out)
         if out is None:
-            single = all(a.ndim == 0 for a in inputs)  # of which NumPy would make a number
-            out = ufunc(*inputs, out=self._fresh((), loop.dtype) if single else None)
+            shape = np.broadcast_shapes(*(a.shape for a in inputs))
+            # Others lie as NumPy decides; and of single numbers it would make a number.
+            alike = all(a.flags.c_contiguous for a in inputs) and any(a.shape == shape for a in inputs)
+            out = ufunc(*inputs, out=self._fresh(shape, loop.dtype) if alike else None)
             self.fixed(out)
         else:
             ufunc(*inputs, out=out)
@@ -428,6 +457,10 @@ def _loop(ufunc: np.ufunc, dtypes: tuple[np.dtype[Any], ...]) -> InnerLoop:
     if found is None:
         raise TraceError(f"{ufunc.__name__} of {', '.join(map(str, dtypes))}")
     return found
+
+
+def _sizes(shape: Any) -> tuple[int, ...]:
+    return (shape,) if isinstance(shape, int) else tuple(shape)
 
 
 def _owner(array: Any) -> Any:
