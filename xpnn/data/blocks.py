@@ -224,7 +224,8 @@ def _is_spaced(block: bytes, delimiter: int) -> bool:
     """Whether a space stands at the beginning or the end of some cell, or at that of a quoted one."""
     mark = bytes([delimiter])
     return b" " in block and (
-        block.startswith(b" ") or any(pair in block for end in (mark, b"\n", b"\r") for pair in (b" " + end, end + b" "))
+        block.startswith(b" ")
+        or any(pair in block for end in (mark, b"\n", b"\r") for pair in (b" " + end, end + b" "))
     )
 
 
