@@ -88,13 +88,18 @@ def cut_blocks(chunks: Iterable[bytes], delimiter: str, width: int, *, lines: in
         for found in _cut_all(batch, ord(delimiter), width, comment, known):
             if found.rows:
                 cut.lines.append(_Lines(row, lines, found.ends))
-                together(lambda k, parts=found.parts: builders[k].add(parts[k]), width)
+                _add_all(builders, found.parts)
             row, lines = row + found.rows, lines + found.lines
     if not row:
         raise IrregularError
     while builders:
         cut.columns.append(builders.pop(0).build())
     return cut
+
+
+def _add_all(builders: Sequence[WrittenBuilder], parts: Sequence[Part]) -> None:
+    """Add the next rows to all columns."""
+    together(lambda k: builders[k].add(parts[k]), len(builders))
 
 
 # -- blocks -------------------------------------------------------------------------------------------------------
