@@ -1,19 +1,24 @@
 """Large tables: peak memory and time, of a table from file to answers, and of an array that is trained on.
 
-    python benchmarks/large.py [--rows 1500000] [--array 500]
+    python benchmarks/large.py [--rows 1500000] [--array 2000]
+    python benchmarks/large.py --resume --stop-after 100     # in pieces, again and again until nothing is left
+    python benchmarks/large.py --rows 20000000 --array 0 --own --label 20M
 
 The table is made here: 12 columns of numbers, one of three words, and a target that is a function of them.  Every run
 has a process of its own; memory is the kernel's count of resident pages at their highest (VmHWM), all that is loaded
-included.  Of arrays it is what came on top of what was there before, as a share of the array.
+included.  Of arrays it is what came on top of what was there before, as a share of the array.  What is found is
+written after each run.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +41,44 @@ TOLD = """
 print("\\n" + json.dumps({"seconds": time.perf_counter() - began, "peak": resident()}))
 """
 
+#: What scikit-learn and PyTorch are given of the table: numbers standardized, words one-hot, 15 inputs.
+PEERS = """
+import pandas, numpy as np
+from sklearn.compose import make_column_transformer
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+frame = pandas.read_csv(sys.argv[1])
+y = frame.pop("target")
+numbers = [name for name in frame if name != "colour"]
+encoder = make_column_transformer((StandardScaler(), numbers), (OneHotEncoder(sparse_output=False), ["colour"]))
+"""
 #: From a file to answers, each in a process of its own.
 TABLE = {
     "pandas reads": "import pandas; pandas.read_csv(sys.argv[1])",
     "xpnn reads": "import xpnn; xpnn.data.load_csv(sys.argv[1], target='target')",
     "xpnn train --preset none": "from xpnn.cli import main; main(['train', *sys.argv[1:], '--preset', 'none'])",
-    "xpnn train --preset quick": "from xpnn.cli import main; main(['train', *sys.argv[1:], '--preset', 'quick'])",
     "xpnn predict": "from xpnn.cli import main; main(['predict', sys.argv[-1], sys.argv[1], '--out', '/dev/null'])",
+    "xpnn train --preset quick": "from xpnn.cli import main; main(['train', *sys.argv[1:], '--preset', 'quick'])",
+    "pandas and scikit-learn": PEERS
+    + """
+from sklearn.neural_network import MLPRegressor
+from sklearn.pipeline import make_pipeline
+network = MLPRegressor(hidden_layer_sizes=(256, 128), max_iter=1, batch_size=256)
+make_pipeline(encoder, network).fit(frame, y / y.std())
+""",
+    "pandas and torch": PEERS
+    + """
+import torch
+rows = torch.from_numpy(encoder.fit_transform(frame).astype("float32"))
+targets = torch.from_numpy((y / y.std()).to_numpy("float32"))
+del frame
+layer, relu = torch.nn.Linear, torch.nn.ReLU
+net = torch.nn.Sequential(layer(rows.shape[1], 256), relu(), layer(256, 128), relu(), layer(128, 1))
+rule = torch.optim.Adam(net.parameters())
+for part in torch.randperm(len(rows)).split(256):
+    rule.zero_grad()
+    torch.nn.functional.mse_loss(net(rows[part])[:, 0], targets[part]).backward()
+    rule.step()
+""",
 }
 #: The array is there; the libraries are loaded and have trained on little of it.
 ARRAY = """
@@ -125,26 +161,35 @@ def child(code: str, *arguments: str) -> Any:
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def table(folder: Path, rows: int) -> Iterator[dict[str, Any]]:
-    """Yield time and peak memory of each way of the table."""
+def table(folder: Path, rows: int, wanted: Callable[[str], bool]) -> Iterator[dict[str, Any]]:
+    """Yield time and peak memory of each way of the table that is wanted."""
     file, out = folder / "table.csv", folder / "run"
-    table_of(file, rows)
     for name, code in TABLE.items():
+        if not wanted(name):
+            continue
+        if not file.is_file():
+            table_of(file, rows)
         arguments = [str(file)]
         if "train" in name:
             arguments += ["--target", "target", "--epochs", "1", "--quiet", "--out", str(out)]
         if "predict" in name:
             arguments.append(str(out / "model.safetensors"))
-        found = child(MEASURED + code + TOLD, *arguments)
+        try:
+            found = child(MEASURED + code + TOLD, *arguments)
+        except RuntimeError as error:
+            yield {"what": name, "missing": str(error)}
+            continue
         yield {"what": name, "seconds": round(found["seconds"], 1), "peak_mib": round(found["peak"] / MIB)}
 
 
-def array(mib: int) -> Iterator[dict[str, Any]]:
+def array(mib: int, wanted: Callable[[str], bool]) -> Iterator[dict[str, Any]]:
     """Yield time and memory of a fit on an array of so many MiB, rows in order or columns."""
-    shape = [mib * MIB // (8 * 500), 500]
+    shape = [max(mib * MIB // (8 * 500), 1), 500]
     for order in "CF":
         for name, maker in MAKERS.items():
-            row: dict[str, Any] = {"what": name, "order": order}
+            if not wanted(f"{name}, {order}"):
+                continue
+            row: dict[str, Any] = {"what": f"{name}, {order}"}
             try:
                 found = child(MEASURED + maker + ARRAY, json.dumps(shape), order)
             except RuntimeError as error:
@@ -157,18 +202,34 @@ def array(mib: int) -> Iterator[dict[str, Any]]:
 
 def main() -> None:
     options = parser(__doc__, seconds=0.0)
-    options.add_argument("--rows", type=int, default=1_500_000, help="rows of the table")
-    options.add_argument("--array", type=int, default=500, help="MiB of the array")
+    options.add_argument("--rows", type=int, default=1_500_000, help="rows of the table (%(default)s; 0: no table)")
+    options.add_argument("--array", type=int, default=2000, help="MiB of the array (%(default)s; 0: no array)")
+    options.add_argument("--own", action="store_true", help="the table without other networks and presets beside it")
+    options.add_argument("--resume", action="store_true", help="go on with what is in the file of results")
+    options.add_argument("--stop-after", type=float, default=float("inf"), help="seconds after which no run begins")
+    options.add_argument("--folder", type=Path, help="where table and model are kept for the next piece")
     args = options.parse_args()
+    began = time.perf_counter()
     path, results = begin("large", args)
     rows, mib = (20_000, 8) if args.quick else (args.rows, args.array)
-    results["rows"], results["array_mib"], results["table"], results["arrays"] = rows, mib, [], []
-    with tempfile.TemporaryDirectory() as folder:
-        for row in table(Path(folder), rows):
+    results |= {"rows": rows, "array_mib": mib, "table": [], "arrays": []}
+    if args.resume and path.is_file():
+        results = json.loads(path.read_text(encoding="utf-8"))
+    done = {row["what"] for row in (*results["table"], *results["arrays"])}
+
+    def wanted(name: str) -> bool:
+        """Whether a run is left, and time for it."""
+        beside = args.own and ("pandas and" in name or "quick" in name)
+        asked = any(part in name for part in args.only.split(","))
+        return asked and not beside and name not in done and time.perf_counter() - began < args.stop_after
+
+    with contextlib.ExitStack() as stack:
+        folder = args.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        for row in table(folder, rows, wanted) if rows else ():
             results["table"].append(row)
-            print(f"{row['what']}: {row['seconds']} s, {row['peak_mib']:,} MiB at most", flush=True)
+            print(", ".join(f"{name} {value}" for name, value in row.items()), flush=True)
             write(path, results)
-    for row in array(mib):
+    for row in array(mib, wanted) if mib else ():
         results["arrays"].append(row)
         print(", ".join(f"{name} {value}" for name, value in row.items()), flush=True)
         write(path, results)

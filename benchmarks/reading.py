@@ -1,7 +1,8 @@
 """Time and peak memory of reading a CSV file, beside pandas, polars and pyarrow.
 
     python benchmarks/reading.py
-    python benchmarks/reading.py --rows 8000000 --threads 2
+    python benchmarks/reading.py --rows 8000000 --threads 2             # a file of 1 GB
+    python benchmarks/reading.py --resume --stop-after 60 --folder DIR   # in pieces, until nothing is left
 
 Every read has a fresh process of its own, with its library loaded and the file in the cache of the system.  Times are
 the clock's and the processor's, which the load of a machine moves less; memory is the highest of the process, libraries
@@ -10,10 +11,12 @@ included.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +80,11 @@ def measure(name: str, path: Path) -> list[float]:
     return found
 
 
-def compared(kind: str, rows: int, rounds: int, names: list[str], folder: str) -> dict[str, Any]:
+def compared(kind: str, rows: int, rounds: int, names: list[str], folder: Path) -> dict[str, Any]:
     """Read a file of one kind with each library in turn; the least of all rounds is reported."""
-    path = Path(folder, f"{kind}.csv")
-    make(path, kind, rows)
+    path = folder / f"{kind}-{rows}.csv"
+    if not path.is_file():
+        make(path, kind, rows)
     result: dict[str, Any] = {
         "problem": kind,
         "rows_of_file": rows,
@@ -100,20 +104,27 @@ def compared(kind: str, rows: int, rounds: int, names: list[str], folder: str) -
         row = dict(zip(("seconds", "processor_seconds", "peak_mb"), (round(value, 3) for value in least), strict=True))
         result["rows"][name] = row
         print(f"{kind}, {result['mb']} MB: {name} " + ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in row.items()))
-    path.unlink()
     return result
 
 
 def main() -> None:
     options = parser(__doc__, seconds=0.0)
     options.add_argument("--rows", type=int, default=1_500_000, help="of the table of decimals; others have a third")
+    options.add_argument("--resume", action="store_true", help="go on with what is in the file of results")
+    options.add_argument("--stop-after", type=float, default=float("inf"), help="seconds after which no file is begun")
+    options.add_argument("--folder", type=Path, help="where files are, or are made, and kept")
     args = options.parse_args()
+    began = time.perf_counter()
     path, results = begin("reading", args)
+    if args.resume and path.is_file():
+        results = json.loads(path.read_text(encoding="utf-8"))
     rows, rounds = (3000, 1) if args.quick else (args.rows, 3)
     names = [name for name in READ if any(part in name for part in args.only.split(","))]
-    with tempfile.TemporaryDirectory() as folder:
+    done = {problem["problem"] for problem in results["problems"]}
+    with contextlib.ExitStack() as stack:
+        folder = args.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         for kind in KINDS:
-            if args.problem in kind:
+            if args.problem in kind and kind not in done and time.perf_counter() - began < args.stop_after:
                 size = rows if kind == "decimals" else rows // 3
                 results["problems"].append(compared(kind, size, rounds, names, folder))
                 write(path, results)

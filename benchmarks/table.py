@@ -17,7 +17,8 @@ from typing import Any
 
 from harness import PROJECT
 
-FIRST = ("training", "busy", "prediction", "replicas", "distributed", "startup_memory")  # in this order on the page
+# In this order on the page.
+FIRST = ("training", "busy", "prediction", "replicas", "distributed", "reading", "large", "startup_memory")
 HOW = """\
 Made by `python benchmarks/table.py` from `benchmarks/results/`; not edited by hand.
 
@@ -90,6 +91,24 @@ MEMORY = """\
 Activations are a batch of inputs and what each Linear layer makes of it. The peak counts resident pages beyond those
 that held the data and the libraries; the last column is the peak by parameters, state and activations together.
 """
+READING = """\
+A CSV file is read into a table, in a fresh process each time, the libraries loaded and the file in the system's cache;
+the libraries take turns, and the least of the rounds is shown. Memory is the highest of the process, libraries
+included. *Decimals* are 12 numbers of six digits behind the point and one of three words, *floats* the same numbers
+with all 17 digits, *mixed* a row number, an identifier, numbers with gaps, truth values and quoted words. xpnn keeps
+every cell as it is written, beside its value, and reads with NumPy alone.
+"""
+LARGE = """\
+A table from its file to answers, and an array that is trained on, each in a process of its own. The table has 12
+columns of numbers, one of three words and a target. `--preset none` trains 783-256-128-1 on its packed rows for one
+epoch, and looks it over, scores, compares and writes, as always; scikit-learn and PyTorch train 15-256-128-1 for an
+epoch, on numbers that are standardized, and do nothing else. Peaks are all pages of the process, libraries included.
+
+Of an array of float64 with 500 columns a network of 8 units is trained for one epoch, and predicts all rows. What
+comes on top of the array is a share of it: 0.5 is one copy in float32, 1.0 one in float64. `Trainer` computes in
+float32 and makes that one copy; the estimators compute in the dtype of their rows, as scikit-learn's do, and copy none
+that lie in order. Rows that lie by columns, as `DataFrame.to_numpy()` makes them, are copied in order once.
+"""
 COMMANDS = """\
 ```sh
 pip install -e '.[bench]'
@@ -98,6 +117,8 @@ python benchmarks/busy.py                          # makes its own load
 python benchmarks/prediction.py --threads 1        # then --threads 2
 python benchmarks/replicas.py --threads 1
 python benchmarks/distributed.py                   # as root, for links that are slow
+python benchmarks/reading.py --threads 2
+python benchmarks/large.py --threads 2             # some 5 GiB of memory; --resume goes on where it stopped
 python benchmarks/startup_memory.py
 python benchmarks/table.py                         # this page
 bash ci/gpu.sh                                     # on a machine with an NVIDIA GPU
@@ -165,8 +186,7 @@ def problems(run: dict[str, Any]) -> list[str]:
             *(["ratio to products"] if to_floor else []),
         ]
         lines += table(head, rows_of(problem, to_floor=to_floor))
-        lines += [f"- not here: {name}: {why}" for name, why in problem["missing"].items()]
-        lines += [""] * bool(problem["missing"])
+        lines += not_here(problem["missing"])
     return lines
 
 
@@ -211,8 +231,7 @@ def processes(run: dict[str, Any]) -> list[str]:
         lines += table(
             [*head, *(["exchange, µs", "its bytes alone", "waiting of each rank"] if exchanged else [])], rows
         )
-        lines += [f"- not here: {name}: {why}" for name, why in problem["missing"].items()]
-        lines += [""] * bool(problem["missing"])
+        lines += not_here(problem["missing"])
     return [*lines, *slow_links(run.get("slow links", {"missing": "not asked for"}))]
 
 
@@ -251,6 +270,61 @@ def slow_links(found: dict[str, Any]) -> list[str]:
     return lines + table(["model", *counts], shares)
 
 
+def files(run: dict[str, Any]) -> list[str]:
+    """Seconds and memory of reading, a table for each kind of file."""
+    lines: list[str] = []
+    for problem in run["problems"]:
+        lines += [f"#### {problem['problem'].capitalize()}, {problem['mb']:,.0f} MB", ""]
+        base = problem["rows"].get("pandas", {}).get("seconds")
+        rows = [
+            [
+                f"**{name}**" if name == "xpnn" else name,
+                f"{row['seconds']:.2f}",
+                f"{row['seconds'] / base:.2f}" if base else "",
+                f"{row['processor_seconds']:.2f}",
+                number(row["peak_mb"]),
+            ]
+            for name, row in sorted(problem["rows"].items(), key=lambda item: item[1]["seconds"])
+        ]
+        lines += table(["", "s", "ratio to pandas", "s of processors", "peak, MB"], rows)
+        lines += not_here(problem.get("missing", {}))
+    return lines
+
+
+def large(run: dict[str, Any]) -> list[str]:
+    """Time and memory of a large table and of a large array."""
+    tables, arrays = run["table"], run["arrays"]
+    lines: list[str] = []
+    if tables:
+        lines += [f"#### A table of {run['rows']:,} rows", ""]
+        found = [row for row in tables if "seconds" in row]
+        lines += table(
+            ["", "s", "peak, MiB"], [[r["what"], f"{r['seconds']:.1f}", number(r["peak_mib"])] for r in found]
+        )
+        lines += not_here({row["what"]: row["missing"] for row in tables if "missing" in row})
+    if arrays:
+        lines += [f"#### An array of {run['array_mib']:,} MiB", ""]
+        order = {"C": "rows in order", "F": "by columns"}
+        rows = [
+            [
+                f"{name}, {order[lies]}",
+                *(f"{row[f'{call}_{what}']:.2f}" for call in ("fit", "predict") for what in ("seconds", "memory")),
+            ]
+            for row in arrays
+            if "missing" not in row
+            for name, lies in [row["what"].split(", ")]
+        ]
+        lines += table(["", "fit, s", "on top of the array", "predict, s", "on top of the array"], rows)
+        lines += not_here({row["what"]: row["missing"] for row in arrays if "missing" in row})
+    return lines
+
+
+def not_here(missing: dict[str, str]) -> list[str]:
+    """Say who took no part, and why."""
+    lines = [f"- not here: {name}: {why}" for name, why in missing.items()]
+    return [*lines, ""] if lines else []
+
+
 def imports_and_memory(run: dict[str, Any]) -> list[str]:
     (problem,) = run["problems"]
     rounds = problem["rows"]["xpnn"]["rounds"]
@@ -267,8 +341,7 @@ def imports_and_memory(run: dict[str, Any]) -> list[str]:
             for name, row in problem["rows"].items()
         ],
     )
-    lines += [f"- not here: {name}: {why}" for name, why in problem["missing"].items()]
-    lines += [""] * bool(problem["missing"])
+    lines += not_here(problem["missing"])
     lines += ["#### Peak memory of a training run of xpnn", ""]
     if "memory_missing" in run:
         return [*lines, f"Not measured: {run['memory_missing']}", ""]
@@ -295,8 +368,7 @@ def gpu(folder: Path) -> list[str]:
             for name, row in problem["steps"].items()
         ]
         lines += table(["", "µs/step, median", "least", "ratio to xpnn"], rows)
-        lines += [f"- not here: {name}: {why}" for name, why in problem["missing"].items()]
-        lines += [""] * bool(problem["missing"])
+        lines += not_here(problem["missing"])
     return lines
 
 
@@ -330,6 +402,8 @@ def render(runs: list[dict[str, Any]], folder: Path) -> str:
     lines += section("Prediction", PREDICTION, by_name["prediction"], problems)
     lines += section("Many networks at once", REPLICAS, by_name["replicas"], replicas)
     lines += section("Several processes", PROCESSES, by_name["distributed"], processes, by_threads=False)
+    lines += section("Reading files", READING, by_name["reading"], files)
+    lines += section("Large tables and arrays", LARGE, by_name["large"], large)
     lines += section("Import and memory", MEMORY, by_name["startup_memory"], imports_and_memory, by_threads=False)
     lines += ["## On a GPU", "", *gpu(folder)]
     lines += ["## Once more, on your machine", "", COMMANDS]

@@ -156,7 +156,7 @@ def test_figures_of_a_gpu_are_shown_once_there_are_some(measured, tmp_path):
     assert "| torch eager | 400 | 390 | 8.00 |" in page
     assert "- not here: jax jit: not installed" in page
     assert "Not measured on a GPU yet" not in page
-    assert page.count("Not measured yet.") == 6
+    assert page.count("Not measured yet.") == 8
 
 
 def test_nothing_measured_makes_no_page(measured, tmp_path):

@@ -10,17 +10,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xpnn.data import decimals
-from xpnn.data.decimals import MARGIN, SHORTEST, SHORTEST_SINGLE, kept, read_decimals, windows_of, written
+from xpnn.data.decimals import (
+    MARGIN,
+    SHORTEST,
+    SHORTEST_SINGLE,
+    kept,
+    read_alike,
+    read_decimals,
+    windows_of,
+    written,
+)
 
 PLAIN = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
 
 
-def read(cells, mark="."):
+def laid_out(cells):
     body = "".join(f"{cell};" for cell in cells).encode()
     text = np.frombuffer(b"\n" * MARGIN + body, np.uint8)
     ends = np.flatnonzero(text == ord(";"))
-    starts = np.concatenate([[MARGIN], ends[:-1] + 1])
-    return read_decimals(text, windows_of(text), starts, ends, mark)
+    return text, windows_of(text), np.concatenate([[MARGIN], ends[:-1] + 1]), ends
+
+
+def read(cells, mark="."):
+    return read_decimals(*laid_out(cells), mark)
 
 
 def check(cells, mark="."):
@@ -50,6 +62,31 @@ def test_what_is_read_is_what_float_reads_and_can_be_written_again(cells):
 @given(st.lists(fixed.map(lambda cell: cell.replace(".", ",")), min_size=1, max_size=30))
 def test_a_comma_is_read_as_a_point_is(cells):
     check(cells, ",")
+
+
+@given(st.integers(0, 9), st.lists(st.floats(-1e8, 1e8), min_size=1, max_size=30), st.booleans(), st.sampled_from(".,"))
+def test_numbers_with_as_many_digits_behind_the_point_are_read_the_same(places, values, gaps, mark):
+    cells = [f"{value:.{places}f}".replace(".", mark) for value in values] + [""] * gaps
+    found, other = read_alike(*laid_out(cells), mark, places), read(cells, mark)
+    sure = places <= 7 and max(len(cell.lstrip("-").replace(mark, "")) for cell in cells) <= 15
+    assert (found is not None) == sure
+    if found is not None:
+        assert found.plain.tolist() == other.plain.tolist()
+        there = found.plain
+        assert found.values[there].tobytes() == other.values[there].tobytes()
+        assert found.places[there].tolist() == other.places[there].tolist()
+        assert found.digits is None
+        assert other.digits is None
+
+
+@given(st.integers(0, 7), st.lists(st.one_of(numbers, fixed, whole, junk), min_size=1, max_size=8))
+def test_what_is_written_otherwise_is_left(places, cells):
+    cells = [cell for cell in cells if ";" not in cell]
+    found = read_alike(*laid_out(cells), ".", places)
+    if found is not None:
+        other = read(cells)
+        assert found.plain.tolist() == other.plain.tolist() == [bool(cell.strip("-")) for cell in cells]
+        assert found.values[found.plain].tobytes() == other.values[found.plain].tobytes()
 
 
 def test_numbers_of_up_to_15_digits_are_all_read():

@@ -173,8 +173,11 @@ class OneNetwork:
         trainer = self._begun()
         problem, schema = self.problem, None
         if isinstance(problem.encoder, TableEncoder):
-            learnt = np.concatenate([problem.parts["train"], problem.parts["valid"]])
-            schema = InputSchema.of(problem.encoder, take_rows(problem.source.raw, learnt[rows_looked_at(len(learnt))]))
+            train, valid = problem.parts["train"], problem.parts["valid"]
+            some = rows_looked_at(len(train) + len(valid))  # which rise
+            first = np.searchsorted(some, len(train))
+            learnt = np.concatenate([train[some[:first]], valid[some[first:] - len(train)]])
+            schema = InputSchema.of(problem.encoder, take_rows(problem.source.raw, learnt))
         return Predictor(trainer.net, trainer.loss, problem.target, problem.encoder, info, schema=schema)
 
     def write_more(self, folder: Path, run: str) -> list[Path]:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..baselines import ROWS
-from ..data.arrays import some_rows, take_rows
+from ..data.arrays import SomeRows, some_rows, take_rows
 from ..data.audit import Audit, AuditFinding
 from ..data.encoder import TableEncoder
 from ..data.scaling import Standardizer
 from ..data.targets import ClassTarget, NumberTarget, Task, infer_task
 from ..errors import ShapeError
-from ..predictor import Target
+from ..predictor import Predictor, Target
 from ..random import stream
 from ..report import Trained
 from .findings import look_over, refuse_doubts, refuse_small, say, worded
@@ -28,6 +28,8 @@ __all__ = ["Problem", "Scored", "check_test_file", "findings_in", "open_data", "
 
 # Rows of a table that are looked over before training: of more, so many drawn at random.
 _LOOKED_AT = 300_000
+# Rows of a table that are copied out of it at once, to score on.
+_SCORED = 1 << 20
 
 
 class Problem(NamedTuple):
@@ -80,7 +82,9 @@ class Problem(NamedTuple):
         name = {"test": "test rows", "valid": "validation rows", "train": "training rows"}[part]
         if len(parts[part]) == len(source.y):  # all: a stream need not be copied
             return Scored(source.raw, source.y, name, None)
-        return Scored(take_rows(source.raw, parts[part]), source.y[parts[part]], name, parts[part] + 1)
+        large = isinstance(source.raw, Mapping) and len(parts[part]) > _SCORED
+        raw = SomeRows(source.raw, parts[part]) if large else take_rows(source.raw, parts[part])
+        return Scored(raw, source.y[parts[part]], name, parts[part] + 1)
 
 
 class Scored(NamedTuple):
@@ -90,6 +94,12 @@ class Scored(NamedTuple):
     y: np.ndarray
     name: str
     numbers: np.ndarray | None  # places of the rows in the data, from 1; None where they are all of them
+
+    def outputs(self, predictor: Predictor) -> np.ndarray:
+        """Return what `Predictor.predict_proba` does, of very many rows of a table a part at a time."""
+        if not isinstance(self.raw, SomeRows):
+            return predictor.predict_proba(self.raw)
+        return np.concatenate([predictor.predict_proba(part) for part in self.raw.parts(_SCORED)])
 
 
 def open_data(settings: argparse.Namespace, note: Callable[..., None]) -> tuple[Source, Task]:

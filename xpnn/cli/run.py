@@ -186,9 +186,10 @@ def _finish(job: Job, staging: Staging, course: Course, problem: Problem, notes:
     info = _facts(args, course, problem, notes, ending)
     info["run"] = {name: (staging.plan or {})[name] for name in ("id", "data")}
     predictor = course.predictor(info)
-    scores = predictor.score(scored.raw, scored.y)
+    outputs = scored.outputs(predictor)
+    scores = predictor.score_outputs(outputs, scored.y)
     if args.metric is not None:
-        scores |= own_score(args.metric, predictor, scored.y, predictor.predict_proba(scored.raw))
+        scores |= own_score(args.metric, predictor, scored.y, outputs)
     info["scores"] = finite({"on": scored.name, **scores})
     evidence = collect_evidence(
         predictor,

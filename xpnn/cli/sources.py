@@ -102,7 +102,9 @@ class Source:
 
         Labels are class numbers: raw ones may be numbers with fractions, or text with blanks around it.
         """
-        rows, test = hold_out(np.arange(len(self.y)), labels, test_size, seed)
+        narrow = self.kind == "table" and len(self.y) < 1 << 31  # half the memory, where it counts
+        rows: np.ndarray = np.arange(len(self.y), dtype=np.int32 if narrow else np.int64)
+        rows, test = hold_out(rows, labels, test_size, seed)
         rows, valid = hold_out(rows, labels, validation_size, seed if self.kind == "stream" else seed + 1)
         return {"train": rows, "valid": valid, "test": test}
 

@@ -6,7 +6,7 @@ import math
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
 import array_api_compat
@@ -18,7 +18,7 @@ from ..errors import DataError, FileFormatError, ShapeError
 from ..files import PathLike, existing_file
 from .written import Written
 
-__all__ = ["load_arrays", "open_memmap", "some_rows", "take_rows"]
+__all__ = ["SomeRows", "load_arrays", "open_memmap", "some_rows", "take_rows"]
 
 _MAGIC = b"\x93NUMPY"
 # Deflate makes no more than 1,032 bytes of one; other methods of zip do, and NumPy does not write them.
@@ -181,7 +181,41 @@ def open_memmap(x_path: PathLike, y_path: PathLike) -> tuple[npt.NDArray[Any], n
     return X, y
 
 
-def take_rows(X: Any, index: npt.NDArray[np.int64]) -> Any:
+class SomeRows(Mapping[str, Any]):
+    """Some rows of columns by name, each column of which is made when it is asked for, and not kept.
+
+    Examples
+    --------
+    >>> rows = SomeRows({"a": np.arange(9)}, np.array([2, 3, 8]))
+    >>> rows["a"], [part["a"].tolist() for part in rows.parts(2)]
+    (array([2, 3, 8]), [[2], [3, 8]])
+    """
+
+    def __init__(self, columns: Mapping[str, Any], rows: npt.NDArray[np.integer]) -> None:
+        self._columns, self._rows = columns, rows
+
+    def __getitem__(self, name: str) -> Any:
+        return _cells_of(self._columns[name])[self._rows]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    def parts(self, most: int) -> Iterator[dict[str, Any]]:
+        """Yield the rows in parts of about as many, at most so many each, in order."""
+        n = len(self._rows)
+        count = max(-(-n // most), 1)
+        for k in range(count):
+            yield take_rows(self._columns, self._rows[n * k // count : n * (k + 1) // count])
+
+
+def _cells_of(column: Any) -> Any:
+    return column if isinstance(column, Written) else np.asarray(column)
+
+
+def take_rows(X: Any, index: npt.NDArray[np.integer]) -> Any:
     """Return some rows of a table (a dict of columns), or of an array of any library, a sparse matrix included.
 
     Examples
@@ -190,7 +224,7 @@ def take_rows(X: Any, index: npt.NDArray[np.int64]) -> Any:
     {'a': array([7, 5])}
     """
     if isinstance(X, Mapping):
-        return {name: (c if isinstance(c, Written) else np.asarray(c))[index] for name, c in X.items()}
+        return {name: _cells_of(column)[index] for name, column in X.items()}
     if isinstance(X, np.ndarray) or not array_api_compat.is_array_api_obj(X):
         return X[index]
     backend = backend_of(X)

@@ -16,13 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ..accel.workers import together, worker_count
-from .decimals import MARGIN, Bytes, Rows, kept, read_decimals, windows_of
+from .decimals import MARGIN, Bytes, Decimals, Rows, kept, read_alike, read_decimals, windows_of
 from .written import Numbers, Part, Written, WrittenBuilder
 
 __all__ = ["Cut", "IrregularError", "cut_blocks", "part_of"]
 
 _BLOCK, _LARGEST = 1 << 20, 32 << 20  # bytes
-_ROWS = 8192  # in a block, of long rows as of short ones
+_ROWS = 1 << 15  # in a block, of long rows as of short ones: with fewer, threads wait for each other more
 _SAMPLE = 64  # cells that tell whether a column holds numbers at all
 _FEW = 6  # words that are looked for one by one
 _SOME = 4096  # words of a column that are remembered from one block to the next
@@ -88,14 +88,18 @@ def cut_blocks(chunks: Iterable[bytes], delimiter: str, width: int, *, lines: in
         for found in _cut_all(batch, ord(delimiter), width, comment, known):
             if found.rows:
                 cut.lines.append(_Lines(row, lines, found.ends))
-                for builder, part in zip(builders, found.parts, strict=True):
-                    builder.add(part)
+                _add_all(builders, found.parts)
             row, lines = row + found.rows, lines + found.lines
     if not row:
         raise IrregularError
     while builders:
         cut.columns.append(builders.pop(0).build())
     return cut
+
+
+def _add_all(builders: Sequence[WrittenBuilder], parts: Sequence[Part]) -> None:
+    """Add the next rows to all columns."""
+    together(lambda k: builders[k].add(parts[k]), len(builders))
 
 
 # -- blocks -------------------------------------------------------------------------------------------------------
@@ -209,14 +213,25 @@ def _cut_block(block: bytes, delimiter: int, width: int, comment: str, known: li
         ends = np.searchsorted(np.flatnonzero(newlines), row_ends) + 1
     if not len(last):
         return _Found(0, lines, None, [])
-    first, behind = starts.reshape(-1, width), places.reshape(-1, width)
-    behind[:, -1] -= text[behind[:, -1] - 1] == _RETURN
-    spaced = bool((text[first] == _SPACE).any() or (text[behind - 1] == _SPACE).any())
+    behind = places.reshape(-1, width)
+    columns = [(starts[::width].copy(), behind[:, 0].copy())]
+    for k in range(1, width):  # a cell begins where the one before it ended
+        columns.append((columns[-1][1] + 1, behind[:, k].copy()))
+    columns[-1][1][:] -= text[columns[-1][1] - 1] == _RETURN
+    spaced = _is_spaced(block, delimiter)
     cells = _Cells(content, text, windows_of(text), spaced)
-    columns = [(first[:, k].copy(), behind[:, k].copy()) for k in range(width)]
     doubled = [False] * width if quotes is None else _unquote(cells, columns, quotes)
     parts = [cells.part(*column, within, own) for column, within, own in zip(columns, doubled, known, strict=True)]
-    return _Found(len(first), lines, ends, parts)
+    return _Found(len(behind), lines, ends, parts)
+
+
+def _is_spaced(block: bytes, delimiter: int) -> bool:
+    """Whether a space stands at the beginning or the end of some cell, or at that of a quoted one."""
+    mark = bytes([delimiter])
+    return b" " in block and (
+        block.startswith(b" ")
+        or any(pair in block for end in (mark, b"\n", b"\r") for pair in (b" " + end, end + b" "))
+    )
 
 
 def _rows_of(
@@ -255,10 +270,21 @@ def part_of(cells: Sequence[str]) -> Part:
 
 
 class _Known:
-    """The keys of the words of a column that blocks before held, so that they need not be sorted again."""
+    """What blocks before held of a column, so that it need not be found out again.
+
+    That is the keys of its words, and how its numbers are written: their mark, and digits behind it if all had as many.
+    What is made of a column does not depend on it.
+    """
 
     def __init__(self) -> None:
         self._keys = np.empty(0, np.uint64)
+        self.form: tuple[Literal[".", ","], int] | None = None
+
+    def learn(self, found: Decimals, mark: Literal[".", ","]) -> None:
+        """Remember how numbers are written."""
+        places = found.places[found.plain]
+        alike = len(places) > 0 and found.digits is None and bool((places == places[0]).all())
+        self.form = (mark, int(places[0])) if alike else None
 
     def numbered(self, key: npt.NDArray[np.uint64]) -> tuple[Rows, Rows]:
         """Do what `_numbered` does."""
@@ -297,10 +323,14 @@ class _Cells(NamedTuple):
         """Read the cells of one column, in which quotes may be `doubled`."""
         if self.spaced:
             _trim(self.text, starts, ends)
-        mark = self._mark(starts, ends)
+        form = known.form
+        found = None if form is None else read_alike(self.text, self.windows, starts, ends, *form)
+        mark = self._mark(starts, ends) if form is None or found is None else form[0]
         if mark is None:
             return Part(*self._words(starts, ends, doubled, known))
-        found = read_decimals(self.text, self.windows, starts, ends, mark)
+        if found is None:
+            found = read_decimals(self.text, self.windows, starts, ends, mark)
+            known.learn(found, mark)
         odd = np.flatnonzero(~found.plain)
         codes, words = self._words(starts[odd], ends[odd], doubled, known)
         return Part(codes, words, Numbers(odd, found.values, found.places, found.digits, mark))

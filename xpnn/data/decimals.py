@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -25,6 +26,7 @@ __all__ = [
     "Decimals",
     "Rows",
     "kept",
+    "read_alike",
     "read_decimals",
     "windows_of",
     "written",
@@ -41,6 +43,7 @@ SHORTEST = 255
 SHORTEST_SINGLE = 254
 _LONGEST = 24  # characters of a number behind its sign
 _EXACT = 10**15  # below, a float64 tells all numbers of as many digits apart, and its text can be made from it
+_SURE, _BEHIND = 15, 7  # digits of such a number, and how many of them a word holds with the mark before them
 _MOST_HIGH = 999  # of the digits before the last 16: with these, 19 digits fit into 64 bits
 
 
@@ -146,6 +149,77 @@ def read_decimals(text: Bytes, windows: _Words, starts: Rows, ends: Rows, mark: 
             values[many], plain[many] = _rounded(number[many], shift[many])
     values *= 1.0 - 2.0 * negative
     return Decimals(plain, values, places.astype(np.uint8), digits)
+
+
+def read_alike(
+    text: Bytes, windows: _Words, starts: Rows, ends: Rows, mark: Literal[".", ","], places: int
+) -> Decimals | None:
+    """Return what `read_decimals` does, in half of its time, if all cells have as many digits behind the point.
+
+    None if they have not, but for empty ones, or if there are digits that want a closer look.
+
+    Examples
+    --------
+    >>> text = np.frombuffer(b" " * MARGIN + b"-12.50,3.25,", np.uint8)
+    >>> starts, ends = np.array([64, 71]), np.array([70, 75])
+    >>> read_alike(text, windows_of(text), starts, ends, ".", 2).values.tolist()
+    [-12.5, 3.25]
+    >>> read_alike(text, windows_of(text), starts, ends, ".", 1) is None
+    True
+    """
+    if places > _BEHIND:
+        return None
+    negative = text[starts] == ord("-")
+    begins = starts + negative
+    lengths = ends - begins
+    longest = int(lengths.max(initial=0))
+    if longest - (places > 0) > _SURE:
+        return None
+    words: list[_Words] = [windows[ends - 8 * (k + 1)] for k in range(max(-(-longest // 8), 1))]
+    for k, word in enumerate(words):
+        word ^= _ZEROS
+        word &= _KEPT[k].take(lengths, mode="clip")
+    plain = _marked(words[0], lengths, _MARKS[mark], places)
+    if plain is None:
+        return None
+    if places:
+        _close_gap(words, places)
+    for word in words:
+        if np.bitwise_or.reduce((word + _TO_HIGH) | word) & _HIGH:
+            return None
+    begun = text[begins] == ord("0")
+    begun &= lengths > places + (2 if places else 1)
+    if begun.any():
+        return None
+    values = _added_up(words, plain).astype(np.float64)
+    if places:
+        values /= _TENS[places]
+    if negative.any():
+        values *= 1.0 - 2.0 * negative
+    return Decimals(plain, values, np.broadcast_to(np.uint8(places), plain.shape), None)
+
+
+def _marked(word: _Words, lengths: Rows, mark: np.uint64, places: int) -> npt.NDArray[np.bool_] | None:
+    """Tell which cells have a mark where it is due, and a digit before it; None if one that holds something has not."""
+    if places:
+        shift = np.uint64(8 * (7 - places))
+        marked: npt.NDArray[np.bool_] = (word & (_FULL << shift)) == (mark & (_FULL << shift))
+        marked &= lengths > places + 1
+    else:
+        marked = lengths > 0
+    return marked if marked.all() or not lengths[~marked].any() else None
+
+
+def _close_gap(words: list[_Words], places: int) -> None:
+    """Take a mark out before so many digits, in place."""
+    shift = np.uint64(8 * (7 - places))
+    low = words[0] & ((_ONE << shift) - _ONE)
+    low <<= _BYTE
+    words[0] &= ~((_ONE << (shift + _BYTE)) - _ONE)
+    words[0] |= low
+    for word, above in pairwise(words):
+        word |= above >> _SEVEN
+        above <<= _BYTE
 
 
 def _take_points_out(words: list[_Words], plain: npt.NDArray[np.bool_], mark: np.uint64) -> npt.NDArray[np.int8]:
