@@ -42,7 +42,7 @@ _ELEMENTS, _UNIT = 1 << 14, 256
 _COMPILED = {
     "loops.py": "c22e3b40",
     "packed.py": "d1f3e563",
-    "pool.py": "99ab9d57",
+    "pool.py": "35f02c62",
     "table.py": "1ab2fc1a",
     "threads.py": "049282e5",
     "vectors.py": "47239108",
