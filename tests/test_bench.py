@@ -12,6 +12,7 @@ import pytest
 
 import xpnn
 from xpnn import bench, crossover
+from xpnn.accel.cores import kept_to
 from xpnn.cli import bench as command
 from xpnn.cli import main
 from xpnn.crossover import Crossover, best_threshold, work_of
@@ -119,6 +120,15 @@ def test_a_step_is_timed(sizes):
     assert 0 < found.least <= found.median < 1
     assert found.steps >= 1
     assert bench.products_time(sizes, 16, seconds=0.02).median > 0
+
+
+def test_a_step_is_timed_on_each_number_of_threads(monkeypatch):
+    monkeypatch.setattr(bench, "thread_limit", lambda: 3)
+    kept = []
+    monkeypatch.setattr(bench, "step_time", lambda *args, **options: kept.append(kept_to()) or bench.StepTime(2, 1, 3))
+    assert bench.thread_times([3, 4, 2], 16, seconds=0.02) == {1: 2, 2: 2, 3: 2}
+    assert kept == [1, 2, 3]
+    assert kept_to() is None
 
 
 def test_rounds_longer_than_the_data_count_their_steps(monkeypatch):

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .accel.choice import counts_to_try
+from .accel.cores import keep_to, thread_limit
 from .backend import Backend, get_backend
 from .crossover import best_threshold, mlp_params, work_of
 from .losses import BinaryCrossEntropy, CrossEntropy
@@ -20,7 +22,7 @@ from .model import mlp
 from .optim import Adam
 from .training import Trainer
 
-__all__ = ["GRID", "StepTime", "crossover_threshold", "products_time", "step_time"]
+__all__ = ["GRID", "StepTime", "crossover_threshold", "products_time", "step_time", "thread_times"]
 
 # (hidden widths, batch size) of networks from tiny to large, for the crossover.
 GRID: tuple[tuple[tuple[int, ...], int], ...] = (
@@ -92,6 +94,26 @@ def step_time(sizes: Sequence[int], batch_size: int, backend: str | Backend, *, 
         return spent * steps / (-(-steps // most) * min(steps, most))
 
     return _rounds(run, seconds)
+
+
+def thread_times(
+    sizes: Sequence[int], batch_size: int, backend: str | Backend = "numpy", *, seconds: float = 1.0
+) -> dict[int, float]:
+    """Measure the seconds of a training step on NumPy for each number of threads that a fit would try.
+
+    Examples
+    --------
+    >>> min(thread_times([4, 8, 2], 16, seconds=0.01))
+    1
+    """
+    found = {}
+    for count in counts_to_try(thread_limit()):
+        before = keep_to(count)
+        try:
+            found[count] = step_time(sizes, batch_size, backend, seconds=seconds).median
+        finally:
+            keep_to(before)
+    return found
 
 
 def products_time(sizes: Sequence[int], batch_size: int, *, seconds: float = 1.0) -> StepTime:

@@ -504,6 +504,25 @@ def test_doctor_says_which_cores_may_be_used(monkeypatch):
     assert (facts["cores"], facts["usable_cores"], facts["quota"]) == (64, 2, 2.5)
 
 
+@pytest.mark.parametrize(
+    ("times", "given", "how"),
+    [
+        ({1: 7e-4, 2: 4e-4}, None, "measured while it trains, at most 2 (XPNN_THREADS sets them)"),
+        ({1: 7e-4}, None, "1, for no more are allowed"),
+        ({1: 7e-4, 2: 4e-4}, "2", "2, as XPNN_THREADS=2 and the limits of this process say"),
+    ],
+)
+def test_doctor_tells_on_how_many_threads_a_step_is_soonest_over(monkeypatch, times, given, how):
+    monkeypatch.setattr("xpnn.cli.system.thread_times", lambda *args, **options: times)
+    monkeypatch.delenv("XPNN_THREADS", raising=False)
+    if given:
+        monkeypatch.setenv("XPNN_THREADS", given)
+    found = "700 µs on 1, 400 µs on 2" if len(times) == 2 else "700 µs on 1"
+    wanted = f"threads of a fit on NumPy: {how}; a step of 784-256-128-10, batch 128, takes {found}\n"
+    assert wanted in run("doctor").out
+    assert run("doctor", "--json").json["step_seconds_by_threads"] == {str(n): t for n, t in times.items()}
+
+
 # -- trust ------------------------------------------------------------------------------------------------------
 NETWORKS = [
     *("mlp-relu", "mlp-tanh", "batch-norm", "layer-norm", "rms-norm", "dropout", "residual", "prelu", "embedding"),

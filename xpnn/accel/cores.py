@@ -4,19 +4,68 @@ from __future__ import annotations
 
 import functools
 import os
+import threading
 import time
 from pathlib import Path
 
-__all__ = ["VARIABLES", "busy_elsewhere", "cgroup_quota", "core_count", "load_sentence", "thread_limit"]
+from ..errors import OptionError
+
+__all__ = [
+    "THREADS",
+    "VARIABLES",
+    "busy_elsewhere",
+    "cgroup_quota",
+    "core_count",
+    "keep_to",
+    "kept_to",
+    "load_sentence",
+    "thread_limit",
+    "threads_by_environment",
+]
 
 #: What limits the threads of matrix products, and of xpnn's own.
 VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+#: The environment variable that says on how many threads xpnn computes, and keeps it from measuring.
+THREADS = "XPNN_THREADS"
 
 
 def thread_limit() -> int:
-    """Return how many threads may work at once: as many as there are cores, unless the environment says fewer."""
+    """Return how many threads may work at once: as many as there are cores, unless the user or a fit says fewer."""
     given = [os.environ.get(name, "") for name in VARIABLES]
-    return max(min([core_count(), *(int(n) for n in given if n.isdecimal() and int(n) > 0)]), 1)
+    limits = [int(n) for n in given if n.isdecimal() and int(n) > 0]
+    own = [n for n in (threads_by_environment(), kept_to()) if n is not None]
+    return max(min([core_count(), *limits, *own]), 1)
+
+
+def threads_by_environment() -> int | None:
+    """Return what ``XPNN_THREADS`` says; None where it is not set, or auto: then a fit measures how many are best."""
+    value = os.environ.get(THREADS) or "auto"
+    if value != "auto" and not (value.isdecimal() and int(value) > 0):
+        raise OptionError(
+            f"{THREADS}: expected auto or a number of threads from 1 on in the environment, got {value!r}. "
+            "Set it to one of them."
+        )
+    return None if value == "auto" else int(value)
+
+
+class _Own(threading.local):
+    """What a thread that calls says for the work that it asks for."""
+
+    most: int | None = None
+
+
+_own = _Own()
+
+
+def keep_to(most: int | None) -> int | None:
+    """Let the work that this thread asks for be shared by so many threads at most; return what held before."""
+    before, _own.most = _own.most, most
+    return before
+
+
+def kept_to() -> int | None:
+    """Return to how many threads the work of this one is kept; None where it may have all."""
+    return _own.most
 
 
 def core_count() -> int:

@@ -20,8 +20,8 @@ from ..coding import Table
 from ..ops import Affine, MaskRate, Ops, Update
 from ..random import keep_threshold
 from .native.gates import MASKED, MISH, MIXED, SILU
-from .native.openblas import NO_POOL
-from .native.support import Compiled, find_pool, is_loaded, load_loops, numpy_objection
+from .native.openblas import NO_POOL, Pool
+from .native.support import Compiled, find_pool, is_loaded, keep_pool, load_loops, numpy_objection
 from .native.trace import Trace, Traced, TracedLoops, TraceError, trace_of
 from .numpy_adam import adam, compiled_adam, fused
 from .products import multiply
@@ -53,7 +53,7 @@ class NumpyOps(Ops):
         super().__init__(xp, device)
         self.setting = compiled
         self._loops: Any = None  # the module of compiled loops, where they are used
-        self._pool = NO_POOL  # the threads on which they run
+        self._threads = NO_POOL  # the threads on which they run
         if compiled is True:
             self._use(load_loops(required=True))
 
@@ -77,6 +77,15 @@ class NumpyOps(Ops):
 
     def _use(self, loops: Any) -> None:
         self._loops, self._pool = loops, NO_POOL if loops is None else find_pool()
+
+    @property
+    def _pool(self) -> Pool:
+        """The threads, as many of them as a fit has chosen."""
+        return keep_pool(self._threads)
+
+    @_pool.setter
+    def _pool(self, pool: Pool) -> None:
+        self._threads = pool
 
     @property
     def compiled(self) -> bool:

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from ..accel.cores import busy_elsewhere, cgroup_quota, core_count, load_sentence
+from ..accel.cores import THREADS, busy_elsewhere, cgroup_quota, core_count, load_sentence, threads_by_environment
 from ..accel.native.check import check_native
 from ..arguments import printable
-from ..backend import available_backends
+from ..backend import available_backends, get_backend
+from ..bench import thread_times
 from ..checkpoint import build, read
 from ..config import reading
 from ..data.input_schema import InputSchema
@@ -39,6 +40,9 @@ _OPTIONAL = (
     ("torch", "torch", "the torch backend"),
     ("array-api-strict", "array_api_strict", "the strict backend"),
 )
+
+# The network whose step tells on how many threads it is soonest over.
+_SIZES, _BATCH_SIZE = (784, 256, 128, 10), 128
 
 
 def add_commands(commands: Any) -> None:
@@ -92,6 +96,8 @@ def run_doctor(args: argparse.Namespace) -> int:
     native = check_native()
     optional = [(name, use, _version(name), f"pip install {PACKAGES[module][1]}") for name, module, use in _OPTIONAL]
     threads = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS")
+    compiled = False if "native code" in native else None  # which tells of a crash
+    times = thread_times(_SIZES, _BATCH_SIZE, get_backend("numpy", compiled=compiled), seconds=0.2)
     if args.json:
         print_json(
             {
@@ -101,6 +107,7 @@ def run_doctor(args: argparse.Namespace) -> int:
                 "quota": cgroup_quota(),
                 "cores_busy_elsewhere": busy,
                 "threads": threads,
+                "step_seconds_by_threads": times,
                 "backends": backends,
                 "native": native,
                 "optional": {name: version for name, _, version, _ in optional},
@@ -112,6 +119,7 @@ def run_doctor(args: argparse.Namespace) -> int:
 
     print(tabulate(versions().items(), tablefmt="plain", disable_numparse=True))
     print(f"{_cores()}; threads of matrix products: {threads or 'all (set OMP_NUM_THREADS to limit them)'}")
+    print(_threads(times))
     sentence = load_sentence(busy)
     print(sentence, end="\n\n" if sentence else "\n")
     print(tabulate(backends.items(), headers=["backend", "state"], maxcolwidths=[None, 90]))
@@ -130,6 +138,20 @@ def _cores() -> str:
         return f"{usable} cores"
     why = "affinity" if quota is None else f"affinity, or a quota of {quota:g} cores' time"
     return f"{os.cpu_count()} cores, of which this process may use {usable} ({why})"
+
+
+def _threads(times: dict[int, float]) -> str:
+    """Say how a fit finds its number of threads, and what it would find now."""
+    network = f"a step of {'-'.join(map(str, _SIZES))}, batch {_BATCH_SIZE}, takes"
+    found = ", ".join(f"{seconds * 1e6:,.0f} µs on {count}" for count, seconds in times.items())
+    given = threads_by_environment()
+    if given is not None:
+        how = f"{max(times)}, as {THREADS}={given} and the limits of this process say"
+    elif len(times) == 1:
+        how = "1, for no more are allowed"
+    else:
+        how = f"measured while it trains, at most {max(times)} ({THREADS} sets them)"
+    return f"threads of a fit on NumPy: {how}; {network} {found}"
 
 
 def _check_processes(*, as_json: bool) -> int:

@@ -93,11 +93,15 @@ class Epoch(NamedTuple):
         training, tally, position = self.training, self.tally, self.position
         if first >= len(self.table):
             return
+        alike = first == self.first  # those that were recorded are quicker
+        training.threads.go_on()
         for step, (x, y, weight) in zip(self.table.steps(first), self.batches(first), strict=True):
             position.torn = True
             note = tally.note(step.slot)
             value, pred = training.train_step(x, y, weight, step if note is None else step._replace(note=note))
             tally.add(step.slot, value, pred, y, weight, note)
+            if alike:
+                training.threads.made(1)
             self.made(step.slot + 1)
 
     def made(self, slot: int) -> None:
@@ -105,6 +109,7 @@ class Epoch(NamedTuple):
         self.whole(slot)
         if self.between.busy or self.between.signals.pending:
             self.training.pause()
+            self.training.threads.go_on()
 
     def whole(self, slot: int) -> None:
         """Note that the steps before number `slot` are whole."""

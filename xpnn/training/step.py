@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from .._typing import Array, Shape
+from ..accel.choice import ThreadChoice
 from ..backend import to_numpy
 from ..contract import what
 from ..errors import OptionError
@@ -84,6 +85,7 @@ class Training(Protocol):
     dropout_schedule: Schedule | None
     weight_decay_schedule: Schedule | None
     columns: list[str]
+    threads: ThreadChoice
 
     @property
     def callbacks(self) -> Sequence[Recordable]:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .._typing import Array
+from ..accel.choice import ThreadChoice
 from ..arguments import as_real, count
 from ..backend import Backend, like, on_device, to_numpy
 from ..checkpoint import write
@@ -98,6 +99,9 @@ class Trainer(Recordable):
     suspended : Suspended or None
         What a fit that was cut off (Ctrl-C, SIGTERM, an error) has left for the next: with the same rows, weights and
         batch size that one goes on to the bit, its first epoch being the unfinished one.  None begins anew.
+    threads : ThreadChoice
+        On how many threads steps are made on NumPy, which is measured during fits: its ``count`` is the number now, its
+        ``seconds`` tell what a step took with each number that was tried.
     grad_norm, penalty : array or None
         On the device: the norm of the gradients of the last epoch's last step before clipping, and the penalty's
         value of the last step.
@@ -144,8 +148,7 @@ class Trainer(Recordable):
         self.seed = int(seed)
         self.history = History()
         self.column_names: Names = {}
-        self.epoch = self.step = 0
-        self.epochs_planned = 0
+        self.epoch = self.step = self.epochs_planned = 0
         self.columns: list[str] = columns_of(self, validated=False)
         self.stop_reason: str | None = None
         self.grad_norm: Array = None
@@ -159,7 +162,7 @@ class Trainer(Recordable):
         self.position = Position(0, 0)
         self.rows_key = ""  # tells the rows of the present fit from others
         self._between, self._sharing, self._ahead = Between((), DeferredSignals()), Sharing(), Ahead()
-        self._course = Course(self.schedule)
+        self._course, self.threads = Course(self.schedule), ThreadChoice()
         self._fitting = False
         self._runner: Runner | None = None  # makes recorded steps; it may serve the next fit
         self._full_batch: FullBatch | None = None  # makes the epochs of a fit where each is one iteration over all rows
@@ -171,7 +174,7 @@ class Trainer(Recordable):
 
     def __getstate__(self) -> dict[str, Any]:
         left: tuple[str, ...] = ("bound_loss", "position", "rows_key", "_between", "_course", "_fitting", "_runner")
-        left += ("_full_batch", "_sharing", "_ahead")
+        left += ("_full_batch", "_sharing", "_ahead", "threads")
         return {n: v for n, v in vars(self).items() if n not in left} | {"suspended": self.standing()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -432,6 +435,7 @@ class Trainer(Recordable):
         with (
             np.errstate(over="ignore", invalid="ignore", divide="ignore"),
             self._sharing.on_packed(self.net, epoch.feed) as rows,
+            self.threads.steps(self.backend.name, epoch.table.batch_size),
         ):
             self.pause()  # for the hooks after the last step that an earlier fit made
             given = epoch._replace(feed=rows)

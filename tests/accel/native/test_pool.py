@@ -129,6 +129,32 @@ def test_a_limit_keeps_threads_from_parts(job):
     assert who == {threading.get_ident()}
 
 
+def test_work_that_is_kept_to_some_threads_gets_no_more(module):
+    """Of four threads two, whoever comes; Python's lock is let go by sleeping."""
+    limits = pytest.importorskip("threadpoolctl").threadpool_limits
+    who = []
+
+    def part(at):
+        who.append(threading.get_ident())
+        time.sleep(0.002)
+
+    function, numbers = JOB(part), np.arange(12, dtype=np.int64)
+    with limits(4, user_api="blas"):
+        module.make_pool(4)
+        run, count = module.limited(2)
+        assert ctypes.CFUNCTYPE(ctypes.c_int)(count)() == 2
+        end = time.monotonic() + 20
+        while len(set(who)) < 2 and time.monotonic() < end:
+            who.clear()
+            module._number(module._OUT_UNTIL).value = 0
+            RUN(run)(12, ctypes.cast(function, ctypes.c_void_p), numbers.ctypes.data, 8)
+            assert len(who) == 12
+            assert len(set(who)) <= 2
+    assert len(set(who)) == 2
+    with limits(1, user_api="blas"):
+        assert ctypes.CFUNCTYPE(ctypes.c_int)(count)() == 1, "the user's limit holds, too"
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_has_no_threads_until_it_asks(job, module, pool):

@@ -43,7 +43,7 @@ _COMPILED = {
     "gates.py": "d13275a9",
     "loops.py": "583943bb",
     "packed.py": "d1f3e563",
-    "pool.py": "99ab9d57",
+    "pool.py": "35f02c62",
     "table.py": "92ce023d",
     "threads.py": "049282e5",
     "vectors.py": "47239108",

@@ -38,7 +38,7 @@ except ImportError:  # then there are no threads, and these functions are not ca
         return function
 
 
-__all__ = ["begin_step", "end_step", "let_fork", "make_pool"]
+__all__ = ["begin_step", "end_step", "let_fork", "limited", "make_pool"]
 
 # Nanoseconds: how long a thread looks for work before it sleeps, and the caller for the end of the last part; how much
 # longer than a part of its own the caller may have to wait; and for how long it then leaves the threads out.
@@ -293,6 +293,10 @@ def _be_thread(number: int) -> None:
 @functools.cache
 def _functions() -> tuple[Any, Any]:
     """Compile, or load, the two functions of the pool: they lie in memory as long as the process lives."""
+    return _compile(run, count)
+
+
+def _compile(run: Any, count: Any) -> tuple[Any, Any]:
     kinds = types.int32(types.int32, types.int64, types.int64, types.int32), types.int32()
     first, second = (
         cfunc(kind, cache=True, error_model="numpy")(f) for kind, f in zip(kinds, (run, count), strict=True)
@@ -311,6 +315,21 @@ def make_pool(threads: int) -> Pool:
             thread.start()
             _threads.append(thread)
             _number(_WORKERS).value = number
+    return running.address, counting.address
+
+
+@functools.cache
+def limited(most: int) -> Pool:
+    """Return the pool of this process for work that so many threads share at most, the caller counted."""
+
+    def own_run(parts: int, function: int, jobs: int, size: int) -> int:  # pragma: no cover (compiled)
+        _run(_memory(), min(_count(), most), parts, function, jobs, size)
+        return 0
+
+    def own_count() -> int:  # pragma: no cover (compiled)
+        return min(_count(), most)
+
+    running, counting = _compile(own_run, own_count)
     return running.address, counting.address
 
 

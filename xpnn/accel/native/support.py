@@ -21,7 +21,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ...errors import BackendUnavailableError, OptionError
-from ..cores import core_count
+from ..cores import core_count, kept_to, threads_by_environment
 from .openblas import NO_POOL, Pool, openblas_version
 from .turns import allowed_threads
 
@@ -34,6 +34,7 @@ __all__ = [
     "compiled_by_environment",
     "find_pool",
     "is_loaded",
+    "keep_pool",
     "load_loops",
     "numba_objection",
     "numpy_objection",
@@ -156,7 +157,19 @@ def find_pool() -> Pool:
     """Return the threads on which loops may run, or `NO_POOL`; as many as the user lets products have now."""
     objection = openblas_objection()
     if objection is None:
-        pool: Pool = importlib.import_module(".pool", __package__).make_pool(min(core_count(), allowed_threads()))
+        most = min(core_count(), allowed_threads(), threads_by_environment() or allowed_threads())
+        pool: Pool = importlib.import_module(".pool", __package__).make_pool(most)
         return pool
     _say(logging.INFO, f"compiled loops run on one thread: {objection}")
     return NO_POOL
+
+
+def keep_pool(pool: Pool) -> Pool:
+    """Return a pool with as many threads as the work of this thread is kept to."""
+    most = kept_to()
+    if most is None or pool == NO_POOL:
+        return pool
+    if most == 1:
+        return NO_POOL
+    own: Pool = importlib.import_module(".pool", __package__).limited(most)
+    return own

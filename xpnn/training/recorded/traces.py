@@ -173,7 +173,7 @@ class TraceRunner:
         found = self._trace_for(epoch, moving)
         if found is None:
             return epoch.first
-        made, end = epoch.first, len(epoch.table) - 1
+        made, end, threads = epoch.first, len(epoch.table) - 1, epoch.training.threads
         for rows in moving.pieces(epoch.feed.edges(self.batch_size, made)):
             if not rows.in_one_piece:
                 break
@@ -181,15 +181,18 @@ class TraceRunner:
             begun = made if moving.held is None else 0
             stop = min(begun + len(rows) // self.batch_size, end)
             while made < stop:
-                count = min(self._pace, stop - made, epoch.between.most(epoch.table.first + made))
+                most = min(threads.most_steps(), epoch.between.most(epoch.table.first + made))
+                count = min(self._pace, stop - made, most)
                 places = moving.places(made, rows.after((made - begun) * self.batch_size))
                 epoch.position.torn = True
+                threads.go_on()
                 try:
                     self._play(epoch.training, found, count, places)
                 finally:  # Ctrl-C may come when they are made
                     if self._counted:
                         made += count
                         epoch.whole(made)
+                threads.made(count)
                 epoch.training.pause()
         return made
 
