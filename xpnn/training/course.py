@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import OptionError
 from ..layers import Dropout
 from ..layers.base import walk
-from ..schedules import Schedule
+from ..schedules import Constant, Schedule
 from .history import missing_column, will_miss
 from .position import Fitting
 
@@ -63,6 +63,8 @@ def _factors(fit: Fitting, schedule: Schedule, steps: int) -> list[float]:
         if schedule.watches not in fit.history:
             raise missing_column(schedule, schedule.watches, fit.history.names)
         earned = schedule.after(fit.history[schedule.watches])
+    if type(schedule) is Constant:
+        return [earned] * steps
     if schedule.unit == "epoch":
         return [schedule(fit.epoch + slot / steps) * earned for slot in range(steps)]
     begun = fit.step - fit.position.slot

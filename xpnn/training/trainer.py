@@ -410,8 +410,7 @@ class Trainer(Recordable):
         rows = self._sharing.rows(self, train, order, batch_size, shuffle=shuffle)
         weights = train.batch_weights(order, batch_size) if rows is None else rows.weights.sum(axis=-1)
         factors, dropout, decay = self._course._replace(lr=schedule).factors(self, len(weights))
-        both = zip(factors) if decay is None else zip(factors, decay, strict=True)
-        numbers = [self.optimizer.numbers(t, *own) for t, own in enumerate(both, self.optimizer.t - first + 1)]
+        numbers = self.optimizer.table(self.optimizer.t - first + 1, factors, decay)
         strengths = self.penalty_strengths(weights)
         own = self.row_numbers(order) if rows is None else None
         table = StepTable(self.step - first, batch_size, weights, numbers, own, strengths, dropout)
