@@ -423,6 +423,40 @@ def test_a_factor_scales_the_rate(row):
 
 
 @each_row
+@pytest.mark.parametrize("scheduled", [False, True])
+def test_a_table_of_many_steps_has_the_bits_of_each(row, scheduled):
+    factors = [math.cos(0.001 * k) ** 2 for k in range(3000)]
+    decays = [1.0 / k for k in range(1, 3001)] if scheduled else None
+    net, optimizer = make_net(), row.make(weight_decay=0.03)
+    for _ in range(2):  # before it knows its store, and after
+        made = optimizer.table(5, factors, decays)
+        each = zip(factors, decays or [1.0] * len(factors), strict=True)
+        assert made == [optimizer.numbers(t, *own) for t, own in enumerate(each, 5)]
+        assert all(type(n) is float for numbers in made for n in numbers)
+        optimizer.bind(net.store)
+
+
+def test_a_table_asks_rules_of_ones_own_for_each_step():
+    class Warm(Adam):
+        def scalars(self, t, lr):
+            *others, rate = super().scalars(t, lr)
+            return (*others, rate * min(1.0, t / 10))
+
+    optimizer = Warm(0.01)
+    assert optimizer.table(1, [1.0] * 20) == [optimizer.numbers(t) for t in range(1, 21)]
+    own = Adam(0.01)
+    own.scalars = lambda t, lr: (0.9, 0.99, 1e-8, lr / t)
+    assert own.table(1, [1.0, 0.5]) == [(0.9, 0.99, 1e-8, 0.01, 0.0), (0.9, 0.99, 1e-8, 0.0025, 0.0)]
+
+
+def test_a_table_of_replicas_with_rates_of_their_own():
+    optimizer = Adam([0.01, 0.1])
+    for made, one in zip(optimizer.table(1, [1.0, 0.5]), (1, 2), strict=True):
+        for a, b in zip(made, optimizer.numbers(one, (1.0, 0.5)[one - 1]), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@each_row
 def test_numbers_are_pure_and_may_be_made_ahead(row):
     net, twin = make_net(), make_net()
     optimizer, other = row.make(), row.make()

@@ -240,6 +240,8 @@ def test_files_that_are_none(tmp_path):
     [
         (("rung",), 3, r"it has trials, rungs or groups that are not there"),
         (("rung",), -1, r"rung is -1, not a whole number of at least 0"),
+        (("sizes",), [5], r"its networks are grouped as another version, or another machine, would do it"),
+        (("sizes",), [0], r"sizes\[0\] is 0, not a whole number of at least 1"),
         (("waiting",), [0, 0], r"it has trials, rungs or groups that are not there"),
         (("waiting",), [7], r"it has trials, rungs or groups that are not there"),
         (("ended",), [7], r"it has trials, rungs or groups that are not there"),

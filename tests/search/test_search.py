@@ -218,7 +218,11 @@ def test_how_many_are_trained_together_goes_by_their_size(monkeypatch):
     search(space, epochs=1)
     monkeypatch.setattr(run_module, "_TOGETHER_PARAMS", 1)
     search({"lr": [0.1, 0.2], "hidden": (4,)}, epochs=1)
+    monkeypatch.setattr(run_module, "_TOGETHER_PARAMS", 1 << 17)
+    monkeypatch.setattr(run_module, "_TOGETHER_OUTPUTS", 21 * 128 * (4 + 2))  # as if batches were large
+    search(space, epochs=1)
     assert sizes[0] == [64, 6]
+    assert sizes[3] == [16] * 4 + [6]
     assert len(sizes[1]) > 2
     assert set(sizes[1][:-1]) == {sizes[1][0]}
     assert sizes[2] == [1, 1]

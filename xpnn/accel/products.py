@@ -42,6 +42,9 @@ def multiply(a: Array, b: Array, out: Array | None = None) -> Array:
         return _outer(a, b, _place(a, b) if out is None else out)
     if work <= _SMALL_WITH_VECTOR or (work <= _SMALL and n > 1 and a.shape[-2] > 1):
         return a @ b if out is None else np.matmul(a, b, out=out)
+    if out is None and work < _HALVED and a.ndim >= b.ndim:  # of all matrices, then: in one piece
+        with PRODUCT:
+            return a @ b
     count = piece_count(a.shape, b.shape)
     if count == 1 or a.dtype != b.dtype or _with_itself(a, b):
         with PRODUCT:

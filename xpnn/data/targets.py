@@ -372,8 +372,12 @@ class NumberTarget:
         array of shape (n,), float64
             Values in the target's own units.
         """
-        y = np.asarray(z, dtype=np.float64).reshape(-1) * self.std + self.mean
-        return np.minimum(np.maximum(y, self.low), self.high) if clip else y  # `clip` takes longer to begin
+        y = np.multiply(z, self.std, dtype=np.float64).reshape(-1)
+        y += self.mean
+        if clip:  # `numpy.clip` takes longer to begin
+            np.maximum(y, self.low, out=y)
+            np.minimum(y, self.high, out=y)
+        return y
 
     def to_dict(self) -> dict[str, Any]:
         """Return the state as JSON-able values."""

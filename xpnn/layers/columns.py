@@ -127,7 +127,9 @@ class Columns(Layer):
         self.check_input(x)
         ops, parts, caches = self.ops, [], []
         for place, layer, plan in self._plans:
-            part = ops.join((x[..., place],))  # in one piece, as other layers are given theirs
+            part = x[..., place]
+            if part.shape[:-1] != (1,):  # in one piece, as other layers are given theirs
+                part = ops.join((part,))
             if layer.takes_integers:
                 part = ops.whole_numbers(part, self._index_dtype)
             y, cache = plan.forward(part, train=train, key=key)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -14,12 +16,13 @@ from ..contract import check_call, foreign
 from ..errors import FileFormatError, MissingMethodError, OptionError
 from ..ops import Clip, Decay, Update
 from ..params import ParamStore
-from ..recordable import Recordable
+from ..recordable import Recordable, foreign_method
 
 __all__ = ["Optimizer"]
 
 Rate = float | Sequence[float]
-Number = Any  # a Python float; for replicas with rates of their own, a NumPy array of shape (K, 1)
+# A Python float; a NumPy array for replicas with rates of their own, (K, 1), and for many steps, (steps,).
+Number = Any
 
 
 class Optimizer(Recordable):
@@ -51,6 +54,7 @@ class Optimizer(Recordable):
     slots: ClassVar[tuple[str, ...]] = ()
     momenta: ClassVar[tuple[str, ...]] = ("m", "velocity")  # those of them that fade, where there are any
     decoupled: ClassVar[bool] = False
+    _many: ClassVar[bool] = True  # whether `scalars`, if it is xpnn's, takes many steps at once
     _fused = False  # whether `_move` is all that a step does with arrays
 
     def __init__(self, lr: Rate, *, weight_decay: Rate = 0.0) -> None:
@@ -67,8 +71,11 @@ class Optimizer(Recordable):
         self._store: ParamStore | None = None
 
     # -- what a rule defines --------------------------------------------------------------------------------
-    def scalars(self, t: int, lr: Number) -> tuple[Number, ...]:
-        """Return the numbers of step `t` (from 1) at learning rate `lr`: host arithmetic only."""
+    def scalars(self, t: Any, lr: Number) -> tuple[Number, ...]:
+        """Return the numbers of step `t` (from 1) at learning rate `lr`: host arithmetic only.
+
+        Those of xpnn's own rules take arrays of many steps and their rates, too.
+        """
         return (lr,)
 
     def rule(self, store: ParamStore, scalars: Sequence[Number]) -> None:
@@ -176,6 +183,21 @@ class Optimizer(Recordable):
             return tuple(backend.asarray(n) if isinstance(n, np.ndarray) else n for n in numbers)
         return numbers
 
+    def table(
+        self, first: int, factors: Sequence[float], decay_factors: Sequence[float] | None = None
+    ) -> list[tuple[Number, ...]]:
+        """Return the `numbers` of steps one after the other, from step `first` on: the same bits, by arrays."""
+        by_arrays = self._many and isinstance(self.lr, float) and isinstance(self.weight_decay, float)
+        if not by_arrays or foreign_method(self, ("numbers", "rate", "scalars", "_strengths")) is not None:
+            both = zip(factors) if decay_factors is None else zip(factors, decay_factors, strict=True)
+            return [self.numbers(t, *own) for t, own in enumerate(both, first)]
+        lr, decay = self.lr * np.asarray(factors, np.float64), self.weight_decay
+        if decay_factors is not None:
+            decay = decay * np.asarray(decay_factors, np.float64)
+        columns = (*self.scalars(np.arange(first, first + len(lr)), lr), *self._strengths(lr, decay))
+        lists = (itertools.repeat(n) if isinstance(n, float) else n.tolist() for n in columns)
+        return list(zip(*lists, strict=False))
+
     def _strengths(self, lr: Number, decay: Number) -> tuple[Number, ...]:
         """Return the numbers of a weight decay at this learning rate; `update` decays by the last of them."""
         if not self.decoupled:
@@ -248,6 +270,16 @@ class Optimizer(Recordable):
 def per_replica(value: float | list[float]) -> Number:
     """Return a number as it is, and those of several replicas as (K, 1)."""
     return np.asarray(value)[:, None] if isinstance(value, list) else value
+
+
+def power(base: float, t: Any) -> Number:
+    """Return a power, for an array of exponents of each: Python's, for NumPy's own differ in the last bit."""
+    return np.asarray([base**k for k in t.tolist()]) if isinstance(t, np.ndarray) else base**t
+
+
+def root(x: Number) -> Number:
+    """Return the square root, which NumPy and Python round alike; of a float as a float."""
+    return math.sqrt(x) if isinstance(x, float) else np.sqrt(x)
 
 
 def scaled(store: ParamStore, move: Array) -> Array:

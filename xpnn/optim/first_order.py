@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ..errors import OptionError
 from ..ops import Update
 from ..params import ParamStore
-from .base import Number, Optimizer, Rate, in_unit_interval, positive_eps, scaled
+from .base import Number, Optimizer, Rate, in_unit_interval, positive_eps, power, root, scaled
 
 __all__ = ["SGD", "AdaGrad", "Adam", "AdamW", "Lion", "Momentum", "NAdam", "RMSProp"]
 
@@ -213,10 +213,10 @@ class Adam(Optimizer):
         self.beta1, self.beta2 = float(beta1), float(beta2)
         self.eps = positive_eps(type(self).__name__, eps)
 
-    def scalars(self, t: int, lr: Number) -> tuple[Number, ...]:
+    def scalars(self, t: Any, lr: Number) -> tuple[Number, ...]:
         """Return (β₁, β₂, ε', ρ) of ``ops.adam``: ε and the rate in units of the scaled moments."""
-        c = math.sqrt((1.0 - self.beta2) / (1.0 - self.beta2**t))
-        rate = lr * ((1.0 - self.beta1) / ((1.0 - self.beta1**t) * c))
+        c = root((1.0 - self.beta2) / (1.0 - power(self.beta2, t)))
+        rate = lr * ((1.0 - self.beta1) / ((1.0 - power(self.beta1, t)) * c))
         return self.beta1, self.beta2, self.eps / c, rate
 
     def _move(self, store: ParamStore, update: Update, scalars: Sequence[Number]) -> None:
@@ -285,6 +285,7 @@ class NAdam(Optimizer):
     """
 
     slots: ClassVar[tuple[str, ...]] = ("m", "v")
+    _many: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ from ..arguments import count, number, suggest
 from ..errors import OptionError
 from ..ops import Update
 from ..params import ParamSpec, ParamStore
-from .base import Number, Optimizer, Rate, in_unit_interval, positive_eps
+from .base import Number, Optimizer, Rate, in_unit_interval, positive_eps, power, root
 
 __all__ = ["Muon", "newton_schulz"]
 
@@ -182,10 +182,10 @@ class Muon(Optimizer):
         return {**super().__getstate__(), "_by_muon": [], "_by_adam": [], "_decayed_by_adam": []}
 
     # -- the step ---------------------------------------------------------------------------------------------
-    def scalars(self, t: int, lr: Number) -> tuple[Number, ...]:
+    def scalars(self, t: Any, lr: Number) -> tuple[Number, ...]:
         """Return η, and the numbers of ``ops.adam`` as `Adam` has them."""
-        c = math.sqrt((1.0 - self.beta2) / (1.0 - self.beta2**t))
-        rate = lr * self.adam_rate * ((1.0 - self.beta1) / ((1.0 - self.beta1**t) * c))
+        c = root((1.0 - self.beta2) / (1.0 - power(self.beta2, t)))
+        rate = lr * self.adam_rate * ((1.0 - self.beta1) / ((1.0 - power(self.beta1, t)) * c))
         return lr, self.beta1, self.beta2, self.eps / c, rate
 
     def _strengths(self, lr: Number, decay: Number) -> tuple[Number, ...]:

@@ -32,6 +32,7 @@ _WHERE = "search.run"
 _SHARE = 0.05
 _OWN = ("eliminated", "diverged")  # all else that a trial may be is found out again
 _SCHEMA: dict[str, Any] = {
+    "sizes": [at_least(1)],  # files of 0.1 do not say it
     "asked": {"configurations": [{}], "data": {str: str}, "options": {}},
     **dict.fromkeys(("rung", "skipped"), at_least(0)),
     "seconds": at_least(0, float),
@@ -148,7 +149,7 @@ class SearchFile:
             )
         plain = meta["search"]
         with reading(_WHERE, "what a search writes", got=f"a bad entry in {self.path}", hint=hint):
-            expect(plain, _SCHEMA)
+            expect(plain, _SCHEMA if "sizes" in plain else {k: v for k, v in _SCHEMA.items() if k != "sizes"})
             self._compare(plain["asked"])
             _restore(climb, plain, tensors)
 
@@ -202,6 +203,7 @@ def _described(climb: Climb) -> tuple[dict[str, Any], dict[str, Any]]:
         for trial in climb.trials
     ]
     plain = {
+        "sizes": _sizes(climb),
         "rung": climb.rung,
         "skipped": climb.progress.skipped,
         "seconds": climb.progress.used,
@@ -213,9 +215,16 @@ def _described(climb: Climb) -> tuple[dict[str, Any], dict[str, Any]]:
     return plain, tensors
 
 
+def _sizes(climb: Climb) -> list[int]:
+    """Return how many networks each group begins with."""
+    return [len(start.args[0]) for start in climb.starts]
+
+
 def _restore(climb: Climb, plain: dict[str, Any], tensors: dict[str, Any]) -> None:
     """Put a fresh climb where `_described` said one stood; raise ValueError where parts do not belong together."""
     n, places = len(climb.trials), range(len(climb.starts))
+    if plain.get("sizes", None if plain["waiting"] else _sizes(climb)) != _sizes(climb):
+        raise ValueError("its networks are grouped as another version, or another machine, would do it")
     begun = [group["start"] for group in plain["groups"]]
     fits = len(plain["trials"]) == n and plain["rung"] < len(climb.rungs) and all(k < n for k in plain["ended"])
     fits = fits and all(list(found) == sorted({*found} & {*places}) for found in (begun, plain["waiting"]))

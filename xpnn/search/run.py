@@ -33,8 +33,9 @@ from .result import RESULTS, SearchResult, Trial
 __all__ = ["run"]
 
 _WHERE = "search.run"
-# Parameters that are best trained together on a processor, and networks at most: measured (benchmarks/replicas.py).
-_TOGETHER_PARAMS, _TOGETHER, _TOGETHER_COMPILED = 1 << 17, 64, 16
+# Parameters that are best trained together on a processor, outputs of layers for a batch, and networks at most:
+# measured (benchmarks/replicas.py).  In powers of two, for an odd number leaves one of two threads without work.
+_TOGETHER_PARAMS, _TOGETHER_OUTPUTS, _TOGETHER, _TOGETHER_COMPILED = 1 << 17, 1 << 20, 64, 16
 
 Make = Callable[[dict[str, Any]], Trainer]
 
@@ -128,9 +129,9 @@ def run(
         The trainers'.
     together : int or "auto", default="auto"
         Most networks of one group; 1 trains each alone.  Memory grows with it, the results are the same.
-        ``"auto"`` takes as many as have about 130,000 parameters together, at most 64, or 16 where compiled loops are
-        in use: beyond that a processor's cache no longer holds them, and training together loses
-        (docs/performance.md).  On a GPU it takes 32.
+        ``"auto"`` takes a power of two of networks that have at most 130,000 parameters together, and a million outputs
+        of layers for a batch: beyond that a processor's cache no longer holds them, and training together loses
+        (docs/performance.md).  At most 64, or 16 where compiled loops are in use; on a GPU 32.
     max_seconds : float, optional
         Wall-clock time; at the end of the epoch in which it is over, the search ends.  With `checkpoint` that of all
         parts of the search together; called again with more, it goes on.
@@ -292,9 +293,13 @@ def _group_starts(
         backend = get_backend(common.backend)
         if backend.name == "cupy":
             return 32
-        n_params = mlp_params([common.n_in, *plan.hidden, common.n_out])
-        most = _TOGETHER_COMPILED if getattr(backend.ops, "compiled", False) else _TOGETHER
-        return min(max(_TOGETHER_PARAMS // n_params, 1), most)
+        widths = [*plan.hidden, common.n_out]
+        fitting = min(
+            _TOGETHER_PARAMS // mlp_params([common.n_in, *widths]),
+            _TOGETHER_OUTPUTS // (plan.batch_size * sum(widths)),
+            _TOGETHER_COMPILED if getattr(backend.ops, "compiled", False) else _TOGETHER,
+        )
+        return 1 << max(fitting.bit_length() - 1, 0)
 
     starts: list[Start] = []
     for places in _groups(plans, size if together == "auto" else int(together)):

@@ -50,8 +50,7 @@ def table_of(
 ) -> tuple[StepTable, Any]:
     """Return the steps of an epoch whose batches weigh so much, and the learning rate of the last; `whole` batches."""
     factors, dropout, decay = course.factors(fit, len(weights), start)
-    both = zip(factors) if decay is None else zip(factors, decay, strict=True)
-    numbers = [fit.optimizer.numbers(t, *own) for t, own in enumerate(both, start.t + 1)]
+    numbers = fit.optimizer.table(start.t + 1, factors, decay)
     strengths = fit.penalty_strengths(weights)
     own = fit.row_numbers(order) if whole else None
     table = StepTable(start.step, batch_size, weights, numbers, own, strengths, dropout)

@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import OptionError
 from ..layers import Dropout
 from ..layers.base import walk
-from ..schedules import Schedule
+from ..schedules import Constant, Schedule
 from .history import missing_column, will_miss
 from .position import Fitting
 
@@ -73,6 +73,8 @@ def _factors(fit: Fitting, schedule: Schedule, steps: int, start: Start) -> list
         if schedule.watches not in fit.history:
             raise missing_column(schedule, schedule.watches, fit.history.names)
         earned = schedule.after(fit.history[schedule.watches])
+    if type(schedule) is Constant:
+        return [earned] * steps
     if schedule.unit == "epoch":
         return [schedule(start.epoch + slot / steps) * earned for slot in range(steps)]
     return [schedule(start.step + slot) * earned for slot in range(steps)]
