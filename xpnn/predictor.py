@@ -208,6 +208,20 @@ class Predictor(Exports):
         OptionError
             If the model is one of classes or without held-out rows, or these are too few for the coverage.
         """
+        self.check_coverage(coverage)
+        X = self.inputs(raw)
+        return self.bounds(X, self.linked(X), coverage)
+
+    def bounds(self, X: np.ndarray | EncodedRows, out: np.ndarray, coverage: float) -> np.ndarray:
+        """Return what `predict_interval` does, for encoded rows and what `linked` returned for them."""
+        intervals, target = self.check_coverage(coverage)
+        half = intervals.half_widths(X, coverage) * np.reshape(target.std, (1, -1))
+        values = self.decode(out)
+        half = half.reshape(values.shape)
+        return np.stack([values - half, values + half], axis=-1)
+
+    def check_coverage(self, coverage: float) -> tuple[Intervals, NumberTarget | NumberTargets]:
+        """Return what bounds of that coverage are made of, or say why there are none, before anything is computed."""
         if isinstance(self.target, ClassTarget):
             raise OptionError("predict_interval: expected a model of numbers, got one of classes. Use predict_proba.")
         if self.intervals is None:
@@ -215,11 +229,8 @@ class Predictor(Exports):
                 "predict_interval: expected a model with held-out rows to vouch for its intervals, got one without. "
                 "Train with xpnn.tabular.TabularRegressor and a validation_fraction above 0."
             )
-        X = self.inputs(raw)
-        half = self.intervals.half_widths(X, coverage) * np.reshape(self.target.std, (1, -1))
-        values = self.decode(self.linked(X))
-        half = half.reshape(values.shape)
-        return np.stack([values - half, values + half], axis=-1)
+        self.intervals.quantile(coverage)
+        return self.intervals, self.target
 
     def decode(self, out: np.ndarray) -> np.ndarray:
         """Turn what `predict_proba` returned into labels or values."""

@@ -162,11 +162,11 @@ def run_predict(args: argparse.Namespace) -> int:
     predictor = _load(args)
     if args.proba and not isinstance(predictor.target, ClassTarget):
         raise OptionError("--proba: expected a classifier, got a model of numbers. Leave the option out.")
+    if args.interval is not None:
+        predictor.check_coverage(args.interval)
     raw, _ = read_raw(args, predictor, targets=False)
     kept = _kept(args, predictor, raw)
-    out, bounds = predictor.predict_proba(raw), None
-    if args.interval is not None:
-        bounds = predictor.predict_interval(raw, args.interval)
+    out, bounds = _answered(predictor, raw, args.interval)
     _warn_of_formulas(labels_in(predictor, out, kept))
     alone = not (kept or args.proba or args.interval is not None)
     header, columns = ["prediction"], [predictions(predictor, out, alone=alone)]
@@ -186,6 +186,15 @@ def run_predict(args: argparse.Namespace) -> int:
         write_rows(file.write, header, columns, len(out))
     print(f"{len(out):,} predictions written to {printable(str(path))}")
     return 0
+
+
+def _answered(predictor: Predictor, raw: Any, coverage: float | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return what the network says of rows, and bounds of that coverage where they are asked for; rows pass it once."""
+    if coverage is None:
+        return predictor.predict_proba(raw), None
+    X = predictor.inputs(raw)
+    out = predictor.linked(X)
+    return out, predictor.bounds(X, out, coverage)
 
 
 def _kept(args: argparse.Namespace, predictor: Predictor, raw: Any) -> dict[str, Any]:
