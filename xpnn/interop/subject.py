@@ -195,7 +195,9 @@ def _of_predictor(predictor: Predictor, coverage: float | None) -> Subject:
         coverage = _coverage(predictor, coverage)
         outputs = _number_outputs(builder, predictor, linked, x, coverage)
         info = _info("regression", builder, **({} if coverage is None else {"coverage": coverage}))
-    info["target"] = predictor.info.get("target")
+    info["target"] = ", ".join(predictor.target_names) or None
+    if isinstance(predictor.target, NumberTargets) and predictor.target.names:
+        info["targets"] = list(predictor.target.names)
     encoder = predictor.encoder
 
     def answers(raw: Any) -> dict[str, HostArray]:
