@@ -13,7 +13,7 @@ from .confidence import difference_interval
 from .data.arrays import some_rows, take_rows
 from .data.encoder import TableEncoder
 from .data.scaling import Standardizer
-from .data.targets import ClassTarget
+from .data.targets import ClassTarget, NumberTargets
 from .errors import DataError, ShapeError
 from .losses import CrossEntropy, Loss, MeanSquaredError
 from .model import mlp
@@ -166,6 +166,11 @@ def compare_baselines(
     >>> [(baseline.name, baseline.verdict("accuracy")) for baseline in found.baselines[:2]]
     [('constant', 'better'), ('linear', 'better')]
     """
+    if isinstance(predictor.target, NumberTargets):
+        raise ShapeError(
+            f"compare_baselines: expected one target, got {len(predictor.target.targets)}. Compare each by itself: "
+            "pass predictor.only(0), and the first column of y."
+        )
     y, y_test = np.asarray(y).reshape(-1), np.asarray(y_test).reshape(-1)
     if not len(y) or not len(y_test):
         raise ShapeError("compare_baselines: expected rows to train on and to test on, got none. Pass both.")

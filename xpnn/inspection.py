@@ -20,7 +20,7 @@ from .data.arrays import some_rows
 from .data.columns import as_columns, as_numbers, as_texts, is_text
 from .data.dates import read_column
 from .data.encoder import TableEncoder
-from .data.targets import ClassTarget
+from .data.targets import ClassTarget, NumberTargets
 from .errors import OptionError, ShapeError
 from .metrics import Score, get_score
 from .predictor import Predictor
@@ -86,8 +86,8 @@ def permutation_importance(
         The trained model.
     X : table, frame, mapping of columns, or array of shape (n, ...)
         Rows as the predictor takes them, best such as it was not trained on.
-    y : array of shape (n,)
-        Their target in its own terms.
+    y : array of shape (n,), or (n, k) of several targets
+        Their target in its own terms; what has a name is measured of several in units of their standard deviations.
     metric : str, Score or callable, optional
         A name that `xpnn.metrics.get_score` knows, of classes ``"logloss"`` (the default), ``"accuracy"``, ``"auc"`` …,
         of numbers ``"rmse"`` (the default), ``"mae"``, ``"r2"`` …; or a function of (truth, answers), of which larger
@@ -149,15 +149,18 @@ def permutation_importance(
         drawn = some_rows(len(y), max_rows, rng)
         inputs, y = inputs[drawn], y[drawn]
     inputs = np.asarray(inputs)
-    truth = target.encode(y) if isinstance(target, ClassTarget) else target.numbers(y)
+    # Of several quantities none is to weigh more for its unit.
+    unit = target.std if isinstance(target, NumberTargets) and isinstance(metric, Score) else 1.0
+    truth = target.encode(y) if isinstance(target, ClassTarget) else target.numbers(y) / unit
     after = dataclasses.replace(predictor, encoder=None)  # from the encoded rows on
 
     def measured(matrix: np.ndarray) -> float:
         out = after.predict_proba(matrix)
         if not isinstance(metric, Score):
             return metric(truth, out if classes else predictor.decode(out))
-        answers = out if metric.takes == "probabilities" else predictor.codes(out) if classes else predictor.decode(out)
-        return metric.gain(truth, answers)
+        if not classes:
+            return metric.gain(truth, predictor.decode(out) / unit)
+        return metric.gain(truth, out if metric.takes == "probabilities" else predictor.codes(out))
 
     orders = [rng.permutation(len(y)) for _ in range(n_repeats)]
     columns, whole = _places(predictor, X, inputs.shape[1]), measured(inputs)

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,10 +30,11 @@ from .backend import Backend, to_numpy
 from .checkpoint import build
 from .data.encoded import EncodedRows
 from .errors import OptionError
+from .layers import Linear
 from .model import Sequential
 from .schema import ANY, expect
 
-__all__ = ["Intervals"]
+__all__ = ["Intervals", "one_output"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -91,6 +92,11 @@ class Intervals:
         found: Floats = self.scores[rank - 1]
         return found
 
+    def only(self, k: int) -> Intervals:
+        """Return those of one output."""
+        scale = None if self.scale is None else one_output(self.scale, k)
+        return replace(self, scale=scale, scores=self.scores[:, k : k + 1])
+
     # -- files ----------------------------------------------------------------------------------------------
     def tensors(self) -> dict[str, npt.NDArray[Any]]:
         """Return the arrays to keep, by name."""
@@ -117,3 +123,22 @@ class Intervals:
         if net is not None and net.n_out != scores.shape[1]:
             raise ValueError(f"scores of {scores.shape[1]} outputs and a scale of {net.n_out}")
         return cls(net, scores, state["low"], state["high"])
+
+
+def one_output(net: Sequential, k: int) -> Sequential:
+    """Return a network with one of the outputs of another, whose last layer is linear.
+
+    Examples
+    --------
+    >>> from xpnn import mlp
+    >>> net, rows = mlp([3, 4, 2]), np.ones((5, 3), dtype="float32")
+    >>> bool(np.allclose(one_output(net, 1).predict(rows), net.predict(rows)[:, 1:]))
+    True
+    """
+    last = len(net.layers) - 1
+    if not isinstance(net.layers[last], Linear):
+        raise OptionError(f"expected a network that ends in a Linear, got one in {net.layers[last].label}.")
+    config, state = net.config(), net.state_dict()
+    config["layers"][last]["n_out"] = 1
+    own = {name: array[..., k : k + 1] if name.startswith(f"{last}.") else array for name, array in state.items()}
+    return build(config, own, backend=net.backend, where="one_output")

@@ -26,7 +26,7 @@ from .errors import DataError, FileFormatError, OptionError, ShapeError
 from .exports import Exports
 from .files import PathLike
 from .frames import table_names
-from .intervals import Intervals
+from .intervals import Intervals, one_output
 from .losses import Loss
 from .metrics import confusion_matrix
 from .model import Sequential
@@ -84,6 +84,14 @@ class Predictor(Exports):
     intervals: Intervals | None = field(default=None, repr=False)
     #: Of a table: its columns, and in short what the training rows held of each; None in files of xpnn 0.1.
     schema: InputSchema | None = field(default=None, repr=False)
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """What the target is called, or each of several; empty where nobody said."""
+        if isinstance(self.target, NumberTargets):
+            return self.target.names
+        name = self.info.get("target")
+        return (name,) if isinstance(name, str) else ()
 
     def inputs(self, raw: Any) -> np.ndarray | EncodedRows:
         """Encode raw data: a table from `load_csv`, a frame or a mapping of columns, or an array of shape (n, ...).
@@ -147,7 +155,7 @@ class Predictor(Exports):
                 "Train again, or set predictor.schema = InputSchema.of(predictor.encoder, rows)."
             )
         found = drift(self.schema, self.columns(raw), encoder=self.encoder, columns=columns)
-        known = {*self.info.get("columns", ()), self.info.get("target")}
+        known = {*self.info.get("columns", ()), *self.target_names}
         return replace(found, unused=[name for name in found.unused if name not in known])
 
     def columns(self, raw: Any) -> Table | dict[str, Any]:
@@ -208,6 +216,20 @@ class Predictor(Exports):
         OptionError
             If the model is one of classes or without held-out rows, or these are too few for the coverage.
         """
+        self.check_coverage(coverage)
+        X = self.inputs(raw)
+        return self.bounds(X, self.linked(X), coverage)
+
+    def bounds(self, X: np.ndarray | EncodedRows, out: np.ndarray, coverage: float) -> np.ndarray:
+        """Return what `predict_interval` does, for encoded rows and what `linked` returned for them."""
+        intervals, target = self.check_coverage(coverage)
+        half = intervals.half_widths(X, coverage) * np.reshape(target.std, (1, -1))
+        values = self.decode(out)
+        half = half.reshape(values.shape)
+        return np.stack([values - half, values + half], axis=-1)
+
+    def check_coverage(self, coverage: float) -> tuple[Intervals, NumberTarget | NumberTargets]:
+        """Return what bounds of that coverage are made of, or say why there are none, before anything is computed."""
         if isinstance(self.target, ClassTarget):
             raise OptionError("predict_interval: expected a model of numbers, got one of classes. Use predict_proba.")
         if self.intervals is None:
@@ -215,11 +237,30 @@ class Predictor(Exports):
                 "predict_interval: expected a model with held-out rows to vouch for its intervals, got one without. "
                 "Train with xpnn.tabular.TabularRegressor and a validation_fraction above 0."
             )
-        X = self.inputs(raw)
-        half = self.intervals.half_widths(X, coverage) * np.reshape(self.target.std, (1, -1))
-        values = self.decode(self.linked(X))
-        half = half.reshape(values.shape)
-        return np.stack([values - half, values + half], axis=-1)
+        self.intervals.quantile(coverage)
+        return self.intervals, self.target
+
+    def only(self, target: str | int) -> Predictor:
+        """Return the predictor of one of several targets, by its name or its place: the network has one output.
+
+        Raises
+        ------
+        OptionError
+            If there is one target, or none like that, or the network does not end in a `Linear`.
+        """
+        if not isinstance(self.target, NumberTargets):
+            raise OptionError("only: expected a predictor of several targets, got one of one. Use it as it is.")
+        called = self.target.called
+        k = target if isinstance(target, int) else called.index(target) if target in called else len(called)
+        if not 0 <= k < len(called):
+            raise OptionError(f"only: expected one of the targets {', '.join(called)}, got {target!r}. Check the name.")
+        return replace(
+            self,
+            net=one_output(self.net, k),
+            target=self.target.targets[k],
+            intervals=None if self.intervals is None else self.intervals.only(k),
+            info=self.info | {"target": called[k]},
+        )
 
     def decode(self, out: np.ndarray) -> np.ndarray:
         """Turn what `predict_proba` returned into labels or values."""
@@ -238,7 +279,7 @@ class Predictor(Exports):
 
         `strip` is the ending to take off labels, as in `ClassTarget.encode`.  Returns ``rows``, and for classes
         ``accuracy``, ``cross_entropy`` and ``confusion`` (lists, rows true), for numbers ``rmse``, ``mae`` and ``r2``
-        in the target's own units, of several targets the means.
+        in the target's own units, of several targets the means, and a list ``targets`` with those of each.
         """
         return self.score_outputs(self.predict_proba(raw), y, strip=strip)
 
@@ -247,15 +288,13 @@ class Predictor(Exports):
         if not isinstance(self.target, ClassTarget):
             truth = self.target.numbers(y)
             _check_rows(out, truth)
-            error = self.decode(out) - truth
-            total = np.square(truth - truth.mean(axis=0)).sum(axis=0)
-            lost = np.square(error).sum(axis=0)
-            return {
-                "rmse": float(np.sqrt(np.square(error).mean(axis=0)).mean()),
-                "mae": float(np.abs(error).mean()),
-                "r2": float(np.mean(1.0 - lost / total)) if np.all(total) else float("nan"),
-                "rows": len(truth),
-            }
+            scores = _number_scores(truth, self.decode(out))
+            if isinstance(self.target, NumberTargets):
+                scores["targets"] = [
+                    {"target": name, **_number_scores(*columns)}
+                    for name, *columns in zip(self.target.called, truth.T, self.decode(out).T, strict=True)
+                ]
+            return scores | {"rows": len(truth)}
         codes = self.target.encode(y, strip=strip)
         _check_rows(out, codes)
         matrix = confusion_matrix(codes, self.codes(out), n_classes=len(self.target.classes))
@@ -432,6 +471,18 @@ def load_predictor(path: PathLike, *, backend: str | Backend = "numpy", custom: 
     True
     """
     return Predictor.load(path, backend=backend, custom=custom)
+
+
+def _number_scores(truth: np.ndarray, answers: np.ndarray) -> dict[str, Any]:
+    """Return RMSE, MAE and R² of numbers; of several columns the means of theirs."""
+    error = answers - truth
+    total = np.square(truth - truth.mean(axis=0)).sum(axis=0)
+    lost = np.square(error).sum(axis=0)
+    return {
+        "rmse": float(np.sqrt(np.square(error).mean(axis=0)).mean()),
+        "mae": float(np.abs(error).mean()),
+        "r2": float(np.mean(1.0 - lost / total)) if np.all(total) else float("nan"),
+    }
 
 
 def network_tensors(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -51,6 +51,21 @@ def test_the_rows_of_the_training_are_compared(trained, tmp_path):
     assert label.tolist() == xpnn.load_predictor(folder).predict(columns).tolist()
 
 
+def test_several_formats_are_traced_and_asked_once(trained, tmp_path, monkeypatch):
+    folder, _ = trained
+    from xpnn.interop import subject
+
+    traced, answered = [], []
+    of, proba = subject._of_predictor, xpnn.Predictor.predict_proba
+    monkeypatch.setattr(subject, "_of_predictor", lambda *args: traced.append(1) or of(*args))
+    monkeypatch.setattr(xpnn.Predictor, "predict_proba", lambda *args: answered.append(1) or proba(*args))
+    files = tmp_path / "m.onnx", tmp_path / "m.py"
+    done = run("export", folder, "--onnx", files[0], "--python", files[1])
+    assert done.status == 0, done.err
+    assert all(file.is_file() for file in files)
+    assert (len(traced), len(answered)) == (1, 1)
+
+
 def test_other_rows_and_made_up_ones(trained, tmp_path, monkeypatch):
     folder, table = trained
     other = tmp_path / "other.csv"

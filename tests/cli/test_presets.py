@@ -122,6 +122,34 @@ def test_options_change_the_recipe(table, tmp_path):
     assert {name: recipe[name] for name in expected} == expected
 
 
+def test_cross_validation_goes_on_with_the_fold_that_was_cut_off(table, tmp_path, monkeypatch):
+    """To the same bits; folds that are done are not made again."""
+    options = ("--cv", 3, "--test-size", 0)
+    assert train(table, tmp_path / "whole", *options).status == 0
+    judged, made = TabularClassifier.judged, []
+
+    def stop_in_the_third(self, *args):
+        made.append(len(args[-1]))
+        if len(made) == 3:
+            raise KeyboardInterrupt
+        return judged(self, *args)
+
+    monkeypatch.setattr(TabularClassifier, "judged", stop_in_the_third)
+    ran = train(table, tmp_path / "cut", *options)
+    assert ran.status == 130
+    assert "interrupted within the cross-validation: the model is kept\n" in ran.err
+    assert (tmp_path / "cut" / "model.safetensors").is_file()
+    assert not (tmp_path / "cut" / "out-of-fold.csv").exists()
+    ran = run("train", "--resume", tmp_path / "cut", "--quiet")
+    assert ran.status == 0, ran.err
+    assert len(made) == 4, "two folds, the third, and the third again"
+    one, other = (tmp_path / name / "out-of-fold.csv" for name in ("whole", "cut"))
+    assert one.read_bytes() == other.read_bytes()
+    assert tensors(tmp_path / "whole") == tensors(tmp_path / "cut")
+    infos = [read_run(tmp_path / name).info for name in ("whole", "cut")]
+    assert infos[0]["cross_validation"] == infos[1]["cross_validation"]
+
+
 # -- around it --------------------------------------------------------------------------------------------------
 def test_cross_validation(table, tmp_path):
     ran = train(table, tmp_path, "--cv", 3, "--test-size", 0)
@@ -137,6 +165,7 @@ def test_cross_validation(table, tmp_path):
         right = np.mean([row["y"] == row["prediction"] for row in found if row["fold"] == fold])
         assert right == pytest.approx(info["cross_validation"]["scores"]["accuracy"][int(fold) - 1])
     assert info["run"]["files"].keys() >= {"out-of-fold.csv"}
+    assert not (tmp_path / STAGING).exists()
     assert read_run(tmp_path).info["options"]["test_size"] == 0.0
 
 
@@ -295,7 +324,8 @@ def test_options_of_predictions(table, tmp_path):
         run("predict", tmp_path, table, "--keep", "name"), r"--keep: expected columns among id, .*, got name\. Check"
     )
     refused(
-        run("train", "moons", "--preset", "good"), r"--preset: expected a table, got moons\. Leave the option out\."
+        run("train", "moons", "--preset", "good"),
+        r"--preset: expected a table or an \.npz file, got moons\. Leave the option out\.",
     )
     refused(run("train", "moons", "--keep", "x"), r"--keep: expected a table, got moons")
 
@@ -323,3 +353,78 @@ def test_what_a_network_has_left_is_compared_with_the_file(table, tmp_path, monk
     file.write_bytes(b"no file")
     refused(run("train", "--resume", tmp_path, "--quiet"), r"expected a whole safetensors file, but .*network-0")
     assert json.loads((tmp_path / "scores.json").read_text())["stopped"] == "interrupted", "what was there is left"
+
+
+def test_bounds_cost_no_second_look(table, tmp_path, monkeypatch):
+    """The network is asked once for predictions and their bounds, and before that whether there are any."""
+    assert train(table, tmp_path / "run", "--drop", "y", target="z").status == 0
+    predict, asked = xpnn.Sequential.predict, []
+
+    def counted(net, X, *args, **options):
+        asked.append(net.n_out)
+        return predict(net, X, *args, **options)
+
+    monkeypatch.setattr(xpnn.Sequential, "predict", counted)
+    ran = run("predict", tmp_path / "run", table, "--interval", "0.5", "--out", "-")
+    assert ran.status == 0, ran.err
+    without = len(asked)
+    asked.clear()
+    assert run("predict", tmp_path / "run", table, "--out", "-").status == 0
+    assert without - len(asked) <= 1, "the network of the scale"
+    refused(
+        run("predict", tmp_path / "run", tmp_path / "absent.csv", "--interval", "0.999"), "held-out rows for coverage"
+    )
+
+
+# -- arrays -----------------------------------------------------------------------------------------------------
+@pytest.fixture
+def arrays(tmp_path):
+    """A file of rows of numbers with two classes, gaps among them."""
+    X = np.random.default_rng(0).normal(size=(160, 3))
+    y = np.where(X[:, 0] + X[:, 1] > 0, 7, 3)
+    X[::20, 2] = np.nan
+    path = tmp_path / "rows.npz"
+    np.savez(path, X=X, y=y)
+    return path, X, y
+
+
+def test_arrays_are_learned_as_the_estimator_learns_them(arrays, tmp_path):
+    path, X, y = arrays
+    options = ("--preset", "quick", "--epochs", 3, "--hidden", "8", "--test-size", 0, "--quiet")
+    ran = run("train", path, *options, "--cv", 2, "--out", tmp_path / "run")
+    assert ran.status == 0, ran.err
+    alone = TabularClassifier(preset="quick", epochs=3, hidden=(8,), folds=0).fit(X, y)
+    model = TabularClassifier.load(tmp_path / "run")
+    assert (model.predict_proba(X) == alone.predict_proba(X)).all()
+    assert not hasattr(model, "feature_names_in_")
+    ran = run("predict", tmp_path / "run", path, "--out", "-")
+    assert ran.status == 0, ran.err
+    assert ran.out.split() == ["prediction", *map(str, alone.predict(X).tolist())]
+    assert "x2: " in ran.err, "gaps are told"
+    assert run("evaluate", tmp_path / "run", path, "--json").json["rows"] == 160
+    assert list(rows_of(tmp_path / "run" / "out-of-fold.csv")[0])[:4] == ["row", "fold", "target", "prediction"]
+    other = tmp_path / "other.csv"
+    other.write_text("x0,x1,x2\n1,2,3\n")
+    refused(run("predict", tmp_path / "run", other), r"expected arrays, as in training, got the table .* 3 columns\.")
+
+
+def test_arrays_with_a_test_file_and_several_targets(arrays, tmp_path):
+    _, X, _ = arrays
+    np.savez(tmp_path / "two.npz", X=X, y=X[:, :2] * [1.0, 10.0])
+    options = ("--preset", "quick", "--epochs", 2, "--hidden", "8", "--quiet", "--out", tmp_path / "run")
+    ran = run("train", tmp_path / "two.npz", "--test-file", tmp_path / "two.npz", *options)
+    assert ran.status == 0, ran.err
+    assert xpnn.load_predictor(tmp_path / "run").predict(X).shape == (160, 2)
+    assert "test file: RMSE" in ran.out
+
+
+def test_what_presets_do_not_take(arrays, tmp_path):
+    path, X, y = arrays
+    np.savez(tmp_path / "images.npz", X=np.zeros((20, 4, 4)), y=np.arange(20) % 2)
+    images = r"--preset: expected rows of numbers in .*images\.npz, .* got X of shape \(20, 4, 4\): images"
+    refused(run("train", tmp_path / "images.npz", "--preset", "good", "--out", tmp_path / "r"), images)
+    np.save(tmp_path / "X.npy", X)
+    np.save(tmp_path / "y.npy", y)
+    stream = ("train", tmp_path / "X.npy", "--target", tmp_path / "y.npy", "--out", tmp_path / "r")
+    refused(run(*stream, "--preset", "good"), r"--preset: expected a table or an \.npz file, got .*X\.npy")
+    refused(run("train", path, "--bins", 8, "--out", tmp_path / "r"), r"--bins: expected a --preset that it acts on")

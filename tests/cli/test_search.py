@@ -131,10 +131,32 @@ def test_what_is_searched_is_what_is_left_open():
         recipe = choose_recipe("quick", TableShape("classification", rows=700, numbers=5, classes=2))
         return space_of(recipe, args)
 
-    assert {*space()} == {"hidden", "lr", "dropout", "weight_decay", "activation", "batch_size"}
-    assert {*space("--lr", "0.1", "--dropout", "0.2")} == {"hidden", "weight_decay", "activation", "batch_size"}
+    rest = {"hidden", "weight_decay", "activation", "batch_size", "scale", "bins", "embedding", "sigma"}
+    assert {*space()} == {"lr", "dropout", *rest}
+    assert {*space("--lr", "0.1", "--dropout", "0.2")} == rest
     lr = space()["lr"]
     assert lr.low < choose_recipe("quick", TableShape("classification", rows=700, numbers=5, classes=2)).lr < lr.high
+    assert {*space("--bins", "8", "--lr", "0.1", "--dropout", "0.2")} == rest - {"bins"}
+    words = choose_recipe("quick", TableShape("classification", rows=700, categories=(3, 4), classes=2))
+    assert {*space_of(words, make_parser().parse_args(["search", "t.csv"]))} == {"lr", "dropout", *rest} - {
+        *("bins", "embedding", "sigma", "scale")
+    }
+
+
+def test_bins_are_searched(table, tmp_path):
+    """Each trial is trained on rows in its own bins, whatever those of the others; the best is saved with them."""
+    ran = search(table, tmp_path, "--trials", 8, "--halving", "none", "--epochs", 2, "--seed", 3)
+    assert ran.status == 0, ran.err
+    found = trials(tmp_path)
+    assert {row["bins"] for row in found} >= {"0", "16"}
+    told = json.loads((tmp_path / "search.json").read_text())
+    model = TabularClassifier.load(tmp_path)
+    assert model.recipe_.bins == told["entries"]["bins"]
+    assert model.recipe_.embedding == told["entries"]["embedding"]
+    columns = {name: xpnn.data.load_csv(table).columns[name] for name in ("a", "b")}
+    alone = TabularClassifier(preset="quick", random_state=3, epochs=2, validation_fraction=0.2, **told["entries"])
+    wide = alone.set_params(hidden=(6,)).fit(columns, xpnn.data.load_csv(table).columns["y"])
+    assert wide.predictor_.net.n_in == model.predictor_.net.n_in
 
 
 def test_more_trials_continue_the_list(table, tmp_path):
@@ -256,7 +278,7 @@ def test_a_search_in_an_older_run(table, tmp_path, interrupt):
         (
             (
                 *("{t}", "--target", "y", "--hidden", "6", "--lr", "0.1", "--dropout", "0.1", "--weight-decay", "0.1"),
-                *("--activation", "relu", "--batch-size", "50"),
+                *("--activation", "relu", "--batch-size", "50", "--categorical", "a,b,z"),
             ),
             r"search: expected something to vary, got a value for every option\. Leave some out\.",
         ),

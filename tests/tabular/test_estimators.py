@@ -359,6 +359,54 @@ def test_networks_trained_in_processes_are_those_of_one(options, tmp_path):
         regressor(n_jobs=0, **options).fit(columns(), PRICE)
 
 
+@pytest.mark.parametrize("case", ["labels", "numbers"])
+def test_cross_validation_goes_on_where_it_was_cut_off(tmp_path, monkeypatch, case):
+    model, y = (classifier(), LABEL) if case == "labels" else (regressor(), np.stack([PRICE, SIZE], axis=1))
+    whole = model.cross_validate(columns(), y, cv=3)
+    judged, made = type(model).judged, []
+
+    def counted(self, *args):
+        made.append(len(args[-1]))
+        if len(made) == 3:
+            raise KeyboardInterrupt
+        return judged(self, *args)
+
+    monkeypatch.setattr(type(model), "judged", counted)
+    with pytest.raises(KeyboardInterrupt):
+        model.cross_validate(columns(), y, cv=3, checkpoint=tmp_path / "folds")
+    found = model.cross_validate(columns(), y, cv=3, checkpoint=tmp_path / "folds")
+    assert len(made) == 4, "two folds, the third, and the third again"
+    assert found.mean == whole.mean
+    assert found.predictions.dtype == whole.predictions.dtype
+    np.testing.assert_array_equal(found.predictions, whole.predictions)
+    other = {**columns(), "size": SIZE + 1}
+    for table, settings in ((other, model), (columns(), model.set_params(random_state=1))):
+        with pytest.raises(DataError, match="expected folds of these rows, targets and settings in"):
+            settings.cross_validate(table, y, cv=3, checkpoint=tmp_path / "folds")
+    (tmp_path / "folds" / "fold-1.safetensors").write_bytes(b"damaged")
+    with pytest.raises(FileFormatError):
+        model.cross_validate(columns(), y, cv=3, checkpoint=tmp_path / "folds")
+
+
+def test_several_targets_by_name():
+    """A list of names, and a frame of columns, name the targets of a model."""
+    pd = pytest.importorskip("pandas", reason="needs pandas: pip install pandas")
+    frame = pd.DataFrame({"day": DAY, "kind": KIND, "size": SIZE, "price": PRICE * 1000})
+    model = regressor().fit(frame, ["size", "price"])
+    assert model.predictor_.target_names == ("size", "price")
+    assert model.feature_names_in_.tolist() == ["day", "kind"]
+    same = regressor().fit(frame[["day", "kind"]], frame[["size", "price"]])
+    np.testing.assert_array_equal(model.predict(frame), same.predict(frame[["day", "kind"]]))
+    scores = model.predictor_.score(frame, frame[["size", "price"]].to_numpy())
+    assert [each["target"] for each in scores["targets"]] == ["size", "price"]
+    importance = model.feature_importance(frame, ["size", "price"])
+    assert importance.score < 10, "in standard deviations: no target weighs more for its unit"
+    with pytest.raises(DataError, match=r"name of a column of X, got 'prize'"):
+        regressor().fit(frame, ["size", "prize"])
+    texts = regressor().fit(frame[["size"]], [f"{price:.3f}" for price in PRICE])
+    assert texts.predict(frame[["size"]]).shape == (N,)
+
+
 def test_cross_validation_takes_frames_and_splitters():
     model_selection = pytest.importorskip(
         "sklearn.model_selection", reason="needs scikit-learn: pip install 'xpnn[sklearn]'"

@@ -9,11 +9,11 @@ import numpy as np
 
 from ..accel.workers import together, worker_count
 from ..data.formatted import Cells, escaped, joined, rounded, shortest, words_as
-from ..data.targets import ClassTarget
+from ..data.targets import ClassTarget, NumberTargets
 from ..data.written import Written
 from ..predictor import Predictor
 
-__all__ = ["Column", "labels_in", "numbers", "predictions", "probabilities", "texts", "write_rows"]
+__all__ = ["Column", "answers_of", "labels_in", "numbers", "probabilities", "texts", "write_rows"]
 
 #: The cells of a slice of rows.
 Column: TypeAlias = Callable[[slice], Cells]
@@ -45,15 +45,27 @@ def texts(values: Any, *, alone: bool = False) -> Column:
     return some_cells
 
 
-def predictions(predictor: Predictor, out: np.ndarray, *, alone: bool) -> Column:
-    """Return the answers to what `Predictor.predict_proba` returned; alone in their file or not."""
+def answers_of(
+    predictor: Predictor, out: np.ndarray, bounds: np.ndarray | None, *, alone: bool
+) -> tuple[list[str], list[Column]]:
+    """Return the names and the columns of the answers to what `Predictor.predict_proba` returned, with their bounds.
+
+    Of several targets each has columns of its own, with its name.  `alone` in their file or not matters for labels.
+    """
     target = predictor.target
     if isinstance(target, ClassTarget):
         codes = predictor.codes(out)
         words = escaped(target.decode(np.arange(len(target.classes))).tolist(), alone=alone)
-        return lambda rows: words_as(words, codes[rows])
+        return ["prediction"], [lambda rows: words_as(words, codes[rows])]
     decoded = predictor.decode(out)
-    return numbers(decoded) if decoded.ndim == 1 else texts(decoded, alone=alone)
+    of = [f"({name})" for name in target.called] if isinstance(target, NumberTargets) else [""]
+    sides = [("prediction", decoded)]
+    if bounds is not None:
+        sides += [("lower", bounds[..., 0]), ("upper", bounds[..., 1])]
+    named = [
+        (f"{side}{name}", values.reshape(len(values), -1)[:, k]) for k, name in enumerate(of) for side, values in sides
+    ]
+    return [name for name, _ in named], [numbers(values) for _, values in named]
 
 
 def labels_in(predictor: Predictor, out: np.ndarray, kept: Mapping[str, Any]) -> Iterator[str]:

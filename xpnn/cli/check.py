@@ -12,9 +12,9 @@ from ..data.columns import quote
 from ..errors import DataError, OptionError
 from ..predictor import Predictor
 from .findings import look_over
-from .options import add_columns, add_json, add_number, add_table, add_task, at_least_zero, print_json
+from .options import add_columns, add_json, add_number, add_table, add_target, add_task, at_least_zero, print_json
 from .recipe import option
-from .sources import Reading, check_names, kind_of, names, open_table, read_table
+from .sources import Reading, check_names, kind_of, names, open_table, read_table, targets_in
 from .trained import read_like_training
 
 __all__ = ["add_commands"]
@@ -38,12 +38,11 @@ def add_commands(commands: Any) -> None:
         "each column. Nothing is trained or changed. Exit status 0 also where something is found.",
     )
     parser.add_argument("source", metavar="FILE", help="the table, of any kind that xpnn train takes")
-    parser.add_argument(
-        "--target",
-        metavar="COLUMN",
-        help="what to predict: a column, by name or position (-1 is the last); without it labels and leaks are not "
-        "looked for",
+    text = (
+        "what to predict: a column, by name or position (-1 is the last); may be given several times; without it "
+        "labels and leaks are not looked for"
     )
+    add_target(parser, text)
     parser.add_argument("--test-file", metavar="FILE", help="the table to be tested on, with or without the target")
     text = "a model.safetensors of a table, or the folder of its run: tell what differs from what its training saw"
     parser.add_argument("--model", metavar="MODEL", help=text)
@@ -73,7 +72,7 @@ def run_check(args: argparse.Namespace) -> int:
         raise OptionError("--strip-target needs the column of the labels. Add --target COLUMN.")
     table = open_table(args, _table(args.source), args.target)
     test = read_table(_table(args.test_file), Reading.of(args), None, like=table) if args.test_file else None
-    found = look_over(args, table, test)
+    found = look_over(args, table, test, targets_in(table, args.target))
     if args.json:
         print_json({"file": args.source, "test_file": args.test_file, "notes": table.notes, **found.to_dict()})
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,11 @@ from ..data.arrays import some_rows, take_rows
 from ..data.csv import Table
 from ..data.encoder import TableEncoder
 from ..errors import OptionError, XpnnError
+from ..interop.c import to_c
+from ..interop.checked import ROWS, Check
+from ..interop.onnx import to_onnx
+from ..interop.python import to_python
+from ..interop.subject import subject_of
 from ..losses import Loss
 from ..model import Sequential
 from ..predictor import Predictor, load_predictor, model_file
@@ -25,8 +31,8 @@ from .sources import BUILTIN, flat, kind_of, read_arrays
 
 __all__ = ["add_commands"]
 
-#: Options that name a file to write, and the methods of a model that write it.
-_FORMATS = {"onnx": "to_onnx", "c": "to_c", "python": "to_python"}
+#: Options that name a file to write, and what writes it.
+_FORMATS: dict[str, Callable[..., Check | None]] = {"onnx": to_onnx, "c": to_c, "python": to_python}
 _MOST_ROWS = 2000
 
 
@@ -72,8 +78,9 @@ def run_export(args: argparse.Namespace) -> int:
         rows, of = None, ""
     else:
         rows, of = _rows(args, model) if isinstance(model, Predictor) else _rows_of_network(args, model)
-    options = {"loss": loss} | ({"check": False} if args.no_check else {"rows": rows})
-    checks = {name: getattr(model, _FORMATS[name])(path, **options) for name, path in asked.items()}
+    subject = subject_of(model, loss=loss).kept()  # traced once, and asked once, whatever is written of it
+    options = {"check": False} if args.no_check else {"rows": subject.rows(ROWS) if rows is None else rows}
+    checks = {name: _FORMATS[name](subject, path, **options) for name, path in asked.items()}
     if args.json:
         facts = {name: {} if check is None else {"of": of, **check.to_dict()} for name, check in checks.items()}
         print_json({name: {"file": asked[name], "checked": bool(fact), **fact} for name, fact in facts.items()})

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from .. import data
-from ..data.columns import as_texts, is_number, is_text, plural
+from ..data.audit.findings import SEVERITIES
+from ..data.columns import as_texts, is_number, is_text, plural, quote
 from ..data.spelling import Doubt, find_spelling
 from ..data.targets import infer_task
 from ..errors import DataError, XpnnError
@@ -30,21 +32,43 @@ _WHERE = re.compile(r"^(?:TableEncoder|ClassTarget|NumberTarget|stratified_indic
 
 
 def look_over(
-    args: argparse.Namespace, table: data.Table, test: data.Table | None, *, held_out: npt.ArrayLike | None = None
+    args: argparse.Namespace,
+    table: data.Table,
+    test: data.Table | None,
+    targets: Sequence[str],
+    *,
+    held_out: npt.ArrayLike | None = None,
 ) -> data.Audit:
-    """Look a table over as the options say; `held_out` are the numbers of rows that are to be tested on."""
-    return data.audit(
-        table,
-        table.target_name,
-        test=test,
-        task=args.task,
-        strip_target=args.strip_target or "",
-        drop=names(args.drop, table.names),
-        categorical=names(args.categorical, table.names),
-        numeric=names(args.numeric, table.names),
-        dayfirst=dayfirst_of(args),
-        held_out=held_out,
-    )
+    """Look a table over as the options say; `held_out` are the numbers of rows that are to be tested on.
+
+    Of several targets each is looked at with the columns that are none.
+    """
+    dropped = names(args.drop, table.names)
+    for name in targets:
+        if name in dropped:
+            raise DataError(f"--drop: expected the target {name!r} to be kept, got it among the columns to drop.")
+    asked: Sequence[str | None] = targets or [None]
+    found = [
+        data.audit(
+            table,
+            target,
+            test=test,
+            task=args.task,
+            strip_target=args.strip_target or "",
+            drop=[*dropped, *(name for name in targets if name != target)],
+            categorical=[
+                name for name in names(args.categorical, table.names) if name == target or name not in targets
+            ],
+            numeric=[name for name in names(args.numeric, table.names) if name == target or name not in targets],
+            dayfirst=dayfirst_of(args),
+            held_out=held_out,
+        )
+        for target in asked
+    ]
+    if len(found) == 1:
+        return found[0]
+    of_all = [finding for severity in SEVERITIES for one in found for finding in one if finding.severity == severity]
+    return dataclasses.replace(found[0], findings=list(dict.fromkeys(of_all)), target=", ".join(targets))
 
 
 def say(found: data.Audit, columns: Collection[str]) -> list[str]:
@@ -78,9 +102,9 @@ def refuse_small(args: argparse.Namespace, source: Source) -> None:
     n, where = len(source.y), args.source
     if source.kind == "table" and not source.raw:
         dropped = " that is not dropped" if args.drop else ""
+        told = f"target{'' if len(source.target_columns) == 1 else 's'} {quote(source.target_columns)}"
         raise DataError(
-            f"{where}: expected a column besides the target {source.target_name!r}{dropped}, got none. Give at "
-            "least one column to learn from."
+            f"{where}: expected a column besides the {told}{dropped}, got none. Give at least one column to learn from."
         )
     test = min(max(round(n * args.test_size), 1), n - 1) if args.test_size else 0
     held = [option(name) for name in ("test_size", "validation_size") if getattr(args, name)]
@@ -103,14 +127,15 @@ def refuse_doubts(args: argparse.Namespace, source: Source) -> None:
         )
         if isinstance(doubt, Doubt):
             raise DataError(f"--numeric: expected numbers in column {name!r}. {doubt.seen} {doubt.advice}")
-    if args.task != "classification" and is_text(source.y) and source.target_name not in names(args.categorical):
-        _refuse_doubtful_target(args, source)
+    for name, column in source.targets.items():
+        if args.task != "classification" and is_text(column) and name not in names(args.categorical):
+            _refuse_doubtful_target(args, name, column)
 
 
-def _refuse_doubtful_target(args: argparse.Namespace, source: Source) -> None:
+def _refuse_doubtful_target(args: argparse.Namespace, name: str, column: np.ndarray) -> None:
     """Refuse a target of which it is open what its numbers are, before it is learnt as so many classes."""
-    texts = as_texts(source.y)
-    doubt = find_spelling(texts, name=source.target_name or "target")
+    texts = as_texts(column)
+    doubt = find_spelling(texts, name=name)
     if not isinstance(doubt, Doubt):
         return
     present = [text for text in texts if text is not None]
@@ -120,6 +145,6 @@ def _refuse_doubtful_target(args: argparse.Namespace, source: Source) -> None:
         numbers = np.array([float(text) for text in present if is_number(text)])
     if args.task == "regression" or (len(numbers) and infer_task(numbers).task == "regression"):
         raise DataError(
-            f"{args.source}: expected numbers or labels in the target {source.target_name!r}, got either. {doubt.seen} "
+            f"{args.source}: expected numbers or labels in the target {name!r}, got either. {doubt.seen} "
             f"{doubt.advice} If they are labels, say --task classification."
         )

@@ -21,6 +21,7 @@ __all__ = [
     "add_number",
     "add_resume",
     "add_table",
+    "add_target",
     "add_task",
     "at_least_zero",
     "bins",
@@ -122,6 +123,22 @@ def add_backend(parser: Any, dtype_default: str = "float32") -> None:
         metavar="NAME",
         help=f"float32, float64, or bfloat16 or float16 for the products; default {dtype_default}",
     )
+
+
+class _Targets(argparse.Action):
+    """Keeps each column that is named: one as it is, several as a list."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        known = getattr(namespace, self.dest)
+        named = [] if known is None else [known] if isinstance(known, str) else known
+        if values in named:
+            raise argparse.ArgumentError(self, f"expected each column once, got {values!r} twice")
+        setattr(namespace, self.dest, [*named, values] if named else values)
+
+
+def add_target(parser: Any, text: str) -> None:
+    """Add --target, which may be given several times."""
+    parser.add_argument("--target", metavar="COLUMN", action=_Targets, help=text)
 
 
 def add_task(parser: Any) -> None:

@@ -12,13 +12,15 @@ import numpy as np
 from ..baselines import ROWS
 from ..data.arrays import SomeRows, some_rows, take_rows
 from ..data.audit import Audit, AuditFinding
+from ..data.columns import is_text, quote
 from ..data.encoder import TableEncoder
 from ..data.scaling import Standardizer
-from ..data.targets import ClassTarget, NumberTarget, Task, infer_task
-from ..errors import ShapeError
+from ..data.targets import ClassTarget, NumberTarget, NumberTargets, Task, infer_task
+from ..errors import DataError, OptionError, ShapeError, XpnnError
 from ..predictor import Predictor, Target
 from ..random import stream
 from ..report import Trained
+from ..tabular.fit import fit_target
 from .findings import look_over, refuse_doubts, refuse_small, say, worded
 from .options import dayfirst_of
 from .recipe import check_task
@@ -45,7 +47,7 @@ class Problem(NamedTuple):
     @property
     def n_out(self) -> int:
         """Outputs of the network."""
-        return len(self.target.classes) if isinstance(self.target, ClassTarget) else 1
+        return len(self.target.classes) if isinstance(self.target, ClassTarget) else int(self.y.shape[-1])
 
     def encoded(self, part: str) -> tuple[Any, np.ndarray]:
         """Return rows as the network takes them; a stream whole, for the trainer leaves its validation rows out."""
@@ -109,12 +111,39 @@ def open_data(settings: argparse.Namespace, note: Callable[..., None]) -> tuple[
     with worded(settings.source):
         refuse_doubts(settings, source)
         task: Task = settings.task
-        if settings.task == "auto":
+        if source.several:
+            task = _of_several(settings, source, note)
+        elif settings.task == "auto":
             task, why = infer_task(source.y)
             note(f"{task}: {why}")
         check_task(settings, task)
         note(*source.notes)
     return source, task
+
+
+def _of_several(settings: argparse.Namespace, source: Source, note: Callable[..., None]) -> Task:
+    """Refuse several targets that are not all numbers: only those are predicted together."""
+    targets = source.targets
+    if settings.task == "classification":
+        raise OptionError(
+            f"--target: expected one column of labels, got {len(targets)}: {quote(targets)}. Train a model for each."
+        )
+    for name, column in targets.items():
+        if is_text(column):
+            raise DataError(
+                f"--target: expected numbers in each of several targets, got text in {name!r}. Train a model for it "
+                f"alone: --target {shlex.quote(name)}."
+            )
+        if settings.task == "auto":
+            try:
+                found = infer_task(column)
+            except XpnnError as error:  # of gaps
+                raise type(error)(str(error).replace("target:", f"target {name!r}:", 1)) from None
+            if found.task == "classification":
+                why = found.why.replace("the target", name, 1)
+                note(f"{why}; beside other targets they are predicted as numbers")
+    note(f"regression: {len(targets)} targets, {quote(targets)}")
+    return "regression"
 
 
 def findings_in(
@@ -131,7 +160,7 @@ def findings_in(
         note(f"{len(some):,} of {n:,} rows, drawn at random, are looked over; {asked} looks at all of them")
     if test is not None and test.n_rows > _LOOKED_AT:
         test = test.take(some_rows(test.n_rows, _LOOKED_AT, stream(settings.seed, "audit of the test file")))
-    return look_over(settings, table, test, held_out=tested)
+    return look_over(settings, table, test, source.target_columns, held_out=tested)
 
 
 def told_findings(
@@ -145,6 +174,9 @@ def told_findings(
     if isinstance(target, NumberTarget):
         unit = f"{target.std:.6g}"
         note(f"losses are in units of the target's standard deviation, {unit}; scores in the target's own")
+    if isinstance(target, NumberTargets):
+        units = ", ".join(f"{name} {one.std:.6g}" for name, one in zip(target.called, target.targets, strict=True))
+        note(f"losses are in units of the targets' standard deviations ({units}); scores in the targets' own")
     return findings
 
 
@@ -161,8 +193,8 @@ def read_problem(settings: argparse.Namespace, note: Callable[..., None]) -> Pro
             parts = source.split(y, *sizes)
         else:
             parts = source.split(None, *sizes)
-            target = NumberTarget().fit(source.y[parts["train"]], spelling=source.spelling)
-            y = target.encode(source.y)
+            own: dict[str, Any] = {"spellings": source.spellings, "names": source.target_columns}
+            target, y = fit_target("regression", source.y, parts["train"], **own)
         found = findings_in(settings, source, parts["test"], note)
         encoder = fit_encoder(source, parts["train"], settings)
         note(*getattr(encoder, "notes", []), *check_test_file(source, encoder, target))
@@ -174,7 +206,7 @@ def fit_encoder(source: Source, rows: np.ndarray, args: argparse.Namespace) -> T
     """Fit the encoding on training rows alone; images (0 to 1) and streams are taken as they are."""
     if source.kind == "table":
         chosen = [
-            [name for name in names(text, source.raw) if name != source.target_name]
+            [name for name in names(text, source.raw) if name not in source.target_columns]
             for text in (args.categorical, args.numeric)
         ]
         encoder = TableEncoder(bins=args.bins, categorical=chosen[0], numeric=chosen[1], dayfirst=dayfirst_of(args))

@@ -52,7 +52,7 @@ _FILES: tuple[Kind, ...] = ("table", "arrays", "stream")
 _TABLES: tuple[Kind, ...] = ("table",)
 _OF_TABLES = (
     *("header", "delimiter", "missing", "encoding", "comment", "sheet"),
-    *("drop", "categorical", "numeric", "decimal", "dayfirst", "bins", "preset", "keep"),
+    *("drop", "categorical", "numeric", "decimal", "dayfirst", "keep"),
 )
 _ACTS_ON: dict[str, tuple[Kind, ...]] = {
     "target": _FILES,
@@ -63,6 +63,7 @@ _ACTS_ON: dict[str, tuple[Kind, ...]] = {
     "no_download": ("mnist",),
     "strip_target": _FILES,
     **dict.fromkeys((*_OF_TABLES, "drop_missing_target"), _TABLES),
+    **dict.fromkeys(("preset", "bins"), (*_TABLES, "arrays")),
 }
 
 
@@ -123,6 +124,11 @@ def settle(args: argparse.Namespace) -> argparse.Namespace:
 
 def _refuse_contradictions(args: argparse.Namespace, kind: Kind) -> None:
     refuse_idle(args, kind, _ACTS_ON, args.source)
+    if isinstance(args.target, list) and kind != "table":
+        raise OptionError(
+            f"--target: expected one array of {args.source}, got {len(args.target)}. Several targets are one array of "
+            "shape (n, k)."
+        )
     if args.test_file and args.test_size is not None:
         raise OptionError("--test-size: expected no --test-file beside it, got both. Leave one out.")
     if args.test_target and not args.test_file:
@@ -130,7 +136,7 @@ def _refuse_contradictions(args: argparse.Namespace, kind: Kind) -> None:
     if kind == "stream" and args.test_file and not args.test_target:
         raise OptionError(f"--test-file: {args.test_file} needs the file of its targets. Add --test-target y.npy.")
     if not args.preset:
-        for name in _WITH_PRESET:
+        for name in (*_WITH_PRESET, *(("bins",) if kind == "arrays" else ())):
             if getattr(args, name, None) is not None:
                 raise OptionError(f"{option(name)}: expected a --preset that it acts on, got none. Try --preset good.")
     if args.validation_size == 0:

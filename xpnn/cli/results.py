@@ -43,6 +43,11 @@ def report_scores(predictor: Predictor, scores: dict[str, Any], name: str, metri
         r2 = f"{scores['r2']:.4f}" if np.isfinite(scores["r2"]) else "— (all targets are equal)"
         line = f"RMSE {scores['rmse']:,.6g}, MAE {scores['mae']:,.6g}, R² {r2}"
         print(f"{name}: {line}{_asked(scores, metric)} on {scores['rows']:,} rows")
+        if scores.get("targets"):
+            rows = [
+                [printable(each["target"]), *(each[key] for key in ("rmse", "mae", "r2"))] for each in scores["targets"]
+            ]
+            print(tabulate(rows, headers=["target", "RMSE", "MAE", "R²"], floatfmt=".4g", disable_numparse=[0]))
         return
     line = f"accuracy {scores['accuracy']:.2%}, cross-entropy {scores['cross_entropy']:.4f}"
     print(f"{name}: {line}{_asked(scores, metric)} on {scores['rows']:,} rows")
@@ -65,16 +70,18 @@ def _asked(scores: dict[str, Any], metric: str | None) -> str:
     )
 
 
-def report_baselines(evidence: dict[str, Any]) -> None:
-    """Print the network beside simple models, and what that means."""
+def report_baselines(evidence: dict[str, Any], called: Sequence[str] = (), *, of: str = "") -> None:
+    """Print the network beside simple models, and what that means; of several targets each, by what it is `called`."""
     if "baselines" not in evidence:
+        for name, each in zip(called, evidence.get("targets", ()), strict=False):
+            report_baselines(each, of=f"{name}: ")
         return
     with needs("tabulate", "xpnn"):
         from tabulate import tabulate
 
     found = comparison_of(evidence["baselines"])
     headers, rows = comparison_table(found)
-    print(f"\nBeside simple models, on {found.rows:,} rows")
+    print(f"\n{printable(of)}{'b' if of else 'B'}eside simple models, on {found.rows:,} rows")
     plain = [[printable(cell) for cell in row] for row in rows]
     print(tabulate(plain, headers=headers, disable_numparse=True, colalign=("left", "right", "right", "right")))
     print(*map(printable, found.sentences()), sep="\n")

@@ -114,8 +114,10 @@ def _out_of(args: argparse.Namespace) -> Path:
 
 def _asked(args: argparse.Namespace, stored: argparse.Namespace) -> argparse.Namespace:
     """Return the options now given, and those of before where none are."""
-    # The parser fills in only what is not there.
-    asked: argparse.Namespace = args.parse(args.argv[1:], argparse.Namespace(**vars(stored)))
+    # The parser fills in only what is not there; targets that are named anew are no more targets.
+    known = {name: value for name, value in vars(stored).items() if name != "target"}
+    asked: argparse.Namespace = args.parse(args.argv[1:], argparse.Namespace(**known))
+    asked.target = stored.target if asked.target is None else asked.target
     asked.source, asked.command, asked.signals = stored.source, args.command, args.signals
     asked.group = getattr(args, "group", None)
     asked.json, asked.quiet, asked.checkpoint_seconds = args.json, args.quiet, args.checkpoint_seconds

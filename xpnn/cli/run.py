@@ -221,7 +221,7 @@ def _finish(job: Job, staging: Staging, course: Course, problem: Problem, notes:
         print(line)
     report_scores(predictor, scores, scored.name, args.metric)
     course.tell()
-    report_baselines(evidence)
+    report_baselines(evidence, predictor.target_names)
     print()
     for path in files:
         print(f"wrote {printable(str(path))}")

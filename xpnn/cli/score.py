@@ -15,21 +15,22 @@ import numpy as np
 from ..arguments import printable
 from ..backend import get_backend
 from ..data.arrays import take_rows
-from ..data.columns import is_number, quote
+from ..data.columns import is_number, plural, quote
 from ..data.csv import Table
 from ..data.encoder import TableEncoder
-from ..data.targets import ClassTarget
+from ..data.targets import ClassTarget, NumberTargets
 from ..errors import OptionError
 from ..files import atomic_path
 from ..predictor import Predictor
-from .answers import labels_in, numbers, predictions, probabilities, texts, write_rows
-from .options import add_backend, add_json, add_table, print_json, share
+from .answers import answers_of, labels_in, probabilities, texts, write_rows
+from .options import add_backend, add_json, add_table, add_target, print_json, share
 from .recipe import refuse_idle
 from .results import report_scores
 from .sources import (
     BUILTIN,
     STDIN,
     Kind,
+    cells_of,
     check_names,
     flat,
     kind_of,
@@ -37,6 +38,7 @@ from .sources import (
     open_builtin,
     read_arrays,
     stem_of,
+    targets_in,
 )
 from .trained import read_like_training
 
@@ -63,11 +65,11 @@ def add_commands(commands: Any) -> None:
         help="score a saved model on data with known answers",
         description="Print how well a model predicts the target of FILE.",
     )
-    evaluate.add_argument(
-        "--target",
-        metavar="COLUMN",
-        help="column of a table, default as in training; array in an .npz file, default y; y.npy for X.npy",
+    text = (
+        "column of a table, default as in training, given once for each of several; array in an .npz file, default y; "
+        "y.npy for X.npy"
     )
+    add_target(evaluate, text)
     predict.add_argument("--out", metavar="PATH", help="CSV to write; default FILE-predictions.csv here, - for stdout")
     predict.add_argument("--proba", action="store_true", help="also write the probability of each class")
     text = "of numbers, also write bounds that hold the true value in this share of rows, such as 0.9"
@@ -111,7 +113,8 @@ def read_raw(args: argparse.Namespace, predictor: Predictor, *, targets: bool, r
     kind = kind_of(args.file)
     if args.file in BUILTIN:
         return _held_out(args, predictor)
-    wants_table = isinstance(predictor.encoder, TableEncoder)
+    encoder, by_place = predictor.encoder, bool(predictor.info.get("by_position"))
+    wants_table = isinstance(encoder, TableEncoder) and not by_place
     if wants_table and kind != "table":
         raise OptionError(
             f"expected a table, as in training, got the arrays {args.file}. Pass a .csv file with the same columns."
@@ -119,24 +122,41 @@ def read_raw(args: argparse.Namespace, predictor: Predictor, *, targets: bool, r
     if not wants_table and kind == "table":
         raise OptionError(
             f"expected arrays, as in training, got the table {args.file}. Pass an .npz or .npy file with "
-            f"{predictor.net.n_in} columns."
+            f"{len(predictor.info['features']) if by_place else predictor.net.n_in} columns."
         )
     target = None
     if targets:
         target = args.target or (predictor.info.get("target") if wants_table else "y" if kind == "arrays" else None)
         if target is None:
             raise OptionError(f"expected the target of {args.file}, got none. Add --target.")
+        several = len(predictor.target.targets) if isinstance(predictor.target, NumberTargets) and wants_table else 1
+        given = len(target) if isinstance(target, list) else 1
+        if given != several:
+            raise OptionError(
+                f"--target: expected {plural(several, 'column')}, as in training, got {given}. Name each with --target."
+            )
     if not wants_table:
         X, y = read_arrays(args.file, target)
-        return flat(X), y
+        X = flat(X)
+        if remarks and by_place:
+            _remark(encoder, predictor.columns(X))
+        return X, y
     table = read_like_training(args, predictor, args.file, target)
     if remarks:
-        for remark in predictor.encoder.remarks(table) if isinstance(predictor.encoder, TableEncoder) else ():
-            print(printable(remark), file=sys.stderr)
+        _remark(encoder, table)
         if predictor.schema is not None and (far := predictor.drift(table).warning()):
             told = f"; see xpnn check {shlex.quote(args.file)} --model {shlex.quote(args.model)}"
             print(printable(f"warning: {far}{told if args.file != STDIN else ''}"), file=sys.stderr)
-    return table, None if target is None else table.cells[str(table.target_name)]
+    if target is None:
+        return table, None
+    found, trained = targets_in(table, target), predictor.target_names
+    return table, cells_of(table, trained if set(found) == set(trained) else found)
+
+
+def _remark(encoder: Any, columns: Any) -> None:
+    """Say what is made of gaps and of categories that training did not have."""
+    for remark in encoder.remarks(columns) if isinstance(encoder, TableEncoder) else ():
+        print(printable(remark), file=sys.stderr)
 
 
 def _held_out(args: argparse.Namespace, predictor: Predictor) -> tuple[Any, Any]:
@@ -162,20 +182,17 @@ def run_predict(args: argparse.Namespace) -> int:
     predictor = _load(args)
     if args.proba and not isinstance(predictor.target, ClassTarget):
         raise OptionError("--proba: expected a classifier, got a model of numbers. Leave the option out.")
+    if args.interval is not None:
+        predictor.check_coverage(args.interval)
     raw, _ = read_raw(args, predictor, targets=False)
     kept = _kept(args, predictor, raw)
-    out, bounds = predictor.predict_proba(raw), None
-    if args.interval is not None:
-        bounds = predictor.predict_interval(raw, args.interval)
+    out, bounds = _answered(predictor, raw, args.interval)
     _warn_of_formulas(labels_in(predictor, out, kept))
     alone = not (kept or args.proba or args.interval is not None)
-    header, columns = ["prediction"], [predictions(predictor, out, alone=alone)]
+    header, columns = answers_of(predictor, out, bounds, alone=alone)
     if args.proba and isinstance(predictor.target, ClassTarget):
         header += [f"p({label})" for label in predictor.target.classes]
         columns += [probabilities(column) for column in out.T]
-    if bounds is not None:
-        header += ["lower", "upper"]
-        columns += [numbers(side) if side.ndim == 1 else texts(side) for side in (bounds[:, 0], bounds[:, 1])]
     header, columns = [*kept, *header], [*map(texts, kept.values()), *columns]
     if args.out == "-":
         with getattr(sys.stdout, "raw", contextlib.nullcontext)():
@@ -186,6 +203,15 @@ def run_predict(args: argparse.Namespace) -> int:
         write_rows(file.write, header, columns, len(out))
     print(f"{len(out):,} predictions written to {printable(str(path))}")
     return 0
+
+
+def _answered(predictor: Predictor, raw: Any, coverage: float | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return what the network says of rows, and bounds of that coverage where they are asked for; rows pass it once."""
+    if coverage is None:
+        return predictor.predict_proba(raw), None
+    X = predictor.inputs(raw)
+    out = predictor.linked(X)
+    return out, predictor.bounds(X, out, coverage)
 
 
 def _kept(args: argparse.Namespace, predictor: Predictor, raw: Any) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from .options import (
     add_number,
     add_resume,
     add_table,
+    add_target,
     bins,
     finite,
     whole,
@@ -60,7 +61,8 @@ def add_commands(commands: Any) -> None:
         "given is not searched over.",
     )
     parser.add_argument("source", metavar="FILE", help="a .csv file")
-    parser.add_argument("--target", metavar="COLUMN", help="what to predict: a column, by name or position")
+    text = "what to predict: a column, by name or position; given again, several columns of numbers at once"
+    add_target(parser, text)
     parser.add_argument("--out", metavar="DIR", help="folder to write to; default runs/NAME-search")
     parser.add_argument("--report", action="store_true", help="also write report.html to the folder; default: no")
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
@@ -110,11 +112,13 @@ def run_search(args: argparse.Namespace) -> int:
 def space_of(recipe: Recipe, fixed: argparse.Namespace) -> dict[str, Distribution]:
     """Return what is varied around a recipe, but for options that were given: the space of RealMLP's authors [1]_.
 
+    It leaves out what losses on validation rows do not compare: label smoothing, and the loss itself.
+
     References
     ----------
     .. [1] Holzmüller, Grinsztajn and Steinwart, "Better by default: strong pre-tuned MLPs and boosted trees on tabular
-       data", NeurIPS 2024, appendix C: learning rate, widths, activation, dropout and decay; here with rates around
-       the recipe's own.
+       data", NeurIPS 2024, appendix C: waves in front of numbers and their frequencies, learned factors, widths,
+       learning rate, activation, dropout and decay; here with rates around the recipe's own, and with bins.
     """
     space: dict[str, Distribution] = {
         "hidden": Choice([(256, 256, 256), (64, 64, 64, 64, 64), (512,), (128, 128), (512, 256, 128)]),
@@ -124,7 +128,14 @@ def space_of(recipe: Recipe, fixed: argparse.Namespace) -> dict[str, Distributio
         "activation": Choice(["selu", "mish", "relu"]),
         "batch_size": Choice([max(recipe.batch_size // 2, 32), recipe.batch_size]),
     }
-    return {name: drawn for name, drawn in space.items() if getattr(fixed, name) is None}
+    if recipe.embedding != "none":  # there are numbers
+        space |= {
+            "bins": Choice(list(dict.fromkeys([recipe.bins, 0, 16, "auto"]))),
+            "embedding": Choice(["pbld", "plr", "pl", "none"]),
+            "sigma": LogUniform(0.05, 0.5),
+            "scale": Choice([True, False]),
+        }
+    return {name: drawn for name, drawn in space.items() if getattr(fixed, name, None) is None}
 
 
 class Search:
@@ -149,6 +160,12 @@ class Search:
         most = len(self.prepared.learning.X)  # rows of a step
         sizes = [min(config.get("batch_size", base.batch_size), most) for config in (own, *drawn)]
         self.configurations = [{**c, "batch_size": size} for c, size in zip((own, *drawn), sizes, strict=True)]
+        self._encoded = {base.bins: self.prepared}  # the rows, by the bins of the numbers
+        for config in self.configurations:
+            bins = config.get("bins", base.bins)
+            if bins not in self._encoded:
+                entries = {**args.entries, "bins": bins}
+                self._encoded[bins] = given.again(argparse.Namespace(**{**vars(args), "entries": entries})).prepared
 
     @property
     def summary(self) -> str:
@@ -192,16 +209,17 @@ class Search:
         if held is None or self._staging is None:
             raise RuntimeError("begin comes first")
 
-        sizes = prepared.learning.X.shape[1], prepared.n_out
+        encoded = {bins: (of.learning.X, None if of.held is None else of.held.X) for bins, of in self._encoded.items()}
+        sizes = {bins: X.shape[1] for bins, (X, _) in encoded.items()}, prepared.n_out
         options = {"n_values": prepared.encoder.n_values, "seed": args.seed, "backend": self.backend}
         return search.run(
             self.configurations,
-            prepared.learning.X,
+            lambda config: encoded[config.get("bins", prepared.recipe.bins)][0],
             prepared.learning.codes,
             make=functools.partial(_trainer_of, prepared.recipe, sizes, options),
             epochs=epochs,
             halving=None if args.halving is None else Halving(max(round(epochs / args.halving**2), 1), args.halving),
-            X_val=held.X,
+            X_val=lambda config: encoded[config.get("bins", prepared.recipe.bins)][1],
             y_val=held.codes,
             class_weight=prepared.class_weight,
             max_seconds=args.max_seconds,
@@ -278,10 +296,15 @@ class Search:
         return facts | ({"trials": [_row(result, trial) for trial in result.trials]} if trials else {})
 
 
-def _trainer_of(recipe: Recipe, sizes: tuple[int, int], options: dict[str, Any], config: dict[str, Any]) -> Trainer:
-    """Return the trainer of a recipe with some changes; stands by itself, so that other processes can call it."""
-    own = recipe.replace(**config)
-    return make_trainer(own, make_network(own, *sizes, **options), seed=options["seed"])
+def _trainer_of(
+    recipe: Recipe, sizes: tuple[dict[Any, int], int], options: dict[str, Any], config: dict[str, Any]
+) -> Trainer:
+    """Return the trainer of a recipe with some changes; stands by itself, so that other processes can call it.
+
+    `sizes` are the inputs of the network, by bins, and its outputs.
+    """
+    own, (widths, n_out) = recipe.replace(**config), sizes
+    return make_trainer(own, make_network(own, widths[own.bins], n_out, **options), seed=options["seed"])
 
 
 def _row(result: SearchResult, trial: Trial) -> dict[str, Any]:

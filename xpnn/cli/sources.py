@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -19,11 +19,12 @@ import numpy as np
 from .. import data
 from ..arguments import as_rows
 from ..data.batching import hold_out
-from ..data.csv import MISSING, Table
+from ..data.csv import MISSING, Table, resolve_target
 from ..data.spelling import Spelling
 from ..data.written import Columns, Written
-from ..errors import DataError, OptionError
+from ..errors import DataError, OptionError, ShapeError
 from ..files import atomic_path
+from ..tabular.rows import read_rows
 
 __all__ = [
     "BUILTIN",
@@ -31,6 +32,7 @@ __all__ = [
     "Kind",
     "Reading",
     "Source",
+    "cells_of",
     "check_names",
     "flat",
     "kind_of",
@@ -42,6 +44,7 @@ __all__ = [
     "read_arrays",
     "read_table",
     "stem_of",
+    "targets_in",
     "without_gaps",
 ]
 
@@ -71,23 +74,41 @@ class Source:
     y: np.ndarray
     raw_test: Any = None  # test data that came by themselves
     y_test: np.ndarray | None = None
-    target_name: str | None = None  # the target's column
+    target_columns: list[str] = field(default_factory=list)  # of a table: that of the target, or those of several
     row_shape: tuple[int, ...] = ()  # of a row before it was made flat
     notes: list[str] = field(default_factory=list)  # what was decided on the way
     table: Table | None = None  # as it was read, and that of the test file
     test_table: Table | None = None
 
     @property
-    def spelling(self) -> Spelling | None:
-        """How the numbers of a table's target are written."""
-        return None if self.table is None else self.table.spellings.get(str(self.target_name))
+    def target_name(self) -> str | list[str] | None:
+        """What the target is called, or each of several."""
+        return self.target_columns if len(self.target_columns) > 1 else next(iter(self.target_columns), None)
+
+    @property
+    def several(self) -> bool:
+        """Whether there is more than one target."""
+        return self.y.ndim == 2 and self.y.shape[1] > 1
+
+    @property
+    def targets(self) -> dict[str, np.ndarray]:
+        """The target by its name, or each of several."""
+        columns = list(self.y.T) if self.several else [self.y]
+        called = self.target_columns or [f"target {k + 1}" if k else "target" for k in range(len(columns))]
+        return dict(zip(called, columns, strict=True))
+
+    @property
+    def spellings(self) -> list[Spelling | None] | None:
+        """How the numbers of each of a table's targets are written."""
+        return None if self.table is None else [self.table.spellings.get(name) for name in self.target_columns]
 
     @property
     def labels(self) -> np.ndarray:
         """The target as classes: numbers that are not plain keep the form that they have in every file."""
-        if self.table is None or self.target_name is None or self.spelling is None or self.spelling.plain:
+        (spelling,) = self.spellings or [None]
+        if self.table is None or spelling is None or spelling.plain:
             return self.y
-        return self.table.cells[self.target_name]
+        return self.table.cells[self.target_columns[0]]
 
     @property
     def image_shape(self) -> tuple[int, ...] | None:
@@ -165,18 +186,21 @@ def _file_of(path: str) -> Iterator[str]:
 def read_table(
     path: str,
     reading: Reading,
-    target: str | None,
+    target: str | Sequence[str] | None,
     *,
     categorical: Collection[str] = (),
     numeric: Collection[str] = (),
     decimal: Literal[".", ","] | None = None,
     like: Table | None = None,
 ) -> Table:
-    """Read a table as the options say, its columns as those of the table that it is to be `like`."""
+    """Read a table as the options say, its columns as those of the table that it is to be `like`.
+
+    Of several targets the first is the table's own; `targets_in` finds the others.
+    """
     with _file_of(path) as file:
         return data.load_table(
             file,
-            target=target,
+            target=target if target is None or isinstance(target, str) else target[0],
             sheet=reading.sheet,
             header=reading.header == "yes" if reading.header in ("yes", "no") else "auto",
             delimiter=reading.delimiter or "auto",
@@ -225,12 +249,13 @@ def names(text: str | None, known: Collection[str] | None = None) -> list[str]:
     return [name.strip() for name in parts if name.strip()]
 
 
-def _columns(table: Table, drop: list[str], keep: list[str]) -> dict[str, np.ndarray | Written]:
-    """Return the feature columns but those to drop, and those to keep beside the predictions."""
+def _columns(table: Table, drop: list[str], keep: list[str], targets: list[str]) -> dict[str, np.ndarray | Written]:
+    """Return the columns but the targets, those to drop, and those to keep beside the predictions."""
+    features = [name for name in table.names if name not in targets]
     for option, given in (("--drop", drop), ("--keep", keep)):
-        check_names(option, given, table.features)
+        check_names(option, given, features)
     kept = table.columns.kept if isinstance(table.columns, Columns) else table.columns.__getitem__
-    return {name: kept(name) for name in table.features if name not in drop and name not in keep}
+    return {name: kept(name) for name in features if name not in drop and name not in keep}
 
 
 def check_names(option: str, given: Collection[str], known: Collection[str]) -> None:
@@ -267,6 +292,8 @@ def open_source(args: argparse.Namespace) -> Source:
     if kind == "stream" and args.target is None:
         raise OptionError(f"{name} needs the file of its targets. Add --target y.npy.")
     X, y = read_arrays(name, args.target or "y")
+    if args.preset:
+        return _by_column(args, X, np.asarray(y))
     source = Source(stem_of(name), kind, flat(X), np.asarray(y), row_shape=X.shape[1:])
     if kind == "stream":
         head = np.abs(X[:1000].astype(np.float64))
@@ -277,6 +304,33 @@ def open_source(args: argparse.Namespace) -> Source:
         X, y = read_arrays(args.test_file, args.test_target or args.target or "y")
         source.raw_test, source.y_test = flat(X), np.asarray(y)
     return source
+
+
+def _by_column(args: argparse.Namespace, X: Any, y: np.ndarray) -> Source:
+    """Return arrays as what the recipes for tables take: columns, known by their places."""
+    source = Source(stem_of(args.source), "arrays", _columns_of(X, args.source), _one_axis(y))
+    if args.test_file:
+        X, y = read_arrays(args.test_file, args.test_target or args.target or "y")
+        source.raw_test, source.y_test = _columns_of(X, args.test_file), _one_axis(np.asarray(y))
+        if len(source.raw_test) != len(source.raw):
+            raise ShapeError(
+                f"--test-file: expected {len(source.raw)} columns as in training, got {len(source.raw_test)}. Pass "
+                "data of the same kind."
+            )
+    return source
+
+
+def _columns_of(X: Any, path: str) -> dict[str, np.ndarray]:
+    if X.ndim != 2:
+        raise OptionError(
+            f"--preset: expected rows of numbers in {path}, X of shape (n, columns), got X of shape {X.shape}: images, "
+            "or the like. Leave the option out: a plain network takes them."
+        )
+    return read_rows(X, path).columns
+
+
+def _one_axis(y: np.ndarray) -> np.ndarray:
+    return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
 
 
 def open_builtin(name: str, seed: int, data_dir: str | None = None, *, download: bool = True) -> Source:
@@ -295,31 +349,55 @@ def _open_table(args: argparse.Namespace) -> Source:
     table = open_table(args, args.source, args.target)
     if table.target_name is None:
         raise DataError(f"--target: expected a column of {args.source}, got {args.target!r}. Check the name.")
-    target, notes = table.target_name, list(table.notes)
-    if args.drop_missing_target:
-        table = without_gaps(table, target, args.source, notes)
-    _refuse_gaps(table, target, args.source)
+    targets, notes = targets_in(table, args.target), list(table.notes)
+    table = _whole(args, table, targets, args.source, notes)
     source = Source(
         stem_of(args.source),
         "table",
-        _columns(table, names(args.drop, table.names), names(args.keep, table.names)),
-        table.exact(target),
-        target_name=target,
+        _columns(table, names(args.drop, table.names), names(args.keep, table.names), targets),
+        _stacked([table.exact(name) for name in targets]),
+        target_columns=targets,
         notes=notes,
         table=table,
     )
     if args.test_file:
-        source.test_table = test = read_table(args.test_file, Reading.of(args), table.target_name, like=table)
-        if args.drop_missing_target:
-            test = source.test_table = without_gaps(test, target, args.test_file, source.notes)
-        _refuse_gaps(test, target, args.test_file)
+        test = read_table(args.test_file, Reading.of(args), table.target_name, like=table)
+        source.test_table = test = _whole(args, test, targets_in(test, targets), args.test_file, source.notes)
         source.notes += position_notes(test, table, args.test_file)
-        written = test.written
-        source.raw_test, source.y_test = {n: written[n] for n in test.features}, test.cells[target]
+        source.raw_test = {name: column for name, column in test.written.items() if name not in targets}
+        source.y_test = cells_of(test, targets)
     return source
 
 
-def open_table(args: argparse.Namespace, path: str, target: str | None) -> Table:
+def targets_in(table: Table, given: str | Sequence[str] | None) -> list[str]:
+    """Return the columns of a table that are named as targets; the first is its own."""
+    more = given[1:] if isinstance(given, list | tuple) else ()
+    found = [*(name for name in (table.target_name,) if name), *(resolve_target(name, table.names) for name in more)]
+    twice = next((name for name, times in Counter(found).items() if times > 1), None)
+    if twice is not None:
+        raise OptionError(f"--target: expected each column once, got {twice!r} twice. Leave one out.")
+    return found
+
+
+def cells_of(table: Table, targets: Sequence[str]) -> np.ndarray:
+    """Return the targets of a table as they are written, of shape (n,), or (n, k) of several."""
+    return _stacked([table.cells[name] for name in targets])
+
+
+def _stacked(columns: list[np.ndarray]) -> np.ndarray:
+    return columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
+
+
+def _whole(args: argparse.Namespace, table: Table, targets: list[str], path: str, notes: list[str]) -> Table:
+    """Return a table in which each row has its targets: others are left out if that is asked for, else refused."""
+    for name in targets:
+        if args.drop_missing_target:
+            table = without_gaps(table, name, path, notes)
+        _refuse_gaps(table, name, path)
+    return table
+
+
+def open_table(args: argparse.Namespace, path: str, target: str | list[str] | None) -> Table:
     """Read the table to learn from; what its columns are is decided here, and kept with the model."""
     categorical, numeric = _maybe(args.categorical), _maybe(args.numeric)
     return read_table(path, Reading.of(args), target, categorical=categorical, numeric=numeric, decimal=args.decimal)

@@ -17,7 +17,6 @@ from ..arguments import printable
 from ..backend import Backend
 from ..checkpoint import read, write
 from ..config import reading
-from ..data.spelling import Spelling
 from ..data.targets import ClassTarget
 from ..errors import DataError, DivergenceError, ProcessError
 from ..files import atomic_path
@@ -70,7 +69,7 @@ class TableProblem(NamedTuple):
     def again(self, settings: argparse.Namespace) -> TableProblem:
         """Return the same rows, prepared as other settings say."""
         old = self.prepared
-        request = _request(settings, old.request.task, old.request.spelling, old.request.numeric)
+        request = _request(settings, old.request.task, self.problem.source, old.request.numeric)
         prepared = prepare(request, self.rows, self.y, where=settings.source)
         parts = {"train": self.numbers[prepared.train], "valid": self.numbers[prepared.valid]}
         problem = self.problem._replace(
@@ -91,8 +90,8 @@ def read_table_problem(settings: argparse.Namespace, note: Callable[..., None]) 
         found, learned_from = findings_in(settings, source, parts["test"], note), parts["train"]
         rows = _rows(settings, source, learned_from)
         y = source.y[learned_from]
-        numeric = [name for name in names(settings.numeric, source.raw) if name != source.target_name]
-        prepared = prepare(_request(settings, task, source.spelling, numeric), rows, y, where=settings.source)
+        numeric = [name for name in names(settings.numeric, source.raw) if name not in source.target_columns]
+        prepared = prepare(_request(settings, task, source, numeric), rows, y, where=settings.source)
         encoder, target = prepared.encoder, prepared.target
         note(*encoder.notes, *check_test_file(source, encoder, target))
     findings = told_findings(found, encoder, target, note)
@@ -100,7 +99,7 @@ def read_table_problem(settings: argparse.Namespace, note: Callable[..., None]) 
     return TableProblem(Problem(source, own, target, encoder, source.y, findings), prepared, rows, y)
 
 
-def _request(args: argparse.Namespace, task: Any, spelling: Spelling | None, numeric: Sequence[str]) -> Request:
+def _request(args: argparse.Namespace, task: Any, source: Source, numeric: Sequence[str]) -> Request:
     return Request(
         task,
         preset=args.preset,
@@ -114,17 +113,18 @@ def _request(args: argparse.Namespace, task: Any, spelling: Spelling | None, num
         seed=args.seed,
         dtype=args.dtype,
         strip=args.strip_target or "",
-        spelling=spelling,
+        spellings=source.spellings,
+        targets=source.target_columns,
         sharing=sharing_of(args),
     )
 
 
 def _rows(args: argparse.Namespace, source: Source, among: np.ndarray) -> TrainingRows:
     """Return the columns as the table's file has them: what they are was decided when it was read."""
-    words = [name for name in names(args.categorical, source.raw) if name != source.target_name]
+    words = [name for name in names(args.categorical, source.raw) if name not in source.target_columns]
     known = {} if source.table is None else source.table.spellings
     spellings = {name: spelling for name, spelling in known.items() if name in source.raw}
-    return TrainingRows(source.raw, True, spellings, tuple(words), (), (), among)
+    return TrainingRows(source.raw, source.table is not None, spellings, tuple(words), (), (), among)
 
 
 class Networks:
@@ -209,7 +209,9 @@ class Networks:
         model, rows = self._model(), self.given.rows
         try:
             with self.args.signals.released():
-                self._folds = model.cross_validate(rows.taken(), self.given.y, cv=self.args.cv)
+                self._folds = model.cross_validate(
+                    rows.taken(), self.given.y, cv=self.args.cv, checkpoint=self._file(0).parent / "folds"
+                )
         except KeyboardInterrupt as error:
             print(f"{word_of(error)} within the cross-validation: the model is kept", file=sys.stderr)
             return ending._replace(status=status_of(error), why=word_of(error), resumable=True)
@@ -318,7 +320,7 @@ class Networks:
         columns: dict[str, Any] = {"row": numbers + 1}
         if source.table is not None:
             columns |= {name: source.table.cells[name][numbers] for name in names(self.args.keep, source.table.names)}
-        columns |= {"fold": found.fold + 1, str(source.target_name): given.y, "prediction": found.predictions}
+        columns |= {"fold": found.fold + 1, **_beside_truth(source, given.y, found.predictions)}
         if found.probabilities is not None and isinstance(given.prepared.target, ClassTarget):
             labels = given.prepared.target.classes
             columns |= {f"p({label})": found.probabilities[:, k] for k, label in enumerate(labels)}
@@ -340,6 +342,14 @@ class Networks:
         print(*(f"{printable(note)}\n" for note in self._later), sep="", end="")
         if self._folds is not None:
             print(f"cross-validation: {self._folds}")
+
+
+def _beside_truth(source: Source, y: np.ndarray, predictions: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the target and its predictions as columns by name; of several each beside its own."""
+    if y.ndim == 1:
+        return {str(source.target_name or "target"): y, "prediction": predictions}
+    pairs = zip(source.targets, y.T, predictions.T, strict=True)
+    return {name: column for of, truth, said in pairs for name, column in ((of, truth), (f"prediction({of})", said))}
 
 
 class _Network:

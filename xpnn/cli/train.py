@@ -16,6 +16,7 @@ from .options import (
     add_number,
     add_resume,
     add_table,
+    add_target,
     add_task,
     at_least_zero,
     bins,
@@ -47,12 +48,11 @@ def add_commands(commands: Any) -> None:
         help="a table (.csv and its like, also compressed; .parquet, .arrow, .feather, .xlsx; - for stdin), an .npz or "
         f".npy file, or one of {', '.join(BUILTIN)}",
     )
-    parser.add_argument(
-        "--target",
-        metavar="COLUMN",
-        help="what to predict: a column of a table, by name or position (-1 is the last); the array in an .npz file, "
-        "default y; the file y.npy that goes with X.npy",
+    text = (
+        "what to predict: a column of a table, by name or position (-1 is the last); given again, several columns of "
+        "numbers at once; the array in an .npz file, default y; the file y.npy that goes with X.npy"
     )
+    add_target(parser, text)
     parser.add_argument("--out", metavar="DIR", help="folder to write to; default runs/NAME")
     parser.add_argument(
         "--report", action="store_true", help="also write report.html to the folder, as xpnn report does; default: no"
@@ -82,7 +82,7 @@ def _add_preset(group: Any) -> None:
         "--preset",
         choices=[*PRESETS, "none"],
         help="of a table the recipe of xpnn.tabular, for as long as the preset says; other options change entries of "
-        "it; none: a plain network; default good",
+        "it; none: a plain network; default good, for arrays in an .npz file none",
     )
     text = "with a preset, seconds for all networks: fewer epochs or networks then, and the best so far; default none"
     add_number(group, "--time-limit", above_zero, text, metavar="S")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -15,7 +16,9 @@ from .sources import Reading, position_notes, read_table
 __all__ = ["read_like_training"]
 
 
-def read_like_training(args: argparse.Namespace, predictor: Predictor, path: str, target: str | None) -> Table:
+def read_like_training(
+    args: argparse.Namespace, predictor: Predictor, path: str, target: str | Sequence[str] | None
+) -> Table:
     """Read a table as in training, but for what the options say, and say of one without a header how it was read."""
     trained = _trained_table(predictor)
     reading = Reading.of(args, predictor.info.get("options"))
@@ -34,8 +37,8 @@ def read_like_training(args: argparse.Namespace, predictor: Predictor, path: str
 
 def _trained_table(predictor: Predictor) -> Table:
     """Return what is known of the table of the training: its columns, all of which are left as they are written."""
-    target, columns = predictor.info.get("target"), predictor.info.get("columns")
+    targets, columns = predictor.target_names, predictor.info.get("columns")
     if not (isinstance(columns, list) and all(isinstance(name, str) for name in columns)):  # of an older xpnn
-        columns = [*getattr(predictor.encoder, "feature_names_in", []), *([target] if isinstance(target, str) else [])]
+        columns = [*getattr(predictor.encoder, "feature_names_in", []), *targets]
     header = predictor.info.get("header") is not False
-    return Table(columns, dict.fromkeys(columns, np.empty(0)), target, header=header)
+    return Table(columns, dict.fromkeys(columns, np.empty(0)), next(iter(targets), None), header=header)

@@ -21,7 +21,7 @@ from .rows import Rows, read_rows
 from .spelling import Spelling
 from .written import Columns, Written
 
-__all__ = ["MISSING", "Layout", "Table", "load_csv", "named_table", "table_of"]
+__all__ = ["MISSING", "Layout", "Table", "load_csv", "named_table", "resolve_target", "table_of"]
 
 MISSING = ("", "?", "NA", "N/A", "NaN", "nan", "null", "None")
 
@@ -281,7 +281,7 @@ def table_of(rows: Rows, layout: Layout, path: PathLike, notes: list[str]) -> Ta
 
 def named_table(rows: Rows, names: list[str], layout: Layout, notes: list[str], *, header: bool = True) -> Table:
     """Return columns whose names are known as a table."""
-    target = None if layout.target is None else _resolve_target(layout.target, names)
+    target = None if layout.target is None else resolve_target(layout.target, names)
     columns, cells = Columns(), Columns()
     table = Table(names, columns, target, notes, cells=cells, header=header)
     for k, name in enumerate(names):
@@ -369,7 +369,14 @@ def _note_stray_words(name: str, column: Written, rows: Rows, *, header: bool) -
     ]
 
 
-def _resolve_target(target: str | int, names: list[str]) -> str:
+def resolve_target(target: str | int, names: list[str]) -> str:
+    """Return the name of the column that a name or a position means.
+
+    Examples
+    --------
+    >>> resolve_target("-1", ["size", "price"])
+    'price'
+    """
     if isinstance(target, str) and target in names:
         return target
     if (position := position_in(target, len(names))) is not None:

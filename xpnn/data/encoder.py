@@ -637,53 +637,53 @@ class TableEncoder:
         return _Number(name, fill, center, spread, gaps > 0, edges, spelling, boolean)
 
     def _fit_category(self, name: str, array: npt.NDArray[Any], seen: Seen | None = None) -> _Category | None:
-        if seen is not None and seen.counts is None:
-            self.notes.append(
-                f"{name}: left out, more than {MOST_DISTINCT:,} different values look like an identifier or free text."
-            )
+        counts, gaps = _counted(array) if seen is None else (seen.counts, seen.gaps)
+        why = _tells_nothing(counts, gaps, self.max_categories)
+        kept, rest = ((), 0) if why or counts is None else self._categories_kept(counts)
+        if why is None and not kept:
+            why = f"no category has {self.min_count} rows"
+        if why is not None or counts is None:
+            self.notes.append(f"{name}: left out, {why}.")
             return None
-        if seen is not None:
-            counts, gaps = seen.counts, seen.gaps
-        elif isinstance(array, Written) and array.numbers is None:
-            counts = Counter({word: n for word, n in array.counts().items() if word})
-            gaps = len(array) - counts.total()
-        else:
-            texts = as_texts(array)
-            counts = Counter(t for t in texts if t is not None)
-            gaps = len(texts) - counts.total()
-        if not counts:
-            self.notes.append(f"{name}: left out, every value is missing.")
-            return None
-        if len(counts) == 1 and not gaps:
-            self.notes.append(f"{name}: left out, every value is {next(iter(counts))!r}.")
-            return None
-        if len(counts) > self.max_categories and 2 * len(counts) > counts.total():
-            self.notes.append(
-                f"{name}: left out, {len(counts)} different values in {counts.total()} rows look like an "
-                "identifier or free text."
-            )
-            return None
+        if rest:
+            rows = plural(counts.total() - sum(counts[c] for c in kept), "row")
+            self.notes.append(f"{name}: of {len(counts)} categories the {rest} rarest ({rows}) share one column.")
+        if gaps:
+            self.notes.append(f"{name}: {plural(gaps, 'missing value')} encoded as zeros.")
+        return _Category(name, kept, rest > 0)
+
+    def _categories_kept(self, counts: Counter[str]) -> tuple[tuple[str, ...], int]:
+        """Return the categories that get a column each, the most frequent first, and how many others there are."""
         # Equal counts by name, so that the order of the rows does not decide the order of the columns.
         ranked = sorted(counts, key=lambda c: (-counts[c], c))
         kept = [c for c in ranked if counts[c] >= self.min_count]
         if len(kept) < len(ranked) or len(kept) > self.max_categories:
             kept = kept[: self.max_categories - 1]
-        if not kept:
-            self.notes.append(f"{name}: left out, no category has {self.min_count} rows.")
-            return None
-        # A pool of one is that category under another name.
-        if len(ranked) - len(kept) == 1:
+        if kept and len(ranked) - len(kept) == 1:  # a pool of one is that category under another name
             kept = ranked
-        pooled = len(kept) < len(ranked)
-        if pooled:
-            rows = counts.total() - sum(counts[c] for c in kept)
-            self.notes.append(
-                f"{name}: of {len(ranked)} categories the {len(ranked) - len(kept)} rarest "
-                f"({plural(rows, 'row')}) share one column."
-            )
-        if gaps:
-            self.notes.append(f"{name}: {plural(gaps, 'missing value')} encoded as zeros.")
-        return _Category(name, tuple(kept), pooled)
+        return tuple(kept), len(ranked) - len(kept)
+
+
+def _counted(array: npt.NDArray[Any]) -> tuple[Counter[str], int]:
+    """Return how many rows each word of a column has, and how many have none."""
+    if isinstance(array, Written) and array.numbers is None:
+        counts = Counter({word: n for word, n in array.counts().items() if word})
+    else:
+        counts = Counter(text for text in as_texts(array) if text is not None)
+    return counts, len(array) - counts.total()
+
+
+def _tells_nothing(counts: Counter[str] | None, gaps: int, most: int) -> str | None:
+    """Return why nothing can be learned from words that have so many rows; None where something can."""
+    if counts is None:
+        return f"more than {MOST_DISTINCT:,} different values look like an identifier or free text"
+    if not counts:
+        return "every value is missing"
+    if len(counts) == 1 and not gaps:
+        return f"every value is {next(iter(counts))!r}"
+    if len(counts) > most and 2 * len(counts) > counts.total():
+        return f"{len(counts)} different values in {counts.total()} rows look like an identifier or free text"
+    return None
 
 
 def _some(array: Any, rows: npt.NDArray[np.integer] | None) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -401,6 +401,8 @@ class NumberTargets:
     ----------
     targets : tuple of NumberTarget
         One for each column.
+    names : tuple of str
+        What the columns are called; empty where nobody said.
 
     Examples
     --------
@@ -415,17 +417,29 @@ class NumberTargets:
 
     def __init__(self) -> None:
         self.targets: tuple[NumberTarget, ...] = ()
+        self.names: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"NumberTargets({', '.join(map(repr, self.targets))})"
 
-    def fit(self, y: npt.ArrayLike) -> NumberTargets:
+    @property
+    def called(self) -> tuple[str, ...]:
+        """A name for each column: its own, or its number from 1 on."""
+        return self.names or tuple(str(k + 1) for k in range(len(self.targets)))
+
+    def fit(
+        self, y: npt.ArrayLike, *, spellings: Sequence[Spelling | None] | None = None, names: Sequence[str] = ()
+    ) -> NumberTargets:
         """Learn means, standard deviations and ranges, and return itself.
 
         Parameters
         ----------
         y : array of shape (n, k), or frame of k columns
             Numbers.
+        spellings : sequence of Spelling or None, optional
+            How the numbers of each column are written where they are text.
+        names : sequence of str, optional
+            What the columns are called; by default as in the frame.
 
         Raises
         ------
@@ -435,10 +449,12 @@ class NumberTargets:
             If there are no columns.
         """
         columns = _columns(y)
+        written = [None] * len(columns) if spellings is None else spellings
+        self.names = tuple(map(str, names or table_names(y) or ()))
         fitted = []
-        for k, column in enumerate(columns):
-            with _named(k):
-                fitted.append(NumberTarget().fit(column))
+        for k, (column, spelling) in enumerate(zip(columns, written, strict=True)):
+            with self._naming(k):
+                fitted.append(NumberTarget().fit(column, spelling=spelling))
         self.targets = tuple(fitted)
         return self
 
@@ -456,7 +472,7 @@ class NumberTargets:
             )
         read = []
         for k, (target, column) in enumerate(zip(self.targets, columns, strict=True)):
-            with _named(k):
+            with self._naming(k):
                 read.append(target.numbers(column))
         return np.stack(read, axis=1)
 
@@ -473,7 +489,8 @@ class NumberTargets:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the state as JSON-able values."""
-        return {"task": self.task, "targets": [target.to_dict() for target in self.targets]}
+        named = {"names": list(self.names)} if self.names else {}
+        return {"task": self.task, "targets": [target.to_dict() for target in self.targets], **named}
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> NumberTargets:
@@ -481,7 +498,21 @@ class NumberTargets:
         expect(state, {"targets": [{"task": "regression"}]})
         made = cls()
         made.targets = tuple(map(NumberTarget.from_dict, state["targets"]))
+        if "names" in state:
+            expect(state, {"names": [str]})
+            made.names = tuple(state["names"])
+            if len(made.names) != len(made.targets):
+                raise ValueError(f"{len(made.names)} names for {len(made.targets)} targets")
         return made
+
+    @contextlib.contextmanager
+    def _naming(self, k: int) -> Iterator[None]:
+        """Let errors name the column of the target."""
+        try:
+            yield
+        except XpnnError as error:
+            column = repr(self.names[k]) if self.names else f"column {k + 1}"
+            raise type(error)(str(error).replace("target:", f"target, {column}:", 1)) from None
 
 
 def _columns(y: Any) -> list[Any]:
@@ -493,15 +524,6 @@ def _columns(y: Any) -> list[Any]:
     if array.ndim != 2 or array.shape[1] == 0:
         raise ShapeError(f"target: expected several columns, of shape (n, k), got {array.shape}. Pass one for each.")
     return list(array.T)
-
-
-@contextlib.contextmanager
-def _named(k: int) -> Iterator[None]:
-    """Let errors name the column of the target."""
-    try:
-        yield
-    except XpnnError as error:
-        raise type(error)(str(error).replace("target:", f"target, column {k + 1}:", 1)) from None
 
 
 def target_from_dict(state: Mapping[str, Any]) -> ClassTarget | NumberTarget | NumberTargets:

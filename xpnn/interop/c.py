@@ -35,7 +35,7 @@ def to_c(
     Parameters
     ----------
     model : Sequential, Predictor, or a fitted estimator
-        What is written.
+        What is written; or what `xpnn.interop.subject.subject_of` made of it, where it is written in several formats.
     path : path
         The file, such as ``"houses.h"``.
     name : str, optional

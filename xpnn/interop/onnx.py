@@ -84,7 +84,7 @@ def to_onnx(
     Parameters
     ----------
     model : Sequential, Predictor, or a fitted estimator of `xpnn.tabular` or `xpnn.estimators`
-        What is written.
+        What is written; or what `xpnn.interop.subject.subject_of` made of it, where it is written in several formats.
     path : path
         The file.
     rows : array, frame, mapping or table, optional

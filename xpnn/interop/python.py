@@ -41,7 +41,7 @@ def to_python(
     Parameters
     ----------
     model : Sequential, Predictor, or a fitted estimator
-        What is written.
+        What is written; or what `xpnn.interop.subject.subject_of` made of it, where it is written in several formats.
     path : path
         The file, such as ``"predict.py"``.
     rows : array, frame, mapping or table, optional
@@ -75,7 +75,7 @@ def to_python(
     (500, (1, 1))
     """
     subject = subject_of(model, loss=loss, coverage=coverage)
-    encoder, info = _encoding(model)
+    encoder, info = _encoding(subject.model)
     readers = {} if encoder is None else _readers(encoder)
     with atomic_path(path) as temporary:
         temporary.write_text(python_text(subject.graph, readers, _reading(info)), encoding="ascii")

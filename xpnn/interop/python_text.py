@@ -99,7 +99,7 @@ def main():
     for name, values in told.items():
         values = values.reshape(len(values), -1)
         for k, column in enumerate(values.T.tolist()):
-            number = "" if values.shape[1] == 1 else k
+            number = "" if values.shape[1] == 1 else f"({TARGETS[k]})" if TARGETS else k
             columns[f"p({CLASSES[k]})" if name == "probabilities" else f"{named.get(name, name)}{number}"] = column
     writer = csv.writer(sys.stdout, lineterminator="\\n")
     writer.writerow(columns)
@@ -186,7 +186,7 @@ def _reading(table: Mapping[str, Any]) -> str:
 # -- constants ---------------------------------------------------------------------------------------------------------
 def _constants(graph: Graph) -> str:
     lines = [f"{name} = {_constant(array)}" for name, array in graph.constants.items()]
-    lines.append(f"CLASSES = {list(graph.info.get('classes', []))!a}")
+    lines += [f"{name.upper()} = {list(graph.info.get(name, []))!a}" for name in ("classes", "targets")]
     return "\n".join(lines)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,8 @@ class Subject:
         Makes up a number of raw rows like those that the model was made for, with gaps and unknown categories.
     threshold : float or None
         From which probability on a label is given; None where the likeliest is.
+    model : object
+        What it was made of; None of what is not a model of this library.
     """
 
     graph: Graph
@@ -57,6 +59,18 @@ class Subject:
     answers: Callable[[Any], Mapping[str, HostArray]]
     rows: Callable[[int], Any]
     threshold: float | None = None
+    model: Any = field(default=None, repr=False)
+
+    def kept(self) -> Subject:
+        """Return the same, which keeps the answers to the rows that it was asked last: for files of several formats."""
+        last: list[tuple[Any, Mapping[str, HostArray]]] = []
+
+        def answers(raw: Any) -> Mapping[str, HostArray]:
+            if not last or last[0][0] is not raw:
+                last[:] = [(raw, self.answers(raw))]
+            return last[0][1]
+
+        return replace(self, answers=answers)
 
 
 def subject_of(model: Any, *, loss: Loss | None = None, coverage: float | None = None) -> Subject:
@@ -65,7 +79,7 @@ def subject_of(model: Any, *, loss: Loss | None = None, coverage: float | None =
     Parameters
     ----------
     model : Sequential, Predictor, or a fitted estimator of `xpnn.tabular` or `xpnn.estimators`
-        What is exported.
+        What is exported; a subject is returned as it is.
     loss : Loss, optional
         Of a bare network, whose link gives a second output, ``"predictions"``.
     coverage : float, optional
@@ -82,6 +96,8 @@ def subject_of(model: Any, *, loss: Loss | None = None, coverage: float | None =
     >>> subject_of(xpnn.mlp([2, 3, 1])).graph
     Graph(1 inputs, 3 operations, 10 numbers, outputs 'outputs')
     """
+    if isinstance(model, Subject):
+        return model
     predictor = model if isinstance(model, Predictor) else getattr(model, "predictor_", None)
     if coverage is not None and (predictor is None or predictor.intervals is None):
         raise OptionError(
@@ -93,13 +109,13 @@ def subject_of(model: Any, *, loss: Loss | None = None, coverage: float | None =
             f"export: expected loss to be a loss such as xpnn.CrossEntropy(), got {loss!r:.100}. Pass one."
         )
     if isinstance(model, Sequential):
-        return _of_network(_on_host(model), loss)
+        return replace(_of_network(_on_host(model), loss), model=model)
     if loss is not None:
         raise OptionError(f"export: {type(model).__name__} has a loss already. Leave loss= away.")
     if isinstance(predictor, Predictor):
-        return _of_predictor(predictor, coverage)
+        return replace(_of_predictor(predictor, coverage), model=model)
     if hasattr(model, "trained_loss"):
-        return _of_estimator(model)
+        return replace(_of_estimator(model), model=model)
     fitted = "a fitted model" if hasattr(model, "fit") else "a network, a predictor or an estimator"
     raise OptionError(
         f"export: expected {fitted}, got {model!r:.100}. Call fit first, or pass what load_predictor reads."
@@ -179,7 +195,9 @@ def _of_predictor(predictor: Predictor, coverage: float | None) -> Subject:
         coverage = _coverage(predictor, coverage)
         outputs = _number_outputs(builder, predictor, linked, x, coverage)
         info = _info("regression", builder, **({} if coverage is None else {"coverage": coverage}))
-    info["target"] = predictor.info.get("target")
+    info["target"] = ", ".join(predictor.target_names) or None
+    if isinstance(predictor.target, NumberTargets) and predictor.target.names:
+        info["targets"] = list(predictor.target.names)
     encoder = predictor.encoder
 
     def answers(raw: Any) -> dict[str, HostArray]:

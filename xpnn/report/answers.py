@@ -24,7 +24,7 @@ def answers(run: Run) -> dict[str, Any]:
     makers = {
         "baselines": lambda found: baselines(found, run.predictor.threshold),
         "calibration": _calibration,
-        "coverage": lambda found: _coverage(found, quantity),
+        "coverage": lambda found: _coverage(found, quantity, run.part),
         "groups": lambda found: groups(run, found),
         "importance": importance,
     }
@@ -88,9 +88,9 @@ def coverage_lead(found: Mapping[str, Any]) -> str:
     )
 
 
-def _coverage(found: Mapping[str, Any], quantity: str) -> dict[str, Any]:
+def _coverage(found: Mapping[str, Any], quantity: str, part: str) -> dict[str, Any]:
     text = "On the dashed line there are as many inside as promised. The lines are 95 % intervals of the share seen."
-    svg = charts.coverage(found["parts"], found["promised"], quantity, "coverage-chart", text)
+    svg = charts.coverage(found["parts"], found["promised"], quantity, f"coverage-chart{part}", text)
     return {
         "lead": coverage_lead(found),
         "charts": [{"title": "Coverage of the intervals", "svg": svg, "text": text, "keys": []}],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from ..confidence import mean_interval, wilson
 from ..data.encoder import TableEncoder
-from ..data.targets import ClassTarget
+from ..data.targets import ClassTarget, NumberTargets
 from ..errors import DataError
 from ..files import PathLike, atomic_path
 from .answers import baselines, calibration_lead, coverage_lead, groups, importance
@@ -25,6 +25,7 @@ from .words import count, duration, number, option, percent, sentence, value
 __all__ = ["run_of_card", "write_card"]
 
 _FILL = "> **To fill in:**"
+_HARM = f"{_FILL} on which groups of people or things would an error harm most, and is it scored there?"
 _LICENSE = (
     "license: (to fill in; an identifier such as mit or apache-2.0)",
     "language, datasets, base_model: to fill in where they say something",
@@ -76,23 +77,37 @@ def _digest(written: str) -> str:
 
 # -- the whole ------------------------------------------------------------------------------------------------------
 def _lines(run: Run) -> list[str]:
-    parts: list[tuple[str, Sequence[str]]] = [
+    warning = useless(run)
+    said = [text(line) for line in (sentence(run.info), *([warning] if warning else []), *context(run))]
+    head = [*front_matter(_front(run), _LICENSE), "", f"# {text(run.name)}", "", _what(run), "", *_paragraphs(said)]
+    for name, lines in _parts(run):
+        if lines:
+            head += [f"## {name}", "", *lines, ""]
+    return [*head[:-1]] if not head[-1] else head
+
+
+def _parts(run: Run) -> list[tuple[str, Sequence[str]]]:
+    """Return the sections with their names."""
+    return [
         ("Use", _use()),
         ("How to use it", _loading(run)),
         ("Data", _data(run)),
         ("Scores", _scores(run)),
-        ("Beside simple models", _simple(run)),
-        ("Where it fails", _failures(run)),
-        ("What it leans on", _leans(run)),
+        ("Beside simple models", _each(run, _simple)),
+        ("Where it fails", [*_known_faults(run), *_each(run, _failures), _HARM]),
+        ("What it leans on", _each(run, _leans)),
         ("Training", _training(run)),
     ]
-    warning = useless(run)
-    said = [text(line) for line in (sentence(run.info), *([warning] if warning else []), *context(run))]
-    head = [*front_matter(_front(run), _LICENSE), "", f"# {text(run.name)}", "", _what(run), "", *_paragraphs(said)]
-    for name, lines in parts:
-        if lines:
-            head += [f"## {name}", "", *lines, ""]
-    return [*head[:-1]] if not head[-1] else head
+
+
+def _each(run: Run, section: Callable[[Run], list[str]]) -> list[str]:
+    """Return a section, of several targets one below the other."""
+    lines: list[str] = []
+    for one in run.of_targets:
+        said = section(one)
+        lines += ([f"### {code(one.info['target'])}", ""] if one.part and said else []) + said
+        lines += [""] if one.part and said else []
+    return lines
 
 
 def _paragraphs(sentences: Sequence[str]) -> list[str]:
@@ -106,6 +121,8 @@ def _what(run: Run) -> str:
     if isinstance(target, ClassTarget):
         asked = f"tells {count(len(target.classes))} classes"
         asked += f" of {code(info['target'])}" if info.get("target") else ""
+    elif isinstance(target, NumberTargets):
+        asked = f"predicts the numbers {', '.join(map(code, target.called))}"
     else:
         asked = f"predicts the number {code(info['target'])}" if info.get("target") else "predicts a number"
     rows = f"rows of {code(_source(run))}"
@@ -155,7 +172,7 @@ def _loading(run: Run) -> list[str]:
     predictor, version = run.predictor, run.info["versions"]["xpnn"]
     lines = ["```sh", f"pip install xpnn  # {version} wrote this model"]
     rows = None
-    if isinstance(predictor.encoder, TableEncoder):
+    if isinstance(predictor.encoder, TableEncoder) and not predictor.info.get("by_position"):
         lines += [
             "xpnn predict model.safetensors new.csv        # writes new-predictions.csv",
             "xpnn check new.csv --model model.safetensors  # are these rows like those of the training?",
@@ -165,7 +182,8 @@ def _loading(run: Run) -> list[str]:
             rows = ["rows = {  # or a frame of pandas or polars", *cells, "}"]
     else:
         lines += ["xpnn predict model.safetensors new.npz"]
-        rows = ["import numpy as np", "", f"rows = np.zeros((1, {predictor.net.n_in}))  # yours"]
+        columns = len(predictor.info["features"]) if predictor.info.get("by_position") else predictor.net.n_in
+        rows = ["import numpy as np", "", f"rows = np.zeros((1, {columns}))  # yours"]
     lines += ["```"]
     if rows is None:
         return lines
@@ -184,7 +202,8 @@ def _data(run: Run) -> list[str]:
     options, rows = info["options"], _rows_trained(run)
     facts = [f"- source: {code(_source(run))}"]
     if info.get("target"):
-        facts.append(f"- target: {code(info['target'])}")
+        given = info["target"]
+        facts.append(f"- target: {', '.join(map(code, [given] if isinstance(given, str) else given))}")
     if rows is not None:
         facts.append(f"- rows trained on: {count(rows)}")
     facts.append(f"- scored on: {count(info['scores']['rows'])} {info['scores']['on']}")
@@ -201,7 +220,7 @@ def _data(run: Run) -> list[str]:
 
 
 def _rows_trained(run: Run) -> int | None:
-    found = (run.evidence or {}).get("baselines")
+    found = (run.of_targets[0].evidence or {}).get("baselines")
     return found["trained"] if found else run.info.get("rows")
 
 
@@ -243,7 +262,7 @@ def _scores(run: Run) -> list[str]:
             f"{option(name)} {number(mean)} ± {number(folds['std'][name])}" for name, mean in folds["mean"].items()
         ]
         lines += ["", text(f"Cross-validation, mean and standard deviation of the folds: {', '.join(means)}.")]
-    target, evidence = run.predictor.target, run.evidence or {}
+    target = run.predictor.target
     if isinstance(target, ClassTarget):
         of = each_class(np.asarray(info["scores"]["confusion"]), [str(label) for label in target.classes])
         cells = [
@@ -251,9 +270,17 @@ def _scores(run: Run) -> list[str]:
             for name, precision, recall, f1, support in of[:_CLASSES]
         ]
         lines += ["", *table(["class", "precision", "recall", "F1", "rows"], cells, numbers=[1, 2, 3, 4])]
-    for name, lead in (("calibration", calibration_lead), ("coverage", coverage_lead)):
-        if evidence.get(name):
-            lines += ["", lead(evidence[name])]
+    if isinstance(target, NumberTargets):
+        cells = [
+            [code(each["target"], cell=True), *(number(each[name]) for name in ("rmse", "mae", "r2"))]
+            for each in info["scores"]["targets"]
+        ]
+        lines += ["", *table(["target", "RMSE", "MAE", "R²"], cells, numbers=[1, 2, 3])]
+    for one in run.of_targets:
+        of_one, evidence = f"{code(one.info['target'])}: " if one.part else "", one.evidence or {}
+        for name, lead in (("calibration", calibration_lead), ("coverage", coverage_lead)):
+            if evidence.get(name):
+                lines += ["", of_one + lead(evidence[name])]
     return lines
 
 
@@ -268,31 +295,34 @@ def _simple(run: Run) -> list[str]:
     return [*([sentences, ""] if sentences else []), *table(head, rows, numbers=[1, 2, 3]), "", text(said["note"])]
 
 
-def _failures(run: Run) -> list[str]:
-    lines, evidence = [text(caution) for caution in cautions(run)], run.evidence or {}
-    if evidence.get("findings"):
+def _known_faults(run: Run) -> list[str]:
+    lines = [text(caution) for caution in cautions(run)]
+    if (run.evidence or {}).get("findings"):
         lines += [text(f"{each['evidence']} {each['advice']}") for each in findings(run)]
-    if evidence.get("groups"):
-        said = groups(run, evidence["groups"])
-        rows = [
-            [
-                code(group["column"], cell=True),
-                code(group["value"], cell=True),
-                count(group["rows"]),
-                group["error"],
-                f"{group['low']} to {group['high']}",
-                group["rest"],
-                "stands out" if group["stands_out"] else "may be chance",
-            ]
-            for group in said["rows"][:_GROUPS]
+    return _listed(lines)
+
+
+def _failures(run: Run) -> list[str]:
+    found = (run.evidence or {}).get("groups")
+    if not found:
+        return []
+    said = groups(run, found)
+    rows = [
+        [
+            code(group["column"], cell=True),
+            code(group["value"], cell=True),
+            count(group["rows"]),
+            group["error"],
+            f"{group['low']} to {group['high']}",
+            group["rest"],
+            "stands out" if group["stands_out"] else "may be chance",
         ]
-        head = ["column", "group", "rows", said["what"], "interval", "other rows", ""]
-        lines = [*_listed(lines), text(said["lead"])]
-        lines += ["", *table(head, rows, numbers=[2, 3, 4, 5]), "", text(said["note"])] if rows else []
-    else:
-        lines = _listed(lines)
-    fill = f"{_FILL} on which groups of people or things would an error harm most, and is it scored there?"
-    return [*lines, *([""] if lines and lines[-1] else []), fill]
+        for group in said["rows"][:_GROUPS]
+    ]
+    head = ["column", "group", "rows", said["what"], "interval", "other rows", ""]
+    lines = [text(said["lead"])]
+    lines += ["", *table(head, rows, numbers=[2, 3, 4, 5]), "", text(said["note"])] if rows else []
+    return lines if run.part else [*lines, ""]
 
 
 def _listed(sentences: Sequence[str]) -> list[str]:

@@ -87,7 +87,8 @@ def _caution(runs: Sequence[Run]) -> str | None:
     """Say why the scores do not compare, if they do not."""
     infos = [run.info for run in runs]
     data = {
-        (Path(info["source"]).name, info.get("target"), info["scores"]["on"], info["scores"]["rows"]) for info in infos
+        (Path(info["source"]).name, str(info.get("target")), info["scores"]["on"], info["scores"]["rows"])
+        for info in infos
     }
     kinds = {run.predictor.target.task for run in runs}
     if len(data) > 1 or len(kinds) > 1:

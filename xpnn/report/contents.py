@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..data.audit import AuditFinding
-from ..data.targets import ClassTarget
+from ..data.targets import ClassTarget, NumberTargets
 from ..predictor import Predictor, Target
 from ..schema import ANY, NUMBER, Kind, at_least, misfit
 from ..training import Finding
@@ -27,7 +27,7 @@ _INFO: dict[Any, Kind] = {
 }
 # What runs of older versions lack.
 _LATER: dict[str, Kind] = {
-    "target": (None, str),
+    "target": (None, str, [str]),
     "seconds": at_least(0, float),
     "stopped": (None, str),
     "best_epoch": (None, at_least(0)),
@@ -112,19 +112,45 @@ def misfit_in_run(
         return "scores.json", "audit"
     if evidence is None:
         return None
+    odd = _odd_targets(evidence, target) if isinstance(target, NumberTargets) else _odd_evidence(evidence, target)
+    return None if odd is None else ("evidence.json", odd)
+
+
+def _odd_targets(evidence: Mapping[str, Any], target: NumberTargets) -> str | None:
+    """Return the first entry of the evidence of several targets that is not as it was written."""
+    kinds: dict[Any, Kind] = {"rows": at_least(1), "looked_at": at_least(1), "targets": [{str: ANY}]}
+    kinds |= {name: kind for name, kind in {"findings": [_FINDING], "diagnosed": str}.items() if name in evidence}
+    if (found := misfit(evidence, kinds)) is not None:
+        return found.path
+    if len(evidence["targets"]) != len(target.targets) or _odd_findings(evidence):
+        return "findings" if _odd_findings(evidence) else "targets"
+    odd = (_odd_evidence(part, own) for part, own in zip(evidence["targets"], target.targets, strict=True))
+    return next((f"targets[{k}].{name}" for k, name in enumerate(odd) if name is not None), None)
+
+
+def _odd_evidence(evidence: Mapping[str, Any], target: Target) -> str | None:
+    """Return the first entry of the evidence of one target that is not as it was written."""
     found = misfit(evidence, _evidence(evidence, target))
     if found is not None:
-        return "evidence.json", found.path
+        return found.path
     odd = None if isinstance(target, ClassTarget) else _odd_pairs(evidence["pairs"])
-    odd = odd or _odd_mistake(evidence) or _empty(evidence)
-    return None if odd is None else ("evidence.json", odd)
+    return odd or _odd_mistake(evidence) or _empty(evidence)
 
 
 def _scores(target: Target) -> dict[str, Kind]:
     common: dict[str, Kind] = {"on": str, "rows": at_least(1)}
     error = at_least(0, float)
     if not isinstance(target, ClassTarget):
-        return {**common, "rmse": error, "mae": error, "r2": (None, _share_at_most_1)}
+        of_one: dict[Any, Kind] = {"rmse": error, "mae": error, "r2": (None, _share_at_most_1)}
+        if not isinstance(target, NumberTargets):
+            return common | of_one
+        called = list(target.called)
+
+        def each(value: Any) -> bool:
+            whole = misfit(value, [{"target": str, **of_one}]) is None
+            return whole and [one["target"] for one in value] == called
+
+        return {**common, **of_one, "targets": each}
     k = len(target.classes)
 
     def row(value: Any) -> bool:
@@ -179,8 +205,11 @@ def _odd_mistake(evidence: Mapping[str, Any]) -> str | None:
             whole = size == math.prod(evidence["image"])
         if not whole:
             return f"mistakes[{i}]"
-    odd = any({*finding} != {*Finding._fields} for finding in evidence.get("findings", []))
-    return "findings" if odd else None
+    return "findings" if _odd_findings(evidence) else None
+
+
+def _odd_findings(evidence: Mapping[str, Any]) -> bool:
+    return any({*finding} != {*Finding._fields} for finding in evidence.get("findings", []))
 
 
 def _empty(evidence: Mapping[str, Any]) -> str | None:

@@ -13,7 +13,7 @@ from ..backend import to_numpy
 from ..baselines import Comparison, compare_baselines
 from ..data.arrays import some_rows, take_rows
 from ..data.encoder import TableEncoder
-from ..data.targets import ClassTarget
+from ..data.targets import ClassTarget, NumberTargets
 from ..errors import OptionError, ShapeError
 from ..predictor import Predictor
 from ..training import Finding, History, diagnose
@@ -64,7 +64,8 @@ def collect_evidence(
     names of these values, and ``all_columns``, how many there are; ``pairs`` of true and predicted numbers;
     ``findings`` of `xpnn.training.diagnose`, and what was ``diagnosed``.  Further, what `xpnn.report.quality` makes of
     them: ``calibration`` of classes, ``coverage`` of intervals, the worst ``groups`` of rows and the ``importance`` of
-    columns (but of images), and ``baselines``, a `Comparison` as a dictionary.
+    columns (but of images), and ``baselines``, a `Comparison` as a dictionary.  Of several targets it holds
+    ``targets``, such a dictionary for each, beside the rows and the diagnosis.
 
     Examples
     --------
@@ -76,10 +77,13 @@ def collect_evidence(
     >>> evidence["wrong"], evidence["mistakes"][0]
     (1, {'row': 2, 'truth': 'yes', 'prediction': 'no', 'sure': 0.5, 'values': [0, 0]})
     """
-    raw, y = raw if isinstance(raw, Mapping) else to_numpy(raw), np.asarray(y).reshape(-1)
+    raw, y = raw if isinstance(raw, Mapping) else to_numpy(raw), np.asarray(y)
     rows = len(y)
     if not rows:
         raise ShapeError("collect_evidence: expected at least one row, got none. Pass the rows that were scored.")
+    if isinstance(predictor.target, NumberTargets):
+        return _of_each(predictor, raw, y, history, trained, numbers=numbers, image_shape=image_shape, seed=seed)
+    y = y.reshape(-1)
     called = np.arange(1, rows + 1) if numbers is None else np.asarray(numbers)
     rng = np.random.default_rng(seed)
     drawn = some_rows(rows, _ROWS, rng)
@@ -113,10 +117,7 @@ def collect_evidence(
     for mistake, detail in zip(mistakes, details, strict=True):
         mistake[name] = detail
     if history is not None:
-        some = some_rows(len(y), _DIAGNOSED, rng)
-        findings = diagnose(history, predictor.net, np.asarray(predictor.inputs(take_rows(raw, some))))
-        found["findings"] = [finding._asdict() for finding in findings]
-        found["diagnosed"] = f"the curves, the last gradients, and every layer's outputs for {len(some)} rows"
+        found |= _diagnosis(predictor, raw, len(y), history, rng)
     if trained is not None:
         compared = compare_baselines(
             predictor, trained.raw, trained.y, raw, y, answers=out, trained=trained.rows, seed=seed
@@ -124,6 +125,27 @@ def collect_evidence(
         found["baselines"] = {**compared._asdict(), "baselines": [each._asdict() for each in compared.baselines]}
         if history is not None:
             found["findings"] = _of_one_mind(found["findings"], compared)
+    return found
+
+
+def _diagnosis(predictor: Predictor, raw: Any, rows: int, history: History, rng: np.random.Generator) -> dict[str, Any]:
+    """Return what curves, gradients and the outputs of every layer tell."""
+    some = some_rows(rows, _DIAGNOSED, rng)
+    findings = diagnose(history, predictor.net, np.asarray(predictor.inputs(take_rows(raw, some))))
+    told = f"the curves, the last gradients, and every layer's outputs for {len(some)} rows"
+    return {"findings": [finding._asdict() for finding in findings], "diagnosed": told}
+
+
+def _of_each(
+    predictor: Predictor, raw: Any, y: np.ndarray, history: History | None, trained: Trained | None, **options: Any
+) -> dict[str, Any]:
+    """Return the evidence of each of several targets, and the diagnosis of the network that they share."""
+    found: dict[str, Any] = {"format": FORMAT, "rows": len(y), "looked_at": min(len(y), _ROWS), "targets": []}
+    for k, column in enumerate(y.T):
+        learnt = None if trained is None else trained._replace(y=np.asarray(trained.y)[:, k])
+        found["targets"].append(collect_evidence(predictor.only(k), raw, column, trained=learnt, **options))
+    if history is not None:
+        found |= _diagnosis(predictor, raw, len(y), history, np.random.default_rng(options["seed"]))
     return found
 
 

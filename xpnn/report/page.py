@@ -93,7 +93,7 @@ def render(path: PathLike, template: str, contents: Mapping[str, Any]) -> Path:
 
 # -- one run ----------------------------------------------------------------------------------------------------
 def _contents(run: Run) -> dict[str, Any]:
-    scores, evidence = run.info["scores"], run.evidence or {}
+    evidence = run.evidence or {}
     contents = {
         "title": run.name,
         "headline": sentence(run.info),
@@ -105,12 +105,23 @@ def _contents(run: Run) -> dict[str, Any]:
         "audit": _audit(run) if "audit" in run.info else None,
         "curves": _curves(run),
         "boundary": charts.png_uri(run.boundary.read_bytes()) if run.boundary else None,
-        "evidence": run.evidence,
-        "scores": scores,
-        "images": [],
+        "targets": [_of_target(each) for each in run.of_targets],
         "options": [(option(name), value(given)) for name, given in settings(run).items()],
         "info": run.info,
         "layers": _layers(run),
+    }
+    return contents
+
+
+def _of_target(run: Run) -> dict[str, Any]:
+    """Return what is shown of the answers to one target; `run` is that of this target."""
+    evidence = run.evidence or {}
+    contents: dict[str, Any] = {
+        "id": run.part,
+        "of": f": {run.info['target']}" if run.part else "",
+        "evidence": run.evidence,
+        "scores": run.info["scores"],
+        "images": [],
         "regression": not isinstance(run.predictor.target, ClassTarget),
         "matrix": None,
         "scatter": [],
@@ -142,7 +153,7 @@ def context(run: Run) -> list[str]:
             f"With this many rows, the rate on new data like these lies between {percent(low)} and {percent(high)} "
             "(95 % confidence)."
         )
-    elif scores["r2"] is not None and scores["r2"] < 1:
+    elif scores["r2"] is not None and scores["r2"] < 1 and "targets" not in scores:
         mean = scores["rmse"] / math.sqrt(1 - scores["r2"])
         said.append(f"Always answering the mean of these rows would be off by {number(mean)} (RMSE).")
     if run.info.get("best_epoch"):
@@ -159,6 +170,9 @@ def facts(run: Run) -> list[tuple[str, str]]:
     info, scores = run.info, run.info["scores"]
     if isinstance(run.predictor.target, ClassTarget):
         figures = [("accuracy", percent(scores["accuracy"])), ("cross-entropy", number(scores["cross_entropy"]))]
+    elif "targets" in scores:
+        figures = [(f"RMSE, {each['target']}", number(each["rmse"])) for each in scores["targets"]]
+        figures.append(("R², mean", number(scores["r2"])))
     else:
         figures = [("RMSE", number(scores["rmse"])), ("MAE", number(scores["mae"])), ("R²", number(scores["r2"]))]
     return [
@@ -205,9 +219,15 @@ def _audit(run: Run) -> list[dict[str, str]]:
 
 def useless(run: Run) -> str | None:
     """Return that a network is no better than a constant, in a sentence; None where it is, or nothing is known."""
-    found = (run.evidence or {}).get("baselines")
-    comparison = comparison_of(found) if found else None
-    return None if comparison is None or comparison.useful else comparison.sentences()[0]
+    said = []
+    for each in run.of_targets:
+        found = (each.evidence or {}).get("baselines")
+        comparison = comparison_of(found) if found else None
+        if comparison is not None and not comparison.useful:
+            said.append(
+                f"{each.info['target']}: {comparison.sentences()[0]}" if each.part else comparison.sentences()[0]
+            )
+    return " ".join(said) or None
 
 
 def cautions(run: Run) -> list[str]:
@@ -303,9 +323,9 @@ def _scatter(run: Run, pairs: Mapping[str, list[float]]) -> list[dict[str, Any]]
     line = f"On the dashed line a prediction is right. {which}"
     edge = f"{spread} The half percent on either side is counted in the outermost bars."
     band = "The line is the middle error of rows with about that prediction, the band holds four of five of them."
-    against = charts.predicted_true(truth, prediction, quantity, "true-chart", line)
-    by_value = charts.residuals(truth, prediction, quantity, "residual-chart", band)
-    errors = charts.errors(truth, prediction, quantity, "error-chart", edge)
+    against = charts.predicted_true(truth, prediction, quantity, f"true-chart{run.part}", line)
+    by_value = charts.residuals(truth, prediction, quantity, f"residual-chart{run.part}", band)
+    errors = charts.errors(truth, prediction, quantity, f"error-chart{run.part}", edge)
     return [
         {"title": "Predicted against true", "svg": against, "text": line, "keys": []},
         {"title": "Errors by predicted value", "svg": by_value, "text": band, "keys": []},

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..data.targets import NumberTargets
 from ..errors import DataError, FileFormatError
 from ..files import PathLike, file_digest, read_json
 from ..predictor import Predictor
@@ -32,6 +33,26 @@ class Run:
     predictor: Predictor
     evidence: dict[str, Any] | None = None  # from `collect_evidence`; None for runs that were written without it
     boundary: Path | None = None  # the picture of the decision boundary, where there is one
+    part: str = ""  # ends names on a page, where this is of one of several targets
+
+    @property
+    def of_targets(self) -> list[Run]:
+        """The run as one of each of several targets; of one target itself."""
+        target, scores = self.predictor.target, self.info["scores"]
+        if not isinstance(target, NumberTargets):
+            return [self]
+        shown = [None] * len(target.targets) if self.evidence is None else self.evidence["targets"]
+        common = {name: value for name, value in scores.items() if name != "targets"}
+        return [
+            replace(
+                self,
+                info=self.info | {"target": name, "scores": common | scores["targets"][k]},
+                predictor=self.predictor.only(k),
+                evidence=shown[k],
+                part=f"-{k + 1}",
+            )
+            for k, name in enumerate(target.called)
+        ]
 
 
 def read_run(folder: PathLike) -> Run:

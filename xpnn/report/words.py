@@ -113,6 +113,10 @@ def sentence(info: Mapping[str, Any]) -> str:
     if "accuracy" in scores:
         right = round(scores["accuracy"] * rows)
         return f"The network got {count(right)} of {count(rows)} {kind} right: {percent(scores['accuracy'])}."
+    if "targets" in scores:
+        names = ", ".join(each["target"] for each in scores["targets"])
+        mean = percent(None if scores["r2"] is None else max(scores["r2"], 0.0))
+        return f"On {count(rows)} {kind}, predictions explain {mean} of the variance of {names} on average."
     r2, name = scores["r2"], info.get("target") or "the target"
     explained = "" if r2 is None else f", and explain {percent(max(r2, 0.0))} of its variance"
     off = f"{number(scores['rmse'])} (RMSE){explained}"

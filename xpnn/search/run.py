@@ -95,8 +95,9 @@ def run(
     ----------
     configurations : iterable of dict
         From `grid` or `random`, or written by hand.
-    X : array of shape (n, n_in)
-        Of any library.
+    X : array of shape (n, n_in), or function of a configuration
+        Of any library.  A function returns the array for a configuration, where these say how rows are encoded; only
+        with `make`.  Configurations with the same rows are to be given the same array.
     y : array of shape (n,) or (n, n_targets)
         What the loss takes.
     loss : Loss
@@ -120,7 +121,7 @@ def run(
     metrics : sequence of str or Metric, default=("accuracy",)
         As in `Trainer`.
     X_val, y_val, validation_fraction, sample_weight, sample_weight_val, class_weight
-        As in `Trainer.fit`, but for the fraction's default, 0.2.
+        As in `Trainer.fit`, but for the fraction's default, 0.2.  `X_val` may be a function as `X` is.
     n_out : int, optional
         Outputs of the networks; by default as loss and targets need.
     backend, dtype
@@ -192,11 +193,11 @@ def run(
     _check(mode, halving, make, monitor, X_val is not None or bool(validation_fraction))
     given = _checked(configurations)
     weights = {"sample_weight": sample_weight, "sample_weight_val": sample_weight_val}
-    data = {"X": X, "y": y, "X_val": X_val, "y_val": y_val, **weights}
+    data: dict[str, Any] = {"X": X, "y": y, "X_val": X_val, "y_val": y_val, **weights}
     options: dict[str, Any] = {} if X_val is not None else {"validation_fraction": validation_fraction}
     options |= {} if class_weight is None else {"class_weight": class_weight}
     if make is not None and loss is None:
-        found = _own(given, make, options, data=data, epochs=epochs)
+        found = _own(given, make, options, data, epochs)
     elif loss is not None and make is None:
         expect(loss, Loss, "loss", "a loss object such as xpnn.CrossEntropy()")
         data |= _as_arrays(data)
@@ -212,7 +213,7 @@ def run(
     if checkpoint is not None:
         shared = {"make": make, "loss": loss, "metrics": metrics, "n_out": n_out, "backend": backend, "dtype": dtype}
         course = {"epochs": epochs, "halving": halving, "monitor": monitor, "mode": direction, "together": together}
-        asked = asked_for(given, _as_arrays(data), {**shared, **course, **options, "seed": seed})
+        asked = asked_for(given, _contents(data, given), {**shared, **course, **options, "seed": seed})
         file = SearchFile(checkpoint, asked, float(checkpoint_seconds))
         file.restore(climb)
         found.resolve_schedules()
@@ -256,12 +257,22 @@ class _Prepared(NamedTuple):
                 trial.schedule = (plan.training.get("schedule") or Constant()).resolve(trial.length)
 
 
-def _own(given: Sequence[dict[str, Any]], make: Make, options: dict[str, Any], **fixed: Any) -> _Prepared:
+def _own(
+    given: Sequence[dict[str, Any]], make: Make, options: dict[str, Any], data: Mapping[str, Any], epochs: int
+) -> _Prepared:
     """Prepare trainers of the user's own making."""
     sizes = [count(c.get("batch_size", BATCH_SIZE), _WHERE, "batch_size") for c in given]
     made = functools.partial(_made, make)
     trials = [Trial(c, {"batch_size": size, **options}, made) for c, size in zip(given, sizes, strict=True)]
-    return _Prepared(trials, [functools.partial(SingleGroup, [trial], **fixed) for trial in trials], [])
+    starts: list[Start] = [
+        functools.partial(SingleGroup, [trial], data=_data_of(data, trial.config), epochs=epochs) for trial in trials
+    ]
+    return _Prepared(trials, starts, [])
+
+
+def _data_of(data: Mapping[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+    """Return the data of one configuration, which may say itself how rows are encoded."""
+    return {name: value(dict(config)) if callable(value) else value for name, value in data.items()}
 
 
 def _grouped(
@@ -407,9 +418,23 @@ def _check_monitor(trainer: Trainer, monitor: str) -> None:
 
 def _as_arrays(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return inputs and targets as arrays, which all trainers share; the columns of frames in the order of training."""
+    if any(map(callable, data.values())):
+        raise OptionError(f"{_WHERE}: expected X and X_val as arrays beside loss, got a function. Pass make.")
     names = names_seen({}, data["X"], data["y"])
     given = (name for name, value in data.items() if value is not None or name in ("X", "y"))
     return {name: as_rows(data[name], _WHERE, name, fitted=names.get(name.removesuffix("_val"))) for name in given}
+
+
+def _contents(data: Mapping[str, Any], given: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return all arrays that a search looks at by a name each: those of every encoding, where there are several."""
+    if not any(map(callable, data.values())):
+        return _as_arrays(data)
+    found: dict[str, Any] = {}
+    for k, config in enumerate(given):
+        for name, array in _as_arrays(_data_of(data, config)).items():
+            if not any(array is known for known in found.values()):
+                found[name if name not in found else f"{name} of configuration {k + 1}"] = array
+    return found
 
 
 def _n_out(loss: Loss, y: Any, y_val: Any) -> int:

@@ -20,7 +20,7 @@ from ..errors import FileFormatError, OptionError, ShapeError
 from ..exports import Exports
 from ..files import PathLike
 from ..inspection import Importance, permutation_importance
-from ..jobs import in_order, read_jobs
+from ..jobs import over_jobs, read_jobs
 from ..metrics import get_score
 from ..predictor import MODEL, Predictor, load_predictor
 from ..schema import ANY, expect
@@ -30,7 +30,7 @@ from .inputs import check_sizes, read_targets, read_weights, seed_of, without_ta
 from .params import RECIPE, Parameters, not_fitted
 from .recipe import Recipe
 from .rows import Rows, TrainingRows, read_rows, read_training_rows
-from .validation import CrossValidation, Indices, divided, selected
+from .validation import CrossValidation, FoldFiles, Indices, Judged, divided, gathered, selected
 
 __all__ = ["TabularModel"]
 
@@ -74,7 +74,7 @@ class TabularModel(Exports, Parameters):
             Numbers, text, categories, booleans, dates, durations and missing cells as they are.  A frame or an array
             of Dask is brought into memory; `xpnn.distributed.dask` has what works on a cluster.
         y : array of shape (n_samples,), or name of a column of `X`
-            The target; of several quantities of shape (n_samples, n_targets).
+            The target; of several quantities of shape (n_samples, n_targets), a frame of them, or a list of names.
         sample_weight : array of shape (n_samples,), optional
             Weights of the rows; those of weight 0 are left out.  Those of held-out rows count in the validation loss,
             which chooses the epoch, in calibration, threshold and metric.
@@ -96,9 +96,7 @@ class TabularModel(Exports, Parameters):
             If a parameter is out of its range, or the fit needs more memory than there is.
         """
         where = type(self).__name__
-        target_name = y if isinstance(y, str) else _name_of(y)
-        if isinstance(y, str):
-            X, y = without_target(X, y, where)
+        X, y, target_name = self._apart(X, y, where)
         said = {name: self._listed(name) for name in ("categorical", "numeric")}
         rows = read_training_rows(X, where, decimal=self.decimal, **said)
         targets = self._targets(y, where)
@@ -113,11 +111,15 @@ class TabularModel(Exports, Parameters):
         if eval_set is not None:
             validation = self._validation(eval_set, where)
         sharing = {name: value for name, value in (("shards", shards), ("group", group)) if value is not None}
-        learned = learn(
-            replace(self._request(), sharing=sharing), kept, targets, where=where, weight=weight, validation=validation
-        )
+        called = target_name if isinstance(target_name, list) else ()
+        request = replace(self._request(), sharing=sharing, targets=called)
+        learned = learn(request, kept, targets, where=where, weight=weight, validation=validation)
         self.adopt(learned, rows, targets, target_name)
         return self
+
+    def _apart(self, X: Any, y: Any, where: str) -> tuple[Any, Any, str | list[str] | None]:
+        """Return what to learn from, the target, and what it is called; names of columns stand for these."""
+        return without_target(X, y, where, several=self._kind == "regressor")
 
     def _listed(self, name: str) -> tuple[str, ...]:
         value = getattr(self, name)
@@ -156,13 +158,14 @@ class TabularModel(Exports, Parameters):
         if not isinstance(eval_set, tuple) or len(eval_set) not in (2, 3):
             raise OptionError(f"{where}: expected eval_set=(X, y), got {type(eval_set).__name__}. Pass a pair.")
         X, y, weight = eval_set if len(eval_set) == 3 else (*eval_set, None)
-        if isinstance(y, str):
-            X, y = without_target(X, y, where)
+        X, y, _ = self._apart(X, y, where)
         columns, targets = read_rows(X, where).columns, self._targets(y, where)
         check_sizes(len(next(iter(columns.values()))), targets, where)
         return Validation(columns, targets, read_weights(weight, len(targets), f"{where}: eval_set"))
 
-    def adopt(self, learned: Learned, rows: TrainingRows, targets: npt.NDArray[Any], target_name: str | None) -> None:
+    def adopt(
+        self, learned: Learned, rows: TrainingRows, targets: npt.NDArray[Any], target_name: str | list[str] | None
+    ) -> None:
         """Set the fitted attributes, as `fit` does, from what `learn` returned for these rows."""
         fitted = learned.fitted
         self.predictor_, self.recipe_, self.history_ = learned.predictor, learned.recipe, fitted.history
@@ -251,7 +254,8 @@ class TabularModel(Exports, Parameters):
     def _known(self, rows: Rows, where: str) -> dict[str, Any]:
         """Return the columns by name; new ones are not used, which is said."""
         features = self.predictor_.info["features"]
-        new = [name for name in rows.columns if name not in features and name != self.predictor_.info["target"]]
+        known = {*features, *self.predictor_.target_names}
+        new = [name for name in rows.columns if name not in known]
         if new:
             shown = ", ".join(map(repr, new[:5])) + (", …" if len(new) > 5 else "")
             warnings.warn(
@@ -322,8 +326,7 @@ class TabularModel(Exports, Parameters):
             Of the columns that are used, the most important first: ``names``, ``mean``, ``std``, ``values``.
         """
         predictor = self._fitted("feature_importance")
-        if isinstance(y, str):
-            X, y = without_target(X, y, type(self).__name__)
+        X, y, _ = self._apart(X, y, type(self).__name__)
         columns, targets = self._columns(X, "feature_importance"), self._targets(y, type(self).__name__)
         options: dict[str, Any] = {
             "n_repeats": n_repeats,
@@ -351,7 +354,14 @@ class TabularModel(Exports, Parameters):
         return measured
 
     def cross_validate(
-        self, X: Any, y: Any, sample_weight: Any = None, *, cv: Any = 5, n_jobs: int | None = None
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        cv: Any = 5,
+        n_jobs: int | None = None,
+        checkpoint: PathLike | None = None,
     ) -> CrossValidation:
         """Fit a copy for each fold on the other rows, and score the fold's.
 
@@ -370,6 +380,9 @@ class TabularModel(Exports, Parameters):
             on and to hold out.
         n_jobs : int, optional
             Processes to fit in, a fold at a time, as in `xpnn.search.run`; the results are those of one.
+        checkpoint : path, optional
+            A folder to keep folds in that are done: called again with the same arguments after it was cut off, it goes
+            on with the first that is not, and comes to the same bits.
 
         Returns
         -------
@@ -377,31 +390,52 @@ class TabularModel(Exports, Parameters):
             Scores of the folds, their mean and spread, and predictions of all rows by networks that have not seen them.
         """
         where = f"{type(self).__name__}.cross_validate"
-        if isinstance(y, str):
-            X, y = without_target(X, y, where)
+        X, y, _ = self._apart(X, y, where)
         columns, targets = read_rows(X, where), self._targets(y, where)
         check_sizes(columns.size, targets, where)
         labels = ClassTarget().fit(targets).encode(targets) if self._kind == "classifier" else None
         weight = read_weights(sample_weight, columns.size, where)
         table = columns.columns if columns.named else np.stack(list(columns.columns.values()), axis=1)
         parts = list(divided(cv, columns.size, targets, labels, seed_of(self.random_state, type(self).__name__)))
-        tasks = []
-        for train, test in parts:
-            given = self.get_params()
-            if hasattr(self.random_state, "bit_generator") or hasattr(self.random_state, "randint"):
-                given["random_state"] = seed_of(self.random_state, where)  # each process would have a copy of it
-            tasks.append((type(self)(**given), table, targets, weight, train, test))
-        found = in_order(type(self).judged, tasks, read_jobs(n_jobs, where), where)
+        files = None if checkpoint is None else FoldFiles(checkpoint, table, targets, weight, repr(self._given()))
+        found = self._folds(table, targets, weight, parts, files, read_jobs(n_jobs, where))
         fold = np.full(columns.size, -1, dtype=np.int64)
         answers = []
         for k, (_, test) in enumerate(parts):
             answers.append((test, *found[k][1:]))
             fold[test] = k
-        return _gathered([scores for scores, *_ in found], answers, fold, probable=self._kind == "classifier")
+        return gathered([scores for scores, *_ in found], answers, fold, probable=self._kind == "classifier")
+
+    def _folds(
+        self,
+        table: Any,
+        targets: npt.NDArray[Any],
+        weight: npt.NDArray[Any] | None,
+        parts: list[tuple[Indices, Indices]],
+        files: FoldFiles | None,
+        jobs: int,
+    ) -> list[Judged]:
+        """Return what comes of each fold; those that `files` hold are not made again."""
+        where = f"{type(self).__name__}.cross_validate"
+        done = {} if files is None else {k: files.found(k, *part) for k, part in enumerate(parts)}
+        found = {k: judged for k, judged in done.items() if judged is not None}
+        tasks, places = [], []
+        for k, (train, test) in enumerate(parts):
+            given = self.get_params()
+            if hasattr(self.random_state, "bit_generator") or hasattr(self.random_state, "randint"):
+                given["random_state"] = seed_of(self.random_state, where)  # each process would have a copy of it
+            if k not in found:
+                tasks.append((type(self)(**given), table, targets, weight, train, test))
+                places.append(k)
+        for place, judged in over_jobs(type(self).judged, tasks, jobs, where):
+            found[places[place]] = judged
+            if files is not None:
+                files.keep(places[place], *parts[places[place]], judged)
+        return [found[k] for k in range(len(parts))]
 
     def judged(
         self, table: Any, targets: npt.NDArray[Any], weight: npt.NDArray[Any] | None, train: Indices, test: Indices
-    ) -> tuple[dict[str, Any], npt.NDArray[Any], npt.NDArray[Any]]:
+    ) -> Judged:
         """Fit on some rows; return scores, answers and outputs of others, as `cross_validate` does with each fold.
 
         Parameters
@@ -500,6 +534,7 @@ class TabularModel(Exports, Parameters):
             asked = f"{len(target.classes)} classes"
         else:
             asked = f"{len(target.targets)} quantities" if isinstance(target, NumberTargets) else "a quantity"
+            asked += f" ({', '.join(target.names)})" if isinstance(target, NumberTargets) and target.names else ""
         width = f"{net.n_in:,} inputs of {self.n_features_in_} columns"
         several = f", {recipe.members} networks averaged" if net.store.replicas else ""
         lines = [
@@ -516,41 +551,6 @@ class TabularModel(Exports, Parameters):
         if predictor.intervals is not None:
             lines.append(f"intervals: {len(predictor.intervals.scores):,} rows vouch for their coverage")
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes_)])
-
-
-def _gathered(
-    scores: list[dict[str, Any]],
-    answers: list[tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]],
-    fold: npt.NDArray[np.int64],
-    *,
-    probable: bool,
-) -> CrossValidation:
-    """Put the folds together; rows that no fold held out keep zeros, empty text or NaN."""
-    if not scores:
-        raise OptionError("cross_validate: expected at least one fold in cv, got none. Try cv=5.")
-    named = {
-        name: np.asarray([each[name] for each in scores])
-        for name, value in scores[0].items()
-        if isinstance(value, float)
-    }
-
-    def whole(which: int) -> npt.NDArray[Any]:
-        parts = [answer[which] for answer in answers]
-        made = np.zeros((len(fold), *parts[0].shape[1:]), dtype=np.result_type(*parts))
-        if made.dtype.kind == "f":
-            made[fold < 0] = np.nan
-        for (rows, *_), part in zip(answers, parts, strict=True):
-            made[rows] = part
-        return made
-
-    return CrossValidation(
-        named,
-        {name: float(values.mean()) for name, values in named.items()},
-        {name: float(values.std()) for name, values in named.items()},
-        whole(1),
-        whole(2) if probable else None,
-        fold,
-    )
 
 
 def _scores_text(scores: Mapping[str, Any] | None) -> str:
@@ -571,8 +571,3 @@ def _plain(params: Mapping[str, Any]) -> dict[str, Any]:
         return value is None or isinstance(value, bool | int | float | str)
 
     return {name: value for name, value in params.items() if kept(value)}
-
-
-def _name_of(y: Any) -> str | None:
-    name = getattr(y, "name", None)
-    return name if isinstance(name, str) and name else None

@@ -83,8 +83,10 @@ class Request:
     sharing: Mapping[str, Any] = field(default_factory=dict)
     #: Ending to take off every label.
     strip: str = ""
-    #: How the numbers of the target are written, where that is known.
-    spelling: Spelling | None = None
+    #: How the numbers of each target are written, where that is known.
+    spellings: Sequence[Spelling | None] | None = None
+    #: What several targets are called, where that is known.
+    targets: Sequence[str] = ()
 
 
 class Learned(NamedTuple):
@@ -105,11 +107,13 @@ def fit_target(
     rows: Indices | None = None,
     *,
     strip: str = "",
-    spelling: Spelling | None = None,
+    spellings: Sequence[Spelling | None] | None = None,
+    names: Sequence[str] = (),
 ) -> tuple[Target, npt.NDArray[Any]]:
     """Return the fitted target and all targets as the loss takes them.
 
-    Numbers are measured on the given `rows` alone, by default all; classes are those of all.
+    Numbers are measured on the given `rows` alone, by default all; classes are those of all.  `spellings` tell how the
+    numbers of each target are written, and `names` what several are called.
 
     Raises
     ------
@@ -125,14 +129,22 @@ def fit_target(
         classes = ClassTarget(strip=strip).fit(y)
         return classes, classes.encode(y)
     measured = y if rows is None else y[rows]
-    if y.ndim == 2 and y.shape[1] != 1:
-        several = NumberTargets().fit(measured)
+    columns = list(y.T) if y.ndim == 2 else [y]
+    known = spellings or [None] * len(columns)
+    found = [_spelling_of(column) if own is None else own for column, own in zip(columns, known, strict=True)]
+    if len(columns) > 1:
+        several = NumberTargets().fit(measured, spellings=found, names=names)
         return several, several.encode(y)
-    if spelling is None and is_text(y):
-        texts = [None if text is None else text.strip() for text in as_texts(y.reshape(-1))]
-        spelling = decide("target", np.asarray(texts, dtype=object), numeric=True).spelling
-    number = NumberTarget().fit(measured, spelling=spelling)
+    number = NumberTarget().fit(measured, spelling=found[0])
     return number, number.encode(y)
+
+
+def _spelling_of(y: npt.NDArray[Any]) -> Spelling | None:
+    """Return how the numbers of a target that is text are written."""
+    if not is_text(y):
+        return None
+    texts = [None if text is None else text.strip() for text in as_texts(y)]
+    return decide("target", np.asarray(texts, dtype=object), numeric=True).spelling
 
 
 def class_weights(asked: Any, target: ClassTarget, where: str) -> Mapping[int, float] | Literal["balanced"] | None:
@@ -363,13 +375,14 @@ class _Divided(NamedTuple):
 def _divide(request: Request, rows: TrainingRows, y: npt.NDArray[Any], where: str, *, own: bool) -> _Divided:
     if rows.size < 2:
         raise DataError(f"{where}: expected at least 2 rows to learn from, got 1 sample. Add rows.")
-    target, codes = fit_target(request.task, y, strip=request.strip, spelling=request.spelling)
+    of: dict[str, Any] = {"strip": request.strip, "spellings": request.spellings, "names": request.targets}
+    target, codes = fit_target(request.task, y, **of)
     recipe = settle_recipe(request, shape_of(request.task, rows, rows.size, target), own_validation=own)
     share = 0.0 if own or recipe.folds or rows.size < _LEAST_ROWS else recipe.validation_fraction
     labels = codes if isinstance(target, ClassTarget) else None
     train, valid = hold_out(np.arange(rows.size, dtype=np.int64), labels, share, request.seed + 1)
     if len(valid) and labels is None:
-        target, codes = fit_target(request.task, y, train, spelling=request.spelling)
+        target, codes = fit_target(request.task, y, train, **of)
     return _Divided(train, valid, target, codes, recipe)
 
 

@@ -83,17 +83,39 @@ def read_weights(sample_weight: Any, n: int, where: str) -> npt.NDArray[np.float
     return weight
 
 
-def without_target(X: Any, name: str, where: str) -> tuple[Any, Any]:
-    """Divide a table into the other columns and the one that is named."""
+def without_target(X: Any, y: Any, where: str, *, several: bool = False) -> tuple[Any, Any, str | list[str] | None]:
+    """Return columns to learn from, the target, and what it is called: a column's name stands for the column.
+
+    Where there may be `several` targets, so does a list of names.  What has no name is called None.
+    """
+    many = several and isinstance(y, list | tuple) and len(y) > 1 and all(isinstance(name, str) for name in y)
+    if not many and not isinstance(y, str):
+        return X, y, _called(y)
     if isinstance(X, Table):
         X = {column: X.columns[column] for column in X.names}
     columns = read_rows(X, where).columns
-    if name not in columns:
+    names = [y] if isinstance(y, str) else list(y)
+    unknown = [name for name in names if name not in columns]
+    if many and len(unknown) == len(names):
+        return X, y, None  # numbers that are text
+    if unknown:
         raise DataError(
-            f"{where}: expected y to be an array or the name of a column of X, got {name!r}. There are "
+            f"{where}: expected y to be an array or the name of a column of X, got {unknown[0]!r}. There are "
             f"{', '.join(map(repr, list(columns)[:20]))}."
         )
-    return {column: values for column, values in columns.items() if column != name}, columns[name]
+    rest = {column: values for column, values in columns.items() if column not in names}
+    if not many:
+        return rest, columns[y], y
+    return rest, np.stack([np.asarray(cells(columns[name], f"{where}: y")) for name in names], axis=1), names
+
+
+def _called(y: Any) -> str | list[str] | None:
+    """Return what a series or a frame of targets is called."""
+    names = table_names(y)
+    if names is not None:
+        return list(map(str, names)) if len(names) > 1 else None
+    name = getattr(y, "name", None)
+    return name if isinstance(name, str) and name else None
 
 
 def check_sizes(n: int, y: npt.NDArray[Any], where: str) -> None:
