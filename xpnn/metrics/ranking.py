@@ -31,7 +31,7 @@ def _cuts(positive: np.ndarray, scores: Floats, weight: Floats) -> _Cuts:
     true = np.cumsum(np.where(own, weight[order], 0.0))[ends]
     false = np.cumsum(np.where(own, 0.0, weight[order]))[ends]
     if not (true[-1] > 0.0 and false[-1] > 0.0):
-        raise DataError("scores: expected rows of both classes with a weight above 0. Check sample_weight.")
+        raise DataError("ranking: expected rows of both classes with a weight above 0, got one. Check sample_weight.")
     return _Cuts(scores[ends], true, false)
 
 
