@@ -43,7 +43,8 @@ def _auc(positive: np.ndarray, scores: Floats, weight: Floats) -> float:
 
 def _average_precision(positive: np.ndarray, scores: Floats, weight: Floats) -> float:
     cuts = _cuts(positive, scores, weight)
-    precision = cuts.true / (cuts.true + cuts.false)
+    above = cuts.true + cuts.false
+    precision = cuts.true / np.where(above > 0.0, above, 1.0)  # the highest scores may be of rows of weight 0
     return float(np.sum(np.diff(np.append(0.0, cuts.true / cuts.true[-1])) * precision))
 
 
