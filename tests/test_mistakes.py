@@ -120,6 +120,88 @@ MISTAKES = {
     "a frame of two targets": (lambda: fit(y=pd.DataFrame({"a": Y, "b": Y})), r"got \(20, 2\)"),
     "a frame of one target": (lambda: fit(y=pd.DataFrame({"a": Y})), r"Use y\[:, 0\] \(or y\.ravel\(\)\)"),
     "class weight by text": (lambda: fit(class_weight={"1": 2}), r"got '1': 2.* Name classes by their numbers"),
+    # -- options of layers, losses, optimizers and callbacks
+    "a slope as text": (lambda: xpnn.LeakyReLU("0.1"), r"LeakyReLU: expected slope to be a finite number, got '0\.1'"),
+    "alpha None": (lambda: xpnn.ELU(None), r"ELU: expected alpha to be a finite number, got None\. Try alpha=1"),
+    "alpha NaN": (lambda: xpnn.ELU(np.nan), r"expected alpha to be a finite number, got nan"),
+    "a rate's factor below 0": (
+        lambda: xpnn.Linear(3, lr_mult=-1.0),
+        r"Linear: expected lr_mult to be a finite number >= 0, got -1\.0\. Try lr_mult=1",
+    ),
+    "a decay's factor as text": (lambda: xpnn.Scale(decay_mult="no"), r"Scale: expected decay_mult to be .* got 'no'"),
+    "a bias's factor NaN": (lambda: xpnn.Linear(3, bias_lr_mult=np.nan), r"expected bias_lr_mult .* got nan"),
+    "bias by a word": (lambda: xpnn.Linear(3, bias="zeros"), r"expected bias to be True or False, got 'zeros'"),
+    "bias None": (lambda: xpnn.Linear(3, bias=None), r"expected bias to be True or False, got None"),
+    "residual by a number": (lambda: xpnn.mlp([4, 4, 3], residual=2), r"mlp: expected residual to be True or False"),
+    "eps infinite": (lambda: xpnn.LayerNorm(np.inf), r"LayerNorm: expected eps > 0, got inf"),
+    "one quantile by itself": (lambda: xpnn.Pinball(0.5), r"Pinball: expected quantiles .* got 0\.5\. Try \("),
+    "half an iteration": (lambda: xpnn.LBFGS(1.5), r"LBFGS: expected max_iter >= 1, got 1\.5\. Try a whole number"),
+    "looks as text": (lambda: xpnn.Diagnose(every="2"), r"Diagnose: expected every to be a positive integer, got '2'"),
+    "restoring by a word": (
+        lambda: xpnn.EarlyStopping(restore_best="yes"),
+        r"EarlyStopping: expected restore_best to be True or False, got 'yes'",
+    ),
+    # -- data
+    "points as text": (lambda: xpnn.data.make_moons("300"), r"make_moons: expected n to be a positive integer"),
+    "points by a fraction": (lambda: xpnn.data.make_blobs(1e2), r"make_blobs: expected n to be .* got 100\.0"),
+    "noise None": (lambda: xpnn.data.make_moons(noise=None), r"make_moons: expected noise >= 0, got None"),
+    "points of no seed": (lambda: xpnn.data.make_moons(seed=None), r"make_moons: expected seed to be an integer"),
+    "batches of text": (lambda: xpnn.data.batches(X, Y, "5"), r"batches: expected batch_size >= 1, got '5'"),
+    "batches of no size": (lambda: xpnn.data.batches(X, Y, None), r"batches: expected batch_size >= 1, got None"),
+    "labels to stratify by": (
+        lambda: xpnn.data.train_test_split(X, Y, stratify=Y),
+        r"train_test_split: expected stratify to be True, False or 'auto', got .* True keeps the shares",
+    ),
+    "labels in a list to stratify by": (
+        lambda: xpnn.data.train_test_split(X, Y, stratify=Y.tolist()),
+        r"expected stratify to be True, False or 'auto', got a list|got \[",
+    ),
+    "a test part as text": (lambda: xpnn.data.train_test_split(X, Y, test_size="0.2"), r"a share .* got '0\.2'"),
+    "a split of no seed": (lambda: xpnn.data.train_test_split(X, Y, seed=None), r"expected seed to be an integer"),
+    "classes as text": (lambda: xpnn.data.one_hot(Y, "3"), r"one_hot: expected n_classes to be a positive integer"),
+    "NaN to predict classes of": (
+        lambda: trainer().predict(np.where(X[3, 1] == X, np.nan, X)),
+        r"predict: expected outputs that are numbers, got NaN for 1 rows, the first row 3\. Is X finite",
+    ),
+    "complex numbers": (lambda: fit(X + 1j), r"got dtype complex64\. Split real and imaginary parts\.$"),
+    "targets of other columns": (
+        lambda: xpnn.Trainer(net(4, 1), xpnn.MeanSquaredError(), xpnn.Adam()).fit(X, X),
+        r"expected targets of shape \(20, 1\) .* Give the network an output for each of the 4 columns",
+    ),
+    # -- passes by hand
+    "a list of targets": (
+        lambda: xpnn.CrossEntropy().value_and_grad(X[:, :3], Y.tolist()),
+        r"CrossEntropy\(\): expected y as an array of the library of pred, ndarray, got a list of 20",
+    ),
+    "no targets": (lambda: xpnn.CrossEntropy().value_and_grad(X[:, :3], None), r"expected y as an array .* got None"),
+    "one weight for all": (
+        lambda: xpnn.CrossEntropy().value_and_grad(X[:, :3], Y, sample_weight=2.0),
+        r"expected sample_weight as an array .* got 2\.0 of type float",
+    ),
+    "targets of another library": (
+        lambda: xpnn.CrossEntropy().value_and_grad(X[:, :3], xpnn.get_backend("strict").asarray(X[:, :3])),
+        r"expected y as an array of the library of pred, ndarray, got .* of type Array",
+    ),
+    "backward before forward": (
+        lambda: net().backward(X[:, :3], None),
+        r"backward: expected the caches of a forward pass, a list of 1, got None\. Write y, caches = net\.forward",
+    ),
+    "caches of another network": (
+        lambda: net().backward(X[:, :3], net(4, 8, 3).forward(X, train=True)[1]),
+        r"expected the caches of a forward pass, a list of 1, got a list of 3",
+    ),
+    "a gradient of another width": (
+        lambda: net().backward(X, net().forward(X, train=True)[1]),
+        r"backward: expected dy of shape \(20, 3\), like the network's output, got \(20, 4\)",
+    ),
+    "a gradient of other rows": (
+        lambda: net().backward(X[:7, :3], net().forward(X, train=True)[1]),
+        r"backward: expected dy of shape \(20, 3\), like the network's output, got \(7, 3\)",
+    ),
+    # -- files
+    "a file None": (lambda: xpnn.load(None), r"load: expected a path, text or a pathlib\.Path, got None"),
+    "a file by a number": (lambda: xpnn.save(net(), 3), r"expected a path, text or a pathlib\.Path, got 3"),
+    "a network for a file": (lambda: xpnn.load_predictor(net()), r"load: expected a path, .* got .*Sequential"),
     # -- tools
     "find_lr of a trainer": (lambda: xpnn.find_lr(trainer(), X, Y), r"got a Trainer\. Write find_lr\(trainer\.net"),
     "find_lr of a loss's class": (

@@ -23,11 +23,14 @@ __all__ = [
     "as_real",
     "as_rows",
     "check_real",
+    "check_seed",
     "class_for",
     "constructor",
     "count",
     "describe",
     "field_number",
+    "finite",
+    "flag",
     "is_count",
     "number",
     "one_or_each",
@@ -89,6 +92,49 @@ def field_number(thing: Any, name: str, expected: str, fits: Callable[[float], b
             f"{type(thing).__name__}: expected {name} to be {expected}, got {value!r}. Choose a value in that range."
         )
     return value if type(value) is int else given
+
+
+def finite(value: Any, where: str, name: str, example: float, *, low: float = -math.inf) -> float:
+    """Return a finite number, at least `low`, as Python's float, or raise OptionError.
+
+    Examples
+    --------
+    >>> finite(2, "Linear", "lr_mult", 1.0, low=0.0)
+    2.0
+    """
+    given = number(value)
+    if not (math.isfinite(given) and given >= low):
+        limit = "" if low == -math.inf else f" >= {low:g}"
+        raise OptionError(
+            f"{where}: expected {name} to be a finite number{limit}, got {shown(value)}. Try {name}={example:g}."
+        )
+    return given
+
+
+def flag(value: Any, where: str, name: str) -> bool:
+    """Return True or False as Python's, 1 and 0 too, or raise OptionError: what a text means, its truth does not tell.
+
+    Examples
+    --------
+    >>> flag(np.True_, "Linear", "bias")
+    True
+    """
+    if not isinstance(value, bool | int | np.bool_ | np.integer) or value not in (0, 1):
+        raise OptionError(f"{where}: expected {name} to be True or False, got {shown(value)}. Choose one.")
+    return bool(value)
+
+
+def check_seed(seed: Any, where: str, hint: str = "Try seed=0.") -> int:
+    """Return a seed as Python's integer, or raise OptionError.
+
+    Examples
+    --------
+    >>> check_seed(np.int64(3), "make_moons")
+    3
+    """
+    if not isinstance(seed, int | np.integer):
+        raise OptionError(f"{where}: expected seed to be an integer, got {shown(seed)}. {hint}")
+    return int(seed)
 
 
 def one_or_each(value: Any) -> float | list[float]:
@@ -329,8 +375,9 @@ def check_real(a: Any, where: str, name: str) -> None:
     """Raise DTypeError unless the array `a` holds real numbers."""
     hint = real_hint(a.dtype)
     if hint is not None:
-        # A number made of a date depends on its unit, and one of a record on nothing that is meant.
-        convert = "" if getattr(a.dtype, "kind", "") in ("m", "M", "V") else f", or convert with {name}.astype(float)"
+        # Not so dates, which depend on their unit, records, and complex numbers, of which a part would be lost.
+        text = getattr(a.dtype, "kind", "") in ("O", "S", "T", "U")
+        convert = f", or convert with {name}.astype(float)" if text else ""
         raise DTypeError(f"{where}: expected real numbers in {name}, got dtype {a.dtype}. {hint}{convert}.")
 
 

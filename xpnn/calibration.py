@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from .arguments import number
 from .errors import OptionError, ShapeError
 from .metrics.inputs import Floats, class_numbers, columns_of, finite, probabilities, row_weights
 
@@ -72,7 +73,7 @@ def fit_temperature(logits: Any, y: Any, *, prior_rows: float = 50.0, sample_wei
     codes = class_numbers(y, z.shape[1], where)
     if len(codes) != len(z):
         raise ShapeError(f"{where}: expected equally many rows, got {len(z)} of logits and {len(codes)} of y.")
-    if isinstance(prior_rows, bool) or not 0.0 <= prior_rows < float("inf"):
+    if isinstance(prior_rows, bool) or not 0.0 <= number(prior_rows) < float("inf"):
         raise OptionError(f"{where}: expected prior_rows >= 0, got {prior_rows!r}. Try 50.")
     weight = row_weights(sample_weight, len(z), where)
     counted = weight > 0.0

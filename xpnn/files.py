@@ -22,12 +22,14 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
+from .arguments import shown
 from .errors import DataError, FileFormatError
 from .optional import needs
 
 __all__ = [
     "EXPANSION",
     "PathLike",
+    "as_path",
     "atomic_path",
     "data_home",
     "existing_file",
@@ -75,6 +77,19 @@ def data_home() -> Path:
     return Path(pooch.os_cache("xpnn"))
 
 
+def as_path(path: Any, where: str) -> Path:
+    """Return what names a file as a `Path`, ``~`` expanded, or raise DataError.
+
+    Examples
+    --------
+    >>> as_path("runs/a.csv", "load").name
+    'a.csv'
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise DataError(f"{where}: expected a path, text or a pathlib.Path, got {shown(path)}. Name the file.")
+    return Path(path).expanduser()
+
+
 # -- reading -----------------------------------------------------------------------------------------------------
 def existing_file(path: PathLike, where: str) -> Path:
     """Return `path` as a `Path` to a regular file; ``~`` is expanded.
@@ -82,7 +97,7 @@ def existing_file(path: PathLike, where: str) -> Path:
     A `DataError` that begins with `where` is raised if there is none, or it is a folder, a pipe or a device.  Names in
     the same folder that look alike are suggested.
     """
-    file = Path(path).expanduser()
+    file = as_path(path, where)
     if file.is_file():
         return file
     if file.is_dir():
@@ -256,7 +271,7 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
     ...     Path(folder, "new", "a.txt").read_text()
     'whole'
     """
-    file = Path(path).expanduser()
+    file = as_path(path, "writing a file")
     try:
         found = _status(file)
         way = _replaced_by_rename if found is None or _may_be_replaced_by_rename(file, found) else _written_into

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ._typing import Array
-from .arguments import as_real, count, is_count, suggest
+from .arguments import as_real, count, flag, is_count, suggest
 from .backend import Backend, by_slices, get_backend, like, on_device, to_numpy
 from .coding import Code
 from .config import to_config
@@ -21,7 +21,7 @@ from .errors import OptionError, ShapeError
 from .exports import Exports
 from .initializers import Initializer, LeCunNormal
 from .layers import BatchNorm, Dropout, Layer, LayerNorm, Linear, Residual, RMSNorm, get_activation
-from .layers.base import is_bound, walk
+from .layers.base import check_gradient, is_bound, walk
 from .layers.packed import PackedPlan, packed_outputs
 from .layers.plan import Plan, chain_buffer_specs, chain_param_specs, unbound
 from .optional import needs
@@ -279,9 +279,16 @@ class Sequential(Exports, Recordable):
         -------
         array of shape (..., batch, n_in) or None
             ∂loss/∂x if asked for.
+
+        Raises
+        ------
+        ShapeError, OptionError
+            If `dy` is not of the shape of the output, or `caches` are not those of a forward pass.
         """
+        dy = self.backend.asarray(dy)
+        check_gradient(dy, caches, self.layers)
         first = 0 if need_dx else self._first_trained
-        return self.plan.backward(self.backend.asarray(dy), caches, need_dx=need_dx, first=first)
+        return self.plan.backward(dy, caches, need_dx=need_dx, first=first)
 
     def prepare(self, steps: int, batch_size: int) -> None:
         """Tell the backend's operations how much training is coming; see `xpnn.ops.Ops.prepare`."""
@@ -439,7 +446,7 @@ class Sequential(Exports, Recordable):
         ShapeError
             At the first layer that cannot take what it would be given; the message names the cure.
         """
-        rows, width = [], int(n_in)
+        rows, width = [], count(n_in, "check_shapes", "n_in")
         for layer in self.layers:
             if width != layer.n_in:
                 raise ShapeError(
@@ -611,6 +618,7 @@ def mlp(
         raise OptionError(
             f"mlp: expected norm to be None or one of {', '.join(_NORMS)}, got {norm!r}. {suggest(norm, _NORMS)}"
         )
+    residual = flag(residual, "mlp", "residual")
     layers: list[Layer] = []
     for i in range(hidden):
         block: list[Layer] = [Linear(sizes[i + 1], init=init)]

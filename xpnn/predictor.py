@@ -24,7 +24,7 @@ from .data.scaling import MinMax, Standardizer
 from .data.targets import ClassTarget, NumberTarget, NumberTargets, target_from_dict
 from .errors import DataError, FileFormatError, OptionError, ShapeError
 from .exports import Exports
-from .files import PathLike
+from .files import PathLike, as_path
 from .frames import table_names
 from .intervals import Intervals, one_output
 from .losses import Loss
@@ -506,7 +506,7 @@ def model_file(path: PathLike) -> Path:
 
     Raises DataError if it is a folder without one.
     """
-    given = Path(path).expanduser()
+    given = as_path(path, "load")
     recover(given if given.is_dir() else given.parent)  # a model that takes its place with the other files of its run
     if not given.is_dir():
         return given

@@ -6,7 +6,7 @@ These are for users' own layers and losses too: whatever a `Sequential` and a `L
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from ._typing import Array
 from .accel.half import HALVES
-from .arguments import as_real, as_rows, number, same_length
+from .arguments import as_real, as_rows, count, number, same_length
 from .backend import Backend, get_backend, on_device, to_numpy
 from .contract import check_assigned, check_function, mark_gradients, what
 from .differences import PartError, Reach, check_layers, check_loss, check_penalty, compare, moved, settled, verdict
@@ -193,7 +193,7 @@ def check_gradients(
         expect(regularizer, Regularizer, "regularizer", "a penalty such as xpnn.L2(1e-4)", where="check_gradients")
     if net.store.replicas:
         raise ShapeError("check_gradients: expected a single network, got replicas. Check one network of the kind.")
-    if not number(eps) > 0:
+    if not 0 < number(eps) < float("inf"):
         raise OptionError(f"check_gradients: expected eps > 0, got {eps!r}. Try eps=1e-5.")
     _refuse_halves("check_gradients", net.backend.dtype_name)
     net = net.to(net.backend, dtype="float64") if net.backend.dtype_name != "float64" else net.copy()
@@ -419,8 +419,7 @@ def compare_backends(
     >>> report.ok, report.rows[0]["identical"]
     (True, True)
     """
-    if not number(steps) >= 1:
-        raise OptionError(f"compare_backends: expected steps >= 1, got {steps!r}.")
+    steps = count(steps, "compare_backends", "steps")
     if isinstance(make_net, Sequential):
         make_net = make_net.to
     elif not callable(make_net):
@@ -434,7 +433,8 @@ def compare_backends(
         tolerance = 1e-4 if dtype == "float32" else 1e-10
     if isinstance(optimizer, Optimizer) and optimizer.t:
         raise OptionError("compare_backends: expected an optimizer that has made no step. Make a new one.")
-    if isinstance(backends, str) or not len(backends):
+    backends = [] if isinstance(backends, str) or not isinstance(backends, Iterable) else list(backends)
+    if not backends:
         raise OptionError(
             f"compare_backends: expected backends as a list of names, the reference first, got {backends!r}. "
             "Try ('numpy', 'torch')."

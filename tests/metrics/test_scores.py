@@ -265,3 +265,18 @@ def test_bad_input(call, error, text):
         warnings.simplefilter("error")
         with pytest.raises(error, match=text):
             call()
+
+
+# -- weights that are odd --------------------------------------------------------------------------------------------
+def test_the_highest_scores_may_be_of_rows_of_weight_0():
+    y, scores = np.array([1, 0, 1, 0]), np.array([0.9, 0.8, 0.6, 0.2])
+    weight = np.array([0.0, 0.0, 1.0, 1.0])
+    found = metrics.average_precision_score(y, scores, sample_weight=weight)
+    assert found == metrics.average_precision_score(y[2:], scores[2:]) == 1.0
+
+
+@pytest.mark.parametrize("factor", [1e-200, 1e200])
+def test_a_correlation_does_not_depend_on_the_size_of_weights(factor):
+    y, answers = np.array([0, 1, 2, 1, 0, 2]), np.array([0, 1, 2, 2, 0, 1])
+    expected = metrics.matthews_corrcoef(y, answers)
+    assert metrics.matthews_corrcoef(y, answers, sample_weight=np.full(6, factor)) == pytest.approx(expected)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._typing import Array
-from ..arguments import as_array, same_length
+from ..arguments import as_array, check_seed, is_count, number, same_length, shown
 from ..backend import to_numpy
 from ..errors import DataError, LabelError, OptionError, ShapeError
 from ..frames import is_gap
@@ -52,11 +52,12 @@ def epoch_order(n: int, seed: int = 0, epoch: int = 0, shuffle: bool = True) -> 
     >>> epoch_order(3, shuffle=False)
     array([0, 1, 2])
     """
-    if epoch < 0:
-        raise OptionError(f"epoch_order: expected epoch >= 0, got {epoch}. Epochs count from 0.")
+    if not (number(epoch) >= 0 and number(epoch) % 1 == 0):
+        raise OptionError(f"epoch_order: expected epoch >= 0, got {shown(epoch)}. Epochs count from 0.")
+    check_seed(seed, "epoch_order")
     if not shuffle:
         return np.arange(n, dtype=np.int64)
-    order: Indices = stream(seed, "shuffle", epoch).permutation(n)
+    order: Indices = stream(seed, "shuffle", int(epoch)).permutation(n)
     return order
 
 
@@ -102,8 +103,8 @@ def batches(
     """
     X, y = as_array(X, "batches", "X"), as_array(y, "batches", "y")
     n = _common_length("batches", X=X, y=y)
-    if batch_size < 1:
-        raise OptionError(f"batches: expected batch_size >= 1, got {batch_size}. For one batch pass {n}.")
+    if not is_count(batch_size):
+        raise OptionError(f"batches: expected batch_size >= 1, got {shown(batch_size)}. For one batch pass {n}.")
     order = epoch_order(n, seed, epoch) if shuffle else None
     cut_x, cut_y = _cutter(X, order), _cutter(y, order)
     # A generator expression, so that the checks above run at the call and not at the first batch.
@@ -161,10 +162,13 @@ def stratified_indices(
     n = int(y_or_n) if labels is None else _common_length("stratified_indices", y=labels)
     if n < 2:
         raise DataError(f"stratified_indices: expected at least 2 rows, got {n}. One row cannot be split.")
-    if not 0.0 < fraction < 1.0:
+    _check_stratify(stratify, "stratified_indices")
+    if not 0.0 < number(fraction) < 1.0:
         raise OptionError(
-            f"stratified_indices: expected a share between 0 and 1, got {fraction}. For k rows of {n} pass k / {n}."
+            f"stratified_indices: expected a share between 0 and 1, got {shown(fraction)}. "
+            f"For k rows of {n} pass k / {n}."
         )
+    check_seed(seed, "stratified_indices")
     m = min(max(round(n * fraction), 1), n - 1)
     rng = stream(seed, "split")
     order = rng.permutation(n)
@@ -317,6 +321,7 @@ def train_test_split(
     >>> X_train.shape, sorted(y_test.tolist())
     ((6, 2), [0, 0, 1, 1])
     """
+    _check_stratify(stratify, "train_test_split")
     given = {"X": X, "y": y} | ({} if sample_weight is None else {"sample_weight": sample_weight})
     parts = {name: as_array(a, "train_test_split", name) for name, a in given.items()}
     n = _common_length("train_test_split", **parts)
@@ -358,6 +363,14 @@ def _cutter(a: Array, order: Indices | None) -> Callable[[int, int], Array]:
     # The whole order moves to the device once; then each batch is a gather there, without a transfer.
     rows = xp.asarray(order, dtype=dtype, device=device)
     return lambda start, stop: xp.take(a, rows[start:stop], axis=0)
+
+
+def _check_stratify(stratify: Any, where: str) -> None:
+    if not (isinstance(stratify, bool | np.bool_) or (isinstance(stratify, str) and stratify == "auto")):
+        raise OptionError(
+            f"{where}: expected stratify to be True, False or 'auto', got {shown(stratify)}. True keeps the shares of "
+            "the classes of y itself."
+        )
 
 
 def _classes(y: npt.NDArray[Any], required: bool) -> Indices | None:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._typing import Array
-from ..arguments import as_array, as_real, constructor, describe
+from ..arguments import as_array, as_real, constructor, count, describe
 from ..backend import to_numpy
 from ..config import options_of, reading
 from ..errors import DataError, FileFormatError, LabelError, OptionError, ShapeError
@@ -422,7 +422,7 @@ def one_hot(y: Any, n_classes: int | None = None) -> Array:
     # Not the dtype of y: the classes need not fit into uint8, nor do all libraries compare it.
     labels = xp.astype(y, xp.__array_namespace_info__().default_dtypes(device=device)["indexing"])
     low, high = (int(xp.min(labels)), int(xp.max(labels))) if y.shape[0] else (0, -1)
-    n = high + 1 if n_classes is None else n_classes
+    n = high + 1 if n_classes is None else count(n_classes, "one_hot", "n_classes")
     if low < 0 or high >= n:
         raise LabelError(
             f"one_hot: expected labels in 0..{n - 1}, got {low}..{high}. "

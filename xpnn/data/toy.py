@@ -8,6 +8,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from ..arguments import check_seed, count, is_count, number, shown
 from ..errors import OptionError
 from ..random import stream
 
@@ -52,7 +53,7 @@ def make_xor(n: int = 4, noise: float = 0.0, seed: int = 0) -> Points:
     >>> X.tolist(), y.tolist()
     ([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], [0, 1, 1, 0])
     """
-    _check("make_xor", n, noise, 2)
+    _check("make_xor", n, noise, seed, 2)
     corner = np.arange(n) % 4
     X = np.stack([corner // 2, corner % 2], axis=1).astype(np.float64)
     X += noise * stream(seed, "toy.xor").standard_normal(X.shape)
@@ -90,7 +91,7 @@ def make_moons(n: int = 300, noise: float = 0.1, seed: int = 0) -> Points:
     >>> X.shape, int(y.sum())
     ((6, 2), 3)
     """
-    _check("make_moons", n, noise, 2)
+    _check("make_moons", n, noise, seed, 2)
     y = np.arange(n) % 2
     t = np.pi * _position(n, 2)
     X = np.where(
@@ -132,9 +133,11 @@ def make_circles(n: int = 300, noise: float = 0.05, seed: int = 0, *, factor: fl
     >>> sorted(set((X**2).sum(axis=1).round(6).tolist()))
     [0.0625, 1.0]
     """
-    _check("make_circles", n, noise, 2)
-    if not 0.0 < factor < 1.0:
-        raise OptionError(f"make_circles: expected factor in (0, 1), got {factor}. The inner radius is a share of 1.")
+    _check("make_circles", n, noise, seed, 2)
+    if not 0.0 < number(factor) < 1.0:
+        raise OptionError(
+            f"make_circles: expected factor in (0, 1), got {shown(factor)}. The inner radius is a share of 1."
+        )
     y = np.arange(n) % 2
     # Without the end point: an angle of 2 pi would put a second point onto the first.
     angle = 2.0 * np.pi * (np.arange(n) // 2) / np.bincount(y)[y]
@@ -179,9 +182,9 @@ def make_spirals(n: int = 300, noise: float = 0.03, seed: int = 0, *, n_classes:
     >>> np.bincount(y).tolist()
     [3, 3, 3]
     """
-    _check("make_spirals", n, noise, n_classes)
-    if not (math.isfinite(turns) and turns > 0.0):
-        raise OptionError(f"make_spirals: expected turns > 0, got {turns}. One turn is a full circle.")
+    _check("make_spirals", n, noise, seed, n_classes)
+    if not 0.0 < number(turns) < math.inf:
+        raise OptionError(f"make_spirals: expected turns > 0, got {shown(turns)}. One turn is a full circle.")
     y = np.arange(n) % n_classes
     # The length of an arm grows with r**2: even steps of r**2 are even steps along the arm.
     radius = np.sqrt(0.01 + 0.99 * _position(n, n_classes))
@@ -221,7 +224,8 @@ def make_checkerboard(n: int = 400, noise: float = 0.0, seed: int = 0, *, cells:
     >>> bool(((X[:, 0] * X[:, 1] < 0) == y).all())
     True
     """
-    _check("make_checkerboard", n, noise, 2)
+    _check("make_checkerboard", n, noise, seed, 2)
+    count(cells, "make_checkerboard", "cells")
     if cells < 2:
         raise OptionError(f"make_checkerboard: expected cells >= 2, got {cells}. One field has one colour.")
     rng = stream(seed, "toy.checkerboard")
@@ -272,9 +276,9 @@ def make_blobs(n: int = 300, noise: float = 0.15, seed: int = 0, *, n_classes: i
     >>> X.shape, np.bincount(y).tolist()
     ((10, 5), [5, 5])
     """
-    _check("make_blobs", n, noise, n_classes)
-    if n_features < 1:
-        raise OptionError(f"make_blobs: expected n_features >= 1, got {n_features}. Try 2.")
+    _check("make_blobs", n, noise, seed, n_classes)
+    if not is_count(n_features):
+        raise OptionError(f"make_blobs: expected n_features >= 1, got {shown(n_features)}. Try 2.")
     rng = stream(seed, "toy.blobs")
     centres = rng.uniform(-1.0, 1.0, (1, n_features))
     while len(centres) < n_classes:
@@ -285,13 +289,16 @@ def make_blobs(n: int = 300, noise: float = 0.15, seed: int = 0, *, n_classes: i
     return _shuffled(centres[y], y, noise, rng)
 
 
-def _check(where: str, n: int, noise: float, n_classes: int) -> None:
+def _check(where: str, n: int, noise: float, seed: int, n_classes: int) -> None:
+    count(n_classes, where, "n_classes")
     if n_classes < 2:
         raise OptionError(f"{where}: expected n_classes >= 2, got {n_classes}. One class leaves nothing to learn.")
+    count(n, where, "n")
     if n < n_classes:
         raise OptionError(f"{where}: expected n >= {n_classes}, got {n}. Each class needs a point.")
-    if not (math.isfinite(noise) and noise >= 0.0):
-        raise OptionError(f"{where}: expected noise >= 0, got {noise}. It is a standard deviation.")
+    if not 0.0 <= number(noise) < math.inf:
+        raise OptionError(f"{where}: expected noise >= 0, got {shown(noise)}. It is a standard deviation.")
+    check_seed(seed, where)
 
 
 def _position(n: int, n_classes: int) -> npt.NDArray[np.float64]:

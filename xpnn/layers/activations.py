@@ -11,7 +11,7 @@ import math
 from typing import Any, Literal
 
 from .._typing import Array
-from ..arguments import number, suggest
+from ..arguments import finite, flag, number, suggest
 from ..backend import namespace
 from ..errors import OptionError
 from ..initializers import Constant, HeNormal, Initializer, LeCunNormal, XavierNormal
@@ -85,7 +85,7 @@ class LeakyReLU(Layer):
     """
 
     def __init__(self, slope: float = 0.01) -> None:
-        self.slope = float(slope)
+        self.slope = finite(slope, "LeakyReLU", "slope", 0.01)
         self.suited_init = HeNormal(slope=self.slope)
 
     def forward(self, x: Array, *, train: bool = False, key: StepKey | None = None) -> tuple[Array, Array]:
@@ -120,7 +120,7 @@ class PReLU(Layer):
     """
 
     def __init__(self, slope: float = 0.25, per_unit: bool = False) -> None:
-        self.slope, self.per_unit = float(slope), per_unit
+        self.slope, self.per_unit = finite(slope, "PReLU", "slope", 0.25), flag(per_unit, "PReLU", "per_unit")
         self.suited_init = HeNormal(slope=self.slope)
 
     def param_specs(self) -> tuple[ParamSpec, ...]:
@@ -171,7 +171,7 @@ class ELU(Layer):
     scale = 1.0  #: of both sides
 
     def __init__(self, alpha: float = 1.0) -> None:
-        self.alpha = float(alpha)
+        self.alpha = finite(alpha, "ELU", "alpha", 1.0)
 
     def forward(
         self, x: Array, *, train: bool = False, key: StepKey | None = None
@@ -433,7 +433,7 @@ class Softmax(Layer):
     suited_init: Initializer | None = XavierNormal()
 
     def __init__(self, temperature: float = 1.0) -> None:
-        if not number(temperature) > 0:
+        if not 0 < number(temperature) < math.inf:
             raise OptionError(f"Softmax: expected temperature > 0, got {temperature!r}. 1 leaves the scores alone.")
         self.temperature = float(temperature)
 

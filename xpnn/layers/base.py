@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from .._typing import Array
-from ..arguments import describe
+from ..arguments import describe, finite, shown
 from ..backend import Backend, ops_of
 from ..config import options_of
 from ..errors import OptionError, ShapeError
@@ -19,7 +19,7 @@ from ..params import BufferSpec, ParamSpec
 from ..random import StepKey
 from ..recordable import Recordable
 
-__all__ = ["BOUND", "Cache", "Layer", "is_bound", "walk"]
+__all__ = ["BOUND", "Cache", "Layer", "check_gradient", "is_bound", "multipliers", "walk"]
 
 Cache = Any
 
@@ -133,7 +133,8 @@ class Layer(Recordable):
                 flat = math.prod(shape[1:])
                 steps = [] if len(shape) == 2 else ["Flatten each sample: X.reshape(len(X), -1)."]
                 if flat != n_in:
-                    steps.append(f"Pass {n_in} features a row, or build the network with n_in={flat}.")
+                    other = f", or build the network with n_in={flat}" if flat else ""
+                    steps.append(f"Pass {n_in} features a row{other}.")
                 hint = " ".join(steps)
             raise ShapeError(f"{self.label or repr(self)}: expected x of shape (batch, {n_in}), got {shape}. {hint}")
 
@@ -149,6 +150,31 @@ class Layer(Recordable):
 def is_bound(layer: Layer) -> bool:
     """Whether a layer is part of a network."""
     return layer._ops is not None
+
+
+def check_gradient(dy: Array, caches: Any, layers: Sequence[Layer]) -> None:
+    """Raise an error unless a gradient and caches are such as a network of these layers goes backwards with."""
+    n, n_out = len(layers), layers[-1].n_out
+    if not isinstance(caches, list) or len(caches) != n:
+        got = f"a list of {len(caches)}" if isinstance(caches, list) else shown(caches)
+        raise OptionError(
+            f"backward: expected the caches of a forward pass, a list of {n}, got {got}. "
+            "Write y, caches = net.forward(x, train=True) first, and hand them on."
+        )
+    shape, last = tuple(dy.shape), caches[-1]
+    batch = last.shape[-2] if type(last) is type(dy) and len(last.shape) > 1 else None  # where it is a layer's input
+    if len(shape) < 2 or shape[-1] != n_out or batch not in (None, shape[-2]):
+        rows = "batch" if batch is None else batch
+        raise ShapeError(
+            f"backward: expected dy of shape ({rows}, {n_out}), like the network's output, got {shape}. "
+            "Pass the gradient of the loss to that output: value, dy = loss.value_and_grad(y, targets)."
+        )
+
+
+def multipliers(where: str, lr_mult: float, decay_mult: float) -> tuple[float, float]:
+    """Return the factors of a layer's learning rate and weight decay as Python's floats, or raise OptionError."""
+    rate = finite(lr_mult, where, "lr_mult", 1.0, low=0.0)
+    return rate, finite(decay_mult, where, "decay_mult", 1.0, low=0.0)
 
 
 def walk(layers: Iterable[Layer]) -> Iterator[Layer]:

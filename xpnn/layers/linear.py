@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._typing import Array
-from ..arguments import count
+from ..arguments import count, finite, flag
 from ..initializers import Initializer, LeCunNormal, get_initializer
 from ..ops import Affine
 from ..params import ParamSpec
 from ..random import StepKey
-from .base import Layer
+from .base import Layer, multipliers
 
 __all__ = ["Linear"]
 
@@ -71,11 +71,13 @@ class Linear(Layer):
         bias_lr_mult: float | None = None,
     ) -> None:
         self.n_out = count(n_out, "Linear", "n_out")
-        self.bias = bias
+        self.bias = flag(bias, "Linear", "bias")
         self.init = init if init == "auto" else get_initializer(init)
         self.bias_init = bias_init if bias_init == "zeros" else get_initializer(bias_init)
-        self.lr_mult, self.decay_mult = float(lr_mult), float(decay_mult)
-        self.bias_lr_mult = None if bias_lr_mult is None else float(bias_lr_mult)
+        self.lr_mult, self.decay_mult = multipliers("Linear", lr_mult, decay_mult)
+        self.bias_lr_mult = None
+        if bias_lr_mult is not None:
+            self.bias_lr_mult = finite(bias_lr_mult, "Linear", "bias_lr_mult", 1.0, low=0.0)
         self.auto_init: Initializer = LeCunNormal()
 
     def config(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .._typing import Array, Shape
-from ..arguments import count
+from ..arguments import count, flag
 from ..errors import ShapeError
 from ..initializers import Constant, HostArray, Initializer, RandomSigns, Uniform, get_initializer
 from ..ops import Affine
@@ -172,7 +172,8 @@ class MemberLinear(Layer):
     ) -> None:
         self.width = count(width, "MemberLinear", "width")
         self.members = count(members, "MemberLinear", "members")
-        self.scale_in, self.scale_out = scale_in, scale_out
+        self.scale_in = flag(scale_in, "MemberLinear", "scale_in")
+        self.scale_out = flag(scale_out, "MemberLinear", "scale_out")
         self.init = None if init is None else get_initializer(init)
 
     def out_size(self, n_in: int) -> int:

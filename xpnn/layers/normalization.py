@@ -6,10 +6,11 @@ backward hold the one formula.  The scale is called ``weight`` and the shift ``b
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple, Protocol
 
 from .._typing import Array, Namespace
-from ..arguments import number
+from ..arguments import flag, number
 from ..errors import OptionError
 from ..initializers import Constant, Zeros
 from ..params import BufferSpec, ParamSpec
@@ -63,7 +64,7 @@ class _Norm(Layer):
     _center = True
 
     def __init__(self, eps: float = 1e-5) -> None:
-        if not number(eps) > 0:
+        if not 0 < number(eps) < math.inf:
             raise OptionError(f"{type(self).__name__}: expected eps > 0, got {eps!r}. Try eps=1e-5.")
         self.eps = float(eps)
 
@@ -144,7 +145,7 @@ class BatchNorm(_Norm):
         super().__init__(eps=eps)
         if not 0 < number(momentum) <= 1:
             raise OptionError(f"BatchNorm: expected 0 < momentum <= 1, got {momentum!r}. Try momentum=0.1.")
-        self.momentum, self.sync = float(momentum), bool(sync)
+        self.momentum, self.sync = float(momentum), flag(sync, "BatchNorm", "sync")
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's arguments; `sync` where it is set, so that older versions read all others."""

@@ -11,7 +11,7 @@ from ..errors import OptionError
 from ..initializers import Normal, Uniform
 from ..params import ParamSpec
 from ..random import StepKey
-from .base import Layer
+from .base import Layer, multipliers
 
 __all__ = ["NumericalEmbedding"]
 
@@ -109,7 +109,7 @@ class NumericalEmbedding(Layer):
         if not 0 < number(sigma) < math.inf:
             raise OptionError(f"NumericalEmbedding: expected sigma > 0, got {sigma!r}. 0.1 suits scaled columns.")
         self.sigma = float(sigma)
-        self.lr_mult, self.decay_mult = float(lr_mult), float(decay_mult)
+        self.lr_mult, self.decay_mult = multipliers("NumericalEmbedding", lr_mult, decay_mult)
 
     def out_size(self, n_in: int) -> int:
         return n_in * self.dim

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from .._typing import Array
+from ..arguments import finite
 from ..backend import Backend
 from ..errors import OptionError
 from ..initializers import Constant
 from ..params import ParamSpec
 from ..random import StepKey
 from .activations import get_activation
-from .base import Cache, Layer
+from .base import Cache, Layer, multipliers
 
 __all__ = ["ParametricActivation"]
 
@@ -61,8 +62,8 @@ class ParametricActivation(Layer):
                 f"ParametricActivation: expected a name or a layer as activation, got {activation!r}. Try 'mish'."
             )
         self.activation = get_activation(activation) if isinstance(activation, str) else activation
-        self.init = float(init)
-        self.lr_mult, self.decay_mult = float(lr_mult), float(decay_mult)
+        self.init = finite(init, "ParametricActivation", "init", 1.0)
+        self.lr_mult, self.decay_mult = multipliers("ParametricActivation", lr_mult, decay_mult)
         self.suited_init = self.activation.suited_init
 
     def out_size(self, n_in: int) -> int:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from .._typing import Array
-from ..arguments import number
-from ..errors import OptionError
+from ..arguments import finite
 from ..initializers import Constant
 from ..params import ParamSpec
 from ..random import StepKey
-from .base import Layer
+from .base import Layer, multipliers
 
 __all__ = ["Scale"]
 
@@ -50,10 +49,8 @@ class Scale(Layer):
     """
 
     def __init__(self, init: float = 1.0, *, lr_mult: float = 6.0, decay_mult: float = 1.0) -> None:
-        if not abs(number(init)) < float("inf"):
-            raise OptionError(f"Scale: expected init to be a finite number, got {init!r}. 1 leaves features alone.")
-        self.init = float(init)
-        self.lr_mult, self.decay_mult = float(lr_mult), float(decay_mult)
+        self.init = finite(init, "Scale", "init", 1.0)
+        self.lr_mult, self.decay_mult = multipliers("Scale", lr_mult, decay_mult)
 
     def param_specs(self) -> tuple[ParamSpec, ...]:
         return (ParamSpec("weight", (self.n_in,), Constant(self.init), True, self.lr_mult, self.decay_mult),)

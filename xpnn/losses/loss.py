@@ -13,14 +13,15 @@ are checked once, on the host, by `check_targets`; inside a step nothing waits f
 from __future__ import annotations
 
 import copy
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
 from .._typing import Array, Namespace
-from ..arguments import describe, number
+from ..arguments import describe, flag, number
 from ..backend import namespace, on_its_device, ops_of
-from ..contract import check_array, check_call, check_pair, foreign
+from ..backend.interop import library_of
+from ..contract import check_array, check_call, check_pair, foreign, what
 from ..errors import DTypeError, LabelError, MissingMethodError, OptionError, ShapeError
 from ..ops import Ops, Places
 from ..recordable import Recordable, foreign_method
@@ -142,7 +143,8 @@ class Loss(Recordable):
             Raw outputs of the network.
         y : array
             Integer labels of shape (batch,) where the loss takes them, else targets of shape
-            (batch, n_out); leading replica axes may be absent.  Same library and device as `pred`.
+            (batch, n_out); leading replica axes may be absent.  Same library and device as `pred`.  Their
+            values are not looked at here, where nothing waits for a device: `check_targets` does that.
         sample_weight : array of shape (batch,), optional
             Non-negative weights, floating, on the same device.
 
@@ -155,9 +157,11 @@ class Loss(Recordable):
 
         Raises
         ------
-        ShapeError
-            If the shapes do not fit each other.
+        ShapeError, DTypeError
+            If the shapes do not fit each other, or something is no array of the library of `pred`.
         """
+        if type(y) is not type(pred) or not (sample_weight is None or type(sample_weight) is type(pred)):
+            self._check_library(pred, y, sample_weight)
         self._check_shapes(tuple(pred.shape), tuple(y.shape))
         xp = namespace(pred)
         losses, d = self.checked_rows(xp, pred, y)
@@ -177,6 +181,16 @@ class Loss(Recordable):
         d *= mean_weight[:, None]
         losses *= sample_weight
         return self.ops_for(pred).total(losses) * scale, d
+
+    def _check_library(self, pred: Array, y: Any, sample_weight: Any) -> None:
+        """Raise DTypeError unless all are arrays of one library; weights may be left out."""
+        xp = namespace(pred)
+        for name, given in {"y": y, "sample_weight": pred if sample_weight is None else sample_weight}.items():
+            if library_of(type(given)) is None or namespace(given) is not xp:
+                raise DTypeError(
+                    f"{self}: expected {name} as an array of the library of pred, {type(pred).__name__}, got "
+                    f"{what(given)} of type {type(given).__name__}. Convert it: backend.asarray({name})."
+                )
 
     def step_into(self, pred: Array, y: Array, sample_weight: Array | None, places: Places) -> Array | None:
         """Do what `value_and_grad` does by one operation, which assigns the loss and the hits to their `places`.
@@ -200,6 +214,8 @@ class Loss(Recordable):
             hint = " Broadcasting would compare every output with every target: use y.reshape(-1, 1)."
         elif self.takes_labels and y == (*pred[-2:-1], 1):
             hint = " Use y[:, 0] (or y.ravel())."
+        elif len(y) == 2 and y[0] == pred[-2]:
+            hint = f" Give the network an output for each of the {y[1]} columns, or pass the columns that are meant."
         labels = f" or integer labels ({pred[-2]},)" if self.takes_labels else ""
         raise ShapeError(f"{self}: expected targets of shape {wanted}{labels} for outputs {pred}, got {y}.{hint}")
 
@@ -316,7 +332,7 @@ class BinaryCrossEntropy(Loss):
     links: tuple[str, ...] = ("Sigmoid", "Softmax")
 
     def __init__(self, multilabel: bool = False) -> None:
-        self.multilabel = multilabel
+        self.multilabel = flag(multilabel, "BinaryCrossEntropy", "multilabel")
 
     @on_its_device
     def link(self, pred: Array) -> Array:
@@ -397,7 +413,7 @@ def check_labels(y: np.ndarray, n_classes: int, where: str) -> None:
     low, high = int(y.min()), int(y.max())
     if low < 0 or high >= n_classes:
         hint = "y - 1" if low == 1 and high == n_classes else "numpy.unique(y, return_inverse=True)[1]"
-        wider = f", or give the network {high + 1} outputs" if low >= 0 else ""
+        wider = f", or give the network {high + 1} outputs" if low >= 0 and high < 100_000 else ""
         raise LabelError(
             f"{where}: expected class numbers 0..{n_classes - 1} for {n_classes} outputs, found {low}..{high}. "
             f"Use {hint}{wider}."
@@ -485,7 +501,7 @@ class Focal(_ClassLoss):
     """
 
     def __init__(self, gamma: float = 2.0) -> None:
-        if not (number(gamma) == 0 or number(gamma) >= 1):
+        if not (number(gamma) == 0 or 1 <= number(gamma) < float("inf")):
             raise OptionError(f"Focal: expected gamma of 0 or at least 1, got {gamma!r}. Try gamma=2.0.")
         self.gamma = float(gamma)
 
@@ -534,7 +550,7 @@ class Hinge(Loss):
     links: tuple[str, ...] = ("Softmax", "Sigmoid")
 
     def __init__(self, margin: float = 1.0) -> None:
-        if not number(margin) > 0:
+        if not 0 < number(margin) < float("inf"):
             raise OptionError(f"Hinge: expected margin > 0, got {margin!r}. Try margin=1.0.")
         self.margin = float(margin)
 

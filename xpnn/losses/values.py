@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from .._typing import Array, Namespace
 from ..arguments import number
 from ..errors import OptionError, ShapeError
@@ -61,7 +63,7 @@ class Huber(Loss):
     """
 
     def __init__(self, delta: float = 1.0) -> None:
-        if not number(delta) > 0:
+        if not 0 < number(delta) < float("inf"):
             raise OptionError(f"Huber: expected delta > 0, got {delta!r}. Try delta=1.0.")
         self.delta = float(delta)
 
@@ -92,7 +94,7 @@ class Pinball(Loss):
     """
 
     def __init__(self, quantiles: tuple[float, ...] = (0.1, 0.5, 0.9)) -> None:
-        values = tuple(number(q) for q in quantiles)
+        values = tuple(map(number, quantiles)) if isinstance(quantiles, Iterable) else ()
         if not values or not all(0 < q < 1 for q in values):
             raise OptionError(f"Pinball: expected quantiles between 0 and 1, got {quantiles!r}. Try (0.1, 0.5, 0.9).")
         self.quantiles = values

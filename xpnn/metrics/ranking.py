@@ -31,7 +31,7 @@ def _cuts(positive: np.ndarray, scores: Floats, weight: Floats) -> _Cuts:
     true = np.cumsum(np.where(own, weight[order], 0.0))[ends]
     false = np.cumsum(np.where(own, 0.0, weight[order]))[ends]
     if not (true[-1] > 0.0 and false[-1] > 0.0):
-        raise DataError("scores: expected rows of both classes with a weight above 0. Check sample_weight.")
+        raise DataError("ranking: expected rows of both classes with a weight above 0, got one. Check sample_weight.")
     return _Cuts(scores[ends], true, false)
 
 
@@ -43,7 +43,8 @@ def _auc(positive: np.ndarray, scores: Floats, weight: Floats) -> float:
 
 def _average_precision(positive: np.ndarray, scores: Floats, weight: Floats) -> float:
     cuts = _cuts(positive, scores, weight)
-    precision = cuts.true / (cuts.true + cuts.false)
+    above = cuts.true + cuts.false
+    precision = cuts.true / np.where(above > 0.0, above, 1.0)  # the highest scores may be of rows of weight 0
     return float(np.sum(np.diff(np.append(0.0, cuts.true / cuts.true[-1])) * precision))
 
 

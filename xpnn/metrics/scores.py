@@ -199,9 +199,10 @@ def matthews_corrcoef(y_true: Any, y_pred: Any, *, sample_weight: Any = None) ->
     -0.333
     """
     table, _ = _table(y_true, y_pred, sample_weight, "matthews_corrcoef")
-    support, answered, n = table.sum(axis=1), table.sum(axis=0), table.sum()
-    under = (n * n - answered @ answered) * (n * n - support @ support)
-    return float((np.trace(table) * n - answered @ support) / np.sqrt(under)) if under > 0.0 else 0.0
+    table = table / table.sum()  # products of four weights need not fit
+    support, answered = table.sum(axis=1), table.sum(axis=0)
+    under = (1.0 - answered @ answered) * (1.0 - support @ support)
+    return float((np.trace(table) - answered @ support) / np.sqrt(under)) if under > 1e-30 else 0.0
 
 
 def log_loss(y_true: Any, y_proba: Any, *, sample_weight: Any = None) -> float:

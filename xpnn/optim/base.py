@@ -298,7 +298,7 @@ def in_unit_interval(where: str, **values: float) -> None:
 
 def positive_eps(where: str, eps: float) -> float:
     """Return `eps` as Python's float, or raise OptionError."""
-    if not number(eps) > 0:
+    if not 0 < number(eps) < float("inf"):
         raise OptionError(f"{where}: expected eps > 0, got {eps!r}. Try eps=1e-8.")
     return float(eps)
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from ..arguments import finite, flag
 from ..errors import OptionError
 from ..ops import Update
 from ..params import ParamStore
@@ -56,6 +57,7 @@ class SGD(Optimizer):
     ) -> None:
         super().__init__(lr, weight_decay=weight_decay)
         in_unit_interval("SGD", momentum=momentum)
+        nesterov = flag(nesterov, "SGD", "nesterov")
         if nesterov and not momentum:
             raise OptionError("SGD: nesterov=True expects momentum > 0, got 0. Try momentum=0.9.")
         self.momentum, self.nesterov = float(momentum), nesterov
@@ -300,7 +302,7 @@ class NAdam(Optimizer):
         super().__init__(lr, weight_decay=weight_decay)
         in_unit_interval("NAdam", beta1=beta1, beta2=beta2)
         self.beta1, self.beta2, self.eps = float(beta1), float(beta2), positive_eps("NAdam", eps)
-        self.momentum_decay = float(momentum_decay)
+        self.momentum_decay = finite(momentum_decay, "NAdam", "momentum_decay", 0.004, low=0.0)
         self._products = [1.0]  # Π_0, Π_1, …, extended as steps come
 
     def _mu(self, t: int) -> float:

@@ -115,7 +115,7 @@ class LBFGS(Optimizer):
         ftol: float = 2.2e-9,
     ) -> None:
         for name, count in (("max_iter", max_iter), ("max_evals", max_evals), ("memory", memory)):
-            if not number(count) >= 1:
+            if not 1 <= number(count) < float("inf") or number(count) % 1:
                 raise OptionError(f"LBFGS: expected {name} >= 1, got {count!r}. Try a whole number such as 100.")
         for name, tol in (("gtol", gtol), ("ftol", ftol)):
             if not number(tol) >= 0:

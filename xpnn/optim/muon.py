@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from .._typing import Array, Namespace
-from ..arguments import count, number, suggest
+from ..arguments import count, flag, number, suggest
 from ..errors import OptionError
 from ..ops import Update
 from ..params import ParamSpec, ParamStore
@@ -122,7 +122,7 @@ class Muon(Optimizer):
             )
         if not 0 <= number(adam_rate) < math.inf:
             raise OptionError(f"Muon: expected adam_rate >= 0 and finite, got {adam_rate!r}. Try 0.05.")
-        self.momentum, self.nesterov = float(momentum), nesterov
+        self.momentum, self.nesterov = float(momentum), flag(nesterov, "Muon", "nesterov")
         self.ns_steps = count(ns_steps, "Muon", "ns_steps")
         self.matrices: str | list[str] = matrices if isinstance(matrices, str) else list(matrices)
         self.adam_rate, self.beta1, self.beta2 = float(adam_rate), float(beta1), float(beta2)

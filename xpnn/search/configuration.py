@@ -8,9 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import numpy as np
-
-from ..arguments import constructor, count, is_count, number, suggest
+from ..arguments import check_seed, constructor, count, is_count, number, suggest
 from ..backend import Backend
 from ..errors import OptionError
 from ..losses import Loss
@@ -112,9 +110,7 @@ def read(given: Mapping[str, Any]) -> Plan:
                 hint = f"It is an option of other optimizers than {rule.__name__}."
             raise OptionError(f"search: expected names among {', '.join(known)}, got {name!r}. {hint}")
     hidden = _hidden(given)
-    seed = given.get("seed", 0)
-    if not isinstance(seed, int | np.integer):
-        raise OptionError(f"search: expected seed to be an integer, got {seed!r}. List several: 'seed': [0, 1, 2].")
+    seed = check_seed(given.get("seed", 0), "search", "List several: 'seed': [0, 1, 2].")
     schedule, penalty = given.get("schedule"), given.get("regularizer")
     if schedule is not None and not isinstance(schedule, Schedule):
         raise OptionError(f"search: expected schedule to be an object, got {schedule!r}. Try xpnn.CosineDecay().")
@@ -123,7 +119,7 @@ def read(given: Mapping[str, Any]) -> Plan:
     plan = Plan(
         hidden,
         _rates(given.get("dropout", 0.0), len(hidden)),
-        int(seed),
+        seed,
         {name: given[name] for name in _NETWORK if name in given},
         {name: given[name] for name in _TRAINING if name in given},
         rule,

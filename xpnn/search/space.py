@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arguments import count, number
+from ..arguments import check_seed, count, number
 from ..errors import OptionError
 from ..random import stream
 
@@ -208,8 +208,7 @@ def random(space: Mapping[str, Any], n: int, *, seed: int = 0) -> list[Configura
     True
     """
     n = count(n, "search.random", "n")
-    if not isinstance(seed, int | np.integer):
-        raise OptionError(f"search.random: expected seed to be an integer, got {seed!r}. Try seed=0.")
+    seed = check_seed(seed, "search.random")
     given = _checked(space, "random")
     options = {name: Choice(listed) if (listed := _listed(v)) else v for name, v in given.items()}
     return [

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from .._typing import Array
-from ..arguments import count, describe, number, suggest
+from ..arguments import count, describe, flag, number, suggest
 from ..checkpoint import BackgroundWriter, save
 from ..contract import check_function
 from ..errors import OptionError
@@ -250,12 +250,19 @@ class EarlyStopping(_Monitor):
         per_replica: bool = False,
     ) -> None:
         super().__init__(monitor, mode, min_delta)
-        self.patience, self.restore_best = count(patience, "EarlyStopping", "patience"), restore_best
+        self.patience, self.restore_best = (
+            count(patience, "EarlyStopping", "patience"),
+            flag(restore_best, "EarlyStopping", "restore_best"),
+        )
         if not 0 <= number(patience_growth) < math.inf:
             raise OptionError(f"EarlyStopping: expected patience_growth >= 0, got {patience_growth!r}. Try 2.0.")
         if ties not in ("first", "last"):
             raise OptionError(f"EarlyStopping: expected ties to be 'first' or 'last', got {ties!r}. Choose one.")
-        self.patience_growth, self.ties, self.per_replica = float(patience_growth), ties, per_replica
+        self.patience_growth, self.ties, self.per_replica = (
+            float(patience_growth),
+            ties,
+            flag(per_replica, "EarlyStopping", "per_replica"),
+        )
 
     def better(self, value: float, best: float) -> bool:
         """Whether a value is an improvement on the best so far; an equal one is if ties go to the last."""
@@ -378,7 +385,8 @@ class Checkpoint(_Monitor):
         every_seconds: float | None = None,
     ) -> None:
         super().__init__(monitor or "loss", mode)
-        self.path, self.always, self.trainer = str(path), monitor is None, trainer
+        self.path, self.always = str(path), monitor is None
+        self.trainer = flag(trainer, "Checkpoint", "trainer")
         self.every_steps = None if every_steps is None else count(every_steps, "Checkpoint", "every_steps")
         if every_seconds is not None and not number(every_seconds) >= 0:
             raise OptionError(f"Checkpoint: expected every_seconds >= 0, got {every_seconds!r}. Try 60.")

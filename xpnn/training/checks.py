@@ -10,8 +10,9 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, get_args
 
 import numpy as np
 
+from .._typing import Array
 from ..arguments import as_real, as_rows, class_for, constructor, number, same_length
-from ..backend import to_numpy
+from ..backend import namespace, to_numpy
 from ..data.batching import split_off, stratified_indices
 from ..distributed.group import together
 from ..distributed.shards import ShardedRows
@@ -38,6 +39,7 @@ __all__ = [
     "checked_feed",
     "class_numbers",
     "class_table",
+    "decided",
     "expect",
     "feeds_of_fit",
     "feeds_of_shards",
@@ -150,6 +152,18 @@ def _call(kind: type[Any]) -> str:
         f"{name}=..." for name, argument in constructor(kind).items() if argument.default == repr(Parameter.empty)
     ]
     return f"xpnn.{kind.__name__}({', '.join(needed)})"
+
+
+def decided(loss: Loss, outputs: Array) -> Array:
+    """Return what a loss decides, or raise DataError where it would choose a class by outputs that are NaN."""
+    xp = namespace(outputs)
+    if loss.classifies and bool(xp.any(xp.isnan(outputs))):
+        rows = np.argwhere(np.isnan(to_numpy(outputs)).any(axis=-1))
+        raise DataError(
+            f"predict: expected outputs that are numbers, got NaN for {len(rows)} rows, the first row {rows[0][-1]}. "
+            "Is X finite there? Impute or drop such rows; predict_proba keeps them."
+        )
+    return loss.decide(outputs)
 
 
 def check_weight(where: str, weight: Any, n: int, *, of_part: bool = False) -> np.ndarray | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..arguments import count
 from ..errors import OptionError
 from ..model import Sequential
 from .callbacks import Callback, EarlyStopping
@@ -420,7 +421,7 @@ class Diagnose(Callback):
     """
 
     def __init__(self, X: Any = None, *, every: int = 5) -> None:
-        self.X, self.every = X, max(int(every), 1)
+        self.X, self.every = X, count(every, "Diagnose", "every")
         self.findings: list[Finding] = []
 
     def on_epoch_end(self, trainer: Trainer) -> None:

@@ -12,12 +12,12 @@ import numpy as np
 
 from .._typing import Array
 from ..accel.choice import ThreadChoice
-from ..arguments import as_real, count
+from ..arguments import as_real, check_seed, count
 from ..backend import Backend, like, on_device, to_numpy
 from ..checkpoint import write
 from ..config import Custom
 from ..distributed import Group
-from ..errors import DivergenceError, OptionError
+from ..errors import DivergenceError
 from ..files import PathLike
 from ..losses import Loss
 from ..metrics import Metric
@@ -29,7 +29,7 @@ from ..regularizers import Regularizer
 from ..schedules import Constant, Schedule
 from .ahead import Ahead, Planned, table_of
 from .callbacks import Callback
-from .checks import Names, Rows, check_parts, checked_feed, metrics_of
+from .checks import Names, Rows, check_parts, checked_feed, decided, metrics_of
 from .course import Course, Start
 from .device import note_step, tells_of_memory
 from .epoch import Between, Epoch, explain
@@ -143,9 +143,7 @@ class Trainer(Recordable):
         self.regularizer, self.clip_norm, self.clip_value = regularizer, clip_norm, clip_value
         self.metrics = metrics_of(metrics, loss, net)
         self.callbacks = list(callbacks)
-        if not isinstance(seed, int | np.integer):
-            raise OptionError(f"Trainer: expected seed to be an integer, got {seed!r}. Try seed=0.")
-        self.seed = int(seed)
+        self.seed = check_seed(seed, "Trainer")
         self.history = History()
         self.column_names: Names = {}
         self.epoch = self.step = self.epochs_planned = 0
@@ -623,6 +621,11 @@ class Trainer(Recordable):
         array of shape (n,), or (n, n_out) for independent labels and for values
             In the library and on the device of `X`; for K replicas with their axis in front.
 
+        Raises
+        ------
+        DataError
+            If outputs of which a class should be chosen are NaN, as those of rows with NaN are.
+
         Examples
         --------
         >>> import numpy as np
@@ -632,7 +635,7 @@ class Trainer(Recordable):
         >>> xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.Adam()).predict(np.zeros((2, 2)))
         array([1, 1])
         """
-        return self._answer(self.loss.decide, X)
+        return self._answer(functools.partial(decided, self.loss), X)
 
     def _answer(self, how: Callable[[Array], Array], X: Any) -> Array:
         net, X = self.net, as_real(X, "predict", "X", lazy=True, fitted=self.column_names.get("X"))
