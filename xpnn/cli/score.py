@@ -144,10 +144,10 @@ def read_raw(args: argparse.Namespace, predictor: Predictor, *, targets: bool, r
     table = read_like_training(args, predictor, args.file, target)
     if remarks:
         _remark(encoder, table)
-        found = None if predictor.schema is None else predictor.drift(table)
-        if found is not None and (new := [name for name in found.unused if name not in _asked_for(args, table)]):
+        moved = None if predictor.schema is None else predictor.drift(table)
+        if moved is not None and (new := [name for name in moved.unused if name not in _asked_for(args, table)]):
             print(printable(f"columns that training did not have are not used: {quote(new, 10)}"), file=sys.stderr)
-        if found is not None and (far := found.warning()):
+        if moved is not None and (far := moved.warning()):
             told = f"; see xpnn check {shlex.quote(args.file)} --model {shlex.quote(args.model)}"
             print(printable(f"warning: {far}{told if args.file != STDIN else ''}"), file=sys.stderr)
     if target is None:
