@@ -180,6 +180,12 @@ def test_a_metric_is_printed_and_sets_the_threshold(table, tmp_path):
     answers = run("predict", tmp_path / "f1", table, "--proba", "--out", "-").out.splitlines()[1:]
     called = [float(line.split(",")[3]) >= (model.predictor_.threshold or 0.5) - 1e-6 for line in answers]
     assert called == [line.split(",")[1] == "yes" for line in answers]
+    predictor, told = xpnn.load_predictor(tmp_path / "f1"), json.loads((tmp_path / "f1" / "scores.json").read_text())
+    assert told.get("threshold") == predictor.threshold != 0.5
+    assert (
+        f"threshold: 'yes' from a probability of {predictor.threshold:.3g} on, the best by f1 on rows that" in ran.out
+    )
+    assert told.get("temperature") == predictor.temperature
     assert train(table, tmp_path / "auc", "--metric", "auc", "--json").json["scores"]["auc"] > 0.5
     assert train(table, tmp_path / "mae", "--metric", "mae", "--json", target="z").json["scores"]["mae"] > 0
     assert train(table, tmp_path / "mae", "--metric", "mse", target="z").out.count(", mse ") == 1
@@ -373,6 +379,13 @@ def test_bounds_cost_no_second_look(table, tmp_path, monkeypatch):
     assert without - len(asked) <= 1, "the network of the scale"
     refused(
         run("predict", tmp_path / "run", tmp_path / "absent.csv", "--interval", "0.999"), "held-out rows for coverage"
+    )
+
+
+def test_too_little_memory_is_told_with_options(table, tmp_path):
+    ran = run("train", table, "--target", "z", "--preset", "best", "--hidden", "90000,90000", "--out", tmp_path / "run")
+    refused(
+        ran, r"needs about .* GiB .*Try --preset quick, --ensemble 1, fewer rows, smaller hidden layers \(--hidden\)"
     )
 
 

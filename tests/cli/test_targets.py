@@ -197,3 +197,26 @@ def test_search_of_both(table, tmp_path):
     ran = run("search", table, *BOTH, *options, "--out", tmp_path)
     assert ran.status == 0, ran.err
     assert TabularRegressor.load(tmp_path).predictor_.target_names == ("heat", "cool")
+
+
+def test_a_target_that_numbers_the_rows_is_told(table, tmp_path):
+    """It may be a quantity: it is learned, and said to be no more than an identifier."""
+    said = "warning: id: identifier: It numbers the rows from 0 to 159, each once. If it is an identifier, there is"
+    ran = train(table, "--target", "id", "--drop", "label", *SHORT, "--out", tmp_path / "one")
+    assert said in ran.out
+    ran = train(table, "--target", "id", "--target", "heat", "--drop", "label", *SHORT, "--out", tmp_path / "two")
+    assert said in ran.out
+    found = run("check", table, "--target", "id", "--json").json["findings"]
+    assert [each["column"] for each in found if each["check"] == "identifier"] == ["id"]
+
+
+def test_new_columns_are_told(trained, table, tmp_path):
+    out, _ = trained
+    wider = tmp_path / "wider.csv"
+    lines = table.read_text().splitlines()
+    wider.write_text("\n".join([f"{lines[0]};extra;more", *(f"{line};1;2" for line in lines[1:])]) + "\n")
+    told = "columns that training did not have are not used: 'extra', 'more'\n"
+    assert told in run("predict", out, wider, "--out", "-").err
+    assert told in run("evaluate", out, wider).err
+    assert "not used: 'extra'\n" in run("predict", out, wider, "--out", "-", "--keep", "more").err
+    assert "not used" not in run("predict", out, table, "--out", "-").err, "dropped ones are known"

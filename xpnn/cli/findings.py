@@ -74,12 +74,12 @@ def look_over(
 def say(found: data.Audit, columns: Collection[str]) -> list[str]:
     """Return what is said before training: errors and warnings, a sentence or two each.
 
-    Of columns that are not among those used in training, `columns`, the encoder has said why.
+    Of columns that are not among those used in training and the targets, `columns`, the encoder has said why.
     """
     said = []
     for finding in found.folded():
         name = finding.column
-        left_out = name is not None and name != found.target and name not in columns
+        left_out = name is not None and name not in columns
         if finding.check in _MET or (left_out and finding.check in _SAID_BEFORE):
             continue
         if finding.severity != "note" or finding.check in _SAID:

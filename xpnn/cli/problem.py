@@ -164,12 +164,12 @@ def findings_in(
 
 
 def told_findings(
-    found: Audit | None, encoder: Any, target: Target, note: Callable[..., None]
+    found: Audit | None, source: Source, encoder: Any, target: Target, note: Callable[..., None]
 ) -> list[AuditFinding] | None:
     """Tell what was found and the unit of the losses, and return the findings; None of arrays."""
     findings: list[AuditFinding] | None = None
     if found is not None and isinstance(encoder, TableEncoder):
-        note(*say(found, encoder.feature_names_in))
+        note(*say(found, [*encoder.feature_names_in, *source.target_columns]))
         findings = found.folded()
     if isinstance(target, NumberTarget):
         unit = f"{target.std:.6g}"
@@ -198,7 +198,7 @@ def read_problem(settings: argparse.Namespace, note: Callable[..., None]) -> Pro
         found = findings_in(settings, source, parts["test"], note)
         encoder = fit_encoder(source, parts["train"], settings)
         note(*getattr(encoder, "notes", []), *check_test_file(source, encoder, target))
-    findings = told_findings(found, encoder, target, note)
+    findings = told_findings(found, source, encoder, target, note)
     return Problem(source, parts, target, encoder, y, findings)
 
 

@@ -144,13 +144,22 @@ def read_raw(args: argparse.Namespace, predictor: Predictor, *, targets: bool, r
     table = read_like_training(args, predictor, args.file, target)
     if remarks:
         _remark(encoder, table)
-        if predictor.schema is not None and (far := predictor.drift(table).warning()):
+        moved = None if predictor.schema is None else predictor.drift(table)
+        if moved is not None and (new := [name for name in moved.unused if name not in _asked_for(args, table)]):
+            print(printable(f"columns that training did not have are not used: {quote(new, 10)}"), file=sys.stderr)
+        if moved is not None and (far := moved.warning()):
             told = f"; see xpnn check {shlex.quote(args.file)} --model {shlex.quote(args.model)}"
             print(printable(f"warning: {far}{told if args.file != STDIN else ''}"), file=sys.stderr)
     if target is None:
         return table, None
     found, trained = targets_in(table, target), predictor.target_names
     return table, cells_of(table, trained if set(found) == set(trained) else found)
+
+
+def _asked_for(args: argparse.Namespace, table: Table) -> list[str]:
+    """Return the columns that are named as something else than what is learned from."""
+    keep = getattr(args, "keep", None)
+    return [*names(keep, table.names), *([table.target_name] if table.target_name else [])]
 
 
 def _remark(encoder: Any, columns: Any) -> None:

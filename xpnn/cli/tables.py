@@ -94,7 +94,7 @@ def read_table_problem(settings: argparse.Namespace, note: Callable[..., None]) 
         prepared = prepare(_request(settings, task, source, numeric), rows, y, where=settings.source)
         encoder, target = prepared.encoder, prepared.target
         note(*encoder.notes, *check_test_file(source, encoder, target))
-    findings = told_findings(found, encoder, target, note)
+    findings = told_findings(found, source, encoder, target, note)
     own = {"train": learned_from[prepared.train], "valid": learned_from[prepared.valid], "test": parts["test"]}
     return TableProblem(Problem(source, own, target, encoder, source.y, findings), prepared, rows, y)
 
@@ -283,6 +283,12 @@ class Networks:
         predictor = model.predictor_
         info |= {name: value for name, value in predictor.info.items() if name not in info}
         self._later = [note for note in self._learned.notes if note not in info["notes"]]
+        if predictor.threshold is not None and isinstance(predictor.target, ClassTarget):
+            label, metric = predictor.target.classes[1], self.args.metric
+            self._later.append(
+                f"threshold: {label!r} from a probability of {predictor.threshold:.3g} on, the best by {metric} on "
+                "rows that were not trained on"
+            )
         info["notes"] = [*info["notes"], *self._later]
         if self._folds is not None:
             scores = {name: values.tolist() for name, values in self._folds.scores.items()}

@@ -103,7 +103,8 @@ def infer_task(y: npt.ArrayLike) -> InferredTask:
     array = _target(y)
     if is_text(array) or array.dtype.kind == "b":
         kind = "text" if array.dtype.kind == "O" else "booleans"
-        return InferredTask("classification", f"the target holds {kind}: {len(set(as_texts(array)))} classes")
+        k = len(set(as_texts(array)))
+        return InferredTask("classification", f"the target holds {kind}: {k} class{'es' * (k != 1)}")
     numbers = as_numbers("target", array)
     if (numbers != np.trunc(numbers)).any():
         return InferredTask("regression", "the target holds numbers with fractions")

@@ -193,6 +193,8 @@ class TabularModel(Exports, Parameters):
                 "estimator": {"class": type(self).__name__, "params": _plain(self._given())},
             }
         )
+        decided = {name: getattr(self.predictor_, name) for name in ("temperature", "threshold")}
+        self.predictor_.info.update({name: value for name, value in decided.items() if value is not None})
         said = ("time limit: ", "target: ")
         doubts = [note for note in self.notes_ if note.startswith(said) or ": taken as text. " in note]
         for sentence in (*rows.doubts, *doubts):

@@ -56,6 +56,11 @@ def check_target(target: Column, features: Sequence[Column], task: Task, *, chos
         yield from _check_one_hot(target, features)
     elif target.numbers is not None:
         yield from check_numbers(target)
+        if target.identifies:
+            ends = f"{target.finite.min():.15g} to {target.finite.max():.15g}"
+            seen = f"It numbers the rows from {ends}, each once."
+            advice = "If it is an identifier, there is nothing to learn: name another target."
+            yield AuditFinding("warning", "identifier", name, present, seen, advice)
 
 
 # -- classes or a quantity ----------------------------------------------------------------------------------------
