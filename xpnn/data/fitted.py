@@ -217,7 +217,7 @@ class _Grid(NamedTuple):
     most: int  # edges in one cell
     ends: Floats  # the edges, and infinity
 
-    def cells(self, x: Floats) -> npt.NDArray[np.intp]:
+    def places(self, x: Floats) -> npt.NDArray[np.intp]:
         """Return the cells of numbers, which rise with them however they are rounded."""
         at = x - self.low
         at *= self.scale
@@ -233,7 +233,7 @@ def _grid_of(edges: tuple[float, ...]) -> _Grid | None:
     if not width > _NARROWEST:
         return None
     grid = _Grid(edges[0], _CELLS / width, np.zeros(0, np.intp), 0, np.array([*edges, np.inf]))
-    held = np.bincount(grid.cells(grid.ends[:-1]), minlength=_CELLS + 1)
+    held = np.bincount(grid.places(grid.ends[:-1]), minlength=_CELLS + 1)
     most = int(held.max())
     return grid._replace(before=np.cumsum(held) - held, most=most) if most <= _CROWDED else None
 
@@ -251,7 +251,7 @@ def bins_of(edges: tuple[float, ...], x: Floats) -> npt.NDArray[np.intp]:
     grid = _grid_of(edges) if len(edges) > 1 and len(x) >= _MANY else None
     if grid is None:
         return np.searchsorted(np.asarray(edges), x, side="right")
-    bins = grid.before.take(grid.cells(x))
+    bins = grid.before.take(grid.places(x))
     for _ in range(grid.most):
         bins += x >= grid.ends.take(bins)
     return bins
