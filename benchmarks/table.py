@@ -108,6 +108,8 @@ Of an array of float64 with 500 columns a network of 8 units is trained for one 
 comes on top of the array is a share of it: 0.5 is one copy in float32, 1.0 one in float64. `Trainer` computes in
 float32 and makes that one copy; the estimators compute in the dtype of their rows, as scikit-learn's do, and copy none
 that lie in order. Rows that lie by columns, as `DataFrame.to_numpy()` makes them, are copied in order once.
+
+The table of 20 million rows was measured while others worked on the machine: its peaks count, its seconds do not.
 """
 COMMANDS = """\
 ```sh

