@@ -347,6 +347,18 @@ def test_cross_validation_in_processes_has_the_results_of_one(state):
     assert one.fold.tolist() == two.fold.tolist()
 
 
+def test_numbers_without_noise_have_more_epochs_unless_their_number_is_given():
+    table = {"x": SIZE}
+    options = {"ensemble": 2, "batch_size": 32, "hidden": (16,), "lr": 0.05, "schedule": "cosine", "bins": 0}
+    model = TabularRegressor(**options).fit(table, 2.0 * SIZE)
+    assert model.recipe_.noiseless_length == 2.0
+    (note,) = (note for note in model.notes_ if note.startswith("epochs: "))
+    assert note.endswith("there is next to no noise, and the others have 256 epochs, not 128.")
+    given = TabularRegressor(**options, epochs=20).fit(table, 2.0 * SIZE)
+    assert given.recipe_.noiseless_length == 1.0
+    assert not [note for note in given.notes_ if note.startswith("epochs: ")]
+
+
 @pytest.mark.parametrize("options", [{"folds": 3, "members": 3}, {"ensemble": 2}], ids=["folds", "ensemble"])
 def test_networks_trained_in_processes_are_those_of_one(options, tmp_path):
     one, two = (regressor(n_jobs=k, **options).fit(columns(), PRICE) for k in (1, 2))

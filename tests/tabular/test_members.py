@@ -255,3 +255,49 @@ def test_a_time_limit_that_cannot_be(limit):
     X, y = numbers()
     with pytest.raises(OptionError, match=r"fit_members: expected time_limit > 0 or None"):
         fit_members(SMALL, X, y, n_out=1, time_limit=limit)
+
+
+def smooth(n: int = 400, noise: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    X, y = numbers(n)
+    y = X[:, :1] + 0.5 * X[:, 1:2] + noise * np.random.default_rng(9).normal(size=(n, 1))
+    return X, ((y - y.mean()) / y.std()).astype(np.float32)
+
+
+LONGER = SMALL.replace(epochs=20, lr=0.1, folds=3, members=3, noiseless_length=2.5)
+
+
+def lengths(fitted: Fitted) -> list[int]:
+    return [len(member.history) for member in fitted.members]
+
+
+def test_without_noise_the_networks_after_the_first_have_more_epochs():
+    exact = fit_members(LONGER, *smooth(), n_out=1, n_values=3)
+    assert min(exact.history["val_loss"]) < 0.005
+    assert (lengths(exact), exact.longer) == ([20, 50, 50], 50)
+    noisy = fit_members(LONGER, *smooth(noise=0.5), n_out=1, n_values=3)
+    assert (lengths(noisy), noisy.longer) == ([20, 20, 20], None)
+    usual = fit_members(LONGER.replace(noiseless_length=1.0), *smooth(), n_out=1, n_values=3)
+    assert (lengths(usual), usual.longer) == ([20, 20, 20], None)
+    for name, value in values(usual).items():  # the first is the same
+        np.testing.assert_array_equal(values(exact)[name][0], value[0], err_msg=name)
+
+
+def test_more_epochs_without_noise_are_the_same_in_several_processes():
+    X, y = smooth()
+    pytest.importorskip("joblib")
+    assert_same(*(fit_members(LONGER, X, y, n_out=1, n_values=3, n_jobs=jobs) for jobs in (1, 2)))
+
+
+def test_other_losses_than_the_squared_error_say_nothing_of_noise():
+    fitted = fit_members(LONGER.replace(loss="mae"), *smooth(), n_out=1, n_values=3)
+    assert lengths(fitted) == [20, 20, 20]
+
+
+def test_more_epochs_end_with_the_time_limit():
+    recipe = LONGER.replace(epochs=40, noiseless_length=1000.0)
+    began = time.monotonic()
+    fitted = fit_members(recipe, *smooth(), n_out=1, n_values=3, time_limit=3.0)
+    assert time.monotonic() - began < 6.0
+    assert lengths(fitted)[0] == 40
+    assert fitted.longer is not None
+    assert 40 < fitted.longer < 40_000

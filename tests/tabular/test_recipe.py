@@ -51,6 +51,19 @@ def test_kinds_of_targets_have_their_own_choices():
     assert (numbers.bins, classes.bins) == (16, 0)
 
 
+def test_one_network_for_classes_is_an_average_of_its_weights_at_the_least_loss():
+    alone, several = choose_recipe("quick", CLASSES), choose_recipe("good", CLASSES)
+    assert (alone.members, alone.ema, alone.select_by) == (1, 0.98, "loss")
+    assert (several.ema, several.select_by) == (0.0, "accuracy")
+    assert choose_recipe("quick", CLASSES, metric="accuracy") == alone
+
+
+@each_shape
+def test_several_networks_for_numbers_are_longer_where_there_is_no_noise(shape):
+    lengths = [choose_recipe(preset, shape).noiseless_length for preset in PRESETS]
+    assert lengths == ([1.0, 2.0, 2.0] if shape.task == "regression" else [1.0, 1.0, 1.0])
+
+
 @pytest.mark.parametrize("shape", [NUMBERS, CLASSES], ids=lambda shape: shape.task)
 def test_many_rows_are_held_back_and_have_bins(shape):
     few, many = (choose_recipe("good", dataclasses.replace(shape, rows=n)) for n in (5000, 50_000))
@@ -96,6 +109,7 @@ def test_replace_changes_single_entries_and_refuses_unknown_names():
     [
         {"epochs": 0},
         {"epochs": 1.5},
+        {"noiseless_length": 0.5},
         {"lr": 0.0},
         {"lr": float("nan")},
         {"dropout": 1.0},

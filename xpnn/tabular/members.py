@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -18,7 +19,7 @@ from ..distributed import Alone, Group
 from ..distributed.group import ToAll
 from ..errors import DivergenceError, OptionError, XpnnError
 from ..jobs import in_order, read_jobs
-from ..losses import Loss
+from ..losses import Loss, MeanSquaredError
 from ..model import Sequential
 from ..random import stream
 from ..training import Callback, EarlyStopping, History, Trainer
@@ -40,6 +41,8 @@ TOO_SHORT = "the time limit was over within the first epoch"
 _TRIAL_STEPS = 20
 # Steps between looks at the clock.
 _LOOK_STEPS = 16
+# Of numbers with next to no noise a network leaves less than this share of the variance.
+_NOISE = 0.005
 # A network in less than this share of its epochs is worth less than a network fewer.
 _LEAST_SHARE = 0.4
 
@@ -67,7 +70,8 @@ class Fitted(NamedTuple):
     """What `fit_members` returns.
 
     `net` is one network, or K of them on the replica axis: of their outputs (K, n, n_out) the `loss` makes predictions,
-    and the predictions are averaged.  `history`, `epoch` and `stopped` are those of the first.
+    and the predictions are averaged.  `history`, `epoch` and `stopped` are those of the first; `longer` is the number
+    of epochs of the others, where they have more.
     """
 
     net: Sequential
@@ -77,6 +81,7 @@ class Fitted(NamedTuple):
     stopped: str | None
     members: tuple[Member, ...]
     held_out: HeldOut | None
+    longer: int | None = None
 
 
 def make_encoder(recipe: Recipe, *, categorical: Sequence[str] = (), numeric: Sequence[str] = ()) -> TableEncoder:
@@ -210,9 +215,12 @@ def fit_members(
     if time_limit is not None:
         fit, plans = fit.within(clock, plans)
     jobs = read_jobs(n_jobs, "fit_members")
-    if jobs != 1 and len(plans) > 1 and time_limit is None and train is None and not (callbacks or sharing):
-        return fit.gathered(fit.in_processes(plans, jobs), plans)
     made: list[tuple[Sequential, Member]] = []
+    if jobs != 1 and len(plans) > 1 and time_limit is None and train is None and not (callbacks or sharing):
+        if recipe.noiseless_length > 1:  # the first tells how long the others are
+            made = fit.in_processes(plans[:1], 1)
+            fit = fit.after(made[0][1], clock, len(plans) - 1)
+        return fit.gathered([*made, *fit.in_processes(plans[len(made) :], jobs)], plans)
     for k, plan in enumerate(plans):
         if made and clock.over:
             break
@@ -222,6 +230,8 @@ def fit_members(
             made.append((net, member))
         if follows != "next":
             break
+        if k == 0:
+            fit = fit.after(member, clock, len(plans) - 1)
     return fit.gathered(made, plans[: len(made)])
 
 
@@ -322,6 +332,7 @@ class _Fit(NamedTuple):
     backend: Backend
     sharing: Mapping[str, Any]
     shortened: str | None = None  # why there are fewer epochs than the recipe has
+    longer: int | None = None  # epochs after the first network, if there are more of them
 
     def member(
         self, k: int, plan: _Plan, callbacks: Sequence[Callback], train: Train | None
@@ -404,13 +415,28 @@ class _Fit(NamedTuple):
         why = None if changes is recipe else f"the time limit leaves {epochs} of {recipe.epochs} epochs"
         return self._replace(recipe=changes, shortened=why), plans[:members]
 
+    def after(self, first: Member, clock: _Clock, more: int) -> _Fit:
+        """Return the fit of the networks after the first, of more epochs where that one shows next to no noise."""
+        recipe, history = self.recipe, first.history
+        if recipe.noiseless_length == 1 or not more or "val_loss" not in history:
+            return self
+        # The squared error of standardized targets is a share of their variance.
+        if not isinstance(make_loss(recipe), MeanSquaredError) or min(history["val_loss"]) >= _NOISE:
+            return self
+        epochs = round(recipe.epochs * recipe.noiseless_length)
+        if clock.left < float("inf"):
+            possible = clock.left / more / statistics.fmean(history["seconds"])
+            epochs = clock.group.broadcast(max(recipe.epochs, min(epochs, int(possible))))
+        return self._replace(recipe=recipe.replace(epochs=epochs), longer=epochs if epochs > recipe.epochs else None)
+
     def gathered(self, made: Sequence[tuple[Sequential, Member]], plans: Sequence[_Plan]) -> Fitted:
         """Return the networks as one, on the replica axis if there are several."""
         nets, members = [net for net, _ in made], tuple(member for _, member in made)
         first = members[0]
         net = nets[0] if len(nets) == 1 else self._together(nets, plans)
         held_out = self._held_out(net, nets, plans)
-        return Fitted(net, make_loss(self.recipe), first.history, first.epoch, first.stopped, members, held_out)
+        loss, told = make_loss(self.recipe), (first.history, first.epoch, first.stopped)
+        return Fitted(net, loss, *told, members, held_out, self.longer)
 
     def _together(self, nets: Sequence[Sequential], plans: Sequence[_Plan]) -> Sequential:
         states = [net.state_dict() for net in nets]
