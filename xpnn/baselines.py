@@ -18,7 +18,7 @@ from .errors import DataError, ShapeError
 from .losses import CrossEntropy, Loss, MeanSquaredError
 from .model import mlp
 from .optim import LBFGS
-from .predictor import Predictor
+from .predictor import Predictor, check_predictor
 from .random import stream
 from .regularizers import L2
 
@@ -166,6 +166,7 @@ def compare_baselines(
     >>> [(baseline.name, baseline.verdict("accuracy")) for baseline in found.baselines[:2]]
     [('constant', 'better'), ('linear', 'better')]
     """
+    check_predictor(predictor, "compare_baselines")
     y, y_test = np.asarray(y).reshape(-1), np.asarray(y_test).reshape(-1)
     if not len(y) or not len(y_test):
         raise ShapeError("compare_baselines: expected rows to train on and to test on, got none. Pass both.")
