@@ -157,7 +157,9 @@ class ParamStore:
         self.lr_factors = self._factors({s.name: s.lr_mult for s in specs}, n)
         self.decay_factors = self._factors({s.name: s.decay_mult for s in specs if s.decay}, self.n_decay)
 
-    def _views(self, flat: Array, slices: dict[str, slice], specs: Sequence[ParamSpec | BufferSpec]) -> Views:
+    def _views(
+        self, flat: Array, slices: dict[str, slice], specs: Sequence[ParamSpec | BufferSpec]
+    ) -> dict[str, Array]:
         reshape, axes = self.backend.xp.reshape, self.replicas
         return Views({s.name: reshape(flat[..., slices[s.name]], (*axes, *s.shape), copy=False) for s in specs})
 
