@@ -198,6 +198,30 @@ MISTAKES = {
         lambda: net().backward(X[:7, :3], net().forward(X, train=True)[1]),
         r"backward: expected dy of shape \(20, 3\), like the network's output, got \(7, 3\)",
     ),
+    "a parameter replaced": (
+        lambda: net().params.__setitem__("0.weight", np.zeros((4, 3))),
+        r"params: .* got another array for its name, .* Write net\.params\['0\.weight'\]\[\.\.\.\] = values",
+    ),
+    "a step of a network": (
+        lambda: xpnn.Adam().step(net()),
+        r"Adam\.step: expected the store of a network, got a? ?Sequential.* Write optimizer\.step\(net\.store\)",
+    ),
+    "an embedding behind a layer": (
+        lambda: xpnn.Sequential(xpnn.Linear(3), xpnn.Embedding(3, 2), n_in=4),
+        r"expected 1\.Embedding, which takes numbers of categories, as the first layer, got it behind 0\.Linear",
+    ),
+    "first weights of a trainer": (
+        lambda: xpnn.init_from_data(trainer(), X),
+        r"init_from_data: expected a network, got .* pass its network, trainer\.net",
+    ),
+    "importance of a trainer": (
+        lambda: xpnn.inspection.permutation_importance(trainer(), X, Y),
+        r"permutation_importance: expected a Predictor, got a Trainer\. Pass the predictor_",
+    ),
+    "simple models beside a network": (
+        lambda: xpnn.baselines.compare_baselines(net(), X, Y, X, Y),
+        r"compare_baselines: expected a Predictor, got a Sequential",
+    ),
     # -- files
     "a file None": (lambda: xpnn.load(None), r"load: expected a path, text or a pathlib\.Path, got None"),
     "a file by a number": (lambda: xpnn.save(net(), 3), r"expected a path, text or a pathlib\.Path, got 3"),

@@ -188,7 +188,11 @@ def shown(value: Any) -> str:
     ("'adam'", 'a list', 'a builtin_function_or_method')
     """
     text = repr(value)
-    return text if len(text) <= 60 and text[0] != "<" else f"a {type(value).__name__}"
+    return (
+        text
+        if len(text) <= 60 and text[0] != "<"
+        else f"a {'dict' if isinstance(value, dict) else type(value).__name__}"
+    )
 
 
 def class_for(word: str, kind: type[Any]) -> type[Any] | None:

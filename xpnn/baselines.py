@@ -18,7 +18,7 @@ from .errors import DataError, ShapeError
 from .losses import CrossEntropy, Loss, MeanSquaredError
 from .model import mlp
 from .optim import LBFGS
-from .predictor import Predictor
+from .predictor import Predictor, check_predictor
 from .random import stream
 from .regularizers import L2
 
@@ -166,6 +166,7 @@ def compare_baselines(
     >>> [(baseline.name, baseline.verdict("accuracy")) for baseline in found.baselines[:2]]
     [('constant', 'better'), ('linear', 'better')]
     """
+    check_predictor(predictor, "compare_baselines")
     if isinstance(predictor.target, NumberTargets):
         raise ShapeError(
             f"compare_baselines: expected one target, got {len(predictor.target.targets)}. Compare each by itself: "

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ._typing import Array
-from .arguments import as_real, count, suggest
+from .arguments import as_real, count, shown, suggest
 from .errors import DataError, OptionError, ShapeError
 from .layers import Linear
 from .layers.base import walk
@@ -85,6 +85,10 @@ def init_from_data(net: Sequential, X: Any, *, bias: Bias = "he+5", max_rows: in
     >>> bool(np.allclose(z.std(axis=0), 1.0, atol=1e-3))
     True
     """
+    if not isinstance(net, Sequential):
+        raise OptionError(
+            f"init_from_data: expected a network, got {shown(net)}. Of a trainer pass its network, trainer.net."
+        )
     if bias not in ("he+5", "zeros", "keep"):
         names = ("he+5", "zeros", "keep")
         raise OptionError(

@@ -23,7 +23,7 @@ from .data.encoder import TableEncoder
 from .data.targets import ClassTarget, NumberTargets
 from .errors import OptionError, ShapeError
 from .metrics import Score, get_score
-from .predictor import Predictor
+from .predictor import Predictor, check_predictor
 from .random import stream
 
 __all__ = ["Group", "Importance", "permutation_importance", "worst_groups"]
@@ -133,6 +133,7 @@ def permutation_importance(
     where = "permutation_importance"
     if not is_count(n_repeats):
         raise OptionError(f"{where}: expected n_repeats to be a whole number from 1 on, got {n_repeats!r}. Try 5.")
+    check_predictor(predictor, where)
     target = predictor.target
     classes = isinstance(target, ClassTarget)
     if not callable(metric) or isinstance(metric, Score):

@@ -21,7 +21,7 @@ from .errors import OptionError, ShapeError
 from .exports import Exports
 from .initializers import Initializer, LeCunNormal
 from .layers import BatchNorm, Dropout, Layer, LayerNorm, Linear, Residual, RMSNorm, get_activation
-from .layers.base import check_gradient, is_bound, walk
+from .layers.base import check_first, check_gradient, is_bound, walk
 from .layers.packed import PackedPlan, packed_outputs
 from .layers.plan import Plan, chain_buffer_specs, chain_param_specs, unbound
 from .optional import needs
@@ -180,6 +180,7 @@ class Sequential(Exports, Recordable):
             if foreign(layer):
                 _check_sizes(layer)
         self.n_out = width
+        check_first(self.layers)
         trained = [i for i, layer in enumerate(self.layers) if layer.param_specs()]
         # Nothing below the first trained layer needs a gradient in training.
         self._first_trained = trained[0] if trained else len(self.layers)

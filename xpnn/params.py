@@ -60,6 +60,35 @@ class Snapshot(NamedTuple):
     buffers: Array
 
 
+class Views(dict[str, Array]):
+    """Views into one flat buffer, by name: they are written into, and no other array can take the place of one.
+
+    Raises
+    ------
+    OptionError
+        If one is replaced, which would change nothing.
+
+    Examples
+    --------
+    >>> import xpnn
+    >>> net = xpnn.mlp([1, 1], init="zeros")
+    >>> net.params["0.weight"][...] = 2.0
+    >>> net.params["0.bias"] += 1.0
+    >>> net.predict([[3.0]]).tolist()
+    [[7.0]]
+    """
+
+    def __setitem__(self, name: str, value: Array) -> None:
+        if self.get(name) is not value:  # as it is after += and the like
+            raise OptionError(
+                f"params: expected numbers written into the array of {name!r}, got another array for its name, which "
+                f"the network would not see. Write net.params[{name!r}][...] = values."
+            )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
+
+
 class ParamStore:
     """Flat values, gradients and buffers of one network, with named views.
 
@@ -132,7 +161,7 @@ class ParamStore:
         self, flat: Array, slices: dict[str, slice], specs: Sequence[ParamSpec | BufferSpec]
     ) -> dict[str, Array]:
         reshape, axes = self.backend.xp.reshape, self.replicas
-        return {s.name: reshape(flat[..., slices[s.name]], (*axes, *s.shape), copy=False) for s in specs}
+        return Views({s.name: reshape(flat[..., slices[s.name]], (*axes, *s.shape), copy=False) for s in specs})
 
     def _initialize(self, specs: Sequence[ParamSpec], buffer_specs: Sequence[BufferSpec], seeds: Sequence[int]) -> None:
         # Drawn on the host in float64 and moved, so every backend begins with the same weights.

@@ -33,7 +33,7 @@ from .model import Sequential
 from .schema import ANY, at_least, expect
 from .staging import recover
 
-__all__ = ["MODEL", "Predictor", "Target", "load_predictor", "model_file", "network_tensors"]
+__all__ = ["MODEL", "Predictor", "Target", "check_predictor", "load_predictor", "model_file", "network_tensors"]
 
 #: The name of a model in the folder of a run.
 MODEL = "model.safetensors"
@@ -515,6 +515,15 @@ def model_file(path: PathLike) -> Path:
             f"load: expected a model, or a run's folder with {MODEL}, got the folder {path}. Name the file."
         )
     return file
+
+
+def check_predictor(thing: Any, where: str) -> None:
+    """Raise OptionError unless `thing` is a predictor."""
+    if not isinstance(thing, Predictor):
+        raise OptionError(
+            f"{where}: expected a Predictor, got a {type(thing).__name__}. Pass the predictor_ of an estimator of "
+            "tables, xpnn.load_predictor(path), or make one: xpnn.Predictor(trainer.net, trainer.loss, target)."
+        )
 
 
 def _check_rows(out: np.ndarray, y: np.ndarray) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ._typing import Array
 from .accel.half import HALVES
-from .arguments import as_real, as_rows, count, number, same_length
+from .arguments import as_real, as_rows, is_count, number, same_length
 from .backend import Backend, get_backend, on_device, to_numpy
 from .contract import check_assigned, check_function, mark_gradients, what
 from .differences import PartError, Reach, check_layers, check_loss, check_penalty, compare, moved, settled, verdict
@@ -419,7 +419,8 @@ def compare_backends(
     >>> report.ok, report.rows[0]["identical"]
     (True, True)
     """
-    steps = count(steps, "compare_backends", "steps")
+    if not is_count(steps):
+        raise OptionError(f"compare_backends: expected steps >= 1, got {steps!r}.")
     if isinstance(make_net, Sequential):
         make_net = make_net.to
     elif not callable(make_net):

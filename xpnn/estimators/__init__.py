@@ -1,4 +1,4 @@
-"""The scikit-learn face of xpnn: change one import line, keep the rest.
+"""Estimators with scikit-learn's interface: change one import line, keep the rest.
 
 Needs scikit-learn: ``pip install 'xpnn[sklearn]'``.
 """

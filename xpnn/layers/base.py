@@ -19,7 +19,7 @@ from ..params import BufferSpec, ParamSpec
 from ..random import StepKey
 from ..recordable import Recordable
 
-__all__ = ["BOUND", "Cache", "Layer", "check_gradient", "is_bound", "multipliers", "walk"]
+__all__ = ["BOUND", "Cache", "Layer", "check_first", "check_gradient", "is_bound", "multipliers", "walk"]
 
 Cache = Any
 
@@ -150,6 +150,16 @@ class Layer(Recordable):
 def is_bound(layer: Layer) -> bool:
     """Whether a layer is part of a network."""
     return layer._ops is not None
+
+
+def check_first(layers: Sequence[Layer]) -> None:
+    """Raise OptionError where a layer that takes numbers of categories is not the first."""
+    for layer in layers[1:]:
+        if layer.takes_integers:
+            raise OptionError(
+                f"Sequential: expected {layer.label}, which takes numbers of categories, as the first layer, got it "
+                f"behind {layers[0].label}. Beside columns of numbers put it into xpnn.Columns."
+            )
 
 
 def check_gradient(dy: Array, caches: Any, layers: Sequence[Layer]) -> None:

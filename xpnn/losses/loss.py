@@ -184,9 +184,10 @@ class Loss(Recordable):
 
     def _check_library(self, pred: Array, y: Any, sample_weight: Any) -> None:
         """Raise DTypeError unless all are arrays of one library; weights may be left out."""
-        xp = namespace(pred)
+        own = library_of(type(pred))
         for name, given in {"y": y, "sample_weight": pred if sample_weight is None else sample_weight}.items():
-            if library_of(type(given)) is None or namespace(given) is not xp:
+            library = library_of(type(given))
+            if not hasattr(given, "dtype") or (None not in (own, library) and own != library):
                 raise DTypeError(
                     f"{self}: expected {name} as an array of the library of pred, {type(pred).__name__}, got "
                     f"{what(given)} of type {type(given).__name__}. Convert it: backend.asarray({name})."

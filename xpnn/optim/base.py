@@ -246,6 +246,11 @@ class Optimizer(Recordable):
         factor : float, default=1.0
             A schedule's factor on the learning rate.
         """
+        if not isinstance(store, ParamStore):
+            raise OptionError(
+                f"{type(self).__name__}.step: expected the store of a network, got {shown(store)}. "
+                "Write optimizer.step(net.store)."
+            )
         with store.backend.active():
             self.bind(store)
             self.update(store, self.numbers(self.t + 1, factor))
