@@ -26,7 +26,10 @@ from .recorded.guard import Guard
 from .recorded.runner import ReadyRunner, Runner
 from .step import StepTable
 
-__all__ = ["Ahead", "Planned", "table_of"]
+__all__ = ["Ahead", "Planned", "is_plain", "plan"]
+
+# The methods by which a trainer chooses rows and numbers of its steps.
+_CHOICES = ("epoch_rows", "row_numbers", "penalty_strengths")
 
 
 class Planned(NamedTuple):
@@ -38,23 +41,22 @@ class Planned(NamedTuple):
     rows: Rows | None = None  #: of the shards of this process, where batches are cut into some
 
 
-def table_of(
-    fit: Fitting,
-    weights: np.ndarray,
-    batch_size: int,
-    course: Course,
-    start: Start,
-    order: Indices | None,
-    *,
-    whole: bool = True,
-) -> tuple[StepTable, Any]:
-    """Return the steps of an epoch whose batches weigh so much, and the learning rate of the last; `whole` batches."""
+def plan(
+    fit: Fitting, feed: Any, batch_size: int, course: Course, start: Start, order: Indices | None, rows: Rows | None
+) -> Planned:
+    """Return what the steps of an epoch take, whose rows come in an order; of `rows`, those of this process."""
+    weights = feed.batch_weights(order, batch_size) if rows is None else rows.weights.sum(axis=-1)
     factors, dropout, decay = course.factors(fit, len(weights), start)
     numbers = fit.optimizer.table(start.t + 1, factors, decay)
     strengths = fit.penalty_strengths(weights)
-    own = fit.row_numbers(order) if whole else None
+    own = fit.row_numbers(order) if rows is None else None
     table = StepTable(start.step, batch_size, weights, numbers, own, strengths, dropout)
-    return table, fit.optimizer.rate(factors[-1])
+    return Planned(order, table, fit.optimizer.rate(factors[-1]), rows)
+
+
+def is_plain(kind: type, base: type) -> bool:
+    """Whether a class of trainers leaves the choice of rows and numbers of its steps to its base."""
+    return all(getattr(kind, name) is getattr(base, name) for name in _CHOICES)
 
 
 class Ahead:
@@ -96,9 +98,8 @@ class Ahead:
         start = Start(coming, fit.step, fit.optimizer.t)
         # What goes wrong here, a value in a file say, does so again when the epoch begins, and is told there.
         with contextlib.suppress(Exception):
-            weights = feed.batch_weights(order, batch_size)
             key = _key(fit, feed, batch_size, epoch.course, start, shuffle=order is not None)
-            planned = Planned(order, *table_of(fit, weights, batch_size, epoch.course, start, order))
+            planned = plan(fit, feed, batch_size, epoch.course, start, order, None)
             self._planned = key, planned
             if isinstance(runner, ReadyRunner) and not foreign(fit) and not any(map(_may_change_rows, fit.callbacks)):
                 runner.make_ready(epoch, order, planned.table)

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
+from .._typing import Array
 from ..backend import to_numpy
 from ..errors import DataError
 from ..params import Snapshot
@@ -52,9 +53,16 @@ class Fitting(Training, Protocol):
     history: History
     callbacks: list[Callback]
     stop_reason: str | None
+    seed: int
     position: Position
     suspended: Suspended | None
     rows_key: str
+
+    def row_numbers(self, order: np.ndarray | None) -> Array | None:
+        """Return the numbers that pick the rows' dropout masks."""
+
+    def penalty_strengths(self, weights: np.ndarray) -> Sequence[float] | None:
+        """Return the penalty's strength in each step."""
 
 
 class Restorable(Protocol):

@@ -27,7 +27,7 @@ from ..optim import Optimizer
 from ..recordable import Recordable, RecordingMode, foreign_method
 from ..regularizers import Regularizer
 from ..schedules import Constant, Schedule
-from .ahead import Ahead, Planned, table_of
+from .ahead import Ahead, is_plain, plan
 from .callbacks import Callback
 from .checks import Names, Rows, check_parts, checked_feed, decided, metrics_of
 from .course import Course, Start
@@ -406,24 +406,19 @@ class Trainer(Recordable):
     def _plan_epoch(self, train: Feed, batch_size: int, schedule: Schedule, *, shuffle: bool) -> Epoch:
         """Return the steps of the coming epoch, or of one that an earlier fit began."""
         position, first = self.position, self.position.slot
-        course, start = (
-            self._course._replace(lr=schedule),
-            Start(self.epoch, self.step - first, self.optimizer.t - first),
-        )
+        course = self._course._replace(lr=schedule)
+        start = Start(self.epoch, self.step - first, self.optimizer.t - first)
         planned = self._ahead.planned(self, train, batch_size, course, start, shuffle=shuffle)
         if planned is None:
             order = position.order if position.order is not None else self.epoch_rows(len(train)) if shuffle else None
             if type(self).epoch_rows is not Trainer.epoch_rows:  # which need not give it a second time
                 position.order = order
             rows = self._sharing.rows(self, train, order, batch_size, shuffle=shuffle)
-            weights = train.batch_weights(order, batch_size) if rows is None else rows.weights.sum(axis=-1)
-            table, rate = table_of(self, weights, batch_size, course, start, order, whole=rows is None)
-            planned = Planned(order, table, rate, rows)
+            planned = plan(self, train, batch_size, course, start, order, rows)
         tally = Tally(self, len(planned.table))
         tally.take(position.tables)
         position.tally = tally
-        begun = TrainState(self, rows=len(train))
-        order, table, rate, rows = planned
+        begun, (order, table, rate, rows) = TrainState(self, rows=len(train)), planned
         return Epoch(self, train, order, table, tally, begun, position, self._between, rate, course, rows)
 
     def _make_steps(self, epoch: Epoch) -> None:
@@ -438,7 +433,7 @@ class Trainer(Recordable):
             self.pause()  # for the hooks after the last step that an earlier fit made
             given = epoch._replace(feed=rows)
             given.run(given.first if self._runner is None else self._runner.run(given))
-            self._ahead.make_ready(self, given, self._runner, self.epochs_planned, plain=self._plain())
+            self._ahead.make_ready(self, given, self._runner, self.epochs_planned, plain=is_plain(type(self), Trainer))
         losses = epoch.tally.losses()  # the host waits for the device
         xp, values = self.net.backend.xp, self.net.store.values
         # The last step may spoil the weights after its loss was taken: no later loss of this epoch would tell.
@@ -466,12 +461,6 @@ class Trainer(Recordable):
         None, as here, leaves it to the penalty.  Override it for a strength of your own.
         """
         return None
-
-    def _plain(self) -> bool:
-        """Whether rows and numbers of the steps are those of every trainer."""
-        kind = type(self)
-        own = (kind.epoch_rows, kind.row_numbers, kind.penalty_strengths)
-        return own == (Trainer.epoch_rows, Trainer.row_numbers, Trainer.penalty_strengths)
 
     def divergence(self, losses: np.ndarray, epoch: Epoch) -> DivergenceError | None:
         """Find out what is not finite, undo the epoch, and return the error that says it; None, to go on as it is."""

@@ -263,6 +263,31 @@ LOSSES = {
 }
 
 
+ROUNDED = {
+    "leaky": lambda: Case(NETWORKS["leaky"], xpnn.CrossEntropy(), RULES["momentum"]),
+    "elu": lambda: Case(NETWORKS["elu"], xpnn.CrossEntropy(), RULES["sgd"], clip_norm=0.1),
+    "selu": lambda: Case(NETWORKS["selu"], xpnn.CrossEntropy(), RULES["nesterov"]),
+    "binary": LOSSES["binary"],
+    "squares": LOSSES["squares"],
+}
+
+
+@pytest.mark.parametrize("name", ROUNDED)
+def test_tensor_cores_under_other_losses_and_layers(name, on_kernels):
+    assert_near(ROUNDED[name](), xpnn.get_backend(on_kernels, tf32=True), off=500.0)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_tensor_cores_move_adam(name, on_kernels):
+    """Losses go the way of full precision: Adam divides each gradient by its size, so a small one may turn its sign."""
+    case = Case(RELU, xpnn.CrossEntropy(), RULES[name])
+    eager, found = case.eagerly()
+    trainer, losses, _ = case.by_kernel(xpnn.get_backend(on_kernels, tf32=True), 2)
+    np.testing.assert_allclose(losses, [value for value, _ in found], rtol=2e-3)
+    off = np.linalg.norm(bare(trainer.net.store.values) - eager.net.store.values)
+    assert off < 2e-2 * np.linalg.norm(eager.net.store.values)
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_losses(name, on_kernels):
     assert_near(LOSSES[name](), on_kernels)

@@ -14,9 +14,11 @@ import importlib.util
 import inspect
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 
 import array_api_compat.numpy as compat_numpy
 import numpy as np
@@ -713,6 +715,14 @@ def test_the_script_runs_where_there_is_no_gpu(tmp_path):
     assert table[0].split() == ["goal", "reached"]
     assert table[1].startswith("a step of 784-256-128-10, batch 128, in Trainer.fit: 25 µs")
     assert float(table[1].split()[-2]) > 0
+
+
+def test_the_list_of_wheels_has_all_that_xpnn_needs():
+    """Where nothing comes from the network; NumPy and CuPy are there."""
+    listed = re.search(r"wheels=\((.*?)\)", SCRIPT.read_text(encoding="utf-8"), re.DOTALL)[1].split()
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = {re.match(r"[\w-]+", entry)[0] for entry in project["dependencies"]} - {"numpy"}
+    assert set(listed) >= needed | {"pytest", "hypothesis", "array-api-strict"}
 
 
 SKIPPED = {"ok": True, "steps": 10, "skipped": {"strict": "not installed"}, "networks": []}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 
+import cases
 import numpy as np
 import pytest
 import steps
@@ -29,6 +30,35 @@ def test_every_metric_is_here():
     made = {type(m) for case in map(steps.option_case, steps.OPTIONS) for m in case.make("numpy").metrics}
     kinds = {c for c in vars(xpnn.metrics).values() if isinstance(c, type) and issubclass(c, xpnn.metrics.Metric)}
     assert made == kinds - {xpnn.metrics.Metric}
+
+
+def test_every_penalty_is_here():
+    made = {type(case.make("numpy").regularizer) for case in map(steps.option_case, steps.OPTIONS)} - {type(None)}
+    assert made == {getattr(xpnn.regularizers, name) for name in xpnn.regularizers.__all__} - {xpnn.Regularizer}
+
+
+def test_every_layer_and_loss_is_here():
+    """`tests/helpers/cases.py` has them all, as tests of layers and losses hold; here each is a case."""
+    named = {case.name for case in steps.CASES}
+    assert named >= {str(case) for case in [*cases.LAYERS, *cases.LOSSES]}
+
+
+def callbacks(kind=xpnn.Callback):
+    """Every callback class of the library."""
+    for inner in kind.__subclasses__():
+        if inner.__module__.startswith("xpnn."):
+            yield inner
+        yield from callbacks(inner)
+
+
+def test_of_all_callbacks_one_looks_at_every_step():
+    """The row of the docs that names it; a function of somebody's own may do so as well."""
+    mode = RecordingMode(weighted=False, trusted=True, as_one=True)
+    looking = {kind for kind in callbacks() if kind.on_batch_end is not xpnn.Callback.on_batch_end}
+    assert looking == {xpnn.EMA, xpnn.LambdaCallback}
+    assert xpnn.EMA().unrecordable(mode) == "EMA looks at every step"
+    assert xpnn.LambdaCallback(on_batch_end=print).unrecordable(mode) == "LambdaCallback looks at every step"
+    assert xpnn.LambdaCallback(on_epoch_end=print).unrecordable(mode) is None
 
 
 def test_names_tell_the_cases_apart():

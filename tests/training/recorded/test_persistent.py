@@ -7,7 +7,7 @@ import logging
 import numpy as np
 import pytest
 from fake_cupy import bare
-from places import backend_or_skip
+from places import PROJECT, backend_or_skip
 from steps import BATCH, N_IN, N, data, mlp
 
 import xpnn
@@ -198,7 +198,35 @@ REFUSED = {
         xpnn.mlp([N_IN, 5, 3], backend=backend, replicas=2), xpnn.CrossEntropy(), xpnn.Adam(0.01)
     ),
     "the network is not small": of(lambda: Linear(200_000), end),
+    "there is no Linear": of(xpnn.ReLU, loss=xpnn.MeanSquaredError()),
+    "the dtype is float64": lambda backend: of(end)(backend.with_dtype("float64")),
+    "Exchanged has a train_step of its own": lambda backend: exchanged(backend),
 }
+
+
+def exchanged(backend):
+    """A trainer with a step of its own."""
+
+    class Exchanged(xpnn.Trainer):
+        def train_step(self, *args):
+            return super().train_step(*args)
+
+    return Exchanged(mlp(backend), xpnn.CrossEntropy(), xpnn.Adam(0.01))
+
+
+def test_the_docs_list_what_is_not_taken():
+    """A row for each reason, with the words that are said; those below belong to what shows when rows come."""
+    page = (PROJECT / "docs" / "gpu.md").read_text(encoding="utf-8").split("## Many steps as one kernel")[1]
+    rows = [row.strip("| ").split(" | ") for row in page.split("\n## ")[0].splitlines() if row.startswith("|")][2:]
+    later = {"rows have numbers of their own for their masks", "rows do not lie one after the other in memory"}
+    later |= {"an epoch has fewer than 2 whole batches", "in step 1 it gives other gradients of 0.weight"}
+    assert {why for _, why in rows} == {*REFUSED, *later}
+
+
+def test_an_epoch_may_be_too_short(on_kernels):
+    plan = persistent.Plan(1, BATCH, 2 * BATCH - 1, N_IN, weighted=False, requested=False)
+    said = persistent.plan_persistent(simple(on_kernels), plan, None)
+    assert said == "an epoch has fewer than 2 whole batches"
 
 
 @pytest.mark.parametrize("why", REFUSED)

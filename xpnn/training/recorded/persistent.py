@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -183,8 +183,8 @@ class _Fit(NamedTuple):
 class _Stage(NamedTuple):
     """Rows of some steps of an epoch on the device, and the numbers of these steps."""
 
-    columns: Sequence[Array | None]  #: inputs, targets and weights
-    index: Array | None  #: in which order to take their rows; None: as they lie
+    columns: Batch
+    order: Array | None  #: in which to take their rows; None: as they lie
     numbers: Array
     keys: Array
     first: int  #: the step whose rows and numbers are the first here
@@ -245,7 +245,7 @@ class PersistentRunner:
             training.pause()
         return made
 
-    def _stages(self, epoch: Epoch, made: int, whole: int) -> Iterator[_Stage]:
+    def _stages(self, epoch: Epoch, made: int, whole: int) -> Generator[_Stage, None, None]:
         """Yield the steps of an epoch from number `made` on: one stage where the rows lie on the device."""
         ready, self._ready = self._ready, None
         first = ready[1] if ready is not None and ready[0] is epoch.table else None
@@ -264,7 +264,7 @@ class PersistentRunner:
         training, feed, held = epoch.training, epoch.feed, epoch.feed.held(order)
         if held is not None:
             (x, y, *rest), index = held
-            return _Stage((x, y, *rest, None)[:3], index, *_numbers(training, table, 0, len(table)), 0, whole)
+            return _Stage((x, y, rest[0] if rest else None), index, *_numbers(training, table, 0, len(table)), 0, whole)
         stop = min(made + self._size(feed), whole)
         edges = [made * self._batch_size, stop * self._batch_size]
         (columns,) = feed.blocks(order, edges)
@@ -331,7 +331,7 @@ def _rows(epoch: Epoch, stage: _Stage) -> Rows:
     labels, targets = (y, None) if len(y.shape) == 1 else (None, y)
     losses, *sums = (table[stage.first : stage.stop, ...] for table in epoch.tally.tables)
     hits = sums[0] if sums else None
-    return Rows(x, stage.index, labels, targets, weights, stage.numbers, stage.keys, losses, hits)
+    return Rows(x, stage.order, labels, targets, weights, stage.numbers, stage.keys, losses, hits)
 
 
 def _batches(epoch: Epoch, stage: _Stage, first: int, batch_size: int) -> Iterator[Batch]:
@@ -340,7 +340,7 @@ def _batches(epoch: Epoch, stage: _Stage, first: int, batch_size: int) -> Iterat
     for start in range((first - stage.first) * batch_size, (stage.stop - stage.first) * batch_size, batch_size):
         place = slice(start, start + batch_size)
         x, y, weight = (
-            None if c is None else c[place, ...] if stage.index is None else take(c, stage.index[place])
+            None if c is None else c[place, ...] if stage.order is None else take(c, stage.order[place])
             for c in stage.columns
         )
         yield x, y, weight
