@@ -40,7 +40,7 @@ _DIMS, _STEPS, _OUTER, _OUTER_STEPS, _SCRATCH, _TOGETHER, _SHARED = map(int, lis
 _ELEMENTS, _UNIT = 1 << 14, 256
 # numba keeps what it compiled by the content of this file.  These are the hashes of what else it compiled.
 _COMPILED = {
-    "gates.py": "d13275a9",
+    "gates.py": "55ad595a",
     "loops.py": "583943bb",
     "packed.py": "d1f3e563",
     "pool.py": "99ab9d57",
