@@ -129,20 +129,23 @@ class NumpyOps(Ops):
         return multiply(dy, weight.mT) if need_dx else None
 
     # -- packed rows of a table -----------------------------------------------------------------------------
-    def takes_packed(self) -> bool:
-        """Whether there are compiled loops; they are loaded at once, so that it does not depend on what is to come."""
+    def takes_packed(self, *, scaled: bool) -> bool:
+        """Whether there are compiled loops, loaded at once, so that it does not depend on what is to come.
+
+        Without them rows are encoded here; that pays where factors would else take a gradient to all of them.
+        """
         if self._loops is None and self.setting == "auto":
             self._use(load_loops())
-        return self._loops is not None
+        return scaled or self._loops is not None
 
-    def table_linear(self, y: Array, packed: Array, table: Table, weight: Array, scale: Array | None) -> None:
+    def table_linear(self, y: Array, packed: Array, table: Table, weight: Array, scale: Array | None) -> Array | None:
         """Add a product with packed rows, by running sums; codes that are none are left to the definition."""
         if self._loops is not None and packed.ndim == 2 and all(map(_plain, (y, packed, weight))):
             layout, factors = _layout_of(table, False), _factors(scale, weight)
             arrays = y, packed, weight, np.empty_like(weight), factors, _known(layout, y)
             if self._loops.table_forward(self._pool, *arrays):
-                return
-        super().table_linear(y, packed, table, weight, scale)
+                return None
+        return super().table_linear(y, packed, table, weight, scale)
 
     def table_linear_backward(
         self,
@@ -151,15 +154,17 @@ class NumpyOps(Ops):
         table: Table,
         matrix: tuple[Array, Array],
         factors: tuple[Array | None, Array | None],
+        kept: Array | None = None,
     ) -> None:
         """Gradients of `table_linear`, by sums for each bin."""
         (weight, d_weight), (scale, d_scale) = matrix, factors
-        if self._loops is not None and packed.ndim == 2 and all(map(_plain, (dy, packed, weight, d_weight))):
+        fits = kept is None and packed.ndim == 2 and all(map(_plain, (dy, packed, weight, d_weight)))
+        if self._loops is not None and fits:
             row, layout = _factors(scale, weight), _known(_layout_of(table, d_scale is not None), dy)
             d_row = row if d_scale is None else d_scale[0]
             if self._loops.table_backward(self._pool, dy, packed, weight, d_weight, row, d_row, layout):
                 return
-        super().table_linear_backward(dy, packed, table, matrix, factors)
+        super().table_linear_backward(dy, packed, table, matrix, factors, kept)
 
     # -- activations ----------------------------------------------------------------------------------------
     def relu(self, x: Array, *, overwrite: bool = False) -> Array:

@@ -38,6 +38,7 @@ class _Met(NamedTuple):
 
     packed: Array
     led: _Led | None
+    kept: Array | None  # of `Ops.table_linear`
 
 
 class _Head:
@@ -77,8 +78,8 @@ class _Head:
             led = _Led(*self.lead.forward(ops.join((packed[..., : table.skip],)), train=train, key=key))
             x = led.features if scale is None else led.features * scale[..., :m]
             y = ops.linear(x, weight[:m, :], bias)
-        ops.table_linear(y, packed, table, weight, scale)
-        return y, [_Met(packed, led), *([None] * (self.n - 1))]
+        kept = ops.table_linear(y, packed, table, weight, scale)
+        return y, [_Met(packed, led, kept), *([None] * (self.n - 1))]
 
     def backward(self, dy: Array, met: _Met) -> None:
         """Assign all gradients."""
@@ -99,7 +100,7 @@ class _Head:
                 d_scale[..., :m] = ops.xp.sum(dx * features, axis=-2, keepdims=True)
                 dx *= scale[..., :m]
             self.lead.backward(dx, met.led.cache, need_dx=False)
-        ops.table_linear_backward(dy, met.packed, table, (weight, d_weight), (scale, d_scale))
+        ops.table_linear_backward(dy, met.packed, table, (weight, d_weight), (scale, d_scale), met.kept)
 
 
 class PackedPlan(Plan):
@@ -115,6 +116,11 @@ class PackedPlan(Plan):
         """Return the plan of a chain, None where its first layers do not compute with packed rows."""
         head = _Head.of(layers, code)
         return None if head is None else cls(layers, code, head)
+
+    @property
+    def scaled(self) -> bool:
+        """Whether rows are multiplied by factors that learn."""
+        return self._head.scale is not None
 
     def forward(self, x: Array, *, train: bool = False, key: StepKey | None = None) -> tuple[Array, list[Cache]]:
         if x.shape[-1] != self._code.packed_width:
@@ -148,7 +154,7 @@ def packed_outputs(layers: Sequence[Layer], rows: EncodedRows, backend: Backend)
     used follows from shapes alone.
     """
     plan = PackedPlan.of(layers, rows.code) if len(rows) * rows.code.width >= _MANY else None
-    if plan is None or not backend.ops.takes_packed():
+    if plan is None or not backend.ops.takes_packed(scaled=False):
         return None
     dtype = getattr(backend.xp, backend.wide_name)
 

@@ -20,9 +20,9 @@ def on_packed(net: Sequential, feed: Feed) -> Iterator[Feed]:
     none that is faster.  What is computed is equal to rounding, so this must not depend on how long a fit is.
     """
     before = net.code, net.plan
-    code = feed.code if not net.store.replicas and net.backend.ops.takes_packed() else None
+    code = None if net.store.replicas else feed.code
     plan = None if code is None else PackedPlan.of(net.layers, code)
-    if code is None or plan is None:
+    if code is None or plan is None or not net.backend.ops.takes_packed(scaled=plan.scaled):
         yield feed
         return
     net.code, net.plan = code, plan
