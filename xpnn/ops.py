@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from . import random
 from ._typing import Array, Device, DType, Namespace, Shape
-from .coding import Table
+from .coding import Code, Table
 
 __all__ = ["Affine", "Below", "Clip", "Decay", "Ops", "Places", "Update", "portable_ops"]
 
@@ -155,8 +155,12 @@ class Ops:
         return dy @ weight.mT if need_dx else None
 
     # -- packed rows of a table -----------------------------------------------------------------------------
+    def encoded(self, code: Code, packed: Array) -> Array:
+        """Return the encoded rows of packed ones, `xpnn.coding.Code.expand`."""
+        return code.expand(packed, self.xp, self.device)
+
     def takes_packed(self, *, scaled: bool) -> bool:
-        """Whether `table_linear` is faster than a product with rows that were encoded before; `scaled`: with factors."""
+        """Whether `table_linear` is faster than a product with encoded rows; `scaled`: with factors that learn."""
         return False
 
     def table_linear(self, y: Array, packed: Array, table: Table, weight: Array, scale: Array | None) -> Array | None:
@@ -167,7 +171,7 @@ class Ops:
         for the columns and rows of `weight` (n_in, n_out) that `table` names; :math:`s` is `scale` (1, n_in), None for
         ones.  Returns what `table_linear_backward` is given as `kept`: the encoded rows, None where they never were.
         """
-        rows = table.code.expand(packed, self.xp, self.device)[..., table.skip :]
+        rows = self.encoded(table.code, packed)[..., table.skip :]
         matrix = weight[table.lead :, :]
         if scale is not None:
             matrix = matrix * self.xp.reshape(scale[..., table.lead :], (-1, 1))
@@ -191,7 +195,7 @@ class Ops:
         """
         (weight, d_weight), (scale, d_scale) = matrix, factors
         if kept is None:
-            kept = table.code.expand(packed, self.xp, self.device)[..., table.skip :]
+            kept = self.encoded(table.code, packed)[..., table.skip :]
         gradient = self.product(kept.mT, dy)
         if scale is not None and d_scale is not None:
             d_scale[..., table.lead :] = self.xp.sum(weight[table.lead :, :] * gradient, axis=-1)

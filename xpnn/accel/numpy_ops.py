@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .._typing import Array, Device, DType, Namespace, Shape
-from ..coding import Table
+from ..coding import Code, Table
 from ..ops import Affine, MaskRate, Ops, Update
 from ..random import keep_threshold
 from .native.gates import MASKED, MISH, MIXED, SILU
@@ -24,6 +24,7 @@ from .native.openblas import NO_POOL
 from .native.support import Compiled, find_pool, is_loaded, load_loops, numpy_objection
 from .native.trace import Trace, Traced, TracedLoops, TraceError, trace_of
 from .numpy_adam import adam, compiled_adam, fused
+from .numpy_codes import encoded
 from .products import multiply
 
 __all__ = ["NumpyOps", "trace_objection"]
@@ -129,6 +130,11 @@ class NumpyOps(Ops):
         return multiply(dy, weight.mT) if need_dx else None
 
     # -- packed rows of a table -----------------------------------------------------------------------------
+    def encoded(self, code: Code, packed: Array) -> Array:
+        """Comparisons go where they belong; bins that are none are left to the definition."""
+        rows = encoded(code, packed) if type(packed) is np.ndarray and packed.ndim == 2 else None
+        return super().encoded(code, packed) if rows is None else rows
+
     def takes_packed(self, *, scaled: bool) -> bool:
         """Whether there are compiled loops, loaded at once, so that it does not depend on what is to come.
 

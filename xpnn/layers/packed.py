@@ -18,7 +18,7 @@ from .linear import Linear
 from .plan import Plan
 from .scale import Scale
 
-__all__ = ["PackedPlan", "packed_outputs"]
+__all__ = ["PackedPlan", "packed_outputs", "scaled_first"]
 
 # Encoded numbers from which on a prediction computes with packed rows: it repays the loading of compiled loops.
 _MANY = 1 << 27
@@ -117,11 +117,6 @@ class PackedPlan(Plan):
         head = _Head.of(layers, code)
         return None if head is None else cls(layers, code, head)
 
-    @property
-    def scaled(self) -> bool:
-        """Whether rows are multiplied by factors that learn."""
-        return self._head.scale is not None
-
     def forward(self, x: Array, *, train: bool = False, key: StepKey | None = None) -> tuple[Array, list[Cache]]:
         if x.shape[-1] != self._code.packed_width:
             return super().forward(x, train=train, key=key)
@@ -145,6 +140,11 @@ class PackedPlan(Plan):
             return super().output(x)
         y, _ = self._head.forward(x, train=False, key=None)
         return y if self._rest is None else self._rest.output(y)
+
+
+def scaled_first(layers: Sequence[Layer]) -> bool:
+    """Whether columns of rows are multiplied by factors that learn, in front of anything but embeddings."""
+    return any(type(layer) is Scale for layer in layers[:2])
 
 
 def packed_outputs(layers: Sequence[Layer], rows: EncodedRows, backend: Backend) -> Array | None:

@@ -77,6 +77,20 @@ def test_the_definition_is_the_dense_product_on_every_backend(backend):
     np.testing.assert_allclose(backend.to_numpy(d_weight)[table.lead :], rows.T @ dy, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
+@pytest.mark.parametrize("wrong", [None, -1.0, 10.0, 2.5, np.nan])
+def test_rows_are_encoded_to_the_bit(table, dtype, wrong):
+    packed, *_ = draw(table, dtype, 1)
+    code = table.code
+    if code.steps:
+        packed[:3, code.starts[0]] = 0.0, -0.0, 1.0
+        packed[3, code.starts[1]] = packed[3, code.starts[1]] if wrong is None else wrong
+    found = NumpyOps(compiled=False).encoded(code, packed)
+    assert found.dtype == dtype
+    assert found.tobytes() == code.expand(packed, np, "cpu").tobytes()
+
+
 def test_gradients_are_those_of_differences():
     table, eps, rng = TABLES["behind features"], 1e-6, np.random.default_rng(1)
     packed, weight, scale, dy = draw(table, "float64", 5)
