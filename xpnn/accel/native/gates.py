@@ -14,8 +14,12 @@ from .threads import compiled, spread
 
 __all__ = ["MASKED", "MISH", "MIXED", "SILU", "gate", "gate_backward", "gate_inner"]
 
-#: Which activation, and what is done to it; added together.
-SILU, MISH, MIXED, MASKED = 0, 1, 2, 4
+#: Which activation.
+SILU = 0
+MISH = 1
+#: What is done to it, added to that.
+MIXED = 2
+MASKED = 4
 # Elements, and columns, that a thread should have at least.
 _ELEMENTS, _COLUMNS = 1 << 13, 64
 # numba keeps what it compiled by the content of this file.  This is the hash of what else it compiled.
