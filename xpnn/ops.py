@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from . import random
 from ._typing import Array, Device, DType, Namespace, Shape
-from .coding import Table
+from .coding import Code, Table
 
 __all__ = ["Affine", "Below", "Clip", "Decay", "Ops", "Places", "Update", "portable_ops"]
 
@@ -155,22 +155,28 @@ class Ops:
         return dy @ weight.mT if need_dx else None
 
     # -- packed rows of a table -----------------------------------------------------------------------------
-    def takes_packed(self) -> bool:
-        """Whether `table_linear` is faster than its definition here, which encodes the rows."""
+    def encoded(self, code: Code, packed: Array) -> Array:
+        """Return the encoded rows of packed ones, `xpnn.coding.Code.expand`."""
+        return code.expand(packed, self.xp, self.device)
+
+    def takes_packed(self, *, scaled: bool) -> bool:
+        """Whether `table_linear` is faster than a product with encoded rows; `scaled`: with factors that learn."""
         return False
 
-    def table_linear(self, y: Array, packed: Array, table: Table, weight: Array, scale: Array | None) -> None:
+    def table_linear(self, y: Array, packed: Array, table: Table, weight: Array, scale: Array | None) -> Array | None:
         r"""Add to `y` (batch, n_out) the product of encoded rows, given packed, with a matrix.
 
         .. math:: Y \leftarrow Y + X\, \mathrm{diag}(s)\, W
 
         for the columns and rows of `weight` (n_in, n_out) that `table` names; :math:`s` is `scale` (1, n_in), None for
-        ones.
+        ones.  Returns what `table_linear_backward` is given as `kept`: the encoded rows, None where they never were.
         """
-        rows = table.code.expand(packed, self.xp, self.device)[..., table.skip :]
+        rows = self.encoded(table.code, packed)[..., table.skip :]
+        matrix = weight[table.lead :, :]
         if scale is not None:
-            rows = rows * scale[..., table.lead :]
-        y += rows @ weight[table.lead :, :]
+            matrix = matrix * self.xp.reshape(scale[..., table.lead :], (-1, 1))
+        y += self.product(rows, matrix)
+        return rows
 
     def table_linear_backward(
         self,
@@ -179,15 +185,18 @@ class Ops:
         table: Table,
         matrix: tuple[Array, Array],
         factors: tuple[Array | None, Array | None],
+        kept: Array | None = None,
     ) -> None:
         r"""Gradients of `table_linear`, for :math:`G = X^\top \bar Y`.
 
-        :math:`\bar W = \mathrm{diag}(s)\, G`, :math:`\bar s_i = \sum_j W_{ij} G_{ij}`.  `matrix` and `factors` are
-        values with the places of their gradients; the rows of these that `table` names are assigned.
+        :math:`\bar W = \mathrm{diag}(s)\, G`, :math:`\bar s_i = \sum_j W_{ij} G_{ij}`: factors take no gradient to the
+        rows.  `matrix` and `factors` are values with the places of their gradients; the rows of these that `table`
+        names are assigned.
         """
         (weight, d_weight), (scale, d_scale) = matrix, factors
-        rows = table.code.expand(packed, self.xp, self.device)[..., table.skip :]
-        gradient = rows.mT @ dy
+        if kept is None:
+            kept = self.encoded(table.code, packed)[..., table.skip :]
+        gradient = self.product(kept.mT, dy)
         if scale is not None and d_scale is not None:
             d_scale[..., table.lead :] = self.xp.sum(weight[table.lead :, :] * gradient, axis=-1)
             gradient *= self.xp.reshape(scale[..., table.lead :], (-1, 1))

@@ -86,7 +86,7 @@ def test_large_tables_stay_packed_and_others_do_not(table, monkeypatch):
 @pytest.fixture(name="encoded_first")
 def fixture_encoded_first(monkeypatch):
     """Steps encode packed rows, as without compiled loops; `tests/training/test_packed.py` has the others."""
-    monkeypatch.setattr(NumpyOps, "takes_packed", lambda ops: False)
+    monkeypatch.setattr(NumpyOps, "takes_packed", lambda ops, scaled: False)
 
 
 @pytest.mark.usefixtures("encoded_first")

@@ -35,7 +35,7 @@ def compiled_adam(loops: Any, pool: Pool, update: Update, m: Array, v: Array, sc
     What else comes before the rule is the caller's to do first: all of `update` that `fused` leaves.
     """
     arrays, factors, rates, decay = (update.values, update.grads, m, v), None, update.lr_factors, update.decay
-    if rates is not None and fused(update) and decay is not None:
+    if rates is not None and decay is not None and fused(update):
         factors, scalars = _Factors(rates, decay.factors, decay.n), (*scalars, decay.strength)
     elif rates is not None:
         factors, scalars = _Factors(rates, rates, 0), (*scalars, scalars[-1])

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .._typing import Array, Device, DType, Namespace, Shape
-from ..coding import Table
+from ..coding import Code, Table
 from ..ops import Affine, MaskRate, Ops, Update
 from ..random import keep_threshold
 from .native.gates import MASKED, MISH, MIXED, SILU
@@ -24,6 +24,7 @@ from .native.openblas import NO_POOL, Pool
 from .native.support import Compiled, find_pool, is_loaded, keep_pool, load_loops, numpy_objection
 from .native.trace import Trace, Traced, TracedLoops, TraceError, trace_of
 from .numpy_adam import adam, compiled_adam, fused
+from .numpy_codes import encoded
 from .products import multiply
 
 __all__ = ["NumpyOps", "trace_objection"]
@@ -138,20 +139,28 @@ class NumpyOps(Ops):
         return multiply(dy, weight.mT) if need_dx else None
 
     # -- packed rows of a table -----------------------------------------------------------------------------
-    def takes_packed(self) -> bool:
-        """Whether there are compiled loops; they are loaded at once, so that it does not depend on what is to come."""
+    def encoded(self, code: Code, packed: Array) -> Array:
+        """Comparisons go where they belong; bins that are none are left to the definition."""
+        rows = encoded(code, packed) if type(packed) is np.ndarray and packed.ndim == 2 else None
+        return super().encoded(code, packed) if rows is None else rows
+
+    def takes_packed(self, *, scaled: bool) -> bool:
+        """Whether there are compiled loops, loaded at once, so that it does not depend on what is to come.
+
+        Without them rows are encoded here; that pays where factors would else take a gradient to all of them.
+        """
         if self._loops is None and self.setting == "auto":
             self._use(load_loops())
-        return self._loops is not None
+        return scaled or self._loops is not None
 
-    def table_linear(self, y: Array, packed: Array, table: Table, weight: Array, scale: Array | None) -> None:
+    def table_linear(self, y: Array, packed: Array, table: Table, weight: Array, scale: Array | None) -> Array | None:
         """Add a product with packed rows, by running sums; codes that are none are left to the definition."""
         if self._loops is not None and packed.ndim == 2 and all(map(_plain, (y, packed, weight))):
             layout, factors = _layout_of(table, False), _factors(scale, weight)
             arrays = y, packed, weight, np.empty_like(weight), factors, _known(layout, y)
             if self._loops.table_forward(self._pool, *arrays):
-                return
-        super().table_linear(y, packed, table, weight, scale)
+                return None
+        return super().table_linear(y, packed, table, weight, scale)
 
     def table_linear_backward(
         self,
@@ -160,15 +169,17 @@ class NumpyOps(Ops):
         table: Table,
         matrix: tuple[Array, Array],
         factors: tuple[Array | None, Array | None],
+        kept: Array | None = None,
     ) -> None:
         """Gradients of `table_linear`, by sums for each bin."""
         (weight, d_weight), (scale, d_scale) = matrix, factors
-        if self._loops is not None and packed.ndim == 2 and all(map(_plain, (dy, packed, weight, d_weight))):
+        fits = kept is None and packed.ndim == 2 and all(map(_plain, (dy, packed, weight, d_weight)))
+        if self._loops is not None and fits:
             row, layout = _factors(scale, weight), _known(_layout_of(table, d_scale is not None), dy)
             d_row = row if d_scale is None else d_scale[0]
             if self._loops.table_backward(self._pool, dy, packed, weight, d_weight, row, d_row, layout):
                 return
-        super().table_linear_backward(dy, packed, table, matrix, factors)
+        super().table_linear_backward(dy, packed, table, matrix, factors, kept)
 
     # -- activations ----------------------------------------------------------------------------------------
     def relu(self, x: Array, *, overwrite: bool = False) -> Array:

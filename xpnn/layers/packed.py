@@ -18,7 +18,7 @@ from .linear import Linear
 from .plan import Plan
 from .scale import Scale
 
-__all__ = ["PackedPlan", "packed_outputs"]
+__all__ = ["PackedPlan", "packed_outputs", "scaled_first"]
 
 # Encoded numbers from which on a prediction computes with packed rows: it repays the loading of compiled loops.
 _MANY = 1 << 27
@@ -38,6 +38,7 @@ class _Met(NamedTuple):
 
     packed: Array
     led: _Led | None
+    kept: Array | None  # of `Ops.table_linear`
 
 
 class _Head:
@@ -77,8 +78,8 @@ class _Head:
             led = _Led(*self.lead.forward(ops.join((packed[..., : table.skip],)), train=train, key=key))
             x = led.features if scale is None else led.features * scale[..., :m]
             y = ops.linear(x, weight[:m, :], bias)
-        ops.table_linear(y, packed, table, weight, scale)
-        return y, [_Met(packed, led), *([None] * (self.n - 1))]
+        kept = ops.table_linear(y, packed, table, weight, scale)
+        return y, [_Met(packed, led, kept), *([None] * (self.n - 1))]
 
     def backward(self, dy: Array, met: _Met) -> None:
         """Assign all gradients."""
@@ -99,7 +100,7 @@ class _Head:
                 d_scale[..., :m] = ops.xp.sum(dx * features, axis=-2, keepdims=True)
                 dx *= scale[..., :m]
             self.lead.backward(dx, met.led.cache, need_dx=False)
-        ops.table_linear_backward(dy, met.packed, table, (weight, d_weight), (scale, d_scale))
+        ops.table_linear_backward(dy, met.packed, table, (weight, d_weight), (scale, d_scale), met.kept)
 
 
 class PackedPlan(Plan):
@@ -141,6 +142,11 @@ class PackedPlan(Plan):
         return y if self._rest is None else self._rest.output(y)
 
 
+def scaled_first(layers: Sequence[Layer]) -> bool:
+    """Whether columns of rows are multiplied by factors that learn, in front of anything but embeddings."""
+    return any(type(layer) is Scale for layer in layers[:2])
+
+
 def packed_outputs(layers: Sequence[Layer], rows: EncodedRows, backend: Backend) -> Array | None:
     """Return what bound layers make of very many packed rows, a slice of them at a time, without encoding them.
 
@@ -148,7 +154,7 @@ def packed_outputs(layers: Sequence[Layer], rows: EncodedRows, backend: Backend)
     used follows from shapes alone.
     """
     plan = PackedPlan.of(layers, rows.code) if len(rows) * rows.code.width >= _MANY else None
-    if plan is None or not backend.ops.takes_packed():
+    if plan is None or not backend.ops.takes_packed(scaled=False):
         return None
     dtype = getattr(backend.xp, backend.wide_name)
 

@@ -291,7 +291,7 @@ class _Packed(_Resident):
     def rows(self, index: Array | None, start: int, stop: int, out: Array | None = None) -> Array:
         backend = self.backend
         packed = self.packed.rows(index, start, stop)
-        rows = backend.xp.astype(self.code.expand(packed, backend.xp, backend.device), self.dtype, copy=False)
+        rows = backend.xp.astype(backend.ops.encoded(self.code, packed), self.dtype, copy=False)
         if out is None:
             return rows
         out[...] = rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from ..layers.packed import PackedPlan
+from ..layers.packed import PackedPlan, scaled_first
 from ..model import Sequential
 from .feed import Feed
 
@@ -20,7 +20,8 @@ def on_packed(net: Sequential, feed: Feed) -> Iterator[Feed]:
     none that is faster.  What is computed is equal to rounding, so this must not depend on how long a fit is.
     """
     before = net.code, net.plan
-    code = feed.code if not net.store.replicas and net.backend.ops.takes_packed() else None
+    pays = not net.store.replicas and net.backend.ops.takes_packed(scaled=scaled_first(net.layers))
+    code = feed.code if pays else None
     plan = None if code is None else PackedPlan.of(net.layers, code)
     if code is None or plan is None:
         yield feed

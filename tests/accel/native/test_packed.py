@@ -41,9 +41,9 @@ def draw(table, dtype, n_out, seed=0):
 def both_ways(ops, table, packed, weight, scale, dy):
     """The product, added to ones, and all gradients; what is nobody's stays 7."""
     y = np.ones_like(dy)
-    ops.table_linear(y, packed, table, weight, scale)
+    kept = ops.table_linear(y, packed, table, weight, scale)
     d_weight, d_scale = np.full_like(weight, 7), None if scale is None else np.full_like(scale, 7)
-    ops.table_linear_backward(dy, packed, table, (weight, d_weight), (scale, d_scale))
+    ops.table_linear_backward(dy, packed, table, (weight, d_weight), (scale, d_scale), kept)
     return [y, d_weight, *([] if d_scale is None else [d_scale])]
 
 
@@ -75,6 +75,20 @@ def test_the_definition_is_the_dense_product_on_every_backend(backend):
     ops.table_linear_backward(bring(dy), bring(packed), table, (bring(weight), d_weight), (None, None))
     rows = CODE.expand(packed, np, "cpu")[:, table.skip :]
     np.testing.assert_allclose(backend.to_numpy(d_weight)[table.lead :], rows.T @ dy, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
+@pytest.mark.parametrize("wrong", [None, -1.0, 10.0, 2.5, np.nan])
+def test_rows_are_encoded_to_the_bit(table, dtype, wrong):
+    packed, *_ = draw(table, dtype, 1)
+    code = table.code
+    if code.steps:
+        packed[:3, code.starts[0]] = 0.0, -0.0, 1.0
+        packed[3, code.starts[1]] = packed[3, code.starts[1]] if wrong is None else wrong
+    found = NumpyOps(compiled=False).encoded(code, packed)
+    assert found.dtype == dtype
+    assert found.tobytes() == code.expand(packed, np, "cpu").tobytes()
 
 
 def test_gradients_are_those_of_differences():
@@ -119,12 +133,13 @@ def test_codes_that_are_none_are_left_to_the_definition(wrong):
         np.testing.assert_array_equal(a, b)
 
 
-def test_only_with_loops_are_packed_rows_faster(monkeypatch):
-    assert NumpyOps(compiled=True).takes_packed()
-    assert not NumpyOps(compiled=False).takes_packed()
-    assert not portable_ops(np, "cpu").takes_packed()
+def test_only_with_loops_or_factors_are_packed_rows_faster():
+    for scaled in (False, True):
+        assert NumpyOps(compiled=True).takes_packed(scaled=scaled)
+        assert NumpyOps(compiled=False).takes_packed(scaled=scaled) == scaled
+        assert not portable_ops(np, "cpu").takes_packed(scaled=scaled)
     ops = xpnn.get_backend("numpy", compiled="auto").ops
-    assert ops.takes_packed() == ops.compiled  # they are loaded for it
+    assert ops.takes_packed(scaled=False) == ops.compiled  # they are loaded for it
 
 
 def test_it_tells_when_other_code_changes():

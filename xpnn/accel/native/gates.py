@@ -14,9 +14,10 @@ from .threads import compiled, spread
 
 __all__ = ["MASKED", "MISH", "MIXED", "SILU", "gate", "gate_backward", "gate_inner"]
 
-#: Which activation, and what is done to it; added together.
+#: Which activation.
 SILU = 0
 MISH = 1
+#: What is done to it, added to that.
 MIXED = 2
 MASKED = 4
 # Elements, and columns, that a thread should have at least.
@@ -86,6 +87,7 @@ def _backward(
     number = x.dtype.type
     zero, one, two = number(0), number(1), number(2)
     start, stop = np.uintp(a), np.uintp(b)
+    ratios = np.empty(x.shape[1], x.dtype)  # of one row: a division takes longer than to read it again
     if kind & 2:
         for j in range(start, stop):
             d_share[j] = zero
@@ -100,11 +102,12 @@ def _backward(
             if kind & 2:
                 for j in range(start, stop):
                     up = (kept[i, j] + two) * kept[i, j]
-                    d_share[j] += dx[i, j] * (x[i, j] * (up / (up + two)) - x[i, j])
+                    ratios[j] = up / (up + two)
                 for j in range(start, stop):
-                    e, g = kept[i, j], dx[i, j]
-                    up = (e + two) * e
-                    t, own = up / (up + two), g * share[j]
+                    d_share[j] += dx[i, j] * (x[i, j] * ratios[j] - x[i, j])
+                for j in range(start, stop):
+                    e, t, g = kept[i, j], ratios[j], dx[i, j]
+                    own = g * share[j]
                     dx[i, j] = (g - own) + (e / (e + one) * (one - t * t) * x[i, j] + t) * own
             else:
                 for j in range(start, stop):

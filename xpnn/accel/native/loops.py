@@ -11,6 +11,7 @@ compiler take many elements at once.  Shapes and dtypes are the caller's to chec
 from __future__ import annotations
 
 from math import sqrt
+from typing import Any
 
 import numpy as np
 
@@ -226,7 +227,7 @@ def relu_backward_sums(pool: Pool, dy: Array, y: Array, sums: Array) -> None:  #
 
 
 @compiled
-def _hashed(i: int, first: int, second: int) -> int:  # pragma: no cover (compiled)
+def _hashed(i: int, first: Any, second: Any) -> Any:  # pragma: no cover (compiled)
     """Return 32 bits that belong to place `i` of a mask with two keys."""
     z = np.uint32(np.uint32(i + 1) * np.uint32(0x9E3779B9)) + first
     z = np.uint32(z)

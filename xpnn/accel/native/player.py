@@ -40,8 +40,8 @@ _DIMS, _STEPS, _OUTER, _OUTER_STEPS, _SCRATCH, _TOGETHER, _SHARED = map(int, lis
 _ELEMENTS, _UNIT = 1 << 14, 256
 # numba keeps what it compiled by the content of this file.  These are the hashes of what else it compiled.
 _COMPILED = {
-    "gates.py": "ae544fe3",
-    "loops.py": "583943bb",
+    "gates.py": "018531eb",
+    "loops.py": "e10a5593",
     "packed.py": "d1f3e563",
     "pool.py": "35f02c62",
     "table.py": "92ce023d",
@@ -147,6 +147,21 @@ def _play_gate(pool: Pool, kind: int, m: int, n: int, given: Array, like: Array,
         gates.gate_backward(pool, first, second, third, kept, share, mask, _vector(given[6], n, like), how)
 
 
+@compiled
+def _play_relu(pool: Pool, kind: int, m: int, n: int, given: Array, like: Array) -> None:  # pragma: no cover
+    a, b, c = given[0], given[1], given[2]
+    if kind == Kernel.RELU:
+        loops.relu(_vector(a, n, like), _vector(b, n, like))
+    elif kind == Kernel.RELU_BACKWARD:
+        loops.relu_backward(_vector(a, n, like), _vector(b, n, like), _vector(c, n, like))
+    elif kind == Kernel.RELU_BACKWARD_OVER:
+        loops.relu_backward_over(pool, _vector(a, n, like), _vector(b, n, like))
+    elif kind == Kernel.RELU_BACKWARD_SUMS:
+        loops.relu_backward_sums(pool, _matrix(a, m, n, like), _matrix(b, m, n, like), _vector(c, n, like))
+    else:
+        loops.relu_over(pool, _vector(a, n, like))
+
+
 @spread
 def _play_part(a: int, b: int, row: Array) -> None:  # pragma: no cover (compiled)
     """Make some elements of a loop, or some of its rows."""
@@ -224,16 +239,8 @@ def _play_once(pool: Pool, table: Array, like: Array) -> None:  # pragma: no cov
         elif kind == Kernel.PROBABILITIES:
             exponentials, z = _matrix(a, m, n, like), _matrix(c, m, n, like)
             loops.probabilities(exponentials, _vector(b, m, _LABELS), z, _vector(d, m, like), _vector(e, m, like))
-        elif kind == Kernel.RELU:
-            loops.relu(_vector(a, n, like), _vector(b, n, like))
-        elif kind == Kernel.RELU_BACKWARD:
-            loops.relu_backward(_vector(a, n, like), _vector(b, n, like), _vector(c, n, like))
-        elif kind == Kernel.RELU_BACKWARD_OVER:
-            loops.relu_backward_over(pool, _vector(a, n, like), _vector(b, n, like))
-        elif kind == Kernel.RELU_BACKWARD_SUMS:
-            loops.relu_backward_sums(pool, _matrix(a, m, n, like), _matrix(b, m, n, like), _vector(c, n, like))
-        elif kind == Kernel.RELU_OVER:
-            loops.relu_over(pool, _vector(a, n, like))
+        elif kind >= Kernel.RELU and kind <= Kernel.RELU_OVER:
+            _play_relu(pool, kind, m, n, given, like)
         elif kind == Kernel.SHIFTED:
             loops.shifted(_matrix(a, m, n, like), _matrix(b, m, n, like))
         elif kind == Kernel.TAKE_ROWS:
