@@ -4,6 +4,7 @@
 
 The load is made here: processes that count, or that multiply matrices on all threads of their BLAS.  Each competitor
 has a process of its own with nothing set, so that each library chooses its threads; and once more with one thread.
+How many cores each had is measured, too.
 Then eight fits: one after the other, in a pool of threads, and each in a process of its own at once.
 """
 
@@ -13,6 +14,7 @@ import contextlib
 import importlib
 import json
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -32,11 +34,12 @@ WAYS = ("one after the other", "in a pool of threads", "in processes at once")
 
 COUNT = "while True: pass"
 MULTIPLY = "import numpy; a = numpy.ones((1000, 1000), 'f')\nwhile True: a @ a"
+USER = "another that uses BLAS"
 LOADS = {
     "quiet": [],
     "one other process": [COUNT],
     "two other processes": [COUNT, COUNT],
-    "another that uses BLAS": [MULTIPLY],
+    USER: [MULTIPLY],
 }
 VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -49,7 +52,7 @@ def environment(alone: bool) -> dict[str, str]:
 
 # -- a competitor, in a process of its own -----------------------------------------------------------------------
 def serve(name: str, steps: int) -> None:
-    """Answer each line with the seconds of a step in an epoch; at first with why not, or null."""
+    """Answer each line with the seconds of a step and the cores that worked for it; at first with why not, or null."""
     try:
         training = importlib.import_module("training")
         competitor = training.MAKERS[name](training.make_problem(SIZES, BATCH_SIZE, steps))
@@ -59,7 +62,10 @@ def serve(name: str, steps: int) -> None:
         return
     print("null", flush=True)
     for _ in sys.stdin:
-        print(competitor.epoch(BATCH_SIZE * steps, shuffle=True) / steps, flush=True)
+        began, worked = time.perf_counter(), time.process_time()
+        each = competitor.epoch(BATCH_SIZE * steps, shuffle=True) / steps
+        cores = (time.process_time() - worked) / (time.perf_counter() - began)
+        print(json.dumps([each, cores]), flush=True)
 
 
 def serve_several(name: str, steps: int) -> None:
@@ -97,6 +103,7 @@ class Competitor:
             text=True,
         )
         self.objection: str | None = self._read()
+        self.cores: list[float] = []  # that worked for it in each turn
 
     def _read(self) -> Any:
         return json.loads(self.process.stdout.readline() or '"its process ended"')
@@ -106,7 +113,11 @@ class Competitor:
         self.process.stdin.flush()
 
     def answer(self) -> float:
-        return float(self._read())
+        found = self._read()
+        if isinstance(found, list):
+            self.cores.append(found[1])
+            return float(found[0])
+        return float(found)
 
     def turn(self, what: str = "") -> float:
         self.ask(what)
@@ -171,8 +182,12 @@ def main() -> None:
                 least, seconds = (1, 0.0) if args.quick else (5, args.seconds)
                 times = interleave(turns, seconds, least=least, pause=PAUSE)
             rows = summary(times, "xpnn")
+            for name, row in rows.items():
+                row["cores"] = round(statistics.median(competitors[name].cores), 2)
+                competitors[name].cores.clear()
             title = f"{'-'.join(map(str, SIZES))}, batch {BATCH_SIZE}, {load}"
-            found = {"problem": title, "unit": "µs/step", "rows": rows, "missing": missing}
+            others = args.threads if load == USER else len(programs)  # threads that want a core
+            found = {"problem": title, "unit": "µs/step", "others": others, "rows": rows, "missing": missing}
             results["problems"].append(found)
             show(found)
             write(path, results)

@@ -52,6 +52,12 @@ OpenBLAS to one thread while it computes, cuts large products into pieces that d
 among threads of its own: who is late gets no piece, so results do not depend on who else is there, and times far less.
 A fit on one thread pays some percent for pieces that are packed anew. A thread of the pool that wakes on the core of
 its caller goes to another; and a caller that must wait for a thread which others keep from its core lends it its own.
+How many threads make the steps is measured during a fit, now and then again ([Backends](api/backends.md#threads)).
+
+Beside others a fit gets its share of the cores, no more. Linux gives each thread that wants a core the same time: on two
+cores, beside two others, two threads have one core in all, and one thread two thirds of one. A step on two threads keeps
+1.8 cores at work, so beside two others it takes at least 1.8 times its time on a quiet machine, and on one thread 1.5
+times that of one. What is above this is waiting for pieces whose thread has no core just then.
 
 Without numba NumPy's passes and Adam's stay on one thread: passes of 10 to 50 µs are over before Python's lock has
 been handed over, and shared they were slower (Adam of 235,000 parameters 277 instead of 195 µs). Products are shared
@@ -60,6 +66,11 @@ OpenBLAS's kernels for Haswell, but 1,159 instead of 1,011 with those for AVX-51
 threads therefore stay above 1.5 times their products; compiled loops, which need no lock, reach them.
 
 Many fits at once, in a pool of threads or in processes, share the cores: the ratio is to one after the other.
+"""
+FAIR = """\
+Linux gives each thread that wants a core the same time: beside two others, two threads have one core in all on two
+cores, one thread has two thirds of one. *At best* is the time for which processors work on a step when the machine is
+quiet, by that share: no scheduling, and no sharing of work among the threads, goes below it without taking more.
 """
 PREDICTION = "From NumPy array to NumPy array, float32; answers agree within 1e-4.\n"
 REPLICAS = """\
@@ -158,6 +169,7 @@ def rows_of(problem: dict[str, Any], *, to_floor: bool) -> list[list[str]]:
     for name, row in sorted(found.items(), key=lambda item: item[1]["ratio"]):
         cells = [f"**{name}**" if name == "xpnn" else name, number(row["us"]), number(row["us_min"])]
         lines.append([*cells, f"{row['ratio']:.2f}", *([f"{row['us'] / floor['us']:.2f}"] if floor else [])])
+        lines[-1] += [f"{row['cores']:.2f}"] if "cores" in row else []
     return lines
 
 
@@ -179,6 +191,7 @@ def problems(run: dict[str, Any]) -> list[str]:
     for problem in run["problems"]:
         rounds = max((row["rounds"] for row in problem["rows"].values()), default=0)
         to_floor = "products alone" in problem["rows"]
+        cores = any("cores" in row for row in problem["rows"].values())
         lines += [f"#### {problem['problem']}, {threads(run)} ({rounds} rounds)", ""]
         head = [
             "",
@@ -186,10 +199,35 @@ def problems(run: dict[str, Any]) -> list[str]:
             "least",
             "ratio to xpnn",
             *(["ratio to products"] if to_floor else []),
+            *(["cores it had"] if cores else []),
         ]
         lines += table(head, rows_of(problem, to_floor=to_floor))
         lines += not_here(problem["missing"])
     return lines
+
+
+def fair_shares(run: dict[str, Any]) -> list[str]:
+    """What an even share of the cores leaves of the speed on a quiet machine, beside what was measured."""
+    loads = {problem["problem"].rsplit(", ", 1)[-1]: problem for problem in run["problems"]}
+    name, quiet = "xpnn with numba", loads.get("quiet", {"rows": {}})["rows"]
+    both = {name: run["threads"], f"{name}, one thread": 1}
+    if not all("cores" in quiet.get(who, {}) for who in both):
+        return []
+    rows = []
+    for load, problem in loads.items():
+        cells, least = [load], []
+        for who, own in both.items():
+            share = min(own, run["threads"] * own / (own + problem["others"]))
+            bound = max(quiet[who]["us"] * quiet[who]["cores"] / share, quiet[who]["us"])
+            least.append(problem["rows"][who]["us"])
+            cells += [f"{share:.2f}", number(bound), number(least[-1]), f"{problem['rows'][who]['cores']:.2f}"]
+        one = quiet[f"{name}, one thread"]["us"]
+        rows.append([*cells, number(min(least)), f"{least[0] / one:.2f}"])
+    head = ["xpnn with numba, µs/step"]
+    for count in (f"{run['threads']} threads", "1 thread"):
+        head += [f"{count}: cores, fairly", "at best", "measured", "cores it had"]
+    head += ["the sooner of both", f"{run['threads']} threads by 1 when quiet"]
+    return ["#### What a fair share of the cores allows", "", FAIR, *table(head, rows)]
 
 
 def fits(run: dict[str, Any]) -> list[str]:
@@ -199,6 +237,7 @@ def fits(run: dict[str, Any]) -> list[str]:
         if not problem["rows"]:
             continue
         lines += [f"#### {problem['problem']}, {threads(run)}", ""]
+        lines += [f"Measured at {problem['date']}, commit `{problem['commit']}`.", ""] if "commit" in problem else []
         rows = [[name, number(row["us"]), f"{row['ratio']:.2f}"] for name, row in problem["rows"].items()]
         lines += table(["", f"{problem['unit']}, median", "ratio"], rows)
     return lines
@@ -400,7 +439,7 @@ def render(runs: list[dict[str, Any]], folder: Path) -> str:
     lines += [HOW]
     by_name = {name: [run for run in runs if run["benchmark"] == name] for name in FIRST}
     lines += section("Training", TRAINING, by_name["training"], problems)
-    lines += section("A busy machine", BUSY, by_name["busy"], problems, fits, beside=", others beside")
+    lines += section("A busy machine", BUSY, by_name["busy"], fair_shares, problems, fits, beside=", others beside")
     lines += section("Prediction", PREDICTION, by_name["prediction"], problems)
     lines += section("Many networks at once", REPLICAS, by_name["replicas"], replicas)
     lines += section("Several processes", PROCESSES, by_name["distributed"], processes, by_threads=False)

@@ -272,6 +272,24 @@ def test_training_on_a_busy_machine(tmp_path):
     assert problem["problem"] == "784-256-128-10, batch 128, one other process"
     assert problem["rows"].keys() == {"xpnn", "products alone", "products alone, one thread"}
     assert problem["missing"] == {}
+    assert problem["others"] == 1
+    assert all(0.0 < row["cores"] <= 3.0 for row in problem["rows"].values())
+
+
+def test_a_fair_share_of_two_cores():
+    """Two threads that keep 1.8 cores busy for 400 µs, beside two others: 720 µs of one core."""
+
+    def problem(load, others, two, one):
+        rows = {"xpnn with numba": two, "xpnn with numba, one thread": one}
+        found = {name: {"us": us, "cores": cores} for name, (us, cores) in rows.items()}
+        return {"problem": f"784-10, {load}", "others": others, "rows": found}
+
+    loads = [problem("quiet", 0, (400.0, 1.8), (600.0, 1.0)), problem("two others", 2, (800.0, 0.95), (990.0, 0.6))]
+    shares = module("table").fair_shares
+    lines = shares({"threads": 2, "problems": loads})
+    assert "| quiet | 2.00 | 400 | 400 | 1.80 | 1.00 | 600 | 600 | 1.00 | 400 | 0.67 |" in lines
+    assert "| two others | 1.00 | 720 | 800 | 0.95 | 0.67 | 900 | 990 | 0.60 | 800 | 1.33 |" in lines
+    assert shares({"threads": 2, "problems": loads[1:]}) == [], "nothing to compare with"
 
 
 def test_eight_fits_at_once(tmp_path):
