@@ -4,11 +4,16 @@
 
 All hold the same weights in float32.  xpnn, PyTorch and JAX return the raw outputs, scikit-learn probabilities.  Each
 takes part only if its answer agrees with xpnn's.
+
+Then one row of a table and a thousand, through a fitted estimator, from NumPy array to answers in the target's own
+units: the presets of `TabularRegressor`, and scikit-learn's scaler and MLPRegressor with hidden layers as wide.  Each
+has weights of its own: they must agree with what they learnt, R² of 0.9 and more.
 """
 
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -32,10 +37,16 @@ sys.path.insert(0, str(PROJECT))
 import peers
 
 import xpnn
+import xpnn.tabular
 
 PROBLEMS = [([784, 256, 128, 10], 1), ([784, 256, 128, 10], 10_000), ([2, 16, 8, 1], 1), ([2, 16, 8, 1], 10_000)]
 QUICK = [([784, 256, 128, 10], 1), ([2, 16, 8, 1], 100)]
 TOLERANCE = 1e-4
+# Of a table: its columns, the rows to learn from and epochs; rows of a prediction.
+COLUMNS, LEARNT, TAUGHT = 8, 2_000, 20
+TABLE_ROWS, QUICK_ROWS = (1, 1_000), (1,)
+LEAST_R2 = 0.9
+TABULAR = "xpnn"
 
 Predict = Callable[[], np.ndarray]
 
@@ -138,6 +149,66 @@ def measure(sizes: list[int], rows: int, only: list[str], seconds: float, round_
     }
 
 
+# -- tables -------------------------------------------------------------------------------------------------------
+def with_preset(preset: str, x: np.ndarray, y: np.ndarray, epochs: int) -> Any:
+    return xpnn.tabular.TabularRegressor(preset=preset, epochs=epochs).fit(x, y)
+
+
+def with_pipeline(x: np.ndarray, y: np.ndarray, epochs: int) -> Any:
+    """Scale and train as scikit-learn does it, as wide as the presets' networks."""
+    pipeline, scaling = peers.module("sklearn.pipeline"), peers.module("sklearn.preprocessing")
+    networks = peers.module("sklearn.neural_network")
+    network = networks.MLPRegressor(hidden_layer_sizes=(128, 128, 128), max_iter=max(5 * epochs, 100), random_state=0)
+    with warnings.catch_warnings():  # it says that it would go on longer
+        warnings.simplefilter("ignore")
+        return pipeline.make_pipeline(scaling.StandardScaler(), network).fit(x, y)
+
+
+ESTIMATORS: dict[str, Callable[[np.ndarray, np.ndarray, int], Any]] = {
+    TABULAR: lambda x, y, epochs: with_preset("quick", x, y, epochs),
+    "xpnn, preset good": lambda x, y, epochs: with_preset("good", x, y, epochs),
+    "scikit-learn, pipeline": with_pipeline,
+}
+
+
+def fitted(epochs: int) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return estimators that have learnt a table, and why others have not."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(LEARNT, COLUMNS))
+    y = 2.0 * x[:, 0] + np.abs(x[:, 1]) + 0.1 * rng.normal(size=LEARNT)
+    models, missing = {}, {}
+    for name, make in ESTIMATORS.items():
+        try:
+            model = make(x, y, epochs)
+            r2 = 1.0 - float(np.square(model.predict(x) - y).sum() / np.square(y - y.mean()).sum())
+            if not r2 >= LEAST_R2:
+                raise MissingError(f"not comparable: its R² is {r2:.2f}")
+            models[name] = model
+        except Exception as error:  # as above
+            missing[name] = reason(error)
+    return models, missing
+
+
+def measure_table(
+    models: dict[str, Any], missing: dict[str, str], rows: int, seconds: float, round_seconds: float
+) -> dict[str, Any]:
+    x = np.random.default_rng(1).normal(size=(rows, COLUMNS))
+    turns = {}
+    for name, model in models.items():
+        calls = calls_per_round(lambda _, m=model: m.predict(x), round_seconds, most=1 << 16)
+        turns[name] = turn_of(lambda m=model: m.predict(x), calls)
+    return {
+        "problem": table_name(rows),
+        "unit": "µs/call",
+        "rows": summary(interleave(turns, seconds, pause=PAUSE), TABULAR),
+        "missing": missing,
+    }
+
+
+def table_name(rows: int) -> str:
+    return f"table of {COLUMNS} columns, " + ("one row" if rows == 1 else f"{rows:,} rows")
+
+
 def problem_name(sizes: list[int], rows: int) -> str:
     return f"{'-'.join(map(str, sizes))}, " + ("one row" if rows == 1 else f"{rows:,} rows")
 
@@ -152,7 +223,18 @@ def main() -> None:
         results["problems"].append(measure(sizes, rows, args.only.split(","), seconds, round_seconds))
         show(results["problems"][-1])
         write(path, results)
+    measure_tables(args, path, results)
     print(f"\nin {path}")
+
+
+def measure_tables(args: Any, path: Any, results: dict[str, Any]) -> None:
+    asked = [rows for rows in (QUICK_ROWS if args.quick else TABLE_ROWS) if args.problem in table_name(rows)]
+    models, missing = fitted(TAUGHT) if asked else ({}, {})
+    for rows in asked:
+        seconds, round_seconds = (0.0, 0.002) if args.quick else (args.seconds, 0.1)
+        results["problems"].append(measure_table(models, missing, rows, seconds, round_seconds))
+        show(results["problems"][-1])
+        write(path, results)
 
 
 if __name__ == "__main__":

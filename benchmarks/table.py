@@ -72,13 +72,23 @@ Linux gives each thread that wants a core the same time: beside two others, two 
 cores, one thread has two thirds of one. *At best* is the time for which processors work on a step when the machine is
 quiet, by that share: no scheduling, and no sharing of work among the threads, goes below it without taking more.
 """
-PREDICTION = "From NumPy array to NumPy array, float32; answers agree within 1e-4.\n"
+PREDICTION = """\
+From NumPy array to NumPy array, float32; answers agree within 1e-4. Rows of a table go through a fitted estimator,
+from a float64 array to numbers in the target's own units, *xpnn* with preset quick: scaling, an embedding of each
+number, one network (good: three, whose answers are averaged), and back; scikit-learn has a pipeline of a scaler and a
+network with hidden layers as wide.
+"""
 REPLICAS = """\
 Networks of one shape trained together on the replica axis, on the same batches: the time of a step of one network,
 that is of the common step divided by their number. The gain is what one network alone takes by that, with the same
 operations: NumPy's passes, or the compiled loops of `xpnn[fast]` (*with numba*). With these a step of one network has
 no Python left that many could share, and many together lose where their parameters no longer fit the cache. NumPy's
-batched products were never slower than a loop over the networks, whatever the shape: there is no rule to choose.
+batched products were never slower than a loop over the networks, whatever the shape. A network has the same bits alone
+and with others, so a search goes by a rule: as many together as have 130,000 parameters, and a million outputs of
+layers for a batch; a power of two of them, and 16 at most with compiled loops. On two threads with compiled loops the
+gain of what it takes was 1.2 to 2.2 for seven shapes, 1.05 to 1.09 for 784-64-10, and 784-256-128-10 is trained alone;
+on one thread nothing was lost. Each network of an ensemble for a table has batches of its own, so they are trained one
+after the other.
 """
 PROCESSES = """\
 One training shared by processes of this machine, each on one thread ([More than one machine](distributed.md)); more

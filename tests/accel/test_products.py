@@ -202,8 +202,19 @@ def test_replicas_in_a_trace_have_the_bits_of_eager_ones(sizes, limits):
     with limits(2, user_api="blas"):
         together = values(True, seed=0, replicas=5)
         assert together == values(False, seed=0, replicas=5)
-        if sizes[0] < 16:  # a large product of one network is divided otherwise than a stack
-            assert together == [values(True, seed=k) for k in range(5)]
+        assert together == [values(True, seed=k) for k in range(5)]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.tuples(*[st.sampled_from([1, 16, 33, 64, 200])] * 3), st.sampled_from([2, 3, 20]), st.booleans())
+def test_matrices_of_a_stack_have_the_bits_of_each_alone(shape, stack, shared):
+    m, k, n = shape
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(m, k) if shared else (stack, m, k)).astype(np.float32)
+    b = rng.normal(size=(stack, k, n)).astype(np.float32)
+    found = on_threads(2, lambda: multiply(a, b))
+    for j in range(stack):
+        np.testing.assert_array_equal(found[j], multiply(a if shared else a[j], b[j]))
 
 
 def test_a_stack_is_two_halves_before_it_is_more():

@@ -85,28 +85,45 @@ def _with_itself(a: Array, b: Array) -> bool:
 
 @functools.lru_cache(maxsize=1 << 12)
 def piece_count(a: tuple[int, ...], b: tuple[int, ...]) -> int:
-    """Return in how many pieces the product of such shapes is made: parts of a stack, else of the longer side."""
+    """Return in how many pieces the product of such shapes is made: parts of a stack, and of the longer side.
+
+    The matrices of a stack are cut as each alone would be, so that replicas have the bits of one network.
+    """
     (m, k), n = a[-2:], b[-1]
     stack = np.broadcast_shapes(a[:-2], b[:-2])
     matrices = int(np.prod(stack, dtype=np.int64))
     work = matrices * m * k * n
     if find_openblas() is None or len(stack) > 1:
         return 1
-    if matrices > 1:
-        return min(matrices, _MOST) if work >= _DIVIDED[0] else 1 + (work >= _HALVED)
-    return max(min(1 << sum(work >= least for least in _DIVIDED), max(m, n) // _TILE), 1)
+    cuts = _cuts(m, k, n)
+    if matrices > 1 and work < _DIVIDED[0]:
+        return 1 + (work >= _HALVED)
+    return cuts * min(matrices, _MOST // cuts)
+
+
+def _cuts(m: int, k: int, n: int) -> int:
+    """Return in how many pieces the longer side of one product is cut."""
+    return max(min(1 << sum(m * k * n >= least for least in _DIVIDED), max(m, n) // _TILE), 1)
 
 
 def divide(a: Array, b: Array, out: Array, count: int) -> list[tuple[Array, Array, Array]]:
-    """Return the factors and the places of pieces of a product: parts of a stack, else of the longer side."""
+    """Return the factors and the places of pieces of a product: parts of a stack, and of the longer side."""
     m, n = out.shape[-2:]
     matrices = out.shape[0] if out.ndim == 3 else 1
     if matrices > 1:
         first, second = ((x if x.ndim == 3 and len(x) == matrices else None) for x in (a, b))
-        return [
+        cuts = _cuts(m, a.shape[-1], n)
+        parts = [
             (a if first is None else first[s], b if second is None else second[s], out[s])
-            for s in _edges(matrices, count, 1)
+            for s in _edges(matrices, count // cuts, 1)
         ]
+        return parts if cuts == 1 else [piece for part in parts for piece in _cut(*part, cuts)]
+    return _cut(a, b, out, count)
+
+
+def _cut(a: Array, b: Array, out: Array, count: int) -> list[tuple[Array, Array, Array]]:
+    """Return the factors and the places of parts of the longer side."""
+    m, n = out.shape[-2:]
     if m >= n:
         return [(a[..., s, :], b, out[..., s, :]) for s in _edges(m, count, _TILE)]
     return [(a, b[..., s], out[..., s]) for s in _edges(n, count, _TILE)]

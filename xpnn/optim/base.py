@@ -191,7 +191,7 @@ class Optimizer(Recordable):
         if not by_arrays or foreign_method(self, ("numbers", "rate", "scalars", "_strengths")) is not None:
             both = zip(factors) if decay_factors is None else zip(factors, decay_factors, strict=True)
             return [self.numbers(t, *own) for t, own in enumerate(both, first)]
-        lr, decay = self.lr * np.asarray(factors, np.float64), self.weight_decay
+        lr, decay = per_replica(self.lr) * np.asarray(factors, np.float64), per_replica(self.weight_decay)
         if decay_factors is not None:
             decay = decay * np.asarray(decay_factors, np.float64)
         columns = (*self.scalars(np.arange(first, first + len(lr)), lr), *self._strengths(lr, decay))
