@@ -19,9 +19,9 @@ from .._typing import Array, Device, DType, Namespace, Shape
 from ..coding import Code, Table
 from ..ops import Affine, MaskRate, Ops, Update
 from ..random import keep_threshold
-from .native.gates import MASKED, MISH, MIXED, SILU
 from .native.openblas import NO_POOL, Pool
 from .native.support import Compiled, find_pool, is_loaded, keep_pool, load_loops, numpy_objection
+from .native.table import Gate
 from .native.trace import Trace, Traced, TracedLoops, TraceError, trace_of
 from .numpy_adam import adam, compiled_adam, fused
 from .numpy_codes import encoded
@@ -32,7 +32,7 @@ __all__ = ["NumpyOps", "trace_objection"]
 # Rows of fewer numbers NumPy copies as fast.
 _WIDE = 64
 _FLOATS = np.dtype(np.float32), np.dtype(np.float64)
-_GATES = {"silu": SILU, "mish": MISH}
+_GATES = {"silu": Gate.SILU, "mish": Gate.MISH}
 _ARRAYS = np.ndarray, Traced  # others may mean something else by an operation
 # What compiled loops save, in seconds for each parameter and each activation of a step, and for its Python, which a
 # trace does without; what loading costs; and what a fit should save before it looks if more threads are allowed now.
@@ -404,7 +404,7 @@ def _factors(scale: Array | None, weight: Array) -> Array:
 
 def _how(kind: str, share: Any, mask: Any) -> int:
     """Return which gate it is, as a number."""
-    return _GATES[kind] + MIXED * (share is not None) + MASKED * (mask is not None)
+    return _GATES[kind] + Gate.MIXED * (share is not None) + Gate.MASKED * (mask is not None)
 
 
 def _known(array: Array, other: Array) -> Array:

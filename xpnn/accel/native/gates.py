@@ -10,27 +10,22 @@ import numpy as np
 
 from ..._typing import Array
 from .openblas import Pool
+from .table import Gate
 from .threads import compiled, spread
 
-__all__ = ["MASKED", "MISH", "MIXED", "SILU", "gate", "gate_backward", "gate_inner"]
+__all__ = ["gate", "gate_backward", "gate_inner"]
 
-#: Which activation.
-SILU = 0
-MISH = 1
-#: What is done to it, added to that.
-MIXED = 2
-MASKED = 4
 # Elements, and columns, that a thread should have at least.
 _ELEMENTS, _COLUMNS = 1 << 13, 64
-# numba keeps what it compiled by the content of this file.  This is the hash of what else it compiled.
-_COMPILED = {"threads.py": "049282e5"}
+# numba keeps what it compiled by the content of this file.  These are the hashes of what else it compiled.
+_COMPILED = {"table.py": "9160978e", "threads.py": "049282e5"}
 
 
 @spread
 def _inner(a: int, b: int, inner: Array, x: Array, kind: int) -> None:  # pragma: no cover (compiled)
     number = x.dtype.type
     most, least = number(20), number(-87) if x.itemsize == 4 else number(-708)
-    if kind & 1:
+    if kind & Gate.MISH:
         for i in range(a, b):
             inner[i] = most if x[i] > most else x[i]
     else:
@@ -51,7 +46,7 @@ def _gate(
     number, n = x.dtype.type, np.uintp(x.shape[1])
     one, two = number(1), number(2)
     for i in range(a, b):
-        if kind & 1:
+        if kind & Gate.MISH:
             for j in range(n):
                 e = kept[i, j]
                 up = (e + two) * e
@@ -61,10 +56,10 @@ def _gate(
                 kept[i, j] = one / (kept[i, j] + one)
             for j in range(n):
                 y[i, j] = x[i, j] * kept[i, j]
-        if kind & 2:
+        if kind & Gate.MIXED:
             for j in range(n):
                 y[i, j] = (y[i, j] - x[i, j]) * share[j] + x[i, j]
-        if kind & 4:
+        if kind & Gate.MASKED:
             for j in range(n):
                 y[i, j] *= mask[i, j]
 
@@ -88,18 +83,18 @@ def _backward(
     zero, one, two = number(0), number(1), number(2)
     start, stop = np.uintp(a), np.uintp(b)
     ratios = np.empty(x.shape[1], x.dtype)  # of one row: a division takes longer than to read it again
-    if kind & 2:
+    if kind & Gate.MIXED:
         for j in range(start, stop):
             d_share[j] = zero
     for i in range(np.uintp(x.shape[0])):
-        if kind & 4:
+        if kind & Gate.MASKED:
             for j in range(start, stop):
                 dx[i, j] = dy[i, j] * mask[i, j]
         else:
             for j in range(start, stop):
                 dx[i, j] = dy[i, j]
-        if kind & 1:
-            if kind & 2:
+        if kind & Gate.MISH:
+            if kind & Gate.MIXED:
                 for j in range(start, stop):
                     up = (kept[i, j] + two) * kept[i, j]
                     ratios[j] = up / (up + two)
@@ -115,7 +110,7 @@ def _backward(
                     up = (e + two) * e
                     t = up / (up + two)
                     dx[i, j] = (e / (e + one) * (one - t * t) * x[i, j] + t) * dx[i, j]
-        elif kind & 2:
+        elif kind & Gate.MIXED:
             for j in range(start, stop):
                 d_share[j] += dx[i, j] * (x[i, j] * kept[i, j] - x[i, j])
             for j in range(start, stop):

@@ -40,11 +40,11 @@ _DIMS, _STEPS, _OUTER, _OUTER_STEPS, _SCRATCH, _TOGETHER, _SHARED = map(int, lis
 _ELEMENTS, _UNIT = 1 << 14, 256
 # numba keeps what it compiled by the content of this file.  These are the hashes of what else it compiled.
 _COMPILED = {
-    "gates.py": "018531eb",
+    "gates.py": "6ae52764",
     "loops.py": "e10a5593",
     "packed.py": "d1f3e563",
     "pool.py": "35f02c62",
-    "table.py": "92ce023d",
+    "table.py": "9160978e",
     "threads.py": "049282e5",
     "vectors.py": "47239108",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum, auto
 
-__all__ = ["Column", "Kernel"]
+__all__ = ["Column", "Gate", "Kernel"]
 
 
 class Kernel(IntEnum):
@@ -34,6 +34,15 @@ class Kernel(IntEnum):
     TABLE_FORWARD = auto()
     TAKE_ROWS = auto()
     WHOLE = auto()
+
+
+class Gate(IntEnum):
+    """Which activation a kernel `GATE` is, and what is done to it, added to that."""
+
+    SILU = 0
+    MISH = 1
+    MIXED = 2
+    MASKED = 4
 
 
 class Column(IntEnum):
