@@ -55,9 +55,9 @@ its caller goes to another; and a caller that must wait for a thread which other
 How many threads make the steps is measured during a fit, now and then again ([Backends](api/backends.md#threads)).
 
 Beside others a fit gets its share of the cores, no more. Linux gives each thread that wants a core the same time: on
-two cores, beside two others, two threads have one core in all, and one thread two thirds of one. A step on two
-threads keeps 1.8 cores at work, so beside two others it takes at least 1.8 times its time on a quiet machine, and on
-one thread 1.5 times that of one. What is above this is waiting for pieces whose thread has no core just then.
+two cores, beside two others, two threads have one core in all, and one thread two thirds of one. A step on two threads
+keeps 1.8 cores at work, so beside two others it takes at least 1.8 times its time on a quiet machine, and on one thread
+1.5 times that of one. What is above this is waiting for pieces whose thread has no core just then.
 
 Without numba NumPy's passes and Adam's stay on one thread: passes of 10 to 50 µs are over before Python's lock has
 been handed over, and shared they were slower (Adam of 235,000 parameters 277 instead of 195 µs). Products are shared
