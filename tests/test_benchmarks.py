@@ -138,7 +138,7 @@ def test_the_page_is_made_of_the_results(measured, tmp_path):
         assert f"#### {problem['problem']}, 1 thread (3 rounds)" in page
         assert "- not here: torch eager, Adam: not installed (no torch in this test)" in page
     widths = [[line.count(" | ") for line in block.splitlines()] for block in page.split("\n\n") if block[:1] == "|"]
-    assert len(widths) == 6 + len(read(measured[1], "replicas")["problems"])
+    assert len(widths) == 7 + len(read(measured[1], "replicas")["problems"])
     assert all(len(set(block)) == 1 for block in widths)
 
 
