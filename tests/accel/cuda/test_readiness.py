@@ -66,7 +66,8 @@ HOST_FUNCTIONS = {
     "_check_shapes", "_mu", "_pair", "_places", "_shapes", "_signed32", "splitmix64",
     "bind", "check_categories", "check_input", "check_labels", "check_targets", "config",
     "get_activation", "keep_threshold", "keep_thresholds", "numbers", "packed_outputs", "per_replica", "positive_eps",
-    "rate", "sample", "scalars", "step_keys", "stream", "takes_categories", "takes_shared_rows",
+    "power", "rate", "root", "sample", "scalars", "scaled_first", "step_keys", "stream", "table", "takes_categories",
+    "takes_shared_rows",
 }  # fmt: skip
 # Namespace functions that upload in a step, where that is known: file and function.
 KNOWN_UPLOADS = {
