@@ -196,6 +196,9 @@ def test_several_networks(table, tmp_path):
     assert ran.status == 0, ran.err
     assert ran.json["recipe"]["members"] == 3
     assert xpnn.load_predictor(tmp_path).net.store.replicas == (3,)
+    shown = run("train", table, "--target", "y", "--drop", "z,id", *BASE, "--ensemble", 3, "--out", tmp_path / "shown")
+    begun = [line.split(": loss")[0] for line in shown.err.splitlines() if "epoch 1/6" in line]
+    assert begun == [f"network {k}/3: epoch 1/6" for k in (1, 2, 3)]
 
 
 def test_a_time_limit_keeps_the_best_so_far(table, tmp_path):

@@ -260,7 +260,9 @@ class Networks:
             callbacks.append(TimeLimit(args.max_seconds))
         callbacks.append(_Periodic(network, args.checkpoint_seconds))
         if not args.quiet:
-            callbacks.append(ProgressBar())
+            members = self.given.prepared.recipe.members
+            name = {"desc": f"network {k + 1}/{members}"} if members > 1 else {}
+            callbacks.append(ProgressBar(**name))
         return callbacks
 
     def keep(self) -> None:
