@@ -523,11 +523,10 @@ def test_trainers_of_ones_own_may_end_early_or_diverge():
         net.params["0.weight"][...] = 3e38
         return xpnn.Trainer(net, xpnn.CrossEntropy(), xpnn.SGD(config["lr"]))
 
-    # rungs end at epochs 1, 2, 4 and 8, and at each the callback begins anew: it stops in the third
-    for halving, expected in ((None, 2), (Halving(eta=2), 4)):
+    for halving in (None, Halving(eta=2)):  # rungs end at epochs 1, 2, 4 and 8, and the callback waits through them
         result = search({"lr": [0.01, 1e4], "smoothing": 0.0}, make=make, epochs=8, halving=halving)
         assert [t.status for t in result.trials] == ["finished", "diverged"]
-        assert [t.epochs for t in result.trials] == [expected, 0]
+        assert [t.epochs for t in result.trials] == [2, 0]
 
 
 def test_errors_of_make():

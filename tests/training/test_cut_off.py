@@ -115,6 +115,23 @@ def test_the_best_weights_are_in_the_network_and_the_last_go_on():
     assert cutoff.outcome(other) != cutoff.outcome(trainer)
 
 
+@pytest.mark.parametrize("ema", [False, True])
+def test_a_fit_that_pauses_after_each_epoch_goes_on(ema):
+    def pause(trainer):
+        if trainer.stop_reason is None and trainer.epoch < cutoff.EPOCHS:
+            trainer.stop("a pause", pause=True)
+
+    trainer = cutoff.make(xpnn.LambdaCallback(on_epoch_end=pause), compiled=False, ema=ema)
+    for fits in range(1, cutoff.EPOCHS + 1):
+        cutoff.fit(trainer)
+        assert trainer.epoch == fits
+        if trainer.suspended is None:
+            break
+        assert trainer.stop_reason == "a pause"
+    assert fits > 2
+    assert cutoff.outcome(trainer) == cutoff.straight(compiled=False, ema=ema)
+
+
 @pytest.mark.parametrize("what", ["weights", "rows", "batch size", "sample weights", "optimizer"])
 def test_what_cannot_be_gone_on_with_is_told(what, caplog):
     trainer = cut(when=lambda t: t.step == 11)

@@ -164,7 +164,10 @@ class Group(Callback):
         """Whether there is more to train; of an epoch that is made, hooks may be left to be called."""
         if not self.trials or self.ended:
             return False
-        return self.trainer.suspended is not None or (self.trainer.epoch < target and not self.progress.over)
+        suspended = self.trainer.suspended
+        if suspended is not None and suspended.moment != "on_epoch_begin":
+            return True
+        return self.trainer.epoch < target and not self.progress.over
 
     def _keep_what_is_whole(self) -> None:
         """Write where a fit stands that was cut off; where it cannot go on exactly, what was written before holds."""
@@ -198,7 +201,8 @@ class Group(Callback):
             else:
                 self.progress.note(trial, own, seconds)
         if trainer.stop_reason is None and (trainer.epoch >= self._target or self.progress.over or any(lost)):
-            trainer.stop(_PAUSE)
+            # Callbacks of one's own go on with their state, and with the weights that they had not put back yet.
+            trainer.stop(_PAUSE, pause=self.alone and trainer.epoch < self.epochs)
 
     def own(self, row: dict[str, Any]) -> Iterable[dict[str, Any]]:
         """Return each trial's part of a row of the history."""

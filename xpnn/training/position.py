@@ -53,6 +53,7 @@ class Fitting(Training, Protocol):
     history: History
     callbacks: list[Callback]
     stop_reason: str | None
+    pausing: bool
     seed: int
     position: Position
     suspended: Suspended | None
@@ -266,7 +267,7 @@ def suspend(fitting: Fitting, *, keep: bool = False) -> Suspended:
         position.slot,
         None if waiting is None else [k for k, c in enumerate(fitting.callbacks) if any(c is w for w in waiting)],
         position.seconds + time.perf_counter() - position.began,
-        fitting.stop_reason,
+        None if fitting.pausing else fitting.stop_reason,
         fitting.rows_key,
         states_of(fitting.callbacks),
         [np.array(to_numpy(table[: position.slot, ...])) for table in tables],

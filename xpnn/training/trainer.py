@@ -161,7 +161,7 @@ class Trainer(Recordable):
         self.rows_key = ""  # tells the rows of the present fit from others
         self._between, self._sharing, self._ahead = Between((), DeferredSignals()), Sharing(), Ahead()
         self._course, self.threads = Course(self.schedule), ThreadChoice()
-        self._fitting = False
+        self._fitting = self.pausing = False
         self._runner: Runner | None = None  # makes recorded steps; it may serve the next fit
         self._full_batch: FullBatch | None = None  # makes the epochs of a fit where each is one iteration over all rows
 
@@ -289,7 +289,7 @@ class Trainer(Recordable):
     def _fit(self, train: Feed, valid: Feed | None, epochs: int, batch_size: int, shuffle: bool, graph: Any) -> History:
         """Train on rows that were checked, between the beginning of callbacks and their end."""
         before = what_goes_on(self)
-        self.stop_reason, self.epochs_planned = None, self.epoch + epochs
+        self.stop_reason, self.pausing, self.epochs_planned = None, False, self.epoch + epochs
         steps, sharing = -(-len(train) // batch_size), self._sharing
         self.bound_loss = self.loss.using(self.net.backend.ops)
         self.net.prepare(epochs * steps * sharing.passes, max(batch_size // (sharing.shards or 1), 1))
@@ -315,7 +315,7 @@ class Trainer(Recordable):
                 self._full_batch = None
                 self._ahead.clear()
                 self._runner = None if self._runner is None else self._runner.end()
-                self._end(begun, keep=not ended)
+                self._end(begun, keep=not ended or self.pausing)
         return self.history
 
     def _run(self, before: Suspended | None, run_epoch: Callable[[], dict[str, Any]]) -> None:
@@ -339,7 +339,8 @@ class Trainer(Recordable):
             raise
         else:
             # In case a callback's end fails.
-            self.suspended = suspend(self, keep=True) if any(map(is_stateful, self.callbacks)) else None
+            keep = self.pausing or any(map(is_stateful, self.callbacks))
+            self.suspended = suspend(self, keep=True) if keep else None
         finally:
             self._fitting = False
 
@@ -376,9 +377,9 @@ class Trainer(Recordable):
         """Return what another fit needs to go on from here; None where it begins anew."""
         return suspend(self) if self._fitting else self.suspended
 
-    def stop(self, reason: str) -> None:
-        """Ask to end training after this epoch, for `reason`."""
-        self.stop_reason = reason
+    def stop(self, reason: str, *, pause: bool = False) -> None:
+        """Ask to end training after this epoch, for `reason`; after a `pause` the next fit goes on to the bit."""
+        self.stop_reason, self.pausing = reason, pause
 
     def run_epoch(
         self, train: Feed, valid: Feed | None, batch_size: int, schedule: Schedule, shuffle: bool
