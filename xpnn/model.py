@@ -320,9 +320,8 @@ class Sequential(Exports, Recordable):
             found = packed_outputs(self.layers, x, self.backend)
             if found is not None:
                 return like(found, x)
-        numpy = self.backend.xp is np
-        own = numpy and type(x) is np.ndarray and x.dtype == self.backend.dtype
-        if not own and (numpy or not self.backend.owns(x)):
+        own = self.backend.name == "numpy" and type(x) is np.ndarray and x.dtype == self.backend.dtype
+        if not own and (self.backend.name == "numpy" or not self.backend.owns(x)):
             x = as_real(x, "predict", "X", lazy=True)
         if self._takes_categories:
             self.check_categories(x)

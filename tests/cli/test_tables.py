@@ -11,6 +11,7 @@ import pytest
 from commands import refused, run, tensors, train
 
 import xpnn
+from xpnn.cli.problem import Scored
 from xpnn.cli.sources import Source
 from xpnn.data.encoder import TableEncoder
 from xpnn.predictor import Predictor
@@ -244,7 +245,7 @@ def labelled(folder, ending, labels):
 def watched(monkeypatch):
     """The rows that a command trains on, and those that it scores, as the network takes them."""
     trained, scored = set(), set()
-    fit, step, score = xpnn.Trainer.fit, xpnn.Trainer.train_step, Predictor.score
+    fit, step, answered = xpnn.Trainer.fit, xpnn.Trainer.train_step, Scored.outputs
 
     def note(rows, x):
         rows.update(row.tobytes() for row in np.asarray(x, dtype=np.float32))
@@ -253,13 +254,13 @@ def watched(monkeypatch):
         note(trained, x)
         return step(self, x, *args)
 
-    def scores(self, raw, y, **options):
-        note(scored, self.inputs(raw))
-        return score(self, raw, y, **options)
+    def outputs(self, predictor):
+        note(scored, predictor.inputs(self.raw))
+        return answered(self, predictor)
 
     monkeypatch.setattr(xpnn.Trainer, "fit", lambda self, *data, **options: fit(self, *data, graph=False, **options))
     monkeypatch.setattr(xpnn.Trainer, "train_step", train_step)
-    monkeypatch.setattr(Predictor, "score", scores)
+    monkeypatch.setattr(Scored, "outputs", outputs)
     return trained, scored
 
 

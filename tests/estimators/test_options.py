@@ -626,6 +626,7 @@ def fake_cupy(monkeypatch):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:os.fork\\(\\) was called:RuntimeWarning")  # of JAX, if another test has loaded it
 def test_a_forked_worker_is_told_so_and_does_not_hang(monkeypatch):
     fake_cupy(monkeypatch)
     monkeypatch.setattr("xpnn.backend.probe.CUDA_BEGAN", {})

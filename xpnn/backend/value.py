@@ -122,7 +122,7 @@ class Backend:
         """
         dtype = self.dtype if dtype is None else dtype
         if type(a) is np.ndarray:
-            if self.xp is np and a.dtype == dtype:
+            if self.name == "numpy" and a.dtype == dtype:
                 return a
         elif isinstance(a, np.ma.MaskedArray | np.matrix) or library_of(type(a)) is None:
             a = np.asarray(as_array(a, "asarray", "a"))
