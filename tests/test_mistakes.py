@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from typing import Any
 
@@ -201,6 +202,14 @@ MISTAKES = {
     "a parameter replaced": (
         lambda: net().params.__setitem__("0.weight", np.zeros((4, 3))),
         r"params: .* got another array for its name, .* Write net\.params\['0\.weight'\]\[\.\.\.\] = values",
+    ),
+    "parameters replaced by others": (
+        lambda: net().params.update({"0.weight": np.zeros((4, 3))}),
+        r"params: .* got another array for its name, .* Write net\.params\['0\.weight'\]\[\.\.\.\] = values",
+    ),
+    "parameters merged with others": (
+        lambda: operator.ior(net().params, {"0.weight": np.zeros((4, 3))}),
+        r"params: .* got another array for its name, ",
     ),
     "a step of a network": (
         lambda: xpnn.Adam().step(net()),

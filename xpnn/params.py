@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -84,6 +84,15 @@ class Views(dict[str, Array]):
                 f"params: expected numbers written into the array of {name!r}, got another array for its name, which "
                 f"the network would not see. Write net.params[{name!r}][...] = values."
             )
+
+    def update(self, *given: Any, **named: Array) -> None:
+        """Refuse other arrays, which `dict.update` would put in place without a word."""
+        for name, value in dict(*given, **named).items():
+            self[name] = value
+
+    def __ior__(self, other: Any) -> Self:  # type: ignore[override,misc]
+        self.update(other)
+        return self
 
     def __reduce__(self) -> tuple[Any, ...]:
         return dict, (dict(self),)
