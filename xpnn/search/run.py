@@ -113,7 +113,8 @@ def run(
         Successive halving: train all for a few epochs, and only the best for `epochs`.  A survivor has the same bits
         as a network trained for that many epochs without pause.  Schedules that ask for the length of training
         (``CosineDecay()``) know `epochs` from the beginning, so early rungs see rates near the peak.  Callbacks of
-        trainers from `make` go on from rung to rung, as in one fit; only a fit's own beginning and end are called at each.
+        trainers from `make` go on from rung to rung, as in one fit; only the hooks at a fit's beginning and end are
+        called at each.
     monitor : str, default="val_loss"
         Column of the history to rank by: ``loss`` or a metric, with or without ``val_``.
     mode : {"auto", "min", "max"}, default="auto"
