@@ -270,7 +270,7 @@ def test_goes_on_to_the_bit(table, tmp_path, monkeypatch, options, call):
 
     line = ("train", table, "--target", "y", "--drop", "z", "--keep", "id", *BASE, *options, "--out", tmp_path / "run")
     with monkeypatch.context() as patch:
-        patch.setattr("xpnn.cli.tables.ProgressBar", lambda: xpnn.LambdaCallback(on_epoch_end=end))
+        patch.setattr("xpnn.cli.tables.ProgressBar", lambda **options: xpnn.LambdaCallback(on_epoch_end=end))
         ran = run(*line)
     assert ran.status == 130
     assert "interrupted: the best weights so far are kept\n" in ran.err
@@ -291,7 +291,7 @@ def test_an_interrupt_before_anything_was_trained(table, tmp_path, monkeypatch):
 
     line = ("train", table, "--target", "y", "--drop", "z", "--keep", "id", *BASE)
     with monkeypatch.context() as patch:
-        patch.setattr("xpnn.cli.tables.ProgressBar", lambda: xpnn.LambdaCallback(on_epoch_begin=end))
+        patch.setattr("xpnn.cli.tables.ProgressBar", lambda **options: xpnn.LambdaCallback(on_epoch_begin=end))
         ran = run(*line, "--out", tmp_path / "run")
     assert ran.status == 130
     assert ran.err == "interrupted in the first epoch: nothing is saved\n"
@@ -345,7 +345,7 @@ def test_what_a_network_has_left_is_compared_with_the_file(table, tmp_path, monk
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("xpnn.cli.tables.ProgressBar", lambda: xpnn.LambdaCallback(on_epoch_end=end))
+        patch.setattr("xpnn.cli.tables.ProgressBar", lambda **options: xpnn.LambdaCallback(on_epoch_end=end))
         line = ("train", table, "--target", "y", "--drop", "z", "--keep", "id", *BASE, "--out", tmp_path)
         assert run(*line).status == 130
     file = tmp_path / STAGING / "network-0.safetensors"

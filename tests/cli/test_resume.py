@@ -34,7 +34,9 @@ def cut(monkeypatch):
                 raise error
 
         for module in ("course", "tables"):
-            monkeypatch.setattr(f"xpnn.cli.{module}.ProgressBar", lambda: xpnn.LambdaCallback(on_batch_end=end))
+            monkeypatch.setattr(
+                f"xpnn.cli.{module}.ProgressBar", lambda **options: xpnn.LambdaCallback(on_batch_end=end)
+            )
 
     return at
 

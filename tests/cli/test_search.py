@@ -220,7 +220,7 @@ def test_goes_on_within_the_training_of_the_best(table, tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("xpnn.cli.tables.ProgressBar", lambda: xpnn.LambdaCallback(on_epoch_end=end))
+        patch.setattr("xpnn.cli.tables.ProgressBar", lambda **options: xpnn.LambdaCallback(on_epoch_end=end))
         ran = run("search", table, *BASE, "--out", tmp_path / "run")
     assert ran.status == 130
     assert ran.out.endswith(f"\nto go on: xpnn search --resume {tmp_path / 'run'}\n")
