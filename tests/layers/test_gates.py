@@ -56,6 +56,20 @@ def test_bits_are_those_of_the_layers(chain, shape, dtype):
         assert a.tobytes() == b.tobytes()
 
 
+@pytest.mark.parametrize("chain", CHAINS)
+def test_caches_serve_the_layers_too(chain):
+    """As somebody calls them who goes back through a network layer by layer."""
+    x, dy = inputs(40, 12, np.float32)
+    net = xpnn.Sequential(*CHAINS[chain](), n_in=12, backend=xpnn.get_backend("numpy", compiled=True), seed=1)
+    _, caches = net.plan.forward(x, train=True, key=StepKey(3, 5))
+    expected = [net.plan.backward(dy, caches), *(np.array(grad) for grad in net.grads.values())]
+    net.store.grads[...] = 99.0
+    for layer, cache in zip(reversed(net.layers), reversed(caches), strict=True):
+        dy = layer.backward(dy, cache)
+    for a, b in zip([dy, *net.grads.values()], expected, strict=True):
+        assert a.tobytes() == b.tobytes()
+
+
 def test_bits_do_not_depend_on_threads(monkeypatch):
     x, dy = inputs(500, 160, np.float32)
     several = both_ways(CHAINS["mixed mish, dropout"](), x, dy, compiled=True)

@@ -8,7 +8,7 @@ All stay finite at :math:`|x| = 10^4`.
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from .._typing import Array
 from ..arguments import finite, flag, number, suggest
@@ -24,6 +24,7 @@ __all__ = [
     "ELU",
     "GELU",
     "SELU",
+    "Gated",
     "Identity",
     "LeakyReLU",
     "Mish",
@@ -319,6 +320,13 @@ class SiLU(Layer):
         return dx
 
 
+class Gated(NamedTuple):
+    """The cache of SiLU, Mish or a mixture that a chain made as one operation: the input, and what that kept."""
+
+    x: Array
+    inner: Array
+
+
 class Mish(Layer):
     r"""Mish, :math:`y = x \tanh(\log(1 + e^x))` [1]_.
 
@@ -343,10 +351,12 @@ class Mish(Layer):
         t = n / (n + 2.0)
         return x * t, (x, t, e)
 
-    def backward(self, dy: Array, cache: tuple[Array, Array, Array], *, need_dx: bool = True) -> Array | None:
+    def backward(self, dy: Array, cache: tuple[Array, Array, Array] | Gated, *, need_dx: bool = True) -> Array | None:
         """Return ``dy (t + x σ (1 - t²))``."""
         if not need_dx:
             return None
+        if isinstance(cache, Gated):
+            _, cache = self.forward(cache.x)
         x, t, e = cache
         dx = e / (e + 1.0)
         dx *= 1.0 - t * t

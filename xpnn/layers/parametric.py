@@ -11,7 +11,7 @@ from ..errors import OptionError
 from ..initializers import Constant
 from ..params import ParamSpec
 from ..random import StepKey
-from .activations import get_activation
+from .activations import Gated, get_activation
 from .base import Cache, Layer, multipliers
 
 __all__ = ["ParametricActivation"]
@@ -109,8 +109,10 @@ class ParametricActivation(Layer):
         y += x
         return y, (difference, cache)
 
-    def backward(self, dy: Array, cache: tuple[Array, Cache], *, need_dx: bool = True) -> Array | None:
+    def backward(self, dy: Array, cache: tuple[Array, Cache] | Gated, *, need_dx: bool = True) -> Array | None:
         """Assign the gradient of the shares; return ``dy (1 - α)`` plus the activation's gradient of ``α dy``."""
+        if isinstance(cache, Gated):
+            _, cache = self.forward(cache.x)
         difference, inner = cache
         self.grads["weight"][...] = self.ops.xp.sum(dy * difference, axis=-2, keepdims=True)
         if not need_dx:

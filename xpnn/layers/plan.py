@@ -26,7 +26,7 @@ from ..errors import MissingMethodError
 from ..ops import Below
 from ..params import BufferSpec, ParamSpec
 from ..random import StepKey
-from .activations import Mish, ReLU, SiLU
+from .activations import Gated, Mish, ReLU, SiLU
 from .base import BOUND, Cache, Layer
 from .dropout import Dropout
 from .linear import Linear
@@ -182,13 +182,6 @@ class _LinearReLU(_Part):
         return [relu]
 
 
-class _Gated(NamedTuple):
-    """The input of an activation, and what else its operation has kept."""
-
-    x: Array
-    inner: Array
-
-
 class _Gate(_Part):
     """SiLU or Mish, mixed with the identity perhaps, and the Dropout behind: one operation, where there is one."""
 
@@ -213,12 +206,12 @@ class _Gate(_Part):
             y = y if mask is None else y * mask
         else:
             y, inner = found
-            cache = _Gated(x, inner)
+            cache = Gated(x, inner)
         return y, (cache,) if self.dropout is None else (cache, mask)
 
     def backward(self, dy: Array, caches: Sequence[Cache], need_dx: bool) -> Any:
         cache, mask = caches[self.start], None if self.dropout is None else caches[self.start + 1]
-        if not isinstance(cache, _Gated):
+        if not isinstance(cache, Gated):
             dy = dy if mask is None else dy * mask
             return self.layer.backward(dy, cache, need_dx=need_dx)
         mixed = self.mixed
