@@ -214,6 +214,7 @@ def kill(kind: str, path: Path, rng: random.Random) -> bool:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
 
 
+@cutoff.no_code_of_others()
 def cut_off(way: Callable[[str, Path, random.Random], bool], tries: int, *, seed: int = 0) -> cutoff.Tries:
     """Cut searches of all kinds off in one way, some of them twice, and go on."""
     found = np.zeros(2, int)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import gc
 import os
 import pickle
 import random
@@ -16,7 +17,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -220,6 +221,18 @@ class Tries(NamedTuple):
     equal: int
 
 
+@contextlib.contextmanager
+def no_code_of_others() -> Iterator[None]:
+    """Let no functions of tools be called by the garbage collector: what a signal raises there is lost."""
+    left = list(gc.callbacks)
+    gc.callbacks.clear()
+    try:
+        yield
+    finally:
+        gc.callbacks[:] = left
+
+
+@no_code_of_others()
 def cut_off(way: str, tries: int, *, compiled: bool, seed: int = 0) -> Tries:
     """Cut fits off in one way; half of them with an average of the weights, which looks at each step."""
     found = np.zeros(2, int)
