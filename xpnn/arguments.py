@@ -188,11 +188,10 @@ def shown(value: Any) -> str:
     ("'adam'", 'a list', 'a builtin_function_or_method')
     """
     text = repr(value)
-    return (
-        text
-        if len(text) <= 60 and text[0] != "<"
-        else f"a {'dict' if isinstance(value, dict) else type(value).__name__}"
-    )
+    if len(text) <= 60 and text[0] != "<":
+        return text
+    kind = dict if isinstance(value, dict) else type(value)
+    return f"a {kind.__name__}"
 
 
 def class_for(word: str, kind: type[Any]) -> type[Any] | None:

@@ -337,7 +337,7 @@ class Ops:
         shares: tuple[Array, Array] | None,
         mask: Array | None,
     ) -> Array:
-        """Gradients of `gate`, for its input and what it has kept, which has been used: the gradient to the input.
+        """Return the gradient to the input of `gate`, for that input and what it has kept.
 
         `shares` are values with the place of their gradient, which is assigned.
         """

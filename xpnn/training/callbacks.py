@@ -250,19 +250,14 @@ class EarlyStopping(_Monitor):
         per_replica: bool = False,
     ) -> None:
         super().__init__(monitor, mode, min_delta)
-        self.patience, self.restore_best = (
-            count(patience, "EarlyStopping", "patience"),
-            flag(restore_best, "EarlyStopping", "restore_best"),
-        )
+        self.patience = count(patience, "EarlyStopping", "patience")
+        self.restore_best = flag(restore_best, "EarlyStopping", "restore_best")
         if not 0 <= number(patience_growth) < math.inf:
             raise OptionError(f"EarlyStopping: expected patience_growth >= 0, got {patience_growth!r}. Try 2.0.")
         if ties not in ("first", "last"):
             raise OptionError(f"EarlyStopping: expected ties to be 'first' or 'last', got {ties!r}. Choose one.")
-        self.patience_growth, self.ties, self.per_replica = (
-            float(patience_growth),
-            ties,
-            flag(per_replica, "EarlyStopping", "per_replica"),
-        )
+        self.patience_growth, self.ties = float(patience_growth), ties
+        self.per_replica = flag(per_replica, "EarlyStopping", "per_replica")
 
     def better(self, value: float, best: float) -> bool:
         """Whether a value is an improvement on the best so far; an equal one is if ties go to the last."""

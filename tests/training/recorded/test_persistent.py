@@ -120,16 +120,11 @@ def test_fits_one_after_the_other_and_changes_between_epochs(on_kernels, cupy):
     assert launches(cupy) == (3 + 3) + (3 + 3) + (3 + 3 + 3)
 
 
-def test_a_fit_that_was_cut_off_goes_on(on_kernels):
-    """An interrupt is answered between launches, and the epoch goes on where it was."""
-
-    def make(backend):
-        return simple(backend)
-
-    whole = make(on_kernels)
-    whole.fit(*data(), epochs=2, batch_size=BATCH)
-    cut = make(on_kernels)
-    real, count = type(cut).pause, [0]
+def assert_cut_off_goes_on(on_kernels, x, y):
+    """A fit that Ctrl-C ends between launches, within an epoch, comes to what one comes to that is left alone."""
+    whole, cut = simple(on_kernels), simple(on_kernels)
+    whole.fit(x, y, epochs=2, batch_size=BATCH)
+    real, count = xpnn.Trainer.pause, [0]
 
     def pause(self):
         count[0] += 1
@@ -138,13 +133,18 @@ def test_a_fit_that_was_cut_off_goes_on(on_kernels):
         real(self)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(cut), "pause", pause)
+        patch.setattr(xpnn.Trainer, "pause", pause)
         with pytest.raises(KeyboardInterrupt):
-            cut.fit(*data(), epochs=2, batch_size=BATCH)
+            cut.fit(x, y, epochs=2, batch_size=BATCH)
     assert 0 < cut.step < STEPS
-    cut.fit(*data(), epochs=2, batch_size=BATCH)
+    cut.fit(x, y, epochs=2, batch_size=BATCH)
     np.testing.assert_allclose(bare(cut.net.store.values), bare(whole.net.store.values), rtol=0, atol=1e-4)
     assert cut.history["loss"] == pytest.approx(whole.history["loss"], rel=1e-5)
+
+
+def test_a_fit_that_was_cut_off_goes_on(on_kernels):
+    """An interrupt is answered between launches, and the epoch goes on where it was."""
+    assert_cut_off_goes_on(on_kernels, *data())
 
 
 def test_divergence_is_told_as_everywhere(on_kernels):
@@ -294,25 +294,7 @@ def test_a_stage_has_at_least_the_steps_of_a_trial(on_kernels, cupy, unpinned, t
 
 def test_a_fit_of_rows_on_disk_goes_on_within_a_stage(on_kernels, unpinned, tmp_path):
     x, y = data()
-    rows, trainers = on_disk(x, tmp_path), [simple(on_kernels) for _ in range(2)]
-    for trainer in trainers[:1]:
-        trainer.fit(rows, y, epochs=2, batch_size=BATCH)
-    cut, real, count = trainers[1], xpnn.Trainer.pause, [0]
-
-    def pause(self):
-        count[0] += 1
-        if count[0] == 3:
-            raise KeyboardInterrupt
-        real(self)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(xpnn.Trainer, "pause", pause)
-        with pytest.raises(KeyboardInterrupt):
-            cut.fit(rows, y, epochs=2, batch_size=BATCH)
-    assert 0 < cut.step < STEPS
-    cut.fit(rows, y, epochs=2, batch_size=BATCH)
-    np.testing.assert_allclose(bare(cut.net.store.values), bare(trainers[0].net.store.values), rtol=0, atol=1e-4)
-    assert cut.history["loss"] == pytest.approx(trainers[0].history["loss"], rel=1e-5)
+    assert_cut_off_goes_on(on_kernels, on_disk(x, tmp_path), y)
 
 
 class Numbered(xpnn.Trainer):
