@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
@@ -190,6 +191,22 @@ with atomic_path(sys.argv[1]) as temporary, temporary.open("w") as file:
     while True:
         file.write("new" * 10_000)
 """
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG, errno.EDQUOT])
+def test_a_full_disk_is_told_as_one(tmp_path, number):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    message = rf"^writing {path}: expected room for the file, got: {os.strerror(number)}\. Choose another path, or free"
+
+    def fill(temporary):
+        temporary.write_text("ne")
+        raise OSError(number, os.strerror(number))
+
+    with pytest.raises(DataError, match=message), atomic_path(path) as temporary:
+        fill(temporary)
+    assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
 
 
 def test_a_killed_writer_leaves_the_old_file(tmp_path):

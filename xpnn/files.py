@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import contextlib
 import difflib
+import errno
 import gzip
 import hashlib
 import io
@@ -280,10 +281,16 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
     except BrokenPipeError:
         raise
     except OSError as error:
+        expected, advice = "a folder that can be written to", "mend the folder's permissions"
+        if error.errno in _FULL:
+            expected, advice = "room for the file", "free some room"
         raise DataError(
-            f"writing {file}: expected a folder that can be written to, got: {error.strerror or error}. "
-            "Choose another path, or mend the folder's permissions."
+            f"writing {file}: expected {expected}, got: {error.strerror or error}. Choose another path, or {advice}."
         ) from error
+
+
+# What a system says where a file has no room: the disk is full, or what this process or user may write is.
+_FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 def _status(file: Path) -> os.stat_result | None:
