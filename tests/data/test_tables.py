@@ -220,11 +220,27 @@ def _written(path, text):
             FileFormatError,
             "which is of kind OpenDocument. Save it as .xlsx or as CSV",
         ),
+        (
+            b'[\n {"a": 1},',
+            FileFormatError,
+            "which is of kind JSON. Write the table as .*: pandas reads it with read_json",
+        ),
+        (b'{"a": 1}\n{"a": 2}\n', FileFormatError, "which is of kind JSON. "),
+        (b"\xef\xbb\xbf<!DOCTYPE HTML><html>", FileFormatError, "of kind HTML. It may be an error page: fetch"),
+        (b'<?xml version="1.0"?>', FileFormatError, "which is of kind XML. Write"),
+        (b"version https://git-lfs.github.com/spec/v1\n", FileFormatError, "kind Git LFS. Fetch .* with git lfs pull"),
+        (b"\x80\x05\x95", FileFormatError, "which is of kind pickle. Nothing is read that could run code: write the"),
+        (b"r\x02\x01\0\0\xc8\0\0", FileFormatError, "which is of kind Stata. .* read_stata"),
     ],
 )
 def test_what_is_no_table_is_refused(write, content, error, words):
     with pytest.raises(error, match=f"^load_table: .*{words}"):
         load_table(write(content))
+
+
+@pytest.mark.parametrize("first", ["[x],y", "{x},y", "<a>,y", "html,y"])
+def test_names_that_only_look_like_another_kind_are_names(write, first):
+    assert load_table(write(f"{first}\n1,2\n", "t.csv")).names == first.split(",")
 
 
 def test_few_bytes_that_say_they_hold_very_many_cells_are_refused(tmp_path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
+import re
 import zipfile
 from collections.abc import Collection
 from typing import Literal
@@ -20,6 +22,17 @@ _FORMS |= {
     b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "old workbook",
     b"\x89HDF\r\n\x1a\n": "HDF5",
     b"SQLite format 3": "SQLite",
+    **dict.fromkeys((b"<stata_dta>", b"r\x01\x01", b"r\x02\x01", b"s\x01\x01", b"s\x02\x01"), "Stata"),
+    b"$FL2": "SPSS",
+    b"\x80\x04": "pickle",
+    b"\x80\x05": "pickle",
+    b"version https://git-lfs": "Git LFS",
+}
+# Text that is no table by rows.
+_TEXTS = {
+    "JSON": re.compile(rb"\s*(?:\[\s*\{|\{\s*\")"),
+    "HTML": re.compile(rb"\s*<(?:!doctype html|html)\b", re.IGNORECASE),
+    "XML": re.compile(rb"\s*<\?xml\b"),
 }
 _INSTEAD = {
     "old feather": "Write it with pyarrow.feather.write_feather, or as Parquet.",
@@ -27,6 +40,18 @@ _INSTEAD = {
     "OpenDocument": "Save it as .xlsx or as CSV.",
     "HDF5": "Write the table as Parquet or CSV.",
     "SQLite": "Write the table as Parquet or CSV.",
+    "Git LFS": "Fetch the table itself with git lfs pull.",
+    "HTML": "It may be an error page: fetch the table again.",
+    **{
+        form: f"Write the table as Parquet or CSV: pandas reads it with {reader}."
+        for form, reader in {
+            "JSON": "read_json",
+            "Stata": "read_stata",
+            "SPSS": "read_spss",
+            "XML": "read_xml",
+        }.items()
+    },
+    "pickle": "Nothing is read that could run code: write the table as Parquet or CSV.",
 }
 
 
@@ -117,8 +142,11 @@ def _form_of(path: PathLike) -> str:
     """Tell by its first bytes what a file is."""
     file = existing_file(path, "load_table")
     with file.open("rb") as content:
-        head = content.read(16)
+        head = content.read(32)
     form = next((form for magic, form in _FORMS.items() if head.startswith(magic)), "text")
+    if form == "text":
+        head = head.removeprefix(codecs.BOM_UTF8)
+        form = next((form for form, begins in _TEXTS.items() if begins.match(head)), "text")
     if head.startswith(b"PK\x03\x04"):
         try:
             with zipfile.ZipFile(file) as archive:
