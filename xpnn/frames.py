@@ -89,7 +89,9 @@ def is_collection(value: Any) -> bool:
 
 
 def in_memory(value: Any) -> Any:
-    """Return a frame or an array of Dask as what it stands for; anything else as it is."""
+    """Return a frame or an array of Dask, or a lazy frame of polars, as what it stands for; anything else as it is."""
+    if hasattr(value, "collect_schema") and not hasattr(value, "to_numpy"):
+        return value.collect()
     return value.compute() if is_collection(value) else value
 
 
@@ -343,6 +345,8 @@ def _clock(values: Any) -> npt.NDArray[Any]:
             values = values.dt.tz_localize(None)
         elif getattr(dtype, "time_zone", None) is not None:
             values = values.dt.replace_time_zone(None)
+        elif str(dtype).startswith("period["):  # of pandas: the time at which it begins
+            values = values.dt.to_timestamp()
         elif not isinstance(dtype, np.dtype) and hasattr(values, "astype"):  # pandas' columns of arrow
             return np.asarray(values.astype(object))
     elif _is_arrow(values) and getattr(values.type, "tz", None) is not None:

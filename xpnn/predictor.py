@@ -25,7 +25,7 @@ from .data.targets import ClassTarget, NumberTarget, NumberTargets, target_from_
 from .errors import DataError, FileFormatError, OptionError, ShapeError
 from .exports import Exports
 from .files import PathLike, as_path
-from .frames import table_names
+from .frames import in_memory, table_names
 from .intervals import Intervals, one_output
 from .losses import Loss
 from .metrics import confusion_matrix
@@ -162,6 +162,7 @@ class Predictor(Exports):
         """Return a table, a frame, a mapping or an array as the encoder of a table takes it: its columns by name."""
         if isinstance(raw, Table):
             return raw
+        raw = in_memory(raw)
         columns = as_columns(raw, "Predictor") if _has_columns(raw) else self._named(raw)
         return {str(name): column for name, column in columns.items()}
 

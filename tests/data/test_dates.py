@@ -68,6 +68,12 @@ def test_durations_and_times_of_the_day():
         assert times_of(values, "f").tolist() == [datetime.datetime(1970, 1, 1, 18, 30)]
 
 
+def test_periods_are_the_times_at_which_they_begin():
+    pd = pytest.importorskip("pandas", reason="needs pandas: pip install pandas")
+    months = pd.Series(pd.PeriodIndex(["2020-03", None], freq="M"))
+    assert date_texts(times_of(months, "f")).tolist() == ["2020-03-01", None]
+
+
 @pytest.mark.parametrize("values", [[1.5], ["2020-01-31"], [None], [], np.ones(2), np.array(["a", None], object)])
 def test_what_is_no_date(values):
     assert times_of(values, "f") is None

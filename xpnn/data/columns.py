@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DataError, DTypeError, ShapeError
-from ..frames import cells, is_gap, table_names
+from ..frames import cells, in_memory, is_gap, table_names
 from .written import Written
 
 __all__ = [
     "LARGEST",
+    "STRAY",
     "Floats",
     "as_column",
     "as_columns",
@@ -52,6 +53,7 @@ def as_columns(table: Any, where: str) -> dict[str, Any]:
     """Return the columns of a mapping, or of a frame of pandas, polars or the like, by name."""
     if isinstance(table, Mapping):
         return dict(table)
+    table = in_memory(table)
     names = table_names(table)
     if names is None:
         raise DTypeError(
@@ -104,6 +106,10 @@ def is_text(array: npt.NDArray[Any] | Written) -> bool:
     return array.dtype.kind == "O" and any(isinstance(v, str) and v != "" for v in array)
 
 
+#: What to do about text among numbers.
+STRAY = "Correct the value, leave it empty if it is missing, or train with this column as categorical."
+
+
 def as_numbers(name: str, array: npt.NDArray[Any] | Written) -> Floats:
     """Return a column as float64 with NaN for missing values, or say which row is no number."""
     numbers = fast_numbers(array)
@@ -114,8 +120,7 @@ def as_numbers(name: str, array: npt.NDArray[Any] | Written) -> Floats:
                 numbers[i] = np.nan if is_missing(value) else _number(value)
             except (TypeError, ValueError, OverflowError):
                 raise DataError(
-                    f"column {name!r}: expected a number, got {value!r} in data row {i + 1}. Correct "
-                    "the value, leave it empty if it is missing, or train with this column as categorical."
+                    f"column {name!r}: expected a number, got {value!r} in data row {i + 1}. {STRAY}"
                 ) from None
     return bounded(name, numbers)
 

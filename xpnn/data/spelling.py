@@ -19,7 +19,7 @@ import numpy as np
 
 from ..config import reading
 from ..errors import DataError, OptionError
-from .columns import Floats, as_option, fast_numbers, is_missing, is_number, quote
+from .columns import STRAY, Floats, as_option, fast_numbers, is_missing, is_number, quote
 from .written import Written
 
 __all__ = ["MISSING_WORDS", "PLAIN", "Doubt", "Spelling", "find_spelling", "is_missing_word"]
@@ -156,10 +156,7 @@ class Spelling:
                 read[cell] = self._number(cell)
             if read[cell] is None:
                 where = f"column {name!r}: " if name else ""
-                raise DataError(
-                    f"{where}expected {self.describe()}, got {cell!r} in data row {i + 1}. Correct the value, "
-                    "leave it empty if it is missing, or train with this column as categorical."
-                )
+                raise DataError(f"{where}expected {self.describe()}, got {cell!r} in data row {i + 1}. {STRAY}")
         return np.array([read[cell] for cell in cells], dtype=np.float64)
 
     def _reads_plain(self, column: Written) -> bool:

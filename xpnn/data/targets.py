@@ -14,6 +14,7 @@ from ..errors import DataError, LabelError, ShapeError, XpnnError
 from ..frames import cells, table_names
 from ..schema import NUMBER, at_least, expect
 from .columns import (
+    STRAY,
     Floats,
     as_column,
     as_numbers,
@@ -54,6 +55,16 @@ def _target(y: npt.ArrayLike) -> npt.NDArray[Any]:
     if array.dtype.kind in "Of":
         _refuse_gaps(np.fromiter(map(is_missing, array), bool) if array.dtype.kind == "O" else np.isnan(array))
     return array
+
+
+@contextlib.contextmanager
+def _of_target() -> Iterator[None]:
+    """Let errors about text among numbers say what to do where it is the target."""
+    try:
+        yield
+    except DataError as error:
+        advice = "Correct the value; labels are learned by a classifier."
+        raise type(error)(str(error).replace(STRAY, advice)) from error
 
 
 def _refuse_gaps(gaps: npt.NDArray[np.bool_]) -> None:
@@ -105,7 +116,8 @@ def infer_task(y: npt.ArrayLike) -> InferredTask:
         kind = "text" if array.dtype.kind == "O" else "booleans"
         k = len(set(as_texts(array)))
         return InferredTask("classification", f"the target holds {kind}: {k} class{'es' * (k != 1)}")
-    numbers = as_numbers("target", array)
+    with _of_target():
+        numbers = as_numbers("target", array)
     if (numbers != np.trunc(numbers)).any():
         return InferredTask("regression", "the target holds numbers with fractions")
     k, n = len(set(as_texts(array))), numbers.size
@@ -263,7 +275,8 @@ def _numbers(array: npt.NDArray[Any]) -> set[int] | set[float] | set[bool]:
     }
     if all(isinstance(v, bool) for v in values):
         return values
-    as_numbers("target", array)  # says which row is none
+    with _of_target():
+        as_numbers("target", array)  # says which row is none
     exact = {v if isinstance(v, int) else float(label_key(v)) for v in values}
     if all(float(v).is_integer() for v in exact):
         return {int(v) for v in exact}
@@ -350,7 +363,8 @@ class NumberTarget:
 
     def numbers(self, y: npt.ArrayLike) -> Floats:
         """Return values of shape (n,) or (n, 1) as float64 of shape (n,), or say which row is missing or no number."""
-        numbers = read_numbers("target", _target(y), self.spelling)
+        with _of_target():
+            numbers = read_numbers("target", _target(y), self.spelling)
         _refuse_gaps(np.isnan(numbers))  # words for no value
         return numbers
 
