@@ -169,6 +169,47 @@ def test_cross_validation(table, tmp_path):
     assert read_run(tmp_path).info["options"]["test_size"] == 0.0
 
 
+@pytest.mark.parametrize(
+    ("column", "cv", "message"),
+    [
+        (
+            lambda k: "rare" if k == 7 else "pq"[k % 2],
+            3,
+            r"--cv: expected each class .*, got none of 'rare' in fold \d,",
+        ),
+        (
+            lambda k: 1.5 if k == 7 else 0.0,
+            2,
+            r"--cv: expected a target that varies .* one value in all 30 of fold \d\.",
+        ),
+        (lambda k: k * 0.5, 99, r"--cv: expected 2 to 60 folds of 60 rows, got 99\. Try 5\."),
+    ],
+    ids=["class", "constant", "folds"],
+)
+def test_folds_that_cannot_be_judged_are_refused_before_the_training(tmp_path, column, cv, message):
+    path = tmp_path / "t.csv"
+    path.write_text("a,t\n" + "\n".join(f"{k % 9}.25,{column(k)}" for k in range(60)))
+    kind = "classification" if column(0) == "p" else "regression"
+    ran = run("train", path, "--target", "t", "--task", kind, "--cv", cv, *BASE, "--quiet", "--out", tmp_path / "r")
+    assert ran.status == 2
+    refused(ran._replace(out=""), message)
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_cross_validation_that_fails_loses_no_model(table, tmp_path, monkeypatch):
+    def no_room(self, *args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(TabularClassifier, "judged", no_room)
+    ran = train(table, tmp_path / "run", "--cv", 3)
+    assert ran.status == 2
+    assert "No space left on device The cross-validation has no result: the model is kept." in ran.err
+    assert run("evaluate", tmp_path / "run", table).status == 0
+    monkeypatch.undo()
+    assert run("train", "--resume", tmp_path / "run", "--quiet").status == 0
+    assert (tmp_path / "run" / "out-of-fold.csv").is_file()
+
+
 def test_a_metric_is_printed_and_sets_the_threshold(table, tmp_path):
     ran = train(table, tmp_path / "f1", "--metric", "f1")
     assert ran.status == 0, ran.err

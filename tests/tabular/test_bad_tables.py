@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -207,6 +208,47 @@ def test_what_does_not_fit_into_memory(monkeypatch):
         TabularRegressor(preset="best").fit(X, Y)
     monkeypatch.setattr(memory, "available_memory", lambda: None)  # nobody knows
     regressor().fit(X, Y)
+
+
+def test_a_limit_of_the_process_counts(monkeypatch):
+    resource = pytest.importorskip("resource", reason="needs a system with limits of processes")
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("the system does not say how much a process has")
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (1 << 20, resource.RLIM_INFINITY))
+    assert memory.available_memory() == 0, "it has more already"
+    with pytest.raises(OptionError, match="expected a fit within the 0 MiB of memory that are free"):
+        regressor().fit(X, Y)
+
+
+# -- what users hold ------------------------------------------------------------------------------------------------
+def test_a_lazy_frame_of_polars_is_a_frame():
+    pl = pytest.importorskip("polars", reason="needs polars: pip install polars")
+    model = regressor().fit(X, Y)
+    lazy = pl.DataFrame({name: list(column) for name, column in X.items()}).lazy()
+    assert (model.predict(lazy) == model.predict(X)).all()
+    assert (model.predictor_.predict(lazy) == model.predict(X)).all()
+
+
+def test_rows_as_dicts_are_asked_for_as_columns():
+    model = regressor().fit(X, Y)
+    with pytest.raises(
+        ShapeError, match=r"predict: expected rows of a table, got a list of dicts\. Pass a frame of them"
+    ):
+        model.predict([{name: column[0] for name, column in X.items()}])
+
+
+@pytest.mark.parametrize("how", ["names", "frame"])
+def test_several_columns_of_labels_are_refused_with_what_takes_them(how):
+    pd = pytest.importorskip("pandas", reason="needs pandas: pip install pandas")
+    multioutput = pytest.importorskip("sklearn.multioutput", reason="needs scikit-learn: pip install 'xpnn[sklearn]'")
+    frame = pd.DataFrame({**X, "one": np.where(Y > 0, "a", "b"), "two": np.where(Y > 1, "c", "d")})
+    asked = (frame, ["one", "two"]) if how == "names" else (frame[["size", "kind"]], frame[["one", "two"]])
+    with pytest.raises(
+        LabelError, match=r"TabularClassifier: expected one .*sklearn\.multioutput\.MultiOutputClassifier"
+    ):
+        classifier().fit(*asked)
+    both = multioutput.MultiOutputClassifier(classifier()).fit(frame[["size", "kind"]], frame[["one", "two"]])
+    assert set(both.predict(frame[["size", "kind"]])[:, 1]) <= {"c", "d"}
 
 
 def test_how_much_is_needed_grows_with_everything():

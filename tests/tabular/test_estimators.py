@@ -419,6 +419,46 @@ def test_several_targets_by_name():
     assert texts.predict(frame[["size"]]).shape == (N,)
 
 
+@pytest.mark.parametrize("how", ["column", "array", "splitter"])
+def test_cross_validation_holds_groups_out_together(how):
+    model_selection = pytest.importorskip(
+        "sklearn.model_selection", reason="needs scikit-learn: pip install 'xpnn[sklearn]'"
+    )
+    visits = np.repeat([f"p{k}" for k in range(20)], 8)
+    cv = model_selection.GroupKFold(3) if how == "splitter" else 3
+    table = columns() | ({"patient": visits} if how == "column" else {})
+    found = regressor(epochs=2).cross_validate(table, PRICE, cv=cv, groups="patient" if how == "column" else visits)
+    for patient in np.unique(visits):
+        assert len(np.unique(found.fold[visits == patient])) == 1
+    assert sorted(np.bincount(found.fold).tolist()) == [48, 56, 56]
+    with pytest.raises(OptionError, match=r"cross_validate: expected 2 to 20 folds of 20 groups, got 21\. Try 5\."):
+        regressor().cross_validate(columns(), PRICE, cv=21, groups=visits)
+    with pytest.raises(
+        OptionError, match=r"expected cv to divide these 160 rows, got: The 'groups' parameter .* Pass g"
+    ):
+        regressor().cross_validate(columns(), PRICE, cv=model_selection.GroupKFold(3))
+    with pytest.raises(ShapeError, match=r"expected a group for each of 160 rows, got groups of shape \(5,\)"):
+        regressor().cross_validate(columns(), PRICE, groups=visits[:5])
+    with pytest.raises(DataError, match=r"expected groups to be an array or the name of a column of X, got 'patiend'"):
+        regressor().cross_validate(columns() | {"patient": visits}, PRICE, groups="patiend")
+
+
+def test_cross_validation_of_classes_that_a_fold_has_not_seen():
+    kinds = np.array(["a", "b"] * 60 + ["c"] * 40)
+    early, late = np.arange(60), np.arange(60, 120)
+    table = {"size": SIZE, "even": np.arange(N) % 2 == 0}
+    found = classifier(epochs=2).cross_validate(
+        table, kinds, cv=[(early, late), (np.arange(0, N, 2), np.arange(120, N, 2))][:1]
+    )
+    assert found.probabilities.shape == (N, 3)
+    assert (found.probabilities[late, 2] == 0).all()
+    assert found.probabilities[late].sum(1) == pytest.approx(1, abs=1e-5)
+    with pytest.raises(
+        DataError, match=r"expected each class .* got none of 'c' in fold 1, which holds all its rows out"
+    ):
+        classifier().cross_validate(table, kinds, cv=[(early, np.arange(100, N))])
+
+
 def test_cross_validation_takes_frames_and_splitters():
     model_selection = pytest.importorskip(
         "sklearn.model_selection", reason="needs scikit-learn: pip install 'xpnn[sklearn]'"

@@ -18,7 +18,7 @@ from ..backend import Backend
 from ..checkpoint import read, write
 from ..config import reading
 from ..data.targets import ClassTarget
-from ..errors import DataError, DivergenceError, ProcessError
+from ..errors import DataError, DivergenceError, ProcessError, XpnnError
 from ..files import atomic_path
 from ..predictor import Predictor
 from ..schema import ANY, NUMBER, at_least, expect
@@ -28,13 +28,13 @@ from ..tabular.fit import Learned, Prepared, Request, learn_from, prepare
 from ..tabular.members import Follows
 from ..tabular.network import make_network
 from ..tabular.rows import TrainingRows
-from ..tabular.validation import CrossValidation
+from ..tabular.validation import CrossValidation, divided
 from ..training import Callback, EarlyStopping, History, ProgressBar, TimeLimit, Trainer
 from ..training.resume import restore_state, state_of
 from .course import Ending, cut_short
 from .findings import worded
 from .interrupts import status_of, word_of
-from .options import dayfirst_of
+from .options import dayfirst_of, in_options
 from .problem import Problem, check_test_file, findings_in, open_data, told_findings
 from .ranks import group_of, sharing_of
 from .recipe import overrides
@@ -147,6 +147,9 @@ class Networks:
         self._began = time.perf_counter()
         self._folds: CrossValidation | None = None
         self._later: list[str] = []  # notes of the end
+        if args.cv:  # which would otherwise be refused when the model is trained
+            codes = prepared.target.encode(given.y) if isinstance(prepared.target, ClassTarget) else None
+            divided(args.cv, len(given.y), given.y, codes, args.seed, where="--cv")
 
     @property
     def summary(self) -> str:
@@ -215,6 +218,10 @@ class Networks:
         except KeyboardInterrupt as error:
             print(f"{word_of(error)} within the cross-validation: the model is kept", file=sys.stderr)
             return ending._replace(status=status_of(error), why=word_of(error), resumable=True)
+        except (XpnnError, OSError) as error:
+            told = f"{in_options(str(error))} The cross-validation has no result: the model is kept."
+            print(f"xpnn {self.args.command}: {told}", file=sys.stderr)
+            return ending._replace(status=2, why="failed in the cross-validation", resumable=True)
         return ending
 
     def _train(self, k: int, trainer: Trainer, arguments: dict[str, Any]) -> Follows:

@@ -15,7 +15,7 @@ from .dates import DateColumn
 from .fitted import CategoryColumn, NumberColumn
 from .written import Written
 
-__all__ = ["FittedColumn", "Layout", "PackedLater", "Understood", "code_of", "kind_of", "packed_places", "understood"]
+__all__ = ["FittedColumn", "Layout", "PackedLater", "Understood", "kind_of", "understood"]
 
 FittedColumn: TypeAlias = NumberColumn | CategoryColumn | DateColumn
 Order: TypeAlias = npt.NDArray[np.int64] | None
@@ -57,11 +57,11 @@ class Layout:
         self.names = flat if order is None else [flat[k] for k in order]
         places = np.arange(ends[-1]) if order is None else np.argsort(order)
         self.places = {column.name: places[ends[i] : ends[i + 1]] for i, column in enumerate(columns)}
-        self.code = code_of(columns, order)
-        self.packed = packed_places(columns, order, self.code)
+        self.code = _code_of(columns, order)
+        self.packed = _packed_places(columns, order, self.code)
 
 
-def code_of(columns: Sequence[FittedColumn], order: Order) -> Code:
+def _code_of(columns: Sequence[FittedColumn], order: Order) -> Code:
     """Return how rows of these columns are packed; `order` is that of the encoded columns, None: as they come."""
     places = None if order is None else np.argsort(order)
     plain: list[int] = []
@@ -77,7 +77,7 @@ def code_of(columns: Sequence[FittedColumn], order: Order) -> Code:
     return Code(tuple(sorted(plain)), tuple(groups["steps"]), tuple(groups["ones"]))
 
 
-def packed_places(columns: Sequence[FittedColumn], order: Order, code: Code) -> dict[str, list[int]]:
+def _packed_places(columns: Sequence[FittedColumn], order: Order, code: Code) -> dict[str, list[int]]:
     """Return where in a packed row stands what `pack` returns of each column, by its name."""
     fractions, bins, ones = code.starts
     where = {place: k for k, place in enumerate(code.plain)}

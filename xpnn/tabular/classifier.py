@@ -9,10 +9,18 @@ import numpy.typing as npt
 
 from ..data.targets import ClassTarget
 from ..errors import LabelError, OptionError
+from ..frames import listed, table_names
 from .estimator import TabularModel
 from .inputs import read_weights
 
 __all__ = ["TabularClassifier"]
+
+
+# What to do about several columns of labels.
+_SEVERAL = (
+    "Fit a classifier for each column, which sklearn.multioutput.MultiOutputClassifier does: it takes the columns to "
+    "learn from, and a frame of the labels."
+)
 
 
 class TabularClassifier(TabularModel):
@@ -111,13 +119,18 @@ class TabularClassifier(TabularModel):
     ) -> None:
         self._keep(locals(), recipe)
 
+    def _apart(self, X: Any, y: Any, where: str) -> tuple[Any, Any, str | list[str] | None]:
+        names = table_names(X) or (list(X) if isinstance(X, dict) else [])
+        if isinstance(y, list | tuple) and len(y) > 1 and all(isinstance(name, str) and name in names for name in y):
+            raise LabelError(
+                f"{where}: expected one column of labels, got the names of {len(y)}: {listed(list(y))}. {_SEVERAL}"
+            )
+        return super()._apart(X, y, where)
+
     def _targets(self, y: Any, where: str) -> npt.NDArray[Any]:
         array = super()._targets(y, where)
         if array.ndim == 2:
-            raise LabelError(
-                f"{where}: expected one label for each row, got y of shape {array.shape}. Fit a classifier for each "
-                "column, for example with sklearn.multioutput.MultiOutputClassifier."
-            )
+            raise LabelError(f"{where}: expected one label for each row, got y of shape {array.shape}. {_SEVERAL}")
         if array.dtype.kind == "f" and not (array == np.trunc(array)).all():
             raise LabelError(
                 f"{where}: expected labels in y, got numbers with fractions. Unknown label type: continuous. Maybe you "

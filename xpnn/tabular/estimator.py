@@ -16,9 +16,10 @@ from ..config import reading
 from ..data.csv import Table
 from ..data.targets import ClassTarget, NumberTargets
 from ..distributed import Group
-from ..errors import FileFormatError, OptionError, ShapeError
+from ..errors import DataError, FileFormatError, OptionError, ShapeError
 from ..exports import Exports
 from ..files import PathLike
+from ..frames import listed
 from ..inspection import Importance, permutation_importance
 from ..jobs import over_jobs, read_jobs
 from ..metrics import get_score
@@ -26,11 +27,11 @@ from ..predictor import MODEL, Predictor, load_predictor
 from ..schema import ANY, expect
 from ..training import History
 from .fit import Learned, Request, Validation, learn
-from .inputs import check_sizes, read_targets, read_weights, seed_of, without_target
+from .inputs import check_sizes, read_groups, read_targets, read_weights, seed_of, without_target
 from .params import RECIPE, Parameters, not_fitted
 from .recipe import Recipe
 from .rows import Rows, TrainingRows, read_rows, read_training_rows
-from .validation import CrossValidation, FoldFiles, Indices, Judged, divided, gathered, selected
+from .validation import CrossValidation, FoldFiles, Indices, Judged, divided, gathered, of_all_classes, selected
 
 __all__ = ["TabularModel"]
 
@@ -254,8 +255,14 @@ class TabularModel(Exports, Parameters):
         return dict(zip(self.predictor_.info["features"], rows.columns.values(), strict=True))
 
     def _known(self, rows: Rows, where: str) -> dict[str, Any]:
-        """Return the columns by name; new ones are not used, which is said."""
-        features = self.predictor_.info["features"]
+        """Return the columns by name; new ones are not used, which is said, and none may be absent."""
+        features, needed = self.predictor_.info["features"], getattr(self.predictor_.encoder, "feature_names_in", ())
+        absent = [name for name in needed if name not in rows.columns]
+        if absent:
+            raise DataError(
+                f"{where}: expected the training columns, got none named {listed(absent)}. There are "
+                f"{listed(list(rows.columns))}. Name them as in training, or train without the missing ones."
+            )
         known = {*features, *self.predictor_.target_names}
         new = [name for name in rows.columns if name not in known]
         if new:
@@ -362,6 +369,7 @@ class TabularModel(Exports, Parameters):
         sample_weight: Any = None,
         *,
         cv: Any = 5,
+        groups: Any = None,
         n_jobs: int | None = None,
         checkpoint: PathLike | None = None,
     ) -> CrossValidation:
@@ -380,6 +388,9 @@ class TabularModel(Exports, Parameters):
         cv : int, splitter or iterable of pairs, default=5
             Number of folds, of each class alike; or a splitter of scikit-learn's kind; or pairs of row numbers to train
             on and to hold out.
+        groups : array of shape (n_samples,), or name of a column of `X`, optional
+            What belongs together, such as a patient's visits: rows of one group are held out together, so that the
+            score is that of new groups.  A column that is named is not learned from.
         n_jobs : int, optional
             Processes to fit in, a fold at a time, as in `xpnn.search.run`; the results are those of one.
         checkpoint : path, optional
@@ -393,18 +404,26 @@ class TabularModel(Exports, Parameters):
         """
         where = f"{type(self).__name__}.cross_validate"
         X, y, _ = self._apart(X, y, where)
+        if isinstance(groups, str):
+            X, groups, _ = without_target(X, groups, where, called="groups")
         columns, targets = read_rows(X, where), self._targets(y, where)
         check_sizes(columns.size, targets, where)
-        labels = ClassTarget().fit(targets).encode(targets) if self._kind == "classifier" else None
+        target = ClassTarget().fit(targets) if self._kind == "classifier" else None
+        labels = None if target is None else target.encode(targets)
         weight = read_weights(sample_weight, columns.size, where)
         table = columns.columns if columns.named else np.stack(list(columns.columns.values()), axis=1)
-        parts = list(divided(cv, columns.size, targets, labels, seed_of(self.random_state, type(self).__name__)))
+        seed, together = seed_of(self.random_state, type(self).__name__), read_groups(groups, columns.size, where)
+        parts = divided(cv, columns.size, targets, labels, seed, groups=together, where=where)
         files = None if checkpoint is None else FoldFiles(checkpoint, table, targets, weight, repr(self._given()))
         found = self._folds(table, targets, weight, parts, files, read_jobs(n_jobs, where))
         fold = np.full(columns.size, -1, dtype=np.int64)
         answers = []
-        for k, (_, test) in enumerate(parts):
-            answers.append((test, *found[k][1:]))
+        for k, (train, test) in enumerate(parts):
+            said, out = found[k][1:]
+            if target is not None and labels is not None:
+                counted = train if weight is None else train[weight[train] > 0]
+                out = of_all_classes(out, np.unique(labels[counted]), len(target.classes))
+            answers.append((test, said, out))
             fold[test] = k
         return gathered([scores for scores, *_ in found], answers, fold, probable=self._kind == "classifier")
 

@@ -8,16 +8,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..arguments import as_real
+from ..arguments import as_real, suggest
 from ..backend import to_numpy
 from ..backend.interop import library_of
+from ..data.columns import as_texts
 from ..data.csv import Table
+from ..data.dates import read_column
 from ..errors import DataError, OptionError, ShapeError
-from ..frames import cells, column_names, in_memory, table_names
+from ..frames import cells, column_names, in_memory, listed, table_names
 from .params import conversion_warning
 from .rows import read_rows
 
-__all__ = ["check_sizes", "read_targets", "read_weights", "seed_of", "without_target"]
+__all__ = ["check_sizes", "read_groups", "read_targets", "read_weights", "seed_of", "without_target"]
 
 
 def seed_of(state: Any, where: str) -> int:
@@ -83,7 +85,22 @@ def read_weights(sample_weight: Any, n: int, where: str) -> npt.NDArray[np.float
     return weight
 
 
-def without_target(X: Any, y: Any, where: str, *, several: bool = False) -> tuple[Any, Any, str | list[str] | None]:
+def read_groups(groups: Any, n: int, where: str) -> npt.NDArray[Any] | None:
+    """Return what each of `n` rows belongs to as a number; None where nothing is told."""
+    if groups is None:
+        return None
+    array = read_column("groups", in_memory(groups))
+    if array.ndim != 1 or len(array) != n:
+        raise ShapeError(f"{where}: expected a group for each of {n} rows, got groups of shape {array.shape}.")
+    if array.dtype.kind == "O":
+        texts = as_texts(array)
+        array = np.array(["" if text is None else f"={text}" for text in texts])  # no value is a group of its own
+    return np.unique(array, return_inverse=True)[1].reshape(-1)
+
+
+def without_target(
+    X: Any, y: Any, where: str, *, several: bool = False, called: str = "y"
+) -> tuple[Any, Any, str | list[str] | None]:
     """Return columns to learn from, the target, and what it is called: a column's name stands for the column.
 
     Where there may be `several` targets, so does a list of names.  What has no name is called None.
@@ -100,8 +117,8 @@ def without_target(X: Any, y: Any, where: str, *, several: bool = False) -> tupl
         return X, y, None  # numbers that are text
     if unknown:
         raise DataError(
-            f"{where}: expected y to be an array or the name of a column of X, got {unknown[0]!r}. There are "
-            f"{', '.join(map(repr, list(columns)[:20]))}."
+            f"{where}: expected {called} to be an array or the name of a column of X, got {unknown[0]!r}. "
+            f"{suggest(unknown[0], columns, '')} There are {listed(list(columns))}.".replace("  ", " ")
         )
     rest = {column: values for column, values in columns.items() if column not in names}
     if not many:

@@ -17,7 +17,10 @@ _WAVES = 4  # numbers that a numerical embedding makes of one
 
 
 def available_memory() -> int | None:
-    """Return the bytes that this process may still take, by the machine and by its control group; None if unknown."""
+    """Return the bytes that this process may still take; None if unknown.
+
+    The machine, the control group and the process's own limit (``ulimit -v``) each may end it.
+    """
     found = []
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
@@ -31,12 +34,27 @@ def available_memory() -> int | None:
             found.append(int(most) - int((group / "memory.current").read_text(encoding="ascii")))
     except (OSError, ValueError):
         pass
+    found += _left_of_limit()
     if not found:
         try:
             found.append(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
         except (AttributeError, OSError, ValueError):
             return None
     return max(min(found), 0)
+
+
+def _left_of_limit() -> list[int]:
+    """Return the bytes of address space that are left of a limit of this process, where it has one."""
+    try:
+        import resource  # not on Windows
+
+        most = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if most == resource.RLIM_INFINITY:
+            return []
+        used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+    except (ImportError, OSError, ValueError, IndexError):
+        return []
+    return [most - used]
 
 
 def needed_memory(recipe: Recipe, rows: int, width: int, n_out: int, *, stored: int | None = None) -> int:

@@ -99,6 +99,11 @@ def read_rows(X: Any, where: str) -> Rows:
         raise DTypeError(f"{where}: expected rows of a table, got a sparse matrix. Pass X.toarray(), or a frame.")
     if isinstance(X, Mapping) or table_names(X) is not None:
         return Rows(_by_text(as_columns(X, where), where), True)
+    if isinstance(X, list | tuple) and X and all(isinstance(row, Mapping) for row in X):
+        raise ShapeError(
+            f"{where}: expected rows of a table, got a list of dicts. Pass a frame of them, as pandas.DataFrame makes "
+            "one, or one dict with the list of each column."
+        )
     array = X if isinstance(X, np.ndarray) else to_numpy(X) if library_of(type(X)) else np.asarray(X)
     if array.dtype.names is not None:
         return Rows({name: array[name] for name in array.dtype.names}, True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -12,14 +12,15 @@ import numpy.typing as npt
 from ..checkpoint import read, write
 from ..config import reading
 from ..data.batching import folds
-from ..data.columns import as_texts
+from ..data.columns import as_texts, quote
 from ..data.dates import read_column
 from ..errors import DataError, OptionError
 from ..files import PathLike
+from ..random import stream
 from ..schema import ANY, expect
 from ..training.state import digest_of
 
-__all__ = ["CrossValidation", "FoldFiles", "Indices", "Judged", "divided", "gathered", "selected"]
+__all__ = ["CrossValidation", "FoldFiles", "Indices", "Judged", "divided", "gathered", "of_all_classes", "selected"]
 
 Indices: TypeAlias = npt.NDArray[np.int64]
 
@@ -136,8 +137,17 @@ def _bytes(name: str, column: Any) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
 
-def divided(cv: Any, n: int, y: npt.NDArray[Any], labels: npt.NDArray[Any] | None, seed: int) -> Iterator[Any]:
-    """Yield pairs of row numbers, to train on and to hold out.
+def divided(
+    cv: Any,
+    n: int,
+    y: npt.NDArray[Any],
+    labels: npt.NDArray[Any] | None,
+    seed: int,
+    *,
+    groups: npt.NDArray[Any] | None = None,
+    where: str = "cross_validate",
+) -> list[tuple[Indices, Indices]]:
+    """Return pairs of row numbers, to train on and to hold out, once it is known that each can be learned from.
 
     Parameters
     ----------
@@ -146,31 +156,90 @@ def divided(cv: Any, n: int, y: npt.NDArray[Any], labels: npt.NDArray[Any] | Non
     n : int
         Number of rows.
     y : array of shape (n, ...)
-        Targets, for a splitter.
+        Targets.
     labels : array of shape (n,) or None
         Class numbers.
     seed : int
         Draws the folds.
+    groups : array of shape (n,), optional
+        What belongs together and is held out together.
+    where : str
+        Who asks, for messages.
 
     Raises
     ------
     OptionError
-        If `cv` is something else, or not between 2 and n.
+        If `cv` is something else, or not between 2 and the number of rows, or of groups.
+    DataError
+        If a fold would be tested on a class that it has not seen, or its target does not vary.
     """
     if isinstance(cv, int | np.integer) and not isinstance(cv, bool):
-        parts = folds(n if labels is None else labels, int(cv), seed)
-        for part in parts:
-            keep = np.ones(n, dtype=bool)
-            keep[part] = False
-            yield np.flatnonzero(keep), part
-        return
-    pairs = cv.split(np.zeros((n, 1)), y) if hasattr(cv, "split") else cv
+        parts = [(np.setdiff1d(np.arange(n), part), part) for part in _parts(int(cv), n, labels, seed, groups, where)]
+    else:
+        parts = _told(cv, n, y, groups, where)
+    for k, (train, test) in enumerate(parts):
+        _check_fold(k, train, test, y, labels, where)
+    return parts
+
+
+def _parts(
+    k: int, n: int, labels: npt.NDArray[Any] | None, seed: int, groups: npt.NDArray[Any] | None, where: str
+) -> list[Indices]:
+    """Return the rows of `k` folds."""
+    of = None if groups is None else np.unique(groups, return_inverse=True)[1].reshape(-1)
+    most, what = (n, "rows") if of is None else (int(of.max()) + 1, "groups")
+    if not 2 <= k <= most:
+        raise OptionError(f"{where}: expected 2 to {most} folds of {most} {what}, got {k}. Try {min(5, most)}.")
+    if of is None:
+        return folds(n if labels is None else labels, k, seed)
+    sizes = np.bincount(of)
+    order = stream(seed, "groups").permutation(len(sizes))
+    home, filled = np.empty(len(sizes), dtype=np.int64), np.zeros(k, dtype=np.int64)
+    # The largest first, each where there is most room.
+    for group in order[np.argsort(-sizes[order], kind="stable")].tolist():
+        home[group] = filled.argmin()
+        filled[home[group]] += sizes[group]
+    return [np.flatnonzero(home[of] == part) for part in range(k)]
+
+
+def _told(
+    cv: Any, n: int, y: npt.NDArray[Any], groups: npt.NDArray[Any] | None, where: str
+) -> list[tuple[Indices, Indices]]:
+    """Return the pairs that a splitter makes, or that were given."""
+    pairs = cv
+    if hasattr(cv, "split") and not isinstance(cv, str):
+        try:
+            pairs = list(cv.split(np.zeros((n, 1)), y, groups))
+        except ValueError as error:
+            hint = "Pass groups=, a value for each row." if groups is None else "Choose another."
+            raise OptionError(f"{where}: expected cv to divide these {n} rows, got: {error} {hint}") from error
     if isinstance(pairs, str) or not isinstance(pairs, Iterable):
         raise OptionError(
-            f"cross_validate: expected cv to be a number of folds, a splitter, or pairs of row numbers, got {cv!r}. "
-            "Try 5."
+            f"{where}: expected cv to be a number of folds, a splitter, or pairs of row numbers, got {cv!r}. Try 5."
         )
-    yield from ((np.asarray(train), np.asarray(test)) for train, test in pairs)
+    return [(np.asarray(train), np.asarray(test)) for train, test in pairs]
+
+
+def _check_fold(
+    k: int, train: Indices, test: Indices, y: npt.NDArray[Any], labels: npt.NDArray[Any] | None, where: str
+) -> None:
+    """Refuse a fold that nothing can be learned from, or whose rows it cannot be judged by, before any is trained."""
+    if labels is not None:
+        new = np.setdiff1d(labels[test], labels[train])
+        if new.size:
+            label = quote(y[test[labels[test] == new[0]][:1]].tolist())
+            raise DataError(
+                f"{where}: expected each class among the rows that a fold is trained on, got none of {label} in fold "
+                f"{k + 1}, which holds all its rows out. Take fewer folds, join the class to another, or leave its "
+                "rows out."
+            )
+        return
+    varies = y[train] != y[train][:1]
+    if len(train) and not np.atleast_2d(varies.any(axis=0)).all():
+        raise DataError(
+            f"{where}: expected a target that varies in the rows that a fold is trained on, got one value in all "
+            f"{len(train)} of fold {k + 1}. Take fewer folds."
+        )
 
 
 def selected(columns: dict[str, Any], rows: Indices) -> dict[str, Any]:
@@ -186,6 +255,21 @@ def _some(column: Any, rows: Indices) -> Any:
     if isinstance(column, list | tuple):
         return [column[i] for i in rows.tolist()]
     return column[rows]
+
+
+def of_all_classes(out: npt.NDArray[Any], known: npt.NDArray[Any], n_classes: int) -> npt.NDArray[Any]:
+    """Return probabilities of all classes, of those that a fold has not seen 0.
+
+    Examples
+    --------
+    >>> of_all_classes(np.array([[0.25, 0.75]]), np.array([0, 2]), 3).tolist()
+    [[0.25, 0.0, 0.75]]
+    """
+    if len(known) == n_classes:
+        return out
+    wide = np.zeros((len(out), n_classes), dtype=out.dtype)
+    wide[:, known] = out
+    return wide
 
 
 def gathered(
