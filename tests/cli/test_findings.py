@@ -94,7 +94,17 @@ def test_what_is_left_out_is_told_once_and_with_what_it_would_have_told(table, t
     assert len(about["name"]) == 2
     assert "name: left out, " in about["name"][0]
     assert "tells something: rows with 'Mr' in it have label 'a' in 100.0%" in about["name"][1]
-    assert any("day: dates: Dates as text" in line for line in said)
+    assert [line for line in said if line.startswith("day: ")] == [
+        line for line in said if "dates from 2024-01-01" in line
+    ]
+    assert not any("day: dates:" in line for line in said)
+
+
+def test_dates_in_two_formats_are_told_once(table, tmp_path):
+    path = table(x=x, day=lambda i: f"2024-01-{i % 28 + 1:02}" if i % 2 else f"{i % 14 + 14}/01/2024", label=label)
+    said = before_the_score(train(path, "--target", "label", *FAST, "--out", tmp_path / "run")).splitlines()
+    (line,) = [line for line in said if "two formats" in line]
+    assert line.startswith("day: taken as text. Dates in two formats, such as '")
 
 
 def test_rows_on_both_sides_of_the_split_are_counted(table, tmp_path):

@@ -67,7 +67,7 @@ def test_a_typed_file_is_predicted_and_learnt_alike(folder, kind, tmp_path):
     assert ran.out == (folder / "p.csv").read_text()
     cut = tmp_path / f"cut.{kind}"
     cut.write_bytes(path.read_bytes()[:-40])
-    refused(run("check", cut), r"^xpnn check: load_\w+: expected a whole ")
+    refused(run("check", cut), r"^xpnn check: expected a whole ")
 
 
 def test_standard_input_is_a_table(folder, monkeypatch, tmp_path):
@@ -84,7 +84,7 @@ def test_standard_input_is_a_table(folder, monkeypatch, tmp_path):
         run("train", "-", *FAST, "--resume"), "--resume: expected a file, got - for standard input, which is not kept"
     )
     stdin(monkeypatch, b"")
-    refused(run("check", "-"), "expected rows in .*stdin, got an empty file")
+    refused(run("check", "-"), "^xpnn check: expected rows in standard input, got an empty file")
 
 
 def test_a_file_of_a_spreadsheet_is_learnt_and_its_options_are_kept(folder, tmp_path):

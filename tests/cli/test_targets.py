@@ -166,12 +166,13 @@ def test_rows_without_a_target(table, tmp_path):
     [
         (
             ("--target", "heat", "--target", "label"),
-            r"expected numbers in each of several targets, got text in 'label'",
+            r"expected numbers in each of several targets, got text in 'label'\. Train a model for each, without the "
+            r"others: --target heat --drop label --out runs/1; --target label --drop heat --out runs/2\.",
         ),
         (("--target", "heat", "--target", "heat"), r"argument --target: expected each column once, got 'heat' twice"),
         (("--target", "heat", "--target", "3"), r"--target: expected each column once, got 'heat' twice"),
         ((*BOTH, "--task", "classification"), r"--target: expected one column of labels, got 2: 'heat', 'cool'"),
-        (("--target", "heat", "--target", "colt"), r"expected the target to be a column, got 'colt'\. Did you mean"),
+        (("--target", "heat", "--target", "colt"), r"--target: expected a column, got 'colt'\. Did you mean"),
         ((*BOTH, "--drop", "cool"), r"--drop: expected columns among id, a, b, label, got cool"),
     ],
 )

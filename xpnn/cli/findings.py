@@ -71,16 +71,20 @@ def look_over(
     return dataclasses.replace(found[0], findings=list(dict.fromkeys(of_all)), target=", ".join(targets))
 
 
-def say(found: data.Audit, columns: Collection[str]) -> list[str]:
+def say(found: data.Audit, columns: Collection[str], told: Collection[str] = ()) -> list[str]:
     """Return what is said before training: errors and warnings, a sentence or two each.
 
-    Of columns that are not among those used in training and the targets, `columns`, the encoder has said why.
+    Of columns that are not among those used in training and the targets, `columns`, the encoder has said why; and of
+    dates how they are read, or why they are not, in what it has `told`.
     """
     said = []
     for finding in found.folded():
         name = finding.column
         left_out = name is not None and name not in columns
         if finding.check in _MET or (left_out and finding.check in _SAID_BEFORE):
+            continue
+        how = (f"{name}: dates from ",) if finding.severity == "note" else (f"{name}: taken as text. ",)
+        if finding.check == "dates" and any(note.startswith(how) for note in told):
             continue
         if finding.severity != "note" or finding.check in _SAID:
             said.append(str(finding))

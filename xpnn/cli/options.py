@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import json
 import math
+import re
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
@@ -236,8 +237,25 @@ def add_table(parser: argparse.ArgumentParser, *, labels: bool = True, trained: 
         group.add_argument("--strip-target", metavar="ENDING", help="ending to take off every label, such as '.'")
 
 
+# Where an error arose is told by the option or the file; functions of the library are not what somebody typed.
+_FUNCTIONS = re.compile(
+    r"^(?:load_csv|load_table|load_arrays|load_mnist|open_memmap|read_idx|load|export|graph|to_onnx|to_c|fit|predict"
+    r"|drift|audit|mlp|compare_baselines|collect_evidence|write_comparison|save_figure|permutation_importance"
+    r"|(?:TableEncoder|Predictor)(?:\.\w+)?): "
+)
+
 # The library speaks Python; here the same is said with options.
 _SPELLINGS = (
+    ("load_csv: expected the target to be a column", "--target: expected a column"),
+    ("load_csv: expected the name of an encoding", "--encoding: expected the name of an encoding"),
+    ("load_csv: expected a delimiter of", "--delimiter: expected"),
+    ("load_csv: expected a comment of", "--comment: expected"),
+    ("load_table: expected a sheet of", "--sheet: expected a sheet of"),
+    ("get_backend: expected dtype", "--dtype: expected"),
+    ("get_backend: expected", "--backend: expected"),
+    ("get_initializer: expected", "--init: expected"),
+    ("first; xpnn.data.TableEncoder imputes.", "first."),
+    ("labels are learned by a classifier.", "labels are learned with --task classification."),
     ("Pass header=False", "Pass --header no"),
     ("pass header=False", "pass --header no"),
     ("add it to missing=(...)", "name it with --missing"),
@@ -257,7 +275,6 @@ _SPELLINGS = (
     ("got shards=", "got --shards "),
     ("Try shards=", "Try --shards "),
     ("a learning rate ten times smaller than", "a --lr ten times smaller than"),
-    ("export: expected", "expected"),
     ("audit: expected columns in categorical,", "--categorical: expected column names,"),
     ("audit: expected columns in numeric,", "--numeric: expected column names,"),
     ("get_score: expected", "--metric: expected"),
@@ -281,6 +298,7 @@ def in_options(message: str) -> str:
     """Word a message of the library for somebody at the command line, in one line."""
     for python, option in _SPELLINGS:
         message = message.replace(python, option)
+    message = _FUNCTIONS.sub("", re.sub("^activation: ", "--activation: ", message))
     return printable(" ".join(message.split("\n")))
 
 

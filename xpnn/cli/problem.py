@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -126,13 +126,12 @@ def _of_several(settings: argparse.Namespace, source: Source, note: Callable[...
     targets = source.targets
     if settings.task == "classification":
         raise OptionError(
-            f"--target: expected one column of labels, got {len(targets)}: {quote(targets)}. Train a model for each."
+            f"--target: expected one column of labels, got {len(targets)}: {quote(targets)}. {_one_by_one(targets)}"
         )
     for name, column in targets.items():
         if is_text(column):
             raise DataError(
-                f"--target: expected numbers in each of several targets, got text in {name!r}. Train a model for it "
-                f"alone: --target {shlex.quote(name)}."
+                f"--target: expected numbers in each of several targets, got text in {name!r}. {_one_by_one(targets)}"
             )
         if settings.task == "auto":
             try:
@@ -144,6 +143,16 @@ def _of_several(settings: argparse.Namespace, source: Source, note: Callable[...
                 note(f"{why}; beside other targets they are predicted as numbers")
     note(f"regression: {len(targets)} targets, {quote(targets)}")
     return "regression"
+
+
+def _one_by_one(targets: Collection[str]) -> str:
+    """Say how a model is trained for each of several targets, the others not being known to it."""
+    commands = []
+    for k, name in enumerate(targets, 1):
+        others = ['"' + each.replace('"', '""') + '"' if set(each) & set(',"') else each for each in targets]
+        del others[k - 1]
+        commands.append(f"--target {shlex.quote(name)} --drop {shlex.quote(','.join(others))} --out runs/{k}")
+    return f"Train a model for each, without the others: {'; '.join(commands[:2])}{'; …' * (len(commands) > 2)}."
 
 
 def findings_in(
@@ -169,7 +178,7 @@ def told_findings(
     """Tell what was found and the unit of the losses, and return the findings; None of arrays."""
     findings: list[AuditFinding] | None = None
     if found is not None and isinstance(encoder, TableEncoder):
-        note(*say(found, [*encoder.feature_names_in, *source.target_columns]))
+        note(*say(found, [*encoder.feature_names_in, *source.target_columns], encoder.notes))
         findings = found.folded()
     if isinstance(target, NumberTarget):
         unit = f"{target.std:.6g}"

@@ -102,6 +102,9 @@ def _coverage(text: str) -> float:
 
 def _load(args: argparse.Namespace) -> Predictor:
     """Read the model; refuse options that do nothing for the file."""
+    model, file = Path(args.model).expanduser(), Path(args.file).expanduser()
+    if (file.is_dir() or file.suffix == ".safetensors") and model.is_file() and model.suffix != ".safetensors":
+        raise OptionError(f"expected a model, then its data, got {args.model} and then {args.file}. Turn them round.")
     backend = args.backend if args.dtype is None else get_backend(args.backend, args.dtype)
     predictor = Predictor.load(args.model, backend=backend)
     refuse_idle(args, kind_of(args.file), _ACTS_ON, args.file)

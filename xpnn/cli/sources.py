@@ -22,7 +22,7 @@ from ..data.batching import hold_out
 from ..data.csv import MISSING, Table, resolve_target
 from ..data.spelling import Spelling
 from ..data.written import Columns, Written
-from ..errors import DataError, OptionError, ShapeError
+from ..errors import DataError, OptionError, ShapeError, XpnnError
 from ..files import atomic_path
 from ..tabular.rows import read_rows
 
@@ -183,6 +183,17 @@ def _file_of(path: str) -> Iterator[str]:
         yield str(file)
 
 
+@contextlib.contextmanager
+def _named(path: str, file: str) -> Iterator[None]:
+    """Let errors of reading name what was typed: the file, and the option of a target that is not in it."""
+    try:
+        yield
+    except XpnnError as error:
+        said = str(error).replace(file, "standard input") if path == STDIN else str(error)
+        said = said.replace("load_csv: expected the target to be a column", f"--target: expected a column of {path}")
+        raise type(error)(said) from error
+
+
 def read_table(
     path: str,
     reading: Reading,
@@ -197,7 +208,7 @@ def read_table(
 
     Of several targets the first is the table's own; `targets_in` finds the others.
     """
-    with _file_of(path) as file:
+    with _file_of(path) as file, _named(path, file):
         return data.load_table(
             file,
             target=target if target is None or isinstance(target, str) else target[0],
