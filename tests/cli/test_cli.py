@@ -337,13 +337,13 @@ def test_divergence_keeps_the_best_weights(tmp_path, monkeypatch, no_pictures):
 
     monkeypatch.setattr("xpnn.cli.course.ProgressBar", lambda: At(4, spoil))
     ran = run("train", "moons", "--out", tmp_path)
-    refused(ran, r"xpnn train: fit: loss is nan at epoch 5, step 1 .* The best weights so far are kept\.")
+    refused(ran, r"xpnn train: loss is nan at epoch 5, step 1 .* The best weights so far are kept\.")
     assert run("evaluate", tmp_path / "model.safetensors", "moons", "--json").json["accuracy"] > 0.8
 
 
 def test_divergence_in_the_first_epoch(tmp_path):
     ran = run("train", "xor", "--optimizer", "sgd", "--lr", 1e38, "--activation", "relu", "--quiet", "--out", tmp_path)
-    refused(ran, r"fit: .* at epoch 1, .*try a --lr ten times smaller than 1e\+38, or --clip-norm 1\.")
+    refused(ran, r"^xpnn train: loss is .* at epoch 1, .*try a --lr ten times smaller than 1e\+38, or --clip-norm 1\.")
     assert not list(tmp_path.iterdir())
 
 
@@ -409,7 +409,7 @@ def test_bad_input_in_a_process(tmp_path):
     process = subprocess_of("train", tmp_path / "absent.csv", "--target", "y")
     out, err = process.communicate(timeout=60)
     assert out == ""
-    refused(Ran(process.returncode, out, err), "xpnn train: load_table: expected the file .*absent.csv, but it is not")
+    refused(Ran(process.returncode, out, err), "xpnn train: expected the file .*absent.csv, but it is not")
 
 
 def test_json_in_a_process(tmp_path):
@@ -450,6 +450,15 @@ def test_predict_and_evaluate_arrays(tmp_path, moons, monkeypatch):
     assert "Confusion matrix" in shown
 
 
+def test_model_and_table_the_other_way_round(moons, tmp_path):
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n")
+    for model in (moons, moons / "model.safetensors"):
+        for command in ("predict", "evaluate"):
+            refused(
+                run(command, tmp_path / "t.csv", model), r"expected a model, then its data, got .*\. Turn them round\."
+            )
+
+
 def test_info(moons, bare):
     facts = run("info", moons / "model.safetensors", "--json").json
     assert facts["source"] == "moons"
@@ -464,6 +473,11 @@ def test_info(moons, bare):
     assert re.search(r"^  hidden: 32, 32$", text, re.MULTILINE)
     assert "notes:\n  classification: the target holds 2 different whole numbers" in text
     assert "None" not in text
+    assert "  residual: False" not in text
+    assert "versions:" not in text
+    whole = run("info", moons / "model.safetensors", "--all").out
+    assert "  residual: False\n" in whole
+    assert "versions:\n  xpnn: " in whole
     text = run("info", bare).out
     assert "1.LayerNorm" in text
     assert "parameters: 63" in text
@@ -756,9 +770,9 @@ BAD = {
         r"expected a file \(.csv, .parquet, .xlsx, .npz, .npy\), - for standard input, or one of digits, .*got 'moon'",
     ),
     "backend": ("train xor --backend nunpy", "expected one of numpy, cupy, torch, strict or auto, got 'nunpy'"),
-    "dtype": ("train xor --dtype float8", "expected dtype float32, float64, bfloat16 or float16, got 'float8'"),
+    "dtype": ("train xor --dtype float8", "--dtype: expected float32, float64, bfloat16 or float16, got 'float8'"),
     "activation": ("train xor --activation rellu", "activation: expected one of .*relu.*, got 'rellu'"),
-    "init": ("train xor --init he", "get_initializer: expected one of .*, got 'he'"),
+    "init": ("train xor --init he", "--init: expected one of .*, got 'he'"),
     "network": ("gradcheck --network mlp", "--network: expected one of mlp-relu, .*, got 'mlp'"),
     "backends": ("parity --backends numpy,nunpy", "expected one of numpy, cupy, torch, strict or auto, got 'nunpy'"),
     "one backend": ("parity --backends numpy", "--backends: expected a reference and one more that can be used here"),
@@ -796,10 +810,10 @@ BAD = {
     "quote": ("train quote.csv --target y", "expected CSV in .*quote.csv, got a mistake that ends in line"),
     "delimiter": (
         "train t.csv --target y --delimiter ::",
-        "expected a delimiter of one character, or 'auto', got '::'",
+        "--delimiter: expected one character, or 'auto', got '::'",
     ),
     "no target": ("train t.csv", "t.csv needs the column to predict. Add --target COLUMN"),
-    "target": ("train t.csv --target yy", "expected the target to be a column, got 'yy'. Did you mean 'y'"),
+    "target": ("train t.csv --target yy", "--target: expected a column of t.csv, got 'yy'. Did you mean 'y'"),
     "drop": ("train t.csv --target y --drop d", "--drop: expected columns among a, b, c, got d"),
     "categorical": ("train t.csv --target y --categorical d", "expected column names, got 'd'"),
     "both": ("train t.csv --target y --categorical a --numeric a", "expected each column in one of --categorical and"),
@@ -822,7 +836,10 @@ BAD = {
     "npz test": ("train good.npz --test-file wide.npz", "--test-file: expected 2 columns as in training, got 5"),
     "npy alone": ("train X.npy", "X.npy needs the file of its targets. Add --target y.npy"),
     "npy short": ("train X.npy --target short.npy", "expected X and y with equally many rows"),
-    "npy inf": ("train bad.npy --target y.npy", "fit: expected finite float64 numbers in X|fit: expected finite"),
+    "npy inf": (
+        "train bad.npy --target y.npy",
+        "^xpnn train: expected finite float32 numbers in X.* Impute or drop them first. ",
+    ),
     "out": ("train xor --out t.csv", r"--out: expected a folder that can be written to, got .*t\.csv \(File exists\)"),
     "out below": ("train xor --out t.csv/x", "--out: expected a folder that can be written to, got .*Not a directory"),
     # models

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 from .. import __version__
 from ..arguments import printable, suggest
 from ..errors import XpnnError
-from . import bench, check, export, lesson, report, score, search, system, train, trust
+from . import bench, check, export, info, lesson, report, score, search, system, train, trust
 from .interrupts import Signals, status_of, word_of
 from .options import in_options
 from .streams import Lasting, open_missing
@@ -81,7 +81,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"xpnn {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", prog="xpnn")  # asked for in `parse_args`
     parser.commands = commands
-    for module in (check, train, search, score, export, report, trust, bench, lesson, system):
+    for module in (check, train, search, score, export, report, trust, bench, lesson, system, info):
         module.add_commands(commands)
     return parser
 

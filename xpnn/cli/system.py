@@ -1,4 +1,4 @@
-"""``xpnn doctor`` and ``xpnn info``: what works here, and what is in a file."""
+"""``xpnn doctor``: what works here; and the versions in use."""
 
 from __future__ import annotations
 
@@ -13,18 +13,11 @@ import numpy as np
 from .. import __version__
 from ..accel.cores import THREADS, busy_elsewhere, cgroup_quota, core_count, load_sentence, threads_by_environment
 from ..accel.native.check import check_native
-from ..arguments import printable
 from ..backend import available_backends, get_backend
 from ..bench import thread_times
-from ..checkpoint import build, read
-from ..config import reading
-from ..data.input_schema import InputSchema
 from ..distributed import Alone, check_group, launched
 from ..distributed.check import DECISIVE
-from ..errors import FileFormatError
 from ..optional import PACKAGES, needs
-from ..predictor import model_file, network_tensors
-from ..training import Trainer
 from .options import add_json, print_json
 
 __all__ = ["add_commands", "versions"]
@@ -46,7 +39,7 @@ _SIZES, _BATCH_SIZE = (784, 256, 128, 10), 128
 
 
 def add_commands(commands: Any) -> None:
-    """Add the two commands."""
+    """Add the command."""
     doctor = commands.add_parser(
         "doctor",
         usage="xpnn doctor [--distributed] [--json]",
@@ -59,12 +52,6 @@ def add_commands(commands: Any) -> None:
     )
     add_json(doctor)
     doctor.set_defaults(run=run_doctor)
-    info = commands.add_parser(
-        "info", usage="xpnn info [MODEL] [--json]", help="tell what is in a model file, or the versions in use"
-    )
-    info.add_argument("model", nargs="?", metavar="MODEL", help="a file from xpnn train or xpnn.save")
-    add_json(info)
-    info.set_defaults(run=run_info)
 
 
 def _version(distribution: str) -> str | None:
@@ -182,68 +169,3 @@ def _check_processes(*, as_json: bool) -> int:
     )
     print(*(report.differences or ["All compute alike: the number of processes changes the time alone."]), sep="\n")
     return status
-
-
-def run_info(args: argparse.Namespace) -> int:
-    """Print what a model file holds."""
-    if args.model is None:
-        if args.json:
-            print_json(versions())
-        else:
-            for name, version in versions().items():
-                print(f"{name} {version}")
-        return 0
-    tensors, meta = read(model_file(args.model))
-    if "network" not in meta:
-        raise FileFormatError(f"{args.model} holds no network. Write it with xpnn.save or xpnn train.")
-    trainer = Trainer.load(args.model) if "trainer" in meta else None
-    net = build(meta["network"], network_tensors(tensors)) if trainer is None else trainer.net
-    predictor = meta.get("extra", {}).get("predictor")
-    facts = {
-        "written by": f"xpnn {meta['written_by']}",
-        "dtype": meta["network"]["dtype"],
-        "seed": meta["network"]["seed"],
-        "parameters": net.n_params,
-    }
-    if trainer is not None:
-        facts |= {part: repr(getattr(trainer, part)) for part in ("loss", "optimizer", "schedule")}
-        facts |= {"epochs": trainer.epoch, "steps": trainer.step}
-    if predictor:
-        with reading("info", "what xpnn train writes", got=f"a bad entry in {args.model}"):
-            facts |= {"loss": predictor["loss"]["type"], "task": predictor["target"]["task"]}
-            if "classes" in predictor["target"]:
-                facts["classes"] = predictor["target"]["classes"]
-            if predictor["encoder"]:
-                facts["encoder"] = predictor["encoder"]["type"]
-            facts |= predictor["info"]
-    schema = None
-    if predictor and predictor.get("schema") is not None:
-        schema = InputSchema.from_dict(predictor["schema"])
-    if args.json:
-        described = {} if schema is None else {"schema": schema.to_dict()}
-        print_json({**facts, **described, "layers": net.config()["layers"]})
-        return 0
-    print(net.summary())
-    print()
-    for name, value in facts.items():
-        _print_fact(name, value)
-    if schema is not None:
-        print(f"\ninput, as {schema.rows:,} training rows had it:\n{schema}")
-    return 0
-
-
-def _print_fact(name: str, value: Any, indent: str = "") -> None:
-    """Print a value in one line; a dictionary, or several sentences, in a line each below their name."""
-    name = printable(str(name))
-    if isinstance(value, dict):
-        print(f"{indent}{name}:")
-        for inner, what in value.items():
-            _print_fact(inner, what, indent + "  ")
-    elif name == "notes" and isinstance(value, list) and value:
-        print(f"{indent}{name}:", *(printable(str(note)) for note in value), sep=f"\n{indent}  ")
-    elif isinstance(value, list):
-        # a confusion matrix is shown by `xpnn evaluate`, and what the audit found stands among the notes
-        if not any(isinstance(item, list | dict) for item in value):
-            print(f"{indent}{name}: {', '.join(printable(str(item)) for item in value)}")
-    elif value is not None:
-        print(f"{indent}{name}: {printable(str(value))}")
