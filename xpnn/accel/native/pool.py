@@ -2,10 +2,9 @@
 
 A job is divided into parts, and whoever is free takes the next: the caller, too.  A thread that has nothing to do looks
 for work a little longer than there has lately been none, then sleeps.  If no thread comes, because others need the
-cores, the caller does all.
-When it has to wait for a part that a thread had begun, it sleeps, and meanwhile lends that thread its core; and when
-that has taken long, it leaves the threads out for a while, longer each time.  So a busy machine costs little, and no
-result depends on it, as the parts are the same whoever does them.
+cores, the caller does all.  When it has to wait for a part that a thread had begun, it sleeps, and meanwhile lends that
+thread its core; and when that has taken long, it leaves the threads out for a while, longer each time.  So a busy
+machine costs little, and no result depends on it, as the parts are the same whoever does them.
 
 The threads are Python's, each in a compiled loop without Python's lock, and end before Python does.  A forked child has
 none of them, and makes its own when it next asks for them.
@@ -41,9 +40,9 @@ except ImportError:  # then there are no threads, and these functions are not ca
 
 __all__ = ["begin_step", "end_step", "let_fork", "limited", "make_pool", "patience"]
 
-# Nanoseconds: how long at most a thread looks for work before it sleeps, and how much longer than there was lately none;
-# how long the caller looks for the end of the last part; how much longer than a part of its own it may have to wait; and
-# for how long it then leaves the threads out.
+# Nanoseconds: how long at most a thread looks for work before it sleeps, and how much longer than there was lately
+# none; how long the caller looks for the end of the last part; how much longer than a part of its own it may have to
+# wait; and for how long it then leaves the threads out.
 _IDLE, _MORE, _LOOK, _LATE = 50_000, 2_000, 150_000, 400_000
 _OUT, _OUT_MOST = 2_000_000, 10_000_000
 _MOST_THREADS = 64
