@@ -202,7 +202,7 @@ def problems(run: dict[str, Any]) -> list[str]:
         rounds = max((row["rounds"] for row in problem["rows"].values()), default=0)
         to_floor = "products alone" in problem["rows"]
         cores = any("cores" in row for row in problem["rows"].values())
-        lines += [f"#### {problem['problem']}, {threads(run)} ({rounds} rounds)", ""]
+        lines += [f"#### {problem['problem']}, {threads(run)} ({rounds} rounds)", "", *measured_at(problem)]
         head = [
             "",
             f"{problem['unit']}, median",
@@ -216,6 +216,11 @@ def problems(run: dict[str, Any]) -> list[str]:
     return lines
 
 
+def measured_at(problem: dict[str, Any]) -> list[str]:
+    """Say when, where problems were measured one by one."""
+    return [f"Measured at {problem['date']}, commit `{problem['commit']}`.", ""] if "commit" in problem else []
+
+
 def fair_shares(run: dict[str, Any]) -> list[str]:
     """What an even share of the cores leaves of the speed on a quiet machine, beside what was measured."""
     loads = {problem["problem"].rsplit(", ", 1)[-1]: problem for problem in run["problems"]}
@@ -227,12 +232,13 @@ def fair_shares(run: dict[str, Any]) -> list[str]:
     for load, problem in loads.items():
         cells, least = [load], []
         for who, own in both.items():
+            alone = problem["rows"].get(f"{who}, quiet", quiet[who])  # in the same rounds, if they were measured so
             share = min(own, run["threads"] * own / (own + problem["others"]))
-            bound = max(quiet[who]["us"] * quiet[who]["cores"] / share, quiet[who]["us"])
+            bound = max(alone["us"] * alone["cores"] / share, alone["us"])
             least.append(problem["rows"][who]["us"])
             cells += [f"{share:.2f}", number(bound), number(least[-1]), f"{problem['rows'][who]['cores']:.2f}"]
-        one = quiet[f"{name}, one thread"]["us"]
-        rows.append([*cells, number(min(least)), f"{least[0] / one:.2f}"])
+        ratio = problem["rows"][name].get("by_one_quiet", least[0] / alone["us"])
+        rows.append([*cells, number(min(least)), f"{ratio:.2f}"])
     head = ["xpnn with numba, µs/step"]
     for count in (f"{run['threads']} threads", "1 thread"):
         head += [f"{count}: cores, fairly", "at best", "measured", "cores it had"]
@@ -247,7 +253,7 @@ def fits(run: dict[str, Any]) -> list[str]:
         if not problem["rows"]:
             continue
         lines += [f"#### {problem['problem']}, {threads(run)}", ""]
-        lines += [f"Measured at {problem['date']}, commit `{problem['commit']}`.", ""] if "commit" in problem else []
+        lines += measured_at(problem)
         rows = [[name, number(row["us"]), f"{row['ratio']:.2f}"] for name, row in problem["rows"].items()]
         lines += table(["", f"{problem['unit']}, median", "ratio"], rows)
     return lines

@@ -375,7 +375,7 @@ def test_loops_use_as_many_threads_as_the_products(monkeypatch, loops, pool):
         with limits(threads, user_api="blas"):
             loops.relu_over(run, x)
         assert handed_out == expected
-    loops.relu_over(IMITATED, x[: 1 << 14])  # two parts are worth their while, seven are not
+    loops.relu_over(IMITATED, x[: 1 << 16])  # two parts are worth their while, seven are not
     assert handed_out == [2, 2]
     loops.relu_over(IMITATED, x[: 1 << 10])
     assert handed_out == [2, 2]

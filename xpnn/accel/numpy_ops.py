@@ -129,13 +129,13 @@ class NumpyOps(Ops):
     ) -> Array | None:
         """Gradients of `linear`; the products go straight into the flat gradient buffer."""
         weight, _, d_weight, d_bias = affine
-        multiply(x.mT, dy, d_weight)
         if need_d_bias and d_bias is not None:
             if self._loops is not None and _by_rows(dy):
                 for own, sums in _networks(dy, d_bias):
                     self._loops.column_sums(own, sums[0])
             else:
                 np.add.reduce(dy, axis=-2, keepdims=True, out=d_bias)
+        multiply(x.mT, dy, d_weight)  # products follow each other: a trace may have both made at once
         return multiply(dy, weight.mT) if need_dx else None
 
     # -- packed rows of a table -----------------------------------------------------------------------------

@@ -99,6 +99,24 @@ def test_a_thread_takes_part_and_one_that_is_late_is_left_out(job, module):
     assert others == [], "left out"
 
 
+def test_a_thread_looks_for_work_little_longer_than_there_was_none(module):
+    """Where it comes soon, or late, a thread does not look until the last moment before it sleeps."""
+    looks = module._IDLE
+    for _ in range(2000):
+        for away in (1_000, 16_000, 500, 4_000):  # in a step
+            looks = module.patience(looks, away)
+    assert 16_000 < looks < 24_000
+    for _ in range(4):
+        looks = module.patience(looks, 4_000_000)  # the caller lost its core now and then
+    assert looks > 16_000
+    for _ in range(200):
+        looks = module.patience(looks, 300_000)  # work that is rare
+    assert looks < 100, "sleeps at once"
+    assert module.patience(looks, 30_000) > 30_000, "until it is not"
+    assert module.patience(looks, 49_000) == module._IDLE
+    assert module.patience(0, -100) >= 0
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="cores of Linux")
 def test_cores_are_lent_and_nobody_else_is_moved(job, module):
     """The caller sleeps while the other has a part: that one may work on its core, then on all others."""

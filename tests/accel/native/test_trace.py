@@ -1205,7 +1205,7 @@ def test_tracing_operations(loops, dtype, pool):
     """A step of a small network by the operations themselves, and by a trace: many at once."""
     ops = NumpyOps(np, "cpu")
     ops._loops, ops._pool = loops, pool
-    batch, n_in, hidden, classes, count = 40, 20, 500, 10, 5  # enough for the loops to share
+    batch, n_in, hidden, classes, count = 140, 20, 500, 10, 5  # enough for the loops to share
 
     shapes = [(n_in, hidden), (1, hidden), (hidden, classes), (1, classes)]
     edges = np.cumsum([0, *(m * n for m, n in shapes)]).tolist()
@@ -1327,3 +1327,23 @@ def test_threads_share_large_loops(loops, dtype, shape):
         made.play(1, [(x.ctypes.data, 0)])
         for found, wanted in zip(results, work(x, row), strict=True):
             assert_same(found, wanted)
+
+
+@FLOATS
+@pytest.mark.parametrize("pool", [NO_POOL, IMITATED], ids=["alone", "in parts"])
+def test_gradients_of_a_layer_are_made_at_once(loops, dtype, pool):
+    """Two products of one matrix: a part each, and the same bits."""
+    ops = NumpyOps(np, "cpu")
+    w, bias = draw((64, 128), dtype, 1, "plain"), draw((1, 128), dtype, 2, "plain")
+    pairs = [(draw((128, 64), dtype, k, "plain"), draw((128, 128), dtype, k + 9, "plain")) for k in (1, 2, 3)]
+    mine, own = ([np.zeros((64, 128), dtype), np.zeros((1, 128), dtype)] for _ in "ab")
+    made = make_trace(dtype, pool)
+    x, dy = (made.moving(a.copy()) for a in pairs[0])
+    dx = untraced(ops.linear_backward(x, dy, Affine(*map(made.fixed, (w, bias, *mine))), need_dx=True))
+    made.finish()
+    for x, dy in pairs[1:]:
+        made.play(1, places_of([x, dy]))
+        assert_same(dx, ops.linear_backward(x, dy, Affine(w, bias, *own), need_dx=True))
+        for found, wanted in zip(mine, own, strict=True):
+            assert_same(found, wanted)
+    assert made._table[:, Column.TOGETHER].max() == 2

@@ -41,9 +41,9 @@ _ELEMENTS, _UNIT = 1 << 14, 256
 # numba keeps what it compiled by the content of this file.  These are the hashes of what else it compiled.
 _COMPILED = {
     "gates.py": "6ae52764",
-    "loops.py": "e10a5593",
+    "loops.py": "d3efa747",
     "packed.py": "d1f3e563",
-    "pool.py": "35f02c62",
+    "pool.py": "9f5bf5b4",
     "table.py": "9160978e",
     "threads.py": "049282e5",
     "vectors.py": "47239108",

@@ -1,10 +1,10 @@
 """Threads for compiled loops and for the pieces of products, which nobody has to wait for.
 
 A job is divided into parts, and whoever is free takes the next: the caller, too.  A thread that has nothing to do looks
-for work for some microseconds, then sleeps.  If no thread comes, because others need the cores, the caller does all.
-When it has to wait for a part that a thread had begun, it sleeps, and meanwhile lends that thread its core; and when
-that has taken long, it leaves the threads out for a while, longer each time.  So a busy machine costs little, and no
-result depends on it, as the parts are the same whoever does them.
+for work a little longer than there has lately been none, then sleeps.  If no thread comes, because others need the
+cores, the caller does all.  When it has to wait for a part that a thread had begun, it sleeps, and meanwhile lends that
+thread its core; and when that has taken long, it leaves the threads out for a while, longer each time.  So a busy
+machine costs little, and no result depends on it, as the parts are the same whoever does them.
 
 The threads are Python's, each in a compiled loop without Python's lock, and end before Python does.  A forked child has
 none of them, and makes its own when it next asks for them.
@@ -38,11 +38,12 @@ except ImportError:  # then there are no threads, and these functions are not ca
         return function
 
 
-__all__ = ["begin_step", "end_step", "let_fork", "limited", "make_pool"]
+__all__ = ["begin_step", "end_step", "let_fork", "limited", "make_pool", "patience"]
 
-# Nanoseconds: how long a thread looks for work before it sleeps, and the caller for the end of the last part; how much
-# longer than a part of its own the caller may have to wait; and for how long it then leaves the threads out.
-_IDLE, _LOOK, _LATE = 50_000, 150_000, 400_000
+# Nanoseconds: how long at most a thread looks for work before it sleeps, and how much longer than there was lately
+# none; how long the caller looks for the end of the last part; how much longer than a part of its own it may have to
+# wait; and for how long it then leaves the threads out.
+_IDLE, _MORE, _LOOK, _LATE = 50_000, 2_000, 150_000, 400_000
 _OUT, _OUT_MOST = 2_000_000, 10_000_000
 _MOST_THREADS = 64
 _LOOKS = 5e-5  # seconds between two looks whether all steps have paused for a fork
@@ -50,7 +51,7 @@ _LOOKS = 5e-5  # seconds between two looks whether all steps have paused for a f
 # Where numbers lie in the pool's memory, in bytes.  What different threads write has lines of the cache of its own.
 _JOB, _TICKET, _DONE, _ASLEEP, _BUSY = 0, 128, 256, 384, 512
 _FUNCTION, _FIRST, _SIZE, _PARTS, _THREADS = 640, 648, 656, 664, 672
-_OUT_UNTIL, _OUT_FOR, _WAITING = 680, 688, 696
+_OUT_UNTIL, _OUT_FOR, _WAITING, _GIVEN_AT = 680, 688, 696, 704
 _STEPS, _FORKING, _STOP = 768, 896, 904
 _WORKERS, _COUNT, _ALLOWED, _TIMES, _CORE = 912, 920, 928, 936, 944
 _CARDS = 1024  # what is written down of each thread, the caller first: two numbers of its clock, ...
@@ -99,22 +100,34 @@ def _claim(memory: int, job: int) -> int:  # pragma: no cover (compiled)
 
 
 @compiled
+def patience(before: int, away: int) -> int:  # pragma: no cover (compiled)
+    """Return for how many ns a thread next looks for work, by how long it did before, and there was none of late.
+
+    It follows the longest times up to `_IDLE`, and fades.  Where work is away longer than it pays to look for it, it
+    soon fades to nothing, and the thread sleeps at once.
+    """
+    if away >= _IDLE:
+        return before - before // 16
+    return min(max(away + away // 4 + _MORE, before - before // 256), _IDLE)
+
+
+@compiled
 def _serve(memory: int, number: int) -> None:  # pragma: no cover (compiled)
     """Do parts of jobs until the pool ends: what thread number 1, 2, ... does."""
     clock = card = memory + _CARDS + CARD * number
-    seen, began = load(memory + _JOB), now(clock)
+    seen, began, looks = load(memory + _JOB), now(clock), _IDLE
     while load(memory + _STOP) == 0:
         job = load(memory + _JOB)
         if job == seen:
             pause()
-            if now(clock) - began > _IDLE:
+            if now(clock) - began > looks:
                 add(memory + _ASLEEP, 1)
                 if load(memory + _JOB) == seen and load(memory + _STOP) == 0:
                     sleep_while(memory + _JOB, seen)
                 add(memory + _ASLEEP, -1)
-                began = now(clock)
             continue
         seen = job
+        looks = patience(looks, load(memory + _GIVEN_AT) - began)
         if core() == load(memory + _CORE):
             go_elsewhere(card, core())
         while number < load(memory + _THREADS):
@@ -156,6 +169,7 @@ def _run(memory: int, threads: int, parts: int, function: int, first: int, size:
     store(memory + _PARTS, parts)
     store(memory + _THREADS, threads)
     store(memory + _CORE, core())
+    store(memory + _GIVEN_AT, began)
     store(memory + _DONE, 0)
     store(memory + _TICKET, job << 32)
     store(memory + _JOB, job)

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .beside import Product, join, product_of
 from .inner_loops import InnerLoop, inner_loop, most_at_once
 from .openblas import Pool
 from .table import Column, Kernel
@@ -143,6 +144,7 @@ class Trace:
         self._like = np.zeros(1, dtype)
         self._rows: list[list[int]] = []
         self._moves: list[tuple[int, int, int, int]] = []  # row and column, number of the moving array, offset
+        self._products: dict[int, Product] = {}  # by their rows, those whose output stays where it is
         self.played = 0  #: steps of the last play, once they are made
         self._moving = 0
         # The memory that the trace knows, by the id of what owns it and is kept alive; a place if it moves.
@@ -352,6 +354,8 @@ class Trace:
         steps = [step for m in (a, b, out) for step in m.strides[-2:]]
         self._call(_loop(ufunc, (a.dtype,) * 3), [a, b, out], (count, *a.shape[-2:], b.shape[-1]), (*between, *steps))
         self._rows[-1][Column.TOGETHER] = 1
+        if self._known[id(_owner(out))][1] is None:
+            self._products[len(self._rows) - 1] = product_of(a, b, out)
         return out
 
     def together(self, products: Sequence[tuple[Any, Any, Any]]) -> None:
@@ -424,6 +428,7 @@ class Trace:
     def finish(self) -> None:
         """Make ready to play; the arrays that moved may go."""
         self._known = {key: known for key, known in self._known.items() if known[1] is None}
+        join(self._rows, self._products)
         self._table = np.asarray(self._rows, np.int64).reshape(-1, Column.WIDTH)
         self._moved = np.asarray(self._moves, np.int64).reshape(-1, 4)
         self._player = importlib.import_module(".player", __package__)
