@@ -7,6 +7,7 @@ import sys
 import warnings
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from ... import recordable
 from ...layers.base import walk
 from ...recordable import RecordingMode, is_own
 from ..epoch import Epoch
@@ -62,8 +63,7 @@ def objection(training: Training, mode: RecordingMode) -> str | None:
     net = training.net
     parts = [*training.callbacks, training, training.regularizer, *walk(net.layers), net]
     parts += [training.loss, training.optimizer, *training.metrics]
-    found = (part.unrecordable(mode) for part in parts if part is not None)
-    return next((why for why in found if why is not None), None)
+    return recordable.objection(parts, mode)
 
 
 def report(slow: SlowWay, why: str, *, loud: bool) -> None:
