@@ -448,7 +448,7 @@ def _by_network(y: Array) -> bool:
 
 def _worth_calls(y: Array) -> bool:
     """Whether each network has so many numbers that a call for each does not matter."""
-    return y.ndim == 3 and y.size >= _CALLED * len(y)
+    return bool(y.ndim == 3 and y.size >= _CALLED * len(y))
 
 
 def _networks(y: Array, *others: Array) -> Sequence[tuple[Array, ...]]:

@@ -109,7 +109,7 @@ class Replays:
         while len(self._free) >= _SHAPES:
             oldest = next(iter(self._free))
             for kept in (self._free, self._made, self._counts):
-                kept.pop(oldest, None)  # type: ignore[attr-defined]
+                kept.pop(oldest, None)
         self._made[key], self._free[key] = 0, []
         return self._another(net, x, key)
 
@@ -156,7 +156,7 @@ def _record(net: Any, x: Array) -> _Replay:
 
 
 def _same_bits(a: Array, b: Array) -> bool:
-    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+    return bool(a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes())
 
 
 def network_over_same_memory(net: Any, ops: Ops, fixed: Callable[[Array], Array], grads: Array | None = None) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from ... import recordable
 from ...layers.base import walk
@@ -61,7 +61,7 @@ class SlowWay(NamedTuple):
 def objection(training: Training, mode: RecordingMode) -> str | None:
     """Return why steps cannot be recorded, as the first part says that has something against it."""
     net = training.net
-    parts = [*training.callbacks, training, training.regularizer, *walk(net.layers), net]
+    parts: list[Any] = [*training.callbacks, training, training.regularizer, *walk(net.layers), net]
     parts += [training.loss, training.optimizer, *training.metrics]
     return recordable.objection(parts, mode)
 
