@@ -143,8 +143,8 @@ def test_imports_within_functions_are_few():
 HOMES = {
     r"\bstep_keys\(": {"xpnn.random", "xpnn.training.step"},  # a step's numbers and keys are laid out
     r"\bblake2b\b": {"xpnn.checkpoint", "xpnn.training.state"},  # files are sealed, states compared to the bit
-    r"\.unrecordable\(": {  # steps are asked whether they can be recorded, and parts add to what their base says
-        *("xpnn.training.recorded.runner", "xpnn.training.callbacks"),
+    r"\.unrecordable\(": {  # parts are asked whether they can be recorded, and parts add to what their base says
+        *("xpnn.recordable", "xpnn.training.callbacks"),
         *("xpnn.layers.normalization", "xpnn.regularizers"),
     },
     r"set_num_threads": {"xpnn.accel.native.openblas"},  # OpenBLAS's threads are counted and set

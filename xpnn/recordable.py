@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-__all__ = ["Recordable", "RecordingMode", "foreign_method", "is_own"]
+__all__ = ["Recordable", "RecordingMode", "foreign_method", "is_own", "objection"]
 
 
 class RecordingMode(NamedTuple):
@@ -36,6 +36,12 @@ class Recordable:
             return f"{name} may do more than array work; fit(graph=True) says that it does not"
         method = foreign_method(self)
         return None if method is None else f"{name} has a {method} of its own"
+
+
+def objection(parts: Iterable[Recordable | None], mode: RecordingMode) -> str | None:
+    """Return why nothing can be recorded of parts, as the first says that has something against it."""
+    found = (part.unrecordable(mode) for part in parts if part is not None)
+    return next((why for why in found if why is not None), None)
 
 
 def is_own(module: str | None) -> bool:

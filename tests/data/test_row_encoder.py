@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
+from xpnn.accel.native import support
 from xpnn.data import TableEncoder
 from xpnn.data.row_encoder import RowEncoder
 
@@ -137,6 +138,46 @@ def test_numbers_that_are_to_be_refused_are_left_to_who_says_why(value):
 def test_what_is_no_few_rows_of_plain_numbers(rows):
     encoder = TableEncoder().fit(dict(zip(NAMES, matrix().T, strict=True)))
     assert not few_of(encoder, NAMES).takes(rows)
+
+
+# -- many rows, by a compiled loop ---------------------------------------------------------------------------------
+@pytest.fixture
+def loops():
+    if objection := support.numba_objection():
+        pytest.skip(objection)
+    support.load_loops(required=True)
+
+
+@each_option
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_many_rows_have_the_bits_of_the_whole_table(loops, options, order):
+    X = matrix()
+    encoder = TableEncoder(**options).fit(dict(zip(NAMES, X.T, strict=True)))
+    rows = np.array(np.tile(strange_rows(X, encoder), (40, 1)), order=order)
+    few, expected = few_of(encoder, NAMES), encoder.transform(dict(zip(NAMES, rows.T, strict=True)))
+    assert expected.size > 1 << 15
+    taken = [few.takes(rows) for _ in range(6)]
+    assert taken[0] is False, "a loop is loaded for what comes once"
+    assert taken[-1] is True
+    assert same(few.by_place(rows), expected)
+    assert same(few.by_place(rows[::-3]), expected[::-3])
+    assert same(few.by_place(rows[: 3 << 12]), expected[: 3 << 12])
+
+
+def test_many_rows_that_are_to_be_refused(loops):
+    encoder = TableEncoder(bins=8).fit(dict(zip(NAMES, matrix().T, strict=True)))
+    rows, few = np.tile(matrix(), (10, 1)), few_of(encoder, NAMES)
+    assert few.by_place(rows) is not None
+    for value in (np.inf, -np.inf, 1e101):
+        rows[-1, 2] = value
+        assert few.by_place(rows) is None
+
+
+def test_many_rows_are_left_alone_without_loops(monkeypatch):
+    monkeypatch.setattr("xpnn.data.row_encoder.number_encoder", lambda: None)
+    encoder = TableEncoder(bins=8).fit(dict(zip(NAMES, matrix().T, strict=True)))
+    few, rows = few_of(encoder, NAMES), np.tile(matrix(), (10, 1))
+    assert not any(few.takes(rows) for _ in range(9))
 
 
 # -- columns by name ---------------------------------------------------------------------------------------------

@@ -35,11 +35,11 @@ def inputs(batch, n, dtype):
     return x, rng.normal(size=(batch, n)).astype(dtype)
 
 
-def both_ways(layers, x, dy, *, compiled, rows=None, first=0):
+def both_ways(layers, x, dy, *, compiled, rows=None, first=0, replicas=None):
     """Output, gradient to the input and those of the parameters, by the plan of a network."""
     backend = xpnn.get_backend("numpy", compiled=compiled)
-    net = xpnn.Sequential(*layers, n_in=x.shape[-1], backend=backend, dtype=str(x.dtype), seed=1)
-    key = StepKey(3, 5) if rows is None else StepKey(3, 5, rows=rows)
+    net = xpnn.Sequential(*layers, n_in=x.shape[-1], backend=backend, dtype=str(x.dtype), seed=1, replicas=replicas)
+    key = StepKey(net.seed if replicas else 3, 5) if rows is None else StepKey(3, 5, rows=rows)
     y, caches = net.plan.forward(x, train=True, key=key)
     dx = net.plan.backward(dy, caches, first=first)
     return [y, dx, net.plan.output(x), *net.grads.values()]
@@ -53,6 +53,23 @@ def test_bits_are_those_of_the_layers(chain, shape, dtype):
     found, expected = (both_ways(CHAINS[chain](), x, dy, compiled=compiled) for compiled in (True, False))
     for a, b in zip(found, expected, strict=True):
         assert a.dtype == dtype
+        assert a.tobytes() == b.tobytes()
+
+
+@pytest.mark.parametrize("shape", [(3, 40, 60), (2, 500, 31), (2, 4, 5), (2, 3000, 1)])
+@pytest.mark.parametrize("chain", CHAINS)
+def test_bits_of_replicas_are_those_of_the_layers(chain, shape):
+    """Large ones by a call for each network, small ones by the layers."""
+    pairs = [inputs(*shape[1:], np.float32) for _ in range(shape[0])]
+    x, dy = (
+        np.stack(part) * np.linspace(1, 2, len(pairs), dtype=np.float32)[:, None, None]
+        for part in zip(*pairs, strict=True)
+    )
+    found, expected = (
+        both_ways(CHAINS[chain](), x, dy, compiled=compiled, replicas=shape[0]) for compiled in (True, False)
+    )
+    for a, b in zip(found, expected, strict=True):
+        assert a.shape == b.shape
         assert a.tobytes() == b.tobytes()
 
 

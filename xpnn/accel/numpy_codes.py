@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 import numpy as np
 
 from .._typing import Array
 from ..coding import Code
+from .native.support import is_loaded, load_loops
 
-__all__ = ["encoded"]
+__all__ = ["encoded", "number_encoder"]
+
+
+def number_encoder() -> Any:
+    """Return `xpnn.accel.native.codes.encode_numbers` where compiled loops are loaded already, else None."""
+    if not is_loaded() or load_loops() is None:
+        return None
+    return importlib.import_module(".native.codes", __package__).encode_numbers
 
 
 def encoded(code: Code, packed: Array) -> Array | None:

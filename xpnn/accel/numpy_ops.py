@@ -34,6 +34,8 @@ _WIDE = 64
 _FLOATS = np.dtype(np.float32), np.dtype(np.float64)
 _GATES = {"silu": Gate.SILU, "mish": Gate.MISH}
 _ARRAYS = np.ndarray, Traced  # others may mean something else by an operation
+# Numbers of one network from which on a loop is called for each, also without a trace.
+_CALLED = 1 << 11
 # What compiled loops save, in seconds for each parameter and each activation of a step, and for its Python, which a
 # trace does without; what loading costs; and what a fit should save before it looks if more threads are allowed now.
 _SAVED_BY_PARAM, _SAVED_BY_ACTIVATION, _SAVED_BY_STEP = 0.8e-9, 0.7e-9, 4e-5
@@ -205,16 +207,18 @@ class NumpyOps(Ops):
         return dx
 
     def gate(self, x: Array, kind: str, share: Array | None, mask: Array | None) -> tuple[Array, Array] | None:
-        """One pass before and one after the exponential."""
-        loops = self._loops
-        fits = share is None or (share.shape == (1, x.shape[-1]) and x.shape[-1] > 1 and share.dtype == x.dtype)
-        if loops is None or x.ndim != 2 or not (_plain(x) and fits) or (mask is not None and not _like(mask, x)):
+        """One pass before and one after the exponential, for each network."""
+        loops, n = self._loops, x.shape[-1]
+        fits = share is None or (share.shape == (*x.shape[:-2], 1, n) and n > 1 and share.dtype == x.dtype)
+        whole = loops is not None and (_by_network(x) or _worth_calls(x)) and _plain(x) and fits
+        if not whole or (mask is not None and not _like(mask, x)):
             return None
-        y, inner, row = np.empty_like(x), np.empty_like(x), x.reshape(-1)
-        loops.gate_inner(self._pool, inner.reshape(-1), row, _how(kind, share, mask))
+        y, inner, how = np.empty_like(x), np.empty_like(x), _how(kind, share, mask)
+        loops.gate_inner(self._pool, inner.reshape(-1), x.reshape(-1), how)
         np.exp(inner, out=inner)
-        given = row if share is None else share[0], x if mask is None else mask
-        loops.gate(self._pool, y, x, inner, *given, _how(kind, share, mask))
+        factors, others = x if share is None else share, x if mask is None else mask
+        for own, own_x, own_inner, row, own_mask in _networks(y, x, inner, factors, others):
+            loops.gate(self._pool, own, own_x, own_inner, row[0], own_mask, how)
         return y, inner
 
     def gate_backward(
@@ -225,15 +229,16 @@ class NumpyOps(Ops):
         shares: tuple[Array, Array] | None,
         mask: Array | None,
     ) -> Array:
-        """One pass; sums of columns row by row."""
+        """One pass for each network; sums of columns row by row."""
         x, inner = kept
         if not _like(dy, x):
             given, dy = dy, np.empty_like(x)
             dy[...] = given
-        dx = np.empty_like(x)
-        share, d_share = (x.reshape(-1), dx.reshape(-1)) if shares is None else (row[0] for row in shares)
-        how = _how(kind, shares, mask)
-        self._loops.gate_backward(self._pool, dx, dy, x, inner, share, x if mask is None else mask, d_share, how)
+        dx, how = np.empty_like(x), _how(kind, shares, mask)
+        factors, d_factors = (x, dx) if shares is None else shares
+        each = _networks(dx, dy, x, inner, factors, x if mask is None else mask, d_factors)
+        for own, own_dy, own_x, own_inner, row, own_mask, d_row in each:
+            self._loops.gate_backward(self._pool, own, own_dy, own_x, own_inner, row[0], own_mask, d_row[0], how)
         return dx
 
     # -- linear and relu ------------------------------------------------------------------------------------
@@ -439,6 +444,11 @@ def _by_rows(dy: Array) -> bool:
 def _by_network(y: Array) -> bool:
     """Whether loops over matrices are called for each network: of several in a trace, where a call costs little."""
     return y.ndim == 2 or (y.ndim == 3 and type(y) is Traced)
+
+
+def _worth_calls(y: Array) -> bool:
+    """Whether each network has so many numbers that a call for each does not matter."""
+    return bool(y.ndim == 3 and y.size >= _CALLED * len(y))
 
 
 def _networks(y: Array, *others: Array) -> Sequence[tuple[Array, ...]]:

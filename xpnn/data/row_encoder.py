@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..accel import number_encoder
 from .columns import LARGEST
 from .fitted import CategoryColumn, NumberColumn
 from .packing import FittedColumn
@@ -19,6 +20,8 @@ _NUMBERS = frozenset(map(np.dtype, ("?", "b", "B", "h", "H", "i", "I", "l", "L",
 _FLOATS, _TEXTS = (float, np.float64), (str, np.str_)
 #: Elements of the encoded rows up to which this way is the faster one, and rows of columns by name.
 _FEW, _FEW_BY_NAME = 1 << 15, 64
+#: Elements up to which a compiled loop encodes them, and so many times the usual way is taken until it is loaded.
+_MANY, _REPAID = 1 << 22, 4
 # A column with a narrower bin is left to the way that tells of overflow.
 _NARROW = 1e-200
 _EXACT = 1 << 53  # whole numbers below it are exact in float64
@@ -67,27 +70,32 @@ class RowEncoder:
         self.width, self._clip, self._names = width, clip, tuple(names)
         self._numbers = [column for column in columns if isinstance(column, NumberColumn)]
         self._words = [column for column in columns if isinstance(column, CategoryColumn)]
+        self._often = 0  # times that many rows came
         self._low, self._least, self._most, self._zero, self._fill = np.zeros((5, width))
         self._size = np.ones(width)
         which = np.zeros(width, np.int64)  # of the columns of numbers
+        self._layout = np.full((len(self._numbers), 4), -1)  # as the compiled loop has it
         values: list[int] = []
         flags: list[int] = []
         for k, column in enumerate(self._numbers):
             own = places[column.name].tolist()
             which[own], self._fill[own] = k, column.fill
             if column.spread > 0:
-                value = own.pop(0)
+                value = self._layout[k, 0] = own.pop(0)
                 values.append(value)
                 self._low[value], self._size[value] = column.center, column.spread
                 self._least[value], self._most[value], self._zero[value] = -_BOUND, _BOUND, -0.0
             if column.flagged:
                 flags.append(own.pop(0))
+                self._layout[k, 1] = flags[-1]
             if own:
                 self._low[own], self._size[own] = column.edges[:-1], np.diff(column.edges)
                 self._most[own] = 1.0
+                self._layout[k, 2:] = own[0], len(own)
         self._values = slice(values[0], values[-1] + 1) if values == list(range(len(values))) and values else values
         self._flags = flags
         order = [self._names.index(column.name) for column in self._numbers]
+        self._order = None if order == list(range(len(self._names))) else order
         self._source, self._of_array = which, np.asarray(order, np.int64)[which] if order else which
         self._codes = {column.name: _codes_of(column) for column in self._words}
         self._places = {column.name: places[column.name].tolist() for column in self._words}
@@ -114,14 +122,43 @@ class RowEncoder:
             type(rows) is np.ndarray
             and rows.ndim == 2
             and rows.shape[1] == len(self._names)
-            and 0 < rows.shape[0] * self.width <= _FEW
             and rows.dtype in _NUMBERS
             and not self._words
+            and (0 < rows.shape[0] * self.width <= _FEW or self._takes_many(rows.shape[0]))
         )
+
+    def _takes_many(self, n: int) -> bool:
+        """Whether a compiled loop is there for so many rows."""
+        if not 0 < n * self.width <= _MANY or number_encoder() is None:
+            return False
+        self._often += 1
+        return self._often > _REPAID
 
     def by_place(self, rows: npt.NDArray[Any]) -> npt.NDArray[np.float32] | None:
         """Encode rows of numbers that `takes` takes; None if one is not finite, or too large."""
+        encode = number_encoder() if rows.shape[0] * self.width > _FEW else None
+        if encode is not None:
+            return self._many(rows, encode)
         return self._encoded(rows.astype(np.float64).take(self._of_array, axis=1))
+
+    def _many(self, rows: npt.NDArray[Any], encode: Any) -> npt.NDArray[np.float32] | None:
+        """Encode many rows of numbers by a compiled loop, as `_encoded` does it."""
+        x = np.array(rows if self._order is None else rows[:, self._order], np.float64, order="C")
+        gaps = np.isnan(x)
+        if gaps.any():
+            np.copyto(x, np.array([column.fill for column in self._numbers]), where=gaps)
+        if not np.maximum.reduce(np.abs(x), axis=None) <= LARGEST:
+            return None
+        scaled = x - [column.center for column in self._numbers]
+        scaled /= [column.spread if column.spread > 0 else 1.0 for column in self._numbers]
+        np.maximum(scaled, -_BOUND, out=scaled)
+        np.minimum(scaled, _BOUND, out=scaled)
+        if self._clip is not None:
+            ratio = scaled / self._clip
+            scaled /= np.hypot(1.0, ratio, out=ratio)
+        made = np.empty((len(x), self.width), np.float32)
+        encode(made, x, gaps, scaled, self._layout, self._low, self._size)
+        return made
 
     def by_name(self, columns: Mapping[str, Any]) -> npt.NDArray[np.float32] | None:
         """Encode columns by name, all that the training had and no other; None if a cell wants a closer look."""

@@ -310,6 +310,34 @@ def test_three_dimensions(loops, dtype):
     assert_replays(f, *pairs((3, 4, 5), dtype=dtype), dtype, [draw((3, 4, 5), dtype, 1)])
 
 
+@FLOATS
+def test_more_than_three_dimensions(loops, dtype):
+    """Made one part after the other."""
+    for other in ((2, 3, 4, 5), (2, 1, 4, 1), (3, 1, 5), (1, 3, 1, 5), (2, 1, 1, 1), ()):
+        assert_replays(lambda x, y: x * y, *pairs((2, 3, 4, 5), other, dtype=dtype), dtype)
+        assert_replays(lambda x, y: y - x[::-1, ::2].mT.mT[:, :1], *pairs((2, 3, 4, 5), other, dtype=dtype), dtype)
+    assert_replays(lambda x: x[::2, ::2, ::2, ::2] + 1, *pairs((3, 3, 3, 3), dtype=dtype), dtype)
+    assert_replays(lambda x: x[:, ::2, ::2, ::2, ::2] + 1, *pairs((2, 3, 3, 3, 3), dtype=dtype), dtype)
+
+    def f(x, state):
+        state[..., :2] = np.permute_dims(x, (0, 2, 1, 3))
+        return state * 2
+
+    assert_replays(f, *pairs((2, 3, 4, 2), dtype=dtype), dtype, [draw((2, 4, 3, 3), dtype, 1)])
+
+
+@FLOATS
+def test_products_of_stacks_of_stacks(loops, dtype):
+    for a, b in [
+        ((2, 3, 4, 5), (2, 3, 5, 6)),
+        ((2, 3, 4, 5), (3, 5, 2)),
+        ((3, 1, 5), (2, 1, 5, 4)),
+        ((4, 5), (2, 3, 5, 1)),
+    ]:
+        assert_replays(lambda x, y: x @ y, *pairs(a, b, dtype=dtype), dtype)
+        assert_replays(lambda x, y: (y.mT @ x.mT) * 2, *pairs(a, b, dtype=dtype), dtype)
+
+
 @pytest.mark.parametrize("dtype", ["int32", "int64", "uint8", "bool", "float16"])
 def test_other_dtypes_with_loops_of_their_own(loops, dtype):
     """A trace takes what NumPy does without a conversion, whatever the dtype of its kernels."""
@@ -565,7 +593,6 @@ class Given:
         self.wide = self.trace.fixed(np.ones((6, 4), F8))
         self.half = self.trace.fixed(np.ones((6, 4), np.float16))
         self.cube = self.trace.fixed(np.ones((2, 3, 4), F4))
-        self.four = self.trace.fixed(np.ones((3, 3, 3, 3), F4))
         self.index = self.trace.fixed(np.arange(6))
         self.swapped = self.trace.fixed(np.ones((6, 4), ">f4"))
 
@@ -584,12 +611,7 @@ DECISION, OWN_FORM, UNSEEN, CONVERTS = (
     "unseen|not seen",
     "converts",
 )
-CHOSEN, PLAIN, ROWS, AXES = (
-    "chosen elements",
-    "arrays and plain",
-    "more than three dimensions",
-    "axes|one piece|options",
-)
+CHOSEN, PLAIN, AXES = "chosen elements", "arrays and plain", "axes|one piece|options"
 REFUSED = {
     # decisions
     "float": (lambda g: float(g.m.sum()), DECISION),
@@ -675,11 +697,8 @@ REFUSED = {
     "moving twice": (lambda g: g.trace.moving(g.x[1:]), "one memory"),
     "fixed, then moving": (lambda g: g.trace.moving(untraced(g.o)), "one memory"),
     # shapes
-    "four dimensions": (lambda g: g.four * g.four[:1, :, :1], ROWS),
-    "four dimensions with gaps": (lambda g: g.four[::2, ::2, ::2, ::2] + 1, ROWS),
     "vectors": (lambda g: g.m[0] @ g.m[1], "other than matrices"),
     "a matrix and a vector": (lambda g: g.m @ g.square[0], "other than matrices"),
-    "products of four dimensions": (lambda g: g.four @ g.four, "other than matrices"),
     "an empty product": (lambda g: g.m[:0] @ g.square, "other than matrices"),
     "vecdot": (lambda g: np.vecdot(g.m, g.m), "other than matrices"),
     "first and last": (lambda g: np.sum(g.cube, axis=(0, 2)), AXES),

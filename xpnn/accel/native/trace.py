@@ -39,7 +39,7 @@ _LIKE: dict[Any, float | None] = {np.empty_like: None, np.zeros_like: 0.0, np.on
 # What calls traced functions in its turn, or makes views; the work of all others goes unseen.
 _SEEN = {
     *(np.sum, np.mean, np.max, np.min, np.reshape, np.ravel, np.squeeze, np.expand_dims, np.swapaxes, np.moveaxis),
-    *(np.transpose, np.matrix_transpose, np.broadcast_to, np.astype, np.shape, np.ndim, np.size),
+    *(np.transpose, np.permute_dims, np.matrix_transpose, np.broadcast_to, np.astype, np.shape, np.ndim, np.size),
 }
 _LARGE = 1 << 15  # elements, from which on threads share a loop
 _LINE = 64  # bytes of a line of cache, at which arrays begin
@@ -340,12 +340,16 @@ class Trace:
 
     def _product(self, ufunc: np.ufunc, inputs: list[Any], out: Any) -> Any:
         """A product of two matrices, or of stacks of them."""
-        if ufunc is not np.matmul or not all(isinstance(a, np.ndarray) and a.ndim in (2, 3) and a.size for a in inputs):
+        if ufunc is not np.matmul or not all(isinstance(a, np.ndarray) and a.ndim >= 2 and a.size for a in inputs):
             raise TraceError(f"{ufunc.__name__} of other than matrices")
         a, b = inputs
+        stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
         if out is None:
-            stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
             out = self._fresh((*stack, a.shape[-2], b.shape[-1]), a.dtype)
+        if len(stack) > 1:  # stacks of stacks, one after the other
+            for k in range(stack[0]):
+                self._product(ufunc, [_part(x, len(stack) + 2, k) for x in inputs], out[k])
+            return out
         if not a.dtype == b.dtype == out.dtype or np.may_share_memory(a, out) or np.may_share_memory(b, out):
             raise TraceError("a product of several dtypes, or over what it reads")
         np.matmul(a, b, out=out)
@@ -384,8 +388,12 @@ class Trace:
         by_column = loop.name == "power" and arrays[1].size > 1 and dims and dims[-1][1][1] == 0
         if len(dims) > 1 and (min(dims[-1][1]) < 0 or by_column):
             raise TraceError(f"{loop.name} of columns backwards, or by a column")
-        if len(dims) > 3 or len(arrays) > 3:
-            raise TraceError(f"{loop.name} over more than three dimensions")
+        if len(arrays) > 3:
+            raise TraceError(f"{loop.name} of more than three arrays")
+        if len(dims) > 3:  # one part after the other
+            for k in range(shape[0]):
+                self._spread(loop, [_part(a, len(shape), k) for a in arrays], shape[1:])
+            return
         none = 1, [0] * len(arrays)
         *outer, inner = [none, none, none, *dims][-3:]
         self._call(loop, arrays, inner[:1], inner[1], outer)
@@ -466,6 +474,11 @@ def _loop(ufunc: np.ufunc, dtypes: tuple[np.dtype[Any], ...]) -> InnerLoop:
 
 def _sizes(shape: Any) -> tuple[int, ...]:
     return (shape,) if isinstance(shape, int) else tuple(shape)
+
+
+def _part(a: Any, ndim: int, k: int) -> Any:
+    """Return number `k` along the first of `ndim` axes, along which an array may be one for all."""
+    return a if a.ndim < ndim else a[k if a.shape[0] > 1 else 0]
 
 
 def _owner(array: Any) -> Any:

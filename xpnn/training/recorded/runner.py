@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+from ... import recordable
 from ...layers.base import walk
 from ...recordable import RecordingMode, is_own
 from ..epoch import Epoch
@@ -60,10 +61,9 @@ class SlowWay(NamedTuple):
 def objection(training: Training, mode: RecordingMode) -> str | None:
     """Return why steps cannot be recorded, as the first part says that has something against it."""
     net = training.net
-    parts = [*training.callbacks, training, training.regularizer, *walk(net.layers), net]
+    parts: list[Any] = [*training.callbacks, training, training.regularizer, *walk(net.layers), net]
     parts += [training.loss, training.optimizer, *training.metrics]
-    found = (part.unrecordable(mode) for part in parts if part is not None)
-    return next((why for why in found if why is not None), None)
+    return recordable.objection(parts, mode)
 
 
 def report(slow: SlowWay, why: str, *, loud: bool) -> None:

@@ -11,20 +11,17 @@ shorter and leaves the gradients' norm, is made eagerly.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeVar
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from ..._typing import Array
 from ...accel import trace_objection
 from ...accel.native.trace import Trace, Traced, TraceError, untraced
 from ...layers.base import walk
-from ...layers.plan import unbound
+from ...layers.replays import network_over_same_memory, shallow
 from ...ops import Ops
 from ...recordable import RecordingMode
 from ..epoch import Epoch
@@ -47,8 +44,6 @@ _LONG = 1 << 31
 _PATIENCE = 0.1
 
 SLOW = SlowWay("each step is made in Python", logging.DEBUG)
-
-_T = TypeVar("_T")
 
 
 def plan_traces(training: Training, plan: Plan, last: Runner | None = None) -> TraceRunner | str:
@@ -285,34 +280,10 @@ def over_same_memory(training: Training, ops: Ops, trace: Trace | None = None, g
     Its gradients go into `grads`, traced, where they are given.
     """
     fixed: Callable[[Array], Array] = trace.fixed if trace is not None else lambda array: array
-    other = _shallow(training)
-    net = other.net = _shallow(training.net)
-    store = net.store = _shallow(net.store)
-    net.backend = store.backend = dataclasses.replace(net.backend, ops=ops)
-    for name in ("values", "grads", "buffers", "lr_factors", "decay_factors"):
-        array = getattr(store, name)
-        setattr(store, name, None if array is None else fixed(array))
-    for name in ("params", "param_grads", "named_buffers"):
-        setattr(store, name, {key: fixed(view) for key, view in getattr(store, name).items()})
-    if grads is not None:
-        store.grads, store.param_grads = grads, store.views_of_grads(grads)
-    net.layers = copy.deepcopy(tuple(map(unbound, net.layers)))
-    for layer in walk(net.layers):
-        for array in vars(layer).values():
-            if isinstance(array, np.ndarray):
-                array.flags.writeable = False  # what is written to a copy would be lost
-    net.bind(store)
-    other.optimizer = _shallow(training.optimizer)
+    other = shallow(training)
+    other.net = network_over_same_memory(training.net, ops, fixed, grads)
+    other.optimizer = shallow(training.optimizer)
     other.optimizer.state = {name: fixed(array) for name, array in training.optimizer.state.items()}
-    other.regularizer = _shallow(training.regularizer)
+    other.regularizer = shallow(training.regularizer)
     other.bound_loss = training.bound_loss.using(ops)
     return other
-
-
-def _shallow(thing: _T) -> _T:
-    """Return another object with the same attributes: `copy.copy` makes of some what a file would keep."""
-    if thing is None:
-        return thing
-    new = object.__new__(type(thing))
-    vars(new).update(vars(thing))
-    return new
