@@ -146,11 +146,12 @@ EPOCH = """
 import contextlib, csv, io, json, os, sys
 from xpnn.cli import main
 with contextlib.redirect_stdout(io.StringIO()):
-    main(["train", *sys.argv[1:], "--target", "target", "--bins", "64", "--batch-size", "256", "--epochs", "2", "--quiet"])
+    main(["train", *sys.argv[1:], "--quiet"])
 with open(os.path.join(sys.argv[sys.argv.index("--out") + 1], "history.csv")) as file:
     last = list(csv.DictReader(file))[-1]
 print(json.dumps({"seconds": float(last["seconds"]), "loss": float(last["loss"])}))
 """
+ASKED = ("--target", "target", "--bins", "64", "--batch-size", "256", "--epochs", "2")
 
 
 def table_of(path: Path, rows: int) -> None:
@@ -237,7 +238,7 @@ def epochs(folder: Path, rows: int, commit: str, rounds: int) -> dict[str, Any]:
 
     def turn(name: str, project: Path, compiled: str, *more: str) -> Callable[[], float]:
         def seconds() -> float:
-            asked = [str(file), *more, "--out", str(folder / "epoch")]
+            asked = [str(file), *more, *ASKED, "--out", str(folder / "epoch")]
             found = child(EPOCH, *asked, project=project, XPNN_COMPILED=compiled)
             losses[name] = found["loss"]
             return float(found["seconds"])
@@ -258,7 +259,7 @@ def epochs(folder: Path, rows: int, commit: str, rounds: int) -> dict[str, Any]:
     return {
         "problem": f"an epoch of a table of {rows:,} rows",
         "unit": "µs/epoch",
-        "commit": commit,
+        "against": commit,
         "rows": summary(own, "xpnn") | {"before with numba": summary(own, "xpnn with numba")["before with numba"]},
         "loss": losses["xpnn"],
         "missing": {},
@@ -272,7 +273,9 @@ def main() -> None:
     options.add_argument("--own", action="store_true", help="the table without other networks and presets beside it")
     options.add_argument("--resume", action="store_true", help="go on with what is in the file of results")
     options.add_argument("--stop-after", type=float, default=float("inf"), help="seconds after which no run begins")
-    options.add_argument("--against", metavar="COMMIT", help="only the time of an epoch, by this code and by that one's")
+    options.add_argument(
+        "--against", metavar="COMMIT", help="only the time of an epoch, by this code and by that one's"
+    )
     options.add_argument("--rounds", type=int, default=3, help="of the epochs (%(default)s)")
     options.add_argument("--folder", type=Path, help="where table and model are kept for the next piece")
     args = options.parse_args()

@@ -367,6 +367,14 @@ def large(run: dict[str, Any]) -> list[str]:
         ]
         lines += table(["", "fit, s", "on top of the array", "predict, s", "on top of the array"], rows)
         lines += not_here({row["what"]: row["missing"] for row in arrays if "missing" in row})
+    for problem in run["problems"]:
+        rounds = problem["rows"]["xpnn"]["rounds"]
+        lines += [f"#### {problem['problem'].capitalize()}, before: commit {problem['against']} ({rounds} rounds)", ""]
+        rows = [
+            [name, *(f"{row[us] / 1e6:.2f}" for us in ("us", "us_min")), f"{row['ratio']:.2f}"]
+            for name, row in problem["rows"].items()
+        ]
+        lines += table(["", "s, median", "least", "ratio to this code"], rows)
     return lines
 
 

@@ -27,6 +27,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is glibc that maps large blocks anew")
 def test_steps_with_large_arrays_take_no_new_pages() -> None:
     """Arrays of a MiB are made several times in each of the 16 steps; one, mapped anew, takes 256 pages."""
-    place = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")} | {"XPNN_THREADS": "1"}
+    place = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")} | {
+        "XPNN_THREADS": "1"
+    }
     done = subprocess.run([sys.executable, "-c", STEPS], capture_output=True, text=True, check=True, env=place)
     assert int(done.stdout) < 256
