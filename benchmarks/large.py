@@ -3,13 +3,14 @@
     python benchmarks/large.py [--rows 1500000] [--array 2000]
     python benchmarks/large.py --resume --stop-after 100     # in pieces, again and again until nothing is left
     python benchmarks/large.py --rows 20000000 --array 0 --own --label 20M
-    python benchmarks/large.py --rows 150000 --against c48ee36 --label epoch
+    git worktree add ../before c48ee36
+    python benchmarks/large.py --rows 150000 --against ../before --label epoch
 
 The table is made here: 12 columns of numbers, one of three words, and a target that is a function of them.  Every run
 has a process of its own; memory is the kernel's count of resident pages at their highest (VmHWM), all that is loaded
 included.  Of arrays it is what came on top of what was there before, as a share of the array.  What is found is
-written after each run.  With --against another commit of this project trains on the same table, in turns with this one:
-its files are checked out into a temporary folder, and an epoch of each is timed, with compiled loops and without.
+written after each run.  With --against another checkout of this project trains on the same table, in turns with this
+one: an epoch of each is timed, with compiled loops and without.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from harness import PROJECT, begin, interleave, parser, show, summary, write
+from harness import PROJECT, begin, commit, interleave, parser, show, summary, write
 
 MIB = 1 << 20
 COLUMNS, WORDS, CHUNK = 12, ("red", "green", "blue"), 100_000
@@ -219,19 +220,8 @@ def array(mib: int, wanted: Callable[[str], bool]) -> Iterator[dict[str, Any]]:
             yield row
 
 
-@contextlib.contextmanager
-def checked_out(commit: str, folder: Path) -> Iterator[Path]:
-    """Give the files of a commit of this project, in a temporary folder."""
-    place, git = folder / "before", ["git", "-C", str(PROJECT), "worktree"]
-    subprocess.run([*git, "add", "--detach", str(place), commit], check=True, capture_output=True)
-    try:
-        yield place
-    finally:
-        subprocess.run([*git, "remove", "--force", str(place)], check=True, capture_output=True)
-
-
-def epochs(folder: Path, rows: int, commit: str, rounds: int) -> dict[str, Any]:
-    """Return the time of an epoch by this code and by that of a commit, with compiled loops and without."""
+def epochs(folder: Path, rows: int, before: Path, rounds: int) -> dict[str, Any]:
+    """Return the time of an epoch by this code and by that of another checkout, with compiled loops and without."""
     file = folder / "epochs.csv"
     table_of(file, rows)
     losses: dict[str, float] = {}
@@ -246,21 +236,22 @@ def epochs(folder: Path, rows: int, commit: str, rounds: int) -> dict[str, Any]:
         return seconds
 
     turns: dict[str, Callable[[], float]] = {}
-    with checked_out(commit, folder) as before:
-        for name, compiled in (("", "0"), (" with numba", "1")):
-            turns[f"xpnn{name}"] = turn(f"xpnn{name}", PROJECT, compiled, "--preset", "none")
-            turns[f"before{name}"] = turn(f"before{name}", before, compiled)
-        turns["xpnn with numba"]()  # loops of a new folder are compiled once
-        turns["before with numba"]()
-        times = interleave(turns, 0, least=rounds, most=rounds)
+    for name, compiled in (("", "0"), (" with numba", "1")):
+        turns[f"xpnn{name}"] = turn(f"xpnn{name}", PROJECT, compiled, "--preset", "none")
+        turns[f"before{name}"] = turn(f"before{name}", before, compiled)
+    for name in ("xpnn with numba", "before with numba"):
+        turns[name]()  # loops of a new folder are compiled once
+    times = interleave(turns, 0, least=rounds, most=rounds)
     if not all(math.isclose(loss, losses["xpnn"], rel_tol=1e-3) for loss in losses.values()):
         raise ValueError(f"large: expected one loss of all after two epochs, got {losses}.")
-    own = {f"{who}{name}": times[f"{who}{name}"] for name in ("", " with numba") for who in ("xpnn", "before")}
+    shown: dict[str, Any] = {}
+    for name in ("", " with numba"):
+        shown |= summary({who: times[who] for who in (f"xpnn{name}", f"before{name}")}, f"xpnn{name}")
     return {
         "problem": f"an epoch of a table of {rows:,} rows",
         "unit": "µs/epoch",
-        "against": commit,
-        "rows": summary(own, "xpnn") | {"before with numba": summary(own, "xpnn with numba")["before with numba"]},
+        "against": commit(before),
+        "rows": shown,
         "loss": losses["xpnn"],
         "missing": {},
     }
@@ -274,7 +265,7 @@ def main() -> None:
     options.add_argument("--resume", action="store_true", help="go on with what is in the file of results")
     options.add_argument("--stop-after", type=float, default=float("inf"), help="seconds after which no run begins")
     options.add_argument(
-        "--against", metavar="COMMIT", help="only the time of an epoch, by this code and by that one's"
+        "--against", type=Path, metavar="CHECKOUT", help="only an epoch, in turns with another version of xpnn"
     )
     options.add_argument("--rounds", type=int, default=3, help="of the epochs (%(default)s)")
     options.add_argument("--folder", type=Path, help="where table and model are kept for the next piece")
@@ -296,7 +287,7 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         folder = args.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         if args.against:
-            results["problems"].append(epochs(folder, rows, args.against, args.rounds))
+            results["problems"].append(epochs(folder, rows, args.against.resolve(), args.rounds))
             show(results["problems"][0])
             write(path, results)
             return
