@@ -27,6 +27,7 @@ __all__ = [
     "MissingError",
     "begin",
     "calls_per_round",
+    "commit",
     "cpu_name",
     "interleave",
     "parser",
@@ -240,10 +241,10 @@ def blas() -> list[str]:
     ]
 
 
-def commit() -> str:
+def commit(project: Path = PROJECT) -> str:
     """Return the commit that is measured, marked if files differ from it."""
     try:
-        asked = ["git", "-C", str(PROJECT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+        asked = ["git", "-C", str(project), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
         return subprocess.run(asked, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return "unknown"

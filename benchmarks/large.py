@@ -3,17 +3,22 @@
     python benchmarks/large.py [--rows 1500000] [--array 2000]
     python benchmarks/large.py --resume --stop-after 100     # in pieces, again and again until nothing is left
     python benchmarks/large.py --rows 20000000 --array 0 --own --label 20M
+    git worktree add ../before c48ee36
+    python benchmarks/large.py --rows 150000 --against ../before --label epoch
 
 The table is made here: 12 columns of numbers, one of three words, and a target that is a function of them.  Every run
 has a process of its own; memory is the kernel's count of resident pages at their highest (VmHWM), all that is loaded
 included.  Of arrays it is what came on top of what was there before, as a share of the array.  What is found is
-written after each run.
+written after each run.  With --against another checkout of this project trains on the same table, in turns with this
+one: an epoch of each is timed, with compiled loops and without.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
+import os
 import subprocess
 import sys
 import tempfile
@@ -23,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from harness import PROJECT, begin, parser, write
+from harness import PROJECT, begin, commit, interleave, parser, show, summary, write
 
 MIB = 1 << 20
 COLUMNS, WORDS, CHUNK = 12, ("red", "green", "blue"), 100_000
@@ -137,6 +142,19 @@ def make(width):
 }
 
 
+#: An epoch of the network that the command line made before there were presets: the second, when all is loaded.
+EPOCH = """
+import contextlib, csv, io, json, os, sys
+from xpnn.cli import main
+with contextlib.redirect_stdout(io.StringIO()):
+    main(["train", *sys.argv[1:], "--quiet"])
+with open(os.path.join(sys.argv[sys.argv.index("--out") + 1], "history.csv")) as file:
+    last = list(csv.DictReader(file))[-1]
+print(json.dumps({"seconds": float(last["seconds"]), "loss": float(last["loss"])}))
+"""
+ASKED = ("--target", "target", "--bins", "64", "--batch-size", "256", "--epochs", "2")
+
+
 def table_of(path: Path, rows: int) -> None:
     """Write the table, a chunk at a time."""
     weights = np.random.default_rng(7).normal(size=COLUMNS)
@@ -153,9 +171,11 @@ def table_of(path: Path, rows: int) -> None:
             file.writelines(line % (*numbers, WORDS[k], target) for numbers, k, target in cells)
 
 
-def child(code: str, *arguments: str) -> Any:
+def child(code: str, *arguments: str, project: Path = PROJECT, **environment: str) -> Any:
     """Run code in a process of its own, and return what it printed last, from JSON."""
-    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=PROJECT, capture_output=True, text=True)
+    place = {**os.environ, **environment, "PYTHONPATH": str(project)}
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, cwd=project, env=place, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(done.stderr.strip().splitlines()[-1])
     return json.loads(done.stdout.strip().splitlines()[-1])
@@ -200,6 +220,43 @@ def array(mib: int, wanted: Callable[[str], bool]) -> Iterator[dict[str, Any]]:
             yield row
 
 
+def epochs(folder: Path, rows: int, before: Path, rounds: int) -> dict[str, Any]:
+    """Return the time of an epoch by this code and by that of another checkout, with compiled loops and without."""
+    file = folder / "epochs.csv"
+    table_of(file, rows)
+    losses: dict[str, float] = {}
+
+    def turn(name: str, project: Path, compiled: str, *more: str) -> Callable[[], float]:
+        def seconds() -> float:
+            asked = [str(file), *more, *ASKED, "--out", str(folder / "epoch")]
+            found = child(EPOCH, *asked, project=project, XPNN_COMPILED=compiled)
+            losses[name] = found["loss"]
+            return float(found["seconds"])
+
+        return seconds
+
+    turns: dict[str, Callable[[], float]] = {}
+    for name, compiled in (("", "0"), (" with numba", "1")):
+        turns[f"xpnn{name}"] = turn(f"xpnn{name}", PROJECT, compiled, "--preset", "none")
+        turns[f"before{name}"] = turn(f"before{name}", before, compiled)
+    for name in ("xpnn with numba", "before with numba"):
+        turns[name]()  # loops of a new folder are compiled once
+    times = interleave(turns, 0, least=rounds, most=rounds)
+    if not all(math.isclose(loss, losses["xpnn"], rel_tol=1e-3) for loss in losses.values()):
+        raise ValueError(f"large: expected one loss of all after two epochs, got {losses}.")
+    shown: dict[str, Any] = {}
+    for name in ("", " with numba"):
+        shown |= summary({who: times[who] for who in (f"xpnn{name}", f"before{name}")}, f"xpnn{name}")
+    return {
+        "problem": f"an epoch of a table of {rows:,} rows",
+        "unit": "µs/epoch",
+        "against": commit(before),
+        "rows": shown,
+        "loss": losses["xpnn"],
+        "missing": {},
+    }
+
+
 def main() -> None:
     options = parser(__doc__, seconds=0.0)
     options.add_argument("--rows", type=int, default=1_500_000, help="rows of the table (%(default)s; 0: no table)")
@@ -207,6 +264,10 @@ def main() -> None:
     options.add_argument("--own", action="store_true", help="the table without other networks and presets beside it")
     options.add_argument("--resume", action="store_true", help="go on with what is in the file of results")
     options.add_argument("--stop-after", type=float, default=float("inf"), help="seconds after which no run begins")
+    options.add_argument(
+        "--against", type=Path, metavar="CHECKOUT", help="only an epoch, in turns with another version of xpnn"
+    )
+    options.add_argument("--rounds", type=int, default=3, help="of the epochs (%(default)s)")
     options.add_argument("--folder", type=Path, help="where table and model are kept for the next piece")
     args = options.parse_args()
     began = time.perf_counter()
@@ -225,6 +286,11 @@ def main() -> None:
 
     with contextlib.ExitStack() as stack:
         folder = args.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        if args.against:
+            results["problems"].append(epochs(folder, rows, args.against.resolve(), args.rounds))
+            show(results["problems"][0])
+            write(path, results)
+            return
         for row in table(folder, rows, wanted) if rows else ():
             results["table"].append(row)
             print(", ".join(f"{name} {value}" for name, value in row.items()), flush=True)

@@ -228,6 +228,26 @@ def test_two_versions_take_turns(tmp_path):
     assert "expected a checkout of xpnn with benchmarks" in refused.stderr
 
 
+def test_epochs_of_two_versions_are_compared_if_their_losses_agree(tmp_path, monkeypatch):
+    large = module("large")
+    calls = []
+
+    def child(code, file, *options, project, XPNN_COMPILED):
+        calls.append((project, XPNN_COMPILED, options[:2] == ("--preset", "none")))
+        return {"seconds": 2.0 if project == tmp_path else 0.5, "loss": 0.25 if XPNN_COMPILED == "1" else loss}
+
+    monkeypatch.setattr(large, "child", child)
+    loss = 0.25
+    found = large.epochs(tmp_path, 30, tmp_path, rounds=2)
+    assert len((tmp_path / "epochs.csv").read_text().splitlines()) == 31
+    assert set(calls) == {(p, c, p == PROJECT) for p in (PROJECT, tmp_path) for c in ("0", "1")}
+    ratios = {name: row["ratio"] for name, row in found["rows"].items()}
+    assert ratios == {"xpnn": 1.0, "before": 4.0, "xpnn with numba": 1.0, "before with numba": 4.0}
+    loss = 0.26
+    with pytest.raises(ValueError, match="expected one loss"):
+        large.epochs(tmp_path, 30, tmp_path, rounds=2)
+
+
 def test_shards_and_processes(tmp_path):
     """Here by one process: starting engines is for `tests/distributed`."""
     for name in PEERS:

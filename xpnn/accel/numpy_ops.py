@@ -19,6 +19,7 @@ from .._typing import Array, Device, DType, Namespace, Shape
 from ..coding import Code, Table
 from ..ops import Affine, MaskRate, Ops, Update
 from ..random import keep_threshold
+from .memory import keep_freed_memory
 from .native.openblas import NO_POOL, Pool
 from .native.support import Compiled, find_pool, is_loaded, keep_pool, load_loops, numpy_objection
 from .native.table import Gate
@@ -70,7 +71,9 @@ class NumpyOps(Ops):
         saved = steps * (n_params * _SAVED_BY_PARAM + n_activations * _SAVED_BY_ACTIVATION + _SAVED_BY_STEP)
         if self._loops is None and self.setting == "auto" and (saved > _LOADING or is_loaded()):
             self._use(load_loops())
-        if self._loops is not None and saved > _MANY_THREADS:
+        if self._loops is None:
+            keep_freed_memory()
+        elif saved > _MANY_THREADS:
             self._pool = find_pool()
 
     def choose(self, *, compiled: bool) -> None:

@@ -174,7 +174,7 @@ def stratified_indices(
     order = rng.permutation(n)
     codes = None if labels is None or stratify is False else _classes(labels, required=stratify is True)
     if codes is None:
-        drawn = order[:m]
+        drawn = order[:m].copy()
     else:
         counts = np.bincount(codes)
         quota = _quotas(counts, m, rng)
@@ -182,6 +182,7 @@ def stratified_indices(
         order = order[np.argsort(codes[order], kind="stable")]
         rank = np.arange(n) - np.repeat(np.cumsum(counts) - counts, counts)
         drawn = order[rank < np.repeat(quota, counts)]
+    del order
     return split_off(n, drawn, "stratified_indices")
 
 
@@ -265,7 +266,8 @@ def split_off(n: int, rows: Any, where: str) -> tuple[Indices, Indices]:
         )
     held_out = np.zeros(n, dtype=np.bool_)
     held_out[ascending] = True
-    return np.flatnonzero(~held_out).astype(np.int64), ascending.astype(np.int64)
+    np.logical_not(held_out, out=held_out)
+    return np.flatnonzero(held_out).astype(np.int64, copy=False), ascending.astype(np.int64, copy=False)
 
 
 def train_test_split(

@@ -134,6 +134,8 @@ class Understood:
     def pack(self, packed: npt.NDArray[np.float32], some: Any, clip: float | None) -> None:
         """Write some rows, a slice or numbers of them, to packed ones."""
         values = self.values[some if self.rows is None else self.rows[some]]
+        if isinstance(self.column, NumberColumn) and self.column.pack_into(packed, self.places, values, clip):
+            return
         parts = self.column.pack(values) if isinstance(self.column, CategoryColumn) else self.column.pack(values, clip)
         for place, part in zip(self.places, parts, strict=True):
             packed[:, place] = part

@@ -36,6 +36,7 @@ __all__ = [
     "is_loaded",
     "keep_pool",
     "load_loops",
+    "loops_at_hand",
     "numba_objection",
     "numpy_objection",
     "openblas_objection",
@@ -138,6 +139,11 @@ def _try(loops: Any) -> None:
 def is_loaded() -> bool:
     """Whether it has been found out already if loops can be compiled, so that to use them costs nothing more."""
     return _loaded.cache_info().currsize > 0
+
+
+def loops_at_hand() -> Any:
+    """Return the module of compiled loops where the process has loaded them, and may use them; else None."""
+    return _loaded()[0] if is_loaded() and compiled_by_environment() is not False else None
 
 
 def load_loops(*, required: bool = False) -> Any:
