@@ -288,6 +288,25 @@ def test_more_epochs_without_noise_are_the_same_in_several_processes():
     assert_same(*(fit_members(LONGER, X, y, n_out=1, n_values=3, n_jobs=jobs) for jobs in (1, 2)))
 
 
+FADING = SMALL.replace(
+    folds=2, members=2, dropout=0.3, weight_decay=0.1, dropout_schedule="flatcosine", weight_decay_schedule="flatcosine"
+)
+
+
+def test_dropout_and_decay_that_fade_do_so_in_each_network():
+    pytest.importorskip("joblib")
+    X, y = smooth()
+    fading = fit_members(FADING, X, y, n_out=1, n_values=3)
+    for name in ("dropout_schedule", "weight_decay_schedule"):
+        constant = fit_members(FADING.replace(**{name: "constant"}), X, y, n_out=1, n_values=3)
+        for k in range(2):
+            weights = [values(fitted)["0.weight"][k] for fitted in (fading, constant)]
+            assert not np.array_equal(*weights), (name, k)
+    assert_same(fading, fit_members(FADING, X, y, n_out=1, n_values=3, n_jobs=2))
+    cut = fit_members(FADING.replace(epochs=100_000), X, y, n_out=1, n_values=3, time_limit=0.3)
+    assert np.isfinite(cut.net.predict(X)).all()
+
+
 def test_other_losses_than_the_squared_error_say_nothing_of_noise():
     fitted = fit_members(LONGER.replace(loss="mae"), *smooth(), n_out=1, n_values=3)
     assert lengths(fitted) == [20, 20, 20]

@@ -71,7 +71,20 @@ def test_an_average_of_the_weights_comes_before_what_looks_at_them():
     assert [type(c) for c in trainer.callbacks] == [xpnn.EMA, xpnn.EarlyStopping]
 
 
-@pytest.mark.parametrize(("entry", "value"), [("optimizer", "adan"), ("schedule", "cosin")])
+def test_dropout_and_decay_have_schedules_of_their_own():
+    recipe = PLAIN.replace(dropout=0.2, weight_decay=0.1, epochs=4)
+    trainer = make_trainer(recipe, make_network(recipe, 5, 1))
+    assert (trainer.dropout_schedule, trainer.weight_decay_schedule) == (None, None)
+    fading = recipe.replace(dropout_schedule="flatcosine", weight_decay_schedule="cosine")
+    trainer = make_trainer(fading, make_network(fading, 5, 1))
+    assert isinstance(trainer.dropout_schedule, xpnn.FlatCosine)
+    assert isinstance(trainer.weight_decay_schedule, xpnn.CosineDecay)
+
+
+UNKNOWN = [("optimizer", "adan"), ("schedule", "cosin"), ("dropout_schedule", "flat"), ("weight_decay_schedule", "x")]
+
+
+@pytest.mark.parametrize(("entry", "value"), UNKNOWN)
 def test_names_that_are_unknown(entry, value):
     with pytest.raises(OptionError, match=rf"Recipe: expected {entry} to be one of .*, got '{value}'"):
         make_trainer(PLAIN.replace(**{entry: value}), make_network(PLAIN, 5, 2))

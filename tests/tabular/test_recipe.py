@@ -64,6 +64,22 @@ def test_several_networks_for_numbers_are_longer_where_there_is_no_noise(shape):
     assert lengths == ([1.0, 2.0, 2.0] if shape.task == "regression" else [1.0, 1.0, 1.0])
 
 
+def test_numbers_are_learned_in_small_steps_where_there_is_time_for_them():
+    quick, good, best = (choose_recipe(preset, NUMBERS).lr for preset in PRESETS)
+    assert quick > good == best
+    assert choose_recipe("best", dataclasses.replace(NUMBERS, rows=50_000)).lr > quick
+    assert len({choose_recipe(preset, CLASSES).lr for preset in PRESETS}) == 1
+
+
+def test_a_state_of_before_there_were_schedules_of_dropout_and_decay():
+    recipe = choose_recipe("good", dataclasses.replace(NUMBERS, rows=50_000))
+    state = recipe.to_dict()
+    assert state.pop("dropout_schedule") == state.pop("weight_decay_schedule") == "constant"
+    assert Recipe.from_dict(state) == recipe
+    fading = recipe.replace(dropout_schedule="flatcosine", weight_decay_schedule="flatcosine")
+    assert Recipe.from_dict(json.loads(json.dumps(fading.to_dict()))) == fading
+
+
 @pytest.mark.parametrize("shape", [NUMBERS, CLASSES], ids=lambda shape: shape.task)
 def test_many_rows_are_held_back_and_have_bins(shape):
     few, many = (choose_recipe("good", dataclasses.replace(shape, rows=n)) for n in (5000, 50_000))

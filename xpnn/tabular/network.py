@@ -131,6 +131,11 @@ def _schedule(recipe: Recipe) -> Schedule:
     return Warmup(schedule, duration=rise) if rise else schedule
 
 
+def _factor(name: str, what: str) -> Schedule | None:
+    made: Schedule = _named(SCHEDULES, name, what)()
+    return None if made == Constant() else made
+
+
 def _named(known: Mapping[str, Any], name: str, what: str) -> Any:
     if name not in known:
         raise OptionError(
@@ -147,6 +152,8 @@ def make_trainer(recipe: Recipe, net: Sequential, *, callbacks: Sequence[Callbac
         loss,
         _optimizer(recipe),
         schedule=_schedule(recipe),
+        dropout_schedule=_factor(recipe.dropout_schedule, "dropout_schedule"),
+        weight_decay_schedule=_factor(recipe.weight_decay_schedule, "weight_decay_schedule"),
         clip_norm=recipe.clip_norm,
         clip_value=recipe.clip_value,
         metrics=("accuracy",) if loss.classifies else ("rmse",),

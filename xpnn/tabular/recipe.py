@@ -83,6 +83,7 @@ _KINDS: dict[str, Kind] = {
     "norm": (None, "batch", "layer", "rms"),
     "residual": bool,
     "dropout": _share,
+    "dropout_schedule": str,
     "init": str,
     "loss": _one_of("auto", "cross_entropy", "mse", "mae", "huber"),
     "label_smoothing": _share,
@@ -91,6 +92,7 @@ _KINDS: dict[str, Kind] = {
     "lr_by_width": bool,
     "beta2": _share,
     "weight_decay": at_least(0, float),
+    "weight_decay_schedule": str,
     "schedule": str,
     "warmup": _share,
     "epochs": _COUNT,
@@ -156,6 +158,8 @@ class Recipe:
     norm: Literal["batch", "layer", "rms"] | None = None
     residual: bool = False
     dropout: float = 0.0
+    #: How that goes on over the epochs; "flatcosine" lets it end with the training.
+    dropout_schedule: str = "constant"
     #: How weights begin; "auto" suits the activation.
     init: str = "auto"
 
@@ -171,6 +175,8 @@ class Recipe:
     lr_by_width: bool = True
     beta2: float = 0.95
     weight_decay: float = 0.0
+    #: How that goes on over the epochs, beside the learning rate, which it is multiplied by.
+    weight_decay_schedule: str = "constant"
     schedule: str = "cosine"
     #: Share of the epochs in which the learning rate rises before that.
     warmup: float = 0.05
@@ -300,7 +306,7 @@ def choose_recipe(preset: Preset, shape: TableShape, *, metric: str | None = Non
         weight_decay=0.02 if many else 0.0,
         # Of two classes smoothing makes the answers better and their order worse.
         label_smoothing=0.1 if classes and not ranked else 0.0,
-        lr=0.02 if ranked else 0.04 if classes else 0.2,
+        lr=(0.02 if ranked else 0.04) if classes else _rate_of_numbers(many, alone),
         batch_size=_batch_size(shape.rows, classes=classes),
         ema=0.98 if alone or not classes else 0.0,
         epochs=_epochs(shape.rows, 1.0 if classes else plan.length),
@@ -318,6 +324,11 @@ def _bins(shape: TableShape, *, classes: bool) -> int | Literal["auto"]:
     if shape.rows >= _MANY_ROWS:
         return "auto"
     return 0 if classes else _BINS
+
+
+def _rate_of_numbers(many: bool, alone: bool) -> float:
+    """Small steps get closer to numbers that are known to many digits, where there are epochs enough for them."""
+    return 0.2 if many else 0.1 if alone else 0.05
 
 
 class _Plan(NamedTuple):
