@@ -24,6 +24,7 @@ __all__ = ["Cut", "cut_blocks", "part_of"]
 
 _BLOCK, _LARGEST = 1 << 20, 32 << 20  # bytes
 _ROWS = 1 << 15  # in a block, of long rows as of short ones: with fewer, threads wait for each other more
+_TELLING = 1 << 16  # bytes, whose rows tell how many there are in a file
 _SAMPLE = 64  # cells that tell whether a column holds numbers at all
 _FEW = 6  # words that are looked for one by one
 _SOME = 4096  # words of a column that are remembered from one block to the next
@@ -82,7 +83,7 @@ def cut_blocks(
     """
     if not delimiter.isascii() or delimiter in ' "\r\n\0' or not comment.isascii() or comment in ('"', delimiter):
         raise IrregularError
-    gathered, known = _Gathered([WrittenBuilder() for _ in range(width)], lines), [_Known() for _ in range(width)]
+    gathered, known = _Gathered(width, lines, size), [_Known() for _ in range(width)]
 
     def cut(block: bytes) -> Found:
         return _cut_block(block, ord(delimiter), width, comment, known)
@@ -100,13 +101,19 @@ def cut_blocks(
 class _Gathered:
     """The columns of the blocks so far."""
 
-    def __init__(self, builders: list[WrittenBuilder], lines: int) -> None:
-        self._builders, self._lines, self._rows, self._entries = builders, lines, 0, list[_Lines]()
+    def __init__(self, width: int, lines: int, size: int) -> None:
+        self._builders = [WrittenBuilder() for _ in range(width)]
+        self._lines, self._size, self._rows = lines, size, 0
+        self._entries: list[_Lines] = []
 
     def add(self, found: Found) -> None:
         """Add the rows of the next block."""
         if found.rows:
             self._entries.append(_Lines(self._rows, self._lines, found.ends))
+            if found.size >= _TELLING:
+                for builder in self._builders if self._size else ():
+                    builder.expect(self._size * found.rows // found.size * 17 // 16)
+                self._size = 0
             for builder, part in zip(self._builders, found.parts, strict=True):
                 builder.add(part)
         self._rows, self._lines = self._rows + found.rows, self._lines + found.lines
@@ -223,7 +230,7 @@ def _cut_block(block: bytes, delimiter: int, width: int, comment: str, known: li
     cells = _Cells(content, text, windows_of(text), spaced)
     doubled = [False] * width if quotes is None else _unquote(cells, columns, quotes)
     parts = [cells.part(*column, within, own) for column, within, own in zip(columns, doubled, known, strict=True)]
-    return Found(len(behind), lines, ends, parts)
+    return Found(len(behind), lines, ends, parts, len(block))
 
 
 def _is_spaced(block: bytes, delimiter: int) -> bool:

@@ -28,12 +28,16 @@ class IrregularError(Exception):
 
 
 class Found(NamedTuple):
-    """What a block holds: rows, lines, of each row the lines up to its end if they are not as many, and its columns."""
+    """What a block holds: rows, lines, of each row the lines up to its end if they are not as many, and its columns.
+
+    `size` are its bytes, where so many rows tell how many there are in a file.
+    """
 
     rows: int
     lines: int
     ends: Rows | None
     parts: list[Part]
+    size: int = 0
 
 
 def decoded(cells: list[bytes]) -> list[str]:
@@ -166,7 +170,7 @@ class CompiledBlocks:
             self._size = min(max(_ROWS * stop // n, _SMALLEST), _LARGEST)
         lines = int(own.told[2])
         parts = [self._part(own, k, n, "," if mark == ord(",") else ".") for k, mark in enumerate(marks.tolist())]
-        return Found(n, lines, None if lines == n else own.ends[:n].copy(), parts if n else [])
+        return Found(n, lines, None if lines == n else own.ends[:n].copy(), parts if n else [], stop)
 
     def _try(self, own: _Memory, stop: int, marks: Rows) -> bool:
         """Cut a block with these decimal marks; tell whether it could be cut."""

@@ -17,7 +17,8 @@ References
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numba
 import numpy as np
@@ -38,10 +39,16 @@ _SURE = np.uint64(10**15)  # from here on, a number's digits do not follow from 
 _MOST, _PLACES = 19, 22  # digits of a number, and behind its mark
 _MIX, _TURN = np.uint64(0x9E3779B97F4A7C15), np.uint64(29)
 
-_piece = numba.njit(nogil=True, error_model="numpy")
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 
-@intrinsic
+def _piece(loop: _F) -> _F:
+    """Compile a function when it is first called."""
+    made: _F = numba.njit(nogil=True, error_model="numpy")(loop)
+    return made
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def _word(typing_context: Any, text: Any, place: Any) -> Any:
     """Return the eight bytes from a place on as one number, the first byte the lowest."""
 
@@ -52,7 +59,7 @@ def _word(typing_context: Any, text: Any, place: Any) -> Any:
     return types.uint64(text, types.int64), generate
 
 
-@intrinsic
+@intrinsic  # type: ignore[untyped-decorator]
 def _zeros_below(typing_context: Any, word: Any) -> Any:
     """Return how many bits below the lowest that is set are not; some must be."""
 
@@ -62,7 +69,7 @@ def _zeros_below(typing_context: Any, word: Any) -> Any:
     return types.int64(types.uint64), generate
 
 
-@intrinsic
+@intrinsic  # type: ignore[untyped-decorator]
 def _zeros_above(typing_context: Any, word: Any) -> Any:
     """Return how many bits above the highest that is set are not; some must be."""
 
@@ -72,7 +79,7 @@ def _zeros_above(typing_context: Any, word: Any) -> Any:
     return types.int64(types.uint64), generate
 
 
-@intrinsic
+@intrinsic  # type: ignore[untyped-decorator]
 def _high_product(typing_context: Any, a: Any, b: Any) -> Any:
     """Return the upper 64 bits of a product."""
 
@@ -84,7 +91,7 @@ def _high_product(typing_context: Any, a: Any, b: Any) -> Any:
     return types.uint64(types.uint64, types.uint64), generate
 
 
-@intrinsic
+@intrinsic  # type: ignore[untyped-decorator]
 def _as_float(typing_context: Any, bits: Any) -> Any:
     """Return the number that so many bits are."""
 
