@@ -7,7 +7,8 @@ import tracemalloc
 import pytest
 
 from xpnn.data import blocks
-from xpnn.data.blocks import IrregularError, cut_blocks, part_of
+from xpnn.data.blocks import cut_blocks, part_of
+from xpnn.data.cutting import IrregularError
 
 
 def pieces(text, size=7):

@@ -1,4 +1,4 @@
-"""Cutting by blocks against cutting by Python's `csv`: the same cells, kinds, notes and lines in any file."""
+"""Cutting by blocks, by array work or compiled code, against Python's `csv`: the same cells, kinds, notes and lines."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xpnn.data import blocks
+from xpnn.accel.native.cutter import load_cutter
+from xpnn.data import blocks, cutting
 from xpnn.data.cells import CellReader, decode, find_preamble, guess_delimiter
 from xpnn.data.csv import Layout, load_csv, table_of
 from xpnn.data.rows import Rows
@@ -106,10 +107,31 @@ def same(folder, content: bytes, **options) -> None:
         assert here == there
 
 
-@pytest.fixture(params=[1 << 20, 64], ids=["one block", "many blocks"])
+def use(monkeypatch, *, compiled: bool, size: int) -> None:
+    """Cut blocks of some size, by compiled code or not."""
+    cutter = load_cutter(compiling=True) if compiled else None
+    if compiled and cutter is None:
+        pytest.skip("there is no numba")
+    monkeypatch.setattr(blocks, "cutter_for", lambda size: cutter)
+    monkeypatch.setattr(blocks, "_BLOCK", size)
+    monkeypatch.setattr(blocks, "_LARGEST", max(size, 1 << 12))
+    monkeypatch.setattr(cutting, "_FIRST", size)
+    monkeypatch.setattr(cutting, "_SMALLEST", size)
+    monkeypatch.setattr(cutting, "_LARGEST", max(size, 1 << 12))
+    monkeypatch.setattr(cutting, "_ROWS", 4 if size < 1000 else 1 << 15)
+
+
+WAYS = {
+    "one block": {"compiled": False, "size": 1 << 20},
+    "many blocks": {"compiled": False, "size": 64},
+    "compiled, one block": {"compiled": True, "size": 1 << 20},
+    "compiled, many blocks": {"compiled": True, "size": 64},
+}
+
+
+@pytest.fixture(params=WAYS.values(), ids=WAYS)
 def block(request, monkeypatch):
-    monkeypatch.setattr(blocks, "_BLOCK", request.param)
-    monkeypatch.setattr(blocks, "_LARGEST", max(request.param, 1 << 12))
+    use(monkeypatch, **request.param)
 
 
 @pytest.mark.parametrize("seed", range(150))
@@ -139,4 +161,9 @@ def test_random_tables_are_read_as_csv_reads_them(tmp_path, block, seed):
 @settings(max_examples=150)
 @given(st.text(st.sampled_from('ab1.5,;"\n\r \t-#é'), max_size=40))
 def test_any_text_is_read_as_csv_reads_it(tmp_path_factory, text):
-    same(tmp_path_factory.getbasetemp(), text.encode())
+    folder = tmp_path_factory.getbasetemp()
+    for way in WAYS.values():
+        if not way["compiled"] or load_cutter(compiling=True) is not None:
+            with pytest.MonkeyPatch.context() as patch:
+                use(patch, **way)
+                same(folder, text.encode())

@@ -9,20 +9,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ..accel.workers import together, worker_count
+from ..accel.native.cutter import cutter_for
+from .cutting import CompiledBlocks, Found, IrregularError, decoded
 from .decimals import MARGIN, Bytes, Decimals, Rows, kept, read_alike, read_decimals, windows_of
+from .ordered import in_order
 from .written import Numbers, Part, Written, WrittenBuilder
 
-__all__ = ["Cut", "IrregularError", "cut_blocks", "part_of"]
+__all__ = ["Cut", "cut_blocks", "part_of"]
 
 _BLOCK, _LARGEST = 1 << 20, 32 << 20  # bytes
 _ROWS = 1 << 15  # in a block, of long rows as of short ones: with fewer, threads wait for each other more
+_TELLING = 1 << 16  # bytes, whose rows tell how many there are in a file
 _SAMPLE = 64  # cells that tell whether a column holds numbers at all
 _FEW = 6  # words that are looked for one by one
 _SOME = 4096  # words of a column that are remembered from one block to the next
@@ -30,10 +32,6 @@ _SPACES = 32  # around a cell that are taken off here; the rest is left to `str.
 _SHORT = MARGIN - 8  # bytes of a cell that are compared eight at a time
 _CELL = re.compile(r'"((?:[^"]|"")*)"')
 _NEWLINE, _RETURN, _SPACE, _QUOTE = b'\n\r "'
-
-
-class IrregularError(Exception):
-    """The text is not cut here: something in it needs a closer look."""
 
 
 class _Lines(NamedTuple):
@@ -57,7 +55,9 @@ class Cut:
         return line + (row - first + 1 if ends is None else int(ends[row - first]))
 
 
-def cut_blocks(chunks: Iterable[bytes], delimiter: str, width: int, *, lines: int = 0, comment: str = "") -> Cut:
+def cut_blocks(
+    chunks: Iterable[bytes], delimiter: str, width: int, *, lines: int = 0, comment: str = "", size: int = 0
+) -> Cut:
     """Cut text into columns, or raise `IrregularError`.
 
     Parameters
@@ -72,6 +72,8 @@ def cut_blocks(chunks: Iterable[bytes], delimiter: str, width: int, *, lines: in
         Lines of the file before the text.
     comment : str, default=""
         Character with which a line begins that is left out.
+    size : int, default=0
+        About how many bytes the text has: of many, it is cut by compiled code.
 
     Examples
     --------
@@ -81,25 +83,49 @@ def cut_blocks(chunks: Iterable[bytes], delimiter: str, width: int, *, lines: in
     """
     if not delimiter.isascii() or delimiter in ' "\r\n\0' or not comment.isascii() or comment in ('"', delimiter):
         raise IrregularError
-    builders = [WrittenBuilder() for _ in range(width)]
-    cut, row, known = Cut([], []), 0, [_Known() for _ in range(width)]
-    blocks = _blocks(chunks)
-    while batch := list(islice(blocks, 2 * worker_count())):
-        for found in _cut_all(batch, ord(delimiter), width, comment, known):
-            if found.rows:
-                cut.lines.append(_Lines(row, lines, found.ends))
-                _add_all(builders, found.parts)
-            row, lines = row + found.rows, lines + found.lines
-    if not row:
-        raise IrregularError
-    while builders:
-        cut.columns.append(builders.pop(0).build())
-    return cut
+    gathered, known = _Gathered(width, lines, size), [_Known() for _ in range(width)]
+
+    def cut(block: bytes) -> Found:
+        return _cut_block(block, ord(delimiter), width, comment, known)
+
+    cutter = None if comment else cutter_for(size)
+    if cutter is None:
+        blocks = _blocks(chunks)
+        in_order(lambda: None, lambda _: next(blocks, None), lambda _, block: cut(block), gathered.add)
+    else:
+        compiled = CompiledBlocks(cutter, chunks, ord(delimiter), width, cut)
+        in_order(compiled.memory, compiled.take, compiled.cut, gathered.add)
+    return gathered.cut()
 
 
-def _add_all(builders: Sequence[WrittenBuilder], parts: Sequence[Part]) -> None:
-    """Add the next rows to all columns."""
-    together(lambda k: builders[k].add(parts[k]), len(builders))
+class _Gathered:
+    """The columns of the blocks so far."""
+
+    def __init__(self, width: int, lines: int, size: int) -> None:
+        self._builders = [WrittenBuilder() for _ in range(width)]
+        self._lines, self._size, self._rows = lines, size, 0
+        self._entries: list[_Lines] = []
+
+    def add(self, found: Found) -> None:
+        """Add the rows of the next block."""
+        if found.rows:
+            self._entries.append(_Lines(self._rows, self._lines, found.ends))
+            if found.size >= _TELLING:
+                for builder in self._builders if self._size else ():
+                    builder.expect(self._size * found.rows // found.size * 17 // 16)
+                self._size = 0
+            for builder, part in zip(self._builders, found.parts, strict=True):
+                builder.add(part)
+        self._rows, self._lines = self._rows + found.rows, self._lines + found.lines
+
+    def cut(self) -> Cut:
+        """Return all rows; nothing is left here."""
+        if not self._rows:
+            raise IrregularError
+        columns = []
+        while self._builders:
+            columns.append(self._builders.pop(0).build())
+        return Cut(columns, self._entries)
 
 
 # -- blocks -------------------------------------------------------------------------------------------------------
@@ -160,25 +186,7 @@ def _divided(rows: bytes, begun: bool) -> Iterator[bytes]:
         yield rows
 
 
-class _Found(NamedTuple):
-    rows: int
-    lines: int
-    ends: Rows | None
-    parts: list[Part]
-
-
-def _cut_all(blocks: list[bytes], delimiter: int, width: int, comment: str, known: list[_Known]) -> list[_Found]:
-    """Cut some blocks, at once."""
-    found: list[_Found | None] = [None] * len(blocks)
-
-    def cut(k: int) -> None:
-        found[k] = _cut_block(blocks[k], delimiter, width, comment, known)
-
-    together(cut, len(blocks), min(worker_count(), len(blocks)))
-    return [block for block in found if block is not None]
-
-
-def _cut_block(block: bytes, delimiter: int, width: int, comment: str, known: list[_Known]) -> _Found:
+def _cut_block(block: bytes, delimiter: int, width: int, comment: str, known: list[_Known]) -> Found:
     """Cut one block of whole rows; of each column something is `known` from blocks before."""
     if b"\0" in block or (b"\r" in block and block.count(b"\r") != block.count(b"\r\n")):
         raise IrregularError
@@ -212,7 +220,7 @@ def _cut_block(block: bytes, delimiter: int, width: int, comment: str, known: li
         row_ends = places[width - 1 :: width]
         ends = np.searchsorted(np.flatnonzero(newlines), row_ends) + 1
     if not len(last):
-        return _Found(0, lines, None, [])
+        return Found(0, lines, None, [])
     behind = places.reshape(-1, width)
     columns = [(starts[::width].copy(), behind[:, 0].copy())]
     for k in range(1, width):  # a cell begins where the one before it ended
@@ -222,7 +230,7 @@ def _cut_block(block: bytes, delimiter: int, width: int, comment: str, known: li
     cells = _Cells(content, text, windows_of(text), spaced)
     doubled = [False] * width if quotes is None else _unquote(cells, columns, quotes)
     parts = [cells.part(*column, within, own) for column, within, own in zip(columns, doubled, known, strict=True)]
-    return _Found(len(behind), lines, ends, parts)
+    return Found(len(behind), lines, ends, parts, len(block))
 
 
 def _is_spaced(block: bytes, delimiter: int) -> bool:
@@ -355,7 +363,7 @@ class _Cells(NamedTuple):
             return self._long_words(starts, ends, doubled)
         codes, firsts = self._alike(ends, lengths, longest, known)
         found = zip(starts[firsts].tolist(), ends[firsts].tolist(), strict=True)
-        return codes, _decoded([self.content[start:end] for start, end in found])
+        return codes, decoded([self.content[start:end] for start, end in found])
 
     def _alike(self, ends: Rows, lengths: Rows, longest: int, known: _Known) -> tuple[Rows, Rows]:
         """Return codes of cells of at most `_SHORT` bytes, and the first cell of each code."""
@@ -375,7 +383,7 @@ class _Cells(NamedTuple):
         pairs = zip(starts.tolist(), ends.tolist(), strict=True)
         found = [place.setdefault(self.content[start:end], len(place)) for start, end in pairs]
         cells = [cell.replace(b'""', b'"') for cell in place] if doubled else list(place)
-        return np.array(found), _decoded(cells)
+        return np.array(found), decoded(cells)
 
 
 def _unquote(cells: _Cells, columns: list[tuple[Rows, Rows]], quotes: Rows) -> list[bool]:
@@ -400,11 +408,6 @@ def _within(cells: _Cells, starts: Rows, ends: Rows, quotes: Rows) -> bool:
         if not _CELL.fullmatch(cells.content[start - 1 : end + 1].decode()):
             raise IrregularError
     return found.size > 0
-
-
-def _decoded(cells: list[bytes]) -> list[str]:
-    """Return cells as stripped text; none holds a NUL."""
-    return list(map(str.strip, b"\0".join(cells).decode().split("\0")))
 
 
 def _trim(text: Bytes, starts: Rows, ends: Rows) -> None:

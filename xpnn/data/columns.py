@@ -19,6 +19,7 @@ __all__ = [
     "LARGEST",
     "STRAY",
     "Floats",
+    "all_within",
     "as_column",
     "as_columns",
     "as_exact",
@@ -127,7 +128,7 @@ def as_numbers(name: str, array: npt.NDArray[Any] | Written) -> Floats:
 
 def bounded(name: str, numbers: Floats) -> Floats:
     """Return numbers that can be reckoned with, or say which row holds another."""
-    if all(_within(numbers[k : k + _BLOCK]) for k in range(0, len(numbers), _BLOCK)):
+    if all_within(numbers, LARGEST, equal=True):
         return numbers
     bad = np.flatnonzero(np.abs(numbers) > LARGEST)
     if bad.size:
@@ -139,9 +140,19 @@ def bounded(name: str, numbers: Floats) -> Floats:
     return numbers
 
 
-def _within(numbers: Floats) -> bool:
-    """Whether the numbers that are there, if there are any, are not too large."""
-    return bool(np.fmin.reduce(numbers) >= -LARGEST and np.fmax.reduce(numbers) <= LARGEST)
+def all_within(numbers: Floats, most: float, *, equal: bool = False) -> bool:
+    """Whether the numbers that are there, if there are any, are smaller than some number in size, or at most `equal`.
+
+    Examples
+    --------
+    >>> all_within(np.array([1.0, np.nan, -2.0]), 2.0), all_within(np.array([1.0, np.nan, -2.0]), 2.0, equal=True)
+    (False, True)
+    """
+    for k in range(0, len(numbers), _BLOCK):
+        low, high = np.fmin.reduce(numbers[k : k + _BLOCK]), np.fmax.reduce(numbers[k : k + _BLOCK])
+        if low < -most or high > most or (not equal and (low == -most or high == most)):
+            return False
+    return True
 
 
 def fast_numbers(array: npt.NDArray[Any] | Written) -> Floats | None:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from ..accel.workers import together
 from ..errors import DataError, OptionError
 from ..files import PathLike
 from .columns import as_exact, as_keys, is_number
@@ -96,9 +97,9 @@ class Table:
 
         A fitted encoder reads these, so that what it makes of a row does not depend on what its file made of a column.
         """
-        return {name: self._kept(name) if name in self.cells else self.columns[name] for name in self.names}
+        return {name: self.kept(name) if name in self.cells else self.columns[name] for name in self.names}
 
-    def _kept(self, name: str) -> npt.NDArray[Any] | Written:
+    def kept(self, name: str) -> npt.NDArray[Any] | Written:
         """Return the cells of a column in the form in which they are kept."""
         return self.cells.kept(name) if isinstance(self.cells, Columns) else self.cells[name]
 
@@ -122,7 +123,7 @@ class Table:
         """Return the words that stand for no value among the numbers of a column, beside its gaps, with their rows."""
         if name not in self.spellings:
             return Counter()
-        absent, cells = np.isnan(self.columns[name]), self._kept(name)
+        absent, cells = np.isnan(self.columns[name]), self.kept(name)
         if isinstance(cells, Written):
             return cells.words_in(absent)
         return Counter(cell for cell in cells[absent].tolist() if cell is not None)
@@ -284,12 +285,16 @@ def named_table(rows: Rows, names: list[str], layout: Layout, notes: list[str], 
     target = None if layout.target is None else resolve_target(layout.target, names)
     columns, cells = Columns(), Columns()
     table = Table(names, columns, target, notes, cells=cells, header=header)
-    for k, name in enumerate(names):
-        column, gaps = rows.columns[k].without(layout.missing)
-        rows.columns[k] = column  # what it was made of is not needed any more
+    found: list[tuple[Counter[str], Kind] | None] = [None] * len(names)
+
+    def find(k: int) -> None:
+        rows.columns[k], gaps = rows.columns[k].without(layout.missing)  # what it was made of is not needed any more
+        found[k] = gaps, layout.kind(names[k], rows.columns[k])
+
+    together(find, len(names))
+    for name, column, (gaps, kind) in zip(names, rows.columns, filter(None, found), strict=True):
         if gaps:
             table.gaps[name] = gaps
-        kind = layout.kind(name, column)
         cells[name], columns[name] = column, kind.values
         if kind.spelling is not None:
             table.spellings[name] = kind.spelling
@@ -334,10 +339,18 @@ def _listed(names: Sequence[str]) -> str:
 def _note_missing(table: Table) -> list[str]:
     """Note how many values are missing, words for no value among numbers included."""
     gaps = {name: counts.total() for name, counts in table.gaps.items()}
-    gaps |= {name: int(np.isnan(table.columns[name]).sum()) for name in table.spellings}
+    gaps |= {name: _absent(table, name) for name in table.spellings}
     said = [f"{name} ({gaps[name]})" for name in table.names if gaps.get(name)]
     empty = [f"column {name!r} has no values at all" for name in table.names if gaps.get(name) == table.n_rows]
     return empty + ([f"missing values: {', '.join(said)}"] if said else [])
+
+
+def _absent(table: Table, name: str) -> int:
+    """Count the values that are missing among numbers; a plain number is not."""
+    values, cells = table.columns[name], table.kept(name)
+    if isinstance(cells, Written) and cells.numbers is not None:
+        values = values[cells.numbers.odd]
+    return int(np.isnan(values).sum())
 
 
 def _note_gaps(name: str, table: Table) -> list[str]:

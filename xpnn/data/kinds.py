@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DataError
-from .columns import LARGEST, Floats, as_keys, as_numbers, bounded, fast_numbers, number_key, plural
+from .columns import LARGEST, Floats, all_within, as_keys, as_numbers, bounded, fast_numbers, number_key, plural
 from .spelling import Spelling, find_spelling, is_missing_word
 from .written import Numbers, Written
 
@@ -112,10 +112,10 @@ def _only_gaps_beside_numbers(column: Written, numbers: Numbers) -> bool:
 
 def _codes(name: str, column: Written, numbers: Floats) -> Kind | None:
     """Look for numbers that are written like codes; None if there are none."""
-    n = len(numbers) - int(np.isnan(numbers).sum())
     suspects = [*_padded(column), *_unholdable(column, numbers)]
     if not suspects:
         return None
+    n = len(numbers) - int(np.isnan(numbers).sum())
     few = f"{len(suspects):,} of {plural(n, 'number')} {'is' if len(suspects) == 1 else 'are'}"
     like = f"{few} written like {'a code' if len(suspects) == 1 else 'codes'}, such as {suspects[0]!r}"
     if _STRAY * len(suspects) < n:
@@ -131,6 +131,8 @@ def _padded(column: Written) -> Sequence[str | None]:
 
 def _unholdable(column: Written, numbers: Floats) -> Sequence[str]:
     """Return the cells that float64 cannot hold: whole numbers that it rounds, what overflows, and such as 12e345."""
+    if all_within(numbers, 2.0**53):
+        return []
     found = []
     rows = np.flatnonzero(np.abs(numbers) >= 2.0**53)
     for cell, number in zip(column.at(rows), numbers[rows].tolist(), strict=True):

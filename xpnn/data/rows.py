@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..files import PathLike, existing_file, read_chunks, read_content
-from .blocks import IrregularError, cut_blocks, part_of
+from .blocks import cut_blocks, part_of
 from .cells import CellReader, as_utf8, decode, encoding_of, find_preamble, guess_delimiter, named, say_left_out
+from .cutting import IrregularError
 from .written import Written, WrittenBuilder
 
 __all__ = ["Rows", "columns_of", "read_rows"]
@@ -78,7 +79,8 @@ def read_rows(
 # -- the fast way ---------------------------------------------------------------------------------------------------
 def _fast(text: _Text) -> Rows:
     """Cut a file while it is read; raise `IrregularError` where that is not sure to be right."""
-    with contextlib.closing(read_chunks(existing_file(text.path, "load_csv"), "load_csv")) as source:
+    file = existing_file(text.path, "load_csv")
+    with contextlib.closing(read_chunks(file, "load_csv")) as source:
         first = next(source, b"")
         codec = text.encoding or encoding_of(first)
         if codec not in ("utf-8-sig", "utf-8"):
@@ -91,7 +93,8 @@ def _fast(text: _Text) -> Rows:
         delimiter, characters, lines = text.begin(head)
         width = _width(head[characters:], delimiter, text.comment, whole=len(begin) < _HEAD)
         rest = _with_first(begin[len(head[:characters].encode()) :], chunks)
-        cut = cut_blocks(rest, delimiter, width, lines=lines, comment=text.comment)
+        size = file.stat().st_size
+        cut = cut_blocks(rest, delimiter, width, lines=lines, comment=text.comment, size=size)
     text.notes += _drop_empty(cut.columns)
     return Rows(cut.columns, cut)
 
