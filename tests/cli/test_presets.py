@@ -326,6 +326,28 @@ def test_goes_on_to_the_bit(table, tmp_path, monkeypatch, options, call):
         assert read[0] == read[1]
 
 
+def test_a_fold_goes_on_in_the_epoch_that_it_was_cut_off_in(table, tmp_path, monkeypatch):
+    assert train(table, tmp_path / "whole", "--cv", 2).status == 0
+    made = []
+
+    def count(trainer):
+        made.append(1)
+        if len(made) == 15:  # six epochs of the model, six of a fold, and of the second
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("xpnn.cli.tables.ProgressBar", lambda **options: xpnn.LambdaCallback(on_epoch_end=count))
+    line = ("train", table, "--target", "y", "--drop", "z", "--keep", "id", *BASE, "--cv", 2, "--out", tmp_path / "run")
+    ran = run(*line)
+    assert ran.status == 130
+    assert "interrupted within the cross-validation: the model is kept" in ran.err
+    again = run("train", "--resume", tmp_path / "run")
+    assert again.status == 0, again.err
+    assert len(made) in (18, 19), "no epoch is made again but the one that was not over"
+    same(tmp_path / "run", tmp_path / "whole")
+    read = [(tmp_path / name / "out-of-fold.csv").read_text() for name in ("run", "whole")]
+    assert read[0] == read[1]
+
+
 def test_an_interrupt_before_anything_was_trained(table, tmp_path, monkeypatch):
     def end(trainer):
         raise KeyboardInterrupt

@@ -400,6 +400,32 @@ def test_cross_validation_goes_on_where_it_was_cut_off(tmp_path, monkeypatch, ca
         model.cross_validate(columns(), y, cv=3, checkpoint=tmp_path / "folds")
 
 
+def test_a_fold_that_is_cut_off_goes_on_with_its_epochs(tmp_path):
+    """Of two networks in each of two folds, the second of the second fold is cut off."""
+
+    def model(stop_at=None):
+        epochs = []
+
+        def count(trainer):
+            epochs.append(1)
+            if len(epochs) == stop_at:
+                raise KeyboardInterrupt
+
+        return regressor(ensemble=2, callbacks=lambda k: [LambdaCallback(on_epoch_end=count)]), epochs
+
+    (straight, _), (cut, _), (again, rest) = model(), model(21), model()
+    whole = straight.cross_validate(columns(), PRICE, cv=2)
+    with pytest.raises(KeyboardInterrupt):
+        cut.cross_validate(columns(), PRICE, cv=2, checkpoint=tmp_path / "folds")
+    (folder,) = (each for each in (tmp_path / "folds").iterdir() if each.is_dir())
+    assert sorted(file.name for file in folder.iterdir()) == ["network-0.safetensors", "network-1.safetensors"]
+    found = again.cross_validate(columns(), PRICE, cv=2, checkpoint=tmp_path / "folds")
+    assert len(rest) in (3, 4), "of 24 epochs those that are left"
+    assert found.predictions.tobytes() == whole.predictions.tobytes()
+    assert found.scores["rmse"].tolist() == whole.scores["rmse"].tolist()
+    assert not folder.exists()
+
+
 def test_several_targets_by_name():
     """A list of names, and a frame of columns, name the targets of a model."""
     pd = pytest.importorskip("pandas", reason="needs pandas: pip install pandas")

@@ -7,7 +7,7 @@ import csv
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,22 +15,19 @@ import numpy as np
 
 from ..arguments import printable
 from ..backend import Backend
-from ..checkpoint import read, write
-from ..config import reading
 from ..data.targets import ClassTarget
 from ..errors import DataError, DivergenceError, ProcessError, XpnnError
 from ..files import atomic_path
 from ..predictor import Predictor
-from ..schema import ANY, NUMBER, at_least, expect
 from ..staging import Staging
 from ..tabular import TabularClassifier, TabularRegressor
 from ..tabular.fit import Learned, Prepared, Request, learn_from, prepare
+from ..tabular.kept import KeptNetwork, Periodic, read_kept
 from ..tabular.members import Follows
 from ..tabular.network import make_network
 from ..tabular.rows import TrainingRows
 from ..tabular.validation import CrossValidation, divided
-from ..training import Callback, EarlyStopping, History, ProgressBar, TimeLimit, Trainer
-from ..training.resume import restore_state, state_of
+from ..training import Callback, History, ProgressBar, TimeLimit, Trainer
 from .course import Ending, cut_short
 from .findings import worded
 from .interrupts import status_of, word_of
@@ -42,13 +39,6 @@ from .resume import HistoryLog
 from .sources import Source, names
 
 __all__ = ["Networks", "TableProblem", "read_table_problem"]
-
-_ENDED = {
-    "best": NUMBER,
-    "best_epoch": (None, at_least(1)),
-    "stopped": (None, str),
-    "follows": ("next", "last", "none"),
-}
 
 
 class TableProblem(NamedTuple):
@@ -142,7 +132,7 @@ class Networks:
         self._first = History()
         self._learned: Learned | None = None
         self._ending: Ending | None = None
-        self._unfinished: _Network | None = None
+        self._unfinished: KeptNetwork | None = None
         self._earlier = 0.0  # seconds of training before this process
         self._began = time.perf_counter()
         self._folds: CrossValidation | None = None
@@ -171,7 +161,7 @@ class Networks:
         file = self._file(0)
         if not file.is_file():
             return False
-        self._first = History(_read(file)[1]["history"])
+        self._first = History(read_kept(file)[1]["history"])
         return True
 
     def _file(self, k: int) -> Path:
@@ -204,17 +194,22 @@ class Networks:
         if limit is None:
             return None
         files = (self._file(k) for k in range(self.given.prepared.recipe.members))
-        used = sum(row["seconds"] for file in files if file.is_file() for row in _read(file)[1]["history"])
+        used = sum(row["seconds"] for file in files if file.is_file() for row in read_kept(file)[1]["history"])
         return float(max(limit - used, 1e-3))
 
     def _cross_validate(self, ending: Ending) -> Ending:
         """Fit a model for each fold, to say how far the score is to be trusted."""
-        model, rows = self._model(), self.given.rows
+        model, rows, folder = self._model(), self.given.rows, self._file(0).parent / "folds"
+
+        def callbacks(k: int) -> list[Callback]:
+            fold = len(list(folder.glob("fold-*.safetensors"))) + 1
+            return [ProgressBar(desc=f"fold {fold}/{self.args.cv}")]
+
+        if not self.args.quiet:
+            model.set_params(callbacks=callbacks)
         try:
             with self.args.signals.released():
-                self._folds = model.cross_validate(
-                    rows.taken(), self.given.y, cv=self.args.cv, checkpoint=self._file(0).parent / "folds"
-                )
+                self._folds = model.cross_validate(rows.taken(), self.given.y, cv=self.args.cv, checkpoint=folder)
         except KeyboardInterrupt as error:
             print(f"{word_of(error)} within the cross-validation: the model is kept", file=sys.stderr)
             return ending._replace(status=status_of(error), why=word_of(error), resumable=True)
@@ -226,7 +221,7 @@ class Networks:
 
     def _train(self, k: int, trainer: Trainer, arguments: dict[str, Any]) -> Follows:
         """Train a network, or what is left of it."""
-        args, network = self.args, _Network(trainer, self._file(k), arguments["epochs"])
+        args, network = self.args, KeptNetwork(trainer, self._file(k), arguments["epochs"])
         trainer.callbacks += self._callbacks(k, network)
         ended = network.restore()
         self._earlier += sum(trainer.history["seconds"])
@@ -256,7 +251,7 @@ class Networks:
     def _used(self) -> float:
         return self._earlier + time.perf_counter() - self._began
 
-    def _callbacks(self, k: int, network: _Network) -> list[Callback]:
+    def _callbacks(self, k: int, network: KeptNetwork) -> list[Callback]:
         """Return what goes on beside the training of a network."""
         args, callbacks = self.args, list[Callback]()
         if k == 0:
@@ -265,7 +260,7 @@ class Networks:
                 callbacks.append(HistoryLog(self._staging))
         if args.max_seconds is not None:
             callbacks.append(TimeLimit(args.max_seconds))
-        callbacks.append(_Periodic(network, args.checkpoint_seconds))
+        callbacks.append(Periodic(network, args.checkpoint_seconds))
         if not args.quiet:
             members = self.given.prepared.recipe.members
             name = {"desc": f"network {k + 1}/{members}"} if members > 1 else {}
@@ -365,77 +360,3 @@ def _beside_truth(source: Source, y: np.ndarray, predictions: np.ndarray) -> dic
         return {str(source.target_name or "target"): y, "prediction": predictions}
     pairs = zip(source.targets, y.T, predictions.T, strict=True)
     return {name: column for of, truth, said in pairs for name, column in ((of, truth), (f"prediction({of})", said))}
-
-
-class _Network:
-    """One network in training, and its file."""
-
-    def __init__(self, trainer: Trainer, file: Path, epochs: int) -> None:
-        self.trainer, self.file, self.epochs = trainer, file, epochs
-
-    def restore(self) -> dict[str, Any] | None:
-        """Go where the file says; return what is known of the end, if training has come to it."""
-        if not self.file.is_file():
-            return None
-        tensors, plain, extra = _read(self.file)
-        hint = "Leave --resume out to train anew."
-        with reading("--resume", "a network in training", got=f"a bad entry in {self.file}", hint=hint):
-            expect(extra, {"epochs": at_least(1), "ended": (None, _ENDED)})
-            restore_state(self.trainer, plain, tensors)
-        self.epochs = extra["epochs"]
-        ended: dict[str, Any] | None = extra["ended"]
-        if ended is not None:
-            self.trainer.stop_reason = ended["stopped"]
-            for keeper in self._keepers():
-                keeper.load_state_dict(ended)
-        return ended
-
-    def _keepers(self) -> Iterator[EarlyStopping]:
-        yield from (c for c in self.trainer.callbacks if isinstance(c, EarlyStopping))
-
-    def fit(self, arguments: dict[str, Any]) -> None:
-        """Train up to the last epoch."""
-        rest = max(self.epochs - self.trainer.epoch, 0)
-        if rest or self.trainer.suspended is not None:
-            self.trainer.fit(**arguments | {"epochs": rest})
-
-    def write(self, ended: dict[str, Any] | None = None) -> None:
-        """Write what going on needs; of one that has come to its end, what it has left."""
-        plain, tensors = state_of(self.trainer)
-        write(self.file, tensors, {"trainer": plain, "extra": {"epochs": self.epochs, "ended": ended}})
-
-    def end(self, follows: Follows) -> None:
-        """Write that training has come to its end."""
-        found = {"best": float("nan"), "best_epoch": None}
-        for keeper in self._keepers():
-            found = {"best": keeper.best, "best_epoch": keeper.best_epoch}
-        self.write({**found, "stopped": self.trainer.stop_reason, "follows": follows})
-
-
-class _Periodic(Callback):
-    """Writes a network every so many seconds."""
-
-    on_every_rank = False
-
-    def __init__(self, network: _Network, seconds: float) -> None:
-        self._network, self._seconds = network, seconds
-        self._wrote = time.monotonic()
-
-    def on_fit_begin(self, trainer: Trainer) -> None:
-        self._wrote = time.monotonic()
-
-    def most_steps(self) -> int | None:
-        return sys.maxsize
-
-    def between_steps(self, trainer: Trainer) -> None:
-        """Write, if it is time."""
-        if time.monotonic() - self._wrote >= self._seconds:
-            self._network.write()
-            self._wrote = time.monotonic()
-
-
-def _read(file: Path) -> tuple[dict[str, np.ndarray], dict[str, Any], dict[str, Any]]:
-    tensors, meta = read(file)
-    with reading("--resume", "a network in training", got=f"a bad entry in {file}"):
-        expect(meta, {"trainer": {"history": [{str: ANY}]}, "extra": {str: ANY}})
-    return tensors, meta["trainer"], meta["extra"]

@@ -51,6 +51,7 @@ class TabularModel(Exports, Parameters):
     dtype: str
     callbacks: Any
     n_jobs: Any = None  # older pickles have none
+    _kept_in: Path | None = None  # of a fold that may be cut off: where its networks are kept
     # What `fit` learns.
     predictor_: Predictor
     recipe_: Recipe
@@ -142,6 +143,7 @@ class TabularModel(Exports, Parameters):
             dtype=self.dtype,
             callbacks=() if self.callbacks is None else self.callbacks,
             n_jobs=self.n_jobs,
+            keep=self._kept_in,
         )
 
     def _given(self) -> dict[str, Any]:
@@ -394,8 +396,9 @@ class TabularModel(Exports, Parameters):
         n_jobs : int, optional
             Processes to fit in, a fold at a time, as in `xpnn.search.run`; the results are those of one.
         checkpoint : path, optional
-            A folder to keep folds in that are done: called again with the same arguments after it was cut off, it goes
-            on with the first that is not, and comes to the same bits.
+            A folder to keep folds in that are done, and the networks of the one in training: called again with the same
+            arguments after it was cut off, it goes on where it was (with `time_limit` or `n_jobs` of the model at the
+            beginning of the fold), and comes to the same bits.
 
         Returns
         -------
@@ -414,7 +417,8 @@ class TabularModel(Exports, Parameters):
         table = columns.columns if columns.named else np.stack(list(columns.columns.values()), axis=1)
         seed, together = seed_of(self.random_state, type(self).__name__), read_groups(groups, columns.size, where)
         parts = divided(cv, columns.size, targets, labels, seed, groups=together, where=where)
-        files = None if checkpoint is None else FoldFiles(checkpoint, table, targets, weight, repr(self._given()))
+        settings = repr({name: value for name, value in self._given().items() if name != "callbacks"})
+        files = None if checkpoint is None else FoldFiles(checkpoint, table, targets, weight, settings)
         found = self._folds(table, targets, weight, parts, files, read_jobs(n_jobs, where))
         fold = np.full(columns.size, -1, dtype=np.int64)
         answers = []
@@ -446,7 +450,10 @@ class TabularModel(Exports, Parameters):
             if hasattr(self.random_state, "bit_generator") or hasattr(self.random_state, "randint"):
                 given["random_state"] = seed_of(self.random_state, where)  # each process would have a copy of it
             if k not in found:
-                tasks.append((type(self)(**given), table, targets, weight, train, test))
+                copy = type(self)(**given)
+                if files is not None and read_jobs(self.n_jobs, where) == 1:
+                    copy._kept_in = files.networks(k, train, test)
+                tasks.append((copy, table, targets, weight, train, test))
                 places.append(k)
         for place, judged in over_jobs(type(self).judged, tasks, jobs, where):
             found[places[place]] = judged

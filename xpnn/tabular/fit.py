@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -27,6 +28,7 @@ from ..predictor import Predictor, Target
 from ..training import Callback
 from ..training.checks import weights_by_label
 from .intervals import fit_intervals
+from .kept import keeping_in
 from .members import TOO_SHORT, Fitted, HeldOut, Train, fit_members, make_encoder
 from .memory import check_memory
 from .recipe import Preset, Recipe, TableShape, choose_recipe
@@ -87,6 +89,8 @@ class Request:
     spellings: Sequence[Spelling | None] | None = None
     #: What several targets are called, where that is known.
     targets: Sequence[str] = ()
+    #: A folder in which networks are kept while they are trained, to go on with them; not within a time limit.
+    keep: Path | None = None
 
 
 class Learned(NamedTuple):
@@ -242,7 +246,8 @@ def learn(
         raise OptionError(f"{where}: expected time_limit > 0 or None, got {limit!r}. Try 60.")
     prepared = prepare(request, rows, y, where=where, weight=weight, validation=validation)
     left = None if limit is None else max(float(limit) - (time.monotonic() - began), 1e-3)
-    learned = learn_from(prepared, time_limit=left, callbacks=request.callbacks)
+    train = None if request.keep is None or limit is not None else keeping_in(request.keep)
+    learned = learn_from(prepared, time_limit=left, callbacks=request.callbacks, train=train)
     return learned._replace(seconds=time.monotonic() - began)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -94,14 +95,19 @@ class FoldFiles:
     def _file(self, k: int) -> Path:
         return self._folder / f"fold-{k + 1}.safetensors"
 
+    def networks(self, k: int, train: Indices, test: Indices) -> Path:
+        """Return the folder for the networks of a fold that is not done."""
+        return self._folder / f"fold-{k + 1}-{self._asked(train, test)}"
+
     def keep(self, k: int, train: Indices, test: Indices, found: Judged) -> None:
-        """Write what came of a fold."""
+        """Write what came of a fold; its networks are not needed any more."""
         scores, answers, out = found
         words = answers.dtype.kind in "OU"
         told = {"answers": answers.tolist(), "dtype": answers.dtype.str} if words else {"answers": None, "dtype": ""}
         tensors = {"out": out} if words else {"out": out, "answers": answers}
         self._folder.mkdir(parents=True, exist_ok=True)
         write(self._file(k), tensors, {"fold": {"asked": self._asked(train, test), "scores": scores, **told}})
+        shutil.rmtree(self.networks(k, train, test), ignore_errors=True)
 
     def found(self, k: int, train: Indices, test: Indices) -> Judged | None:
         """Return what came of a fold that is done; None of one that is not.
