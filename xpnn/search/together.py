@@ -7,6 +7,7 @@ network after the other, on networks that are thrown away.  Those trials take a 
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import time
@@ -27,8 +28,8 @@ Size = Callable[[Plan, int], int]
 #: Makes some steps of networks and returns the seconds for a step of one; made for a plan and how many are together.
 Trial = Callable[[Plan, int], Callable[[], float]]
 
-# Steps of a trial, at most.
-_STEPS = 64
+# Steps of a trial, and seconds that it lasts, at least.
+_STEPS, _SECONDS = 16, 0.05
 # Of the time of a search, what trials may take; and seconds of a search that are worth any.
 _SHARE, _WORTH = 0.02, 3.0
 # Seconds that a step of a network takes, at least, and multiply-adds in a second, at most: for a first estimate.
@@ -128,17 +129,17 @@ def trials_on(data: Mapping[str, Any], common: Common) -> Trial:
     """Return what makes trials on some of the rows of a search."""
 
     def trial(plan: Plan, size: int) -> Callable[[], float]:
-        rows: int = min(data["X"].shape[0], _STEPS * plan.batch_size)
-        steps = math.ceil(rows / plan.batch_size)
+        n, batch_size = int(data["X"].shape[0]), plan.batch_size
         trainer = build([plan] * size, common, replicated=True, pattern=plan.pattern, kind=Trainer)
         # It is worth seconds, so compiled loops are.
-        trainer.net.prepare(math.ceil(_LOADED / _LEAST), plan.batch_size)
+        trainer.net.prepare(math.ceil(_LOADED / _LEAST), batch_size)
 
-        def make() -> float:
-            trainer.fit(data["X"][:rows], data["y"][:rows], epochs=1, batch_size=plan.batch_size)
-            return float(trainer.history["seconds"][-1]) / (steps * size)
+        def make(steps: int) -> float:
+            rows = min(n, steps * batch_size)
+            trainer.fit(data["X"][:rows], data["y"][:rows], epochs=1, batch_size=batch_size)
+            return float(trainer.history["seconds"][-1]) / (math.ceil(rows / batch_size) * size)
 
-        make()  # what is loaded and recorded first is not theirs
-        return make
+        make(_STEPS)  # what is loaded and recorded first is not theirs
+        return functools.partial(make, max(_STEPS, math.ceil(_SECONDS / (make(_STEPS) * size))))
 
     return trial
