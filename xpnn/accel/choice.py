@@ -11,15 +11,18 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
 from .cores import keep_to, thread_limit, threads_by_environment
 from .native.turns import allowed_threads
 
-__all__ = ["ThreadChoice", "counts_to_try"]
+__all__ = ["ThreadChoice", "counts_to_try", "quickest"]
+
+_T = TypeVar("_T")
 
 # Seconds: how long a trial lasts, at least, and how far trials are apart.
 _TRIAL, _APART = 0.01, 0.1
@@ -28,6 +31,9 @@ _SHARE = 0.01
 # A trial may be cut short by others, so several are asked for, of which each counts less than the one after it; and
 # others are chosen only if they are clearly better.
 _TRIALS, _FADE, _BETTER = 4, 0.85, 0.93
+
+# Rounds of trials of several ways to do the same, and how many tell which is quickest.
+_ROUNDS, _FEWEST_ROUNDS = 5, 2
 
 _LOG = logging.getLogger("xpnn")
 
@@ -41,6 +47,54 @@ def counts_to_try(most: int) -> tuple[int, ...]:
     (1, 2, 4, 6)
     """
     return (*(1 << k for k in range((most - 1).bit_length())), most)
+
+
+def quickest(
+    ways: Mapping[_T, Callable[[], float]],
+    first: _T,
+    limit: Callable[[float], float],
+    *,
+    clock: Callable[[], float] = time.perf_counter,
+) -> _T:
+    """Return the way to do the same work that takes the least time, by trials that take turns.
+
+    Parameters
+    ----------
+    ways : mapping of a name to a function
+        Each call makes a trial, and returns the seconds for a unit of work.
+    first : name
+        The way that is taken unless another is clearly better.
+    limit : function of seconds
+        How long trials may take in all, told what a unit takes with the first way.  Where they took that before all
+        ways had their turns, it is the first.
+    clock : function, default=time.perf_counter
+        Tells the time in seconds.
+
+    Examples
+    --------
+    >>> quickest({"a": lambda: 3.0, "b": lambda: 2.0}, "a", lambda seconds: 10.0)
+    'b'
+    """
+    began, seconds = clock(), {name: list[float]() for name in ways}
+    order = [first, *(name for name in ways if name != first)]
+    for _ in range(_ROUNDS):
+        for name in order:
+            before = clock()
+            seconds[name].append(ways[name]())
+            now = clock()
+            if now - began + (now - before) > limit(statistics.median(seconds[first])):
+                rounds = min(map(len, seconds.values()))
+                if rounds < _FEWEST_ROUNDS:
+                    return first
+                return _best({name: times[:rounds] for name, times in seconds.items()}, first)
+    return _best(seconds, first)
+
+
+def _best(seconds: Mapping[_T, list[float]], first: _T) -> _T:
+    """Return the way of the least median, the first unless that is clearly better."""
+    medians = {name: statistics.median(times) for name, times in seconds.items()}
+    best = min(medians, key=lambda name: medians[name])
+    return best if medians[best] < _BETTER * medians[first] else first
 
 
 class _Trials:

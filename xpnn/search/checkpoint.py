@@ -101,6 +101,7 @@ class SearchFile:
         self.path, self.asked, self.seconds = Path(path).expanduser(), asked, seconds
         self._climb: Climb | None = None
         self._wrote, self._cost = time.monotonic(), 0.0
+        self._found: tuple[dict[str, Any], dict[str, Any]] | None = None  # read, and not used yet
 
     # -- writing ------------------------------------------------------------------------------------------------
     def attach(self, climb: Climb) -> None:
@@ -138,6 +139,24 @@ class SearchFile:
         if not self.path.exists():
             return
         hint = "Copy it again, or remove it to search anew."
+        (tensors, meta), self._found = self._found or self._read(), None
+        plain = meta["search"]
+        with reading(_WHERE, "what a search writes", got=f"a bad entry in {self.path}", hint=hint):
+            expect(plain, _SCHEMA if "sizes" in plain else {k: v for k, v in _SCHEMA.items() if k != "sizes"})
+            self._compare(plain["asked"])
+            _restore(climb, plain, tensors)
+
+    def sizes(self) -> list[int] | None:
+        """Return how many networks each group begins with, of a search that has begun; None where no file says it."""
+        if not self.path.exists():
+            return None
+        self._found = self._read()
+        sizes = self._found[1]["search"].get("sizes") if isinstance(self._found[1]["search"], dict) else None
+        sound = isinstance(sizes, list) and all(type(n) is int and n > 0 for n in sizes)
+        return sizes if sound else None
+
+    def _read(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return what the file holds."""
         try:
             tensors, meta = read(self.path)
         except FileFormatError as error:
@@ -147,11 +166,7 @@ class SearchFile:
                 f"{_WHERE}: expected a file that a search wrote, got {self.path}, which holds something else. "
                 "Choose another name for checkpoint."
             )
-        plain = meta["search"]
-        with reading(_WHERE, "what a search writes", got=f"a bad entry in {self.path}", hint=hint):
-            expect(plain, _SCHEMA if "sizes" in plain else {k: v for k, v in _SCHEMA.items() if k != "sizes"})
-            self._compare(plain["asked"])
-            _restore(climb, plain, tensors)
+        return tensors, meta
 
     def _compare(self, before: dict[str, Any]) -> None:
         """Refuse a file of another search, and say in what it differs."""

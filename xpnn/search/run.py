@@ -29,6 +29,7 @@ from .configuration import BATCH_SIZE, Common, Plan, build, read
 from .group import Progress, ReplicaGroup, SingleGroup, Start
 from .halving import Halving
 from .result import RESULTS, SearchResult, Trial
+from .together import Ahead, AsBefore, MeasuredSizes, Size, trials_on
 
 __all__ = ["run"]
 
@@ -133,7 +134,9 @@ def run(
         Most networks of one group; 1 trains each alone.  Memory grows with it, the results are the same.
         ``"auto"`` takes a power of two of networks that have at most 130,000 parameters together, and a million outputs
         of layers for a batch: beyond that a processor's cache no longer holds them, and training together loses
-        (docs/performance.md).  At most 64, or 16 where compiled loops are in use; on a GPU 32.
+        (docs/performance.md).  At most 64, or 16 where compiled loops are in use; on a GPU 32.  Before a search on
+        NumPy that takes some seconds, steps are made on trial with more, with fewer and with one network at a time, for
+        a fiftieth of its time at most, and what was clearly quicker is taken.
     max_seconds : float, optional
         Wall-clock time; at the end of the epoch in which it is over, the search ends.  With `checkpoint` that of all
         parts of the search together; called again with more, it goes on.
@@ -191,41 +194,43 @@ def run(
     """
     epochs = count(epochs, _WHERE, "epochs")
     jobs = _check_numbers(together, max_seconds, checkpoint_seconds, n_jobs)
-    _check(mode, halving, make, monitor, X_val is not None or bool(validation_fraction))
+    _check(mode, halving, make, loss, monitor, X_val is not None or bool(validation_fraction))
     given = _checked(configurations)
     weights = {"sample_weight": sample_weight, "sample_weight_val": sample_weight_val}
     data: dict[str, Any] = {"X": X, "y": y, "X_val": X_val, "y_val": y_val, **weights}
     options: dict[str, Any] = {} if X_val is not None else {"validation_fraction": validation_fraction}
     options |= {} if class_weight is None else {"class_weight": class_weight}
-    if make is not None and loss is None:
+    if make is not None:
         found = _own(given, make, options, data, epochs)
-    elif loss is not None and make is None:
+    elif loss is not None:  # one of the two is given
         expect(loss, Loss, "loss", "a loss object such as xpnn.CrossEntropy()")
         data |= _as_arrays(data)
         outputs = _n_out(loss, data["y"], data["y_val"]) if n_out is None else count(n_out, _WHERE, "n_out")
         common = Common(data["X"].shape[-1], outputs, loss, metrics, seed, backend, dtype)
-        found = _grouped(given, common, options, monitor, together, data=data, epochs=epochs)
-    else:
-        raise OptionError(f"{_WHERE}: expected loss or make, got {'neither' if make is None else 'both'}. Pass one.")
+        found = _trials(given, common, options, monitor)
     rungs = [(len(given), epochs)] if halving is None else halving.rungs(len(given), epochs)
     direction = mode_of(monitor) if mode == "auto" else mode
     progress = Progress(monitor, direction, math.inf if max_seconds is None else float(max_seconds))
-    climb, file = Climb(found.trials, found.starts, rungs, progress, jobs), None
+    file = None
     if checkpoint is not None:
         shared = {"make": make, "loss": loss, "metrics": metrics, "n_out": n_out, "backend": backend, "dtype": dtype}
         course = {"epochs": epochs, "halving": halving, "monitor": monitor, "mode": direction, "together": together}
         asked = asked_for(given, _contents(data, given), {**shared, **course, **options, "seed": seed})
         file = SearchFile(checkpoint, asked, float(checkpoint_seconds))
-        file.restore(climb)
-        found.resolve_schedules()
-    _climb(climb, file, verbose)
+    if make is None:
+        ahead = Ahead(data["X"].shape[0], len(given), _network_epochs(rungs), progress.seconds)
+        found = _grouped(found, common, together, ahead, jobs, file, data=data, epochs=epochs)
+    _climb(Climb(found.trials, found.starts, rungs, progress, jobs), file, found, verbose)
     return SearchResult(found.trials, monitor, direction)
 
 
 # -- climbing ---------------------------------------------------------------------------------------------------
-def _climb(climb: Climb, file: SearchFile | None, verbose: bool) -> None:
+def _climb(climb: Climb, file: SearchFile | None, found: _Prepared, verbose: bool) -> None:
     """Train, from where the file says a search was cut off, and show progress."""
     progress = climb.progress
+    if file is not None:
+        file.restore(climb)
+        found.resolve_schedules()
     with contextlib.ExitStack() as stack:
         if file is not None:
             if climb.jobs == 1:
@@ -276,15 +281,8 @@ def _data_of(data: Mapping[str, Any], config: dict[str, Any]) -> dict[str, Any]:
     return {name: value(dict(config)) if callable(value) else value for name, value in data.items()}
 
 
-def _grouped(
-    given: Sequence[dict[str, Any]],
-    common: Common,
-    options: dict[str, Any],
-    monitor: str,
-    together: int | Literal["auto"],
-    **fixed: Any,
-) -> _Prepared:
-    """Prepare groups of networks; what no network can have is found before any trains."""
+def _trials(given: Sequence[dict[str, Any]], common: Common, options: dict[str, Any], monitor: str) -> _Prepared:
+    """Prepare trials, which are in no groups yet; what no network can have is found before any trains."""
     plans = [read(c) for c in given]
     for plan in {plan.key: plan for plan in plans}.values():
         _check_monitor(build([plan], common, replicated=False, kind=Trainer), monitor)
@@ -292,36 +290,68 @@ def _grouped(
         Trial(c, {"batch_size": p.batch_size, **options}, functools.partial(_alone, p, common))
         for c, p in zip(given, plans, strict=True)
     ]
-    return _Prepared(trials, _group_starts(trials, plans, common, together, **fixed), plans)
+    return _Prepared(trials, [], plans)
+
+
+def _grouped(
+    found: _Prepared,
+    common: Common,
+    together: int | Literal["auto"],
+    ahead: Ahead,
+    jobs: int,
+    file: SearchFile | None,
+    **fixed: Any,
+) -> _Prepared:
+    """Prepare groups of networks."""
+    sizes = _sizes(common, fixed["data"], ahead, jobs, file) if together == "auto" else int(together)
+    return found._replace(starts=_group_starts(found.trials, found.plans, common, sizes, **fixed))
+
+
+def _network_epochs(rungs: Sequence[tuple[int, int]]) -> int:
+    """Return the epochs of all networks together."""
+    reached = [0, *(epochs for _, epochs in rungs)]
+    return sum(n * (b - a) for (n, b), a in zip(rungs, reached[:-1], strict=True))
+
+
+def _sizes(common: Common, data: Mapping[str, Any], ahead: Ahead, jobs: int, file: SearchFile | None) -> Size:
+    """Return what says how many networks are trained together: the file of a search that has begun, trials, or a rule.
+
+    Trials in this process would not tell how quick several are.
+    """
+    before = None if file is None else file.sizes()
+    if before is not None:
+        return AsBefore(before)
+    rule = functools.partial(_fitting, common)
+    return MeasuredSizes(rule, trials_on(data, common), ahead, common) if jobs == 1 else lambda plan, n: rule(plan)
+
+
+def _fitting(common: Common, plan: Plan) -> int:
+    """Return how many networks like that of `plan` are best trained together, by a rule."""
+    backend = get_backend(common.backend)
+    if backend.name == "cupy":
+        return 32
+    widths = [*plan.hidden, common.n_out]
+    fitting = min(
+        _TOGETHER_PARAMS // mlp_params([common.n_in, *widths]),
+        _TOGETHER_OUTPUTS // (plan.batch_size * sum(widths)),
+        _TOGETHER_COMPILED if getattr(backend.ops, "compiled", False) else _TOGETHER,
+    )
+    return 1 << max(fitting.bit_length() - 1, 0)
 
 
 def _group_starts(
-    trials: Sequence[Trial], plans: Sequence[Plan], common: Common, together: int | Literal["auto"], **options: Any
+    trials: Sequence[Trial], plans: Sequence[Plan], common: Common, sizes: int | Size, **options: Any
 ) -> list[Start]:
     """Return what begins each group of networks that are trained together."""
-
-    def size(plan: Plan) -> int:
-        """Return how many networks like that of `plan` are best trained together."""
-        backend = get_backend(common.backend)
-        if backend.name == "cupy":
-            return 32
-        widths = [*plan.hidden, common.n_out]
-        fitting = min(
-            _TOGETHER_PARAMS // mlp_params([common.n_in, *widths]),
-            _TOGETHER_OUTPUTS // (plan.batch_size * sum(widths)),
-            _TOGETHER_COMPILED if getattr(backend.ops, "compiled", False) else _TOGETHER,
-        )
-        return 1 << max(fitting.bit_length() - 1, 0)
-
     starts: list[Start] = []
-    for places in _groups(plans, size if together == "auto" else int(together)):
+    for places in _groups(plans, sizes):
         own, of_plans = [trials[i] for i in places], [plans[i] for i in places]
         starts.append(functools.partial(ReplicaGroup, own, plans=of_plans, common=common, **options))
     return starts
 
 
-def _groups(plans: Sequence[Plan], together: int | Callable[[Plan], int]) -> list[list[int]]:
-    """Return the places of the plans that are trained together, at most so many, which may go by the plan.
+def _groups(plans: Sequence[Plan], together: int | Size) -> list[list[int]]:
+    """Return the places of the plans that are trained together, at most so many, which may go by plan and number.
 
     Dropout numbers its masks by layer, so networks share a trainer only if it follows the same layers in all.  One
     without any draws no masks, and may join.
@@ -333,7 +363,7 @@ def _groups(plans: Sequence[Plan], together: int | Callable[[Plan], int]) -> lis
         found.setdefault((plan.key, pattern, i if plan.alone else None), []).append(i)
     groups = []
     for places in found.values():
-        size = together if isinstance(together, int) else together(plans[places[0]])
+        size = together if isinstance(together, int) else together(plans[places[0]], len(places))
         groups += [places[a : a + size] for a in range(0, len(places), size)]
     return groups
 
@@ -373,7 +403,7 @@ def _check_numbers(together: Any, max_seconds: Any, checkpoint_seconds: Any, n_j
     return read_jobs(n_jobs, _WHERE)
 
 
-def _check(mode: str, halving: Any, make: Any, monitor: str, validated: bool) -> None:
+def _check(mode: str, halving: Any, make: Any, loss: Any, monitor: str, validated: bool) -> None:
     """Refuse arguments that nothing can be done with."""
     if mode not in ("auto", "min", "max"):
         raise OptionError(f"{_WHERE}: expected mode 'auto', 'min' or 'max', got {mode!r}. Choose one of these.")
@@ -388,6 +418,8 @@ def _check(mode: str, halving: Any, make: Any, monitor: str, validated: bool) ->
             f"{_WHERE}: {monitor!r} needs validation data, got none. "
             "Pass X_val and y_val, or a validation_fraction, or choose monitor='loss'."
         )
+    if (make is None) == (loss is None):
+        raise OptionError(f"{_WHERE}: expected loss or make, got {'neither' if make is None else 'both'}. Pass one.")
 
 
 def _checked(configurations: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
