@@ -110,7 +110,7 @@ def _added_up(word: Any) -> Any:  # pragma: no cover (compiled)
 
 
 @_piece
-def _digits(text: Any, place: int) -> Any:  # pragma: no cover (compiled)
+def _digits(text: Any, place: Any) -> Any:  # pragma: no cover (compiled)
     """Return how many of eight characters are digits up to the first other, and their number."""
     word = _word(text, place) ^ _ZEROS
     other = ((word + _TO_HIGH) | word) & _HIGH
@@ -123,7 +123,7 @@ def _digits(text: Any, place: int) -> Any:  # pragma: no cover (compiled)
 
 
 @_piece
-def _divided(digits: Any, places: int, fives: Any) -> float:  # pragma: no cover (compiled)
+def _divided(digits: Any, places: int, fives: Any) -> Any:  # pragma: no cover (compiled)
     """Return digits by a power of ten, rounded as `float` rounds; digits are not 0."""
     zeros = _zeros_above(digits)
     scaled = digits << np.uint64(zeros)
@@ -148,7 +148,7 @@ def _divided(digits: Any, places: int, fives: Any) -> float:  # pragma: no cover
 
 
 @_piece
-def _read(text: Any, place: int, mark: int, tens: Any) -> Any:  # pragma: no cover (compiled)
+def _read(text: Any, place: Any, mark: int, tens: Any) -> Any:  # pragma: no cover (compiled)
     """Return where a plain number ends, its digits, and how many of them are behind its mark: -1 if it is none."""
     nothing = place, _NONE, np.int64(-1)
     first = np.int64(text[place]) - _ZERO
@@ -199,7 +199,7 @@ def _read(text: Any, place: int, mark: int, tens: Any) -> Any:  # pragma: no cov
 
 
 @_piece
-def _value(digits: Any, places: int, exact: Any, fives: Any) -> float:  # pragma: no cover (compiled)
+def _value(digits: Any, places: int, exact: Any, fives: Any) -> Any:  # pragma: no cover (compiled)
     """Return the number that digits are, so many of them behind the mark."""
     if digits <= _EXACT:
         return np.float64(np.int64(digits)) / exact[places]
@@ -214,7 +214,7 @@ def _has_zero(word: Any) -> Any:  # pragma: no cover (compiled)
 
 
 @_piece
-def _bare_end(text: Any, place: int, delimiters: Any) -> int:  # pragma: no cover (compiled)
+def _bare_end(text: Any, place: Any, delimiters: Any) -> Any:  # pragma: no cover (compiled)
     """Return where a cell without quotes is over: at a delimiter, a line end, a quote or a NUL."""
     while True:
         word = _word(text, place)
@@ -226,7 +226,7 @@ def _bare_end(text: Any, place: int, delimiters: Any) -> int:  # pragma: no cove
 
 
 @_piece
-def _quoted_end(text: Any, place: int) -> int:  # pragma: no cover (compiled)
+def _quoted_end(text: Any, place: Any) -> Any:  # pragma: no cover (compiled)
     """Return where the next quote, line end or NUL stands."""
     while True:
         word = _word(text, place)
@@ -238,7 +238,7 @@ def _quoted_end(text: Any, place: int) -> int:  # pragma: no cover (compiled)
 
 
 @_piece
-def last_end(text: Any, start: int, stop: int) -> int:  # pragma: no cover (compiled)
+def last_end(text: Any, start: Any, stop: int) -> Any:  # pragma: no cover (compiled)
     """Return the end of the last line between two places that ends outside of quotes, or `start`."""
     quotes = np.int64(0)
     for k in range(start, stop):
@@ -255,7 +255,7 @@ def last_end(text: Any, start: int, stop: int) -> int:  # pragma: no cover (comp
 
 @_piece
 def _number_cell(
-    text: Any, place: int, quoted: bool, mark: int, delimiter: int, tens: Any
+    text: Any, place: Any, quoted: bool, mark: int, delimiter: int, tens: Any
 ) -> Any:  # pragma: no cover (compiled)
     """Return where a cell is over, its digits, and how many are behind its mark.
 
@@ -278,7 +278,7 @@ def _number_cell(
 
 
 @_piece
-def _word_cell(text: Any, place: int, stop: int, quoted: bool, delimiters: Any) -> Any:  # pragma: no cover (compiled)
+def _word_cell(text: Any, place: Any, stop: int, quoted: bool, delimiters: Any) -> Any:  # pragma: no cover (compiled)
     """Return where a cell's text is over, -1 if it needs a closer look, lines in it, and whether quotes are doubled."""
     lines, doubled = np.int64(0), np.int64(0)
     if not quoted:
@@ -303,7 +303,7 @@ def _word_cell(text: Any, place: int, stop: int, quoted: bool, delimiters: Any) 
 
 @_piece
 def _keep_number(
-    cells: Any, columns: Any, k: int, row: int, rows: int, negative: bool, number: Any, after: int, tables: Any
+    cells: Any, columns: Any, k: Any, row: Any, rows: int, negative: bool, number: Any, after: int, tables: Any
 ) -> None:  # pragma: no cover (compiled)
     values, places, digits, _, _, _ = cells
     value = _value(number, after, tables[1], tables[2])
@@ -317,7 +317,7 @@ def _keep_number(
 
 @_piece
 def _keep_word(
-    cells: Any, columns: Any, k: int, row: int, rows: int, begin: int, end: int
+    cells: Any, columns: Any, k: Any, row: Any, rows: int, begin: int, end: int
 ) -> None:  # pragma: no cover (compiled)
     values, places, digits, odd, begins, lengths = cells
     values[k * rows + row] = 0.0
@@ -334,11 +334,11 @@ def _keep_word(
 @_piece
 def _row(
     text: Any,
-    place: int,
+    place: Any,
     stop: int,
     delimiter: int,
     width: int,
-    row: int,
+    row: Any,
     rows: int,
     marks: Any,
     cells: Any,
@@ -380,7 +380,7 @@ def _row(
 @_piece
 def cut(
     text: Any,
-    start: int,
+    start: Any,
     stop: int,
     delimiter: int,
     width: int,
@@ -398,7 +398,7 @@ def cut(
     tens: Any,
     exact: Any,
     fives: Any,
-) -> int:  # pragma: no cover (compiled)
+) -> Any:  # pragma: no cover (compiled)
     """Cut the lines from `start` up to `stop` into at most so many rows; 0, or 1 where something needs a closer look.
 
     Of each column k: cell r is ``values[k * rows + r]`` and so on; the other cells follow each other in `odd` (which
@@ -427,7 +427,7 @@ def cut(
 
 
 @_piece
-def _part(text: Any, place: int, length: int, k: int) -> Any:  # pragma: no cover (compiled)
+def _part(text: Any, place: Any, length: Any, k: Any) -> Any:  # pragma: no cover (compiled)
     """Return the next eight bytes of a word from its byte `k` on, zero behind it."""
     word = _word(text, place + k)
     if length - k < 8:
@@ -448,15 +448,16 @@ def _same(text: Any, a: int, b: int, length: int) -> bool:  # pragma: no cover (
 @_piece
 def number_words(
     text: Any, begins: Any, lengths: Any, n: int, codes: Any, firsts: Any, keys: Any, slots: Any, most: int
-) -> int:  # pragma: no cover (compiled)
+) -> Any:  # pragma: no cover (compiled)
     """Write which of the different words each is, and where each of these is first; return how many there are.
 
     `keys` and `slots` are `most` numbers, a power of two; what is in them does not matter.  -1 where they are too few,
     or so many words have one key that the search for them would not end soon.
     """
-    count, mask, looks = np.int64(0), np.uint64(most - 1), 16 * n + 1024
-    for k in range(most):
-        slots[k] = -1
+    count: Any = np.int64(0)
+    mask, looks = np.uint64(most - 1), 16 * n + 1024
+    for j in range(most):
+        slots[j] = -1
     for i in range(n):
         begin, length = begins[i], lengths[i]
         key, k = np.uint64(length), np.int64(0)
