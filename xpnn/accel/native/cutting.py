@@ -26,7 +26,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-__all__ = ["cut", "last_end", "number_words"]
+__all__ = ["cut", "gather_words", "last_end", "number_words"]
 
 _NEWLINE, _RETURN, _SPACE, _QUOTE, _COMMA, _MINUS, _POINT, _ZERO = b'\n\r ",-.0'
 _ONES, _HIGH, _TO_HIGH, _ZEROS, _ALL = (np.uint64(byte * 0x0101010101010101) for byte in (0x01, 0x80, 0x76, 0x30, 0xFF))
@@ -57,6 +57,18 @@ def _word(typing_context: Any, text: Any, place: Any) -> Any:
         return builder.load(builder.bitcast(at, ir.IntType(64).as_pointer()), align=1)
 
     return types.uint64(text, types.int64), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _put_word(typing_context: Any, text: Any, place: Any, word: Any) -> Any:
+    """Write eight bytes from a place on, the lowest first."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        at = builder.gep(args[0], [args[1]])
+        builder.store(args[2], builder.bitcast(at, ir.IntType(64).as_pointer()), align=1)
+        return context.get_dummy_value()
+
+    return types.void(text, types.int64, types.uint64), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -487,3 +499,26 @@ def number_words(
             if looks < 0:
                 return -1
     return count
+
+
+@_piece
+def gather_words(
+    text: Any, begins: Any, lengths: Any, firsts: Any, n: int, gathered: Any, most: int
+) -> Any:  # pragma: no cover (compiled)
+    """Write the words at `firsts` one behind the other, each with a NUL behind it; return their bytes.
+
+    -1 where these are more than `most`, which is at least eight.
+    """
+    place = np.int64(0)
+    for i in range(n):
+        begin, length = begins[firsts[i]], lengths[firsts[i]]
+        if place + length + 8 > most:
+            return np.int64(-1)
+        k = np.int64(0)
+        while k < length:
+            _put_word(gathered, place + k, _word(text, begin + k))
+            k += 8
+        place += length
+        gathered[place] = 0
+        place += 1
+    return place
