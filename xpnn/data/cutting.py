@@ -243,5 +243,5 @@ class CompiledBlocks:
         ) < 0:
             most *= 2
             own.words = np.empty(most, np.uint8)
-        words = str(memoryview(own.words)[: size - 1], "utf-8")
+        words = own.words[: size - 1].tobytes().decode()
         return own.codes[:many].copy(), _stripped(words.replace('""', '"') if doubled else words)

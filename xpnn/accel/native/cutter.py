@@ -108,7 +108,7 @@ def _name() -> str:
     """Return the name of the file of object code for this source, these versions and this processor."""
     binding = importlib.import_module("llvmlite.binding")
     folder = Path(__file__).parent
-    parts = [(folder / name).read_bytes() for name in ("cutting.py", "cutter.py")]
+    parts = [(folder / name).read_bytes() for name in ("bits.py", "cutting.py", "cutter.py")]
     parts += [importlib.metadata.version(name).encode() for name in ("numba", "llvmlite", "numpy")]
     parts += [platform.platform().encode(), sys.version.encode()]
     parts += [binding.get_host_cpu_name().encode(), binding.get_host_cpu_features().flatten().encode()]
