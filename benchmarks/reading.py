@@ -25,6 +25,10 @@ from harness import PROJECT, begin, parser, write
 
 READ = {
     "xpnn": ("from xpnn.data import load_csv", "load_csv(path)"),
+    "xpnn without numba": (
+        "import os; os.environ['XPNN_COMPILED'] = '0'; from xpnn.data import load_csv",
+        "load_csv(path)",
+    ),
     "pandas": ("import pandas", "pandas.read_csv(path)"),
     "polars": ("import polars", "polars.read_csv(path)"),
     "pyarrow": ("from pyarrow import csv", "csv.read_csv(path)"),

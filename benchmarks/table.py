@@ -117,7 +117,11 @@ A CSV file is read into a table, in a fresh process each time, the libraries loa
 the libraries take turns, and the least of the rounds is shown. Memory is the highest of the process, libraries
 included. *Decimals* are 12 numbers of six digits behind the point and one of three words, *floats* the same numbers
 with all 17 digits, *mixed* a row number, an identifier, numbers with gaps, truth values and quoted words. xpnn keeps
-every cell as it is written, beside its value, and reads with NumPy alone.
+every cell as it is written, beside its value: to write a number again takes its places behind the mark, and from 16
+digits on all of them. With numba a file of 8 MB or more is cut, and its numbers are read, by compiled code, which the
+first process that reads 64 MB compiles and keeps as machine code; those after it load that in 0.03 s, without numba.
+*xpnn without numba* reads with NumPy alone. Words are text of Python's, one for each that differs: an identifier in
+each row is what *mixed* takes its time for.
 """
 LARGE = """\
 A table from its file to answers, and an array that is trained on, each in a process of its own. The table has 12

@@ -24,6 +24,7 @@ __all__ = ["Cut", "cut_blocks", "part_of"]
 
 _BLOCK, _LARGEST = 1 << 20, 32 << 20  # bytes
 _ROWS = 1 << 15  # in a block, of long rows as of short ones: with fewer, threads wait for each other more
+_KEPT = 31 << 20  # bytes, just below the most that glibc learns to keep
 _TELLING = 1 << 16  # bytes, whose rows tell how many there are in a file
 _SAMPLE = 64  # cells that tell whether a column holds numbers at all
 _FEW = 6  # words that are looked for one by one
@@ -90,6 +91,8 @@ def cut_blocks(
 
     cutter = None if comment else cutter_for(size)
     if cutter is None:
+        if size > _BLOCK:  # whoever has given back so much keeps what is smaller: else each block's is fetched anew
+            np.empty(_KEPT, np.uint8)
         blocks = _blocks(chunks)
         in_order(lambda: None, lambda _: next(blocks, None), lambda _, block: cut(block), gathered.add)
     else:

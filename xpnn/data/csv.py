@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..accel.workers import together
-from ..errors import DataError, OptionError
+from ..errors import DataError, OptionError, XpnnError
 from ..files import PathLike
 from .columns import as_exact, as_keys, is_number
 from .header import BODY, header_names, is_header, position_in
@@ -287,11 +287,18 @@ def named_table(rows: Rows, names: list[str], layout: Layout, notes: list[str], 
     table = Table(names, columns, target, notes, cells=cells, header=header)
     found: list[tuple[Counter[str], Kind] | None] = [None] * len(names)
 
+    wrong: dict[int, XpnnError] = {}
+
     def find(k: int) -> None:
         rows.columns[k], gaps = rows.columns[k].without(layout.missing)  # what it was made of is not needed any more
-        found[k] = gaps, layout.kind(names[k], rows.columns[k])
+        try:
+            found[k] = gaps, layout.kind(names[k], rows.columns[k])
+        except XpnnError as error:
+            wrong[k] = error
 
     together(find, len(names))
+    if wrong:
+        raise wrong[min(wrong)]
     for name, column, (gaps, kind) in zip(names, rows.columns, filter(None, found), strict=True):
         if gaps:
             table.gaps[name] = gaps

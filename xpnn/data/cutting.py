@@ -20,6 +20,7 @@ _ROWS, _SMALLEST, _LARGEST = 1 << 15, 1 << 18, 32 << 20  # in a block: rows, and
 _FIRST = 1 << 20
 _PADDING = 64  # bytes behind a text, which are looked at
 _TABLE = 1 << 10
+_SPACES = " \t\n\r\v\f\x1c\x1d\x1e\x1f"  # all of ASCII that `str.strip` takes off
 _OTHER: dict[str, Literal[".", ","]] = {".": ",", ",": "."}
 
 
@@ -42,7 +43,14 @@ class Found(NamedTuple):
 
 def decoded(cells: list[bytes]) -> list[str]:
     """Return cells as stripped text; none holds a NUL."""
-    return list(map(str.strip, b"\0".join(cells).decode().split("\0")))
+    return _stripped(b"\0".join(cells).decode())
+
+
+def _stripped(text: str) -> list[str]:
+    """Return words with NUL between them as stripped text."""
+    words = text.split("\0")
+    spaced = not text.isascii() or any(map(text.__contains__, _SPACES))
+    return list(map(str.strip, words)) if spaced else words
 
 
 class _Memory:
@@ -54,6 +62,7 @@ class _Memory:
         self.columns = np.zeros((width, 4), np.int64)
         self.told = np.zeros(3, np.int64)
         self.codes = self.firsts = np.empty(0, np.int64)
+        self.words = np.empty(1 << 12, np.uint8)
         self._keys, self._slots = np.empty(0, np.uint64), np.empty(0, np.int64)
         self.reserve(1 << 10)
 
@@ -228,10 +237,11 @@ class CompiledBlocks:
                 break
         else:  # words that were made to have one key
             raise IrregularError
-        firsts = own.firsts[:count]
-        text, begins = own.text, own.begins[k, firsts]
-        pairs = zip(begins.tolist(), (begins + own.lengths[k, firsts]).tolist(), strict=True)
-        cells = [text[begin:end].tobytes() for begin, end in pairs]
-        if doubled:
-            cells = [cell.replace(b'""', b'"') for cell in cells]
-        return own.codes[:many].copy(), decoded(cells)
+        most = len(own.words)
+        while (
+            size := self._cutter.gather_words(address(own.text), *found[:2], found[3], count, address(own.words), most)
+        ) < 0:
+            most *= 2
+            own.words = np.empty(most, np.uint8)
+        words = own.words[: size - 1].tobytes().decode()
+        return own.codes[:many].copy(), _stripped(words.replace('""', '"') if doubled else words)

@@ -204,7 +204,7 @@ class WrittenBuilder:
         known = self._known(part.words)
         if self._expected and not self._codes.expected:
             self._codes.expected = self._odd.expected = self._expected * len(part.codes) // max(len(part), 1)
-        self._codes.add(np.array(known, dtype=np.min_scalar_type(max(len(self._places) - 1, 0)))[part.codes])
+        self._codes.add(known.astype(np.min_scalar_type(max(len(self._places) - 1, 0)))[part.codes])
         self._add_numbers(part)
         self._n += len(part)
 
@@ -237,17 +237,17 @@ class WrittenBuilder:
         if self._digits is not None:
             self._digits.fill(0, many)
 
-    def _known(self, words: Sequence[str]) -> Sequence[int]:
+    def _known(self, words: Sequence[str]) -> Places:
         """Return the places of words, new ones behind the others."""
-        places = self._places
-        known = list(map(places.get, words))
-        if None not in known:
-            return [place for place in known if place is not None]
-        if known.count(None) == len(known) == len(set(words)):  # at once, for so it is in identifiers
-            found = range(len(places), len(places) + len(words))
-            places.update(zip(words, found, strict=True))
-            return found
-        return [places.setdefault(word, len(places)) for word in words]
+        places, before = self._places, len(self._places)
+        if words and words[0] not in places and words[-1] not in places and places.keys().isdisjoint(words):
+            stop = before + len(words)  # at once, for so it is in identifiers
+            places.update(zip(words, range(before, stop), strict=True))
+            if len(places) == stop:
+                return np.arange(before, stop)
+            for word in words:  # some stand twice
+                places.pop(word, None)
+        return np.array([places.setdefault(word, len(places)) for word in words], dtype=np.intp)
 
     def build(self) -> Written:
         """Return the column; nothing is left here."""
@@ -468,9 +468,9 @@ class Written:
     def without(self, absent: frozenset[str]) -> tuple[Written, Counter[str]]:
         """Return the column with None for the words that mean no value, and what these read, with their rows."""
         column = self._with_words(absent)
+        if absent.isdisjoint(column.words):
+            return column, Counter()
         gaps = Counter({word: n for word, n in column.counts().items() if word is not None and word in absent})
-        if not gaps:
-            return column, gaps
         kept = [word for word in column.words if word not in gaps]
         place = {word: k for k, word in enumerate(kept)}
         codes = np.array([place.get(word, len(kept)) for word in column.words])[column.codes]

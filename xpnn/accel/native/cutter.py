@@ -50,6 +50,7 @@ _BYTES, _WORDS, _PLACES, _FLOATS = "uint8*", "uint64*", "int64*", "float64*"
 _ARGUMENTS = {
     "last_end": (_BYTES, _NUMBER, _NUMBER),
     "cut": (_BYTES, *[_NUMBER] * 5, _PLACES, _FLOATS, _BYTES, _WORDS, *[_PLACES] * 6, _WORDS, _FLOATS, _WORDS),
+    "gather_words": (_BYTES, _PLACES, _PLACES, _PLACES, _NUMBER, _BYTES, _NUMBER),
     "number_words": (_BYTES, _PLACES, _PLACES, _NUMBER, _PLACES, _PLACES, _WORDS, _PLACES, _NUMBER),
 }
 
@@ -60,6 +61,7 @@ class Cutter(NamedTuple):
     last_end: Any
     cut: Any
     number_words: Any
+    gather_words: Any
     engine: Any  # that owns their code
 
 
@@ -106,7 +108,7 @@ def _name() -> str:
     """Return the name of the file of object code for this source, these versions and this processor."""
     binding = importlib.import_module("llvmlite.binding")
     folder = Path(__file__).parent
-    parts = [(folder / name).read_bytes() for name in ("cutting.py", "cutter.py")]
+    parts = [(folder / name).read_bytes() for name in ("bits.py", "cutting.py", "cutter.py")]
     parts += [importlib.metadata.version(name).encode() for name in ("numba", "llvmlite", "numpy")]
     parts += [platform.platform().encode(), sys.version.encode()]
     parts += [binding.get_host_cpu_name().encode(), binding.get_host_cpu_features().flatten().encode()]

@@ -17,16 +17,13 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
-import numba
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
-__all__ = ["cut", "last_end", "number_words"]
+from .bits import as_float, get_word, high_product, piece, put_word, zeros_above, zeros_below
+
+__all__ = ["cut", "gather_words", "last_end", "number_words"]
 
 _NEWLINE, _RETURN, _SPACE, _QUOTE, _COMMA, _MINUS, _POINT, _ZERO = b'\n\r ",-.0'
 _ONES, _HIGH, _TO_HIGH, _ZEROS, _ALL = (np.uint64(byte * 0x0101010101010101) for byte in (0x01, 0x80, 0x76, 0x30, 0xFF))
@@ -39,98 +36,37 @@ _SURE = np.uint64(10**15)  # from here on, a number's digits do not follow from 
 _MOST, _PLACES = 19, 22  # digits of a number, and behind its mark
 _MIX, _TURN = np.uint64(0x9E3779B97F4A7C15), np.uint64(29)
 
-_F = TypeVar("_F", bound=Callable[..., Any])
-
-
-def _piece(loop: _F) -> _F:
-    """Compile a function when it is first called."""
-    made: _F = numba.njit(nogil=True, error_model="numpy")(loop)
-    return made
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _word(typing_context: Any, text: Any, place: Any) -> Any:
-    """Return the eight bytes from a place on as one number, the first byte the lowest."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        at = builder.gep(args[0], [args[1]])
-        return builder.load(builder.bitcast(at, ir.IntType(64).as_pointer()), align=1)
-
-    return types.uint64(text, types.int64), generate
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _zeros_below(typing_context: Any, word: Any) -> Any:
-    """Return how many bits below the lowest that is set are not; some must be."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
-
-    return types.int64(types.uint64), generate
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _zeros_above(typing_context: Any, word: Any) -> Any:
-    """Return how many bits above the highest that is set are not; some must be."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.ctlz(args[0], ir.Constant(ir.IntType(1), 1))
-
-    return types.int64(types.uint64), generate
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _high_product(typing_context: Any, a: Any, b: Any) -> Any:
-    """Return the upper 64 bits of a product."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        wide = ir.IntType(128)
-        product = builder.mul(builder.zext(args[0], wide), builder.zext(args[1], wide))
-        return builder.trunc(builder.lshr(product, ir.Constant(wide, 64)), ir.IntType(64))
-
-    return types.uint64(types.uint64, types.uint64), generate
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _as_float(typing_context: Any, bits: Any) -> Any:
-    """Return the number that so many bits are."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.bitcast(args[0], ir.DoubleType())
-
-    return types.float64(types.uint64), generate
-
 
 # -- numbers ------------------------------------------------------------------------------------------------------
-@_piece
+@piece
 def _added_up(word: Any) -> Any:  # pragma: no cover (compiled)
     """Return the number of the digits in the bytes of a word, which are their values."""
     pairs = word * _TEN + (word >> _EIGHT)
     return ((pairs & _PAIRS) * _FIRST + ((pairs >> _SIXTEEN) & _PAIRS) * _SECOND) >> _HALF
 
 
-@_piece
-def _digits(text: Any, place: int) -> Any:  # pragma: no cover (compiled)
+@piece
+def _digits(text: Any, place: Any) -> Any:  # pragma: no cover (compiled)
     """Return how many of eight characters are digits up to the first other, and their number."""
-    word = _word(text, place) ^ _ZEROS
+    word = get_word(text, place) ^ _ZEROS
     other = ((word + _TO_HIGH) | word) & _HIGH
     if other == _NONE:
         return np.int64(8), _added_up(word)
-    count = _zeros_below(other) >> 3
+    count = zeros_below(other) >> 3
     if count == 0:
         return np.int64(0), _NONE
     return count, _added_up(word << np.uint64(64 - 8 * count))
 
 
-@_piece
-def _divided(digits: Any, places: int, fives: Any) -> float:  # pragma: no cover (compiled)
+@piece
+def _divided(digits: Any, places: int, fives: Any) -> Any:  # pragma: no cover (compiled)
     """Return digits by a power of ten, rounded as `float` rounds; digits are not 0."""
-    zeros = _zeros_above(digits)
+    zeros = zeros_above(digits)
     scaled = digits << np.uint64(zeros)
     five = fives[2 * places]
-    high, low = _high_product(scaled, five), scaled * five
+    high, low = high_product(scaled, five), scaled * five
     if (high & _LOW9) == _LOW9:
-        more = _high_product(scaled, fives[2 * places + 1])
+        more = high_product(scaled, fives[2 * places + 1])
         low += more
         if more > low:
             high += _ONE
@@ -144,11 +80,11 @@ def _divided(digits: Any, places: int, fives: Any) -> float:  # pragma: no cover
     if bits >> np.uint64(53) != _NONE:
         bits >>= _ONE
         exponent += 1
-    return _as_float((bits & _WHOLE) | (np.uint64(exponent) << np.uint64(52)))
+    return as_float((bits & _WHOLE) | (np.uint64(exponent) << np.uint64(52)))
 
 
-@_piece
-def _read(text: Any, place: int, mark: int, tens: Any) -> Any:  # pragma: no cover (compiled)
+@piece
+def _read(text: Any, place: Any, mark: int, tens: Any) -> Any:  # pragma: no cover (compiled)
     """Return where a plain number ends, its digits, and how many of them are behind its mark: -1 if it is none."""
     nothing = place, _NONE, np.int64(-1)
     first = np.int64(text[place]) - _ZERO
@@ -198,8 +134,8 @@ def _read(text: Any, place: int, mark: int, tens: Any) -> Any:  # pragma: no cov
     return at + places, behind, places
 
 
-@_piece
-def _value(digits: Any, places: int, exact: Any, fives: Any) -> float:  # pragma: no cover (compiled)
+@piece
+def _value(digits: Any, places: int, exact: Any, fives: Any) -> Any:  # pragma: no cover (compiled)
     """Return the number that digits are, so many of them behind the mark."""
     if digits <= _EXACT:
         return np.float64(np.int64(digits)) / exact[places]
@@ -207,38 +143,38 @@ def _value(digits: Any, places: int, exact: Any, fives: Any) -> float:  # pragma
 
 
 # -- words --------------------------------------------------------------------------------------------------------
-@_piece
+@piece
 def _has_zero(word: Any) -> Any:  # pragma: no cover (compiled)
     """Return a word whose lowest set bit is the highest of the first zero byte; 0 without one."""
     return (word - _ONES) & ~word & _HIGH
 
 
-@_piece
-def _bare_end(text: Any, place: int, delimiters: Any) -> int:  # pragma: no cover (compiled)
+@piece
+def _bare_end(text: Any, place: Any, delimiters: Any) -> Any:  # pragma: no cover (compiled)
     """Return where a cell without quotes is over: at a delimiter, a line end, a quote or a NUL."""
     while True:
-        word = _word(text, place)
+        word = get_word(text, place)
         found = _has_zero(word ^ delimiters) | _has_zero(word ^ _NEWLINES) | _has_zero(word)
         found |= _has_zero(word ^ _RETURNS) | _has_zero(word ^ _QUOTES)
         if found != _NONE:
-            return place + (_zeros_below(found) >> 3)
+            return place + (zeros_below(found) >> 3)
         place += 8
 
 
-@_piece
-def _quoted_end(text: Any, place: int) -> int:  # pragma: no cover (compiled)
+@piece
+def _quoted_end(text: Any, place: Any) -> Any:  # pragma: no cover (compiled)
     """Return where the next quote, line end or NUL stands."""
     while True:
-        word = _word(text, place)
+        word = get_word(text, place)
         found = _has_zero(word ^ _QUOTES) | _has_zero(word ^ _NEWLINES)
         found |= _has_zero(word) | _has_zero(word ^ _RETURNS)
         if found != _NONE:
-            return place + (_zeros_below(found) >> 3)
+            return place + (zeros_below(found) >> 3)
         place += 8
 
 
-@_piece
-def last_end(text: Any, start: int, stop: int) -> int:  # pragma: no cover (compiled)
+@piece
+def last_end(text: Any, start: Any, stop: int) -> Any:  # pragma: no cover (compiled)
     """Return the end of the last line between two places that ends outside of quotes, or `start`."""
     quotes = np.int64(0)
     for k in range(start, stop):
@@ -253,9 +189,9 @@ def last_end(text: Any, start: int, stop: int) -> int:  # pragma: no cover (comp
     return start
 
 
-@_piece
+@piece
 def _number_cell(
-    text: Any, place: int, quoted: bool, mark: int, delimiter: int, tens: Any
+    text: Any, place: Any, quoted: bool, mark: int, delimiter: int, tens: Any
 ) -> Any:  # pragma: no cover (compiled)
     """Return where a cell is over, its digits, and how many are behind its mark.
 
@@ -277,8 +213,8 @@ def _number_cell(
     return at, number, np.int64(-2 if c in (_COMMA, _POINT) else -1)
 
 
-@_piece
-def _word_cell(text: Any, place: int, stop: int, quoted: bool, delimiters: Any) -> Any:  # pragma: no cover (compiled)
+@piece
+def _word_cell(text: Any, place: Any, stop: int, quoted: bool, delimiters: Any) -> Any:  # pragma: no cover (compiled)
     """Return where a cell's text is over, -1 if it needs a closer look, lines in it, and whether quotes are doubled."""
     lines, doubled = np.int64(0), np.int64(0)
     if not quoted:
@@ -301,9 +237,9 @@ def _word_cell(text: Any, place: int, stop: int, quoted: bool, delimiters: Any) 
             return np.int64(-1), lines, doubled
 
 
-@_piece
+@piece
 def _keep_number(
-    cells: Any, columns: Any, k: int, row: int, rows: int, negative: bool, number: Any, after: int, tables: Any
+    cells: Any, columns: Any, k: Any, row: Any, rows: int, negative: bool, number: Any, after: int, tables: Any
 ) -> None:  # pragma: no cover (compiled)
     values, places, digits, _, _, _ = cells
     value = _value(number, after, tables[1], tables[2])
@@ -315,9 +251,9 @@ def _keep_number(
         digits[k * rows + row] = number
 
 
-@_piece
+@piece
 def _keep_word(
-    cells: Any, columns: Any, k: int, row: int, rows: int, begin: int, end: int
+    cells: Any, columns: Any, k: Any, row: Any, rows: int, begin: int, end: int
 ) -> None:  # pragma: no cover (compiled)
     values, places, digits, odd, begins, lengths = cells
     values[k * rows + row] = 0.0
@@ -331,14 +267,14 @@ def _keep_word(
     columns[4 * k] += 1
 
 
-@_piece
+@piece
 def _row(
     text: Any,
-    place: int,
+    place: Any,
     stop: int,
     delimiter: int,
     width: int,
-    row: int,
+    row: Any,
     rows: int,
     marks: Any,
     cells: Any,
@@ -377,10 +313,10 @@ def _row(
     return place, lines
 
 
-@_piece
+@piece
 def cut(
     text: Any,
-    start: int,
+    start: Any,
     stop: int,
     delimiter: int,
     width: int,
@@ -398,7 +334,7 @@ def cut(
     tens: Any,
     exact: Any,
     fives: Any,
-) -> int:  # pragma: no cover (compiled)
+) -> Any:  # pragma: no cover (compiled)
     """Cut the lines from `start` up to `stop` into at most so many rows; 0, or 1 where something needs a closer look.
 
     Of each column k: cell r is ``values[k * rows + r]`` and so on; the other cells follow each other in `odd` (which
@@ -426,16 +362,16 @@ def cut(
     return 0
 
 
-@_piece
-def _part(text: Any, place: int, length: int, k: int) -> Any:  # pragma: no cover (compiled)
+@piece
+def _part(text: Any, place: Any, length: Any, k: Any) -> Any:  # pragma: no cover (compiled)
     """Return the next eight bytes of a word from its byte `k` on, zero behind it."""
-    word = _word(text, place + k)
+    word = get_word(text, place + k)
     if length - k < 8:
         word &= _ALL >> np.uint64(64 - 8 * (length - k))
     return word
 
 
-@_piece
+@piece
 def _same(text: Any, a: int, b: int, length: int) -> bool:  # pragma: no cover (compiled)
     k = np.int64(0)
     while k < length:
@@ -445,18 +381,19 @@ def _same(text: Any, a: int, b: int, length: int) -> bool:  # pragma: no cover (
     return True
 
 
-@_piece
+@piece
 def number_words(
     text: Any, begins: Any, lengths: Any, n: int, codes: Any, firsts: Any, keys: Any, slots: Any, most: int
-) -> int:  # pragma: no cover (compiled)
+) -> Any:  # pragma: no cover (compiled)
     """Write which of the different words each is, and where each of these is first; return how many there are.
 
     `keys` and `slots` are `most` numbers, a power of two; what is in them does not matter.  -1 where they are too few,
     or so many words have one key that the search for them would not end soon.
     """
-    count, mask, looks = np.int64(0), np.uint64(most - 1), 16 * n + 1024
-    for k in range(most):
-        slots[k] = -1
+    count: Any = np.int64(0)
+    mask, looks = np.uint64(most - 1), 16 * n + 1024
+    for j in range(most):
+        slots[j] = -1
     for i in range(n):
         begin, length = begins[i], lengths[i]
         key, k = np.uint64(length), np.int64(0)
@@ -486,3 +423,26 @@ def number_words(
             if looks < 0:
                 return -1
     return count
+
+
+@piece
+def gather_words(
+    text: Any, begins: Any, lengths: Any, firsts: Any, n: int, gathered: Any, most: int
+) -> Any:  # pragma: no cover (compiled)
+    """Write the words at `firsts` one behind the other, each with a NUL behind it; return their bytes.
+
+    -1 where these are more than `most`, which is at least eight.
+    """
+    place = np.int64(0)
+    for i in range(n):
+        begin, length = begins[firsts[i]], lengths[firsts[i]]
+        if place + length + 8 > most:
+            return np.int64(-1)
+        k = np.int64(0)
+        while k < length:
+            put_word(gathered, place + k, get_word(text, begin + k))
+            k += 8
+        place += length
+        gathered[place] = 0
+        place += 1
+    return place
