@@ -31,7 +31,7 @@ __all__ = ["Problem", "Scored", "check_test_file", "findings_in", "open_data", "
 # Rows of a table that are looked over before training: of more, so many drawn at random.
 _LOOKED_AT = 300_000
 # Rows of a table that are copied out of it at once, to score on.
-_SCORED = 1 << 20
+_SCORED = 1 << 18
 
 
 class Problem(NamedTuple):

@@ -610,7 +610,8 @@ class TableEncoder:
         boolean = array.dtype.kind == "b" or (
             array.dtype.kind == "O" and all(isinstance(value, bool | np.bool_) or is_missing(value) for value in array)
         )
-        present = x[~np.isnan(x)]
+        missing = np.isnan(x)
+        present = x[~missing] if missing.any() else x
         gaps = x.size - present.size if seen is None else seen.gaps
         if present.size == 0:
             self.notes.append(f"{name}: left out, every value is missing.")
