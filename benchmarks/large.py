@@ -243,7 +243,19 @@ def array(mib: int, wanted: Callable[[str], bool]) -> Iterator[dict[str, Any]]:
             yield row
 
 
-def epochs(folder: Path, rows: int, before: Path, rounds: int) -> dict[str, Any]:
+@contextlib.contextmanager
+def others(count: int) -> Iterator[None]:
+    """Let so many processes count beside what is done within."""
+    made = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in made:
+            process.kill()
+            process.wait()
+
+
+def epochs(folder: Path, rows: int, before: Path, rounds: int, beside: int = 0) -> dict[str, Any]:
     """Return the time of an epoch by this code and by that of another checkout, with compiled loops and without."""
     file = folder / "epochs.csv"
     table_of(file, rows)
@@ -264,14 +276,15 @@ def epochs(folder: Path, rows: int, before: Path, rounds: int) -> dict[str, Any]
         turns[f"before{name}"] = turn(f"before{name}", before, compiled)
     for name in ("xpnn with numba", "before with numba"):
         turns[name]()  # loops of a new folder are compiled once
-    times = interleave(turns, 0, least=rounds, most=rounds)
+    with others(beside):
+        times = interleave(turns, 0, least=rounds, most=rounds)
     if not all(math.isclose(loss, losses["xpnn"], rel_tol=1e-3) for loss in losses.values()):
         raise ValueError(f"large: expected one loss of all after two epochs, got {losses}.")
     shown: dict[str, Any] = {}
     for name in ("", " with numba"):
         shown |= summary({who: times[who] for who in (f"xpnn{name}", f"before{name}")}, f"xpnn{name}")
     return {
-        "problem": f"an epoch of a table of {rows:,} rows",
+        "problem": f"an epoch of a table of {rows:,} rows{', others beside: ' + str(beside) if beside else ''}",
         "unit": "µs/epoch",
         "against": commit(before),
         "rows": shown,
@@ -290,6 +303,7 @@ def main() -> None:
     options.add_argument(
         "--against", type=Path, metavar="CHECKOUT", help="only an epoch, in turns with another version of xpnn"
     )
+    options.add_argument("--beside", type=int, default=0, help="other processes that count meanwhile (%(default)s)")
     options.add_argument("--rounds", type=int, default=3, help="of the epochs (%(default)s)")
     options.add_argument("--folder", type=Path, help="where table and model are kept for the next piece")
     args = options.parse_args()
@@ -310,7 +324,7 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         folder = args.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         if args.against:
-            results["problems"].append(epochs(folder, rows, args.against.resolve(), args.rounds))
+            results["problems"].append(epochs(folder, rows, args.against.resolve(), args.rounds, args.beside))
             show(results["problems"][0])
             write(path, results)
             return
