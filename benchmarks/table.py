@@ -134,11 +134,12 @@ columns, as `DataFrame.to_numpy()` makes them, are copied in order once.
 An epoch is timed beside *before*, the code that encoded the whole table first, outside of this time: the second epoch
 of `xpnn train` with 783-256-128-1, its validation included, where both have the same loss. It is of 150,000 rows, so
 that the encoded table fits. Without numba both multiply encoded rows: NumPy's passes over packed ones, running sums and
-a row of them for each number, take 1.9 ms for a batch of 256 forward and 4.4 ms back, the products 0.3 and 0.2. There
-*before* is ahead on a quiet machine, as OpenBLAS's own threads share its products, which change bits with their number
-and lose most of their time where others compute ([A busy machine](#a-busy-machine)).
+a row of them for each number, take 1.9 ms for a batch of 256 forward and 4.4 ms back, the products 0.3 and 0.2. On a
+quiet machine *before* is ahead there: OpenBLAS's own threads share its products, whose bits then depend on their
+number. With another process beside, these threads wait for each other ([A busy machine](#a-busy-machine)).
 
-The table of 20 million rows was measured while others worked on the machine: its peaks count, its seconds do not.
+The table of 20 million rows was measured while others worked on the machine: its peaks count, its seconds do not. So
+was `--preset best` on 1,500,000 rows, which peaks at 1,481 MiB as its networks predict.
 """
 COMMANDS = """\
 ```sh
