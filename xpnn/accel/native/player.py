@@ -41,7 +41,7 @@ _ELEMENTS, _UNIT = 1 << 14, 256
 # numba keeps what it compiled by the content of this file.  These are the hashes of what else it compiled.
 _COMPILED = {
     "gates.py": "6ae52764",
-    "loops.py": "e10a5593",
+    "loops.py": "11706b34",
     "packed.py": "d1f3e563",
     "pool.py": "35f02c62",
     "table.py": "9160978e",
