@@ -32,6 +32,7 @@ from harness import PROJECT, begin, commit, interleave, parser, show, summary, w
 
 MIB = 1 << 20
 COLUMNS, WORDS, CHUNK = 12, ("red", "green", "blue"), 100_000
+WIDTH = 1000  # columns of the array
 
 MEASURED = """
 import json, sys, time
@@ -56,13 +57,16 @@ y = frame.pop("target")
 numbers = [name for name in frame if name != "colour"]
 encoder = make_column_transformer((StandardScaler(), numbers), (OneHotEncoder(sparse_output=False), ["colour"]))
 """
+TRAIN = "from xpnn.cli import main; main(['train', *sys.argv[1:], '--preset', '{}'])"
 #: From a file to answers, each in a process of its own.
 TABLE = {
     "pandas reads": "import pandas; pandas.read_csv(sys.argv[1])",
     "xpnn reads": "import xpnn; xpnn.data.load_csv(sys.argv[1], target='target')",
-    "xpnn train --preset none": "from xpnn.cli import main; main(['train', *sys.argv[1:], '--preset', 'none'])",
+    "xpnn train --preset none": TRAIN.format("none"),
+    "xpnn reads, parquet": "import xpnn; xpnn.data.load_table(sys.argv[1], target='target')",
+    "xpnn train --preset none, parquet": TRAIN.format("none"),
     "xpnn predict": "from xpnn.cli import main; main(['predict', sys.argv[-1], sys.argv[1], '--out', '/dev/null'])",
-    "xpnn train --preset quick": "from xpnn.cli import main; main(['train', *sys.argv[1:], '--preset', 'quick'])",
+    **{f"xpnn train --preset {name}": TRAIN.format(name) for name in ("quick", "good", "best")},
     "pandas and scikit-learn": PEERS
     + """
 from sklearn.neural_network import MLPRegressor
@@ -117,6 +121,12 @@ def make(width):
     model = MLPRegressor(hidden_layer_sizes=(8,), max_iter=1, batch_size=256)
     return model.fit, model.predict
 """,
+    "xpnn.data.Standardizer": """
+def make(width):
+    import xpnn
+    scaler = xpnn.data.Standardizer()
+    return lambda X, y: scaler.fit(X), scaler.transform
+""",
     "scikit-learn": """
 def make(width):
     from sklearn.neural_network import MLPRegressor
@@ -142,6 +152,16 @@ def make(width):
 }
 
 
+#: The same table as another file, a block at a time.
+PARQUET = """
+import sys
+from pyarrow import csv, parquet
+blocks = csv.open_csv(sys.argv[1])
+with parquet.ParquetWriter(sys.argv[2], blocks.schema) as file:
+    for block in blocks:
+        file.write_batch(block)
+print("null")
+"""
 #: An epoch of the network that the command line made before there were presets: the second, when all is loaded.
 EPOCH = """
 import contextlib, csv, io, json, os, sys
@@ -183,18 +203,21 @@ def child(code: str, *arguments: str, project: Path = PROJECT, **environment: st
 
 def table(folder: Path, rows: int, wanted: Callable[[str], bool]) -> Iterator[dict[str, Any]]:
     """Yield time and peak memory of each way of the table that is wanted."""
-    file, out = folder / "table.csv", folder / "run"
+    out = folder / "run"
     for name, code in TABLE.items():
         if not wanted(name):
             continue
-        if not file.is_file():
-            table_of(file, rows)
+        file = folder / ("table.parquet" if "parquet" in name else "table.csv")
+        if not (folder / "table.csv").is_file():
+            table_of(folder / "table.csv", rows)
         arguments = [str(file)]
         if "train" in name:
             arguments += ["--target", "target", "--epochs", "1", "--quiet", "--out", str(out)]
         if "predict" in name:
             arguments.append(str(out / "model.safetensors"))
         try:
+            if not file.is_file():
+                child(PARQUET, str(folder / "table.csv"), str(file))
             found = child(MEASURED + code + TOLD, *arguments)
         except RuntimeError as error:
             yield {"what": name, "missing": str(error)}
@@ -204,7 +227,7 @@ def table(folder: Path, rows: int, wanted: Callable[[str], bool]) -> Iterator[di
 
 def array(mib: int, wanted: Callable[[str], bool]) -> Iterator[dict[str, Any]]:
     """Yield time and memory of a fit on an array of so many MiB, rows in order or columns."""
-    shape = [max(mib * MIB // (8 * 500), 1), 500]
+    shape = [max(mib * MIB // (8 * WIDTH), 1), WIDTH]
     for order in "CF":
         for name, maker in MAKERS.items():
             if not wanted(f"{name}, {order}"):
@@ -220,7 +243,19 @@ def array(mib: int, wanted: Callable[[str], bool]) -> Iterator[dict[str, Any]]:
             yield row
 
 
-def epochs(folder: Path, rows: int, before: Path, rounds: int) -> dict[str, Any]:
+@contextlib.contextmanager
+def others(count: int) -> Iterator[None]:
+    """Let so many processes count beside what is done within."""
+    made = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in made:
+            process.kill()
+            process.wait()
+
+
+def epochs(folder: Path, rows: int, before: Path, rounds: int, beside: int = 0) -> dict[str, Any]:
     """Return the time of an epoch by this code and by that of another checkout, with compiled loops and without."""
     file = folder / "epochs.csv"
     table_of(file, rows)
@@ -241,14 +276,15 @@ def epochs(folder: Path, rows: int, before: Path, rounds: int) -> dict[str, Any]
         turns[f"before{name}"] = turn(f"before{name}", before, compiled)
     for name in ("xpnn with numba", "before with numba"):
         turns[name]()  # loops of a new folder are compiled once
-    times = interleave(turns, 0, least=rounds, most=rounds)
+    with others(beside):
+        times = interleave(turns, 0, least=rounds, most=rounds)
     if not all(math.isclose(loss, losses["xpnn"], rel_tol=1e-3) for loss in losses.values()):
         raise ValueError(f"large: expected one loss of all after two epochs, got {losses}.")
     shown: dict[str, Any] = {}
     for name in ("", " with numba"):
         shown |= summary({who: times[who] for who in (f"xpnn{name}", f"before{name}")}, f"xpnn{name}")
     return {
-        "problem": f"an epoch of a table of {rows:,} rows",
+        "problem": f"an epoch of a table of {rows:,} rows{', others beside: ' + str(beside) if beside else ''}",
         "unit": "µs/epoch",
         "against": commit(before),
         "rows": shown,
@@ -267,6 +303,7 @@ def main() -> None:
     options.add_argument(
         "--against", type=Path, metavar="CHECKOUT", help="only an epoch, in turns with another version of xpnn"
     )
+    options.add_argument("--beside", type=int, default=0, help="other processes that count meanwhile (%(default)s)")
     options.add_argument("--rounds", type=int, default=3, help="of the epochs (%(default)s)")
     options.add_argument("--folder", type=Path, help="where table and model are kept for the next piece")
     args = options.parse_args()
@@ -280,14 +317,14 @@ def main() -> None:
 
     def wanted(name: str) -> bool:
         """Whether a run is left, and time for it."""
-        beside = args.own and ("pandas and" in name or "quick" in name)
+        beside = args.own and ("pandas and" in name or ("--preset" in name and "none" not in name))
         asked = any(part in name for part in args.only.split(","))
         return asked and not beside and name not in done and time.perf_counter() - began < args.stop_after
 
     with contextlib.ExitStack() as stack:
         folder = args.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         if args.against:
-            results["problems"].append(epochs(folder, rows, args.against.resolve(), args.rounds))
+            results["problems"].append(epochs(folder, rows, args.against.resolve(), args.rounds, args.beside))
             show(results["problems"][0])
             write(path, results)
             return

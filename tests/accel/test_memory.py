@@ -32,3 +32,22 @@ def test_steps_with_large_arrays_take_no_new_pages() -> None:
     }
     done = subprocess.run([sys.executable, "-c", STEPS], capture_output=True, text=True, check=True, env=place)
     assert int(done.stdout) < 256
+
+
+HOLES = """
+from xpnn.accel.memory import return_freed_memory
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096
+blocks = [bytearray(100_000) for _ in range(500)]
+del blocks[:-1]  # the last one lies behind the hole
+before = resident()
+return_freed_memory()
+print(before - resident())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is glibc that keeps what lies between")
+def test_what_is_freed_between_others_is_given_back() -> None:
+    done = subprocess.run([sys.executable, "-c", HOLES], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 40e6

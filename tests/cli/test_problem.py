@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from xpnn.cli import main, problem
+from xpnn.cli import main, make_parser, problem
 from xpnn.data.arrays import SomeRows
 
 
@@ -43,3 +43,15 @@ def test_scores_do_not_depend_on_the_parts(table, tmp_path, monkeypatch, capsys)
     for score in ("rmse", "mae", "r2"):
         assert found["parts"][score] == pytest.approx(found["whole"][score], rel=1e-6)
     assert found["parts", "evidence"]["mistakes"][0]["row"] == found["whole", "evidence"]["mistakes"][0]["row"]
+
+
+@pytest.mark.parametrize("targets", [["y"], ["y", "b"]])
+def test_targets_of_a_part_are_those_of_the_whole_column(targets, table):
+    options = [option for name in targets for option in ("--target", name)]
+    options += ["--preset", "none", "--bins", "0", "--test-size", "0.3", "--validation-size", "0.2", "--seed", "3"]
+    settings = make_parser().parse_args(["train", str(table), *options])
+    found = problem.read_problem(settings, lambda *notes: None)
+    whole = found.target.encode(found.source.y)
+    assert found.n_out == whole.shape[-1] == len(targets)
+    for part, rows in found.parts.items():
+        assert np.array_equal(found.encoded(part)[1], whole[rows])

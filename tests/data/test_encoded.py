@@ -155,3 +155,17 @@ def test_rows_of_very_large_tables_are_packed_when_they_are_asked_for(table, mon
 
     for options in ({}, {"validation_fraction": 0.25}, {"shuffle": False}):
         assert train(later, **options) == train(packed, **options)
+
+
+@pytest.mark.parametrize("n", [1, 126, 127, 128, 400])
+def test_categories_of_a_file_keep_their_numbers_in_the_narrowest_integers(n, tmp_path):
+    """Rare ones that share a column, and words that training did not see; the narrowest integers end at 127."""
+    words = np.array([f"w{k}" for k in range(n)] * 3 + ["rare1", "rare2", "", *"zz"], dtype=object)
+    (tmp_path / "words.csv").write_text("word,x\n" + "".join(f"{word},{k}\n" for k, word in enumerate(words)))
+    columns = xpnn.data.load_csv(tmp_path / "words.csv").columns
+    rows = np.arange(len(words) - 2)
+    encoder = TableEncoder(bins=0, min_count=2, max_categories=1000).fit(columns, rows=rows)
+    found = encoder.rows(columns).packed[:, -1]
+    order = encoder.fitted_columns[0].categories
+    expected = [-2 if not word else order.index(word) if word in order else n for word in words]
+    assert found.tolist() == expected

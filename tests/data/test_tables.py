@@ -13,7 +13,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from xpnn.data import TableEncoder, load_csv, load_table
+from xpnn.data import TableEncoder, arrow, load_csv, load_table
 from xpnn.errors import DataError, FileFormatError, OptionError
 
 TEXT = "size,kind,price\n3,red,1.50\n,green,2.25\n5,red,-4.00\n"
@@ -275,3 +275,24 @@ def test_names_that_stand_twice_and_tables_without_rows_are_refused(tmp_path):
     pq.write_table(pa.table({"a": pa.array([], pa.int64())}), tmp_path / "t.parquet")
     with pytest.raises(DataError, match=r"expected rows of numbers or text in .*, got none"):
         load_table(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize("rows", [7, 3000, 100_000])
+def test_groups_of_rows_are_read_one_after_the_other(rows, tmp_path, monkeypatch):
+    """pyarrow holds the groups that it is asked for until all are read, so it is asked for few at once."""
+    import pyarrow.parquet as pq
+
+    n = 200_000 if rows > 7 else 3000
+    monkeypatch.setattr(arrow, "_BATCH", 6000)
+    rng = np.random.default_rng(0)
+    values, words = rng.normal(size=(6, n)), rng.choice(["a", "b", "c"], n)
+    table = pa.table({**{f"x{k}": column for k, column in enumerate(values)}, "word": words})
+    pq.write_table(table, tmp_path / "t.parquet", row_group_size=rows, use_dictionary=["word"], compression="none")
+    before, held = pa.total_allocated_bytes(), []
+    part = arrow._part
+    monkeypatch.setattr(arrow, "_part", lambda array: (held.append(pa.total_allocated_bytes()), part(array))[1])
+    found = load_table(tmp_path / "t.parquet")
+    for k, column in enumerate(values):
+        assert np.array_equal(np.asarray(found.columns[f"x{k}"]), column)
+    assert found.columns["word"].tolist() == words.tolist()
+    assert max(held) - before < 8 * 6 * max(3 * rows, 20_000)

@@ -6,7 +6,7 @@ import ctypes
 import functools
 import sys
 
-__all__ = ["keep_freed_memory"]
+__all__ = ["keep_freed_memory", "return_freed_memory"]
 
 # The largest block that glibc learns from, 32 MiB, less what stands around it.
 _LARGEST = (32 << 20) - (1 << 16)
@@ -25,3 +25,11 @@ def keep_freed_memory() -> None:
         libc.malloc.argtypes, libc.malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
         libc.free.argtypes, libc.free.restype = [ctypes.c_void_p], None
         libc.free(libc.malloc(_LARGEST))
+
+
+def return_freed_memory() -> None:
+    """Let the allocator give back to the system what lies freed between arrays that are in use; glibc keeps it else."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other libraries for C have none
+        if trim is not None:
+            trim(ctypes.c_size_t(0))

@@ -31,7 +31,7 @@ __all__ = ["Problem", "Scored", "check_test_file", "findings_in", "open_data", "
 # Rows of a table that are looked over before training: of more, so many drawn at random.
 _LOOKED_AT = 300_000
 # Rows of a table that are copied out of it at once, to score on.
-_SCORED = 1 << 20
+_SCORED = 1 << 18
 
 
 class Problem(NamedTuple):
@@ -41,23 +41,28 @@ class Problem(NamedTuple):
     parts: dict[str, np.ndarray]  # numbers of the rows for "train", "valid" and "test"
     target: Target
     encoder: TableEncoder | Standardizer | None
-    y: np.ndarray  # the whole target as the loss takes it
+    y: np.ndarray | None  # the whole target as the loss takes it; None: a part of it is encoded when it is asked for
     findings: list[AuditFinding] | None  # of the audit of a table
 
     @property
     def n_out(self) -> int:
         """Outputs of the network."""
-        return len(self.target.classes) if isinstance(self.target, ClassTarget) else int(self.y.shape[-1])
+        if isinstance(self.target, ClassTarget):
+            return len(self.target.classes)
+        return len(self.target.targets) if isinstance(self.target, NumberTargets) else 1
+
+    def _targets(self, rows: np.ndarray | slice) -> np.ndarray:
+        return self.target.encode(self.source.y[rows]) if self.y is None else self.y[rows]
 
     def encoded(self, part: str) -> tuple[Any, np.ndarray]:
         """Return rows as the network takes them; a stream whole, for the trainer leaves its validation rows out."""
         if self.source.kind == "stream":
-            return self.source.raw, self.y
+            return self.source.raw, self._targets(slice(None))
         rows = self.parts[part]
         if isinstance(self.encoder, TableEncoder):
-            return self.encoder.encode(self.source.raw, rows), self.y[rows]
+            return self.encoder.encode(self.source.raw, rows), self._targets(rows)
         raw = take_rows(self.source.raw, rows)
-        return (raw if self.encoder is None else np.asarray(self.encoder.transform(raw))), self.y[rows]
+        return (raw if self.encoder is None else np.asarray(self.encoder.transform(raw))), self._targets(rows)
 
     def validation(self) -> dict[str, Any]:
         """Return what tells `Trainer.fit` the validation rows."""
@@ -198,12 +203,14 @@ def read_problem(settings: argparse.Namespace, note: Callable[..., None]) -> Pro
         if task == "classification":
             source.y = source.labels
             target = ClassTarget(strip=settings.strip_target or "").fit(source.y)
-            y: np.ndarray = target.encode(source.y)
+            y: np.ndarray | None = target.encode(source.y)
             parts = source.split(y, *sizes)
         else:
             parts = source.split(None, *sizes)
             own: dict[str, Any] = {"spellings": source.spellings, "names": source.target_columns}
-            target, y = fit_target("regression", source.y, parts["train"], **own)
+            target, encoded = fit_target("regression", source.y, parts["train"], **own)
+            y = None if source.kind == "table" else encoded
+            del encoded
         found = findings_in(settings, source, parts["test"], note)
         encoder = fit_encoder(source, parts["train"], settings)
         note(*getattr(encoder, "notes", []), *check_test_file(source, encoder, target))

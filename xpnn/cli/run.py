@@ -203,7 +203,7 @@ def _finish(job: Job, staging: Staging, course: Course, problem: Problem, notes:
         seed=args.seed,
     )
     train = problem.parts["train"]
-    points = (source.raw[train], problem.y[train]) if source.kind == "points" else None
+    points = (source.raw[train], problem.y[train]) if source.kind == "points" and problem.y is not None else None
     beside = course.write_more(staging.path, info["run"]["id"])
     results = write_results(staging.path, predictor, course.history, points, evidence, beside)
     written = [path.name for path in results]

@@ -54,7 +54,9 @@ def read_parquet(path: PathLike) -> Typed:
         texts = [field.name for field in schema if _is_text(field.type)]
         with pq.ParquetFile(file, read_dictionary=texts) as source:
             _refuse_large(path, source.metadata.num_rows, len(schema))
-            return _gathered(path, schema, source.iter_batches(_BATCH), source.metadata.num_rows)
+            groups = _groups([source.metadata.row_group(k).num_rows for k in range(source.metadata.num_row_groups)])
+            batches = (batch for some in groups for batch in source.iter_batches(_BATCH, row_groups=some))
+            return _gathered(path, schema, batches, source.metadata.num_rows)
 
 
 def read_arrow(path: PathLike) -> Typed:
@@ -71,6 +73,16 @@ def read_arrow(path: PathLike) -> Typed:
             reader = pa.ipc.open_stream(source)
             batches = iter(reader)
         return _gathered(path, reader.schema, _validated(batches), None)
+
+
+def _groups(rows: Sequence[int]) -> Iterator[list[int]]:
+    """Yield groups of rows to read at once, as many as make a batch: pyarrow holds what it reads until all is read."""
+    first = held = 0
+    for k, own in enumerate(rows):
+        held += own
+        if held >= _BATCH or k + 1 == len(rows):
+            yield list(range(first, k + 1))
+            first, held = k + 1, 0
 
 
 def _validated(batches: Iterator[Any]) -> Iterator[Any]:

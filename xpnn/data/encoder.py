@@ -26,6 +26,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from ..accel.memory import return_freed_memory
 from ..arguments import describe, suggest
 from ..coding import Code
 from ..config import options_of, reading
@@ -394,7 +395,10 @@ class TableEncoder:
         n = len(next(iter(arrays.values()))) if rows is None else len(rows)
         read = [Understood.of(c, arrays.pop(c.name), rows, places[c.name]) for c in self._columns]
         packed = PackedLater(read, self.clip, n, code.packed_width)
-        return EncodedRows(packed if later or n * code.packed_width >= _LATER else packed.all(), code)
+        if later or n * code.packed_width < _LATER:
+            return EncodedRows(packed if later else packed.all(), code)
+        return_freed_memory()  # of what was read and learnt before: there is little left
+        return EncodedRows(packed, code)
 
     def encode(
         self, columns: Columns, rows: npt.NDArray[np.integer] | None = None, *, later: bool = False
@@ -610,7 +614,8 @@ class TableEncoder:
         boolean = array.dtype.kind == "b" or (
             array.dtype.kind == "O" and all(isinstance(value, bool | np.bool_) or is_missing(value) for value in array)
         )
-        present = x[~np.isnan(x)]
+        missing = np.isnan(x)
+        present = x[~missing] if missing.any() else x
         gaps = x.size - present.size if seen is None else seen.gaps
         if present.size == 0:
             self.notes.append(f"{name}: left out, every value is missing.")

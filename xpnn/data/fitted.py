@@ -145,7 +145,8 @@ class CategoryColumn:
         key, where = one_spelling(self.categories), {c: i for i, c in enumerate(self.categories)}
         if isinstance(array, Written) and array.numbers is None:  # each word once
             words = [where.get(key(word), -1) if word else -2 for word in array.words]
-            return np.array(words, dtype=np.int32)[array.codes]
+            narrow = np.min_scalar_type(-1 - max(len(self.categories), 1))  # holds their number, too
+            return np.array(words, dtype=narrow)[array.codes]
         texts = as_texts(array)
         found = {text: -2 if text is None else where.get(key(text), -1) for text in set(texts)}
         return np.fromiter((found[text] for text in texts), dtype=np.int64, count=len(texts))
