@@ -49,8 +49,8 @@ __all__ = [
 
 # NumPy sums rows of up to this many numbers in one block of eight running sums; longer ones it halves first.
 MAX_CLASSES = 128
-# Elements of Adam that a thread should have at least, for handing them out to pay; of what is quicker, more; and of what
-# takes less time than half of it takes to come from another core's cache, far more.
+# Elements of Adam that a thread should have at least, for handing them out to pay; of what is quicker, more; and of
+# what takes less time than half of it takes to come from the cache of another core, far more.
 _ELEMENTS, _QUICK = 1 << 12, 1 << 15
 # numba keeps what it compiled by the content of this file.  The loops contain `threads.py` too: this is its hash.
 _SPREAD = "049282e5"
