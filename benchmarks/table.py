@@ -66,7 +66,7 @@ two cores, beside two others, two threads have one core in all, and one thread t
 a core then, and the other thread works while it does, so a step takes twice its time on two quiet threads and some
 percent: measured 2.1 times. What that is by one quiet thread depends on what the second core is worth. Virtual machines
 may have two threads of one core for two cores, at times: within a minute two quiet threads took 0.57 and 0.85 of the
-time of one here. So beside two others they take 1.15 to 1.35 times one quiet thread, and 1.8 where the second core
+time of one here. So beside two others they take 1.15 to 1.35 times one quiet thread, and 1.9 where the second core
 is worth little. To get below, a thread would have to go on with a step whose caller has lost its core in a part of it;
 parts write where the next ones read, so nobody else can do them again.
 
