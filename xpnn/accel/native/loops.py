@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from ..._typing import Array
-from .bins import pack_numbers as pack_numbers
 from .gates import gate as gate
 from .gates import gate_backward as gate_backward
 from .gates import gate_inner as gate_inner
@@ -51,7 +50,7 @@ __all__ = [
 # NumPy sums rows of up to this many numbers in one block of eight running sums; longer ones it halves first.
 MAX_CLASSES = 128
 # Elements of Adam that a thread should have at least, for handing them out to pay; of what is quicker, more; and of
-# what takes less time than half of it takes to come from another core's cache, far more.
+# what takes less time than half of it takes to come from the cache of another core, far more.
 _ELEMENTS, _QUICK = 1 << 12, 1 << 15
 # numba keeps what it compiled by the content of this file.  The loops contain `threads.py` too: this is its hash.
 _SPREAD = "049282e5"
