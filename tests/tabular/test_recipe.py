@@ -67,7 +67,7 @@ def test_several_networks_for_numbers_are_longer_where_there_is_no_noise(shape):
 def test_numbers_are_learned_in_small_steps_where_there_is_time_for_them():
     quick, good, best = (choose_recipe(preset, NUMBERS).lr for preset in PRESETS)
     assert quick > good == best
-    assert choose_recipe("best", dataclasses.replace(NUMBERS, rows=50_000)).lr > quick
+    assert choose_recipe("best", dataclasses.replace(NUMBERS, rows=50_000)).lr == quick
     assert len({choose_recipe(preset, CLASSES).lr for preset in PRESETS}) == 1
 
 
