@@ -95,11 +95,12 @@ that is of the common step divided by their number. The gain is what one network
 operations: NumPy's passes, or the compiled loops of `xpnn[fast]` (*with numba*). With these a step of one network has
 no Python left that many could share, and many together lose where their parameters no longer fit the cache. NumPy's
 batched products were never slower than a loop over the networks, whatever the shape. A network has the same bits alone
-and with others, so a search goes by a rule: as many together as have 130,000 parameters, and a million outputs of
-layers for a batch; a power of two of them, and 16 at most with compiled loops. On two threads with compiled loops the
-gain of what it takes was 1.2 to 2.2 for seven shapes, 1.05 to 1.09 for 784-64-10, and 784-256-128-10 is trained alone;
-on one thread nothing was lost. Each network of an ensemble for a table has batches of its own, so they are trained one
-after the other.
+and with others, so a search begins with a rule: as many together as have 130,000 parameters, and a million outputs of
+layers for a batch; a power of two of them, and 16 at most with compiled loops. Where it takes some seconds it first
+tries more, fewer and one at a time, and takes what is clearly quicker. On two threads with compiled loops the
+gain of what the rule takes was 1.2 to 2.2 for seven shapes, 1.05 to 1.09 for 784-64-10, and 784-256-128-10 is trained
+alone; on one thread nothing was lost. Each network of an ensemble for a table has batches of its own, so they are
+trained one after the other.
 """
 PROCESSES = """\
 One training shared by processes of this machine, each on one thread ([More than one machine](distributed.md)); more

@@ -136,7 +136,7 @@ def run(
         of layers for a batch: beyond that a processor's cache no longer holds them, and training together loses
         (docs/performance.md).  At most 64, or 16 where compiled loops are in use; on a GPU 32.  Before a search on
         NumPy that takes some seconds, steps are made on trial with more, with fewer and with one network at a time, for
-        a fiftieth of its time at most, and what was clearly quicker is taken.
+        about a fiftieth of its time, and what was clearly quicker is taken.
     max_seconds : float, optional
         Wall-clock time; at the end of the epoch in which it is over, the search ends.  With `checkpoint` that of all
         parts of the search together; called again with more, it goes on.

@@ -2,7 +2,7 @@
 
 How many are best depends on the machine, the network and the loops in use.  No number changes a result, so before a
 search that takes some seconds a few steps are made with as many as the rule says, with more, with fewer, and with one
-network after the other, on networks that are thrown away.  Those trials take a fiftieth of the search at most.
+network after the other, on networks that are thrown away.  Those trials take about a fiftieth of the search.
 """
 
 from __future__ import annotations
