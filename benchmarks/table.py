@@ -56,19 +56,18 @@ The two products of a layer's backward pass are one job, so threads wait for eac
 network. How many threads make the steps is measured during a fit, now and then again
 ([Backends](api/backends.md#threads)).
 
-A thread without work looks for it before it sleeps, for to be woken takes it 30 to 50 µs: a quarter longer than there
-has lately been none, 50 µs at most, and not at all where work is rare. In this network, where the loss is computed on
-one thread, that is about 25 µs of a step's 400, and 20 µs each time that the caller loses its core. A caller looks
-150 µs for the end of a part that another thread has begun, then sleeps; with 30 µs its steps beside others took longer.
+A thread without work looks for it before it sleeps: a quarter longer than there has lately been none, 50 µs at most, and
+not at all where work is rare. When it was 50 µs each time, that was 26 µs of a step of this network; how much it is
+since was not measured. A caller looks 150 µs for the end of a part that another thread has begun, then sleeps.
 
 Beside others a fit gets its share of the cores, no more. Linux gives each thread that wants a core the same time: on
 two cores, beside two others, two threads have one core in all, and one thread two thirds of one. The caller has half of
 a core then, and the other thread works while it does, so a step takes twice its time on two quiet threads and some
-percent: measured 2.1 times. What that is by one quiet thread depends on what the second core is worth. Virtual machines
-may have two threads of one core for two cores, at times: within a minute two quiet threads took 0.57 and 0.85 of the
-time of one here. So beside two others they take 1.15 to 1.35 times one quiet thread, and 1.9 where the second core
-is worth little. To get below, a thread would have to go on with a step whose caller has lost its core in a part of it;
-parts write where the next ones read, so nobody else can do them again.
+percent. What that is by one quiet thread depends on what the second core is worth, and on this virtual machine that
+changes, probably with what its host does: within a minute two quiet threads took 0.56 and 0.82 of the time of one. The
+last column below is by one quiet thread in the same rounds, where they were measured so; see beside it what two quiet
+threads took then. Where the second core is worth little, one thread may be sooner beside others. To get below twice, a
+thread would have to go on with a step whose caller has lost its core in a part of it, which is not done.
 
 Without numba NumPy's passes and Adam's stay on one thread: passes of 10 to 50 µs are over before Python's lock has
 been handed over, and shared they were slower (Adam of 235,000 parameters 277 instead of 195 µs). Products are shared
