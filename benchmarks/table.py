@@ -56,8 +56,8 @@ The two products of a layer's backward pass are one job, so threads wait for eac
 network. How many threads make the steps is measured during a fit, now and then again
 ([Backends](api/backends.md#threads)).
 
-A thread without work looks for it before it sleeps: a quarter longer than there has lately been none, 50 µs at most, and
-not at all where work is rare. When it was 50 µs each time, that was 26 µs of a step of this network; how much it is
+A thread without work looks for it before it sleeps: a quarter longer than there has lately been none, 50 µs at most,
+and not at all where work is rare. When it was 50 µs each time, that was 26 µs of a step of this network; how much it is
 since was not measured. A caller looks 150 µs for the end of a part that another thread has begun, then sleeps.
 
 Beside others a fit gets its share of the cores, no more. Linux gives each thread that wants a core the same time: on
