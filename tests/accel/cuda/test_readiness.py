@@ -55,9 +55,11 @@ UPLOADS = {"asarray"}  # numbers go from the host to the device: nobody waits, b
 # -- the source -------------------------------------------------------------------------------------------------
 # L-BFGS looks at the loss to choose its step, so it waits by nature.
 WAITS_BY_NATURE = {"lbfgs.py", "linesearch.py"}
+# Predictions of NumPy's arrays alone; other arrays never come there.
+OF_NUMPY_ALONE = {"replays.py"}
 STEP_FILES = [
     *(PACKAGE / name for name in ("ops.py", "special.py", "random.py", "regularizers.py")),
-    *sorted((PACKAGE / "layers").glob("*.py")),
+    *(path for path in sorted((PACKAGE / "layers").glob("*.py")) if path.name not in OF_NUMPY_ALONE),
     *sorted((PACKAGE / "losses").glob("*.py")),
     *(path for path in sorted((PACKAGE / "optim").glob("*.py")) if path.name not in WAITS_BY_NATURE),
 ]

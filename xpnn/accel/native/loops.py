@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..._typing import Array
+from .bins import pack_numbers as pack_numbers
 from .gates import gate as gate
 from .gates import gate_backward as gate_backward
 from .gates import gate_inner as gate_inner

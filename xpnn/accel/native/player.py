@@ -41,7 +41,7 @@ _ELEMENTS, _UNIT = 1 << 14, 256
 # numba keeps what it compiled by the content of this file.  These are the hashes of what else it compiled.
 _COMPILED = {
     "gates.py": "6ae52764",
-    "loops.py": "847c3114",
+    "loops.py": "75b1bd08",
     "packed.py": "d1f3e563",
     "pool.py": "9f5bf5b4",
     "table.py": "9160978e",
