@@ -173,7 +173,7 @@ def test_a_time_limit_of_several_processes_is_that_of_one_clock(home, tmp_path):
 def test_what_is_wrong_is_said_once(home, tmp_path):
     pytest.importorskip("mpi4py", reason="needs mpi4py: pip install 'xpnn[mpi]'")
     out, err = done(home, "train", "table.csv", "--target", "z", "--processes", 2, "--out", tmp_path / "a", status=2)
-    assert err.count("expected the target to be a column, got 'z'") == 1
+    assert err.count("--target: expected a column of table.csv, got 'z'") == 1
     assert "Traceback" not in out + err
     _, err = done(home, *PLAIN, "--processes", 3, "--shards", 2, "--out", tmp_path / "b", status=2)
     assert "expected at least as many shards as processes, got --shards 2 for 3 processes. Try --shards 4" in err
