@@ -152,6 +152,8 @@ def skip_without_its_package(module: str) -> None:
         pytest.importorskip("sklearn", reason="needs scikit-learn: pip install 'xpnn[sklearn]'")
     if module == "xpnn.interop.torch_modules":
         pytest.importorskip("torch", reason="needs torch: pip install torch")
+    if module in ("xpnn.accel.native.bits", "xpnn.accel.native.cutting"):
+        pytest.importorskip("numba", reason="needs numba: pip install 'xpnn[fast]'")
 
 
 @needs_all
