@@ -115,14 +115,9 @@ class MeasuredSizes:
         return guess if found == first else found
 
     def _way(self, plan: Plan, size: int) -> Callable[[], float]:
-        made: list[Callable[[], float]] = []
-
-        def way() -> float:
-            if not made:
-                made.append(self._trial(plan, size))
-            return made[0]()
-
-        return way
+        """Return what makes a trial; its networks are built when it is first called."""
+        made = functools.cache(functools.partial(self._trial, plan, size))
+        return lambda: made()()
 
 
 def trials_on(data: Mapping[str, Any], common: Common) -> Trial:

@@ -28,7 +28,7 @@ import numpy as np
 from ..._typing import Array
 from ...errors import XpnnError
 from ...files import atomic_path
-from .support import NUMBA, compiled_by_environment, numba_objection
+from .support import compiled_by_environment, is_tested_numba, numba_objection
 
 __all__ = ["EXACT", "FIVES", "TENS", "Cutter", "address", "cutter_for", "load_cutter"]
 
@@ -96,10 +96,7 @@ def _is_supported() -> bool:
     """Whether numba is there, in a version that compiles what was tested, on a machine that the code knows."""
     if importlib.util.find_spec("numba") is None or sys.byteorder != "little" or ctypes.sizeof(ctypes.c_void_p) != 8:
         return False
-    first, found, last = (
-        tuple(map(int, version.split(".")[:2])) for version in (NUMBA[0], importlib.metadata.version("numba"), NUMBA[1])
-    )
-    return first <= found <= last
+    return is_tested_numba(importlib.metadata.version("numba"))
 
 
 # -- the file -----------------------------------------------------------------------------------------------------
@@ -157,9 +154,9 @@ def _compiled() -> bytes | None:
         ]
         function = getattr(cutting, name)
         function.compile(types.int64(*kinds))
-        made = function.overloads[tuple(kinds)]
-        module = binding.parse_assembly(made.library.get_llvm_str())
-        module.link_in(binding.parse_assembly(_entry(name, made.fndesc.llvm_func_name, arguments)))
+        module = binding.parse_assembly(function.inspect_llvm(tuple(kinds)))
+        inner = function.overloads[tuple(kinds)].fndesc.llvm_func_name
+        module.link_in(binding.parse_assembly(_entry(name, inner, arguments)))
         for each in module.functions:
             if not each.is_declaration and each.name != f"xpnn_{name}":
                 each.linkage = "internal"

@@ -34,6 +34,7 @@ __all__ = [
     "compiled_by_environment",
     "find_pool",
     "is_loaded",
+    "is_tested_numba",
     "keep_pool",
     "load_loops",
     "loops_at_hand",
@@ -90,13 +91,18 @@ def openblas_objection() -> str | None:
     return f"OpenBLAS {version} is none beside which threads were tested ({', '.join(OPENBLAS)})"
 
 
+def is_tested_numba(version: str) -> bool:
+    """Whether loops were tested with this version of numba, or with an older and a newer one."""
+    first, found, last = (tuple(map(int, _feature(v).split("."))) for v in (NUMBA[0], version, NUMBA[1]))
+    return first <= found <= last
+
+
 def numba_objection() -> str | None:
     """Why no loops are compiled here, or None."""
     if importlib.util.find_spec("numba") is None:
         return "numba is not installed: pip install 'xpnn[fast]'"
     numba = importlib.import_module("numba")
-    first, found, last = (tuple(map(int, _feature(v).split("."))) for v in (NUMBA[0], numba.__version__, NUMBA[1]))
-    if not first <= found <= last:
+    if not is_tested_numba(numba.__version__):
         return (
             f"numba {numba.__version__} is none that loops were tested with: pip install 'numba=={NUMBA[1]}.*' "
             f"({NUMBA[0]} is the oldest)"
