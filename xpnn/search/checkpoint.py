@@ -287,7 +287,8 @@ def _restore_group(climb: Climb, group: Group, described: dict[str, Any], arrays
     restore_state(trainer, described["trainer"], arrays)
     group.ended = described["ended"]
     rows, moment = trainer.history.rows, trainer.suspended and trainer.suspended.moment
-    lead = {trainer.epoch - trial.epochs for trial in group.trials}
+    # One that diverged in the last epoch has no row of it, and stands here until the others go on without it.
+    lead = {trainer.epoch - trial.epochs for trial in group.trials if trial.status != "diverged"}
     most = 1 if moment == "on_epoch_end" else 0  # the hook that notes the epoch is still to be called
     if len(rows) != trainer.epoch or trainer.epoch > climb.rungs[-1][1] or not lead <= {0, most}:
         raise ValueError("a trainer has made other epochs than its trials")

@@ -123,6 +123,8 @@ class Group(Callback):
         self._target = target
         for trial in self.trials:
             trial.status = "running" if trial.status == "not started" else trial.status
+        if any(trial.status == "diverged" for trial in self.trials):  # cut off behind the epoch in which they did
+            self._leave_behind(target)
         while self._goes_on(target):
             # Given the whole length each time, a schedule does not notice that training pauses.
             rest = self.epochs - self.trainer.epoch
